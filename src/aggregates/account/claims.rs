@@ -1,0 +1,33 @@
+//! Which names a tenant holds.
+
+use uuid::Uuid;
+
+use super::events::AccountEvent;
+use super::values::AccountName;
+use crate::aggregates::ClaimHasher;
+use crate::event_log::unit::{Claim, ClaimChange, ClaimKey};
+
+/// The claim on an account's name, without case.
+#[must_use]
+pub fn account_name_claim(name: &AccountName, hasher: &dyn ClaimHasher) -> ClaimKey {
+    hasher.claim("account_name", name.fold().as_bytes())
+}
+
+pub(super) fn of(event: &AccountEvent, stream: Uuid, hasher: &dyn ClaimHasher) -> Vec<ClaimChange> {
+    let holder = stream.to_string();
+    let change = match event {
+        AccountEvent::Opened { name, .. } => name.open().map(|name| {
+            ClaimChange::Take(Claim {
+                key: account_name_claim(name, hasher),
+                holder,
+                free_after: None,
+            })
+        }),
+        AccountEvent::Closed { name, .. } => name.open().map(|name| ClaimChange::Release {
+            key: account_name_claim(name, hasher),
+            holder,
+        }),
+        _ => None,
+    };
+    change.into_iter().collect()
+}

@@ -1,0 +1,45 @@
+//! What can be asked of a tenant.
+
+use super::values::AccountName;
+use crate::clock::Timestamp;
+use crate::ids::UserId;
+
+/// A command to an account. Whether a user exists is decided by whoever dispatches it.
+#[derive(Clone, Debug)]
+pub enum AccountCommand {
+    /// A new tenant.
+    Open {
+        /// The unique name.
+        name: AccountName,
+        /// Who owns it.
+        owner: UserId,
+        /// When.
+        at: Timestamp,
+    },
+    /// A user belongs to the account from now on.
+    AddMember {
+        /// Who.
+        user: UserId,
+        /// When.
+        at: Timestamp,
+    },
+    /// A user no longer belongs to the account.
+    RemoveMember {
+        /// Who.
+        user: UserId,
+        /// When.
+        at: Timestamp,
+    },
+    /// A member owns the account from now on.
+    TransferOwnership {
+        /// The new owner.
+        to: UserId,
+        /// When.
+        at: Timestamp,
+    },
+    /// The tenant ends.
+    Close {
+        /// When.
+        at: Timestamp,
+    },
+}

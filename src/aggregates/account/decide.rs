@@ -1,0 +1,62 @@
+//! The rules of a tenant.
+
+use super::commands::AccountCommand;
+use super::events::AccountEvent;
+use super::refusal::AccountRefusal;
+use super::state::{Account, Open};
+use crate::aggregates::EventSourced;
+
+impl EventSourced for Account {
+    const STATE_VERSION: i32 = 1;
+
+    fn decide(&self, command: AccountCommand) -> Result<Vec<AccountEvent>, AccountRefusal> {
+        match (self, command) {
+            (Self::Unknown, AccountCommand::Open { name, owner, at }) => Ok(vec![AccountEvent::Opened {
+                owner,
+                at,
+                name: name.into(),
+            }]),
+            (Self::Open(_) | Self::Closed, AccountCommand::Open { .. }) => Err(AccountRefusal::AlreadyOpen),
+            (Self::Unknown | Self::Closed, _) => Err(AccountRefusal::NotFound),
+            (Self::Open(account), command) => decide_open(account, command),
+        }
+    }
+}
+
+fn decide_open(account: &Open, command: AccountCommand) -> Result<Vec<AccountEvent>, AccountRefusal> {
+    Ok(match command {
+        AccountCommand::Open { .. } => return Err(AccountRefusal::AlreadyOpen),
+        AccountCommand::AddMember { user, at } => {
+            if account.includes(user) {
+                vec![]
+            } else {
+                vec![AccountEvent::MemberAdded { user, at }]
+            }
+        }
+        AccountCommand::RemoveMember { user, .. } if account.owner == user => {
+            return Err(AccountRefusal::CannotRemoveOwner);
+        }
+        AccountCommand::RemoveMember { user, at } => {
+            if !account.members.contains_key(&user) {
+                return Err(AccountRefusal::NotAMember);
+            }
+            vec![AccountEvent::MemberRemoved { user, at }]
+        }
+        AccountCommand::TransferOwnership { to, .. } if account.owner == to => vec![],
+        AccountCommand::TransferOwnership { to, at } => {
+            if !account.members.contains_key(&to) {
+                return Err(AccountRefusal::NotAMember);
+            }
+            vec![AccountEvent::OwnershipTransferred {
+                from: account.owner,
+                to,
+                at,
+            }]
+        }
+        AccountCommand::Close { at } => vec![AccountEvent::Closed {
+            members: account.members.keys().copied().collect(),
+            at,
+            name: account.name.clone(),
+        }],
+    })
+}

@@ -1,0 +1,119 @@
+//! What can have happened to a tenant.
+
+use cqrs_es::DomainEvent;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::claims;
+use super::values::AccountName;
+use crate::aggregates::{ClaimHasher, StoredEvent};
+use crate::clock::Timestamp;
+use crate::event_log::seal::{FieldVisitor, SealError, Sealed, SealedFields, Subject};
+use crate::event_log::unit::ClaimChange;
+use crate::ids::{AccountId, UserId};
+
+/// An event of an account. Fields of type [`Sealed`] are not part of the payload.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AccountEvent {
+    /// The tenant begins.
+    Opened {
+        /// Who owns it.
+        owner: UserId,
+        /// When.
+        at: Timestamp,
+        /// The unique name.
+        #[serde(skip)]
+        name: Sealed<AccountName>,
+    },
+    /// A user belongs to it from now on.
+    MemberAdded {
+        /// Who.
+        user: UserId,
+        /// When.
+        at: Timestamp,
+    },
+    /// A user no longer belongs to it.
+    MemberRemoved {
+        /// Who.
+        user: UserId,
+        /// When.
+        at: Timestamp,
+    },
+    /// A member owns it from now on, and the old owner is a member.
+    OwnershipTransferred {
+        /// The old owner.
+        from: UserId,
+        /// The new owner.
+        to: UserId,
+        /// When.
+        at: Timestamp,
+    },
+    /// The tenant ends: its name is free, its members are gone, what it sealed is unreadable.
+    Closed {
+        /// Who belonged to it at the end.
+        members: Vec<UserId>,
+        /// When.
+        at: Timestamp,
+        /// The name that is given up.
+        #[serde(skip)]
+        name: Sealed<AccountName>,
+    },
+}
+
+impl DomainEvent for AccountEvent {
+    fn event_type(&self) -> String {
+        self.kind().0.to_owned()
+    }
+
+    fn event_version(&self) -> String {
+        self.kind().1.to_owned()
+    }
+}
+
+impl StoredEvent for AccountEvent {
+    const KINDS: &'static [(&'static str, &'static str)] = &[
+        ("account.opened", "1"),
+        ("account.member_added", "1"),
+        ("account.member_removed", "1"),
+        ("account.ownership_transferred", "1"),
+        ("account.closed", "1"),
+    ];
+
+    fn kind(&self) -> (&'static str, &'static str) {
+        match self {
+            Self::Opened { .. } => ("account.opened", "1"),
+            Self::MemberAdded { .. } => ("account.member_added", "1"),
+            Self::MemberRemoved { .. } => ("account.member_removed", "1"),
+            Self::OwnershipTransferred { .. } => ("account.ownership_transferred", "1"),
+            Self::Closed { .. } => ("account.closed", "1"),
+        }
+    }
+
+    fn account(&self, stream: Uuid) -> Option<AccountId> {
+        Some(AccountId::from_uuid(stream))
+    }
+
+    fn claims(&self, stream: Uuid, hasher: &dyn ClaimHasher) -> Vec<ClaimChange> {
+        claims::of(self, stream, hasher)
+    }
+
+    fn begins_subject(&self) -> bool {
+        matches!(self, Self::Opened { .. })
+    }
+
+    fn ends_subject(&self) -> bool {
+        matches!(self, Self::Closed { .. })
+    }
+}
+
+impl SealedFields for AccountEvent {
+    fn visit_sealed(&mut self, owner: Subject, visitor: &mut dyn FieldVisitor) -> Result<(), SealError> {
+        match self {
+            Self::Opened { name, .. } | Self::Closed { name, .. } => visitor.field("name", owner, name),
+            Self::MemberAdded { .. } | Self::MemberRemoved { .. } | Self::OwnershipTransferred { .. } => {
+                Ok(())
+            }
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! What decisions about a tenant need to know.
+
+use std::collections::BTreeMap;
+
+use cqrs_es::Aggregate;
+use serde::{Deserialize, Serialize};
+
+use super::commands::AccountCommand;
+use super::events::AccountEvent;
+use super::refusal::AccountRefusal;
+use super::values::AccountName;
+use crate::aggregates::handle_by_decide;
+use crate::clock::Timestamp;
+use crate::event_log::seal::{FieldVisitor, SealError, Sealed, SealedFields, Subject};
+use crate::ids::UserId;
+
+/// A tenant, as far as the log knows it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub enum Account {
+    /// Not opened yet.
+    #[default]
+    Unknown,
+    /// A living tenant.
+    Open(Open),
+    /// It has ended; its identifier is never used again.
+    Closed,
+}
+
+/// A living tenant.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Open {
+    /// Who owns it.
+    pub owner: UserId,
+    /// Since when it is open.
+    pub opened_at: Timestamp,
+    /// Who belongs to it without owning it, and since when.
+    pub members: BTreeMap<UserId, Timestamp>,
+    /// The unique name.
+    #[serde(skip)]
+    pub name: Sealed<AccountName>,
+}
+
+impl Open {
+    /// Whether the user owns the account or is a member of it.
+    #[must_use]
+    pub fn includes(&self, user: UserId) -> bool {
+        self.owner == user || self.members.contains_key(&user)
+    }
+}
+
+impl Account {
+    /// The living tenant, if it is one.
+    #[must_use]
+    pub const fn open(&self) -> Option<&Open> {
+        match self {
+            Self::Open(account) => Some(account),
+            Self::Unknown | Self::Closed => None,
+        }
+    }
+}
+
+impl Aggregate for Account {
+    const TYPE: &'static str = "account";
+    type Command = AccountCommand;
+    type Event = AccountEvent;
+    type Error = AccountRefusal;
+    type Services = ();
+
+    handle_by_decide!();
+
+    fn apply(&mut self, event: AccountEvent) {
+        match (&mut *self, event) {
+            (_, AccountEvent::Opened { owner, at, name }) => {
+                *self = Self::Open(Open {
+                    owner,
+                    opened_at: at,
+                    members: BTreeMap::new(),
+                    name,
+                });
+            }
+            (_, AccountEvent::Closed { .. }) => *self = Self::Closed,
+            (Self::Open(account), AccountEvent::MemberAdded { user, at }) => {
+                account.members.insert(user, at);
+            }
+            (Self::Open(account), AccountEvent::MemberRemoved { user, .. }) => {
+                account.members.remove(&user);
+            }
+            (Self::Open(account), AccountEvent::OwnershipTransferred { from, to, at }) => {
+                account.members.remove(&to);
+                account.members.insert(from, at);
+                account.owner = to;
+            }
+            (Self::Unknown | Self::Closed, _) => {}
+        }
+    }
+}
+
+impl SealedFields for Account {
+    fn visit_sealed(&mut self, owner: Subject, visitor: &mut dyn FieldVisitor) -> Result<(), SealError> {
+        match self {
+            Self::Open(account) => visitor.field("name", owner, &mut account.name),
+            Self::Unknown | Self::Closed => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,61 @@
+//! Which names a person holds: the username and the number at GitHub.
+
+use uuid::Uuid;
+
+use super::events::UserEvent;
+use super::values::{GithubId, Username};
+use crate::aggregates::ClaimHasher;
+use crate::event_log::seal::Sealed;
+use crate::event_log::unit::{Claim, ClaimChange, ClaimKey};
+
+/// The claim on a username, without case.
+#[must_use]
+pub fn username_claim(username: &Username, hasher: &dyn ClaimHasher) -> ClaimKey {
+    hasher.claim("username", username.fold().as_bytes())
+}
+
+/// The claim on a number at GitHub.
+#[must_use]
+pub fn github_id_claim(id: GithubId, hasher: &dyn ClaimHasher) -> ClaimKey {
+    hasher.claim("github_id", id.as_i64().to_string().as_bytes())
+}
+
+pub(super) fn of(event: &UserEvent, stream: Uuid, hasher: &dyn ClaimHasher) -> Vec<ClaimChange> {
+    let holder = stream.to_string();
+    let take = |key| {
+        ClaimChange::Take(Claim {
+            key,
+            holder: holder.clone(),
+            free_after: None,
+        })
+    };
+    let mut changes = Vec::new();
+    match event {
+        UserEvent::Registered {
+            username, github_id, ..
+        } => {
+            changes.extend(username.open().map(|name| take(username_claim(name, hasher))));
+            if let Sealed::Open(Some(id)) = github_id {
+                changes.push(take(github_id_claim(*id, hasher)));
+            }
+        }
+        UserEvent::ProfileRefreshed {
+            username,
+            former_username,
+            ..
+        } => {
+            if let Sealed::Open(Some(former)) = former_username {
+                let key = username_claim(former, hasher);
+                changes.push(ClaimChange::Release {
+                    key,
+                    holder: holder.clone(),
+                });
+            }
+            if let Sealed::Open(Some(name)) = username {
+                changes.push(take(username_claim(name, hasher)));
+            }
+        }
+        UserEvent::OperatorGranted { .. } | UserEvent::OperatorRevoked { .. } => {}
+    }
+    changes
+}

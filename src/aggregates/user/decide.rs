@@ -1,0 +1,89 @@
+//! The rules of a person's record.
+
+use super::commands::{Profile, RegisterUser, UserCommand};
+use super::events::{UserEvent, UserMode};
+use super::refusal::UserRefusal;
+use super::state::{Registered, User};
+use super::values::Username;
+use crate::aggregates::EventSourced;
+use crate::clock::Timestamp;
+
+impl EventSourced for User {
+    const STATE_VERSION: i32 = 1;
+
+    fn decide(&self, command: UserCommand) -> Result<Vec<UserEvent>, UserRefusal> {
+        match (self, command) {
+            (Self::Unknown, UserCommand::Register(person)) => Ok(vec![register(person)]),
+            (Self::Unknown, _) => Err(UserRefusal::NotFound),
+            (Self::Registered(_), UserCommand::Register(_)) => Err(UserRefusal::AlreadyRegistered),
+            (
+                Self::Registered(person),
+                UserCommand::RefreshProfile {
+                    profile,
+                    rename_to,
+                    at,
+                },
+            ) => refresh(person, profile, rename_to, at),
+            (Self::Registered(person), UserCommand::GrantOperator { at }) => Ok(if person.operator {
+                vec![]
+            } else {
+                vec![UserEvent::OperatorGranted { at }]
+            }),
+            (Self::Registered(person), UserCommand::RevokeOperator { at }) => Ok(if person.operator {
+                vec![UserEvent::OperatorRevoked { at }]
+            } else {
+                vec![]
+            }),
+        }
+    }
+}
+
+fn register(person: RegisterUser) -> UserEvent {
+    let (github_id, github_login) = person.github.unzip();
+    UserEvent::Registered {
+        mode: person.mode,
+        at: person.at,
+        username: person.username.into(),
+        email: person.email.into(),
+        github_id: github_id.into(),
+        github_login: github_login.into(),
+        avatar_url: person.avatar_url.into(),
+    }
+}
+
+/// One event, and only if something changed. The username follows only when the login itself has changed.
+fn refresh(
+    person: &Registered,
+    profile: Profile,
+    rename_to: Option<Username>,
+    at: Timestamp,
+) -> Result<Vec<UserEvent>, UserRefusal> {
+    if person.mode != UserMode::Github {
+        return Err(UserRefusal::NotAGithubUser);
+    }
+    let Profile {
+        login,
+        email,
+        avatar_url,
+    } = profile;
+    let same_login = person
+        .github_login
+        .open()
+        .is_some_and(|known| known.as_ref() == Some(&login));
+    let unchanged =
+        same_login && person.email.open() == Some(&email) && person.avatar_url.open() == Some(&avatar_url);
+    if unchanged {
+        return Ok(vec![]);
+    }
+    let former = person.username.open().cloned();
+    let username = rename_to.filter(|name| !same_login && former.as_ref() != Some(name));
+    let former_username = if username.is_some() { former } else { None };
+    Ok(vec![UserEvent::ProfileRefreshed {
+        at,
+        github_login: login.into(),
+        email: email.into(),
+        avatar_url: avatar_url.into(),
+        username: username.into(),
+        former_username: former_username.into(),
+    }])
+}

@@ -1,0 +1,191 @@
+//! What can have happened to a person's record.
+
+use std::str::FromStr;
+
+use cqrs_es::DomainEvent;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::claims;
+use super::values::{AvatarUrl, Email, GithubId, GithubLogin, Username};
+use crate::aggregates::field::Invalid;
+use crate::aggregates::{ClaimHasher, StoredEvent};
+use crate::clock::Timestamp;
+use crate::event_log::seal::{FieldVisitor, SealError, Sealed, SealedFields, Subject};
+use crate::event_log::unit::ClaimChange;
+use crate::ids::AccountId;
+
+/// How a person signs in.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum UserMode {
+    /// Through GitHub.
+    Github,
+    /// By one-time links that an operator hands out.
+    #[default]
+    Internal,
+}
+
+impl UserMode {
+    /// The stored name.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Github => "github",
+            Self::Internal => "internal",
+        }
+    }
+}
+
+impl FromStr for UserMode {
+    type Err = Invalid;
+
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        match text {
+            "github" => Ok(Self::Github),
+            "internal" => Ok(Self::Internal),
+            _ => Err(Invalid {
+                field: "mode",
+                rule: "`github` or `internal`",
+            }),
+        }
+    }
+}
+
+/// An event of a user. Fields of type [`Sealed`] are not part of the payload.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum UserEvent {
+    /// The person is known from now on.
+    Registered {
+        /// How the person signs in.
+        mode: UserMode,
+        /// When.
+        at: Timestamp,
+        /// The unique name.
+        #[serde(skip)]
+        username: Sealed<Username>,
+        /// Where the person can be reached.
+        #[serde(skip)]
+        email: Sealed<Option<Email>>,
+        /// GitHub's number for the person.
+        #[serde(skip)]
+        github_id: Sealed<Option<GithubId>>,
+        /// The login at GitHub.
+        #[serde(skip)]
+        github_login: Sealed<Option<GithubLogin>>,
+        /// The person's picture.
+        #[serde(skip)]
+        avatar_url: Sealed<Option<AvatarUrl>>,
+    },
+    /// GitHub said something new of the person.
+    ProfileRefreshed {
+        /// When.
+        at: Timestamp,
+        /// The login at GitHub.
+        #[serde(skip)]
+        github_login: Sealed<GithubLogin>,
+        /// Where the person can be reached.
+        #[serde(skip)]
+        email: Sealed<Option<Email>>,
+        /// The person's picture.
+        #[serde(skip)]
+        avatar_url: Sealed<Option<AvatarUrl>>,
+        /// The new username, if it follows the login.
+        #[serde(skip)]
+        username: Sealed<Option<Username>>,
+        /// The username that is given up for it.
+        #[serde(skip)]
+        former_username: Sealed<Option<Username>>,
+    },
+    /// The person runs the instance from now on.
+    OperatorGranted {
+        /// When.
+        at: Timestamp,
+    },
+    /// The person no longer runs the instance.
+    OperatorRevoked {
+        /// When.
+        at: Timestamp,
+    },
+}
+
+impl DomainEvent for UserEvent {
+    fn event_type(&self) -> String {
+        self.kind().0.to_owned()
+    }
+
+    fn event_version(&self) -> String {
+        self.kind().1.to_owned()
+    }
+}
+
+impl StoredEvent for UserEvent {
+    const KINDS: &'static [(&'static str, &'static str)] = &[
+        ("user.registered", "1"),
+        ("user.profile_refreshed", "1"),
+        ("user.operator_granted", "1"),
+        ("user.operator_revoked", "1"),
+    ];
+
+    fn kind(&self) -> (&'static str, &'static str) {
+        match self {
+            Self::Registered { .. } => ("user.registered", "1"),
+            Self::ProfileRefreshed { .. } => ("user.profile_refreshed", "1"),
+            Self::OperatorGranted { .. } => ("user.operator_granted", "1"),
+            Self::OperatorRevoked { .. } => ("user.operator_revoked", "1"),
+        }
+    }
+
+    fn account(&self, _: Uuid) -> Option<AccountId> {
+        None
+    }
+
+    fn claims(&self, stream: Uuid, hasher: &dyn ClaimHasher) -> Vec<ClaimChange> {
+        claims::of(self, stream, hasher)
+    }
+
+    fn begins_subject(&self) -> bool {
+        matches!(self, Self::Registered { .. })
+    }
+
+    fn ends_subject(&self) -> bool {
+        false
+    }
+}
+
+impl SealedFields for UserEvent {
+    fn visit_sealed(&mut self, owner: Subject, visitor: &mut dyn FieldVisitor) -> Result<(), SealError> {
+        match self {
+            Self::Registered {
+                username,
+                email,
+                github_id,
+                github_login,
+                avatar_url,
+                ..
+            } => {
+                visitor.field("username", owner, username)?;
+                visitor.field("email", owner, email)?;
+                visitor.field("github_id", owner, github_id)?;
+                visitor.field("github_login", owner, github_login)?;
+                visitor.field("avatar_url", owner, avatar_url)
+            }
+            Self::ProfileRefreshed {
+                github_login,
+                email,
+                avatar_url,
+                username,
+                former_username,
+                ..
+            } => {
+                visitor.field("github_login", owner, github_login)?;
+                visitor.field("email", owner, email)?;
+                visitor.field("avatar_url", owner, avatar_url)?;
+                visitor.field("username", owner, username)?;
+                visitor.field("former_username", owner, former_username)
+            }
+            Self::OperatorGranted { .. } | Self::OperatorRevoked { .. } => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! What decisions about a person need to know.
+
+use cqrs_es::Aggregate;
+use serde::{Deserialize, Serialize};
+
+use super::commands::UserCommand;
+use super::events::{UserEvent, UserMode};
+use super::refusal::UserRefusal;
+use super::values::{AvatarUrl, Email, GithubLogin, Username};
+use crate::aggregates::handle_by_decide;
+use crate::clock::Timestamp;
+use crate::event_log::seal::{FieldVisitor, SealError, Sealed, SealedFields, Subject};
+
+/// A person, as far as the log knows them.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub enum User {
+    /// Nobody yet.
+    #[default]
+    Unknown,
+    /// A person who can act.
+    Registered(Registered),
+}
+
+/// A person who can act.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Registered {
+    /// How the person signs in.
+    pub mode: UserMode,
+    /// Since when.
+    pub registered_at: Timestamp,
+    /// Whether the person runs the instance.
+    pub operator: bool,
+    /// The unique name.
+    #[serde(skip)]
+    pub username: Sealed<Username>,
+    /// Where the person can be reached.
+    #[serde(skip)]
+    pub email: Sealed<Option<Email>>,
+    /// The login at GitHub.
+    #[serde(skip)]
+    pub github_login: Sealed<Option<GithubLogin>>,
+    /// The person's picture.
+    #[serde(skip)]
+    pub avatar_url: Sealed<Option<AvatarUrl>>,
+}
+
+impl User {
+    /// The person, if there is one.
+    #[must_use]
+    pub const fn registered(&self) -> Option<&Registered> {
+        match self {
+            Self::Registered(person) => Some(person),
+            Self::Unknown => None,
+        }
+    }
+}
+
+impl Aggregate for User {
+    const TYPE: &'static str = "user";
+    type Command = UserCommand;
+    type Event = UserEvent;
+    type Error = UserRefusal;
+    type Services = ();
+
+    handle_by_decide!();
+
+    fn apply(&mut self, event: UserEvent) {
+        match (&mut *self, event) {
+            (
+                _,
+                UserEvent::Registered {
+                    mode,
+                    at,
+                    username,
+                    email,
+                    github_login,
+                    avatar_url,
+                    ..
+                },
+            ) => {
+                *self = Self::Registered(Registered {
+                    mode,
+                    registered_at: at,
+                    operator: false,
+                    username,
+                    email,
+                    github_login,
+                    avatar_url,
+                });
+            }
+            (
+                Self::Registered(person),
+                UserEvent::ProfileRefreshed {
+                    github_login,
+                    email,
+                    avatar_url,
+                    username,
+                    ..
+                },
+            ) => {
+                person.github_login = match github_login {
+                    Sealed::Open(login) => Sealed::Open(Some(login)),
+                    Sealed::Unreadable => Sealed::Unreadable,
+                };
+                person.email = email;
+                person.avatar_url = avatar_url;
+                match username {
+                    Sealed::Open(Some(name)) => person.username = Sealed::Open(name),
+                    Sealed::Open(None) => {}
+                    Sealed::Unreadable => person.username = Sealed::Unreadable,
+                }
+            }
+            (Self::Registered(person), UserEvent::OperatorGranted { .. }) => person.operator = true,
+            (Self::Registered(person), UserEvent::OperatorRevoked { .. }) => person.operator = false,
+            (Self::Unknown, _) => {}
+        }
+    }
+}
+
+impl SealedFields for User {
+    fn visit_sealed(&mut self, owner: Subject, visitor: &mut dyn FieldVisitor) -> Result<(), SealError> {
+        let Self::Registered(person) = self else {
+            return Ok(());
+        };
+        visitor.field("username", owner, &mut person.username)?;
+        visitor.field("email", owner, &mut person.email)?;
+        visitor.field("github_login", owner, &mut person.github_login)?;
+        visitor.field("avatar_url", owner, &mut person.avatar_url)
+    }
+}

@@ -1,0 +1,205 @@
+//! Given these events, when this is asked, then that happens.
+
+use cqrs_es::test::TestFramework;
+
+use super::*;
+use crate::clock::Timestamp;
+
+type Framework = TestFramework<User>;
+
+const AT: Timestamp = Timestamp::from_micros(1_000_000);
+const LATER: Timestamp = Timestamp::from_micros(2_000_000);
+
+fn name(text: &str) -> Username {
+    Username::parse(text).unwrap()
+}
+
+fn register(mode: UserMode, username: &str) -> RegisterUser {
+    let github = (mode == UserMode::Github)
+        .then(|| (GithubId::new(42).unwrap(), GithubLogin::parse(username).unwrap()));
+    RegisterUser {
+        username: name(username),
+        email: Some(Email::parse("ada@example.org").unwrap()),
+        mode,
+        github,
+        avatar_url: None,
+        at: AT,
+    }
+}
+
+fn registered(mode: UserMode, username: &str) -> UserEvent {
+    let person = register(mode, username);
+    let (github_id, github_login) = person.github.unzip();
+    UserEvent::Registered {
+        mode,
+        at: AT,
+        username: person.username.into(),
+        email: person.email.into(),
+        github_id: github_id.into(),
+        github_login: github_login.into(),
+        avatar_url: None.into(),
+    }
+}
+
+fn profile(login: &str, email: &str) -> Profile {
+    Profile {
+        login: GithubLogin::parse(login).unwrap(),
+        email: Some(Email::parse(email).unwrap()),
+        avatar_url: None,
+    }
+}
+
+fn refresh(login: &str, email: &str, rename_to: Option<&str>) -> UserCommand {
+    UserCommand::RefreshProfile {
+        profile: profile(login, email),
+        rename_to: rename_to.map(name),
+        at: LATER,
+    }
+}
+
+fn refreshed(login: &str, email: &str, renamed: Option<(&str, &str)>) -> UserEvent {
+    let profile = profile(login, email);
+    UserEvent::ProfileRefreshed {
+        at: LATER,
+        github_login: profile.login.into(),
+        email: profile.email.into(),
+        avatar_url: None.into(),
+        username: renamed.map(|(to, _)| name(to)).into(),
+        former_username: renamed.map(|(_, from)| name(from)).into(),
+    }
+}
+
+#[test]
+fn a_new_person_is_registered() {
+    Framework::with(())
+        .given_no_previous_events()
+        .when(UserCommand::Register(register(UserMode::Internal, "ada")))
+        .then_expect_events(vec![registered(UserMode::Internal, "ada")]);
+}
+
+#[test]
+fn an_identifier_registers_once() {
+    Framework::with(())
+        .given(vec![registered(UserMode::Internal, "ada")])
+        .when(UserCommand::Register(register(UserMode::Internal, "ada")))
+        .then_expect_error(UserRefusal::AlreadyRegistered);
+}
+
+#[test]
+fn nobody_is_not_found() {
+    for command in [
+        refresh("ada", "ada@example.org", None),
+        UserCommand::GrantOperator { at: AT },
+        UserCommand::RevokeOperator { at: AT },
+    ] {
+        Framework::with(())
+            .given_no_previous_events()
+            .when(command)
+            .then_expect_error(UserRefusal::NotFound);
+    }
+}
+
+#[test]
+fn the_same_profile_again_is_no_event() {
+    Framework::with(())
+        .given(vec![registered(UserMode::Github, "ada")])
+        .when(refresh("ada", "ada@example.org", None))
+        .then_expect_events(vec![]);
+}
+
+#[test]
+fn a_new_email_is_one_event_and_leaves_the_username() {
+    Framework::with(())
+        .given(vec![registered(UserMode::Github, "ada")])
+        .when(refresh("ada", "new@example.org", Some("other")))
+        .then_expect_events(vec![refreshed("ada", "new@example.org", None)]);
+}
+
+#[test]
+fn a_new_login_takes_the_username_along_when_it_is_free() {
+    Framework::with(())
+        .given(vec![registered(UserMode::Github, "ada")])
+        .when(refresh("countess", "ada@example.org", Some("countess")))
+        .then_expect_events(vec![refreshed(
+            "countess",
+            "ada@example.org",
+            Some(("countess", "ada")),
+        )]);
+}
+
+#[test]
+fn a_new_login_whose_name_is_taken_leaves_the_username() {
+    Framework::with(())
+        .given(vec![registered(UserMode::Github, "ada")])
+        .when(refresh("countess", "ada@example.org", None))
+        .then_expect_events(vec![refreshed("countess", "ada@example.org", None)]);
+}
+
+#[test]
+fn who_does_not_sign_in_through_github_has_no_profile_there() {
+    Framework::with(())
+        .given(vec![registered(UserMode::Internal, "ada")])
+        .when(refresh("ada", "ada@example.org", None))
+        .then_expect_error(UserRefusal::NotAGithubUser);
+}
+
+#[test]
+fn operators_are_granted_and_revoked_once() {
+    let given = || Framework::with(()).given(vec![registered(UserMode::Internal, "ada")]);
+    given()
+        .when(UserCommand::GrantOperator { at: LATER })
+        .then_expect_events(vec![UserEvent::OperatorGranted { at: LATER }]);
+    given()
+        .and(vec![UserEvent::OperatorGranted { at: AT }])
+        .when(UserCommand::GrantOperator { at: LATER })
+        .then_expect_events(vec![]);
+    given()
+        .and(vec![UserEvent::OperatorGranted { at: AT }])
+        .when(UserCommand::RevokeOperator { at: LATER })
+        .then_expect_events(vec![UserEvent::OperatorRevoked { at: LATER }]);
+    given()
+        .when(UserCommand::RevokeOperator { at: LATER })
+        .then_expect_events(vec![]);
+}
+
+#[test]
+fn names_are_held_to_their_form() {
+    let longest = "a".repeat(39);
+    for good in ["a", "A.b_c-9", longest.as_str(), "bob~2", "bob~1234567"] {
+        assert!(Username::parse(good).is_ok(), "{good}");
+    }
+    let too_long = "a".repeat(40);
+    for bad in [
+        "",
+        too_long.as_str(),
+        "a b",
+        "a\n",
+        "é",
+        "bob~",
+        "bob~0",
+        "bob~12345678",
+        "bob~2~3",
+        "~2",
+        "a/b",
+        "a\u{202e}b",
+    ] {
+        assert!(Username::parse(bad).is_err(), "{bad}");
+    }
+    assert!(Username::chosen("bob~2").is_err());
+    assert!(Email::parse(&format!("{}@x", "a".repeat(252))).is_ok());
+    assert!(Email::parse(&format!("{}@x", "a".repeat(253))).is_err());
+    for bad in ["", "@", "a@", "@b", "a b@c", "a\u{7}@b", "no-at"] {
+        assert!(Email::parse(bad).is_err(), "{bad}");
+    }
+    assert!(AvatarUrl::parse("https://a.example/x.png").is_ok());
+    for bad in [
+        "http://a.example/x",
+        "javascript:alert(1)",
+        "https://",
+        "https:///x",
+        "https://a b",
+    ] {
+        assert!(AvatarUrl::parse(bad).is_err(), "{bad}");
+    }
+    assert!(GithubId::new(0).is_err());
+}

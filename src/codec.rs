@@ -1,0 +1,332 @@
+//! Between typed events and stored ones: encode and seal on the way in, upcast, decode and open on the way out.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use deadpool_postgres::Pool;
+use uuid::Uuid;
+
+use crate::aggregates::{AnyEvent, DecodeError, EventSourced};
+use crate::credentials::key_ring::{KeyLoadError, KeyRing};
+use crate::entropy::Entropy;
+use crate::event_log::seal::{self, DataKey, FieldVisitor, SealError, SealedField, SealedFields, Subject};
+use crate::event_log::snapshot::Snapshot;
+use crate::event_log::unit::Unit;
+use crate::event_log::upcast::{NotJson, Upcasters};
+use crate::event_log::{NewEvent, RecordedEvent, StreamId};
+use crate::ids::EventId;
+use crate::projections;
+
+/// Why a stored event cannot be read, or a new one not be stored.
+#[derive(Debug, thiserror::Error)]
+pub enum CodecError {
+    /// A stored event that this release does not understand.
+    #[error(
+        "event {position} ({stream_type}, {event_type}, version {event_version}) cannot be read: {reason}"
+    )]
+    Unreadable {
+        /// Where it is.
+        position: i64,
+        /// Its stream's type.
+        stream_type: String,
+        /// Its stored name.
+        event_type: String,
+        /// The version of its shape.
+        event_version: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A new event does not serialise.
+    #[error("an event cannot be serialised")]
+    Unwritable(#[from] serde_json::Error),
+    /// A field cannot be sealed.
+    #[error(transparent)]
+    Seal(#[from] SealError),
+    /// The keys cannot be loaded.
+    #[error(transparent)]
+    Keys(#[from] KeyLoadError),
+}
+
+/// A decided event on its way into the log.
+pub struct Decided {
+    /// Its identity.
+    pub id: EventId,
+    /// The aggregate's identifier.
+    pub stream_id: Uuid,
+    /// The aggregate's stream.
+    pub stream: StreamId,
+    /// Its place in the stream.
+    pub version: i64,
+    /// The event itself.
+    pub event: AnyEvent,
+}
+
+/// Translates for one log.
+#[derive(Clone)]
+pub struct Codec {
+    keys: Arc<KeyRing>,
+    upcasters: Arc<Upcasters>,
+    entropy: Arc<dyn Entropy>,
+}
+
+impl Codec {
+    /// A translator with the keys of the log and the upcasters of this release.
+    #[must_use]
+    pub fn new(keys: Arc<KeyRing>, upcasters: Upcasters, entropy: Arc<dyn Entropy>) -> Self {
+        Self {
+            keys,
+            upcasters: Arc::new(upcasters),
+            entropy,
+        }
+    }
+
+    /// The keys of the log.
+    #[must_use]
+    pub fn keys(&self) -> &KeyRing {
+        &self.keys
+    }
+
+    /// Adds events to a unit: sealed, with their claims, their rows and the keys of subjects that begin.
+    ///
+    /// Gives the new keys, to be remembered once the unit is stored.
+    ///
+    /// # Errors
+    /// A field cannot be sealed: its subject's key has been destroyed, or cannot be loaded.
+    pub async fn encode(
+        &self,
+        unit: &mut Unit,
+        decided: &mut [Decided],
+        metadata: &Bytes,
+        pool: &Pool,
+    ) -> Result<Vec<(String, DataKey)>, CodecError> {
+        let mut fresh: HashMap<Subject, DataKey> = HashMap::new();
+        let mut needed = Vec::new();
+        for event in decided.iter_mut() {
+            let owner = event.event.subject(event.stream_id);
+            if event.event.begins_subject() {
+                let (key, stored) = self.keys.new_data_key(owner, &*self.entropy)?;
+                unit.new_keys.push(stored);
+                fresh.insert(owner, key);
+            }
+            let mut subjects = Subjects(Vec::new());
+            event.event.visit_sealed(owner, &mut subjects)?;
+            needed.extend(
+                subjects
+                    .0
+                    .into_iter()
+                    .filter(|subject| !fresh.contains_key(subject)),
+            );
+        }
+        needed.sort_unstable();
+        needed.dedup();
+        let loaded = self
+            .keys
+            .load(needed.iter().map(ToString::to_string).collect(), pool)
+            .await?;
+        for event in decided {
+            self.encode_one(unit, event, metadata, &fresh, &loaded)?;
+        }
+        Ok(fresh
+            .into_iter()
+            .map(|(subject, key)| (subject.to_string(), key))
+            .collect())
+    }
+
+    fn encode_one(
+        &self,
+        unit: &mut Unit,
+        decided: &mut Decided,
+        metadata: &Bytes,
+        fresh: &HashMap<Subject, DataKey>,
+        loaded: &HashMap<String, DataKey>,
+    ) -> Result<(), CodecError> {
+        let index = unit.events.len();
+        let stream_id = decided.stream_id;
+        let owner = decided.event.subject(stream_id);
+        let mut key = |subject: Subject| fresh.get(&subject).or_else(|| loaded.get(&subject.to_string()));
+        let sealed = seal::seal(
+            &mut decided.event,
+            owner,
+            decided.id.as_uuid(),
+            &mut key,
+            &*self.entropy,
+        )?;
+        let event = &decided.event;
+        let (event_type, event_version) = event.kind();
+        if event.ends_subject() {
+            unit.destroyed_keys.push(owner.to_string());
+        }
+        unit.claims.extend(
+            event
+                .claims(stream_id, &*self.keys)
+                .into_iter()
+                .map(|change| (index, change)),
+        );
+        unit.rows.extend(
+            projections::changes(stream_id, event)
+                .into_iter()
+                .map(|change| (index, change)),
+        );
+        unit.events.push(NewEvent {
+            id: decided.id,
+            stream: decided.stream.clone(),
+            version: decided.version,
+            event_type: event_type.into(),
+            event_version: event_version.into(),
+            account_id: event.account(stream_id).map(crate::ids::AccountId::as_uuid),
+            payload: event.payload()?.into(),
+            metadata: metadata.clone(),
+            sealed,
+        });
+        Ok(())
+    }
+
+    /// Reads stored events of our own aggregates, opening what there are keys for, with one look-up for all.
+    ///
+    /// # Errors
+    /// An event of an unknown type, version or shape; keys that cannot be loaded.
+    pub async fn decode(&self, events: &[RecordedEvent], pool: &Pool) -> Result<Vec<AnyEvent>, CodecError> {
+        let mut subjects = Vec::new();
+        for event in events {
+            if let Some(block) = &event.sealed {
+                let found = seal::subjects(block).map_err(|error| unreadable(event, &error))?;
+                subjects.extend(found.into_iter().map(|(kind, id)| format!("{kind}:{id}")));
+            }
+        }
+        subjects.sort_unstable();
+        subjects.dedup();
+        let keys = self.keys.load(subjects, pool).await?;
+        events.iter().map(|event| self.decode_one(event, &keys)).collect()
+    }
+
+    fn decode_one(
+        &self,
+        event: &RecordedEvent,
+        keys: &HashMap<String, DataKey>,
+    ) -> Result<AnyEvent, CodecError> {
+        let failed = |error: DecodeError| match error {
+            DecodeError::Payload(source) => unreadable(event, &source),
+            other => unreadable(event, &other),
+        };
+        let stream_type = &*event.stream.stream_type;
+        let mut decoded = if self.upcasters.touches(&event.event_type, &event.event_version) {
+            let upcast = self
+                .upcasters
+                .apply(event)
+                .map_err(|error: NotJson| unreadable(event, &error))?;
+            let payload = serde_json::to_vec(&upcast.payload)?;
+            AnyEvent::from_payload(stream_type, &upcast.event_type, &upcast.event_version, &payload)
+        } else {
+            AnyEvent::from_payload(
+                stream_type,
+                &event.event_type,
+                &event.event_version,
+                &event.payload,
+            )
+        }
+        .map_err(failed)?;
+        let stream_id = Uuid::parse_str(&event.stream.id).map_err(|error| unreadable(event, &error))?;
+        let owner = decoded.subject(stream_id);
+        let mut key = |kind: &str, id: Uuid| keys.get(&format!("{kind}:{id}"));
+        seal::open(
+            &mut decoded,
+            owner,
+            event.id.as_uuid(),
+            event.sealed.as_deref(),
+            &mut key,
+        )
+        .map_err(|error| unreadable(event, &error))?;
+        Ok(decoded)
+    }
+
+    /// The state of an aggregate as a snapshot, sealed under an identity of its own.
+    ///
+    /// # Errors
+    /// A field is unreadable here, so that no snapshot can be made of it.
+    pub async fn encode_snapshot<A: EventSourced>(
+        &self,
+        id: Uuid,
+        version: i64,
+        state: &A,
+        pool: &Pool,
+    ) -> Result<Snapshot, CodecError> {
+        let owner = A::subject(id);
+        let mut state = state.clone();
+        let payload = serde_json::to_vec(&state)?.into();
+        let keys = self.keys.load(vec![owner.to_string()], pool).await?;
+        let mut key = |_: Subject| keys.get(&owner.to_string());
+        let sealed = seal::seal(
+            &mut state,
+            owner,
+            snapshot_id(id, version),
+            &mut key,
+            &*self.entropy,
+        )?;
+        Ok(Snapshot {
+            version,
+            state_version: A::STATE_VERSION,
+            payload,
+            sealed,
+        })
+    }
+
+    /// The state that a snapshot holds; `None` if it does not fit this release, which costs only time.
+    ///
+    /// # Errors
+    /// The keys cannot be loaded.
+    pub async fn decode_snapshot<A: EventSourced>(
+        &self,
+        id: Uuid,
+        snapshot: &Snapshot,
+        pool: &Pool,
+    ) -> Result<Option<A>, CodecError> {
+        let owner = A::subject(id);
+        let keys = self.keys.load(vec![owner.to_string()], pool).await?;
+        let Ok(mut state) = serde_json::from_slice::<A>(&snapshot.payload) else {
+            return Ok(None);
+        };
+        let mut key = |_: &str, _: Uuid| keys.get(&owner.to_string());
+        let identity = snapshot_id(id, snapshot.version);
+        let opened = seal::open(&mut state, owner, identity, snapshot.sealed.as_deref(), &mut key);
+        Ok(opened.is_ok().then_some(state))
+    }
+}
+
+/// What the ciphertexts of a snapshot are bound to: the aggregate and the version.
+fn snapshot_id(id: Uuid, version: i64) -> Uuid {
+    use sha2::{Digest as _, Sha256};
+    let digest = Sha256::new()
+        .chain_update(b"tenure snapshot\0")
+        .chain_update(id.as_bytes())
+        .chain_update(version.to_be_bytes())
+        .finalize();
+    uuid::Builder::from_slice(&digest[..16]).map_or_else(|_| id, uuid::Builder::into_uuid)
+}
+
+fn unreadable(event: &RecordedEvent, reason: &dyn std::fmt::Display) -> CodecError {
+    CodecError::Unreadable {
+        position: event.position,
+        stream_type: event.stream.stream_type.to_string(),
+        event_type: event.event_type.clone(),
+        event_version: event.event_version.clone(),
+        reason: reason.to_string(),
+    }
+}
+
+/// Collects the subjects of the fields that will have to be sealed.
+struct Subjects(Vec<Subject>);
+
+impl FieldVisitor for Subjects {
+    fn field(
+        &mut self,
+        _: &'static str,
+        subject: Subject,
+        field: &mut dyn SealedField,
+    ) -> Result<(), SealError> {
+        if field.to_json().is_some_and(|json| json != b"null") && !self.0.contains(&subject) {
+            self.0.push(subject);
+        }
+        Ok(())
+    }
+}

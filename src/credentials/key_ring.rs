@@ -1,0 +1,234 @@
+//! The key ring: data keys of subjects, wrapped by the master key, and the key of guessable claims.
+
+use std::collections::HashMap;
+
+use bytes::Bytes;
+use deadpool_postgres::Pool;
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use quick_cache::sync::Cache;
+use sha2::Sha256;
+use tokio_postgres::Client;
+
+use super::master_key::{MasterKey, MasterKeyError, MasterKeySource};
+use crate::aggregates::ClaimHasher;
+use crate::entropy::Entropy;
+use crate::event_log::ReadError;
+use crate::event_log::seal::{DataKey, SealError, Subject};
+use crate::event_log::unit::{ClaimKey, NewDataKey};
+
+const CHECK_TEXT: &[u8] = b"tenure key ring check";
+const LOOKUP_NAME: &[u8] = b"tenure lookup key";
+
+/// How many data keys are kept in memory.
+const CACHED_KEYS: usize = 100_000;
+
+/// The keys of one log, as far as this node may know them.
+pub struct KeyRing {
+    master: MasterKey,
+    lookup: DataKey,
+    cache: Cache<String, DataKey>,
+}
+
+/// Why the key ring cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyRingError {
+    /// There is no usable master key.
+    #[error(transparent)]
+    MasterKey(#[from] MasterKeyError),
+    /// The database cannot be read or written.
+    #[error("the key ring cannot be read")]
+    Database(#[from] tokio_postgres::Error),
+    /// What the log holds does not open with its own key.
+    #[error("the key ring in the log is damaged")]
+    Damaged(#[from] SealError),
+}
+
+impl KeyRing {
+    /// Opens the key ring of a log, under the migration lock: a log without one gets one, and a master key if none
+    /// was given.
+    ///
+    /// # Errors
+    /// The master key is missing, damaged or another log's.
+    pub async fn open(
+        client: &Client,
+        source: &MasterKeySource,
+        entropy: &dyn Entropy,
+    ) -> Result<Self, KeyRingError> {
+        let stored = client
+            .query_opt("select key_id, check_value, lookup_key from log.key_ring", &[])
+            .await?;
+        let Some(row) = stored else {
+            let master = match source.load()? {
+                Some(master) => master,
+                None => source.create(entropy)?,
+            };
+            return Self::begin(client, master, entropy).await;
+        };
+        let log: String = row.try_get(0)?;
+        let master = source.load()?.ok_or_else(|| MasterKeyError::Missing {
+            log: log.clone(),
+            default_file: source.default_file.clone(),
+        })?;
+        if master.id() != log
+            || master.key().decrypt(row.try_get(1)?, log.as_bytes()).as_deref() != Ok(CHECK_TEXT)
+        {
+            return Err(MasterKeyError::Mismatch {
+                log,
+                given: master.id().to_owned(),
+            }
+            .into());
+        }
+        let lookup = unwrap(&master, row.try_get(2)?, LOOKUP_NAME)?;
+        Ok(Self::new(master, lookup))
+    }
+
+    async fn begin(client: &Client, master: MasterKey, entropy: &dyn Entropy) -> Result<Self, KeyRingError> {
+        let check = master
+            .key()
+            .encrypt(CHECK_TEXT, master.id().as_bytes(), entropy)?;
+        let lookup = DataKey::new(entropy);
+        let wrapped = master.key().encrypt(lookup.as_bytes(), LOOKUP_NAME, entropy)?;
+        client
+            .execute(
+                "insert into log.key_ring (key_id, check_value, lookup_key) values ($1, $2, $3)",
+                &[&master.id(), &check, &wrapped],
+            )
+            .await?;
+        Ok(Self::new(master, lookup))
+    }
+
+    fn new(master: MasterKey, lookup: DataKey) -> Self {
+        Self {
+            master,
+            lookup,
+            cache: Cache::new(CACHED_KEYS),
+        }
+    }
+
+    /// The public name of the master key in use.
+    #[must_use]
+    pub fn key_id(&self) -> &str {
+        self.master.id()
+    }
+
+    /// A key for a subject that begins, and the row that stores it with the subject's first event.
+    ///
+    /// # Errors
+    /// The cipher refuses.
+    pub fn new_data_key(
+        &self,
+        subject: Subject,
+        entropy: &dyn Entropy,
+    ) -> Result<(DataKey, NewDataKey), SealError> {
+        let key = DataKey::new(entropy);
+        let subject = subject.to_string();
+        let wrapped = Bytes::from(
+            self.master
+                .key()
+                .encrypt(key.as_bytes(), subject.as_bytes(), entropy)?,
+        );
+        Ok((
+            key,
+            NewDataKey {
+                subject,
+                key_id: self.master.id().to_owned(),
+                wrapped,
+            },
+        ))
+    }
+
+    /// Remembers the key of a subject once its first event is stored.
+    pub fn remember(&self, subject: &str, key: DataKey) {
+        self.cache.insert(subject.to_owned(), key);
+    }
+
+    /// Forgets the key of a subject, once it has been destroyed.
+    pub fn forget(&self, subject: &str) {
+        self.cache.remove(subject);
+    }
+
+    /// The key of a subject, if it is in memory.
+    #[must_use]
+    pub fn cached(&self, subject: &str) -> Option<DataKey> {
+        self.cache.get(subject)
+    }
+
+    /// The keys of these subjects, in one round trip for those not in memory; destroyed ones are absent.
+    ///
+    /// # Errors
+    /// The database cannot be read, or a stored key does not open.
+    pub async fn load(
+        &self,
+        subjects: Vec<String>,
+        pool: &Pool,
+    ) -> Result<HashMap<String, DataKey>, KeyLoadError> {
+        let mut found = HashMap::with_capacity(subjects.len());
+        let mut missing = Vec::new();
+        for subject in subjects {
+            match self.cache.get(&subject) {
+                Some(key) => drop(found.insert(subject, key)),
+                None => missing.push(subject),
+            }
+        }
+        if missing.is_empty() {
+            return Ok(found);
+        }
+        let client = pool.get().await.map_err(ReadError::from)?;
+        let sql = "select subject, wrapped from log.data_key where subject = any ($1)";
+        let statement = client.prepare_cached(sql).await.map_err(ReadError::from)?;
+        for row in client
+            .query(&statement, &[&missing])
+            .await
+            .map_err(ReadError::from)?
+        {
+            let subject: String = row.try_get(0).map_err(ReadError::from)?;
+            let key = unwrap(
+                &self.master,
+                row.try_get(1).map_err(ReadError::from)?,
+                subject.as_bytes(),
+            )?;
+            self.cache.insert(subject.clone(), key.clone());
+            found.insert(subject, key);
+        }
+        Ok(found)
+    }
+}
+
+/// Why data keys could not be loaded.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyLoadError {
+    /// The database cannot be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// A stored key does not open with the master key.
+    #[error("a data key in the log does not open with the master key")]
+    Damaged(#[from] SealError),
+}
+
+impl ClaimHasher for KeyRing {
+    fn claim(&self, kind: &'static str, name: &[u8]) -> ClaimKey {
+        // RFC 2104: a key shorter than the block is padded with zeros.
+        let mut block = zeroize::Zeroizing::new([0; 64]);
+        block[..32].copy_from_slice(self.lookup.as_bytes());
+        let mut mac = Hmac::<Sha256>::new((&*block).into());
+        mac.update(kind.as_bytes());
+        mac.update(&[0]);
+        mac.update(name);
+        ClaimKey {
+            kind,
+            key: mac.finalize().into_bytes().into(),
+        }
+    }
+}
+
+impl std::fmt::Debug for KeyRing {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "KeyRing({})", self.key_id())
+    }
+}
+
+fn unwrap(master: &MasterKey, wrapped: &[u8], name: &[u8]) -> Result<DataKey, SealError> {
+    let key = zeroize::Zeroizing::new(master.key().decrypt(wrapped, name)?);
+    let key: [u8; 32] = key.as_slice().try_into().map_err(|_| SealError::Damaged)?;
+    Ok(DataKey::from_bytes(key))
+}

@@ -1,0 +1,303 @@
+//! The master key: where it comes from, and how a wrong or damaged one is told.
+
+use std::fs::{File, OpenOptions};
+use std::io::{Read as _, Write as _};
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+
+use secrecy::{ExposeSecret as _, SecretString};
+use sha2::{Digest, Sha256};
+use zeroize::Zeroizing;
+
+use crate::entropy::Entropy;
+use crate::event_log::seal::DataKey;
+
+const PREFIX: &str = "tenure-master-key-1:";
+
+/// The key that wraps all others. Whoever holds it and the database can read everything.
+#[derive(Clone, Debug)]
+pub struct MasterKey {
+    key: DataKey,
+    id: String,
+}
+
+/// Where the master key is looked for, first to last.
+#[derive(Clone, Default)]
+pub struct MasterKeySource {
+    /// The key itself, from the environment.
+    pub value: Option<SecretString>,
+    /// A file that holds it.
+    pub file: Option<PathBuf>,
+    /// Where one is created for a log that has none, and found again.
+    pub default_file: PathBuf,
+}
+
+/// Why there is no usable master key.
+#[derive(Debug, thiserror::Error)]
+pub enum MasterKeyError {
+    /// The file cannot be read or made.
+    #[error("the master key file {} cannot be used: {source}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// Others may read the file.
+    #[error("the master key file {} can be read by others (mode {mode:04o}); run: chmod 600 {}", path.display(), path.display())]
+    Mode {
+        /// The file.
+        path: PathBuf,
+        /// Its permissions.
+        mode: u32,
+    },
+    /// It is no master key, or part of it is missing or changed.
+    #[error(
+        "{place} holds no intact master key: a key is `{PREFIX}` with 64 hexadecimal digits and 8 check digits; restore it from its backup"
+    )]
+    Damaged {
+        /// Where it came from.
+        place: String,
+    },
+    /// There is none, and the log already has one.
+    #[error(
+        "this log is sealed under master key {log}, and none was given: set TENURE_MASTER_KEY_FILE (or put the key at {})",
+        default_file.display()
+    )]
+    Missing {
+        /// The key that the log names.
+        log: String,
+        /// Where it was looked for last.
+        default_file: PathBuf,
+    },
+    /// It is not this log's.
+    #[error(
+        "this log is sealed under master key {log}, but the key given is {given}: give this node the log's own key"
+    )]
+    Mismatch {
+        /// The key that the log names.
+        log: String,
+        /// The one that was given.
+        given: String,
+    },
+}
+
+impl MasterKey {
+    /// A fresh key.
+    #[must_use]
+    pub fn generate(entropy: &dyn Entropy) -> Self {
+        Self::from_data_key(DataKey::new(entropy))
+    }
+
+    fn from_data_key(key: DataKey) -> Self {
+        let digest = Sha256::new()
+            .chain_update(b"tenure master key id\0")
+            .chain_update(key.as_bytes())
+            .finalize();
+        Self {
+            id: format!("mk-{}", hex(&digest[..8])),
+            key,
+        }
+    }
+
+    /// The key's public name, derived from it.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    pub(super) const fn key(&self) -> &DataKey {
+        &self.key
+    }
+
+    fn parse(text: &str, place: &str) -> Result<Self, MasterKeyError> {
+        let damaged = || MasterKeyError::Damaged {
+            place: place.to_owned(),
+        };
+        let digits = text.trim().strip_prefix(PREFIX).ok_or_else(damaged)?;
+        if digits.len() != 72 || !digits.is_ascii() {
+            return Err(damaged());
+        }
+        let mut key = Zeroizing::new([0; 32]);
+        for (byte, pair) in key.iter_mut().zip(digits.as_bytes().chunks(2)) {
+            let pair = std::str::from_utf8(pair).map_err(|_| damaged())?;
+            *byte = u8::from_str_radix(pair, 16).map_err(|_| damaged())?;
+        }
+        let key = Self::from_data_key(DataKey::from_bytes(*key));
+        if key.check_digits() == digits[64..].to_ascii_lowercase() {
+            Ok(key)
+        } else {
+            Err(damaged())
+        }
+    }
+
+    fn check_digits(&self) -> String {
+        let digest = Sha256::new()
+            .chain_update(b"tenure master key check\0")
+            .chain_update(self.key.as_bytes())
+            .finalize();
+        hex(&digest[..4])
+    }
+
+    fn to_text(&self) -> Zeroizing<String> {
+        Zeroizing::new(format!(
+            "{PREFIX}{}{}\n",
+            hex(self.key.as_bytes()),
+            self.check_digits()
+        ))
+    }
+}
+
+impl MasterKeySource {
+    /// The key that is already there, if any.
+    ///
+    /// # Errors
+    /// One was named and is not usable.
+    pub fn load(&self) -> Result<Option<MasterKey>, MasterKeyError> {
+        if let Some(value) = &self.value {
+            return MasterKey::parse(value.expose_secret(), "TENURE_MASTER_KEY").map(Some);
+        }
+        if let Some(file) = &self.file {
+            return read(file).map(Some);
+        }
+        if self.default_file.exists() {
+            read(&self.default_file).map(Some)
+        } else {
+            Ok(None)
+        }
+    }
+
+    /// Makes a key for a log that has none, and keeps it in the default file.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn create(&self, entropy: &dyn Entropy) -> Result<MasterKey, MasterKeyError> {
+        let path = &self.default_file;
+        let failed = |source| MasterKeyError::File {
+            path: path.clone(),
+            source,
+        };
+        if let Some(directory) = path.parent() {
+            std::fs::create_dir_all(directory).map_err(failed)?;
+        }
+        let key = MasterKey::generate(entropy);
+        // Written beside and renamed, so that a crash leaves no half of a key.
+        let beside = path.with_extension("new");
+        let _ = std::fs::remove_file(&beside);
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&beside)
+            .map_err(failed)?;
+        file.write_all(key.to_text().as_bytes()).map_err(failed)?;
+        file.sync_all().map_err(failed)?;
+        std::fs::rename(&beside, path).map_err(failed)?;
+        if let Some(directory) = path.parent() {
+            File::open(directory)
+                .and_then(|directory| directory.sync_all())
+                .map_err(failed)?;
+        }
+        Ok(key)
+    }
+}
+
+fn read(path: &Path) -> Result<MasterKey, MasterKeyError> {
+    let failed = |source| MasterKeyError::File {
+        path: path.to_owned(),
+        source,
+    };
+    let file = File::open(path).map_err(failed)?;
+    let mode = file.metadata().map_err(failed)?.permissions().mode() & 0o7777;
+    if mode & 0o077 != 0 {
+        return Err(MasterKeyError::Mode {
+            path: path.to_owned(),
+            mode,
+        });
+    }
+    let mut text = Zeroizing::new(String::new());
+    let damaged = || MasterKeyError::Damaged {
+        place: path.display().to_string(),
+    };
+    file.take(4_096)
+        .read_to_string(&mut text)
+        .map_err(|_| damaged())?;
+    MasterKey::parse(&text, &path.display().to_string())
+}
+
+fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    bytes
+        .iter()
+        .fold(String::with_capacity(bytes.len() * 2), |mut out, byte| {
+            let _ = write!(out, "{byte:02x}");
+            out
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::entropy::SeededEntropy;
+
+    fn source() -> (tempfile::TempDir, MasterKeySource) {
+        let directory = tempfile::tempdir().unwrap();
+        let default_file = directory.path().join("master.key");
+        (
+            directory,
+            MasterKeySource {
+                default_file,
+                ..MasterKeySource::default()
+            },
+        )
+    }
+
+    #[test]
+    fn a_created_key_is_private_and_found_again() {
+        let (_directory, source) = source();
+        assert!(source.load().unwrap().is_none());
+        let key = source.create(&SeededEntropy::new(1)).unwrap();
+        assert_eq!(source.load().unwrap().unwrap().id(), key.id());
+        let mode = std::fs::metadata(&source.default_file)
+            .unwrap()
+            .permissions()
+            .mode();
+        assert_eq!(mode & 0o777, 0o600);
+    }
+
+    #[test]
+    fn a_key_that_others_may_read_is_refused() {
+        let (_directory, source) = source();
+        source.create(&SeededEntropy::new(1)).unwrap();
+        std::fs::set_permissions(&source.default_file, std::fs::Permissions::from_mode(0o640)).unwrap();
+        assert!(matches!(
+            source.load(),
+            Err(MasterKeyError::Mode { mode: 0o640, .. })
+        ));
+    }
+
+    #[test]
+    fn a_damaged_key_is_refused_at_every_length_and_every_digit() {
+        let text = MasterKey::generate(&SeededEntropy::new(1)).to_text();
+        let text = text.trim();
+        for length in 0..text.len() {
+            assert!(MasterKey::parse(&text[..length], "x").is_err(), "cut to {length}");
+        }
+        for at in 0..text.len() {
+            let mut changed = text.as_bytes().to_vec();
+            changed[at] = if changed[at] == b'0' { b'1' } else { b'0' };
+            let parsed = MasterKey::parse(&String::from_utf8(changed).unwrap(), "x");
+            assert!(parsed.is_err(), "changed at {at}");
+        }
+    }
+
+    #[test]
+    fn neither_debug_nor_errors_show_the_key() {
+        let key = MasterKey::generate(&SeededEntropy::new(1));
+        let text = key.to_text();
+        let digits = &text.trim()[PREFIX.len()..PREFIX.len() + 16];
+        assert!(!format!("{key:?}").contains(digits));
+        let error = MasterKey::parse(&text[..60], "the environment").unwrap_err();
+        assert!(!format!("{error} {error:?}").contains(digits));
+    }
+}

@@ -1,0 +1,66 @@
+//! Loading an aggregate: from memory, else from its snapshot and the events behind it.
+
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+use super::error::Failure;
+use super::{Dispatcher, cache::AnyState};
+use crate::aggregates::{AnyEvent, EventSourced};
+use crate::event_log::snapshot::SNAPSHOT_EVERY;
+
+impl Dispatcher {
+    /// The state of an aggregate and its version; from memory if it is there, and possibly stale then.
+    pub(super) async fn load<A>(&self, id: Uuid) -> Result<(i64, Arc<A>), Failure>
+    where
+        A: EventSourced,
+        A::Event: TryFrom<AnyEvent>,
+    {
+        let stream = A::stream(id);
+        if let Some((version, state)) = self.states.get(&stream)
+            && let Ok(state) = state.downcast::<A>()
+        {
+            return Ok((version, state));
+        }
+        let pool = self.log.pool();
+        let snapshot = self.log.load_snapshot(&stream, A::STATE_VERSION).await?;
+        let restored = match &snapshot {
+            Some(snapshot) => self.codec.decode_snapshot::<A>(id, snapshot, pool).await?,
+            None => None,
+        };
+        let (mut version, mut state) = match (restored, &snapshot) {
+            (Some(state), Some(snapshot)) => (snapshot.version, state),
+            _ => (0, A::default()),
+        };
+        let behind = self.log.read_stream(&stream, version).await?;
+        for event in self.codec.decode(&behind, pool).await? {
+            if let Ok(event) = A::Event::try_from(event) {
+                state.apply(event);
+            }
+        }
+        let tail = i64::try_from(behind.len()).unwrap_or(i64::MAX);
+        version += tail;
+        if tail >= SNAPSHOT_EVERY {
+            self.save_snapshot(id, version, &state).await;
+        }
+        let state = Arc::new(state);
+        if version > 0 {
+            self.states.keep(stream, version, state.clone() as AnyState);
+        }
+        Ok((version, state))
+    }
+
+    /// A snapshot that cannot be stored costs only time later.
+    async fn save_snapshot<A: EventSourced>(&self, id: Uuid, version: i64, state: &A) {
+        let pool = self.log.pool();
+        let stream = A::stream(id);
+        match self.codec.encode_snapshot(id, version, state, pool).await {
+            Ok(snapshot) => {
+                if let Err(error) = self.log.save_snapshot(&stream, &snapshot).await {
+                    tracing::warn!(%stream, %error, "a snapshot could not be stored");
+                }
+            }
+            Err(error) => tracing::debug!(%stream, %error, "no snapshot can be made"),
+        }
+    }
+}

@@ -1,0 +1,226 @@
+//! From a command to stored events: load, decide, append, and decide again when somebody else was faster.
+//!
+//! This is the only place that retries.
+
+mod cache;
+mod error;
+mod load;
+mod work;
+
+use std::future::Future;
+use std::sync::Arc;
+
+use quick_cache::sync::Cache;
+use uuid::Uuid;
+
+pub use error::{DispatchError, Failure, Stop};
+pub use work::UnitOfWork;
+
+use crate::aggregates::AnyEvent;
+use crate::clock::{Clock, Timestamp};
+use crate::codec::Codec;
+use crate::context::Context;
+use crate::entropy::Entropy;
+use crate::event_log::unit::ClaimKey;
+use crate::event_log::{AppendError, EventLog, RecordedEvent, StreamId};
+use crate::projections::Reader;
+
+/// How often a command is decided again before it is given up as contended.
+const MAX_DECISIONS: u32 = 500;
+
+/// How many claims that were fought over are remembered.
+const CONTESTED_CLAIMS: usize = 10_000;
+
+/// A command over one or several aggregates.
+pub trait Operation: Send + Sync {
+    /// What the caller learns beside the events.
+    type Answer: Send;
+    /// Why it can be refused.
+    type Refusal: std::error::Error + Send + Sync + 'static;
+
+    /// Decides on the present state; called again from the start when that has changed meanwhile.
+    ///
+    /// # Errors
+    /// The rule that forbids it, or a state that cannot be read.
+    fn decide(
+        &self,
+        work: &mut UnitOfWork<'_>,
+    ) -> impl Future<Output = Result<Self::Answer, Stop<Self::Refusal>>> + Send;
+
+    /// What it means that somebody else holds a claim of this kind; `None`: decide again.
+    fn claim_lost(&self, kind: &str) -> Option<Self::Refusal>;
+}
+
+/// A command that was carried out.
+#[derive(Clone, Debug)]
+pub struct Dispatched<T> {
+    /// What the operation answers.
+    pub answer: T,
+    /// The events that were stored, in order; none when nothing had to change.
+    pub events: Vec<(i64, StreamId, AnyEvent)>,
+    /// The position from which on the outcome can be read: the newest event's, or the head for a repeated wish.
+    pub position: i64,
+}
+
+impl<T> Dispatched<T> {
+    /// The same with another answer.
+    pub fn map<U>(self, f: impl FnOnce(T) -> U) -> Dispatched<U> {
+        Dispatched {
+            answer: f(self.answer),
+            events: self.events,
+            position: self.position,
+        }
+    }
+}
+
+/// Dispatches commands on one log.
+pub struct Dispatcher {
+    log: EventLog,
+    codec: Codec,
+    reader: Reader,
+    clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
+    states: cache::States,
+    contested: Cache<ClaimKey, ()>,
+}
+
+impl Dispatcher {
+    /// A dispatcher on this log.
+    #[must_use]
+    pub fn new(log: EventLog, codec: Codec, clock: Arc<dyn Clock>, entropy: Arc<dyn Entropy>) -> Self {
+        let reader = Reader::new(log.pool().clone());
+        let contested = Cache::new(CONTESTED_CLAIMS);
+        Self {
+            log,
+            codec,
+            reader,
+            clock,
+            entropy,
+            states: cache::States::default(),
+            contested,
+        }
+    }
+
+    /// Carries out an operation, or refuses it; either way the answer held at a moment after the call began.
+    ///
+    /// # Errors
+    /// See [`DispatchError`].
+    pub async fn dispatch<O: Operation>(
+        &self,
+        context: &Context,
+        operation: &O,
+    ) -> Result<Dispatched<O::Answer>, DispatchError<O::Refusal>> {
+        let at = self.clock.now();
+        for _ in 0..MAX_DECISIONS {
+            if let Some(outcome) = self.decide_once(context, operation, at).await? {
+                return Ok(outcome);
+            }
+        }
+        Err(DispatchError::Contended)
+    }
+
+    /// One decision; `None` when it must be made again.
+    async fn decide_once<O: Operation>(
+        &self,
+        context: &Context,
+        operation: &O,
+        at: Timestamp,
+    ) -> Result<Option<Dispatched<O::Answer>>, DispatchError<O::Refusal>> {
+        let mut work = UnitOfWork::new(self, *context, at);
+        let answer = match operation.decide(&mut work).await {
+            Ok(answer) => answer,
+            Err(Stop::Failed(failure)) => return Err(failure.into()),
+            Err(Stop::Refused(refusal)) => {
+                return match self.confirm(&work).await? {
+                    Some(_) => Err(DispatchError::Refused(refusal)),
+                    None => Ok(None),
+                };
+            }
+        };
+        if work.is_empty() {
+            let position = self.confirm(&work).await?;
+            return Ok(position.map(|position| Dispatched {
+                answer,
+                events: Vec::new(),
+                position,
+            }));
+        }
+        let (unit, decided, keys) = work.into_unit().await?;
+        for claim in unit.claims_taken() {
+            // Somebody fought over this name a moment ago: look before making a whole batch lose time over it.
+            if self.contested.get(&claim.key).is_some()
+                && let Some(holder) = self.reader.holder(&claim.key, at).await.map_err(Failure::from)?
+                && holder != claim.holder
+                && !unit.releases(&claim.key, &holder)
+            {
+                return self.claim_lost(operation, &claim.key);
+            }
+        }
+        let reads = unit.reads.clone();
+        match self.log.append(unit).await {
+            Ok(appended) => {
+                for (subject, key) in keys {
+                    self.codec.keys().remember(&subject, key);
+                }
+                let events = decided.finish(&self.states, self.codec.keys(), appended.first);
+                Ok(Some(Dispatched {
+                    answer,
+                    events,
+                    position: appended.last,
+                }))
+            }
+            Err(AppendError::Conflict { .. }) => {
+                self.states.forget(&reads);
+                Ok(None)
+            }
+            Err(AppendError::GuardMoved { .. }) => Ok(None),
+            Err(AppendError::ClaimTaken { key, .. }) => {
+                self.contested.insert(key.clone(), ());
+                self.claim_lost(operation, &key)
+            }
+            Err(error) => Err(Failure::Append(error).into()),
+        }
+    }
+
+    /// Takes note of an event of whichever node: what is in memory of its stream is outdated, and the keys that it
+    /// destroys are forgotten.
+    pub fn observe(&self, event: &RecordedEvent) {
+        self.states.outdate(&event.stream, event.version);
+        let stream = &event.stream;
+        let decoded = AnyEvent::from_payload(
+            &stream.stream_type,
+            &event.event_type,
+            &event.event_version,
+            &event.payload,
+        );
+        if let (Ok(decoded), Ok(id)) = (decoded, Uuid::parse_str(&stream.id))
+            && decoded.ends_subject()
+        {
+            self.codec.keys().forget(&decoded.subject(id).to_string());
+        }
+    }
+
+    /// Forgets every state in memory.
+    pub fn forget_everything(&self) {
+        self.states.clear();
+    }
+
+    fn claim_lost<O: Operation>(
+        &self,
+        operation: &O,
+        key: &ClaimKey,
+    ) -> Result<Option<Dispatched<O::Answer>>, DispatchError<O::Refusal>> {
+        operation
+            .claim_lost(key.kind)
+            .map_or(Ok(None), |refusal| Err(DispatchError::Refused(refusal)))
+    }
+
+    /// Whether what a decision without events has read still holds; forgets what does not.
+    async fn confirm(&self, work: &UnitOfWork<'_>) -> Result<Option<i64>, Failure> {
+        let position = self.log.confirm(work.reads(), work.guards()).await?;
+        if position.is_none() {
+            self.states.forget(work.reads());
+        }
+        Ok(position)
+    }
+}

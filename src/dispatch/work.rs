@@ -1,0 +1,277 @@
+//! One decision in the making: what it has read, what it will write.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use uuid::Uuid;
+
+use super::Dispatcher;
+use super::cache::{AnyState, States};
+use super::error::{Failure, Stop};
+use crate::aggregates::{AnyEvent, ClaimHasher, EventSourced};
+use crate::clock::Timestamp;
+use crate::codec::Decided;
+use crate::context::Context;
+use crate::credentials::key_ring::KeyRing;
+use crate::entropy::Entropy;
+use crate::event_log::seal::DataKey;
+use crate::event_log::unit::ClaimKey;
+use crate::event_log::{StreamId, Unit};
+use crate::ids::EventId;
+
+/// What an operation decides with: it reads aggregates, claims and guards through this, and leaves its events here.
+pub struct UnitOfWork<'d> {
+    dispatcher: &'d Dispatcher,
+    context: Context,
+    at: Timestamp,
+    reads: Vec<(StreamId, i64)>,
+    guards: Vec<(String, i64)>,
+    bumps: Vec<String>,
+    states: Vec<WorkingState>,
+    decided: Vec<Decided>,
+}
+
+/// An aggregate as this decision has left it.
+struct WorkingState {
+    stream: StreamId,
+    version: i64,
+    state: AnyState,
+    changed: bool,
+}
+
+impl<'d> UnitOfWork<'d> {
+    pub(super) const fn new(dispatcher: &'d Dispatcher, context: Context, at: Timestamp) -> Self {
+        Self {
+            dispatcher,
+            context,
+            at,
+            reads: Vec::new(),
+            guards: Vec::new(),
+            bumps: Vec::new(),
+            states: Vec::new(),
+            decided: Vec::new(),
+        }
+    }
+
+    /// The command's time: the same for each decision on it.
+    #[must_use]
+    pub const fn at(&self) -> Timestamp {
+        self.at
+    }
+
+    /// Who asks.
+    #[must_use]
+    pub const fn context(&self) -> &Context {
+        &self.context
+    }
+
+    /// Makes the keys of claims.
+    #[must_use]
+    pub fn hasher(&self) -> &dyn ClaimHasher {
+        self.dispatcher.codec.keys()
+    }
+
+    /// The state of an aggregate; the decision stands only if it is still this one when the unit is stored.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub async fn load<A>(&mut self, id: Uuid) -> Result<Arc<A>, Failure>
+    where
+        A: EventSourced,
+        A::Event: TryFrom<AnyEvent>,
+    {
+        let stream = A::stream(id);
+        if let Some(known) = self.states.iter().find(|known| known.stream == stream)
+            && let Ok(state) = known.state.clone().downcast::<A>()
+        {
+            return Ok(state);
+        }
+        let (version, state) = self.dispatcher.load::<A>(id).await?;
+        self.begin(stream, version, state.clone());
+        Ok(state)
+    }
+
+    fn begin(&mut self, stream: StreamId, version: i64, state: AnyState) {
+        self.reads.push((stream.clone(), version));
+        self.states.push(WorkingState {
+            stream,
+            version,
+            state,
+            changed: false,
+        });
+    }
+
+    /// Carries out a command on an aggregate that exists, and keeps its events for the unit.
+    ///
+    /// # Errors
+    /// The aggregate's refusal, or a state that cannot be read.
+    pub async fn execute<A, R>(&mut self, id: Uuid, command: A::Command) -> Result<usize, Stop<R>>
+    where
+        A: EventSourced,
+        A::Event: TryFrom<AnyEvent> + Into<AnyEvent>,
+        R: From<A::Error>,
+    {
+        self.load::<A>(id).await?;
+        self.decide::<A, R>(id, command)
+    }
+
+    /// Carries out a command on an aggregate that begins: a fresh identifier needs no look at the log.
+    ///
+    /// # Errors
+    /// The aggregate's refusal.
+    pub fn create<A, R>(&mut self, id: Uuid, command: A::Command) -> Result<usize, Stop<R>>
+    where
+        A: EventSourced,
+        A::Event: Into<AnyEvent>,
+        R: From<A::Error>,
+    {
+        self.begin(A::stream(id), 0, Arc::new(A::default()));
+        self.decide::<A, R>(id, command)
+    }
+
+    fn decide<A, R>(&mut self, id: Uuid, command: A::Command) -> Result<usize, Stop<R>>
+    where
+        A: EventSourced,
+        A::Event: Into<AnyEvent>,
+        R: From<A::Error>,
+    {
+        let stream = A::stream(id);
+        let Some(working) = self.states.iter_mut().find(|known| known.stream == stream) else {
+            return Ok(0);
+        };
+        let Ok(state) = working.state.clone().downcast::<A>() else {
+            return Ok(0);
+        };
+        let events = state
+            .decide(command)
+            .map_err(|refusal| Stop::Refused(R::from(refusal)))?;
+        if events.is_empty() {
+            return Ok(0);
+        }
+        let count = events.len();
+        let mut next = (*state).clone();
+        for event in events {
+            next.apply(event.clone());
+            working.version += 1;
+            self.decided.push(Decided {
+                id: EventId::new(self.at, &*self.dispatcher.entropy),
+                stream_id: id,
+                stream: stream.clone(),
+                version: working.version,
+                event: event.into(),
+            });
+        }
+        working.state = Arc::new(next);
+        working.changed = true;
+        Ok(count)
+    }
+
+    /// Who holds a claim now, if anybody: a fresh look that the unit does not depend on, because a claim that it
+    /// takes is decided when it is stored.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn holder(&self, claim: &ClaimKey) -> Result<Option<String>, Failure> {
+        Ok(self.dispatcher.reader.holder(claim, self.at).await?)
+    }
+
+    /// Reads a set under its guard: the decision stands only if no unit has changed the set when it is stored.
+    /// To be called before the set itself is read.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn read_guard(&mut self, name: String) -> Result<(), Failure> {
+        let version = self.dispatcher.log.guard_version(&name).await?;
+        self.guards.push((name, version));
+        Ok(())
+    }
+
+    /// Says that this unit changes a guarded set.
+    pub fn bump(&mut self, name: String) {
+        if !self.bumps.contains(&name) {
+            self.bumps.push(name);
+        }
+    }
+
+    /// The projections, for sets that are read under a guard.
+    #[must_use]
+    pub const fn reader(&self) -> &crate::projections::Reader {
+        &self.dispatcher.reader
+    }
+
+    /// Fresh randomness for identifiers.
+    #[must_use]
+    pub fn entropy(&self) -> &dyn Entropy {
+        &*self.dispatcher.entropy
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.decided.is_empty()
+    }
+
+    pub(super) fn reads(&self) -> &[(StreamId, i64)] {
+        &self.reads
+    }
+
+    pub(super) fn guards(&self) -> &[(String, i64)] {
+        &self.guards
+    }
+
+    /// The unit, what is left of the decision beside it, and the keys that begin with it.
+    pub(super) async fn into_unit(self) -> Result<(Unit, Outcome, Vec<(String, DataKey)>), Failure> {
+        let mut decided = self.decided;
+        let mut unit = Unit {
+            at: self.at,
+            reads: self.reads,
+            guards: self.guards,
+            bumps: self.bumps,
+            ..Unit::default()
+        };
+        let metadata = Bytes::from(self.context.metadata());
+        let pool = self.dispatcher.log.pool();
+        let keys = self
+            .dispatcher
+            .codec
+            .encode(&mut unit, &mut decided, &metadata, pool)
+            .await?;
+        Ok((
+            unit,
+            Outcome {
+                states: self.states,
+                decided,
+            },
+            keys,
+        ))
+    }
+}
+
+/// What a stored unit leaves behind: newer states and the typed events.
+pub(super) struct Outcome {
+    states: Vec<WorkingState>,
+    decided: Vec<Decided>,
+}
+
+impl Outcome {
+    /// Keeps the new states in memory, drops keys that are destroyed, and gives the events their positions.
+    pub(super) fn finish(
+        self,
+        states: &States,
+        keys: &KeyRing,
+        first: i64,
+    ) -> Vec<(i64, StreamId, AnyEvent)> {
+        for working in self.states {
+            if working.changed {
+                states.keep(working.stream, working.version, working.state);
+            }
+        }
+        (first..)
+            .zip(self.decided)
+            .map(|(position, decided)| {
+                if decided.event.ends_subject() {
+                    keys.forget(&decided.event.subject(decided.stream_id).to_string());
+                }
+                (position, decided.stream, decided.event)
+            })
+            .collect()
+    }
+}

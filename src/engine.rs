@@ -1,0 +1,198 @@
+//! The engine: a migrated database, its log, its keys, and everything that can be asked of them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::aggregates;
+use crate::clock::{Clock, Timestamp};
+use crate::codec::{Codec, CodecError};
+use crate::credentials::key_ring::{KeyRing, KeyRingError};
+use crate::credentials::master_key::MasterKeySource;
+use crate::dispatch::Dispatcher;
+use crate::entropy::Entropy;
+use crate::event_log::upcast::Upcasters;
+use crate::event_log::{self, AppendError, EventLog, ReadError};
+use crate::genesis;
+use crate::ids::LogId;
+use crate::postgres::migrate::{MigrateError, Migration};
+use crate::postgres::{Address, ConnectError};
+use crate::projections::{self, Reader};
+
+/// How an engine is opened.
+#[derive(Clone)]
+pub struct Settings {
+    /// The database.
+    pub address: Address,
+    /// The most connections of the reading pool.
+    pub connections: usize,
+    /// Where the master key is.
+    pub master_key: MasterKeySource,
+    /// How many units may wait for the committer.
+    pub queue: usize,
+    /// How long a command waits for its outcome.
+    pub answer_within: Duration,
+}
+
+impl Settings {
+    /// The defaults for this database and this master key.
+    #[must_use]
+    pub const fn new(address: Address, master_key: MasterKeySource) -> Self {
+        Self {
+            address,
+            connections: 16,
+            master_key,
+            queue: 4_096,
+            answer_within: Duration::from_secs(30),
+        }
+    }
+}
+
+/// Why an engine cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The database could not be brought up to this release.
+    #[error(transparent)]
+    Migrate(#[from] MigrateError),
+    /// There is no connection.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    /// The keys cannot be opened.
+    #[error(transparent)]
+    KeyRing(#[from] KeyRingError),
+    /// The log cannot be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// The first event could not be made.
+    #[error(transparent)]
+    Codec(#[from] CodecError),
+    /// The first event could not be stored.
+    #[error(transparent)]
+    Append(#[from] AppendError),
+}
+
+/// Tenure on one database. Cheap to share behind an [`Arc`].
+pub struct Tenure {
+    log: EventLog,
+    codec: Codec,
+    dispatcher: Dispatcher,
+    reader: Reader,
+    clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
+}
+
+impl Tenure {
+    /// Migrates the database if need be, opens its keys, and starts the committer.
+    ///
+    /// Safe from many nodes at once: one migrates, the others wait.
+    ///
+    /// # Errors
+    /// See [`OpenError`].
+    pub async fn open(
+        settings: Settings,
+        clock: Arc<dyn Clock>,
+        entropy: Arc<dyn Entropy>,
+    ) -> Result<Self, OpenError> {
+        let mut migration = Migration::begin(&settings.address).await?;
+        let set = projections::set_name();
+        let log_id = LogId::new(clock.now(), &*entropy);
+        migration.run(projections::TABLES, &set, log_id).await?;
+        let keys = Arc::new(KeyRing::open(migration.client(), &settings.master_key, &*entropy).await?);
+        let database = migration.database(settings.connections)?;
+        let options = event_log::Options {
+            queue: settings.queue,
+            answer_within: settings.answer_within,
+            ..event_log::Options::new(set, aggregates::STREAM_TYPES)
+        };
+        let log = EventLog::open(&database, clock.clone(), options).await?;
+        let codec = Codec::new(keys, Upcasters::default(), entropy.clone());
+        if log.newest().await? == 0 {
+            genesis::write(&log, &codec, clock.now()).await?;
+        }
+        drop(migration);
+        let dispatcher = Dispatcher::new(log.clone(), codec.clone(), clock.clone(), entropy.clone());
+        let reader = Reader::new(log.pool().clone());
+        Ok(Self {
+            log,
+            codec,
+            dispatcher,
+            reader,
+            clock,
+            entropy,
+        })
+    }
+
+    /// The event log.
+    #[must_use]
+    pub const fn log(&self) -> &EventLog {
+        &self.log
+    }
+
+    /// Translates between stored events and typed ones.
+    #[must_use]
+    pub const fn codec(&self) -> &Codec {
+        &self.codec
+    }
+
+    /// The tables, as typed queries.
+    #[must_use]
+    pub const fn reader(&self) -> &Reader {
+        &self.reader
+    }
+
+    /// Carries out operations.
+    #[must_use]
+    pub const fn dispatcher(&self) -> &Dispatcher {
+        &self.dispatcher
+    }
+
+    /// The clock that all domain times come from.
+    #[must_use]
+    pub fn clock(&self) -> Arc<dyn Clock> {
+        self.clock.clone()
+    }
+
+    /// Where identifiers and keys come from.
+    #[must_use]
+    pub fn entropy(&self) -> Arc<dyn Entropy> {
+        self.entropy.clone()
+    }
+
+    /// A fresh identifier of any kind.
+    pub(crate) fn new_id<T>(&self, make: fn(Timestamp, &dyn Entropy) -> T) -> T {
+        make(self.clock.now(), &*self.entropy)
+    }
+
+    /// Keeps memory in step with what other nodes commit, until the log is closed; counts how far behind it is.
+    pub async fn observe(&self) {
+        let lag = metrics::gauge!("tenure_follower_lag_events");
+        let mut follower = self.log.follow(self.log.newest().await.unwrap_or(0));
+        loop {
+            match follower.next().await {
+                Ok(events) => {
+                    for event in &events {
+                        self.dispatcher.observe(event);
+                    }
+                    let newest = self.log.newest().await.unwrap_or_else(|_| follower.position());
+                    #[allow(clippy::cast_precision_loss)]
+                    lag.set((newest - follower.position()).max(0) as f64);
+                }
+                Err(error @ ReadError::Unavailable(_)) => {
+                    tracing::warn!(%error, "the follower waits for the database");
+                    tokio::time::sleep(Duration::from_millis(500)).await;
+                }
+                Err(error) => {
+                    tracing::error!(%error, "the follower begins anew with empty memory");
+                    self.dispatcher.forget_everything();
+                    follower = self.log.follow(self.log.newest().await.unwrap_or(0));
+                }
+            }
+        }
+    }
+
+    /// Stores or refuses everything accepted, then stops.
+    pub async fn close(self) {
+        let Self { log, dispatcher, .. } = self;
+        drop(dispatcher);
+        log.close().await;
+    }
+}

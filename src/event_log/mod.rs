@@ -1,0 +1,26 @@
+//! The event log: the truth that everything else is made from. It knows no aggregate.
+//!
+//! Writing goes through one committer per process ([`EventLog::append`]); reading is by stream, account or position
+//! ([`read`]); following wakes on every commit and never skips a position ([`follow`]).
+
+pub mod batch;
+mod committer;
+pub mod error;
+pub mod event;
+pub mod follow;
+pub mod foreign;
+pub mod merkle;
+pub mod read;
+pub mod row_sql;
+pub mod rows;
+pub mod seal;
+mod session;
+pub mod snapshot;
+mod transaction;
+pub mod unit;
+pub mod upcast;
+
+pub use committer::{Appended, EventLog, Options};
+pub use error::{AppendError, ReadError};
+pub use event::{NewEvent, RecordedEvent, StreamId};
+pub use unit::Unit;

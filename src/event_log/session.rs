@@ -1,0 +1,189 @@
+//! The committer's own connection: nobody else writes with it, and a peer that vanishes must not keep the head lock.
+
+use std::collections::HashMap;
+
+use tokio_postgres::Statement;
+
+use super::error::AppendError;
+use super::row_sql::{self, RowStatement};
+use crate::ids::{EventId, LogId};
+use crate::postgres::{ConnectError, Connection, Database};
+
+/// Settings that keep plans on the indexes however small the tables were at first, and locks short.
+const SETTINGS: &str = "
+    set enable_seqscan = off; set enable_hashjoin = off; set enable_mergejoin = off; set enable_bitmapscan = off;
+    set plan_cache_mode = force_generic_plan; set jit = off;
+    set idle_in_transaction_session_timeout = '3s'; set lock_timeout = '10s'; set statement_timeout = '60s';
+    set default_transaction_isolation = 'read committed';
+    select set_config('synchronous_commit', 'on', false)
+    where current_setting('synchronous_commit') in ('off', 'local');";
+
+/// The statement that stores a batch; its parameters are made in `transaction.rs`.
+const APPEND: &str = "select base, recorded_from from log.append(
+    $1::bigint, $2::text, $3::timestamptz,
+    $4::int[], $5::text[], $6::text[], $7::bigint[],
+    $8::int[], $9::text[], $10::bigint[], $11::text[],
+    $12::int[], $13::text[], $14::bytea[], $15::text[], $16::timestamptz[], $17::timestamptz[], $18::bigint[],
+    $19::text[], $20::bytea[], $21::text[],
+    $22::text[], $23::text[], $24::bytea[], $25::text[],
+    $26::uuid[], $27::text[], $28::text[], $29::bigint[], $30::text[], $31::text[], $32::uuid[],
+    $33::bytea[], $34::bytea[], $35::bytea[])";
+
+/// What the head row says about the log.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Head {
+    /// Which log this is.
+    pub log_id: LogId,
+    /// Raised when a log begins anew at a position it had before, for example after a restore.
+    pub epoch: i64,
+    /// Raised to make everything sent before worthless.
+    pub fence: i64,
+    /// Which set of projections `view` holds.
+    pub projection_set: String,
+}
+
+/// A connection with all that an append needs prepared.
+pub struct Session {
+    pub(super) connection: Connection,
+    pub(super) begin: Statement,
+    pub(super) append: Statement,
+    pub(super) finish: Statement,
+    pub(super) commit: Statement,
+    pub(super) fence: i64,
+    row_statements: HashMap<row_sql::Statement, Statement>,
+}
+
+/// What became of a batch whose connection was lost.
+pub enum Resolution {
+    /// It is in the log; its first event has this position and was recorded then.
+    Stored {
+        /// The position before its first event.
+        base: i64,
+        /// When its first event was recorded.
+        recorded_from: crate::clock::Timestamp,
+    },
+    /// It is not in the log and never will be.
+    NotStored,
+}
+
+impl Session {
+    /// Opens the connection and prepares it for the log that `expected` names.
+    pub async fn open(database: &Database, expected: &Head) -> Result<Self, AppendError> {
+        let unavailable = |error: tokio_postgres::Error| AppendError::Unavailable(reason(&error));
+        let connection = database
+            .connect("tenure committer")
+            .await
+            .map_err(|error: ConnectError| AppendError::Unavailable(error.to_string()))?;
+        let client = &connection.client;
+        client.batch_execute(SETTINGS).await.map_err(unavailable)?;
+        let head = read_head(client).await.map_err(unavailable)?;
+        if (head.log_id, head.epoch) != (expected.log_id, expected.epoch) {
+            return Err(AppendError::Unavailable(format!(
+                "the database now holds log {} epoch {}, this node was started on log {} epoch {}",
+                head.log_id, head.epoch, expected.log_id, expected.epoch
+            )));
+        }
+        if head.projection_set != expected.projection_set {
+            return Err(AppendError::Superseded(head.projection_set));
+        }
+        let begin = client.prepare("begin").await.map_err(unavailable)?;
+        let append = client.prepare(APPEND).await.map_err(unavailable)?;
+        let finish = client
+            .prepare("select log.finish($1::bigint)")
+            .await
+            .map_err(unavailable)?;
+        let commit = client.prepare("commit").await.map_err(unavailable)?;
+        Ok(Self {
+            connection,
+            begin,
+            append,
+            finish,
+            commit,
+            fence: head.fence,
+            row_statements: HashMap::new(),
+        })
+    }
+
+    /// Reads the fence again, after another node has moved it.
+    pub async fn refresh_fence(&mut self) -> Result<(), AppendError> {
+        let head = read_head(&self.connection.client).await;
+        self.fence = head
+            .map_err(|error| AppendError::Unavailable(reason(&error)))?
+            .fence;
+        Ok(())
+    }
+
+    /// Moves the fence, so that late bytes of an earlier connection are refused, and only then looks whether the
+    /// batch that began with this event was stored.
+    pub async fn resolve(
+        &mut self,
+        stream_type: &str,
+        stream_id: &str,
+        version: i64,
+        event: EventId,
+    ) -> Result<Resolution, tokio_postgres::Error> {
+        let transaction = self.connection.client.transaction().await?;
+        transaction
+            .execute("select fence from log.head for update", &[])
+            .await?;
+        let fence = transaction
+            .query_one("update log.head set fence = fence + 1 returning fence", &[])
+            .await?;
+        let found = transaction
+            .query_opt(
+                "select position - 1, recorded_at, event_id from log.event \
+                 where stream_type = $1 and stream_id = $2 and version = $3",
+                &[&stream_type, &stream_id, &version],
+            )
+            .await?;
+        transaction.commit().await?;
+        self.fence = fence.get(0);
+        Ok(match found {
+            Some(row) if row.get::<_, EventId>(2) == event => Resolution::Stored {
+                base: row.get(0),
+                recorded_from: row.get(1),
+            },
+            _ => Resolution::NotStored,
+        })
+    }
+
+    /// Prepares those statements that this connection has not prepared yet.
+    pub async fn prepare_rows(&mut self, statements: &[RowStatement]) -> Result<(), tokio_postgres::Error> {
+        for statement in statements {
+            if !self.row_statements.contains_key(&statement.kind) {
+                let prepared = self.connection.client.prepare(&statement.sql("view")).await?;
+                self.row_statements.insert(statement.kind.clone(), prepared);
+            }
+        }
+        Ok(())
+    }
+
+    /// The prepared form of a statement, if [`Session::prepare_rows`] has seen it.
+    pub fn row_statement(&self, statement: &RowStatement) -> Option<&Statement> {
+        self.row_statements.get(&statement.kind)
+    }
+}
+
+/// The head row of the log.
+pub async fn read_head(client: &tokio_postgres::Client) -> Result<Head, tokio_postgres::Error> {
+    let row = client
+        .query_one("select log_id, epoch, fence, projection_set from log.head", &[])
+        .await?;
+    Ok(Head {
+        log_id: row.try_get(0)?,
+        epoch: row.try_get(1)?,
+        fence: row.try_get(2)?,
+        projection_set: row.try_get(3)?,
+    })
+}
+
+/// Why a statement failed, without its parameters: PostgreSQL's message of a data error may quote a value.
+pub fn reason(error: &tokio_postgres::Error) -> String {
+    match error.as_db_error() {
+        Some(refused) if matches!(refused.code().code().get(..2), Some("22" | "23")) => {
+            format!("SQLSTATE {}", refused.code().code())
+        }
+        Some(refused) => format!("{} (SQLSTATE {})", refused.message(), refused.code().code()),
+        None => error.to_string(),
+    }
+}

@@ -1,0 +1,87 @@
+//! Snapshots of long streams: a shortcut for loading, never the truth. A missing or outdated one costs only time.
+
+use bytes::Bytes;
+
+use super::committer::EventLog;
+use super::error::ReadError;
+use super::event::StreamId;
+
+/// How many events a stream may have behind its snapshot before loading it writes a new one.
+pub const SNAPSHOT_EVERY: i64 = 200;
+
+/// A stored state of an aggregate.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Snapshot {
+    /// The version of the stream that the state belongs to.
+    pub version: i64,
+    /// The shape of the state; another than the release's own is not read.
+    pub state_version: i32,
+    /// Public JSON.
+    pub payload: Bytes,
+    /// Ciphertext of the sealed fields.
+    pub sealed: Option<Bytes>,
+}
+
+impl EventLog {
+    /// The snapshot of a stream, if there is one of this shape.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn load_snapshot(
+        &self,
+        stream: &StreamId,
+        state_version: i32,
+    ) -> Result<Option<Snapshot>, ReadError> {
+        let client = self.pool().get().await?;
+        let statement = client
+            .prepare_cached(
+                "select version, state_version, payload, sealed from log.snapshot \
+                 where stream_type = $1 and stream_id = $2 and state_version = $3",
+            )
+            .await?;
+        let row = client
+            .query_opt(&statement, &[&&*stream.stream_type, &&*stream.id, &state_version])
+            .await?;
+        row.map(|row| {
+            Ok(Snapshot {
+                version: row.try_get(0)?,
+                state_version: row.try_get(1)?,
+                payload: Bytes::copy_from_slice(row.try_get(2)?),
+                sealed: row.try_get::<_, Option<&[u8]>>(3)?.map(Bytes::copy_from_slice),
+            })
+        })
+        .transpose()
+    }
+
+    /// Stores a snapshot, unless a newer one of the same shape is there.
+    ///
+    /// # Errors
+    /// The database cannot be written to.
+    pub async fn save_snapshot(&self, stream: &StreamId, snapshot: &Snapshot) -> Result<(), ReadError> {
+        let client = self.pool().get().await?;
+        let statement = client
+            .prepare_cached(
+                "insert into log.snapshot as s (stream_type, stream_id, version, state_version, payload, sealed)
+                 values ($1, $2, $3, $4, $5, $6)
+                 on conflict (stream_type, stream_id) do update
+                     set version = excluded.version, state_version = excluded.state_version,
+                         payload = excluded.payload, sealed = excluded.sealed
+                     where s.state_version <> excluded.state_version or s.version < excluded.version",
+            )
+            .await?;
+        client
+            .execute(
+                &statement,
+                &[
+                    &&*stream.stream_type,
+                    &&*stream.id,
+                    &snapshot.version,
+                    &snapshot.state_version,
+                    &&*snapshot.payload,
+                    &snapshot.sealed.as_deref(),
+                ],
+            )
+            .await?;
+        Ok(())
+    }
+}

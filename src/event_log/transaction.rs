@@ -1,0 +1,420 @@
+//! One batch, one transaction, one pipelined round trip.
+
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::task::Poll;
+use std::time::Duration;
+
+use tokio_postgres::types::ToSql;
+use tokio_postgres::{Row, Statement};
+use uuid::Uuid;
+
+use super::error::AppendError;
+use super::row_sql;
+use super::rows::settle;
+use super::session::{Session, reason};
+use super::unit::{ClaimKey, Unit};
+use crate::clock::Timestamp;
+
+/// How long the database may take for one batch before the connection counts as lost.
+const ANSWER_WITHIN: Duration = Duration::from_secs(30);
+
+/// A stored batch: its events follow the base without a gap, in the order of its units.
+#[derive(Clone, Copy, Debug)]
+pub struct Stored {
+    /// The position before the first event.
+    pub base: i64,
+    /// When the first event was recorded; each later one a microsecond after.
+    pub recorded_from: Timestamp,
+}
+
+/// Why a batch was not stored, by what follows from it.
+pub enum BatchError {
+    /// These units (by index) have lost; the others may be sent again at once. Nothing was written.
+    Contested(Vec<(usize, AppendError)>),
+    /// Another node moved the fence. Nothing was written.
+    FenceMoved,
+    /// The projections are another set now. Nothing was written.
+    Superseded(String),
+    /// The data of one unit or more are refused. Nothing was written.
+    Data(String),
+    /// A deadlock or a lock not granted in time. Nothing was written.
+    TryAgain(String),
+    /// The server cannot write at present. Nothing was written.
+    Unavailable(String),
+    /// The connection was lost: whether the batch was stored is not known.
+    Unknown(String),
+}
+
+/// Stores the units in one transaction, or none of them.
+pub async fn store(
+    session: &mut Session,
+    projection_set: &str,
+    units: &[&Unit],
+    now: Timestamp,
+) -> Result<Stored, BatchError> {
+    let ordinals = FirstOrdinals::of(units);
+    let changes = units.iter().enumerate().flat_map(|(place, unit)| {
+        let first = ordinals.of_unit(place);
+        unit.rows
+            .iter()
+            .map(move |(event, change)| (ordinal(first, *event), change))
+    });
+    let statements = row_sql::statements(&settle(changes));
+    session
+        .prepare_rows(&statements)
+        .await
+        .map_err(|error| failure(&error, units))?;
+
+    let parameters = Parameters::of(session.fence, projection_set, now, units, &ordinals);
+    let rows: i64 = statements.iter().map(|statement| statement.rows).sum();
+    let session = &*session;
+    let client = &session.connection.client;
+    let mut pipeline = Pipeline::new(client);
+    pipeline.push(&session.begin, Vec::new());
+    pipeline.push(&session.append, parameters.in_order());
+    for statement in &statements {
+        let Some(prepared) = session.row_statement(statement) else {
+            continue;
+        };
+        let arrays = statement
+            .parameters
+            .iter()
+            .map(|array| &**array as &(dyn ToSql + Sync))
+            .collect();
+        pipeline.push(prepared, arrays);
+    }
+    pipeline.push(&session.finish, vec![&rows]);
+    pipeline.push(&session.commit, Vec::new());
+
+    let results = tokio::time::timeout(ANSWER_WITHIN, pipeline.run())
+        .await
+        .map_err(|_| BatchError::Unknown("the database did not answer in time".to_owned()))?;
+    let mut appended = None;
+    let mut errors = Vec::new();
+    for (place, result) in results.into_iter().enumerate() {
+        match result {
+            Ok(rows) if place == 1 => appended = rows.into_iter().next(),
+            Ok(_) => {}
+            Err(error) => errors.push(error),
+        }
+    }
+    if let Some(first) = errors.first() {
+        // A parameter that does not encode is never sent, and `log.finish` refuses the rest of the transaction.
+        let refused = errors
+            .iter()
+            .any(|error| error.as_db_error().is_some_and(is_plain_error));
+        return Err(match first.as_db_error() {
+            None if refused => BatchError::Data("a parameter does not encode".to_owned()),
+            _ => failure(first, units),
+        });
+    }
+    let row = appended.ok_or_else(|| BatchError::Unknown("the append gave no row".to_owned()))?;
+    let read = || {
+        Ok::<_, tokio_postgres::Error>(Stored {
+            base: row.try_get(0)?,
+            recorded_from: row.try_get(1)?,
+        })
+    };
+    read().map_err(|error| BatchError::Unknown(reason(&error)))
+}
+
+/// The ordinal in the batch of an event of a unit.
+fn ordinal(first: i64, event: usize) -> i64 {
+    first + i64::try_from(event).unwrap_or(i64::MAX / 2)
+}
+
+/// For each unit of a batch, the ordinal of its first event; the batch's first event has ordinal 1.
+pub struct FirstOrdinals(Vec<i64>);
+
+impl FirstOrdinals {
+    /// Counts through the units.
+    pub fn of(units: &[&Unit]) -> Self {
+        let mut next = 1;
+        Self(
+            units
+                .iter()
+                .map(|unit| {
+                    let first = next;
+                    next = ordinal(next, unit.events.len());
+                    first
+                })
+                .collect(),
+        )
+    }
+
+    /// The ordinal of the first event of the unit at this place.
+    pub fn of_unit(&self, place: usize) -> i64 {
+        self.0.get(place).copied().unwrap_or(1)
+    }
+}
+
+/// What follows from an error of one of the pipelined statements.
+fn failure(error: &tokio_postgres::Error, units: &[&Unit]) -> BatchError {
+    let Some(refused) = error.as_db_error().filter(|refused| is_plain_error(refused)) else {
+        return BatchError::Unknown(reason(error));
+    };
+    let code = refused.code().code();
+    match code {
+        "TN001" => contested(refused.detail().unwrap_or_default(), units),
+        "TN002" => BatchError::FenceMoved,
+        "TN003" => BatchError::Data(code.to_owned()),
+        "TN004" => BatchError::Superseded(refused.detail().unwrap_or_default().to_owned()),
+        "40P01" | "55P03" | "40001" => BatchError::TryAgain(reason(error)),
+        _ if matches!(code.get(..2), Some("22" | "23" | "21")) => BatchError::Data(code.to_owned()),
+        _ => BatchError::Unavailable(reason(error)),
+    }
+}
+
+/// An error that ends the transaction but not the connection: nothing of the transaction is or will be stored.
+fn is_plain_error(error: &tokio_postgres::error::DbError) -> bool {
+    error.parsed_severity() == Some(tokio_postgres::error::Severity::Error)
+}
+
+/// Reads the losers that `log.append` names.
+fn contested(detail: &str, units: &[&Unit]) -> BatchError {
+    let Ok(lost) = serde_json::from_str::<Vec<(usize, String, String, String)>>(detail) else {
+        return BatchError::Data("TN001".to_owned());
+    };
+    let mut losers: Vec<(usize, AppendError)> = Vec::new();
+    for (place, reason, name, actual) in lost {
+        let Some(unit) = units.get(place) else { continue };
+        let error = match reason.as_str() {
+            "version" => unit
+                .reads
+                .iter()
+                .find(|(stream, _)| stream.to_string() == name)
+                .map(|(stream, _)| AppendError::Conflict {
+                    stream: stream.clone(),
+                }),
+            "guard" => Some(AppendError::GuardMoved { guard: name }),
+            _ => unit
+                .settled_claims()
+                .taken
+                .iter()
+                .find(|(_, claim)| claim_name(&claim.key) == name)
+                .map(|(_, claim)| AppendError::ClaimTaken {
+                    key: claim.key.clone(),
+                    holder: actual,
+                }),
+        };
+        let Some(error) = error else { continue };
+        // Whoever has lost a version decides again from the new state, which may make the lost claim moot.
+        match losers.iter_mut().find(|(known, _)| *known == place) {
+            None => losers.push((place, error)),
+            Some((_, known)) if !matches!(error, AppendError::ClaimTaken { .. }) => *known = error,
+            Some(_) => {}
+        }
+    }
+    if losers.is_empty() {
+        BatchError::Data("TN001".to_owned())
+    } else {
+        BatchError::Contested(losers)
+    }
+}
+
+fn claim_name(key: &ClaimKey) -> String {
+    use std::fmt::Write as _;
+    let mut name = format!("{}:", key.kind);
+    for byte in key.key {
+        let _ = write!(name, "{byte:02x}");
+    }
+    name
+}
+
+/// The arrays that `log.append` takes, one entry for each thing of the batch.
+#[derive(Default)]
+struct Parameters<'a> {
+    fence: i64,
+    projection_set: &'a str,
+    now: Timestamp,
+    stream_unit: Vec<i32>,
+    stream_type: Vec<&'a str>,
+    stream_id: Vec<&'a str>,
+    stream_version: Vec<i64>,
+    guard_unit: Vec<i32>,
+    guard_name: Vec<&'a str>,
+    guard_version: Vec<i64>,
+    guard_bumped: Vec<&'a str>,
+    claim_unit: Vec<i32>,
+    claim_kind: Vec<&'a str>,
+    claim_key: Vec<&'a [u8]>,
+    claim_holder: Vec<&'a str>,
+    claim_free_after: Vec<Option<Timestamp>>,
+    claim_at: Vec<Timestamp>,
+    claim_ordinal: Vec<i64>,
+    release_kind: Vec<&'a str>,
+    release_key: Vec<&'a [u8]>,
+    release_holder: Vec<&'a str>,
+    key_subject: Vec<&'a str>,
+    key_wrapping: Vec<&'a str>,
+    key_wrapped: Vec<&'a [u8]>,
+    key_destroyed: Vec<&'a str>,
+    event_id: Vec<Uuid>,
+    event_stream_type: Vec<&'a str>,
+    event_stream_id: Vec<&'a str>,
+    event_version: Vec<i64>,
+    event_type: Vec<&'a str>,
+    event_type_version: Vec<&'a str>,
+    event_account: Vec<Option<Uuid>>,
+    event_payload: Vec<&'a [u8]>,
+    event_metadata: Vec<&'a [u8]>,
+    event_sealed: Vec<Option<&'a [u8]>>,
+}
+
+impl<'a> Parameters<'a> {
+    fn of(
+        fence: i64,
+        projection_set: &'a str,
+        now: Timestamp,
+        units: &[&'a Unit],
+        ordinals: &FirstOrdinals,
+    ) -> Self {
+        let mut all = Self {
+            fence,
+            projection_set,
+            now,
+            ..Self::default()
+        };
+        for ((number, place), unit) in (0..).zip(0..).zip(units) {
+            all.add(number, ordinals.of_unit(place), unit);
+        }
+        all
+    }
+
+    fn add(&mut self, number: i32, first_ordinal: i64, unit: &'a Unit) {
+        for (stream, version) in &unit.reads {
+            self.stream_unit.push(number);
+            self.stream_type.push(&stream.stream_type);
+            self.stream_id.push(&stream.id);
+            self.stream_version.push(*version);
+        }
+        for (guard, version) in &unit.guards {
+            self.guard_unit.push(number);
+            self.guard_name.push(guard);
+            self.guard_version.push(*version);
+        }
+        self.guard_bumped.extend(unit.bumps.iter().map(String::as_str));
+        let claims = unit.settled_claims();
+        for (event, claim) in claims.taken {
+            self.claim_unit.push(number);
+            self.claim_kind.push(claim.key.kind);
+            self.claim_key.push(&claim.key.key);
+            self.claim_holder.push(&claim.holder);
+            self.claim_free_after.push(claim.free_after);
+            self.claim_at.push(unit.at);
+            self.claim_ordinal.push(ordinal(first_ordinal, event));
+        }
+        for (key, holder) in claims.released {
+            self.release_kind.push(key.kind);
+            self.release_key.push(&key.key);
+            self.release_holder.push(holder);
+        }
+        for key in &unit.new_keys {
+            self.key_subject.push(&key.subject);
+            self.key_wrapping.push(&key.key_id);
+            self.key_wrapped.push(&key.wrapped);
+        }
+        self.key_destroyed
+            .extend(unit.destroyed_keys.iter().map(String::as_str));
+        for event in &unit.events {
+            self.event_id.push(event.id.as_uuid());
+            self.event_stream_type.push(&event.stream.stream_type);
+            self.event_stream_id.push(&event.stream.id);
+            self.event_version.push(event.version);
+            self.event_type.push(&event.event_type);
+            self.event_type_version.push(&event.event_version);
+            self.event_account.push(event.account_id);
+            self.event_payload.push(&event.payload);
+            self.event_metadata.push(&event.metadata);
+            self.event_sealed.push(event.sealed.as_deref());
+        }
+    }
+
+    /// In the order of `log.append`'s parameters.
+    fn in_order(&self) -> Vec<&(dyn ToSql + Sync)> {
+        vec![
+            &self.fence,
+            &self.projection_set,
+            &self.now,
+            &self.stream_unit,
+            &self.stream_type,
+            &self.stream_id,
+            &self.stream_version,
+            &self.guard_unit,
+            &self.guard_name,
+            &self.guard_version,
+            &self.guard_bumped,
+            &self.claim_unit,
+            &self.claim_kind,
+            &self.claim_key,
+            &self.claim_holder,
+            &self.claim_free_after,
+            &self.claim_at,
+            &self.claim_ordinal,
+            &self.release_kind,
+            &self.release_key,
+            &self.release_holder,
+            &self.key_subject,
+            &self.key_wrapping,
+            &self.key_wrapped,
+            &self.key_destroyed,
+            &self.event_id,
+            &self.event_stream_type,
+            &self.event_stream_id,
+            &self.event_version,
+            &self.event_type,
+            &self.event_type_version,
+            &self.event_account,
+            &self.event_payload,
+            &self.event_metadata,
+            &self.event_sealed,
+        ]
+    }
+}
+
+type Answer<'a> = Pin<Box<dyn Future<Output = Result<Vec<Row>, tokio_postgres::Error>> + Send + 'a>>;
+
+/// Statements sent one behind the other without waiting for an answer.
+struct Pipeline<'a> {
+    client: &'a tokio_postgres::Client,
+    answers: Vec<Answer<'a>>,
+}
+
+impl<'a> Pipeline<'a> {
+    const fn new(client: &'a tokio_postgres::Client) -> Self {
+        Self {
+            client,
+            answers: Vec::new(),
+        }
+    }
+
+    fn push(&mut self, statement: &'a Statement, parameters: Vec<&'a (dyn ToSql + Sync)>) {
+        let client = self.client;
+        self.answers.push(Box::pin(
+            async move { client.query(statement, &parameters).await },
+        ));
+    }
+
+    /// Sends all in order (a statement is sent when its future is first polled) and collects every answer.
+    async fn run(mut self) -> Vec<Result<Vec<Row>, tokio_postgres::Error>> {
+        let mut results: Vec<Option<_>> = self.answers.iter().map(|_| None).collect();
+        poll_fn(move |context| {
+            let mut pending = false;
+            for (answer, result) in self.answers.iter_mut().zip(&mut results) {
+                if result.is_none() {
+                    match answer.as_mut().poll(context) {
+                        Poll::Ready(value) => *result = Some(value),
+                        Poll::Pending => pending = true,
+                    }
+                }
+            }
+            if pending {
+                Poll::Pending
+            } else {
+                Poll::Ready(results.iter_mut().filter_map(Option::take).collect())
+            }
+        })
+        .await
+    }
+}

@@ -1,0 +1,151 @@
+//! A unit of work: what one decision read and what it writes, stored together or not at all.
+
+use bytes::Bytes;
+
+use super::event::{NewEvent, StreamId};
+use super::rows::RowChange;
+use crate::clock::Timestamp;
+
+/// The most events that one unit may hold.
+pub const MAX_UNIT_EVENTS: usize = 10_000;
+
+/// The most bytes that one unit may take on the wire.
+pub const MAX_UNIT_BYTES: usize = 16 * 1024 * 1024;
+
+/// A name in a set in which each name has at most one holder.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
+pub struct ClaimKey {
+    /// Which set, for example `username`.
+    pub kind: &'static str,
+    /// The name within the set, keyed or hashed; never in clear.
+    pub key: [u8; 32],
+}
+
+/// A claim that an event takes for its holder.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Claim {
+    /// What is claimed.
+    pub key: ClaimKey,
+    /// Who holds it from now on.
+    pub holder: String,
+    /// From when on it counts as free without being released.
+    pub free_after: Option<Timestamp>,
+}
+
+/// A change of the set of claims, as events cause it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum ClaimChange {
+    /// The claim is held by the holder from now on.
+    Take(Claim),
+    /// The claim is free again, if this holder still holds it.
+    Release {
+        /// What was claimed.
+        key: ClaimKey,
+        /// Who gives it up.
+        holder: String,
+    },
+}
+
+/// A data key that is stored with the first event of its subject.
+#[derive(Clone, Debug)]
+pub struct NewDataKey {
+    /// Whose key it is, for example `user:…`.
+    pub subject: String,
+    /// The master key that wraps it.
+    pub key_id: String,
+    /// The wrapped key.
+    pub wrapped: Bytes,
+}
+
+/// What one decision read, and everything that it writes.
+#[derive(Clone, Debug, Default)]
+pub struct Unit {
+    /// The command's own time: claims that died before it are free.
+    pub at: Timestamp,
+    /// Streams read for the decision, with the version each was read at (0: no events); those written among them.
+    pub reads: Vec<(StreamId, i64)>,
+    /// Guards of the sets read for the decision, with the version each was read at (0: never bumped).
+    pub guards: Vec<(String, i64)>,
+    /// Guards of the sets that this unit changes.
+    pub bumps: Vec<String>,
+    /// The events, in order.
+    pub events: Vec<NewEvent>,
+    /// What the events do to the claims, in order, each with the index of its event in this unit.
+    pub claims: Vec<(usize, ClaimChange)>,
+    /// What the events do to the projections, in order, each with the index of its event in this unit.
+    pub rows: Vec<(usize, RowChange)>,
+    /// Data keys of subjects that begin with this unit.
+    pub new_keys: Vec<NewDataKey>,
+    /// Subjects whose data key is destroyed by this unit.
+    pub destroyed_keys: Vec<String>,
+}
+
+impl Unit {
+    /// About how many bytes this unit takes on the wire.
+    pub(super) fn size_bytes(&self) -> usize {
+        let rows: usize = self.rows.iter().map(|(_, row)| row.size_bytes()).sum();
+        self.events.iter().map(NewEvent::size_bytes).sum::<usize>() + rows
+    }
+
+    /// The claims that this unit takes.
+    pub fn claims_taken(&self) -> impl Iterator<Item = &Claim> {
+        self.claims.iter().filter_map(|(_, change)| match change {
+            ClaimChange::Take(claim) => Some(claim),
+            ClaimChange::Release { .. } => None,
+        })
+    }
+
+    /// Whether this unit releases a claim of this holder.
+    #[must_use]
+    pub fn releases(&self, key: &ClaimKey, holder: &str) -> bool {
+        self.claims.iter().any(|(_, change)| match change {
+            ClaimChange::Release {
+                key: released,
+                holder: former,
+            } => released == key && former == holder,
+            ClaimChange::Take(_) => false,
+        })
+    }
+
+    /// The streams that this unit appends to.
+    pub(super) fn streams_written(&self) -> impl Iterator<Item = &StreamId> {
+        self.events
+            .iter()
+            .filter(|event| self.first_of_its_stream(event))
+            .map(|event| &event.stream)
+    }
+
+    fn first_of_its_stream(&self, event: &NewEvent) -> bool {
+        self.reads
+            .iter()
+            .any(|(stream, version)| *stream == event.stream && event.version == version + 1)
+    }
+
+    /// The claims as they stand after this unit: the last change of each key wins, and a release
+    /// that precedes a taking of the same key is kept beside it.
+    pub(super) fn settled_claims(&self) -> SettledClaims<'_> {
+        let mut taken: Vec<(usize, &Claim)> = Vec::new();
+        let mut released: Vec<(&ClaimKey, &str)> = Vec::new();
+        for (index, change) in &self.claims {
+            match change {
+                ClaimChange::Take(claim) => {
+                    taken.retain(|(_, earlier)| earlier.key != claim.key);
+                    taken.push((*index, claim));
+                }
+                ClaimChange::Release { key, holder } => {
+                    taken.retain(|(_, earlier)| !(earlier.key == *key && earlier.holder == *holder));
+                    released.push((key, holder));
+                }
+            }
+        }
+        SettledClaims { taken, released }
+    }
+}
+
+/// What a unit does to the claims once its own changes have been brought together.
+pub(super) struct SettledClaims<'a> {
+    /// Taken, each with the index of the event that takes it.
+    pub taken: Vec<(usize, &'a Claim)>,
+    /// Released, if the holder named still holds them.
+    pub released: Vec<(&'a ClaimKey, &'a str)>,
+}

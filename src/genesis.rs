@@ -1,0 +1,60 @@
+//! Event 1: the seeded user, the same in every log.
+
+use bytes::Bytes;
+use uuid::Uuid;
+
+use crate::aggregates::EventSourced as _;
+use crate::aggregates::user::{Email, User, UserEvent, UserMode, Username};
+use crate::clock::Timestamp;
+use crate::codec::{Codec, Decided};
+use crate::context::{Actor, Context};
+use crate::engine::OpenError;
+use crate::event_log::{AppendError, EventLog, Unit};
+use crate::ids::{EventId, UserId};
+
+/// The identity of event 1 of every log.
+pub const EVENT_ID: EventId = EventId::from_uuid(Uuid::from_u128(1));
+
+/// The name of the user that owns what nobody else owns.
+pub const USERNAME: &str = "unauthenticated";
+
+/// Its address, which nothing is sent to.
+pub const EMAIL: &str = "unauthenticated@local";
+
+/// Writes event 1, unless another node has.
+pub(crate) async fn write(log: &EventLog, codec: &Codec, at: Timestamp) -> Result<(), OpenError> {
+    let id = UserId::UNAUTHENTICATED.as_uuid();
+    let (Ok(username), Ok(email)) = (Username::parse(USERNAME), Email::parse(EMAIL)) else {
+        return Ok(());
+    };
+    let event = UserEvent::Registered {
+        mode: UserMode::Internal,
+        at,
+        username: username.into(),
+        email: Some(email).into(),
+        github_id: None.into(),
+        github_login: None.into(),
+        avatar_url: None.into(),
+    };
+    let stream = User::stream(id);
+    let mut decided = [Decided {
+        id: EVENT_ID,
+        stream_id: id,
+        stream: stream.clone(),
+        version: 1,
+        event: event.into(),
+    }];
+    let mut unit = Unit {
+        at,
+        reads: vec![(stream, 0)],
+        ..Unit::default()
+    };
+    let metadata = Bytes::from(Context::of(Actor::System).metadata());
+    codec
+        .encode(&mut unit, &mut decided, &metadata, log.pool())
+        .await?;
+    match log.append(unit).await {
+        Ok(_) | Err(AppendError::Conflict { .. }) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}

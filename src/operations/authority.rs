@@ -1,0 +1,48 @@
+//! Who may do what, decided on versions that the unit of work carries, so that a right lost meanwhile is noticed.
+
+use super::refusal::{Refusal, Thing};
+use crate::aggregates::account::Open;
+use crate::aggregates::user::User;
+use crate::context::Actor;
+use crate::dispatch::{Stop, UnitOfWork};
+use crate::ids::UserId;
+
+/// The person who acts, if it is one.
+pub(super) const fn person(work: &UnitOfWork<'_>) -> Option<UserId> {
+    let context = work.context();
+    match context.actor {
+        Actor::User(id) => Some(id),
+        Actor::Token(_) => context.on_behalf_of,
+        Actor::ApiKey(_) | Actor::System | Actor::Operator => None,
+    }
+}
+
+/// Whether the caller runs the instance.
+pub(super) async fn is_operator(work: &mut UnitOfWork<'_>) -> Result<bool, Stop<Refusal>> {
+    if matches!(work.context().actor, Actor::System | Actor::Operator) {
+        return Ok(true);
+    }
+    let Some(id) = person(work) else { return Ok(false) };
+    let user = work.load::<User>(id.as_uuid()).await?;
+    Ok(user.registered().is_some_and(|user| user.operator))
+}
+
+/// Only who runs the instance.
+pub(super) async fn operator(work: &mut UnitOfWork<'_>) -> Result<(), Stop<Refusal>> {
+    if is_operator(work).await? {
+        Ok(())
+    } else {
+        Err(Stop::Refused(Refusal::Forbidden))
+    }
+}
+
+/// Only the owner of the account, and who runs the instance; for strangers the account does not exist.
+pub(super) async fn owner(work: &mut UnitOfWork<'_>, account: &Open) -> Result<(), Stop<Refusal>> {
+    match person(work) {
+        Some(id) if id == account.owner => Ok(()),
+        _ if is_operator(work).await? => Ok(()),
+        Some(id) if account.includes(id) => Err(Stop::Refused(Refusal::Forbidden)),
+        Some(_) => Err(Stop::Refused(Refusal::NotFound(Thing::Account))),
+        None => Err(Stop::Refused(Refusal::Forbidden)),
+    }
+}

@@ -1,0 +1,243 @@
+//! Signing in through GitHub: one atomic step from the first visit to a person with an account of their own.
+
+use super::refusal::{Refusal, Thing};
+use super::{Outcome, accounts_of};
+use crate::Tenure;
+use crate::aggregates::account::{Account, AccountCommand, AccountName, account_name_claim};
+use crate::aggregates::user::{
+    AvatarUrl, Email, GithubId, GithubLogin, Profile, RegisterUser, User, UserCommand, UserMode, Username,
+    github_id_claim, username_claim,
+};
+use crate::context::Context;
+use crate::dispatch::{DispatchError, Operation, Stop, UnitOfWork};
+use crate::ids::{AccountId, UserId};
+
+/// The most names that are tried when a login is taken again and again.
+const MAX_CLASHES: u32 = 1_000_000;
+
+/// Who has signed in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SignedIn {
+    /// The person.
+    pub user: UserId,
+    /// Whether this was the first time.
+    pub created: bool,
+    /// The account that was opened for them, if they had none.
+    pub first_account: Option<AccountId>,
+}
+
+struct GithubSignIn {
+    github_id: GithubId,
+    profile: Profile,
+    /// The identifier, should the person be new.
+    fresh_user: UserId,
+    /// The identifier of a first account, should they need one; `None`: only the person is looked after.
+    fresh_account: Option<AccountId>,
+}
+
+impl GithubSignIn {
+    async fn register(&self, work: &mut UnitOfWork<'_>) -> Result<UserId, Stop<Refusal>> {
+        let login = &self.profile.login;
+        let person = RegisterUser {
+            username: free_username(work, &login.as_username()).await?,
+            email: self.profile.email.clone(),
+            mode: UserMode::Github,
+            github: Some((self.github_id, login.clone())),
+            avatar_url: self.profile.avatar_url.clone(),
+            at: work.at(),
+        };
+        work.create::<User, _>(self.fresh_user.as_uuid(), UserCommand::Register(person))?;
+        Ok(self.fresh_user)
+    }
+
+    async fn refresh(&self, work: &mut UnitOfWork<'_>, user: UserId) -> Result<(), Stop<Refusal>> {
+        let wanted = self.profile.login.as_username();
+        let state = work.load::<User>(user.as_uuid()).await?;
+        let login_changed = state.registered().is_some_and(|person| {
+            person
+                .github_login
+                .open()
+                .is_some_and(|known| known.as_ref() != Some(&self.profile.login))
+        });
+        let rename_to = if login_changed {
+            let holder = work.holder(&username_claim(&wanted, work.hasher())).await?;
+            holder
+                .is_none_or(|holder| holder == user.to_string())
+                .then_some(wanted)
+        } else {
+            None
+        };
+        let command = UserCommand::RefreshProfile {
+            profile: self.profile.clone(),
+            rename_to,
+            at: work.at(),
+        };
+        work.execute::<User, Refusal>(user.as_uuid(), command).await?;
+        Ok(())
+    }
+
+    async fn open_first_account(
+        &self,
+        work: &mut UnitOfWork<'_>,
+        user: UserId,
+        account: AccountId,
+    ) -> Result<(), Stop<Refusal>> {
+        let name = free_account_name(work, &self.profile.login).await?;
+        work.create::<Account, _>(
+            account.as_uuid(),
+            AccountCommand::Open {
+                name,
+                owner: user,
+                at: work.at(),
+            },
+        )?;
+        work.bump(accounts_of(user));
+        Ok(())
+    }
+}
+
+impl Operation for GithubSignIn {
+    type Answer = SignedIn;
+    type Refusal = Refusal;
+
+    async fn decide(&self, work: &mut UnitOfWork<'_>) -> Result<SignedIn, Stop<Refusal>> {
+        let known = work
+            .holder(&github_id_claim(self.github_id, work.hasher()))
+            .await?;
+        let Some(holder) = known else {
+            let user = self.register(work).await?;
+            if let Some(account) = self.fresh_account {
+                self.open_first_account(work, user, account).await?;
+            }
+            return Ok(SignedIn {
+                user,
+                created: true,
+                first_account: self.fresh_account,
+            });
+        };
+        let user: UserId = holder
+            .parse()
+            .map_err(|_| Stop::Refused(Refusal::NotFound(Thing::User)))?;
+        self.refresh(work, user).await?;
+        let mut first_account = None;
+        if let Some(account) = self.fresh_account {
+            work.read_guard(accounts_of(user)).await?;
+            if work
+                .reader()
+                .accounts_for_user(user)
+                .await
+                .map_err(crate::dispatch::Failure::from)?
+                .is_empty()
+            {
+                self.open_first_account(work, user, account).await?;
+                first_account = Some(account);
+            }
+        }
+        Ok(SignedIn {
+            user,
+            created: false,
+            first_account,
+        })
+    }
+
+    /// Another first sign-in of the same person, or somebody with the same name, was faster: look again.
+    fn claim_lost(&self, _: &str) -> Option<Refusal> {
+        None
+    }
+}
+
+async fn free_username(work: &UnitOfWork<'_>, wanted: &Username) -> Result<Username, Stop<Refusal>> {
+    let mut name = wanted.clone();
+    for number in 2..MAX_CLASHES {
+        if work
+            .holder(&username_claim(&name, work.hasher()))
+            .await?
+            .is_none()
+        {
+            return Ok(name);
+        }
+        name = wanted.with_clash(number);
+    }
+    Err(Stop::Refused(Refusal::UsernameTaken))
+}
+
+async fn free_account_name(work: &UnitOfWork<'_>, login: &GithubLogin) -> Result<AccountName, Stop<Refusal>> {
+    let mut candidate = login.as_str().to_owned();
+    for number in 2..MAX_CLASHES {
+        // A login may look like a UUID, which no account name may.
+        if let Ok(name) = AccountName::parse(&candidate)
+            && work
+                .holder(&account_name_claim(&name, work.hasher()))
+                .await?
+                .is_none()
+        {
+            return Ok(name);
+        }
+        candidate = format!("{}-{number}", login.as_str());
+    }
+    Err(Stop::Refused(Refusal::AccountNameTaken))
+}
+
+impl Tenure {
+    /// Finds or registers the person whom GitHub knows by this number, and refreshes what GitHub says of them.
+    ///
+    /// # Errors
+    /// `Invalid`.
+    pub async fn upsert_user_by_github_id(
+        &self,
+        context: &Context,
+        github_id: i64,
+        login: &str,
+        email: Option<&str>,
+        avatar_url: Option<&str>,
+    ) -> Outcome<SignedIn> {
+        self.github(context, github_id, login, email, avatar_url, None)
+            .await
+    }
+
+    /// Signs a person in through GitHub: registers them the first time, and opens a first account, named after their
+    /// login, for who has none.
+    ///
+    /// # Errors
+    /// `Invalid`.
+    pub async fn sign_in_with_github(
+        &self,
+        context: &Context,
+        github_id: i64,
+        login: &str,
+        email: Option<&str>,
+        avatar_url: Option<&str>,
+    ) -> Outcome<SignedIn> {
+        let account = self.new_id(AccountId::new);
+        self.github(context, github_id, login, email, avatar_url, Some(account))
+            .await
+    }
+
+    async fn github(
+        &self,
+        context: &Context,
+        github_id: i64,
+        login: &str,
+        email: Option<&str>,
+        avatar_url: Option<&str>,
+        fresh_account: Option<AccountId>,
+    ) -> Outcome<SignedIn> {
+        let read = || {
+            let profile = Profile {
+                login: GithubLogin::parse(login)?,
+                email: email.map(Email::parse).transpose()?,
+                avatar_url: avatar_url.map(AvatarUrl::parse).transpose()?,
+            };
+            Ok((GithubId::new(github_id)?, profile))
+        };
+        let (github_id, profile) =
+            read().map_err(|invalid| DispatchError::Refused(Refusal::Invalid(invalid)))?;
+        let operation = GithubSignIn {
+            github_id,
+            profile,
+            fresh_user: self.new_id(UserId::new),
+            fresh_account,
+        };
+        self.dispatcher().dispatch(context, &operation).await
+    }
+}

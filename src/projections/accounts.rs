@@ -1,0 +1,192 @@
+//! `view.accounts`: one row a living tenant.
+
+use tokio_postgres::Row;
+use uuid::Uuid;
+
+use super::query::{QueryError, Reader};
+use crate::aggregates::AnyEvent;
+use crate::aggregates::account::{AccountEvent, AccountName};
+use crate::aggregates::field::fold;
+use crate::clock::Timestamp;
+use crate::event_log::rows::ColumnType::{Position, Text, Timestamptz, Uuid as UuidType};
+use crate::event_log::rows::{Column, RowChange, Table, Value};
+use crate::ids::{AccountId, UserId};
+
+/// The table.
+pub static TABLE: Table = Table {
+    name: "accounts",
+    version: 1,
+    columns: &[
+        Column::required("id", UuidType),
+        Column::optional("name", Text),
+        Column::required("owner_user_id", UuidType),
+        Column::required("created_at", Timestamptz),
+        Column::required("position", Position),
+    ],
+    key_columns: 1,
+    indexes: &["(lower(name))", "(owner_user_id)"],
+};
+
+const COLUMNS: &str = "a.id, a.name, a.owner_user_id, a.created_at, a.position";
+
+/// A tenant's record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Account {
+    /// The identifier.
+    pub id: AccountId,
+    /// The unique name, shown as it was given; empty when it cannot be read.
+    pub name: String,
+    /// Who owns it.
+    pub owner_user_id: UserId,
+    /// Since when it is open.
+    pub created_at: Timestamp,
+    /// The position of the event that opened it.
+    pub position: i64,
+}
+
+/// What an event does to the table.
+pub(super) fn changes(stream: Uuid, event: &AnyEvent) -> Vec<RowChange> {
+    let AnyEvent::Account(event) = event else {
+        return Vec::new();
+    };
+    let key = vec![Value::Uuid(stream)];
+    match event {
+        AccountEvent::Opened { owner, at, name } => vec![RowChange::insert(
+            &TABLE,
+            vec![
+                stream.into(),
+                name.open().map(AccountName::as_str).into(),
+                owner.as_uuid().into(),
+                (*at).into(),
+                Value::Position,
+            ],
+        )],
+        AccountEvent::OwnershipTransferred { to, .. } => {
+            vec![RowChange::patch(
+                &TABLE,
+                key,
+                [("owner_user_id", to.as_uuid().into())],
+            )]
+        }
+        AccountEvent::Closed { .. } => vec![RowChange::delete(&TABLE, key)],
+        AccountEvent::MemberAdded { .. } | AccountEvent::MemberRemoved { .. } => Vec::new(),
+    }
+}
+
+fn read(row: &Row) -> Result<Account, tokio_postgres::Error> {
+    Ok(Account {
+        id: row.try_get(0)?,
+        name: row.try_get::<_, Option<String>>(1)?.unwrap_or_default(),
+        owner_user_id: row.try_get(2)?,
+        created_at: row.try_get(3)?,
+        position: row.try_get(4)?,
+    })
+}
+
+impl Reader {
+    /// The account with this identifier.
+    ///
+    /// # Errors
+    /// [`QueryError::NotFound`]
+    pub async fn account(&self, id: AccountId) -> Result<Account, QueryError> {
+        self.one(
+            &format!("select {COLUMNS} from view.accounts a where a.id = $1"),
+            &[&id],
+            read,
+        )
+        .await
+    }
+
+    /// The account with this name, in whatever case.
+    ///
+    /// # Errors
+    /// [`QueryError::NotFound`]
+    pub async fn account_by_name(&self, name: &str) -> Result<Account, QueryError> {
+        let sql = format!("select {COLUMNS} from view.accounts a where lower(a.name) = $1");
+        self.one(&sql, &[&fold(name)], read).await
+    }
+
+    /// The account that a slug names: an identifier if it parses as a UUID, else a name.
+    ///
+    /// # Errors
+    /// [`QueryError::NotFound`]
+    pub async fn account_by_slug(&self, slug: &str) -> Result<Account, QueryError> {
+        match slug.parse() {
+            Ok(id) => self.account(id).await,
+            Err(_) => self.account_by_name(slug).await,
+        }
+    }
+
+    /// All accounts, by name.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn accounts(&self) -> Result<Vec<Account>, QueryError> {
+        self.list(
+            &format!("select {COLUMNS} from view.accounts a order by a.name, a.position"),
+            &[],
+            read,
+        )
+        .await
+    }
+
+    /// The accounts that a user owns or is a member of, each once, by name.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn accounts_for_user(&self, user: UserId) -> Result<Vec<Account>, QueryError> {
+        let sql = format!(
+            "select {COLUMNS} from view.accounts a
+             where a.owner_user_id = $1 or a.id in (select m.account_id from view.members m where m.user_id = $1)
+             order by a.name, a.position"
+        );
+        self.list(&sql, &[&user], read).await
+    }
+
+    /// The oldest account that a user owns.
+    ///
+    /// # Errors
+    /// [`QueryError::NotFound`]
+    pub async fn first_owned_account_for(&self, user: UserId) -> Result<Account, QueryError> {
+        let sql = format!(
+            "select {COLUMNS} from view.accounts a where a.owner_user_id = $1
+             order by a.created_at, a.position limit 1"
+        );
+        self.one(&sql, &[&user], read).await
+    }
+
+    /// The oldest account that a user owns, else the one of their oldest membership.
+    ///
+    /// # Errors
+    /// [`QueryError::NotFound`]
+    pub async fn default_account_for(&self, user: UserId) -> Result<Account, QueryError> {
+        let sql = format!(
+            "select {COLUMNS} from (
+                 select a.id, 0 as kind, a.created_at as since, a.position as place
+                 from view.accounts a where a.owner_user_id = $1
+                 union all
+                 select m.account_id, 1, m.added_at, m.position from view.members m where m.user_id = $1
+             ) candidate join view.accounts a on a.id = candidate.id
+             order by candidate.kind, candidate.since, candidate.place limit 1"
+        );
+        self.one(&sql, &[&user], read).await
+    }
+
+    /// Whether a user owns an account or is a member of it; `false`, and logged, when that cannot be found out.
+    pub async fn is_member_or_owner(&self, account: AccountId, user: UserId) -> bool {
+        self.membership(account, user).await.unwrap_or_else(|error| {
+            tracing::error!(%account, %user, %error, "membership could not be checked");
+            false
+        })
+    }
+
+    /// Whether a user owns an account or is a member of it.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn membership(&self, account: AccountId, user: UserId) -> Result<bool, QueryError> {
+        let sql = "select exists (select from view.accounts where id = $1 and owner_user_id = $2)
+                       or exists (select from view.members where account_id = $1 and user_id = $2)";
+        self.one(sql, &[&account, &user], |row| row.try_get(0)).await
+    }
+}

@@ -1,0 +1,91 @@
+//! `view.members`: who belongs to which tenant without owning it.
+
+use tokio_postgres::Row;
+use uuid::Uuid;
+
+use super::query::{QueryError, Reader};
+use super::users::{self, User};
+use crate::aggregates::AnyEvent;
+use crate::aggregates::account::AccountEvent;
+use crate::clock::Timestamp;
+use crate::event_log::rows::ColumnType::{Position, Timestamptz, Uuid as UuidType};
+use crate::event_log::rows::{Column, RowChange, Table, Value};
+use crate::ids::{AccountId, UserId};
+
+/// The table.
+pub static TABLE: Table = Table {
+    name: "members",
+    version: 1,
+    columns: &[
+        Column::required("account_id", UuidType),
+        Column::required("user_id", UuidType),
+        Column::required("added_at", Timestamptz),
+        Column::required("position", Position),
+    ],
+    key_columns: 2,
+    indexes: &["(user_id)"],
+};
+
+/// A member of an account.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Member {
+    /// The person.
+    pub user: User,
+    /// Since when the person belongs to the account.
+    pub added_at: Timestamp,
+}
+
+fn key(account: Uuid, user: UserId) -> Vec<Value> {
+    vec![account.into(), user.as_uuid().into()]
+}
+
+fn insert(account: Uuid, user: UserId, at: Timestamp) -> RowChange {
+    RowChange::insert(
+        &TABLE,
+        vec![account.into(), user.as_uuid().into(), at.into(), Value::Position],
+    )
+}
+
+/// What an event does to the table.
+pub(super) fn changes(stream: Uuid, event: &AnyEvent) -> Vec<RowChange> {
+    let AnyEvent::Account(event) = event else {
+        return Vec::new();
+    };
+    match event {
+        AccountEvent::MemberAdded { user, at } => vec![insert(stream, *user, *at)],
+        AccountEvent::MemberRemoved { user, .. } => vec![RowChange::delete(&TABLE, key(stream, *user))],
+        AccountEvent::OwnershipTransferred { from, to, at } => {
+            vec![
+                RowChange::delete(&TABLE, key(stream, *to)),
+                insert(stream, *from, *at),
+            ]
+        }
+        AccountEvent::Closed { members, .. } => members
+            .iter()
+            .map(|user| RowChange::delete(&TABLE, key(stream, *user)))
+            .collect(),
+        AccountEvent::Opened { .. } => Vec::new(),
+    }
+}
+
+fn read(row: &Row) -> Result<Member, tokio_postgres::Error> {
+    Ok(Member {
+        user: users::read(row)?,
+        added_at: row.try_get("added_at")?,
+    })
+}
+
+impl Reader {
+    /// The members of an account without its owner, oldest membership first; none for an unknown account.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn members(&self, account: AccountId) -> Result<Vec<Member>, QueryError> {
+        let sql = format!(
+            "select {}, m.added_at from view.members m join view.users u on u.id = m.user_id
+             where m.account_id = $1 order by m.added_at, m.position",
+            users::columns_of("u")
+        );
+        self.list(&sql, &[&account], read).await
+    }
+}

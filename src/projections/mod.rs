@@ -1,0 +1,43 @@
+//! The tables that people query: pure functions from events to row changes, and typed queries on them.
+//!
+//! The same functions serve every commit and every replay. This file holds the one list of all projections.
+
+pub mod accounts;
+pub mod members;
+mod query;
+pub mod unique_claims;
+pub mod users;
+
+use uuid::Uuid;
+
+pub use query::{QueryError, Reader};
+
+use crate::aggregates::AnyEvent;
+use crate::event_log::rows::{RowChange, Table};
+
+/// All projected tables, the claims among them.
+pub static TABLES: &[&Table] = &[
+    &users::TABLE,
+    &accounts::TABLE,
+    &members::TABLE,
+    &unique_claims::TABLE,
+];
+
+/// The name of this release's set of projections: every table with its version.
+#[must_use]
+pub fn set_name() -> String {
+    let names: Vec<String> = TABLES
+        .iter()
+        .map(|table| format!("{}:{}", table.name, table.version))
+        .collect();
+    names.join(",")
+}
+
+/// What an event of this stream does to the rows of all tables but the claims.
+#[must_use]
+pub fn changes(stream: Uuid, event: &AnyEvent) -> Vec<RowChange> {
+    let mut changes = users::changes(stream, event);
+    changes.extend(accounts::changes(stream, event));
+    changes.extend(members::changes(stream, event));
+    changes
+}

@@ -1,0 +1,74 @@
+//! What all typed queries share: a pool, one statement a question, one error.
+
+use deadpool_postgres::Pool;
+use tokio_postgres::Row;
+use tokio_postgres::types::ToSql;
+
+use crate::event_log::ReadError;
+
+/// Why a question has no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum QueryError {
+    /// There is no such thing.
+    #[error("not found")]
+    NotFound,
+    /// The database cannot be read.
+    #[error(transparent)]
+    Unavailable(#[from] ReadError),
+}
+
+impl From<tokio_postgres::Error> for QueryError {
+    fn from(error: tokio_postgres::Error) -> Self {
+        Self::Unavailable(error.into())
+    }
+}
+
+/// Asks the projections; clones share the pool.
+#[derive(Clone)]
+pub struct Reader {
+    pool: Pool,
+}
+
+impl Reader {
+    /// Questions through this pool.
+    #[must_use]
+    pub const fn new(pool: Pool) -> Self {
+        Self { pool }
+    }
+
+    pub(super) async fn rows(
+        &self,
+        sql: &str,
+        parameters: &[&(dyn ToSql + Sync)],
+    ) -> Result<Vec<Row>, QueryError> {
+        let client = self.pool.get().await.map_err(ReadError::from)?;
+        let statement = client.prepare_cached(sql).await?;
+        Ok(client.query(&statement, parameters).await?)
+    }
+
+    pub(super) async fn list<T>(
+        &self,
+        sql: &str,
+        parameters: &[&(dyn ToSql + Sync)],
+        read: fn(&Row) -> Result<T, tokio_postgres::Error>,
+    ) -> Result<Vec<T>, QueryError> {
+        self.rows(sql, parameters)
+            .await?
+            .iter()
+            .map(|row| read(row).map_err(QueryError::from))
+            .collect()
+    }
+
+    pub(super) async fn one<T>(
+        &self,
+        sql: &str,
+        parameters: &[&(dyn ToSql + Sync)],
+        read: fn(&Row) -> Result<T, tokio_postgres::Error>,
+    ) -> Result<T, QueryError> {
+        self.list(sql, parameters, read)
+            .await?
+            .into_iter()
+            .next()
+            .ok_or(QueryError::NotFound)
+    }
+}

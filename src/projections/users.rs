@@ -1,0 +1,199 @@
+//! `view.users`: one row a person.
+
+use std::collections::HashMap;
+
+use tokio_postgres::Row;
+use uuid::Uuid;
+
+use super::query::{QueryError, Reader};
+use crate::aggregates::AnyEvent;
+use crate::aggregates::field::fold;
+use crate::aggregates::user::{AvatarUrl, Email, GithubId, GithubLogin, UserEvent, UserMode, Username};
+use crate::clock::Timestamp;
+use crate::event_log::rows::ColumnType::{BigInt, Bool, Position, Text, Timestamptz, Uuid as UuidType};
+use crate::event_log::rows::{Column, RowChange, Table, Value};
+use crate::event_log::seal::Sealed;
+use crate::ids::UserId;
+
+/// The table.
+pub static TABLE: Table = Table {
+    name: "users",
+    version: 1,
+    columns: &[
+        Column::required("id", UuidType),
+        Column::optional("username", Text),
+        Column::optional("email", Text),
+        Column::required("mode", Text),
+        Column::optional("github_id", BigInt),
+        Column::optional("github_login", Text),
+        Column::optional("avatar_url", Text),
+        Column::required("operator", Bool),
+        Column::required("created_at", Timestamptz),
+        Column::required("position", Position),
+    ],
+    key_columns: 1,
+    indexes: &["(lower(username))"],
+};
+
+const COLUMNS: &str =
+    "id, username, email, mode, github_id, github_login, avatar_url, operator, created_at, position";
+
+/// A person's record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct User {
+    /// The identifier.
+    pub id: UserId,
+    /// The unique name, shown as it was given; empty when it cannot be read.
+    pub username: String,
+    /// Where the person can be reached.
+    pub email: Option<String>,
+    /// How the person signs in.
+    pub mode: UserMode,
+    /// GitHub's number for the person.
+    pub github_id: Option<i64>,
+    /// The login at GitHub.
+    pub github_login: Option<String>,
+    /// The person's picture.
+    pub avatar_url: Option<String>,
+    /// Whether the person runs the instance.
+    pub operator: bool,
+    /// Since when the person is known.
+    pub created_at: Timestamp,
+    /// The position of the event that registered the person.
+    pub position: i64,
+}
+
+/// What an event does to the table.
+pub(super) fn changes(stream: Uuid, event: &AnyEvent) -> Vec<RowChange> {
+    let AnyEvent::User(event) = event else {
+        return Vec::new();
+    };
+    let key = vec![Value::Uuid(stream)];
+    let change = match event {
+        UserEvent::Registered {
+            mode,
+            at,
+            username,
+            email,
+            github_id,
+            github_login,
+            avatar_url,
+        } => RowChange::insert(
+            &TABLE,
+            vec![
+                stream.into(),
+                username.open().map(Username::as_str).into(),
+                opened(email, Email::as_str).into(),
+                mode.as_str().into(),
+                match github_id {
+                    Sealed::Open(id) => id.map(GithubId::as_i64).into(),
+                    Sealed::Unreadable => Value::Null,
+                },
+                opened(github_login, GithubLogin::as_str).into(),
+                opened(avatar_url, AvatarUrl::as_str).into(),
+                false.into(),
+                (*at).into(),
+                Value::Position,
+            ],
+        ),
+        UserEvent::ProfileRefreshed {
+            github_login,
+            email,
+            avatar_url,
+            username,
+            ..
+        } => {
+            let mut patch = RowChange::patch(
+                &TABLE,
+                key,
+                [
+                    ("email", opened(email, Email::as_str).into()),
+                    (
+                        "github_login",
+                        github_login.open().map(GithubLogin::as_str).into(),
+                    ),
+                    ("avatar_url", opened(avatar_url, AvatarUrl::as_str).into()),
+                ],
+            );
+            if let (Some(name), crate::event_log::rows::Change::Patch(columns)) =
+                (opened(username, Username::as_str), &mut patch.change)
+            {
+                columns.push((TABLE.column("username"), name.into()));
+            }
+            patch
+        }
+        UserEvent::OperatorGranted { .. } => RowChange::patch(&TABLE, key, [("operator", true.into())]),
+        UserEvent::OperatorRevoked { .. } => RowChange::patch(&TABLE, key, [("operator", false.into())]),
+    };
+    vec![change]
+}
+
+fn opened<'a, T>(field: &'a Sealed<Option<T>>, text: fn(&'a T) -> &'a str) -> Option<&'a str> {
+    field.open().and_then(Option::as_ref).map(text)
+}
+
+pub(super) fn read(row: &Row) -> Result<User, tokio_postgres::Error> {
+    Ok(User {
+        id: row.try_get(0)?,
+        username: row.try_get::<_, Option<String>>(1)?.unwrap_or_default(),
+        email: row.try_get(2)?,
+        mode: row.try_get::<_, &str>(3)?.parse().unwrap_or_default(),
+        github_id: row.try_get(4)?,
+        github_login: row.try_get(5)?,
+        avatar_url: row.try_get(6)?,
+        operator: row.try_get(7)?,
+        created_at: row.try_get(8)?,
+        position: row.try_get(9)?,
+    })
+}
+
+/// The columns of `u` that [`read`] expects.
+pub(super) fn columns_of(alias: &str) -> String {
+    COLUMNS
+        .split(", ")
+        .map(|column| format!("{alias}.{column}"))
+        .collect::<Vec<_>>()
+        .join(", ")
+}
+
+impl Reader {
+    /// The person with this identifier.
+    ///
+    /// # Errors
+    /// [`QueryError::NotFound`]
+    pub async fn user(&self, id: UserId) -> Result<User, QueryError> {
+        self.one(
+            &format!("select {COLUMNS} from view.users where id = $1"),
+            &[&id],
+            read,
+        )
+        .await
+    }
+
+    /// The person with this name, in whatever case.
+    ///
+    /// # Errors
+    /// [`QueryError::NotFound`]
+    pub async fn user_by_username(&self, username: &str) -> Result<User, QueryError> {
+        let sql = format!("select {COLUMNS} from view.users where lower(username) = $1");
+        self.one(&sql, &[&fold(username)], read).await
+    }
+
+    /// The names of these people, in one round trip; those unknown are absent.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn usernames_by_ids(&self, ids: &[UserId]) -> Result<HashMap<UserId, String>, QueryError> {
+        if ids.is_empty() {
+            return Ok(HashMap::new());
+        }
+        let mut ids = ids.to_vec();
+        ids.sort_unstable();
+        ids.dedup();
+        let sql = "select id, coalesce(username, '') from view.users where id = any ($1)";
+        let rows = self.rows(sql, &[&ids]).await?;
+        rows.iter()
+            .map(|row| Ok((row.try_get(0)?, row.try_get(1)?)))
+            .collect()
+    }
+}
