@@ -2,6 +2,7 @@
 
 mod connection;
 pub mod migrate;
+pub mod private;
 mod tls;
 mod url;
 pub mod version;

@@ -1,0 +1,42 @@
+# The commands of the README; each installs what is missing.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+CARGO ?= $(shell command -v cargo || echo "$$HOME/.cargo/bin/cargo")
+TENURE := target/release/tenure
+
+# SHORT=1: a few seconds instead of minutes.
+SHORT ?=
+# How often `make faults` kills, cuts and fills.
+ROUNDS ?= 20
+
+.PHONY: help
+help: ## Say what there is to make
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/make \1|\2/' | awk -F'|' '{ printf "  %-14s %s\n", $$1, $$2 }'
+
+.PHONY: setup
+setup: ## Install what is missing: a PostgreSQL server, setpriv, a C compiler
+	@scripts/setup
+
+.PHONY: run
+run: setup ## Build and serve on http://127.0.0.1:8080, with a PostgreSQL of its own
+	$(CARGO) build --release --locked
+	exec $(TENURE) serve
+
+.PHONY: test
+test: setup ## Check formatting and lints, run all tests, and take the tour
+	$(CARGO) fmt --check
+	$(CARGO) clippy --all-targets --locked -- -D warnings
+	$(CARGO) test --locked
+	$(CARGO) build --release --locked
+	$(TENURE) tour --json
+
+.PHONY: bench
+bench: setup ## Measure Tenure against its peers (SHORT=1 for a quick look)
+	$(CARGO) bench --locked --bench peers -- $(if $(SHORT),--short)
+
+.PHONY: faults
+faults: setup ## Kill, cut and fill, many rounds (ROUNDS=20)
+	TENURE_FAULT_ROUNDS=$(ROUNDS) $(CARGO) test --locked --test tenure -- fault --nocapture

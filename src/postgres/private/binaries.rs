@@ -1,0 +1,256 @@
+//! Finds the PostgreSQL servers of this machine and decides which one may be used.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use super::error::PrivatePostgresError;
+use crate::postgres::version::supported;
+
+/// A version of PostgreSQL.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Version {
+    /// The part that decides about the format of the files.
+    pub major: u32,
+    /// The part that counts fixes; 0 for a beta.
+    pub minor: u32,
+}
+
+impl Version {
+    /// As `server_version_num`, such as 150018.
+    fn number(self) -> i32 {
+        i32::try_from(self.major * 10_000 + self.minor).unwrap_or(i32::MAX)
+    }
+
+    /// From what `postgres --version` prints, such as `postgres (PostgreSQL) 15.18 (Debian 15.18-0)`.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let (_, rest) = text.split_once("(PostgreSQL) ")?;
+        let mut numbers = rest.split_whitespace().next()?.split('.').map(leading_number);
+        Some(Self {
+            major: numbers.next()??,
+            minor: numbers.next().flatten().unwrap_or(0),
+        })
+    }
+}
+
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.major, self.minor)
+    }
+}
+
+fn leading_number(text: &str) -> Option<u32> {
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    text[..digits].parse().ok()
+}
+
+/// A directory with a whole server in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Installation {
+    pub bin_dir: PathBuf,
+    pub version: Version,
+}
+
+impl Installation {
+    /// The server in a directory, if both of its programs are there and answer with the same version.
+    fn look(bin_dir: &Path) -> Option<Self> {
+        let version = answer(&bin_dir.join("postgres"))?;
+        (answer(&bin_dir.join("initdb"))? == version).then(|| Self {
+            bin_dir: bin_dir.to_path_buf(),
+            version,
+        })
+    }
+
+    pub fn postgres(&self) -> PathBuf {
+        self.bin_dir.join("postgres")
+    }
+
+    pub fn initdb(&self) -> PathBuf {
+        self.bin_dir.join("initdb")
+    }
+}
+
+fn answer(program: &Path) -> Option<Version> {
+    let output = Command::new(program)
+        .arg("--version")
+        .stdin(Stdio::null())
+        .output()
+        .ok()?;
+    if !output.status.success() {
+        return None;
+    }
+    Version::parse(&String::from_utf8_lossy(&output.stdout))
+}
+
+/// The servers of this machine, the preferred one first.
+#[derive(Debug)]
+pub(super) struct Found {
+    pub installations: Vec<Installation>,
+    pub searched: Vec<PathBuf>,
+}
+
+/// Looks into the one directory that was named, or else everywhere.
+pub(super) fn find(bin_dir: Option<&Path>) -> Found {
+    let searched = bin_dir.map_or_else(usual_places, |named| vec![named.to_path_buf()]);
+    let mut seen = BTreeSet::new();
+    let installations = searched
+        .iter()
+        .filter_map(|place| place.canonicalize().ok())
+        .filter(|place| seen.insert(place.join("postgres").canonicalize().ok()))
+        .filter_map(|place| Installation::look(&place))
+        .collect();
+    Found {
+        installations,
+        searched,
+    }
+}
+
+fn usual_places() -> Vec<PathBuf> {
+    let mut places: Vec<PathBuf> = std::env::var_os("PATH")
+        .iter()
+        .flat_map(std::env::split_paths)
+        .filter(|dir| dir.is_absolute())
+        .collect();
+    places.extend(pg_config_bindir());
+    places.extend(newest_first("/usr/lib/postgresql", ""));
+    places.extend(newest_first("/usr", "pgsql-"));
+    places.extend(newest_first("/opt/homebrew/opt", "postgresql@"));
+    places.extend(newest_first("/usr/local/opt", "postgresql@"));
+    places
+}
+
+fn pg_config_bindir() -> Option<PathBuf> {
+    let output = Command::new("pg_config")
+        .arg("--bindir")
+        .stdin(Stdio::null())
+        .output()
+        .ok()?;
+    let text = String::from_utf8(output.stdout).ok()?;
+    (output.status.success() && !text.trim().is_empty()).then(|| PathBuf::from(text.trim()))
+}
+
+/// The `bin` directories below those that are named after a major version.
+fn newest_first(parent: &str, prefix: &str) -> Vec<PathBuf> {
+    let names = std::fs::read_dir(parent)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| entry.file_name());
+    let mut majors: Vec<(u32, PathBuf)> = names
+        .filter_map(|name| {
+            let major = name.to_str()?.strip_prefix(prefix)?.parse().ok()?;
+            Some((major, Path::new(parent).join(&name).join("bin")))
+        })
+        .collect();
+    majors.sort_by(|a, b| b.cmp(a));
+    majors.into_iter().map(|(_, bin)| bin).collect()
+}
+
+/// Picks the server for files of the given major version, or for new files.
+///
+/// # Errors
+/// None is installed, all are too old, or none is of that major version.
+pub(super) fn choose(found: Found, data: Option<(u32, &Path)>) -> Result<Installation, PrivatePostgresError> {
+    let Some(first) = found.installations.first() else {
+        return Err(PrivatePostgresError::BinariesMissing {
+            searched: found.searched,
+        });
+    };
+    let mut fit = found
+        .installations
+        .iter()
+        .filter(|one| supported(one.version.number()).is_ok());
+    let Some((major, path)) = data else {
+        return fit.next().cloned().ok_or_else(|| PrivatePostgresError::TooOld {
+            found: first.version,
+            bin_dir: first.bin_dir.clone(),
+        });
+    };
+    fit.find(|installation| installation.version.major == major)
+        .cloned()
+        .ok_or_else(|| PrivatePostgresError::OtherMajor {
+            path: path.to_path_buf(),
+            data: major,
+            found: found
+                .installations
+                .iter()
+                .map(|one| (one.version, one.bin_dir.clone()))
+                .collect(),
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(versions: &[u32]) -> Found {
+        let installations = versions
+            .iter()
+            .map(|&major| Installation {
+                bin_dir: format!("/pg/{major}").into(),
+                version: Version { major, minor: 1 },
+            })
+            .collect();
+        Found {
+            installations,
+            searched: vec!["/pg".into()],
+        }
+    }
+
+    #[test]
+    fn versions_are_read_as_the_programs_print_them() {
+        for (text, major, minor) in [
+            ("postgres (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)", 15, 18),
+            ("initdb (PostgreSQL) 9.6.24", 9, 6),
+            ("postgres (PostgreSQL) 19beta2", 19, 0),
+            ("postgres (PostgreSQL) 18devel\n", 18, 0),
+        ] {
+            assert_eq!(Version::parse(text), Some(Version { major, minor }), "{text}");
+        }
+        assert_eq!(Version::parse("mysqld 8.0"), None);
+        assert_eq!(Version { major: 15, minor: 18 }.number(), 150_018);
+    }
+
+    #[test]
+    fn new_files_get_the_first_server_that_is_new_enough() {
+        assert_eq!(choose(found(&[14, 16, 17]), None).unwrap().version.major, 16);
+        assert!(matches!(
+            choose(found(&[14]), None),
+            Err(PrivatePostgresError::TooOld { .. })
+        ));
+        assert!(matches!(
+            choose(found(&[]), None),
+            Err(PrivatePostgresError::BinariesMissing { .. })
+        ));
+    }
+
+    #[test]
+    fn existing_files_get_the_server_of_their_own_major_version() {
+        let path = Path::new("/d/postgres");
+        assert_eq!(
+            choose(found(&[17, 16, 15]), Some((15, path)))
+                .unwrap()
+                .version
+                .major,
+            15
+        );
+        let refused = choose(found(&[17, 15]), Some((16, path)));
+        assert!(matches!(
+            refused,
+            Err(PrivatePostgresError::OtherMajor { data: 16, .. })
+        ));
+    }
+
+    #[test]
+    fn what_was_searched_is_named_when_nothing_is_there() {
+        let error = choose(find(Some(Path::new("/nowhere/bin"))), None)
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains("/nowhere/bin") && error.contains("apt-get install postgresql"),
+            "{error}"
+        );
+    }
+}

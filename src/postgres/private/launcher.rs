@@ -1,0 +1,285 @@
+//! As whom PostgreSQL's programs run, and that they end with the thread that started them.
+
+use std::ffi::OsStr;
+use std::fs::{self, File, Permissions};
+use std::io;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use nix::unistd::{User, geteuid};
+
+use super::data_dir::{DataDir, make_dir};
+use super::error::PrivatePostgresError;
+
+/// The users that root may run PostgreSQL as, the preferred one first.
+const UNPRIVILEGED: [&str; 2] = ["postgres", "nobody"];
+
+/// The numbers of an unprivileged user.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Account {
+    uid: u32,
+    gid: u32,
+}
+
+/// How programs are started.
+#[derive(Clone, Debug)]
+pub(super) struct Launcher {
+    /// Whom root becomes; nobody else becomes anybody.
+    account: Option<Account>,
+    /// The capability that lets the account pass directories only root may enter; the weakest that does.
+    capability: Option<&'static str>,
+    /// Whether util-linux' `setpriv` is there and may do what is asked of it.
+    setpriv: bool,
+}
+
+impl Launcher {
+    /// Decides as whom the server runs, and tries it out on `postgres --version`.
+    pub fn new(data_dir: &DataDir, postgres: &Path) -> Result<Self, PrivatePostgresError> {
+        let account = if geteuid().is_root() {
+            Some(account_for(&data_dir.pgdata())?)
+        } else {
+            None
+        };
+        let capability = match account {
+            Some(account) if !(enters(account, data_dir.path()) && enters(account, postgres)) => {
+                Some(capability_to_pass(effective_capabilities())?)
+            }
+            _ => None,
+        };
+        let mut reason = String::new();
+        for setpriv in [true, false] {
+            let launcher = Self {
+                account,
+                capability,
+                setpriv,
+            };
+            if !setpriv && capability.is_some() {
+                break;
+            }
+            match launcher
+                .command(postgres, "INT")
+                .arg("--version")
+                .stderr(Stdio::piped())
+                .output()
+            {
+                Ok(output) if output.status.success() => return Ok(launcher),
+                Ok(output) => reason = String::from_utf8_lossy(output.stderr.trim_ascii()).into_owned(),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    "`setpriv` is missing (package util-linux)".clone_into(&mut reason);
+                }
+                Err(error) => reason = error.to_string(),
+            }
+        }
+        Err(PrivatePostgresError::NoUnprivilegedUser { reason })
+    }
+
+    /// The user who owns the server's files.
+    pub fn uid(&self) -> u32 {
+        self.account
+            .map_or_else(|| geteuid().as_raw(), |account| account.uid)
+    }
+
+    /// A program that gets the given signal when the calling thread ends; it sees none of our environment, which
+    /// may hold secrets, nor our terminal's signals.
+    pub fn command(&self, program: &Path, on_parent_death: &str) -> Command {
+        let mut command = if self.setpriv {
+            let mut command = Command::new("setpriv");
+            command.args(["--pdeathsig", on_parent_death]);
+            if let Some(Account { uid, gid }) = self.account {
+                command.args([
+                    "--reuid",
+                    &uid.to_string(),
+                    "--regid",
+                    &gid.to_string(),
+                    "--clear-groups",
+                ]);
+            }
+            if let Some(capability) = self.capability {
+                command.args([
+                    format!("--inh-caps=+{capability}"),
+                    format!("--ambient-caps=+{capability}"),
+                ]);
+            }
+            command.arg("--").arg(program);
+            command
+        } else {
+            let mut command = Command::new(program);
+            if let Some(Account { uid, gid }) = self.account {
+                command.uid(uid).gid(gid);
+            }
+            command
+        };
+        let kept = ["PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH"];
+        let kept = kept
+            .into_iter()
+            .filter_map(|name| Some((name, std::env::var_os(name)?)));
+        command.env_clear().envs(kept).env("LC_ALL", "C").env("TZ", "UTC");
+        command.current_dir("/").process_group(0).stdin(Stdio::null());
+        command
+    }
+
+    /// Lets what a command says go to the log.
+    pub fn logged(command: &mut Command, log: &File) -> io::Result<()> {
+        command.stdout(log.try_clone()?).stderr(log.try_clone()?);
+        Ok(())
+    }
+
+    /// Makes a directory, or takes one that is there, that belongs to PostgreSQL's user alone.
+    pub fn own_dir(&self, path: &Path) -> Result<(), PrivatePostgresError> {
+        match make_dir(path, 0o700) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                return Err(PrivatePostgresError::io("create the directory", path)(error));
+            }
+            _ => {}
+        }
+        let there = fs::symlink_metadata(path).map_err(PrivatePostgresError::io("look at", path))?;
+        if !there.is_dir() {
+            return Err(PrivatePostgresError::NotADirectory {
+                path: path.to_path_buf(),
+            });
+        }
+        let (owner, expected) = (there.uid(), self.uid());
+        if owner != expected && owner != geteuid().as_raw() {
+            return Err(PrivatePostgresError::WrongOwner {
+                path: path.to_path_buf(),
+                owner,
+                expected,
+            });
+        }
+        fs::set_permissions(path, Permissions::from_mode(0o700))
+            .map_err(PrivatePostgresError::io("change the permissions of", path))?;
+        match self.account {
+            Some(Account { uid, gid }) if owner != uid => {
+                std::os::unix::fs::lchown(path, Some(uid), Some(gid)).map_err(PrivatePostgresError::io(
+                    "give PostgreSQL's user the directory",
+                    path,
+                ))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The owner of the files that are there, or the first unprivileged user that exists.
+fn account_for(pgdata: &Path) -> Result<Account, PrivatePostgresError> {
+    if let Ok(files) = fs::metadata(pgdata)
+        && files.uid() != 0
+    {
+        return Ok(Account {
+            uid: files.uid(),
+            gid: files.gid(),
+        });
+    }
+    let user = UNPRIVILEGED
+        .iter()
+        .find_map(|name| User::from_name(name).ok().flatten());
+    user.map(|user| Account {
+        uid: user.uid.as_raw(),
+        gid: user.gid.as_raw(),
+    })
+    .ok_or_else(|| PrivatePostgresError::NoUnprivilegedUser {
+        reason: "there is neither a user `postgres` nor a user `nobody`".to_owned(),
+    })
+}
+
+/// Whether the account may pass every directory above the path, and the path itself if it is one.
+fn enters(account: Account, path: &Path) -> bool {
+    let directories = path
+        .ancestors()
+        .filter_map(|above| fs::metadata(above).ok())
+        .filter(fs::Metadata::is_dir);
+    directories
+        .into_iter()
+        .all(|directory| may_pass(account, directory.uid(), directory.gid(), directory.mode()))
+}
+
+const fn may_pass(account: Account, uid: u32, gid: u32, mode: u32) -> bool {
+    let needed = if account.uid == uid {
+        0o100
+    } else if account.gid == gid {
+        0o010
+    } else {
+        0o001
+    };
+    mode & needed != 0
+}
+
+/// The weakest of the capabilities at hand that opens directories.
+fn capability_to_pass(effective: u64) -> Result<&'static str, PrivatePostgresError> {
+    const DAC_OVERRIDE: u64 = 1 << 1;
+    const DAC_READ_SEARCH: u64 = 1 << 2;
+    if effective & DAC_READ_SEARCH != 0 {
+        Ok("dac_read_search")
+    } else if effective & DAC_OVERRIDE != 0 {
+        Ok("dac_override")
+    } else {
+        let reason = "only root may enter the directory, and root has neither of the capabilities \
+                      CAP_DAC_READ_SEARCH and CAP_DAC_OVERRIDE";
+        Err(PrivatePostgresError::NoUnprivilegedUser {
+            reason: reason.to_owned(),
+        })
+    }
+}
+
+/// The capabilities of this process; none where the system does not tell.
+fn effective_capabilities() -> u64 {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
+        .unwrap_or(0)
+}
+
+/// A list of paths of one entry, as PostgreSQL reads it: quoted, so that a comma does not split it.
+pub(super) fn quoted(path: &Path) -> std::ffi::OsString {
+    use std::os::unix::ffi::{OsStrExt, OsStringExt};
+    let doubled: Vec<u8> = path
+        .as_os_str()
+        .as_bytes()
+        .iter()
+        .flat_map(|&byte| std::iter::repeat_n(byte, if byte == b'"' { 2 } else { 1 }))
+        .collect();
+    std::ffi::OsString::from_vec([b"\"", doubled.as_slice(), b"\""].concat())
+}
+
+/// One `-c name=value`.
+pub(super) fn setting(command: &mut Command, name: &str, value: impl AsRef<OsStr>) {
+    let mut pair = std::ffi::OsString::from(name);
+    pair.push("=");
+    pair.push(value);
+    command.arg("-c").arg(pair);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const POSTGRES: Account = Account { uid: 101, gid: 104 };
+
+    #[test]
+    fn permissions_are_judged_as_the_kernel_does() {
+        assert!(may_pass(POSTGRES, 0, 0, 0o711));
+        assert!(!may_pass(POSTGRES, 0, 0, 0o710));
+        assert!(may_pass(POSTGRES, 0, 104, 0o710));
+        assert!(!may_pass(POSTGRES, 0, 104, 0o701));
+        assert!(may_pass(POSTGRES, 101, 0, 0o700));
+        assert!(!may_pass(POSTGRES, 101, 0, 0o077));
+    }
+
+    #[test]
+    fn the_weakest_capability_is_taken() {
+        assert_eq!(capability_to_pass(0x1ff_ffff_ffff).unwrap(), "dac_read_search");
+        assert_eq!(capability_to_pass(0xa804_25fb).unwrap(), "dac_override");
+        let refused = capability_to_pass(0).unwrap_err().to_string();
+        assert!(
+            refused.contains("CAP_DAC_READ_SEARCH") && refused.contains("--data-dir"),
+            "{refused}"
+        );
+    }
+
+    #[test]
+    fn commas_and_quotes_in_a_path_survive() {
+        assert_eq!(quoted(Path::new("/a,b \"c\"")), OsStr::new("\"/a,b \"\"c\"\"\""));
+    }
+}

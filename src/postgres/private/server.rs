@@ -1,0 +1,211 @@
+//! One life of the server: the way cleared, the process started, waited for until it takes connections.
+
+use std::process::{Child, Command, ExitStatus};
+use std::thread;
+use std::time::Duration;
+
+use super::Endpoint;
+use super::binaries::{self, Installation};
+use super::complaint::{Complaint, complaint};
+use super::control::{Control, LOOK_EVERY};
+use super::data_dir::{DataDir, Lock};
+use super::error::PrivatePostgresError;
+use super::initialise;
+use super::launcher::{Launcher, quoted, setting};
+use super::log::Log;
+use super::orphan;
+use super::probe::{Answer, probe};
+use super::{DATABASE, Options, SUPERUSER};
+use crate::clock::Stopwatch;
+
+/// How long a server may be silent after its start, and how long it may recover.
+const SILENT: Duration = Duration::from_mins(1);
+const RECOVERING: Duration = Duration::from_mins(10);
+
+/// Given on the command line, so that they apply to old data directories and win over their files.
+const SETTINGS: &[(&str, &str)] = &[
+    ("cluster_name", "tenure"),
+    ("listen_addresses", ""),
+    ("port", "5432"),
+    ("unix_socket_permissions", "0700"),
+    // Nothing acknowledged is lost.
+    ("fsync", "on"),
+    ("synchronous_commit", "on"),
+    ("full_page_writes", "on"),
+    ("wal_level", "replica"),
+    ("wal_compression", "on"),
+    ("max_wal_size", "1GB"),
+    ("checkpoint_completion_target", "0.9"),
+    // A small machine.
+    ("max_connections", "100"),
+    ("shared_buffers", "128MB"),
+    ("jit", "off"),
+    ("autovacuum_max_workers", "2"),
+    ("autovacuum_naptime", "30s"),
+    // Neither secrets nor personal data reach the log: no statements, no parameters, no details.
+    ("logging_collector", "off"),
+    ("log_destination", "stderr"),
+    ("log_line_prefix", "%m [%p] "),
+    ("log_min_messages", "warning"),
+    ("log_min_error_statement", "panic"),
+    ("log_error_verbosity", "terse"),
+    ("log_statement", "none"),
+    ("log_min_duration_statement", "-1"),
+    ("log_min_duration_sample", "-1"),
+    ("log_transaction_sample_rate", "0"),
+    ("log_parameter_max_length", "0"),
+    ("log_parameter_max_length_on_error", "0"),
+    ("log_checkpoints", "off"),
+    ("log_timezone", "UTC"),
+    ("timezone", "UTC"),
+    ("lc_messages", "C"),
+];
+
+/// A server that can be started again and again; it holds the lock of its directory.
+#[derive(Debug)]
+pub(super) struct Server {
+    data_dir: DataDir,
+    installation: Installation,
+    launcher: Launcher,
+    endpoint: Endpoint,
+    _lock: Lock,
+}
+
+/// A process, and the log of its life.
+#[derive(Debug)]
+pub(super) struct Life {
+    child: Child,
+    log: Log,
+}
+
+impl Server {
+    /// Takes the data directory and makes the files that are missing.
+    pub fn prepare(options: &Options, control: &Control) -> Result<Self, PrivatePostgresError> {
+        let data_dir = DataDir::open(&options.data_dir)?;
+        let lock = data_dir.lock()?;
+        let pgdata = data_dir.pgdata();
+        let major = initialise::major_of(&pgdata)?;
+        let found = binaries::find(options.bin_dir.as_deref());
+        let installation = binaries::choose(found, major.map(|major| (major, pgdata.as_path())))?;
+        let launcher = Launcher::new(&data_dir, &installation.postgres())?;
+        if major.is_none() {
+            initialise::initialise(&data_dir, &installation, &launcher, control)?;
+        }
+        let socket_dir = data_dir.socket_dir();
+        let endpoint = Endpoint {
+            socket_dir,
+            user: SUPERUSER,
+            database: DATABASE,
+        };
+        Ok(Self {
+            data_dir,
+            installation,
+            launcher,
+            endpoint,
+            _lock: lock,
+        })
+    }
+
+    pub const fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
+    }
+
+    /// Starts the server and returns when it takes connections.
+    pub fn start(&self, control: &Control) -> Result<Life, PrivatePostgresError> {
+        let pgdata = self.data_dir.pgdata();
+        self.launcher.own_dir(&pgdata)?;
+        self.launcher.own_dir(&self.endpoint.socket_dir)?;
+        orphan::clear(&pgdata, &self.endpoint.socket_dir, control)?;
+        let log = Log::open(&self.data_dir)?;
+        let mut command = self.command();
+        let started = Launcher::logged(&mut command, &log.file).and_then(|()| control.spawn(&mut command));
+        let started = started.map_err(PrivatePostgresError::io("start", &self.installation.postgres()))?;
+        let mut life = Life {
+            child: started.ok_or(PrivatePostgresError::Cancelled)?,
+            log,
+        };
+        match self.until_ready(&mut life, control) {
+            Ok(()) => Ok(life),
+            Err(error) => {
+                control
+                    .end(&mut life.child)
+                    .map_err(PrivatePostgresError::io("wait for", &pgdata))?;
+                Err(error)
+            }
+        }
+    }
+
+    fn command(&self) -> Command {
+        let mut command = self.launcher.command(&self.installation.postgres(), "INT");
+        command.arg("-D").arg(self.data_dir.pgdata());
+        setting(
+            &mut command,
+            "unix_socket_directories",
+            quoted(&self.endpoint.socket_dir),
+        );
+        for (name, value) in SETTINGS {
+            setting(&mut command, name, value);
+        }
+        command
+    }
+
+    fn until_ready(&self, life: &mut Life, control: &Control) -> Result<(), PrivatePostgresError> {
+        let waited = Stopwatch::start();
+        loop {
+            let status = control.try_wait(&mut life.child);
+            if let Some(status) = status.map_err(PrivatePostgresError::io(
+                "wait for",
+                &self.installation.postgres(),
+            ))? {
+                return Err(self.ended(status, &life.log, control));
+            }
+            let (answer, patience) = match probe(&self.endpoint) {
+                Answer::Ready => return Ok(()),
+                Answer::NotYet => ("it recovers".to_owned(), RECOVERING),
+                Answer::Silent(answer) => (answer, SILENT),
+                Answer::Refused(answer) => (answer, Duration::ZERO),
+            };
+            let elapsed = waited.elapsed();
+            if elapsed >= patience {
+                let log = life.log.path.clone();
+                return Err(PrivatePostgresError::NotReady {
+                    seconds: elapsed.as_secs(),
+                    answer,
+                    log,
+                });
+            }
+            thread::sleep(LOOK_EVERY);
+        }
+    }
+
+    fn ended(&self, status: ExitStatus, log: &Log, control: &Control) -> PrivatePostgresError {
+        if control.stopping() {
+            return PrivatePostgresError::Cancelled;
+        }
+        let (said, path) = (log.tail(), self.data_dir.pgdata());
+        match complaint(&said) {
+            Complaint::DiskFull => PrivatePostgresError::DiskFull { path },
+            Complaint::StillUsed => PrivatePostgresError::StillUsed { path, pid: None },
+            Complaint::Damaged => PrivatePostgresError::Damaged { path, what: said },
+            Complaint::Unknown => PrivatePostgresError::Ended {
+                status: status.to_string(),
+                log: log.path.clone(),
+                said,
+            },
+        }
+    }
+
+    /// Waits for the end of a server that took connections.
+    pub fn outlive(&self, mut life: Life, control: &Control) -> PrivatePostgresError {
+        let status = match control.wait(&mut life.child) {
+            Ok(status) => status,
+            Err(error) => return PrivatePostgresError::io("wait for", &self.installation.postgres())(error),
+        };
+        let (said, log) = (life.log.tail(), life.log.path);
+        PrivatePostgresError::Died {
+            status: status.to_string(),
+            log,
+            said,
+        }
+    }
+}
