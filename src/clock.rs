@@ -71,11 +71,7 @@ impl fmt::Display for Timestamp {
         let (year, month, day) = at.to_calendar_date();
         let (hour, minute, second) = at.to_hms();
         let micros = self.0.rem_euclid(1_000_000);
-        write!(
-            f,
-            "{year:04}-{:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{micros:06}Z",
-            u8::from(month)
-        )
+        write!(f, "{year:04}-{:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{micros:06}Z", u8::from(month))
     }
 }
 
@@ -192,21 +188,16 @@ mod tests {
 
     #[test]
     fn timestamps_survive_their_text() {
-        for text in [
-            "1969-12-31T23:59:59.999999Z",
-            "2026-03-01T12:00:00.000001Z",
-            "9999-12-31T23:59:59.999999Z",
-        ] {
+        for text in
+            ["1969-12-31T23:59:59.999999Z", "2026-03-01T12:00:00.000001Z", "9999-12-31T23:59:59.999999Z"]
+        {
             assert_eq!(Timestamp::parse(text).unwrap().to_string(), text);
         }
     }
 
     #[test]
     fn a_huge_duration_stops_at_the_last_instant() {
-        assert_eq!(
-            Timestamp::default().after(Duration::MAX).to_string(),
-            "9999-12-31T23:59:59.999999Z"
-        );
+        assert_eq!(Timestamp::default().after(Duration::MAX).to_string(), "9999-12-31T23:59:59.999999Z");
     }
 
     #[test]

@@ -74,11 +74,7 @@ impl Codec {
     /// A translator with the keys of the log and the upcasters of this release.
     #[must_use]
     pub fn new(keys: Arc<KeyRing>, upcasters: Upcasters, entropy: Arc<dyn Entropy>) -> Self {
-        Self {
-            keys,
-            upcasters: Arc::new(upcasters),
-            entropy,
-        }
+        Self { keys, upcasters: Arc::new(upcasters), entropy }
     }
 
     /// The keys of the log.
@@ -111,26 +107,15 @@ impl Codec {
             }
             let mut subjects = Subjects(Vec::new());
             event.event.visit_sealed(owner, &mut subjects)?;
-            needed.extend(
-                subjects
-                    .0
-                    .into_iter()
-                    .filter(|subject| !fresh.contains_key(subject)),
-            );
+            needed.extend(subjects.0.into_iter().filter(|subject| !fresh.contains_key(subject)));
         }
         needed.sort_unstable();
         needed.dedup();
-        let loaded = self
-            .keys
-            .load(needed.iter().map(ToString::to_string).collect(), pool)
-            .await?;
+        let loaded = self.keys.load(needed.iter().map(ToString::to_string).collect(), pool).await?;
         for event in decided {
             self.encode_one(unit, event, metadata, &fresh, &loaded)?;
         }
-        Ok(fresh
-            .into_iter()
-            .map(|(subject, key)| (subject.to_string(), key))
-            .collect())
+        Ok(fresh.into_iter().map(|(subject, key)| (subject.to_string(), key)).collect())
     }
 
     fn encode_one(
@@ -145,29 +130,14 @@ impl Codec {
         let stream_id = decided.stream_id;
         let owner = decided.event.subject(stream_id);
         let mut key = |subject: Subject| fresh.get(&subject).or_else(|| loaded.get(&subject.to_string()));
-        let sealed = seal::seal(
-            &mut decided.event,
-            owner,
-            decided.id.as_uuid(),
-            &mut key,
-            &*self.entropy,
-        )?;
+        let sealed = seal::seal(&mut decided.event, owner, decided.id.as_uuid(), &mut key, &*self.entropy)?;
         let event = &decided.event;
         let (event_type, event_version) = event.kind();
         if event.ends_subject() {
             unit.destroyed_keys.push(owner.to_string());
         }
-        unit.claims.extend(
-            event
-                .claims(stream_id, &*self.keys)
-                .into_iter()
-                .map(|change| (index, change)),
-        );
-        unit.rows.extend(
-            projections::changes(stream_id, event)
-                .into_iter()
-                .map(|change| (index, change)),
-        );
+        unit.claims.extend(event.claims(stream_id, &*self.keys).into_iter().map(|change| (index, change)));
+        unit.rows.extend(projections::changes(stream_id, event).into_iter().map(|change| (index, change)));
         unit.events.push(NewEvent {
             id: decided.id,
             stream: decided.stream.clone(),
@@ -211,32 +181,18 @@ impl Codec {
         };
         let stream_type = &*event.stream.stream_type;
         let mut decoded = if self.upcasters.touches(&event.event_type, &event.event_version) {
-            let upcast = self
-                .upcasters
-                .apply(event)
-                .map_err(|error: NotJson| unreadable(event, &error))?;
+            let upcast = self.upcasters.apply(event).map_err(|error: NotJson| unreadable(event, &error))?;
             let payload = serde_json::to_vec(&upcast.payload)?;
             AnyEvent::from_payload(stream_type, &upcast.event_type, &upcast.event_version, &payload)
         } else {
-            AnyEvent::from_payload(
-                stream_type,
-                &event.event_type,
-                &event.event_version,
-                &event.payload,
-            )
+            AnyEvent::from_payload(stream_type, &event.event_type, &event.event_version, &event.payload)
         }
         .map_err(failed)?;
         let stream_id = Uuid::parse_str(&event.stream.id).map_err(|error| unreadable(event, &error))?;
         let owner = decoded.subject(stream_id);
         let mut key = |kind: &str, id: Uuid| keys.get(&format!("{kind}:{id}"));
-        seal::open(
-            &mut decoded,
-            owner,
-            event.id.as_uuid(),
-            event.sealed.as_deref(),
-            &mut key,
-        )
-        .map_err(|error| unreadable(event, &error))?;
+        seal::open(&mut decoded, owner, event.id.as_uuid(), event.sealed.as_deref(), &mut key)
+            .map_err(|error| unreadable(event, &error))?;
         Ok(decoded)
     }
 
@@ -256,19 +212,8 @@ impl Codec {
         let payload = serde_json::to_vec(&state)?.into();
         let keys = self.keys.load(vec![owner.to_string()], pool).await?;
         let mut key = |_: Subject| keys.get(&owner.to_string());
-        let sealed = seal::seal(
-            &mut state,
-            owner,
-            snapshot_id(id, version),
-            &mut key,
-            &*self.entropy,
-        )?;
-        Ok(Snapshot {
-            version,
-            state_version: A::STATE_VERSION,
-            payload,
-            sealed,
-        })
+        let sealed = seal::seal(&mut state, owner, snapshot_id(id, version), &mut key, &*self.entropy)?;
+        Ok(Snapshot { version, state_version: A::STATE_VERSION, payload, sealed })
     }
 
     /// The state that a snapshot holds; `None` if it does not fit this release, which costs only time.

@@ -61,12 +61,7 @@ impl Context {
     /// A command of this actor, in reaction to nothing else.
     #[must_use]
     pub const fn of(actor: Actor) -> Self {
-        Self {
-            actor,
-            on_behalf_of: None,
-            correlation: None,
-            causation: None,
-        }
+        Self { actor, on_behalf_of: None, correlation: None, causation: None }
     }
 
     /// The metadata of the events: a flat JSON object of strings, as cqrs-es needs it.
@@ -107,10 +102,7 @@ mod tests {
     #[test]
     fn metadata_is_a_flat_object_of_strings() {
         let id = UserId::UNAUTHENTICATED;
-        let context = Context {
-            on_behalf_of: Some(id),
-            ..Context::of(Actor::User(id))
-        };
+        let context = Context { on_behalf_of: Some(id), ..Context::of(Actor::User(id)) };
         let read: std::collections::HashMap<String, String> =
             serde_json::from_slice(&context.metadata()).unwrap();
         assert_eq!(read["actor"], "user");

@@ -37,13 +37,7 @@ impl Settings {
     /// The defaults for this database and this master key.
     #[must_use]
     pub const fn new(address: Address, master_key: MasterKeySource) -> Self {
-        Self {
-            address,
-            connections: 16,
-            master_key,
-            queue: 4_096,
-            answer_within: Duration::from_secs(30),
-        }
+        Self { address, connections: 16, master_key, queue: 4_096, answer_within: Duration::from_secs(30) }
     }
 }
 
@@ -111,14 +105,7 @@ impl Tenure {
         drop(migration);
         let dispatcher = Dispatcher::new(log.clone(), codec.clone(), clock.clone(), entropy.clone());
         let reader = Reader::new(log.pool().clone());
-        Ok(Self {
-            log,
-            codec,
-            dispatcher,
-            reader,
-            clock,
-            entropy,
-        })
+        Ok(Self { log, codec, dispatcher, reader, clock, entropy })
     }
 
     /// The event log.

@@ -42,10 +42,7 @@ impl Block {
 
 impl Default for Block {
     fn default() -> Self {
-        Self {
-            bytes: [0; Self::LEN],
-            used: Self::LEN,
-        }
+        Self { bytes: [0; Self::LEN], used: Self::LEN }
     }
 }
 
@@ -55,10 +52,7 @@ impl Entropy for OsEntropy {
             draw(bytes);
             return;
         }
-        let mut block = self
-            .block
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut block = self.block.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         if block.used + bytes.len() > Block::LEN {
             draw(&mut block.bytes);
             block.used = 0;
@@ -89,23 +83,15 @@ impl SeededEntropy {
     /// The stream that belongs to this seed.
     #[must_use]
     pub fn new(seed: u64) -> Self {
-        Self {
-            state: Mutex::new((Sha256::digest(seed.to_be_bytes()).into(), 0)),
-        }
+        Self { state: Mutex::new((Sha256::digest(seed.to_be_bytes()).into(), 0)) }
     }
 }
 
 impl Entropy for SeededEntropy {
     fn fill(&self, bytes: &mut [u8]) {
-        let mut state = self
-            .state
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut state = self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         for chunk in bytes.chunks_mut(32) {
-            let block = Sha256::new()
-                .chain_update(state.0)
-                .chain_update(state.1.to_be_bytes())
-                .finalize();
+            let block = Sha256::new().chain_update(state.0).chain_update(state.1.to_be_bytes()).finalize();
             chunk.copy_from_slice(&block[..chunk.len()]);
             state.1 += 1;
         }

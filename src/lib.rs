@@ -13,12 +13,15 @@
 //! | [`credentials`] | the key ring |
 //! | [`postgres`] | connections and migrations |
 //! | [`engine`] | [`Tenure`]: all of it on one database |
+//! | [`http`], [`cli`] | the doors; they know no SQL |
 
 #![forbid(unsafe_code)]
 
 pub mod aggregates;
+pub mod cli;
 pub mod clock;
 pub mod codec;
+pub mod config;
 pub mod context;
 pub mod credentials;
 pub mod dispatch;
@@ -26,9 +29,12 @@ pub mod engine;
 pub mod entropy;
 pub mod event_log;
 pub mod genesis;
+pub mod http;
 pub mod ids;
 pub mod operations;
 pub mod postgres;
 pub mod projections;
+pub mod seed;
+pub mod telemetry;
 
 pub use engine::{Settings, Tenure};

@@ -1,1 +1,6 @@
-fn main() {}
+//! The binary `tenure`.
+
+#[tokio::main]
+async fn main() -> std::process::ExitCode {
+    tenure::cli::main().await
+}

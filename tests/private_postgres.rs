@@ -1,4 +1,5 @@
 //! The private server against real PostgreSQL programs: what it survives, and whom it refuses.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::fs::{self, Permissions};
 use std::io::{BufRead, BufReader};
@@ -12,7 +13,7 @@ use nix::unistd::{Pid, User, geteuid};
 use tenure::postgres::private::{Endpoint, Options, PrivatePostgres, PrivatePostgresError, State, running};
 use tokio::time::timeout;
 
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_mins(2);
 
 /// Set in the processes that a test starts from its own executable, to the data directory they are to own.
 const OWNER_OF: &str = "TENURE_TEST_OWNER_OF";
@@ -425,8 +426,8 @@ async fn an_ordinary_user_can_run_it() {
     chown(&data_dir, Some(uid), Some(gid)).unwrap();
     let executable = temp.path().join("tests");
     fs::copy(std::env::current_exe().unwrap(), &executable).unwrap();
-    let (reuid, regid) = (format!("--reuid={uid}"), format!("--regid={gid}"));
-    let drop_rights = ["setpriv", &reuid, &regid, "--clear-groups"];
+    let (as_user, in_group) = (format!("--reuid={uid}"), format!("--regid={gid}"));
+    let drop_rights = ["setpriv", &as_user, &in_group, "--clear-groups"];
     let mut owner = owner_process(
         &executable,
         &drop_rights,

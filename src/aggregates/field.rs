@@ -21,8 +21,7 @@ pub fn fold(name: &str) -> String {
 /// Whether every character is one of `[A-Za-z0-9._-]`.
 #[must_use]
 pub fn is_name(text: &str) -> bool {
-    text.bytes()
-        .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'))
+    text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'))
 }
 
 /// Whether text holds a control character, or one that changes the direction of what surrounds it.

@@ -244,9 +244,5 @@ fn decode<E: StoredEvent + Serialize + DeserializeOwned>(
         return Err(DecodeError::UnknownEvent);
     }
     let event: E = serde_json::from_slice(payload).map_err(DecodeError::Payload)?;
-    if event.kind() == (event_type, event_version) {
-        Ok(event)
-    } else {
-        Err(DecodeError::UnknownEvent)
-    }
+    if event.kind() == (event_type, event_version) { Ok(event) } else { Err(DecodeError::UnknownEvent) }
 }

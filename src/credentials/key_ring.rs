@@ -54,9 +54,8 @@ impl KeyRing {
         source: &MasterKeySource,
         entropy: &dyn Entropy,
     ) -> Result<Self, KeyRingError> {
-        let stored = client
-            .query_opt("select key_id, check_value, lookup_key from log.key_ring", &[])
-            .await?;
+        let stored =
+            client.query_opt("select key_id, check_value, lookup_key from log.key_ring", &[]).await?;
         let Some(row) = stored else {
             let master = match source.load()? {
                 Some(master) => master,
@@ -72,20 +71,14 @@ impl KeyRing {
         if master.id() != log
             || master.key().decrypt(row.try_get(1)?, log.as_bytes()).as_deref() != Ok(CHECK_TEXT)
         {
-            return Err(MasterKeyError::Mismatch {
-                log,
-                given: master.id().to_owned(),
-            }
-            .into());
+            return Err(MasterKeyError::Mismatch { log, given: master.id().to_owned() }.into());
         }
         let lookup = unwrap(&master, row.try_get(2)?, LOOKUP_NAME)?;
         Ok(Self::new(master, lookup))
     }
 
     async fn begin(client: &Client, master: MasterKey, entropy: &dyn Entropy) -> Result<Self, KeyRingError> {
-        let check = master
-            .key()
-            .encrypt(CHECK_TEXT, master.id().as_bytes(), entropy)?;
+        let check = master.key().encrypt(CHECK_TEXT, master.id().as_bytes(), entropy)?;
         let lookup = DataKey::new(entropy);
         let wrapped = master.key().encrypt(lookup.as_bytes(), LOOKUP_NAME, entropy)?;
         client
@@ -98,11 +91,7 @@ impl KeyRing {
     }
 
     fn new(master: MasterKey, lookup: DataKey) -> Self {
-        Self {
-            master,
-            lookup,
-            cache: Cache::new(CACHED_KEYS),
-        }
+        Self { master, lookup, cache: Cache::new(CACHED_KEYS) }
     }
 
     /// The public name of the master key in use.
@@ -122,19 +111,8 @@ impl KeyRing {
     ) -> Result<(DataKey, NewDataKey), SealError> {
         let key = DataKey::new(entropy);
         let subject = subject.to_string();
-        let wrapped = Bytes::from(
-            self.master
-                .key()
-                .encrypt(key.as_bytes(), subject.as_bytes(), entropy)?,
-        );
-        Ok((
-            key,
-            NewDataKey {
-                subject,
-                key_id: self.master.id().to_owned(),
-                wrapped,
-            },
-        ))
+        let wrapped = Bytes::from(self.master.key().encrypt(key.as_bytes(), subject.as_bytes(), entropy)?);
+        Ok((key, NewDataKey { subject, key_id: self.master.id().to_owned(), wrapped }))
     }
 
     /// Remembers the key of a subject once its first event is stored.
@@ -176,17 +154,9 @@ impl KeyRing {
         let client = pool.get().await.map_err(ReadError::from)?;
         let sql = "select subject, wrapped from log.data_key where subject = any ($1)";
         let statement = client.prepare_cached(sql).await.map_err(ReadError::from)?;
-        for row in client
-            .query(&statement, &[&missing])
-            .await
-            .map_err(ReadError::from)?
-        {
+        for row in client.query(&statement, &[&missing]).await.map_err(ReadError::from)? {
             let subject: String = row.try_get(0).map_err(ReadError::from)?;
-            let key = unwrap(
-                &self.master,
-                row.try_get(1).map_err(ReadError::from)?,
-                subject.as_bytes(),
-            )?;
+            let key = unwrap(&self.master, row.try_get(1).map_err(ReadError::from)?, subject.as_bytes())?;
             self.cache.insert(subject.clone(), key.clone());
             found.insert(subject, key);
         }
@@ -214,10 +184,7 @@ impl ClaimHasher for KeyRing {
         mac.update(kind.as_bytes());
         mac.update(&[0]);
         mac.update(name);
-        ClaimKey {
-            kind,
-            key: mac.finalize().into_bytes().into(),
-        }
+        ClaimKey { kind, key: mac.finalize().into_bytes().into() }
     }
 }
 

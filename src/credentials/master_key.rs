@@ -90,14 +90,9 @@ impl MasterKey {
     }
 
     fn from_data_key(key: DataKey) -> Self {
-        let digest = Sha256::new()
-            .chain_update(b"tenure master key id\0")
-            .chain_update(key.as_bytes())
-            .finalize();
-        Self {
-            id: format!("mk-{}", hex(&digest[..8])),
-            key,
-        }
+        let digest =
+            Sha256::new().chain_update(b"tenure master key id\0").chain_update(key.as_bytes()).finalize();
+        Self { id: format!("mk-{}", hex(&digest[..8])), key }
     }
 
     /// The key's public name, derived from it.
@@ -111,9 +106,7 @@ impl MasterKey {
     }
 
     fn parse(text: &str, place: &str) -> Result<Self, MasterKeyError> {
-        let damaged = || MasterKeyError::Damaged {
-            place: place.to_owned(),
-        };
+        let damaged = || MasterKeyError::Damaged { place: place.to_owned() };
         let digits = text.trim().strip_prefix(PREFIX).ok_or_else(damaged)?;
         if digits.len() != 72 || !digits.is_ascii() {
             return Err(damaged());
@@ -124,11 +117,7 @@ impl MasterKey {
             *byte = u8::from_str_radix(pair, 16).map_err(|_| damaged())?;
         }
         let key = Self::from_data_key(DataKey::from_bytes(*key));
-        if key.check_digits() == digits[64..].to_ascii_lowercase() {
-            Ok(key)
-        } else {
-            Err(damaged())
-        }
+        if key.check_digits() == digits[64..].to_ascii_lowercase() { Ok(key) } else { Err(damaged()) }
     }
 
     fn check_digits(&self) -> String {
@@ -140,11 +129,7 @@ impl MasterKey {
     }
 
     fn to_text(&self) -> Zeroizing<String> {
-        Zeroizing::new(format!(
-            "{PREFIX}{}{}\n",
-            hex(self.key.as_bytes()),
-            self.check_digits()
-        ))
+        Zeroizing::new(format!("{PREFIX}{}{}\n", hex(self.key.as_bytes()), self.check_digits()))
     }
 }
 
@@ -160,11 +145,7 @@ impl MasterKeySource {
         if let Some(file) = &self.file {
             return read(file).map(Some);
         }
-        if self.default_file.exists() {
-            read(&self.default_file).map(Some)
-        } else {
-            Ok(None)
-        }
+        if self.default_file.exists() { read(&self.default_file).map(Some) } else { Ok(None) }
     }
 
     /// Makes a key for a log that has none, and keeps it in the default file.
@@ -173,10 +154,7 @@ impl MasterKeySource {
     /// The file cannot be written.
     pub fn create(&self, entropy: &dyn Entropy) -> Result<MasterKey, MasterKeyError> {
         let path = &self.default_file;
-        let failed = |source| MasterKeyError::File {
-            path: path.clone(),
-            source,
-        };
+        let failed = |source| MasterKeyError::File { path: path.clone(), source };
         if let Some(directory) = path.parent() {
             std::fs::create_dir_all(directory).map_err(failed)?;
         }
@@ -184,55 +162,37 @@ impl MasterKeySource {
         // Written beside and renamed, so that a crash leaves no half of a key.
         let beside = path.with_extension("new");
         let _ = std::fs::remove_file(&beside);
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&beside)
-            .map_err(failed)?;
+        let mut file =
+            OpenOptions::new().write(true).create_new(true).mode(0o600).open(&beside).map_err(failed)?;
         file.write_all(key.to_text().as_bytes()).map_err(failed)?;
         file.sync_all().map_err(failed)?;
         std::fs::rename(&beside, path).map_err(failed)?;
         if let Some(directory) = path.parent() {
-            File::open(directory)
-                .and_then(|directory| directory.sync_all())
-                .map_err(failed)?;
+            File::open(directory).and_then(|directory| directory.sync_all()).map_err(failed)?;
         }
         Ok(key)
     }
 }
 
 fn read(path: &Path) -> Result<MasterKey, MasterKeyError> {
-    let failed = |source| MasterKeyError::File {
-        path: path.to_owned(),
-        source,
-    };
+    let failed = |source| MasterKeyError::File { path: path.to_owned(), source };
     let file = File::open(path).map_err(failed)?;
     let mode = file.metadata().map_err(failed)?.permissions().mode() & 0o7777;
     if mode & 0o077 != 0 {
-        return Err(MasterKeyError::Mode {
-            path: path.to_owned(),
-            mode,
-        });
+        return Err(MasterKeyError::Mode { path: path.to_owned(), mode });
     }
     let mut text = Zeroizing::new(String::new());
-    let damaged = || MasterKeyError::Damaged {
-        place: path.display().to_string(),
-    };
-    file.take(4_096)
-        .read_to_string(&mut text)
-        .map_err(|_| damaged())?;
+    let damaged = || MasterKeyError::Damaged { place: path.display().to_string() };
+    file.take(4_096).read_to_string(&mut text).map_err(|_| damaged())?;
     MasterKey::parse(&text, &path.display().to_string())
 }
 
 fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write as _;
-    bytes
-        .iter()
-        .fold(String::with_capacity(bytes.len() * 2), |mut out, byte| {
-            let _ = write!(out, "{byte:02x}");
-            out
-        })
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut out, byte| {
+        let _ = write!(out, "{byte:02x}");
+        out
+    })
 }
 
 #[cfg(test)]
@@ -243,13 +203,7 @@ mod tests {
     fn source() -> (tempfile::TempDir, MasterKeySource) {
         let directory = tempfile::tempdir().unwrap();
         let default_file = directory.path().join("master.key");
-        (
-            directory,
-            MasterKeySource {
-                default_file,
-                ..MasterKeySource::default()
-            },
-        )
+        (directory, MasterKeySource { default_file, ..MasterKeySource::default() })
     }
 
     #[test]
@@ -258,10 +212,7 @@ mod tests {
         assert!(source.load().unwrap().is_none());
         let key = source.create(&SeededEntropy::new(1)).unwrap();
         assert_eq!(source.load().unwrap().unwrap().id(), key.id());
-        let mode = std::fs::metadata(&source.default_file)
-            .unwrap()
-            .permissions()
-            .mode();
+        let mode = std::fs::metadata(&source.default_file).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
     }
 
@@ -270,10 +221,7 @@ mod tests {
         let (_directory, source) = source();
         source.create(&SeededEntropy::new(1)).unwrap();
         std::fs::set_permissions(&source.default_file, std::fs::Permissions::from_mode(0o640)).unwrap();
-        assert!(matches!(
-            source.load(),
-            Err(MasterKeyError::Mode { mode: 0o640, .. })
-        ));
+        assert!(matches!(source.load(), Err(MasterKeyError::Mode { mode: 0o640, .. })));
     }
 
     #[test]

@@ -65,11 +65,7 @@ pub struct Dispatched<T> {
 impl<T> Dispatched<T> {
     /// The same with another answer.
     pub fn map<U>(self, f: impl FnOnce(T) -> U) -> Dispatched<U> {
-        Dispatched {
-            answer: f(self.answer),
-            events: self.events,
-            position: self.position,
-        }
+        Dispatched { answer: f(self.answer), events: self.events, position: self.position }
     }
 }
 
@@ -90,15 +86,7 @@ impl Dispatcher {
     pub fn new(log: EventLog, codec: Codec, clock: Arc<dyn Clock>, entropy: Arc<dyn Entropy>) -> Self {
         let reader = Reader::new(log.pool().clone());
         let contested = Cache::new(CONTESTED_CLAIMS);
-        Self {
-            log,
-            codec,
-            reader,
-            clock,
-            entropy,
-            states: cache::States::default(),
-            contested,
-        }
+        Self { log, codec, reader, clock, entropy, states: cache::States::default(), contested }
     }
 
     /// Carries out an operation, or refuses it; either way the answer held at a moment after the call began.
@@ -139,11 +127,7 @@ impl Dispatcher {
         };
         if work.is_empty() {
             let position = self.confirm(&work).await?;
-            return Ok(position.map(|position| Dispatched {
-                answer,
-                events: Vec::new(),
-                position,
-            }));
+            return Ok(position.map(|position| Dispatched { answer, events: Vec::new(), position }));
         }
         let (unit, decided, keys) = work.into_unit().await?;
         for claim in unit.claims_taken() {
@@ -153,7 +137,7 @@ impl Dispatcher {
                 && holder != claim.holder
                 && !unit.releases(&claim.key, &holder)
             {
-                return self.claim_lost(operation, &claim.key);
+                return claim_lost(operation, &claim.key);
             }
         }
         let reads = unit.reads.clone();
@@ -163,11 +147,7 @@ impl Dispatcher {
                     self.codec.keys().remember(&subject, key);
                 }
                 let events = decided.finish(&self.states, self.codec.keys(), appended.first);
-                Ok(Some(Dispatched {
-                    answer,
-                    events,
-                    position: appended.last,
-                }))
+                Ok(Some(Dispatched { answer, events, position: appended.last }))
             }
             Err(AppendError::Conflict { .. }) => {
                 self.states.forget(&reads);
@@ -176,7 +156,7 @@ impl Dispatcher {
             Err(AppendError::GuardMoved { .. }) => Ok(None),
             Err(AppendError::ClaimTaken { key, .. }) => {
                 self.contested.insert(key.clone(), ());
-                self.claim_lost(operation, &key)
+                claim_lost(operation, &key)
             }
             Err(error) => Err(Failure::Append(error).into()),
         }
@@ -205,16 +185,6 @@ impl Dispatcher {
         self.states.clear();
     }
 
-    fn claim_lost<O: Operation>(
-        &self,
-        operation: &O,
-        key: &ClaimKey,
-    ) -> Result<Option<Dispatched<O::Answer>>, DispatchError<O::Refusal>> {
-        operation
-            .claim_lost(key.kind)
-            .map_or(Ok(None), |refusal| Err(DispatchError::Refused(refusal)))
-    }
-
     /// Whether what a decision without events has read still holds; forgets what does not.
     async fn confirm(&self, work: &UnitOfWork<'_>) -> Result<Option<i64>, Failure> {
         let position = self.log.confirm(work.reads(), work.guards()).await?;
@@ -223,4 +193,12 @@ impl Dispatcher {
         }
         Ok(position)
     }
+}
+
+/// What a lost claim means: a refusal, or another decision.
+fn claim_lost<O: Operation>(
+    operation: &O,
+    key: &ClaimKey,
+) -> Result<Option<Dispatched<O::Answer>>, DispatchError<O::Refusal>> {
+    operation.claim_lost(key.kind).map_or(Ok(None), |refusal| Err(DispatchError::Refused(refusal)))
 }

@@ -93,12 +93,7 @@ impl<'d> UnitOfWork<'d> {
 
     fn begin(&mut self, stream: StreamId, version: i64, state: AnyState) {
         self.reads.push((stream.clone(), version));
-        self.states.push(WorkingState {
-            stream,
-            version,
-            state,
-            changed: false,
-        });
+        self.states.push(WorkingState { stream, version, state, changed: false });
     }
 
     /// Carries out a command on an aggregate that exists, and keeps its events for the unit.
@@ -142,9 +137,7 @@ impl<'d> UnitOfWork<'d> {
         let Ok(state) = working.state.clone().downcast::<A>() else {
             return Ok(0);
         };
-        let events = state
-            .decide(command)
-            .map_err(|refusal| Stop::Refused(R::from(refusal)))?;
+        let events = state.decide(command).map_err(|refusal| Stop::Refused(R::from(refusal)))?;
         if events.is_empty() {
             return Ok(0);
         }
@@ -229,19 +222,8 @@ impl<'d> UnitOfWork<'d> {
         };
         let metadata = Bytes::from(self.context.metadata());
         let pool = self.dispatcher.log.pool();
-        let keys = self
-            .dispatcher
-            .codec
-            .encode(&mut unit, &mut decided, &metadata, pool)
-            .await?;
-        Ok((
-            unit,
-            Outcome {
-                states: self.states,
-                decided,
-            },
-            keys,
-        ))
+        let keys = self.dispatcher.codec.encode(&mut unit, &mut decided, &metadata, pool).await?;
+        Ok((unit, Outcome { states: self.states, decided }, keys))
     }
 }
 

@@ -32,34 +32,19 @@ impl<'a> Touched<'a> {
     /// Whether a unit may share the transaction: what one writes, no other reads or writes. Readers may share, and so
     /// may those that only bump a guard.
     fn admits(&self, unit: &'a Unit) -> bool {
-        unit.streams_written()
-            .all(|stream| !self.read.contains(stream) && !self.written.contains(stream))
-            && unit
-                .reads
-                .iter()
-                .all(|(stream, _)| !self.written.contains(stream))
-            && unit
-                .guards
-                .iter()
-                .all(|(guard, _)| !self.guards_bumped.contains(guard.as_str()))
-            && unit
-                .bumps
-                .iter()
-                .all(|guard| !self.guards_read.contains(guard.as_str()))
-            && unit
-                .claims
-                .iter()
-                .all(|(_, change)| !self.claims.contains(key_of(change)))
+        unit.streams_written().all(|stream| !self.read.contains(stream) && !self.written.contains(stream))
+            && unit.reads.iter().all(|(stream, _)| !self.written.contains(stream))
+            && unit.guards.iter().all(|(guard, _)| !self.guards_bumped.contains(guard.as_str()))
+            && unit.bumps.iter().all(|guard| !self.guards_read.contains(guard.as_str()))
+            && unit.claims.iter().all(|(_, change)| !self.claims.contains(key_of(change)))
     }
 
     fn add(&mut self, unit: &'a Unit) {
         self.written.extend(unit.streams_written());
         self.read.extend(unit.reads.iter().map(|(stream, _)| stream));
-        self.guards_read
-            .extend(unit.guards.iter().map(|(guard, _)| guard.as_str()));
+        self.guards_read.extend(unit.guards.iter().map(|(guard, _)| guard.as_str()));
         self.guards_bumped.extend(unit.bumps.iter().map(String::as_str));
-        self.claims
-            .extend(unit.claims.iter().map(|(_, change)| key_of(change)));
+        self.claims.extend(unit.claims.iter().map(|(_, change)| key_of(change)));
     }
 }
 
@@ -111,10 +96,8 @@ pub fn bounce<W: Waiting>(queue: &mut VecDeque<W>, stored: &[&Unit]) -> Vec<(W, 
         .iter()
         .flat_map(|unit| unit.events.iter().map(|event| (&event.stream, event.version)))
         .collect();
-    let bumped: HashSet<&str> = stored
-        .iter()
-        .flat_map(|unit| unit.bumps.iter().map(String::as_str))
-        .collect();
+    let bumped: HashSet<&str> =
+        stored.iter().flat_map(|unit| unit.bumps.iter().map(String::as_str)).collect();
     let mut bounced = Vec::new();
     for waiting in std::mem::take(queue) {
         match loss(waiting.unit(), &versions, &bumped) {
@@ -126,19 +109,12 @@ pub fn bounce<W: Waiting>(queue: &mut VecDeque<W>, stored: &[&Unit]) -> Vec<(W, 
 }
 
 fn loss(unit: &Unit, versions: &HashMap<&StreamId, i64>, bumped: &HashSet<&str>) -> Option<AppendError> {
-    let stream = unit
-        .reads
-        .iter()
-        .find(|(stream, read)| versions.get(stream).is_some_and(|newest| newest > read));
+    let stream =
+        unit.reads.iter().find(|(stream, read)| versions.get(stream).is_some_and(|newest| newest > read));
     if let Some((stream, _)) = stream {
-        return Some(AppendError::Conflict {
-            stream: stream.clone(),
-        });
+        return Some(AppendError::Conflict { stream: stream.clone() });
     }
-    let guard = unit
-        .guards
-        .iter()
-        .find(|(guard, _)| bumped.contains(guard.as_str()));
+    let guard = unit.guards.iter().find(|(guard, _)| bumped.contains(guard.as_str()));
     guard.map(|(guard, _)| AppendError::GuardMoved { guard: guard.clone() })
 }
 
@@ -176,11 +152,7 @@ mod tests {
             metadata: Bytes::new(),
             sealed: None,
         };
-        Unit {
-            reads: vec![(stream(id), version - 1)],
-            events: vec![event],
-            ..Unit::default()
-        }
+        Unit { reads: vec![(stream(id), version - 1)], events: vec![event], ..Unit::default() }
     }
 
     fn reading(id: u128, version: i64, mut unit: Unit) -> Unit {
@@ -216,29 +188,17 @@ mod tests {
 
     #[test]
     fn a_writer_waits_for_readers_that_came_before_it() {
-        let mut queue = VecDeque::from([
-            Queued("reader", reading(1, 0, writing(2, 1))),
-            Queued("writer", writing(1, 1)),
-        ]);
+        let mut queue =
+            VecDeque::from([Queued("reader", reading(1, 0, writing(2, 1))), Queued("writer", writing(1, 1))]);
         assert_eq!(names(&compose(&mut queue)), ["reader"]);
     }
 
     #[test]
     fn a_claim_is_touched_by_one_unit_of_a_batch() {
-        let key = ClaimKey {
-            kind: "name",
-            key: [1; 32],
-        };
+        let key = ClaimKey { kind: "name", key: [1; 32] };
         let take = |id| {
-            let claim = Claim {
-                key: key.clone(),
-                holder: format!("{id}"),
-                free_after: None,
-            };
-            Unit {
-                claims: vec![(0, ClaimChange::Take(claim))],
-                ..writing(id, 1)
-            }
+            let claim = Claim { key: key.clone(), holder: format!("{id}"), free_after: None };
+            Unit { claims: vec![(0, ClaimChange::Take(claim))], ..writing(id, 1) }
         };
         let mut queue = VecDeque::from([Queued("first", take(1)), Queued("second", take(2))]);
         assert_eq!(names(&compose(&mut queue)), ["first"]);
@@ -246,19 +206,10 @@ mod tests {
 
     #[test]
     fn guards_are_bumped_together_and_never_beside_a_reader() {
-        let bump = |id| Unit {
-            bumps: vec!["set".into()],
-            ..writing(id, 1)
-        };
-        let read = |id| Unit {
-            guards: vec![("set".into(), 0)],
-            ..writing(id, 1)
-        };
-        let mut queue = VecDeque::from([
-            Queued("bump", bump(1)),
-            Queued("bump too", bump(2)),
-            Queued("read", read(3)),
-        ]);
+        let bump = |id| Unit { bumps: vec!["set".into()], ..writing(id, 1) };
+        let read = |id| Unit { guards: vec![("set".into(), 0)], ..writing(id, 1) };
+        let mut queue =
+            VecDeque::from([Queued("bump", bump(1)), Queued("bump too", bump(2)), Queued("read", read(3))]);
         assert_eq!(names(&compose(&mut queue)), ["bump", "bump too"]);
     }
 
@@ -267,23 +218,11 @@ mod tests {
         let mut queue = VecDeque::from([
             Queued("lost", writing(1, 1)),
             Queued("next", writing(1, 2)),
-            Queued(
-                "guard lost",
-                Unit {
-                    guards: vec![("set".into(), 0)],
-                    ..writing(4, 1)
-                },
-            ),
+            Queued("guard lost", Unit { guards: vec![("set".into(), 0)], ..writing(4, 1) }),
         ]);
-        let won = Unit {
-            bumps: vec!["set".into()],
-            ..writing(1, 1)
-        };
+        let won = Unit { bumps: vec!["set".into()], ..writing(1, 1) };
         let bounced = bounce(&mut queue, &[&won]);
-        assert_eq!(
-            bounced.iter().map(|(queued, _)| queued.0).collect::<Vec<_>>(),
-            ["lost", "guard lost"]
-        );
+        assert_eq!(bounced.iter().map(|(queued, _)| queued.0).collect::<Vec<_>>(), ["lost", "guard lost"]);
         assert_eq!(names(queue.make_contiguous()), ["next"]);
     }
 

@@ -36,12 +36,7 @@ impl Options {
     /// The defaults, for this set of projections and these types of our own.
     #[must_use]
     pub const fn new(projection_set: String, reserved_types: &'static [&'static str]) -> Self {
-        Self {
-            queue: 4_096,
-            answer_within: Duration::from_secs(30),
-            projection_set,
-            reserved_types,
-        }
+        Self { queue: 4_096, answer_within: Duration::from_secs(30), projection_set, reserved_types }
     }
 }
 
@@ -67,6 +62,7 @@ struct Inner {
     answer_within: Duration,
     reserved_types: &'static [&'static str],
     head: Head,
+    database: Database,
     pool: Pool,
     wake: Arc<watch::Sender<i64>>,
     tasks: TaskTracker,
@@ -122,14 +118,13 @@ impl EventLog {
             answer_within: options.answer_within,
             reserved_types: options.reserved_types,
             head,
+            database: database.clone(),
             pool,
             wake,
             tasks,
             latency,
         };
-        Ok(Self {
-            inner: Arc::new(inner),
-        })
+        Ok(Self { inner: Arc::new(inner) })
     }
 
     /// Stores a unit whole or not at all, and answers once it is durable.
@@ -140,13 +135,10 @@ impl EventLog {
         check(&unit)?;
         let (answer, answered) = oneshot::channel();
         let watch = Stopwatch::start();
-        self.inner
-            .submissions
-            .try_send(Pending { unit, answer })
-            .map_err(|error| match error {
-                mpsc::error::TrySendError::Full(_) => AppendError::Busy,
-                mpsc::error::TrySendError::Closed(_) => AppendError::Closed,
-            })?;
+        self.inner.submissions.try_send(Pending { unit, answer }).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => AppendError::Busy,
+            mpsc::error::TrySendError::Closed(_) => AppendError::Closed,
+        })?;
         let result = match tokio::time::timeout(self.inner.answer_within, answered).await {
             Ok(Ok(result)) => result,
             Ok(Err(_)) => Err(AppendError::Closed),
@@ -174,15 +166,9 @@ impl EventLog {
         let versions: Vec<i64> = reads.iter().map(|(_, version)| *version).collect();
         let names: Vec<&str> = guards.iter().map(|(guard, _)| guard.as_str()).collect();
         let guard_versions: Vec<i64> = guards.iter().map(|(_, version)| *version).collect();
-        let row = client
-            .query_one(&statement, &[&types, &ids, &versions, &names, &guard_versions])
-            .await?;
+        let row = client.query_one(&statement, &[&types, &ids, &versions, &names, &guard_versions]).await?;
         let contested: i64 = row.try_get(0)?;
-        Ok(if contested == 0 {
-            Some(row.try_get(1)?)
-        } else {
-            None
-        })
+        Ok(if contested == 0 { Some(row.try_get(1)?) } else { None })
     }
 
     /// The version of a guard; 0 if it was never bumped.
@@ -191,9 +177,7 @@ impl EventLog {
     /// The database cannot be read.
     pub async fn guard_version(&self, name: &str) -> Result<i64, ReadError> {
         let client = self.pool().get().await?;
-        let statement = client
-            .prepare_cached("select version from log.guard where name = $1")
-            .await?;
+        let statement = client.prepare_cached("select version from log.guard where name = $1").await?;
         let row = client.query_opt(&statement, &[&name]).await?;
         Ok(row.map(|row| row.try_get(0)).transpose()?.unwrap_or(0))
     }
@@ -202,6 +186,11 @@ impl EventLog {
     #[must_use]
     pub fn pool(&self) -> &Pool {
         &self.inner.pool
+    }
+
+    /// The database of the log.
+    pub(super) fn database(&self) -> &Database {
+        &self.inner.database
     }
 
     /// Which log this is, as it was when the handle was opened.
@@ -240,10 +229,7 @@ fn check(unit: &Unit) -> Result<(), AppendError> {
     }
     let mut versions: std::collections::HashMap<&StreamId, i64> = std::collections::HashMap::new();
     for (stream, version) in &unit.reads {
-        if versions
-            .insert(stream, *version)
-            .is_some_and(|known| known != *version)
-        {
+        if versions.insert(stream, *version).is_some_and(|known| known != *version) {
             return Err(AppendError::Malformed("a stream was read at two versions"));
         }
     }
@@ -251,14 +237,10 @@ fn check(unit: &Unit) -> Result<(), AppendError> {
         match versions.get_mut(&event.stream) {
             Some(version) if event.version == *version + 1 => *version += 1,
             Some(_) => {
-                return Err(AppendError::Malformed(
-                    "the versions of a stream do not follow each other",
-                ));
+                return Err(AppendError::Malformed("the versions of a stream do not follow each other"));
             }
             None => {
-                return Err(AppendError::Malformed(
-                    "a stream is written without a version it was read at",
-                ));
+                return Err(AppendError::Malformed("a stream is written without a version it was read at"));
             }
         }
     }
@@ -298,8 +280,7 @@ impl Committer {
             self.queue.retain(|pending| !pending.answer.is_closed());
             let batch = batch::compose(&mut self.queue);
             #[allow(clippy::cast_precision_loss)]
-            self.queue_length
-                .set((self.queue.len() + self.waiting.len()) as f64);
+            self.queue_length.set((self.queue.len() + self.waiting.len()) as f64);
             if !batch.is_empty() {
                 self.store(batch).await;
             }
@@ -359,10 +340,7 @@ impl Committer {
                     self.session = Some(session);
                 }
                 BatchError::FenceMoved => {
-                    refuse(
-                        part,
-                        &AppendError::Unavailable("the fence moves without end".to_owned()),
-                    );
+                    refuse(part, &AppendError::Unavailable("the fence moves without end".to_owned()));
                     return None;
                 }
                 BatchError::Superseded(set) => {
@@ -408,10 +386,7 @@ impl Committer {
             let error = match Session::open(&self.database, &self.head).await {
                 Ok(mut session) => {
                     let (stream, version) = (&first.stream, first.version);
-                    match session
-                        .resolve(&stream.stream_type, &stream.id, version, first.id)
-                        .await
-                    {
+                    match session.resolve(&stream.stream_type, &stream.id, version, first.id).await {
                         Ok(Resolution::Stored { base, recorded_from }) => {
                             self.session = Some(session);
                             return Some(Stored { base, recorded_from });
@@ -467,8 +442,7 @@ impl Committer {
         for (pending, error) in bounced {
             let _ = pending.answer.send(Err(error));
         }
-        self.wake
-            .send_modify(|position| *position = (*position).max(newest));
+        self.wake.send_modify(|position| *position = (*position).max(newest));
     }
 }
 

@@ -130,10 +130,6 @@ impl RecordedEvent {
 
 impl fmt::Debug for RecordedEvent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "#{} {} v{} {}",
-            self.position, self.stream, self.version, self.event_type
-        )
+        write!(f, "#{} {} v{} {}", self.position, self.stream, self.version, self.event_type)
     }
 }

@@ -28,12 +28,7 @@ impl EventLog {
     /// Follows from behind a position: the first event given has the next one.
     #[must_use]
     pub fn follow(&self, after: i64) -> Follower {
-        Follower {
-            log: self.clone(),
-            wake: self.wake_ups(),
-            position: after,
-            last: None,
-        }
+        Follower { log: self.clone(), wake: self.wake_ups(), position: after, last: None }
     }
 }
 
@@ -52,10 +47,7 @@ impl Follower {
     pub async fn next(&mut self) -> Result<Vec<RecordedEvent>, ReadError> {
         loop {
             self.wake.borrow_and_update();
-            let page = self
-                .log
-                .read_page(self.position, &Filter::default(), PAGE)
-                .await?;
+            let page = self.log.read_page(self.position, &Filter::default(), PAGE).await?;
             if let Some(last) = page.last() {
                 if self.last.is_none() || page.len() < usize::try_from(PAGE).unwrap_or(usize::MAX) {
                     self.same_log().await?;
@@ -83,20 +75,14 @@ impl Follower {
             )));
         }
         let Some(last) = self.last else { return Ok(()) };
-        let statement = client
-            .prepare_cached("select event_id from log.event where position = $1")
-            .await?;
+        let statement = client.prepare_cached("select event_id from log.event where position = $1").await?;
         let found = client.query_opt(&statement, &[&self.position]).await?;
         match found.map(|row| row.try_get::<_, EventId>(0)).transpose()? {
             Some(id) if id == last => Ok(()),
-            Some(id) => Err(ReadError::AnotherLog(format!(
-                "position {} holds {id}, not {last}",
-                self.position
-            ))),
-            None => Err(ReadError::AnotherLog(format!(
-                "position {} has gone",
-                self.position
-            ))),
+            Some(id) => {
+                Err(ReadError::AnotherLog(format!("position {} holds {id}, not {last}", self.position)))
+            }
+            None => Err(ReadError::AnotherLog(format!("position {} has gone", self.position))),
         }
     }
 }

@@ -51,12 +51,7 @@ impl ForeignStore {
         clock: Arc<dyn Clock>,
         entropy: Arc<dyn Entropy>,
     ) -> Self {
-        Self {
-            log,
-            upcasters,
-            clock,
-            entropy,
-        }
+        Self { log, upcasters, clock, entropy }
     }
 
     fn stream<A: Aggregate>(&self, aggregate_id: &str) -> Result<StreamId, AggregateError<A::Error>> {
@@ -67,10 +62,7 @@ impl ForeignStore {
         if !length.contains(&aggregate_id.len()) || aggregate_id.chars().any(char::is_control) {
             return Err(unexpected(ForeignError::InvalidId));
         }
-        Ok(StreamId {
-            stream_type: A::TYPE.into(),
-            id: aggregate_id.into(),
-        })
+        Ok(StreamId { stream_type: A::TYPE.into(), id: aggregate_id.into() })
     }
 
     fn envelope<A: Aggregate>(
@@ -80,12 +72,7 @@ impl ForeignStore {
         let upcast = self.upcasters.apply(event).map_err(unreadable)?;
         let metadata = serde_json::from_value(upcast.metadata).map_err(unreadable)?;
         let payload = serde_json::from_value(upcast.payload).map_err(unreadable)?;
-        Ok(EventEnvelope {
-            aggregate_id: upcast.aggregate_id,
-            sequence: upcast.sequence,
-            payload,
-            metadata,
-        })
+        Ok(EventEnvelope { aggregate_id: upcast.aggregate_id, sequence: upcast.sequence, payload, metadata })
     }
 }
 
@@ -110,11 +97,7 @@ impl<A: Aggregate> EventStore<A> for ForeignStore {
         aggregate_id: &str,
     ) -> Result<Vec<EventEnvelope<A>>, AggregateError<A::Error>> {
         let stream = self.stream::<A>(aggregate_id)?;
-        let events = self
-            .log
-            .read_stream(&stream, 0)
-            .await
-            .map_err(unreachable_database)?;
+        let events = self.log.read_stream(&stream, 0).await.map_err(unreachable_database)?;
         events.iter().map(|event| self.envelope(event)).collect()
     }
 
@@ -127,11 +110,7 @@ impl<A: Aggregate> EventStore<A> for ForeignStore {
             version = i64::try_from(envelope.sequence).unwrap_or(i64::MAX);
             aggregate.apply(envelope.payload);
         }
-        Ok(ForeignContext {
-            stream,
-            version,
-            aggregate,
-        })
+        Ok(ForeignContext { stream, version, aggregate })
     }
 
     async fn commit(
@@ -150,11 +129,8 @@ impl<A: Aggregate> EventStore<A> for ForeignStore {
                 .map_err(|error| unexpected(ForeignError::NotSerialisable(error.to_string())))
         };
         let stored_metadata = serialised(serde_json::to_vec(&metadata))?;
-        let mut unit = Unit {
-            at: now,
-            reads: vec![(context.stream.clone(), context.version)],
-            ..Unit::default()
-        };
+        let mut unit =
+            Unit { at: now, reads: vec![(context.stream.clone(), context.version)], ..Unit::default() };
         for (version, event) in (context.version + 1..).zip(&events) {
             unit.events.push(NewEvent {
                 id: EventId::new(now, &*self.entropy),

@@ -19,9 +19,7 @@ pub fn leaf(event: &RecordedEvent) -> Vec<u8> {
     out.push(0);
     let mut field = |value: Option<&[u8]>| {
         // No field can reach 4 GiB: PostgreSQL's limit is 1 GiB.
-        let length = value.map_or(u32::MAX, |value| {
-            u32::try_from(value.len()).unwrap_or(u32::MAX - 1)
-        });
+        let length = value.map_or(u32::MAX, |value| u32::try_from(value.len()).unwrap_or(u32::MAX - 1));
         out.extend_from_slice(&length.to_be_bytes());
         out.extend_from_slice(value.unwrap_or_default());
     };
@@ -64,10 +62,7 @@ mod tests {
         RecordedEvent {
             position: 42,
             id: EventId::from_uuid(Uuid::from_u128(0x0192_0000_0000_7000_8000_0000_0000_0001)),
-            stream: StreamId {
-                stream_type: "account".into(),
-                id: "a1".into(),
-            },
+            stream: StreamId { stream_type: "account".into(), id: "a1".into() },
             version: 3,
             event_type: "account.opened".to_owned(),
             event_version: "1".to_owned(),
@@ -83,26 +78,13 @@ mod tests {
     #[test]
     fn leaves_match_the_published_vectors() {
         let vectors = include_str!("../../docs/leaf-vectors.txt");
-        let bare = RecordedEvent {
-            account_id: None,
-            sealed: None,
-            ..full()
-        };
-        let empty = RecordedEvent {
-            sealed: Some(Bytes::new()),
-            ..full()
-        };
+        let bare = RecordedEvent { account_id: None, sealed: None, ..full() };
+        let empty = RecordedEvent { sealed: Some(Bytes::new()), ..full() };
         let computed: Vec<String> = [full(), bare, empty]
             .iter()
             .map(|event| format!("{} {}", hex(&leaf(event)), hex(&leaf_hash(event))))
             .collect();
-        assert_eq!(
-            vectors
-                .lines()
-                .filter(|line| !line.starts_with('#'))
-                .collect::<Vec<_>>(),
-            computed
-        );
+        assert_eq!(vectors.lines().filter(|line| !line.starts_with('#')).collect::<Vec<_>>(), computed);
     }
 
     #[test]
@@ -111,14 +93,8 @@ mod tests {
         shifted.stream.stream_type = "accounta".into();
         shifted.stream.id = "1".into();
         assert_ne!(leaf(&full()), leaf(&shifted));
-        let absent = RecordedEvent {
-            sealed: None,
-            ..full()
-        };
-        let empty = RecordedEvent {
-            sealed: Some(Bytes::new()),
-            ..full()
-        };
+        let absent = RecordedEvent { sealed: None, ..full() };
+        let empty = RecordedEvent { sealed: Some(Bytes::new()), ..full() };
         assert_ne!(leaf(&absent), leaf(&empty));
     }
 }

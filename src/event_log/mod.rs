@@ -4,6 +4,7 @@
 //! ([`read`]); following wakes on every commit and never skips a position ([`follow`]).
 
 pub mod batch;
+pub mod bulk;
 mod committer;
 pub mod error;
 pub mod event;

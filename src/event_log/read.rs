@@ -40,8 +40,7 @@ impl Filter {
     /// Whether an event is wanted.
     #[must_use]
     pub fn matches(&self, event: &RecordedEvent) -> bool {
-        self.account
-            .is_none_or(|account| event.account_id == Some(account))
+        self.account.is_none_or(|account| event.account_id == Some(account))
             && self.stream.as_ref().is_none_or(|stream| event.stream == *stream)
             && (self.types.is_empty() || self.types.contains(&event.event_type))
             && self.since.is_none_or(|since| event.recorded_at >= since)
@@ -119,10 +118,8 @@ impl EventLog {
     ) -> Result<Vec<RecordedEvent>, ReadError> {
         let mut conditions = String::from("where position > $1");
         let mut parameters: Vec<&(dyn ToSql + Sync)> = vec![&after];
-        let (stream_type, stream_id) = filter
-            .stream
-            .as_ref()
-            .map_or(("", ""), |stream| (&*stream.stream_type, &*stream.id));
+        let (stream_type, stream_id) =
+            filter.stream.as_ref().map_or(("", ""), |stream| (&*stream.stream_type, &*stream.id));
         let mut restrict = |condition: &str, parameter| {
             parameters.push(parameter);
             conditions.push_str(&condition.replace('?', &format!("${}", parameters.len())));
@@ -148,10 +145,8 @@ impl EventLog {
         let client = self.pool().get().await?;
         let statement = client.prepare_cached(&select_events(&conditions)).await?;
         let rows = client.query(&statement, &parameters).await?;
-        let events: Vec<RecordedEvent> = rows
-            .iter()
-            .map(RecordedEvent::from_row)
-            .collect::<Result<_, _>>()?;
+        let events: Vec<RecordedEvent> =
+            rows.iter().map(RecordedEvent::from_row).collect::<Result<_, _>>()?;
         if filter.is_all() {
             contiguous(after, &events)?;
         }
@@ -164,10 +159,7 @@ pub(super) fn contiguous(after: i64, events: &[RecordedEvent]) -> Result<(), Rea
     let mut last = after;
     for event in events {
         if event.position != last + 1 {
-            return Err(ReadError::Gap {
-                after: last,
-                found: event.position,
-            });
+            return Err(ReadError::Gap { after: last, found: event.position });
         }
         last = event.position;
     }

@@ -2,8 +2,6 @@
 
 use std::fmt::Write as _;
 
-use tokio_postgres::types::ToSql;
-
 use super::rows::{Column, ColumnType, Settled, Table, Value};
 
 impl ColumnType {
@@ -41,10 +39,7 @@ pub fn ddl(table: &Table, schema: &str) -> String {
             format!("{} {}{null}", column.name, column.column_type.ddl())
         })
         .collect();
-    let key: Vec<&str> = table.columns[..table.key_columns]
-        .iter()
-        .map(|column| column.name)
-        .collect();
+    let key: Vec<&str> = table.columns[..table.key_columns].iter().map(|column| column.name).collect();
     let mut sql = format!(
         "create table if not exists {schema}.{} ({}, primary key ({})) with (fillfactor = 90, \
          autovacuum_vacuum_scale_factor = 0.05, autovacuum_analyze_scale_factor = 0.05);\n",
@@ -53,11 +48,7 @@ pub fn ddl(table: &Table, schema: &str) -> String {
         key.join(", ")
     );
     for (number, index) in (1..).zip(table.indexes) {
-        let _ = writeln!(
-            sql,
-            "create index if not exists {0}_{number} on {schema}.{0} {index};",
-            table.name
-        );
+        let _ = writeln!(sql, "create index if not exists {0}_{number} on {schema}.{0} {index};", table.name);
     }
     sql
 }
@@ -74,18 +65,18 @@ pub enum Statement {
 }
 
 /// A statement with its parameters, one array a column, and how many rows it must change.
-pub struct RowStatement {
+pub struct RowStatement<'a> {
     /// Which statement.
     pub kind: Statement,
     /// Its text, for preparing it the first time.
     pub table: &'static Table,
     /// Its arrays.
-    pub parameters: Vec<Box<dyn ToSql + Sync + Send>>,
+    pub parameters: Vec<Vec<&'a Value>>,
     /// How many rows it changes if all is well.
     pub rows: i64,
 }
 
-impl RowStatement {
+impl RowStatement<'_> {
     /// The text of the statement.
     #[must_use]
     pub fn sql(&self, schema: &str) -> String {
@@ -114,11 +105,8 @@ impl RowStatement {
                     .zip(key.len()..)
                     .map(|(column, place)| format!("{} = {}", column.name, value_sql(column, place)))
                     .collect();
-                let all: Vec<Column> = key
-                    .iter()
-                    .copied()
-                    .chain(patched.iter().map(|column| **column))
-                    .collect();
+                let all: Vec<Column> =
+                    key.iter().copied().chain(patched.iter().map(|column| **column)).collect();
                 tallied(&format!(
                     "update {schema}.{name} r set {} from {} where {}",
                     assignments.join(", "),
@@ -159,17 +147,14 @@ fn unnest(columns: &[Column]) -> String {
 }
 
 fn key_match(key: &[Column]) -> String {
-    let matches: Vec<String> = key
-        .iter()
-        .enumerate()
-        .map(|(place, column)| format!("r.{} = t.c{place}", column.name))
-        .collect();
+    let matches: Vec<String> =
+        key.iter().enumerate().map(|(place, column)| format!("r.{} = t.c{place}", column.name)).collect();
     matches.join(" and ")
 }
 
 /// The statements for the settled changes of a batch: for each table its deletions, its insertions, its patches.
 #[must_use]
-pub fn statements(settled: &[(&'static Table, Vec<Value>, Settled)]) -> Vec<RowStatement> {
+pub fn statements<'a>(settled: &'a [(&'static Table, Vec<Value>, Settled)]) -> Vec<RowStatement<'a>> {
     type Rows<'a> = Vec<Vec<&'a Value>>;
     let mut groups: Vec<(Statement, &'static Table, Rows<'_>)> = Vec::new();
     let mut group = |kind: Statement, table: &'static Table, row| {
@@ -187,10 +172,7 @@ pub fn statements(settled: &[(&'static Table, Vec<Value>, Settled)]) -> Vec<RowS
             group(Statement::Insert(table.name), table, values.iter().collect());
         } else if !row.patch.is_empty() {
             let columns = row.patch.iter().map(|(column, _)| *column).collect();
-            let values = key
-                .iter()
-                .chain(row.patch.iter().map(|(_, value)| value))
-                .collect();
+            let values = key.iter().chain(row.patch.iter().map(|(_, value)| value)).collect();
             group(Statement::Patch(table.name, columns), table, values);
         }
     }
@@ -202,62 +184,10 @@ pub fn statements(settled: &[(&'static Table, Vec<Value>, Settled)]) -> Vec<RowS
     groups
         .into_iter()
         .map(|(kind, table, rows)| {
-            let columns: Vec<ColumnType> = match &kind {
-                Statement::Insert(_) => table.columns.iter().map(|column| column.column_type).collect(),
-                Statement::Delete(_) => table.columns[..table.key_columns]
-                    .iter()
-                    .map(|column| column.column_type)
-                    .collect(),
-                Statement::Patch(_, patched) => (0..table.key_columns)
-                    .chain(patched.iter().copied())
-                    .map(|index| table.columns[index].column_type)
-                    .collect(),
-            };
-            let parameters = columns
-                .iter()
-                .enumerate()
-                .map(|(place, column)| array(*column, &rows, place))
-                .collect();
-            RowStatement {
-                kind,
-                table,
-                parameters,
-                rows: i64::try_from(rows.len()).unwrap_or(i64::MAX),
-            }
+            let columns = rows.first().map_or(0, Vec::len);
+            let parameters =
+                (0..columns).map(|place| rows.iter().map(|row: &Vec<&Value>| row[place]).collect()).collect();
+            RowStatement { kind, table, parameters, rows: i64::try_from(rows.len()).unwrap_or(i64::MAX) }
         })
         .collect()
-}
-
-/// One column of the rows as an array parameter; a value of another type than the column's becomes null, which the
-/// column or the count of rows then refuses.
-fn array(column: ColumnType, rows: &[Vec<&Value>], place: usize) -> Box<dyn ToSql + Sync + Send> {
-    fn collect<T>(rows: &[Vec<&Value>], place: usize, pick: impl Fn(&Value) -> Option<T>) -> Vec<Option<T>> {
-        rows.iter().map(|row| pick(row[place])).collect()
-    }
-    match column {
-        ColumnType::Bool => Box::new(collect(rows, place, |value| match value {
-            Value::Bool(value) => Some(*value),
-            _ => None,
-        })),
-        ColumnType::BigInt | ColumnType::Position => Box::new(collect(rows, place, |value| match value {
-            Value::Int(value) => Some(*value),
-            _ => None,
-        })),
-        ColumnType::Text => Box::new(collect(rows, place, |value| match value {
-            Value::Text(value) => Some(value.clone()),
-            _ => None,
-        })),
-        ColumnType::Uuid => Box::new(collect(rows, place, |value| match value {
-            Value::Uuid(value) => Some(*value),
-            _ => None,
-        })),
-        ColumnType::Bytea => Box::new(collect(rows, place, |value| match value {
-            Value::Bytes(value) => Some(value.clone()),
-            _ => None,
-        })),
-        ColumnType::Timestamptz => Box::new(collect(rows, place, |value| match value {
-            Value::Time(value) => Some(*value),
-            _ => None,
-        })),
-    }
 }

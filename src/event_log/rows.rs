@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use tokio_postgres::types::{IsNull, ToSql, Type, to_sql_checked};
 use uuid::Uuid;
 
 use crate::clock::Timestamp;
@@ -40,21 +41,13 @@ impl Column {
     /// A column that always has a value.
     #[must_use]
     pub const fn required(name: &'static str, column_type: ColumnType) -> Self {
-        Self {
-            name,
-            column_type,
-            nullable: false,
-        }
+        Self { name, column_type, nullable: false }
     }
 
     /// A column that may be null.
     #[must_use]
     pub const fn optional(name: &'static str, column_type: ColumnType) -> Self {
-        Self {
-            name,
-            column_type,
-            nullable: true,
-        }
+        Self { name, column_type, nullable: true }
     }
 }
 
@@ -167,6 +160,38 @@ impl<T: Into<Self>> From<Option<T>> for Value {
     }
 }
 
+impl ToSql for Value {
+    fn to_sql(
+        &self,
+        ty: &Type,
+        out: &mut bytes::BytesMut,
+    ) -> Result<IsNull, Box<dyn std::error::Error + Sync + Send>> {
+        fn typed<T: ToSql>(
+            value: &T,
+            ty: &Type,
+            out: &mut bytes::BytesMut,
+        ) -> Result<IsNull, Box<dyn std::error::Error + Sync + Send>> {
+            if T::accepts(ty) { value.to_sql(ty, out) } else { Err(format!("no value of type {ty}").into()) }
+        }
+        match self {
+            Self::Null => Ok(IsNull::Yes),
+            Self::Bool(value) => typed(value, ty, out),
+            Self::Int(value) => typed(value, ty, out),
+            Self::Text(value) => typed(value, ty, out),
+            Self::Uuid(value) => typed(value, ty, out),
+            Self::Bytes(value) => typed(value, ty, out),
+            Self::Time(value) => typed(value, ty, out),
+            Self::Position => Err("a position that was not settled".into()),
+        }
+    }
+
+    fn accepts(_: &Type) -> bool {
+        true
+    }
+
+    to_sql_checked!();
+}
+
 /// What happens to one row.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Change {
@@ -194,11 +219,7 @@ impl RowChange {
     #[must_use]
     pub fn insert(table: &'static Table, row: Vec<Value>) -> Self {
         debug_assert_eq!(row.len(), table.columns.len(), "{}", table.name);
-        Self {
-            table,
-            key: row[..table.key_columns].to_vec(),
-            change: Change::Insert(row),
-        }
+        Self { table, key: row[..table.key_columns].to_vec(), change: Change::Insert(row) }
     }
 
     /// Other values for some columns of a row.
@@ -208,25 +229,14 @@ impl RowChange {
         key: Vec<Value>,
         columns: [(&str, Value); N],
     ) -> Self {
-        let columns = columns
-            .into_iter()
-            .map(|(name, value)| (table.column(name), value))
-            .collect();
-        Self {
-            table,
-            key,
-            change: Change::Patch(columns),
-        }
+        let columns = columns.into_iter().map(|(name, value)| (table.column(name), value)).collect();
+        Self { table, key, change: Change::Patch(columns) }
     }
 
     /// The end of a row.
     #[must_use]
     pub const fn delete(table: &'static Table, key: Vec<Value>) -> Self {
-        Self {
-            table,
-            key,
-            change: Change::Delete,
-        }
+        Self { table, key, change: Change::Delete }
     }
 
     /// About how many bytes this change takes on the wire.
@@ -330,22 +340,13 @@ mod tests {
     }
 
     fn settled(changes: &[RowChange]) -> Vec<Settled> {
-        settle((1..).zip(changes))
-            .into_iter()
-            .map(|(_, _, row)| row)
-            .collect()
+        settle((1..).zip(changes)).into_iter().map(|(_, _, row)| row).collect()
     }
 
     #[test]
     fn the_last_of_several_patches_of_a_row_wins() {
         let rows = settled(&[rename(1, "a"), rename(1, "b")]);
-        assert_eq!(
-            rows,
-            [Settled {
-                patch: vec![(1, "b".into())],
-                ..Settled::default()
-            }]
-        );
+        assert_eq!(rows, [Settled { patch: vec![(1, "b".into())], ..Settled::default() }]);
     }
 
     #[test]
@@ -353,10 +354,7 @@ mod tests {
         let rows = settled(&[insert(1, "a"), rename(1, "b")]);
         assert_eq!(
             rows,
-            [Settled {
-                insert: Some(vec![1.into(), "b".into(), 1.into()]),
-                ..Settled::default()
-            }]
+            [Settled { insert: Some(vec![1.into(), "b".into(), 1.into()]), ..Settled::default() }]
         );
     }
 
@@ -370,11 +368,7 @@ mod tests {
         let rows = settled(&[rename(1, "x"), delete(1), insert(1, "b")]);
         assert_eq!(
             rows,
-            [Settled {
-                delete: true,
-                insert: Some(vec![1.into(), "b".into(), 3.into()]),
-                patch: vec![]
-            }]
+            [Settled { delete: true, insert: Some(vec![1.into(), "b".into(), 3.into()]), patch: vec![] }]
         );
     }
 }

@@ -76,13 +76,7 @@ impl DataKey {
         let mut nonce = [0; NONCE_LEN];
         entropy.fill(&mut nonce);
         let sealed = XChaCha20Poly1305::new(&self.0.into())
-            .encrypt(
-                &XNonce::from(nonce),
-                Payload {
-                    msg: plain,
-                    aad: associated,
-                },
-            )
+            .encrypt(&XNonce::from(nonce), Payload { msg: plain, aad: associated })
             .map_err(|_| SealError::Cipher)?;
         let mut out = Vec::with_capacity(NONCE_LEN + sealed.len());
         out.extend_from_slice(&nonce);
@@ -98,13 +92,7 @@ impl DataKey {
         let (nonce, sealed) = sealed.split_at_checked(NONCE_LEN).ok_or(SealError::Damaged)?;
         let nonce: [u8; NONCE_LEN] = nonce.try_into().map_err(|_| SealError::Damaged)?;
         XChaCha20Poly1305::new(&self.0.into())
-            .decrypt(
-                &XNonce::from(nonce),
-                Payload {
-                    msg: sealed,
-                    aad: associated,
-                },
-            )
+            .decrypt(&XNonce::from(nonce), Payload { msg: sealed, aad: associated })
             .map_err(|_| SealError::Cipher)
     }
 }
@@ -250,11 +238,8 @@ pub fn seal<'k>(
                 return Ok(());
             }
             let key = (self.key)(subject).ok_or(SealError::Missing(name))?;
-            let sealed = key.encrypt(
-                &json,
-                &associated_data(self.id, subject.kind, subject.id, name),
-                self.entropy,
-            )?;
+            let sealed =
+                key.encrypt(&json, &associated_data(self.id, subject.kind, subject.id, name), self.entropy)?;
             if self.block.is_empty() {
                 self.block.extend_from_slice(&[BLOCK_VERSION, 0]);
             }
@@ -270,12 +255,7 @@ pub fn seal<'k>(
         }
     }
 
-    let mut sealer = Sealer {
-        id,
-        key,
-        entropy,
-        block: Vec::new(),
-    };
+    let mut sealer = Sealer { id, key, entropy, block: Vec::new() };
     value.visit_sealed(owner, &mut sealer)?;
     Ok((!sealer.block.is_empty()).then(|| Bytes::from(sealer.block)))
 }
@@ -327,10 +307,8 @@ pub fn open<'k>(
 /// # Errors
 /// The block is damaged.
 pub fn subjects(block: &[u8]) -> Result<Vec<(&str, Uuid)>, SealError> {
-    let mut found: Vec<_> = entries(block)?
-        .iter()
-        .map(|entry| (entry.subject_kind, entry.subject_id))
-        .collect();
+    let mut found: Vec<_> =
+        entries(block)?.iter().map(|entry| (entry.subject_kind, entry.subject_id)).collect();
     found.sort_unstable();
     found.dedup();
     Ok(found)
@@ -378,19 +356,9 @@ fn entries(block: &[u8]) -> Result<Vec<SealedEntry<'_>>, SealError> {
         let nonce = take(NONCE_LEN)?;
         let length = u32::from_be_bytes(take(4)?.try_into().map_err(|_| SealError::Damaged)?);
         let ciphertext = take(usize::try_from(length).map_err(|_| SealError::Damaged)?)?;
-        entries.push(SealedEntry {
-            name,
-            subject_kind,
-            subject_id,
-            nonce,
-            ciphertext,
-        });
+        entries.push(SealedEntry { name, subject_kind, subject_id, nonce, ciphertext });
     }
-    if rest.is_empty() {
-        Ok(entries)
-    } else {
-        Err(SealError::Damaged)
-    }
+    if rest.is_empty() { Ok(entries) } else { Err(SealError::Damaged) }
 }
 
 fn put_name(block: &mut Vec<u8>, name: &str) -> Result<(), SealError> {
@@ -431,41 +399,27 @@ mod tests {
         }
     }
 
-    const OWNER: Subject = Subject {
-        kind: "user",
-        id: Uuid::from_u128(7),
-    };
+    const OWNER: Subject = Subject { kind: "user", id: Uuid::from_u128(7) };
     const EVENT: Uuid = Uuid::from_u128(9);
 
     fn ada() -> Person {
-        Person {
-            public: 1,
-            name: "Ada".to_owned().into(),
-            avatar: None.into(),
-        }
+        Person { public: 1, name: "Ada".to_owned().into(), avatar: None.into() }
     }
 
     fn sealed(person: &mut Person, key: &DataKey) -> Bytes {
-        seal(person, OWNER, EVENT, &mut |_| Some(key), &SeededEntropy::new(1))
-            .unwrap()
-            .unwrap()
+        seal(person, OWNER, EVENT, &mut |_| Some(key), &SeededEntropy::new(1)).unwrap().unwrap()
     }
 
     #[test]
     fn what_is_sealed_opens_with_its_key_alone() {
         let key = DataKey::from_bytes([1; 32]);
         let block = sealed(&mut ada(), &key);
-        let mut read = Person {
-            public: 1,
-            ..Person::default()
-        };
+        let mut read = Person { public: 1, ..Person::default() };
         open(&mut read, OWNER, EVENT, Some(&block), &mut |_, _| Some(&key)).unwrap();
         assert_eq!(read, ada());
 
         let other = DataKey::from_bytes([2; 32]);
-        let wrong = open(&mut read.clone(), OWNER, EVENT, Some(&block), &mut |_, _| {
-            Some(&other)
-        });
+        let wrong = open(&mut read.clone(), OWNER, EVENT, Some(&block), &mut |_, _| Some(&other));
         assert_eq!(wrong, Err(SealError::Cipher));
 
         open(&mut read, OWNER, EVENT, Some(&block), &mut |_, _| None).unwrap();
@@ -476,13 +430,7 @@ mod tests {
     fn a_block_cannot_be_moved_to_another_event() {
         let key = DataKey::from_bytes([1; 32]);
         let block = sealed(&mut ada(), &key);
-        let moved = open(
-            &mut ada(),
-            OWNER,
-            Uuid::from_u128(10),
-            Some(&block),
-            &mut |_, _| Some(&key),
-        );
+        let moved = open(&mut ada(), OWNER, Uuid::from_u128(10), Some(&block), &mut |_, _| Some(&key));
         assert_eq!(moved, Err(SealError::Cipher));
     }
 
@@ -497,9 +445,7 @@ mod tests {
         let key = DataKey::from_bytes([1; 32]);
         let block = sealed(&mut ada(), &key);
         for length in 0..block.len() {
-            let cut = open(&mut ada(), OWNER, EVENT, Some(&block[..length]), &mut |_, _| {
-                Some(&key)
-            });
+            let cut = open(&mut ada(), OWNER, EVENT, Some(&block[..length]), &mut |_, _| Some(&key));
             assert!(cut.is_err(), "cut to {length}");
         }
         for at in 0..block.len() {
@@ -507,10 +453,7 @@ mod tests {
             changed[at] ^= 1;
             let mut read = Person::default();
             let opened = open(&mut read, OWNER, EVENT, Some(&changed), &mut |_, _| Some(&key));
-            assert!(
-                opened.is_err() || read.name == Sealed::Unreadable,
-                "changed at {at}"
-            );
+            assert!(opened.is_err() || read.name == Sealed::Unreadable, "changed at {at}");
         }
     }
 
@@ -518,13 +461,7 @@ mod tests {
     fn a_value_that_is_unreadable_here_is_never_sealed_again_as_empty() {
         let key = DataKey::from_bytes([1; 32]);
         let mut person = Person::default();
-        let sealed = seal(
-            &mut person,
-            OWNER,
-            EVENT,
-            &mut |_| Some(&key),
-            &SeededEntropy::new(1),
-        );
+        let sealed = seal(&mut person, OWNER, EVENT, &mut |_| Some(&key), &SeededEntropy::new(1));
         assert_eq!(sealed, Err(SealError::Missing("name")));
     }
 }

@@ -88,10 +88,7 @@ impl Session {
         }
         let begin = client.prepare("begin").await.map_err(unavailable)?;
         let append = client.prepare(APPEND).await.map_err(unavailable)?;
-        let finish = client
-            .prepare("select log.finish($1::bigint)")
-            .await
-            .map_err(unavailable)?;
+        let finish = client.prepare("select log.finish($1::bigint)").await.map_err(unavailable)?;
         let commit = client.prepare("commit").await.map_err(unavailable)?;
         Ok(Self {
             connection,
@@ -107,9 +104,7 @@ impl Session {
     /// Reads the fence again, after another node has moved it.
     pub async fn refresh_fence(&mut self) -> Result<(), AppendError> {
         let head = read_head(&self.connection.client).await;
-        self.fence = head
-            .map_err(|error| AppendError::Unavailable(reason(&error)))?
-            .fence;
+        self.fence = head.map_err(|error| AppendError::Unavailable(reason(&error)))?.fence;
         Ok(())
     }
 
@@ -123,12 +118,9 @@ impl Session {
         event: EventId,
     ) -> Result<Resolution, tokio_postgres::Error> {
         let transaction = self.connection.client.transaction().await?;
-        transaction
-            .execute("select fence from log.head for update", &[])
-            .await?;
-        let fence = transaction
-            .query_one("update log.head set fence = fence + 1 returning fence", &[])
-            .await?;
+        transaction.execute("select fence from log.head for update", &[]).await?;
+        let fence =
+            transaction.query_one("update log.head set fence = fence + 1 returning fence", &[]).await?;
         let found = transaction
             .query_opt(
                 "select position - 1, recorded_at, event_id from log.event \
@@ -139,16 +131,18 @@ impl Session {
         transaction.commit().await?;
         self.fence = fence.get(0);
         Ok(match found {
-            Some(row) if row.get::<_, EventId>(2) == event => Resolution::Stored {
-                base: row.get(0),
-                recorded_from: row.get(1),
-            },
+            Some(row) if row.get::<_, EventId>(2) == event => {
+                Resolution::Stored { base: row.get(0), recorded_from: row.get(1) }
+            }
             _ => Resolution::NotStored,
         })
     }
 
     /// Prepares those statements that this connection has not prepared yet.
-    pub async fn prepare_rows(&mut self, statements: &[RowStatement]) -> Result<(), tokio_postgres::Error> {
+    pub async fn prepare_rows(
+        &mut self,
+        statements: &[RowStatement<'_>],
+    ) -> Result<(), tokio_postgres::Error> {
         for statement in statements {
             if !self.row_statements.contains_key(&statement.kind) {
                 let prepared = self.connection.client.prepare(&statement.sql("view")).await?;
@@ -159,16 +153,14 @@ impl Session {
     }
 
     /// The prepared form of a statement, if [`Session::prepare_rows`] has seen it.
-    pub fn row_statement(&self, statement: &RowStatement) -> Option<&Statement> {
+    pub fn row_statement(&self, statement: &RowStatement<'_>) -> Option<&Statement> {
         self.row_statements.get(&statement.kind)
     }
 }
 
 /// The head row of the log.
 pub async fn read_head(client: &tokio_postgres::Client) -> Result<Head, tokio_postgres::Error> {
-    let row = client
-        .query_one("select log_id, epoch, fence, projection_set from log.head", &[])
-        .await?;
+    let row = client.query_one("select log_id, epoch, fence, projection_set from log.head", &[]).await?;
     Ok(Head {
         log_id: row.try_get(0)?,
         epoch: row.try_get(1)?,

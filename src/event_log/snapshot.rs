@@ -39,9 +39,8 @@ impl EventLog {
                  where stream_type = $1 and stream_id = $2 and state_version = $3",
             )
             .await?;
-        let row = client
-            .query_opt(&statement, &[&&*stream.stream_type, &&*stream.id, &state_version])
-            .await?;
+        let row =
+            client.query_opt(&statement, &[&&*stream.stream_type, &&*stream.id, &state_version]).await?;
         row.map(|row| {
             Ok(Snapshot {
                 version: row.try_get(0)?,

@@ -56,15 +56,11 @@ pub async fn store(
     let ordinals = FirstOrdinals::of(units);
     let changes = units.iter().enumerate().flat_map(|(place, unit)| {
         let first = ordinals.of_unit(place);
-        unit.rows
-            .iter()
-            .map(move |(event, change)| (ordinal(first, *event), change))
+        unit.rows.iter().map(move |(event, change)| (ordinal(first, *event), change))
     });
-    let statements = row_sql::statements(&settle(changes));
-    session
-        .prepare_rows(&statements)
-        .await
-        .map_err(|error| failure(&error, units))?;
+    let settled = settle(changes);
+    let statements = row_sql::statements(&settled);
+    session.prepare_rows(&statements).await.map_err(|error| failure(&error, units))?;
 
     let parameters = Parameters::of(session.fence, projection_set, now, units, &ordinals);
     let rows: i64 = statements.iter().map(|statement| statement.rows).sum();
@@ -77,11 +73,7 @@ pub async fn store(
         let Some(prepared) = session.row_statement(statement) else {
             continue;
         };
-        let arrays = statement
-            .parameters
-            .iter()
-            .map(|array| &**array as &(dyn ToSql + Sync))
-            .collect();
+        let arrays = statement.parameters.iter().map(|array| array as &(dyn ToSql + Sync)).collect();
         pipeline.push(prepared, arrays);
     }
     pipeline.push(&session.finish, vec![&rows]);
@@ -101,21 +93,15 @@ pub async fn store(
     }
     if let Some(first) = errors.first() {
         // A parameter that does not encode is never sent, and `log.finish` refuses the rest of the transaction.
-        let refused = errors
-            .iter()
-            .any(|error| error.as_db_error().is_some_and(is_plain_error));
+        let refused = errors.iter().any(|error| error.as_db_error().is_some_and(is_plain_error));
         return Err(match first.as_db_error() {
             None if refused => BatchError::Data("a parameter does not encode".to_owned()),
             _ => failure(first, units),
         });
     }
     let row = appended.ok_or_else(|| BatchError::Unknown("the append gave no row".to_owned()))?;
-    let read = || {
-        Ok::<_, tokio_postgres::Error>(Stored {
-            base: row.try_get(0)?,
-            recorded_from: row.try_get(1)?,
-        })
-    };
+    let read =
+        || Ok::<_, tokio_postgres::Error>(Stored { base: row.try_get(0)?, recorded_from: row.try_get(1)? });
     read().map_err(|error| BatchError::Unknown(reason(&error)))
 }
 
@@ -184,19 +170,14 @@ fn contested(detail: &str, units: &[&Unit]) -> BatchError {
                 .reads
                 .iter()
                 .find(|(stream, _)| stream.to_string() == name)
-                .map(|(stream, _)| AppendError::Conflict {
-                    stream: stream.clone(),
-                }),
+                .map(|(stream, _)| AppendError::Conflict { stream: stream.clone() }),
             "guard" => Some(AppendError::GuardMoved { guard: name }),
             _ => unit
                 .settled_claims()
                 .taken
                 .iter()
                 .find(|(_, claim)| claim_name(&claim.key) == name)
-                .map(|(_, claim)| AppendError::ClaimTaken {
-                    key: claim.key.clone(),
-                    holder: actual,
-                }),
+                .map(|(_, claim)| AppendError::ClaimTaken { key: claim.key.clone(), holder: actual }),
         };
         let Some(error) = error else { continue };
         // Whoever has lost a version decides again from the new state, which may make the lost claim moot.
@@ -206,11 +187,7 @@ fn contested(detail: &str, units: &[&Unit]) -> BatchError {
             Some(_) => {}
         }
     }
-    if losers.is_empty() {
-        BatchError::Data("TN001".to_owned())
-    } else {
-        BatchError::Contested(losers)
-    }
+    if losers.is_empty() { BatchError::Data("TN001".to_owned()) } else { BatchError::Contested(losers) }
 }
 
 fn claim_name(key: &ClaimKey) -> String {
@@ -270,12 +247,7 @@ impl<'a> Parameters<'a> {
         units: &[&'a Unit],
         ordinals: &FirstOrdinals,
     ) -> Self {
-        let mut all = Self {
-            fence,
-            projection_set,
-            now,
-            ..Self::default()
-        };
+        let mut all = Self { fence, projection_set, now, ..Self::default() };
         for ((number, place), unit) in (0..).zip(0..).zip(units) {
             all.add(number, ordinals.of_unit(place), unit);
         }
@@ -315,8 +287,7 @@ impl<'a> Parameters<'a> {
             self.key_wrapping.push(&key.key_id);
             self.key_wrapped.push(&key.wrapped);
         }
-        self.key_destroyed
-            .extend(unit.destroyed_keys.iter().map(String::as_str));
+        self.key_destroyed.extend(unit.destroyed_keys.iter().map(String::as_str));
         for event in &unit.events {
             self.event_id.push(event.id.as_uuid());
             self.event_stream_type.push(&event.stream.stream_type);
@@ -383,17 +354,12 @@ struct Pipeline<'a> {
 
 impl<'a> Pipeline<'a> {
     const fn new(client: &'a tokio_postgres::Client) -> Self {
-        Self {
-            client,
-            answers: Vec::new(),
-        }
+        Self { client, answers: Vec::new() }
     }
 
     fn push(&mut self, statement: &'a Statement, parameters: Vec<&'a (dyn ToSql + Sync)>) {
         let client = self.client;
-        self.answers.push(Box::pin(
-            async move { client.query(statement, &parameters).await },
-        ));
+        self.answers.push(Box::pin(async move { client.query(statement, &parameters).await }));
     }
 
     /// Sends all in order (a statement is sent when its future is first polled) and collects every answer.

@@ -46,6 +46,31 @@ pub enum ClaimChange {
     },
 }
 
+/// The claims as they stand after some events, with the position that took each.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Claims(std::collections::BTreeMap<ClaimKey, (Claim, i64)>);
+
+impl Claims {
+    /// Takes in what the event at this position does to the claims.
+    pub fn apply(&mut self, position: i64, change: ClaimChange) {
+        match change {
+            ClaimChange::Take(claim) => {
+                self.0.insert(claim.key.clone(), (claim, position));
+            }
+            ClaimChange::Release { key, holder } => {
+                if self.0.get(&key).is_some_and(|(claim, _)| claim.holder == holder) {
+                    self.0.remove(&key);
+                }
+            }
+        }
+    }
+
+    /// Every claim with the position that took it, in order of its key.
+    pub fn iter(&self) -> impl Iterator<Item = (&Claim, i64)> {
+        self.0.values().map(|(claim, position)| (claim, *position))
+    }
+}
+
 /// A data key that is stored with the first event of its subject.
 #[derive(Clone, Debug)]
 pub struct NewDataKey {
@@ -99,26 +124,18 @@ impl Unit {
     #[must_use]
     pub fn releases(&self, key: &ClaimKey, holder: &str) -> bool {
         self.claims.iter().any(|(_, change)| match change {
-            ClaimChange::Release {
-                key: released,
-                holder: former,
-            } => released == key && former == holder,
+            ClaimChange::Release { key: released, holder: former } => released == key && former == holder,
             ClaimChange::Take(_) => false,
         })
     }
 
     /// The streams that this unit appends to.
     pub(super) fn streams_written(&self) -> impl Iterator<Item = &StreamId> {
-        self.events
-            .iter()
-            .filter(|event| self.first_of_its_stream(event))
-            .map(|event| &event.stream)
+        self.events.iter().filter(|event| self.first_of_its_stream(event)).map(|event| &event.stream)
     }
 
     fn first_of_its_stream(&self, event: &NewEvent) -> bool {
-        self.reads
-            .iter()
-            .any(|(stream, version)| *stream == event.stream && event.version == version + 1)
+        self.reads.iter().any(|(stream, version)| *stream == event.stream && event.version == version + 1)
     }
 
     /// The claims as they stand after this unit: the last change of each key wins, and a release

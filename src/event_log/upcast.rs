@@ -29,9 +29,7 @@ impl Upcasters {
     /// Whether one of them would change an event of this name and version.
     #[must_use]
     pub fn touches(&self, event_type: &str, event_version: &str) -> bool {
-        self.0
-            .iter()
-            .any(|upcaster| upcaster.can_upcast(event_type, event_version))
+        self.0.iter().any(|upcaster| upcaster.can_upcast(event_type, event_version))
     }
 
     /// The event in cqrs-es's form, brought to today's shape.
@@ -93,26 +91,17 @@ mod tests {
             }
             payload
         };
-        Box::new(SemanticVersionEventUpcaster::new(
-            "thing.made",
-            version,
-            Box::new(change),
-        ))
+        Box::new(SemanticVersionEventUpcaster::new("thing.made", version, Box::new(change)))
     }
 
     #[test]
     fn an_old_event_passes_every_upcaster_in_order() {
-        let upcasters = Upcasters::new(vec![
-            renamed_field("owner_id", "owner"),
-            renamed_field("owner", "holder"),
-        ]);
+        let upcasters =
+            Upcasters::new(vec![renamed_field("owner_id", "owner"), renamed_field("owner", "holder")]);
         let event = RecordedEvent {
             position: 1,
             id: EventId::from_uuid(Uuid::nil()),
-            stream: StreamId {
-                stream_type: "thing".into(),
-                id: "1".into(),
-            },
+            stream: StreamId { stream_type: "thing".into(), id: "1".into() },
             version: 1,
             event_type: "thing.made".to_owned(),
             event_version: "1".to_owned(),
@@ -127,16 +116,9 @@ mod tests {
         assert_eq!(read.payload, json!({"holder": 7}));
         assert!(!upcasters.touches("thing.made", "3"));
 
-        let broken = RecordedEvent {
-            payload: Bytes::from_static(b"{"),
-            ..event
-        };
+        let broken = RecordedEvent { payload: Bytes::from_static(b"{"), ..event };
         assert!(
-            upcasters
-                .apply(&broken)
-                .unwrap_err()
-                .to_string()
-                .contains("event 1 (thing.made, version 1)")
+            upcasters.apply(&broken).unwrap_err().to_string().contains("event 1 (thing.made, version 1)")
         );
     }
 }

@@ -11,10 +11,7 @@ use crate::ids::{AccountId, UserId};
 /// The living account, or `NotFound`.
 async fn open_account(work: &mut UnitOfWork<'_>, account: AccountId) -> Result<Open, Stop<Refusal>> {
     let account = work.load::<Account>(account.as_uuid()).await?;
-    account
-        .open()
-        .cloned()
-        .ok_or(Stop::Refused(Refusal::NotFound(Thing::Account)))
+    account.open().cloned().ok_or(Stop::Refused(Refusal::NotFound(Thing::Account)))
 }
 
 struct OpenAccount {
@@ -33,11 +30,7 @@ impl Operation for OpenAccount {
             authority::operator(work).await?;
         }
         users::must_exist(work, owner).await?;
-        let command = AccountCommand::Open {
-            name: self.name.clone(),
-            owner,
-            at: work.at(),
-        };
+        let command = AccountCommand::Open { name: self.name.clone(), owner, at: work.at() };
         work.create::<Account, _>(self.id.as_uuid(), command)?;
         work.bump(accounts_of(owner));
         Ok(self.id)
@@ -61,12 +54,8 @@ impl Operation for AddMember {
         let account = open_account(work, self.account).await?;
         authority::owner(work, &account).await?;
         users::must_exist(work, self.user).await?;
-        let command = AccountCommand::AddMember {
-            user: self.user,
-            at: work.at(),
-        };
-        work.execute::<Account, Refusal>(self.account.as_uuid(), command)
-            .await?;
+        let command = AccountCommand::AddMember { user: self.user, at: work.at() };
+        work.execute::<Account, Refusal>(self.account.as_uuid(), command).await?;
         work.bump(accounts_of(self.user));
         Ok(())
     }
@@ -91,12 +80,8 @@ impl Operation for RemoveMember {
         if !leaving {
             authority::owner(work, &account).await?;
         }
-        let command = AccountCommand::RemoveMember {
-            user: self.user,
-            at: work.at(),
-        };
-        work.execute::<Account, Refusal>(self.account.as_uuid(), command)
-            .await?;
+        let command = AccountCommand::RemoveMember { user: self.user, at: work.at() };
+        work.execute::<Account, Refusal>(self.account.as_uuid(), command).await?;
         work.bump(accounts_of(self.user));
         Ok(())
     }
@@ -118,12 +103,8 @@ impl Operation for TransferOwnership {
     async fn decide(&self, work: &mut UnitOfWork<'_>) -> Result<(), Stop<Refusal>> {
         let account = open_account(work, self.account).await?;
         authority::owner(work, &account).await?;
-        let command = AccountCommand::TransferOwnership {
-            to: self.to,
-            at: work.at(),
-        };
-        work.execute::<Account, Refusal>(self.account.as_uuid(), command)
-            .await?;
+        let command = AccountCommand::TransferOwnership { to: self.to, at: work.at() };
+        work.execute::<Account, Refusal>(self.account.as_uuid(), command).await?;
         work.bump(accounts_of(account.owner));
         work.bump(accounts_of(self.to));
         Ok(())
@@ -146,8 +127,7 @@ impl Operation for CloseAccount {
         let account = open_account(work, self.account).await?;
         authority::owner(work, &account).await?;
         let command = AccountCommand::Close { at: work.at() };
-        work.execute::<Account, Refusal>(self.account.as_uuid(), command)
-            .await?;
+        work.execute::<Account, Refusal>(self.account.as_uuid(), command).await?;
         for user in account.members.keys().chain([&account.owner]) {
             work.bump(accounts_of(*user));
         }
@@ -171,11 +151,7 @@ impl Tenure {
         owner: Option<UserId>,
     ) -> Outcome<AccountId> {
         let name = AccountName::parse(name).map_err(|invalid| DispatchError::Refused(invalid.into()))?;
-        let operation = OpenAccount {
-            id: self.new_id(AccountId::new),
-            name,
-            owner,
-        };
+        let operation = OpenAccount { id: self.new_id(AccountId::new), name, owner };
         self.dispatcher().dispatch(context, &operation).await
     }
 
@@ -184,9 +160,7 @@ impl Tenure {
     /// # Errors
     /// `NotFound`, `Forbidden`.
     pub async fn add_member(&self, context: &Context, account: AccountId, user: UserId) -> Outcome<()> {
-        self.dispatcher()
-            .dispatch(context, &AddMember { account, user })
-            .await
+        self.dispatcher().dispatch(context, &AddMember { account, user }).await
     }
 
     /// Ends a membership; members may leave by themselves.
@@ -194,9 +168,7 @@ impl Tenure {
     /// # Errors
     /// `CannotRemoveOwner`, `NotFound`, `Forbidden`.
     pub async fn remove_member(&self, context: &Context, account: AccountId, user: UserId) -> Outcome<()> {
-        self.dispatcher()
-            .dispatch(context, &RemoveMember { account, user })
-            .await
+        self.dispatcher().dispatch(context, &RemoveMember { account, user }).await
     }
 
     /// Makes a member the owner, and the owner a member.
@@ -204,9 +176,7 @@ impl Tenure {
     /// # Errors
     /// `NotFound`, `Forbidden`.
     pub async fn transfer_ownership(&self, context: &Context, account: AccountId, to: UserId) -> Outcome<()> {
-        self.dispatcher()
-            .dispatch(context, &TransferOwnership { account, to })
-            .await
+        self.dispatcher().dispatch(context, &TransferOwnership { account, to }).await
     }
 
     /// Ends an account: its name is free again, and what it sealed is unreadable from then on.
@@ -214,8 +184,6 @@ impl Tenure {
     /// # Errors
     /// `NotFound`, `Forbidden`.
     pub async fn close_account(&self, context: &Context, account: AccountId) -> Outcome<()> {
-        self.dispatcher()
-            .dispatch(context, &CloseAccount { account })
-            .await
+        self.dispatcher().dispatch(context, &CloseAccount { account }).await
     }
 }

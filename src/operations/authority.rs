@@ -29,11 +29,7 @@ pub(super) async fn is_operator(work: &mut UnitOfWork<'_>) -> Result<bool, Stop<
 
 /// Only who runs the instance.
 pub(super) async fn operator(work: &mut UnitOfWork<'_>) -> Result<(), Stop<Refusal>> {
-    if is_operator(work).await? {
-        Ok(())
-    } else {
-        Err(Stop::Refused(Refusal::Forbidden))
-    }
+    if is_operator(work).await? { Ok(()) } else { Err(Stop::Refused(Refusal::Forbidden)) }
 }
 
 /// Only the owner of the account, and who runs the instance; for strangers the account does not exist.

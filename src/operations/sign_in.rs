@@ -54,24 +54,15 @@ impl GithubSignIn {
         let wanted = self.profile.login.as_username();
         let state = work.load::<User>(user.as_uuid()).await?;
         let login_changed = state.registered().is_some_and(|person| {
-            person
-                .github_login
-                .open()
-                .is_some_and(|known| known.as_ref() != Some(&self.profile.login))
+            person.github_login.open().is_some_and(|known| known.as_ref() != Some(&self.profile.login))
         });
         let rename_to = if login_changed {
             let holder = work.holder(&username_claim(&wanted, work.hasher())).await?;
-            holder
-                .is_none_or(|holder| holder == user.to_string())
-                .then_some(wanted)
+            holder.is_none_or(|holder| holder == user.to_string()).then_some(wanted)
         } else {
             None
         };
-        let command = UserCommand::RefreshProfile {
-            profile: self.profile.clone(),
-            rename_to,
-            at: work.at(),
-        };
+        let command = UserCommand::RefreshProfile { profile: self.profile.clone(), rename_to, at: work.at() };
         work.execute::<User, Refusal>(user.as_uuid(), command).await?;
         Ok(())
     }
@@ -85,11 +76,7 @@ impl GithubSignIn {
         let name = free_account_name(work, &self.profile.login).await?;
         work.create::<Account, _>(
             account.as_uuid(),
-            AccountCommand::Open {
-                name,
-                owner: user,
-                at: work.at(),
-            },
+            AccountCommand::Open { name, owner: user, at: work.at() },
         )?;
         work.bump(accounts_of(user));
         Ok(())
@@ -101,43 +88,26 @@ impl Operation for GithubSignIn {
     type Refusal = Refusal;
 
     async fn decide(&self, work: &mut UnitOfWork<'_>) -> Result<SignedIn, Stop<Refusal>> {
-        let known = work
-            .holder(&github_id_claim(self.github_id, work.hasher()))
-            .await?;
+        let known = work.holder(&github_id_claim(self.github_id, work.hasher())).await?;
         let Some(holder) = known else {
             let user = self.register(work).await?;
             if let Some(account) = self.fresh_account {
                 self.open_first_account(work, user, account).await?;
             }
-            return Ok(SignedIn {
-                user,
-                created: true,
-                first_account: self.fresh_account,
-            });
+            return Ok(SignedIn { user, created: true, first_account: self.fresh_account });
         };
-        let user: UserId = holder
-            .parse()
-            .map_err(|_| Stop::Refused(Refusal::NotFound(Thing::User)))?;
+        let user: UserId = holder.parse().map_err(|_| Stop::Refused(Refusal::NotFound(Thing::User)))?;
         self.refresh(work, user).await?;
         let mut first_account = None;
         if let Some(account) = self.fresh_account {
             work.read_guard(accounts_of(user)).await?;
-            if work
-                .reader()
-                .accounts_for_user(user)
-                .await
-                .map_err(crate::dispatch::Failure::from)?
-                .is_empty()
+            if work.reader().accounts_for_user(user).await.map_err(crate::dispatch::Failure::from)?.is_empty()
             {
                 self.open_first_account(work, user, account).await?;
                 first_account = Some(account);
             }
         }
-        Ok(SignedIn {
-            user,
-            created: false,
-            first_account,
-        })
+        Ok(SignedIn { user, created: false, first_account })
     }
 
     /// Another first sign-in of the same person, or somebody with the same name, was faster: look again.
@@ -149,11 +119,7 @@ impl Operation for GithubSignIn {
 async fn free_username(work: &UnitOfWork<'_>, wanted: &Username) -> Result<Username, Stop<Refusal>> {
     let mut name = wanted.clone();
     for number in 2..MAX_CLASHES {
-        if work
-            .holder(&username_claim(&name, work.hasher()))
-            .await?
-            .is_none()
-        {
+        if work.holder(&username_claim(&name, work.hasher())).await?.is_none() {
             return Ok(name);
         }
         name = wanted.with_clash(number);
@@ -166,10 +132,7 @@ async fn free_account_name(work: &UnitOfWork<'_>, login: &GithubLogin) -> Result
     for number in 2..MAX_CLASHES {
         // A login may look like a UUID, which no account name may.
         if let Ok(name) = AccountName::parse(&candidate)
-            && work
-                .holder(&account_name_claim(&name, work.hasher()))
-                .await?
-                .is_none()
+            && work.holder(&account_name_claim(&name, work.hasher())).await?.is_none()
         {
             return Ok(name);
         }
@@ -191,8 +154,7 @@ impl Tenure {
         email: Option<&str>,
         avatar_url: Option<&str>,
     ) -> Outcome<SignedIn> {
-        self.github(context, github_id, login, email, avatar_url, None)
-            .await
+        self.github(context, github_id, login, email, avatar_url, None).await
     }
 
     /// Signs a person in through GitHub: registers them the first time, and opens a first account, named after their
@@ -209,8 +171,7 @@ impl Tenure {
         avatar_url: Option<&str>,
     ) -> Outcome<SignedIn> {
         let account = self.new_id(AccountId::new);
-        self.github(context, github_id, login, email, avatar_url, Some(account))
-            .await
+        self.github(context, github_id, login, email, avatar_url, Some(account)).await
     }
 
     async fn github(
@@ -232,12 +193,8 @@ impl Tenure {
         };
         let (github_id, profile) =
             read().map_err(|invalid| DispatchError::Refused(Refusal::Invalid(invalid)))?;
-        let operation = GithubSignIn {
-            github_id,
-            profile,
-            fresh_user: self.new_id(UserId::new),
-            fresh_account,
-        };
+        let operation =
+            GithubSignIn { github_id, profile, fresh_user: self.new_id(UserId::new), fresh_account };
         self.dispatcher().dispatch(context, &operation).await
     }
 }

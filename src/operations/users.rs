@@ -58,8 +58,7 @@ impl Operation for SetOperator {
         } else {
             UserCommand::RevokeOperator { at }
         };
-        work.execute::<User, Refusal>(self.user.as_uuid(), command)
-            .await?;
+        work.execute::<User, Refusal>(self.user.as_uuid(), command).await?;
         Ok(())
     }
 
@@ -95,9 +94,7 @@ impl Tenure {
     /// # Errors
     /// `NotFound`, `Forbidden`.
     pub async fn set_operator(&self, context: &Context, user: UserId, operator: bool) -> Outcome<()> {
-        self.dispatcher()
-            .dispatch(context, &SetOperator { user, operator })
-            .await
+        self.dispatcher().dispatch(context, &SetOperator { user, operator }).await
     }
 }
 

@@ -100,9 +100,7 @@ impl Database {
         let manager = Manager::from_config(
             pooled,
             tls.clone(),
-            ManagerConfig {
-                recycling_method: RecyclingMethod::Fast,
-            },
+            ManagerConfig { recycling_method: RecyclingMethod::Fast },
         );
         let role = role.map(str::to_owned);
         let setup = set_role(role.as_deref());
@@ -117,13 +115,7 @@ impl Database {
             }))
             .build()
             .map_err(|error| ConnectError::Tls(error.to_string()))?;
-        Ok(Self {
-            config,
-            address: address.to_string(),
-            tls,
-            role,
-            pool,
-        })
+        Ok(Self { config, address: address.to_string(), tls, role, pool })
     }
 
     /// The same database under another role.
@@ -153,10 +145,8 @@ impl Database {
     pub async fn connect(&self, name: &str) -> Result<Connection, ConnectError> {
         let mut config = self.config.clone();
         config.application_name(name);
-        let (client, connection) = config
-            .connect(self.tls.clone())
-            .await
-            .map_err(|error| self.refused(&error))?;
+        let (client, connection) =
+            config.connect(self.tls.clone()).await.map_err(|error| self.refused(&error))?;
         let driver = tokio::spawn(async move {
             if let Err(error) = connection.await {
                 tracing::debug!(%error, "a connection to PostgreSQL ended");
@@ -164,11 +154,7 @@ impl Database {
         });
         let connection = Connection { client, driver };
         let role = set_role(self.role.as_deref());
-        connection
-            .client
-            .batch_execute(&role)
-            .await
-            .map_err(|error| self.refused(&error))?;
+        connection.client.batch_execute(&role).await.map_err(|error| self.refused(&error))?;
         Ok(connection)
     }
 
@@ -179,10 +165,8 @@ impl Database {
     pub async fn listen(&self, name: &str, channel: &str) -> Result<Listening, ConnectError> {
         let mut config = self.config.clone();
         config.application_name(name);
-        let (client, mut connection) = config
-            .connect(self.tls.clone())
-            .await
-            .map_err(|error| self.refused(&error))?;
+        let (client, mut connection) =
+            config.connect(self.tls.clone()).await.map_err(|error| self.refused(&error))?;
         // One place is enough: a notification only says that there is something to look for.
         let (notify, notifications) = mpsc::channel(1);
         let driver = tokio::spawn(async move {
@@ -193,26 +177,15 @@ impl Database {
                 }
             }
         });
-        let listening = Listening {
-            client,
-            notifications,
-            driver,
-        };
+        let listening = Listening { client, notifications, driver };
         let statement = format!("listen {channel}");
-        listening
-            .client
-            .batch_execute(&statement)
-            .await
-            .map_err(|error| self.refused(&error))?;
+        listening.client.batch_execute(&statement).await.map_err(|error| self.refused(&error))?;
         Ok(listening)
     }
 
     fn refused(&self, error: &tokio_postgres::Error) -> ConnectError {
         let reason = std::error::Error::source(error).map_or_else(|| error.to_string(), ToString::to_string);
-        ConnectError::Refused {
-            address: self.address.clone(),
-            reason,
-        }
+        ConnectError::Refused { address: self.address.clone(), reason }
     }
 }
 

@@ -120,11 +120,7 @@ impl Migration {
             return Err(MigrateError::Encoding(encoding));
         }
         client.execute("select pg_advisory_lock($1)", &[&LOCK]).await?;
-        Ok(Self {
-            connection,
-            role: None,
-            address: address.clone(),
-        })
+        Ok(Self { connection, role: None, address: address.clone() })
     }
 
     /// The locked connection.
@@ -145,19 +141,14 @@ impl Migration {
     ) -> Result<(), MigrateError> {
         let client = &mut self.connection.client;
         self.role = prepare_roles(client).await?;
-        client
-            .batch_execute("create schema if not exists log; create schema if not exists view")
-            .await?;
+        client.batch_execute("create schema if not exists log; create schema if not exists view").await?;
         let (binary, database) = (newest_version(), applied_version(client).await?.unwrap_or(0));
         if database > binary {
             return Err(MigrateError::NewerSchema { database, binary });
         }
         let mut runner = embedded::migrations::runner();
         runner.set_migration_table_name(HISTORY);
-        runner
-            .run_async(client)
-            .await
-            .map_err(|error| MigrateError::Migration(Box::new(error)))?;
+        runner.run_async(client).await.map_err(|error| MigrateError::Migration(Box::new(error)))?;
         prepare_projections(client, tables, projection_set, log_id).await?;
         if self.role.is_some() {
             client.batch_execute(PRIVILEGES).await?;
@@ -183,17 +174,12 @@ impl Migration {
 /// # Errors
 /// The database cannot be read.
 pub async fn applied_version(client: &Client) -> Result<Option<i64>, tokio_postgres::Error> {
-    let exists: bool = client
-        .query_one("select to_regclass($1) is not null", &[&HISTORY])
-        .await?
-        .try_get(0)?;
+    let exists: bool =
+        client.query_one("select to_regclass($1) is not null", &[&HISTORY]).await?.try_get(0)?;
     if !exists {
         return Ok(None);
     }
-    client
-        .query_one(&format!("select max(version)::bigint from {HISTORY}"), &[])
-        .await?
-        .try_get(0)
+    client.query_one(&format!("select max(version)::bigint from {HISTORY}"), &[]).await?.try_get(0)
 }
 
 /// Makes the two roles where the login may, and acts as the owner from then on; gives the role that serves.
@@ -230,9 +216,7 @@ async fn prepare_roles(client: &Client) -> Result<Option<&'static str>, tokio_po
             return Ok(None);
         }
         if !superuser && !member {
-            client
-                .batch_execute(&format!("grant {role} to current_user"))
-                .await?;
+            client.batch_execute(&format!("grant {role} to current_user")).await?;
         }
     }
     if owns {
@@ -273,15 +257,9 @@ async fn prepare_projections(
             &[&log_id, &projection_set],
         )
         .await?;
-    let database: String = client
-        .query_one("select projection_set from log.head", &[])
-        .await?
-        .try_get(0)?;
+    let database: String = client.query_one("select projection_set from log.head", &[]).await?.try_get(0)?;
     if database != projection_set {
-        return Err(MigrateError::Projections {
-            database,
-            binary: projection_set.to_owned(),
-        });
+        return Err(MigrateError::Projections { database, binary: projection_set.to_owned() });
     }
     for table in tables {
         client.batch_execute(&row_sql::ddl(table, "view")).await?;

@@ -1,6 +1,7 @@
 //! PostgreSQL: where it is, how to connect to it, and how its schema is brought up to date.
 
 mod connection;
+pub mod health;
 pub mod migrate;
 pub mod private;
 mod tls;

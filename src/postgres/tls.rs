@@ -28,10 +28,7 @@ pub(super) fn client_config(address: &Address) -> Result<ClientConfig, ConnectEr
     Ok(match mode {
         SslMode::Disable | SslMode::Prefer | SslMode::Require => builder
             .dangerous()
-            .with_custom_certificate_verifier(Arc::new(Lenient {
-                provider,
-                chain: None,
-            }))
+            .with_custom_certificate_verifier(Arc::new(Lenient { provider, chain: None }))
             .with_no_client_auth(),
         SslMode::VerifyCa => {
             let roots = Arc::new(roots(address.ssl_root_cert.as_deref())?);
@@ -40,15 +37,12 @@ pub(super) fn client_config(address: &Address) -> Result<ClientConfig, ConnectEr
                 .map_err(|error| ConnectError::Tls(error.to_string()))?;
             builder
                 .dangerous()
-                .with_custom_certificate_verifier(Arc::new(Lenient {
-                    provider,
-                    chain: Some(chain),
-                }))
+                .with_custom_certificate_verifier(Arc::new(Lenient { provider, chain: Some(chain) }))
                 .with_no_client_auth()
         }
-        SslMode::VerifyFull => builder
-            .with_root_certificates(roots(address.ssl_root_cert.as_deref())?)
-            .with_no_client_auth(),
+        SslMode::VerifyFull => {
+            builder.with_root_certificates(roots(address.ssl_root_cert.as_deref())?).with_no_client_auth()
+        }
     })
 }
 
@@ -60,9 +54,7 @@ fn roots(file: Option<&Path>) -> Result<RootCertStore, ConnectError> {
         let reader = BufReader::new(File::open(file).map_err(|error| unreadable(error.to_string()))?);
         for certificate in CertificateDer::pem_reader_iter(reader) {
             let certificate = certificate.map_err(|error| unreadable(error.to_string()))?;
-            store
-                .add(certificate)
-                .map_err(|error| unreadable(error.to_string()))?;
+            store.add(certificate).map_err(|error| unreadable(error.to_string()))?;
         }
         if store.is_empty() {
             return Err(unreadable("it holds no certificate".to_owned()));
@@ -135,8 +127,6 @@ impl ServerCertVerifier for Lenient {
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider
-            .signature_verification_algorithms
-            .supported_schemes()
+        self.provider.signature_verification_algorithms.supported_schemes()
     }
 }

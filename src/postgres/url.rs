@@ -42,6 +42,25 @@ pub enum UrlError {
     SslMode(String),
 }
 
+impl Address {
+    /// A database behind a Unix socket, without a password.
+    #[must_use]
+    pub fn socket(directory: &std::path::Path, user: &str, database: &str) -> Self {
+        let mut config = Config::new();
+        config.host_path(directory).user(user).dbname(database);
+        config.ssl_mode(tokio_postgres::config::SslMode::Disable);
+        Self { config, ssl_mode: SslMode::Disable, ssl_root_cert: None }
+    }
+
+    /// The same server and login, another database.
+    #[must_use]
+    pub fn database(&self, name: &str) -> Self {
+        let mut other = self.clone();
+        other.config.dbname(name);
+        other
+    }
+}
+
 impl std::fmt::Debug for Address {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{self}")
@@ -75,11 +94,7 @@ impl FromStr for Address {
     type Err = UrlError;
 
     fn from_str(text: &str) -> Result<Self, UrlError> {
-        let (text, options) = if text.contains("://") {
-            split_query(text)
-        } else {
-            split_pairs(text)
-        };
+        let (text, options) = if text.contains("://") { split_query(text) } else { split_pairs(text) };
         let mut ssl_mode = SslMode::Prefer;
         let mut ssl_root_cert = None;
         for (name, value) in options {
@@ -97,11 +112,7 @@ impl FromStr for Address {
             SslMode::Prefer => tokio_postgres::config::SslMode::Prefer,
             _ => tokio_postgres::config::SslMode::Require,
         });
-        Ok(Self {
-            config,
-            ssl_mode,
-            ssl_root_cert,
-        })
+        Ok(Self { config, ssl_mode, ssl_root_cert })
     }
 }
 
@@ -125,14 +136,9 @@ fn split_query(url: &str) -> (String, Vec<(String, String)>) {
     let Some((base, query)) = url.split_once('?') else {
         return (url.to_owned(), Vec::new());
     };
-    let (tls, rest): (Vec<&str>, Vec<&str>) = query
-        .split('&')
-        .partition(|pair| is_tls_option(pair.split('=').next().unwrap_or_default()));
-    let rest = if rest.is_empty() {
-        base.to_owned()
-    } else {
-        format!("{base}?{}", rest.join("&"))
-    };
+    let (tls, rest): (Vec<&str>, Vec<&str>) =
+        query.split('&').partition(|pair| is_tls_option(pair.split('=').next().unwrap_or_default()));
+    let rest = if rest.is_empty() { base.to_owned() } else { format!("{base}?{}", rest.join("&")) };
     let tls = tls
         .iter()
         .filter_map(|pair| pair.split_once('='))
@@ -143,19 +149,14 @@ fn split_query(url: &str) -> (String, Vec<(String, String)>) {
 
 /// Takes the TLS options out of a `key=value` string.
 fn split_pairs(text: &str) -> (String, Vec<(String, String)>) {
-    let (tls, rest): (Vec<&str>, Vec<&str>) = text
-        .split_whitespace()
-        .partition(|pair| is_tls_option(pair.split('=').next().unwrap_or_default()));
+    let (tls, rest): (Vec<&str>, Vec<&str>) =
+        text.split_whitespace().partition(|pair| is_tls_option(pair.split('=').next().unwrap_or_default()));
     let tls: Vec<(String, String)> = tls
         .iter()
         .filter_map(|pair| pair.split_once('='))
         .map(|(name, value)| (name.to_owned(), value.trim_matches('\'').to_owned()))
         .collect();
-    if tls.is_empty() {
-        (text.to_owned(), tls)
-    } else {
-        (rest.join(" "), tls)
-    }
+    if tls.is_empty() { (text.to_owned(), tls) } else { (rest.join(" "), tls) }
 }
 
 fn percent_decode(text: &str) -> String {
@@ -164,20 +165,14 @@ fn percent_decode(text: &str) -> String {
     let mut at = 0;
     while at < bytes.len() {
         let escaped = (bytes[at] == b'%')
-            .then(|| {
-                text.get(at + 1..at + 3)
-                    .and_then(|hex| u8::from_str_radix(hex, 16).ok())
-            })
+            .then(|| text.get(at + 1..at + 3).and_then(|hex| u8::from_str_radix(hex, 16).ok()))
             .flatten();
-        match escaped {
-            Some(byte) => {
-                out.push(byte);
-                at += 3;
-            }
-            None => {
-                out.push(bytes[at]);
-                at += 1;
-            }
+        if let Some(byte) = escaped {
+            out.push(byte);
+            at += 3;
+        } else {
+            out.push(bytes[at]);
+            at += 1;
         }
     }
     String::from_utf8_lossy(&out).into_owned()
@@ -197,9 +192,8 @@ mod tests {
             ("verify-ca", SslMode::VerifyCa),
             ("verify-full", SslMode::VerifyFull),
         ] {
-            let url: Address = format!("postgres://u:p@h:5/d?sslmode={text}&application_name=x")
-                .parse()
-                .unwrap();
+            let url: Address =
+                format!("postgres://u:p@h:5/d?sslmode={text}&application_name=x").parse().unwrap();
             assert_eq!(url.ssl_mode, mode);
             assert_eq!(url.config.get_application_name(), Some("x"));
             let pairs: Address = format!("host=h dbname=d sslmode={text}").parse().unwrap();
@@ -211,9 +205,7 @@ mod tests {
 
     #[test]
     fn the_root_certificate_is_taken_out_and_decoded() {
-        let url: Address = "postgres://h/d?sslrootcert=/a%20b/ca.pem&sslmode=verify-full"
-            .parse()
-            .unwrap();
+        let url: Address = "postgres://h/d?sslrootcert=/a%20b/ca.pem&sslmode=verify-full".parse().unwrap();
         assert_eq!(url.ssl_root_cert.unwrap(), PathBuf::from("/a b/ca.pem"));
     }
 
@@ -221,9 +213,7 @@ mod tests {
     fn a_password_is_never_shown() {
         let url: Address = "postgres://user:hunter2@host:5433/db".parse().unwrap();
         assert_eq!(format!("{url:?}"), "host port 5433 database db");
-        let wrong = "postgres://user:hunter2@host:port/db"
-            .parse::<Address>()
-            .unwrap_err();
+        let wrong = "postgres://user:hunter2@host:port/db".parse::<Address>().unwrap_err();
         assert!(!format!("{wrong} {wrong:?}").contains("hunter2"));
     }
 }

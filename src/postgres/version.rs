@@ -16,13 +16,7 @@ pub struct TooOld {
 /// # Errors
 /// The server is older than PostgreSQL 15.
 pub const fn supported(server_version_num: i32) -> Result<(), TooOld> {
-    if server_version_num < OLDEST {
-        Err(TooOld {
-            found: server_version_num,
-        })
-    } else {
-        Ok(())
-    }
+    if server_version_num < OLDEST { Err(TooOld { found: server_version_num }) } else { Ok(()) }
 }
 
 #[cfg(test)]

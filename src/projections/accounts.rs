@@ -62,11 +62,7 @@ pub(super) fn changes(stream: Uuid, event: &AnyEvent) -> Vec<RowChange> {
             ],
         )],
         AccountEvent::OwnershipTransferred { to, .. } => {
-            vec![RowChange::patch(
-                &TABLE,
-                key,
-                [("owner_user_id", to.as_uuid().into())],
-            )]
+            vec![RowChange::patch(&TABLE, key, [("owner_user_id", to.as_uuid().into())])]
         }
         AccountEvent::Closed { .. } => vec![RowChange::delete(&TABLE, key)],
         AccountEvent::MemberAdded { .. } | AccountEvent::MemberRemoved { .. } => Vec::new(),
@@ -89,12 +85,7 @@ impl Reader {
     /// # Errors
     /// [`QueryError::NotFound`]
     pub async fn account(&self, id: AccountId) -> Result<Account, QueryError> {
-        self.one(
-            &format!("select {COLUMNS} from view.accounts a where a.id = $1"),
-            &[&id],
-            read,
-        )
-        .await
+        self.one(&format!("select {COLUMNS} from view.accounts a where a.id = $1"), &[&id], read).await
     }
 
     /// The account with this name, in whatever case.
@@ -122,12 +113,8 @@ impl Reader {
     /// # Errors
     /// The database cannot be read.
     pub async fn accounts(&self) -> Result<Vec<Account>, QueryError> {
-        self.list(
-            &format!("select {COLUMNS} from view.accounts a order by a.name, a.position"),
-            &[],
-            read,
-        )
-        .await
+        self.list(&format!("select {COLUMNS} from view.accounts a order by a.name, a.position"), &[], read)
+            .await
     }
 
     /// The accounts that a user owns or is a member of, each once, by name.

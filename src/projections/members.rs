@@ -40,10 +40,7 @@ fn key(account: Uuid, user: UserId) -> Vec<Value> {
 }
 
 fn insert(account: Uuid, user: UserId, at: Timestamp) -> RowChange {
-    RowChange::insert(
-        &TABLE,
-        vec![account.into(), user.as_uuid().into(), at.into(), Value::Position],
-    )
+    RowChange::insert(&TABLE, vec![account.into(), user.as_uuid().into(), at.into(), Value::Position])
 }
 
 /// What an event does to the table.
@@ -55,24 +52,17 @@ pub(super) fn changes(stream: Uuid, event: &AnyEvent) -> Vec<RowChange> {
         AccountEvent::MemberAdded { user, at } => vec![insert(stream, *user, *at)],
         AccountEvent::MemberRemoved { user, .. } => vec![RowChange::delete(&TABLE, key(stream, *user))],
         AccountEvent::OwnershipTransferred { from, to, at } => {
-            vec![
-                RowChange::delete(&TABLE, key(stream, *to)),
-                insert(stream, *from, *at),
-            ]
+            vec![RowChange::delete(&TABLE, key(stream, *to)), insert(stream, *from, *at)]
         }
-        AccountEvent::Closed { members, .. } => members
-            .iter()
-            .map(|user| RowChange::delete(&TABLE, key(stream, *user)))
-            .collect(),
+        AccountEvent::Closed { members, .. } => {
+            members.iter().map(|user| RowChange::delete(&TABLE, key(stream, *user))).collect()
+        }
         AccountEvent::Opened { .. } => Vec::new(),
     }
 }
 
 fn read(row: &Row) -> Result<Member, tokio_postgres::Error> {
-    Ok(Member {
-        user: users::read(row)?,
-        added_at: row.try_get("added_at")?,
-    })
+    Ok(Member { user: users::read(row)?, added_at: row.try_get("added_at")? })
 }
 
 impl Reader {

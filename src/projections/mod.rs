@@ -16,20 +16,12 @@ use crate::aggregates::AnyEvent;
 use crate::event_log::rows::{RowChange, Table};
 
 /// All projected tables, the claims among them.
-pub static TABLES: &[&Table] = &[
-    &users::TABLE,
-    &accounts::TABLE,
-    &members::TABLE,
-    &unique_claims::TABLE,
-];
+pub static TABLES: &[&Table] = &[&users::TABLE, &accounts::TABLE, &members::TABLE, &unique_claims::TABLE];
 
 /// The name of this release's set of projections: every table with its version.
 #[must_use]
 pub fn set_name() -> String {
-    let names: Vec<String> = TABLES
-        .iter()
-        .map(|table| format!("{}:{}", table.name, table.version))
-        .collect();
+    let names: Vec<String> = TABLES.iter().map(|table| format!("{}:{}", table.name, table.version)).collect();
     names.join(",")
 }
 

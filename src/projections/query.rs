@@ -52,11 +52,7 @@ impl Reader {
         parameters: &[&(dyn ToSql + Sync)],
         read: fn(&Row) -> Result<T, tokio_postgres::Error>,
     ) -> Result<Vec<T>, QueryError> {
-        self.rows(sql, parameters)
-            .await?
-            .iter()
-            .map(|row| read(row).map_err(QueryError::from))
-            .collect()
+        self.rows(sql, parameters).await?.iter().map(|row| read(row).map_err(QueryError::from)).collect()
     }
 
     pub(super) async fn one<T>(
@@ -65,10 +61,6 @@ impl Reader {
         parameters: &[&(dyn ToSql + Sync)],
         read: fn(&Row) -> Result<T, tokio_postgres::Error>,
     ) -> Result<T, QueryError> {
-        self.list(sql, parameters, read)
-            .await?
-            .into_iter()
-            .next()
-            .ok_or(QueryError::NotFound)
+        self.list(sql, parameters, read).await?.into_iter().next().ok_or(QueryError::NotFound)
     }
 }

@@ -70,48 +70,33 @@ pub(super) fn changes(stream: Uuid, event: &AnyEvent) -> Vec<RowChange> {
     };
     let key = vec![Value::Uuid(stream)];
     let change = match event {
-        UserEvent::Registered {
-            mode,
-            at,
-            username,
-            email,
-            github_id,
-            github_login,
-            avatar_url,
-        } => RowChange::insert(
-            &TABLE,
-            vec![
-                stream.into(),
-                username.open().map(Username::as_str).into(),
-                opened(email, Email::as_str).into(),
-                mode.as_str().into(),
-                match github_id {
-                    Sealed::Open(id) => id.map(GithubId::as_i64).into(),
-                    Sealed::Unreadable => Value::Null,
-                },
-                opened(github_login, GithubLogin::as_str).into(),
-                opened(avatar_url, AvatarUrl::as_str).into(),
-                false.into(),
-                (*at).into(),
-                Value::Position,
-            ],
-        ),
-        UserEvent::ProfileRefreshed {
-            github_login,
-            email,
-            avatar_url,
-            username,
-            ..
-        } => {
+        UserEvent::Registered { mode, at, username, email, github_id, github_login, avatar_url } => {
+            RowChange::insert(
+                &TABLE,
+                vec![
+                    stream.into(),
+                    username.open().map(Username::as_str).into(),
+                    opened(email, Email::as_str).into(),
+                    mode.as_str().into(),
+                    match github_id {
+                        Sealed::Open(id) => id.map(GithubId::as_i64).into(),
+                        Sealed::Unreadable => Value::Null,
+                    },
+                    opened(github_login, GithubLogin::as_str).into(),
+                    opened(avatar_url, AvatarUrl::as_str).into(),
+                    false.into(),
+                    (*at).into(),
+                    Value::Position,
+                ],
+            )
+        }
+        UserEvent::ProfileRefreshed { github_login, email, avatar_url, username, .. } => {
             let mut patch = RowChange::patch(
                 &TABLE,
                 key,
                 [
                     ("email", opened(email, Email::as_str).into()),
-                    (
-                        "github_login",
-                        github_login.open().map(GithubLogin::as_str).into(),
-                    ),
+                    ("github_login", github_login.open().map(GithubLogin::as_str).into()),
                     ("avatar_url", opened(avatar_url, AvatarUrl::as_str).into()),
                 ],
             );
@@ -149,11 +134,7 @@ pub(super) fn read(row: &Row) -> Result<User, tokio_postgres::Error> {
 
 /// The columns of `u` that [`read`] expects.
 pub(super) fn columns_of(alias: &str) -> String {
-    COLUMNS
-        .split(", ")
-        .map(|column| format!("{alias}.{column}"))
-        .collect::<Vec<_>>()
-        .join(", ")
+    COLUMNS.split(", ").map(|column| format!("{alias}.{column}")).collect::<Vec<_>>().join(", ")
 }
 
 impl Reader {
@@ -162,12 +143,7 @@ impl Reader {
     /// # Errors
     /// [`QueryError::NotFound`]
     pub async fn user(&self, id: UserId) -> Result<User, QueryError> {
-        self.one(
-            &format!("select {COLUMNS} from view.users where id = $1"),
-            &[&id],
-            read,
-        )
-        .await
+        self.one(&format!("select {COLUMNS} from view.users where id = $1"), &[&id], read).await
     }
 
     /// The person with this name, in whatever case.
@@ -192,8 +168,6 @@ impl Reader {
         ids.dedup();
         let sql = "select id, coalesce(username, '') from view.users where id = any ($1)";
         let rows = self.rows(sql, &[&ids]).await?;
-        rows.iter()
-            .map(|row| Ok((row.try_get(0)?, row.try_get(1)?)))
-            .collect()
+        rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect()
     }
 }

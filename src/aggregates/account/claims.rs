@@ -17,16 +17,11 @@ pub(super) fn of(event: &AccountEvent, stream: Uuid, hasher: &dyn ClaimHasher) -
     let holder = stream.to_string();
     let change = match event {
         AccountEvent::Opened { name, .. } => name.open().map(|name| {
-            ClaimChange::Take(Claim {
-                key: account_name_claim(name, hasher),
-                holder,
-                free_after: None,
-            })
+            ClaimChange::Take(Claim { key: account_name_claim(name, hasher), holder, free_after: None })
         }),
-        AccountEvent::Closed { name, .. } => name.open().map(|name| ClaimChange::Release {
-            key: account_name_claim(name, hasher),
-            holder,
-        }),
+        AccountEvent::Closed { name, .. } => {
+            name.open().map(|name| ClaimChange::Release { key: account_name_claim(name, hasher), holder })
+        }
         _ => None,
     };
     change.into_iter().collect()

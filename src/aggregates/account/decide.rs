@@ -11,20 +11,18 @@ impl EventSourced for Account {
 
     fn decide(&self, command: AccountCommand) -> Result<Vec<AccountEvent>, AccountRefusal> {
         match (self, command) {
-            (Self::Unknown, AccountCommand::Open { name, owner, at }) => Ok(vec![AccountEvent::Opened {
-                owner,
-                at,
-                name: name.into(),
-            }]),
+            (Self::Unknown, AccountCommand::Open { name, owner, at }) => {
+                Ok(vec![AccountEvent::Opened { owner, at, name: name.into() }])
+            }
             (Self::Open(_) | Self::Closed, AccountCommand::Open { .. }) => Err(AccountRefusal::AlreadyOpen),
             (Self::Unknown | Self::Closed, _) => Err(AccountRefusal::NotFound),
-            (Self::Open(account), command) => decide_open(account, command),
+            (Self::Open(account), command) => decide_open(account, &command),
         }
     }
 }
 
-fn decide_open(account: &Open, command: AccountCommand) -> Result<Vec<AccountEvent>, AccountRefusal> {
-    Ok(match command {
+fn decide_open(account: &Open, command: &AccountCommand) -> Result<Vec<AccountEvent>, AccountRefusal> {
+    Ok(match *command {
         AccountCommand::Open { .. } => return Err(AccountRefusal::AlreadyOpen),
         AccountCommand::AddMember { user, at } => {
             if account.includes(user) {
@@ -47,11 +45,7 @@ fn decide_open(account: &Open, command: AccountCommand) -> Result<Vec<AccountEve
             if !account.members.contains_key(&to) {
                 return Err(AccountRefusal::NotAMember);
             }
-            vec![AccountEvent::OwnershipTransferred {
-                from: account.owner,
-                to,
-                at,
-            }]
+            vec![AccountEvent::OwnershipTransferred { from: account.owner, to, at }]
         }
         AccountCommand::Close { at } => vec![AccountEvent::Closed {
             members: account.members.keys().copied().collect(),

@@ -71,12 +71,7 @@ impl Aggregate for Account {
     fn apply(&mut self, event: AccountEvent) {
         match (&mut *self, event) {
             (_, AccountEvent::Opened { owner, at, name }) => {
-                *self = Self::Open(Open {
-                    owner,
-                    opened_at: at,
-                    members: BTreeMap::new(),
-                    name,
-                });
+                *self = Self::Open(Open { owner, opened_at: at, members: BTreeMap::new(), name });
             }
             (_, AccountEvent::Closed { .. }) => *self = Self::Closed,
             (Self::Open(account), AccountEvent::MemberAdded { user, at }) => {

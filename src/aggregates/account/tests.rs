@@ -20,11 +20,7 @@ fn name() -> AccountName {
 }
 
 fn opened() -> AccountEvent {
-    AccountEvent::Opened {
-        owner: OWNER,
-        at: AT,
-        name: name().into(),
-    }
+    AccountEvent::Opened { owner: OWNER, at: AT, name: name().into() }
 }
 
 const fn added(user: UserId) -> AccountEvent {
@@ -32,11 +28,7 @@ const fn added(user: UserId) -> AccountEvent {
 }
 
 fn closed() -> AccountEvent {
-    AccountEvent::Closed {
-        members: vec![MEMBER],
-        at: LATER,
-        name: name().into(),
-    }
+    AccountEvent::Closed { members: vec![MEMBER], at: LATER, name: name().into() }
 }
 
 fn acme() -> cqrs_es::test::AggregateTestExecutor<Account> {
@@ -47,148 +39,77 @@ fn acme() -> cqrs_es::test::AggregateTestExecutor<Account> {
 fn a_new_account_is_opened() {
     Framework::with(())
         .given_no_previous_events()
-        .when(AccountCommand::Open {
-            name: name(),
-            owner: OWNER,
-            at: AT,
-        })
+        .when(AccountCommand::Open { name: name(), owner: OWNER, at: AT })
         .then_expect_events(vec![opened()]);
 }
 
 #[test]
 fn an_identifier_opens_once_even_after_closing() {
-    let open = || AccountCommand::Open {
-        name: name(),
-        owner: OWNER,
-        at: AT,
-    };
+    let open = || AccountCommand::Open { name: name(), owner: OWNER, at: AT };
     acme().when(open()).then_expect_error(AccountRefusal::AlreadyOpen);
-    acme()
-        .and(vec![closed()])
-        .when(open())
-        .then_expect_error(AccountRefusal::AlreadyOpen);
+    acme().and(vec![closed()]).when(open()).then_expect_error(AccountRefusal::AlreadyOpen);
 }
 
 #[test]
 fn a_member_is_added_once_and_keeps_the_first_time() {
     acme()
-        .when(AccountCommand::AddMember {
-            user: STRANGER,
-            at: LATER,
-        })
-        .then_expect_events(vec![AccountEvent::MemberAdded {
-            user: STRANGER,
-            at: LATER,
-        }]);
-    acme()
-        .when(AccountCommand::AddMember {
-            user: MEMBER,
-            at: LATER,
-        })
-        .then_expect_events(vec![]);
+        .when(AccountCommand::AddMember { user: STRANGER, at: LATER })
+        .then_expect_events(vec![AccountEvent::MemberAdded { user: STRANGER, at: LATER }]);
+    acme().when(AccountCommand::AddMember { user: MEMBER, at: LATER }).then_expect_events(vec![]);
 }
 
 #[test]
 fn adding_the_owner_changes_nothing() {
-    acme()
-        .when(AccountCommand::AddMember {
-            user: OWNER,
-            at: LATER,
-        })
-        .then_expect_events(vec![]);
+    acme().when(AccountCommand::AddMember { user: OWNER, at: LATER }).then_expect_events(vec![]);
 }
 
 #[test]
 fn a_member_is_removed() {
     acme()
-        .when(AccountCommand::RemoveMember {
-            user: MEMBER,
-            at: LATER,
-        })
-        .then_expect_events(vec![AccountEvent::MemberRemoved {
-            user: MEMBER,
-            at: LATER,
-        }]);
+        .when(AccountCommand::RemoveMember { user: MEMBER, at: LATER })
+        .then_expect_events(vec![AccountEvent::MemberRemoved { user: MEMBER, at: LATER }]);
 }
 
 #[test]
 fn the_owner_cannot_be_removed() {
     acme()
-        .when(AccountCommand::RemoveMember {
-            user: OWNER,
-            at: LATER,
-        })
+        .when(AccountCommand::RemoveMember { user: OWNER, at: LATER })
         .then_expect_error(AccountRefusal::CannotRemoveOwner);
 }
 
 #[test]
 fn who_is_no_member_cannot_be_removed_nor_own() {
     acme()
-        .when(AccountCommand::RemoveMember {
-            user: STRANGER,
-            at: LATER,
-        })
+        .when(AccountCommand::RemoveMember { user: STRANGER, at: LATER })
         .then_expect_error(AccountRefusal::NotAMember);
     acme()
-        .when(AccountCommand::TransferOwnership {
-            to: STRANGER,
-            at: LATER,
-        })
+        .when(AccountCommand::TransferOwnership { to: STRANGER, at: LATER })
         .then_expect_error(AccountRefusal::NotAMember);
 }
 
 #[test]
 fn ownership_passes_to_a_member_and_the_old_owner_becomes_one() {
-    let transferred = AccountEvent::OwnershipTransferred {
-        from: OWNER,
-        to: MEMBER,
-        at: LATER,
-    };
+    let transferred = AccountEvent::OwnershipTransferred { from: OWNER, to: MEMBER, at: LATER };
     acme()
-        .when(AccountCommand::TransferOwnership {
-            to: MEMBER,
-            at: LATER,
-        })
+        .when(AccountCommand::TransferOwnership { to: MEMBER, at: LATER })
         .then_expect_events(vec![transferred.clone()]);
     acme()
         .and(vec![transferred])
-        .when(AccountCommand::RemoveMember {
-            user: OWNER,
-            at: LATER,
-        })
-        .then_expect_events(vec![AccountEvent::MemberRemoved {
-            user: OWNER,
-            at: LATER,
-        }]);
-    acme()
-        .when(AccountCommand::TransferOwnership { to: OWNER, at: LATER })
-        .then_expect_events(vec![]);
+        .when(AccountCommand::RemoveMember { user: OWNER, at: LATER })
+        .then_expect_events(vec![AccountEvent::MemberRemoved { user: OWNER, at: LATER }]);
+    acme().when(AccountCommand::TransferOwnership { to: OWNER, at: LATER }).then_expect_events(vec![]);
 }
 
 #[test]
 fn a_closed_account_is_not_found() {
-    acme()
-        .when(AccountCommand::Close { at: LATER })
-        .then_expect_events(vec![closed()]);
+    acme().when(AccountCommand::Close { at: LATER }).then_expect_events(vec![closed()]);
     for command in [
         AccountCommand::Close { at: LATER },
-        AccountCommand::AddMember {
-            user: STRANGER,
-            at: LATER,
-        },
-        AccountCommand::RemoveMember {
-            user: MEMBER,
-            at: LATER,
-        },
-        AccountCommand::TransferOwnership {
-            to: MEMBER,
-            at: LATER,
-        },
+        AccountCommand::AddMember { user: STRANGER, at: LATER },
+        AccountCommand::RemoveMember { user: MEMBER, at: LATER },
+        AccountCommand::TransferOwnership { to: MEMBER, at: LATER },
     ] {
-        acme()
-            .and(vec![closed()])
-            .when(command.clone())
-            .then_expect_error(AccountRefusal::NotFound);
+        acme().and(vec![closed()]).when(command.clone()).then_expect_error(AccountRefusal::NotFound);
         Framework::with(())
             .given_no_previous_events()
             .when(command)
@@ -204,20 +125,8 @@ fn names_are_held_to_their_form() {
     }
     let too_long = "a".repeat(65);
     let uuid = Uuid::from_u128(1);
-    let shapes = [
-        uuid.hyphenated().to_string(),
-        uuid.simple().to_string().to_uppercase(),
-    ];
-    for bad in [
-        "",
-        too_long.as_str(),
-        "a b",
-        "a\u{0}",
-        "ä",
-        "a/b",
-        &shapes[0],
-        &shapes[1],
-    ] {
+    let shapes = [uuid.hyphenated().to_string(), uuid.simple().to_string().to_uppercase()];
+    for bad in ["", too_long.as_str(), "a b", "a\u{0}", "ä", "a/b", &shapes[0], &shapes[1]] {
         assert!(AccountName::parse(bad).is_err(), "{bad}");
     }
 }

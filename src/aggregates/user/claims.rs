@@ -22,34 +22,19 @@ pub fn github_id_claim(id: GithubId, hasher: &dyn ClaimHasher) -> ClaimKey {
 
 pub(super) fn of(event: &UserEvent, stream: Uuid, hasher: &dyn ClaimHasher) -> Vec<ClaimChange> {
     let holder = stream.to_string();
-    let take = |key| {
-        ClaimChange::Take(Claim {
-            key,
-            holder: holder.clone(),
-            free_after: None,
-        })
-    };
+    let take = |key| ClaimChange::Take(Claim { key, holder: holder.clone(), free_after: None });
     let mut changes = Vec::new();
     match event {
-        UserEvent::Registered {
-            username, github_id, ..
-        } => {
+        UserEvent::Registered { username, github_id, .. } => {
             changes.extend(username.open().map(|name| take(username_claim(name, hasher))));
             if let Sealed::Open(Some(id)) = github_id {
                 changes.push(take(github_id_claim(*id, hasher)));
             }
         }
-        UserEvent::ProfileRefreshed {
-            username,
-            former_username,
-            ..
-        } => {
+        UserEvent::ProfileRefreshed { username, former_username, .. } => {
             if let Sealed::Open(Some(former)) = former_username {
                 let key = username_claim(former, hasher);
-                changes.push(ClaimChange::Release {
-                    key,
-                    holder: holder.clone(),
-                });
+                changes.push(ClaimChange::Release { key, holder: holder.clone() });
             }
             if let Sealed::Open(Some(name)) = username {
                 changes.push(take(username_claim(name, hasher)));

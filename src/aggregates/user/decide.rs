@@ -16,24 +16,15 @@ impl EventSourced for User {
             (Self::Unknown, UserCommand::Register(person)) => Ok(vec![register(person)]),
             (Self::Unknown, _) => Err(UserRefusal::NotFound),
             (Self::Registered(_), UserCommand::Register(_)) => Err(UserRefusal::AlreadyRegistered),
-            (
-                Self::Registered(person),
-                UserCommand::RefreshProfile {
-                    profile,
-                    rename_to,
-                    at,
-                },
-            ) => refresh(person, profile, rename_to, at),
-            (Self::Registered(person), UserCommand::GrantOperator { at }) => Ok(if person.operator {
-                vec![]
-            } else {
-                vec![UserEvent::OperatorGranted { at }]
-            }),
-            (Self::Registered(person), UserCommand::RevokeOperator { at }) => Ok(if person.operator {
-                vec![UserEvent::OperatorRevoked { at }]
-            } else {
-                vec![]
-            }),
+            (Self::Registered(person), UserCommand::RefreshProfile { profile, rename_to, at }) => {
+                refresh(person, profile, rename_to, at)
+            }
+            (Self::Registered(person), UserCommand::GrantOperator { at }) => {
+                Ok(if person.operator { vec![] } else { vec![UserEvent::OperatorGranted { at }] })
+            }
+            (Self::Registered(person), UserCommand::RevokeOperator { at }) => {
+                Ok(if person.operator { vec![UserEvent::OperatorRevoked { at }] } else { vec![] })
+            }
         }
     }
 }
@@ -61,15 +52,8 @@ fn refresh(
     if person.mode != UserMode::Github {
         return Err(UserRefusal::NotAGithubUser);
     }
-    let Profile {
-        login,
-        email,
-        avatar_url,
-    } = profile;
-    let same_login = person
-        .github_login
-        .open()
-        .is_some_and(|known| known.as_ref() == Some(&login));
+    let Profile { login, email, avatar_url } = profile;
+    let same_login = person.github_login.open().is_some_and(|known| known.as_ref() == Some(&login));
     let unchanged =
         same_login && person.email.open() == Some(&email) && person.avatar_url.open() == Some(&avatar_url);
     if unchanged {

@@ -44,10 +44,7 @@ impl FromStr for UserMode {
         match text {
             "github" => Ok(Self::Github),
             "internal" => Ok(Self::Internal),
-            _ => Err(Invalid {
-                field: "mode",
-                rule: "`github` or `internal`",
-            }),
+            _ => Err(Invalid { field: "mode", rule: "`github` or `internal`" }),
         }
     }
 }
@@ -157,28 +154,14 @@ impl StoredEvent for UserEvent {
 impl SealedFields for UserEvent {
     fn visit_sealed(&mut self, owner: Subject, visitor: &mut dyn FieldVisitor) -> Result<(), SealError> {
         match self {
-            Self::Registered {
-                username,
-                email,
-                github_id,
-                github_login,
-                avatar_url,
-                ..
-            } => {
+            Self::Registered { username, email, github_id, github_login, avatar_url, .. } => {
                 visitor.field("username", owner, username)?;
                 visitor.field("email", owner, email)?;
                 visitor.field("github_id", owner, github_id)?;
                 visitor.field("github_login", owner, github_login)?;
                 visitor.field("avatar_url", owner, avatar_url)
             }
-            Self::ProfileRefreshed {
-                github_login,
-                email,
-                avatar_url,
-                username,
-                former_username,
-                ..
-            } => {
+            Self::ProfileRefreshed { github_login, email, avatar_url, username, former_username, .. } => {
                 visitor.field("github_login", owner, github_login)?;
                 visitor.field("email", owner, email)?;
                 visitor.field("avatar_url", owner, avatar_url)?;

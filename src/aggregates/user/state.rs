@@ -66,18 +66,7 @@ impl Aggregate for User {
 
     fn apply(&mut self, event: UserEvent) {
         match (&mut *self, event) {
-            (
-                _,
-                UserEvent::Registered {
-                    mode,
-                    at,
-                    username,
-                    email,
-                    github_login,
-                    avatar_url,
-                    ..
-                },
-            ) => {
+            (_, UserEvent::Registered { mode, at, username, email, github_login, avatar_url, .. }) => {
                 *self = Self::Registered(Registered {
                     mode,
                     registered_at: at,
@@ -90,13 +79,7 @@ impl Aggregate for User {
             }
             (
                 Self::Registered(person),
-                UserEvent::ProfileRefreshed {
-                    github_login,
-                    email,
-                    avatar_url,
-                    username,
-                    ..
-                },
+                UserEvent::ProfileRefreshed { github_login, email, avatar_url, username, .. },
             ) => {
                 person.github_login = match github_login {
                     Sealed::Open(login) => Sealed::Open(Some(login)),

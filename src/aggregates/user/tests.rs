@@ -50,11 +50,7 @@ fn profile(login: &str, email: &str) -> Profile {
 }
 
 fn refresh(login: &str, email: &str, rename_to: Option<&str>) -> UserCommand {
-    UserCommand::RefreshProfile {
-        profile: profile(login, email),
-        rename_to: rename_to.map(name),
-        at: LATER,
-    }
+    UserCommand::RefreshProfile { profile: profile(login, email), rename_to: rename_to.map(name), at: LATER }
 }
 
 fn refreshed(login: &str, email: &str, renamed: Option<(&str, &str)>) -> UserEvent {
@@ -92,10 +88,7 @@ fn nobody_is_not_found() {
         UserCommand::GrantOperator { at: AT },
         UserCommand::RevokeOperator { at: AT },
     ] {
-        Framework::with(())
-            .given_no_previous_events()
-            .when(command)
-            .then_expect_error(UserRefusal::NotFound);
+        Framework::with(()).given_no_previous_events().when(command).then_expect_error(UserRefusal::NotFound);
     }
 }
 
@@ -120,11 +113,7 @@ fn a_new_login_takes_the_username_along_when_it_is_free() {
     Framework::with(())
         .given(vec![registered(UserMode::Github, "ada")])
         .when(refresh("countess", "ada@example.org", Some("countess")))
-        .then_expect_events(vec![refreshed(
-            "countess",
-            "ada@example.org",
-            Some(("countess", "ada")),
-        )]);
+        .then_expect_events(vec![refreshed("countess", "ada@example.org", Some(("countess", "ada")))]);
 }
 
 #[test]
@@ -157,9 +146,7 @@ fn operators_are_granted_and_revoked_once() {
         .and(vec![UserEvent::OperatorGranted { at: AT }])
         .when(UserCommand::RevokeOperator { at: LATER })
         .then_expect_events(vec![UserEvent::OperatorRevoked { at: LATER }]);
-    given()
-        .when(UserCommand::RevokeOperator { at: LATER })
-        .then_expect_events(vec![]);
+    given().when(UserCommand::RevokeOperator { at: LATER }).then_expect_events(vec![]);
 }
 
 #[test]
@@ -192,13 +179,7 @@ fn names_are_held_to_their_form() {
         assert!(Email::parse(bad).is_err(), "{bad}");
     }
     assert!(AvatarUrl::parse("https://a.example/x.png").is_ok());
-    for bad in [
-        "http://a.example/x",
-        "javascript:alert(1)",
-        "https://",
-        "https:///x",
-        "https://a b",
-    ] {
+    for bad in ["http://a.example/x", "javascript:alert(1)", "https://", "https:///x", "https://a b"] {
         assert!(AvatarUrl::parse(bad).is_err(), "{bad}");
     }
     assert!(GithubId::new(0).is_err());

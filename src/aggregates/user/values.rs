@@ -27,10 +27,7 @@ impl Username {
     /// The text breaks the rule.
     pub fn chosen(text: &str) -> Result<Self, Invalid> {
         if text.contains('~') {
-            return Err(Invalid {
-                field: "username",
-                rule: "1 to 39 characters of A-Z a-z 0-9 . _ -",
-            });
+            return Err(Invalid { field: "username", rule: "1 to 39 characters of A-Z a-z 0-9 . _ -" });
         }
         Self::parse(text)
     }
@@ -100,10 +97,7 @@ impl GithubId {
         if id > 0 {
             Ok(Self(id))
         } else {
-            Err(Invalid {
-                field: "github_id",
-                rule: "a whole number above 0",
-            })
+            Err(Invalid { field: "github_id", rule: "a whole number above 0" })
         }
     }
 

@@ -28,10 +28,7 @@ impl Version {
     pub fn parse(text: &str) -> Option<Self> {
         let (_, rest) = text.split_once("(PostgreSQL) ")?;
         let mut numbers = rest.split_whitespace().next()?.split('.').map(leading_number);
-        Some(Self {
-            major: numbers.next()??,
-            minor: numbers.next().flatten().unwrap_or(0),
-        })
+        Some(Self { major: numbers.next()??, minor: numbers.next().flatten().unwrap_or(0) })
     }
 }
 
@@ -57,10 +54,8 @@ impl Installation {
     /// The server in a directory, if both of its programs are there and answer with the same version.
     fn look(bin_dir: &Path) -> Option<Self> {
         let version = answer(&bin_dir.join("postgres"))?;
-        (answer(&bin_dir.join("initdb"))? == version).then(|| Self {
-            bin_dir: bin_dir.to_path_buf(),
-            version,
-        })
+        (answer(&bin_dir.join("initdb"))? == version)
+            .then(|| Self { bin_dir: bin_dir.to_path_buf(), version })
     }
 
     pub fn postgres(&self) -> PathBuf {
@@ -73,11 +68,7 @@ impl Installation {
 }
 
 fn answer(program: &Path) -> Option<Version> {
-    let output = Command::new(program)
-        .arg("--version")
-        .stdin(Stdio::null())
-        .output()
-        .ok()?;
+    let output = Command::new(program).arg("--version").stdin(Stdio::null()).output().ok()?;
     if !output.status.success() {
         return None;
     }
@@ -101,10 +92,7 @@ pub(super) fn find(bin_dir: Option<&Path>) -> Found {
         .filter(|place| seen.insert(place.join("postgres").canonicalize().ok()))
         .filter_map(|place| Installation::look(&place))
         .collect();
-    Found {
-        installations,
-        searched,
-    }
+    Found { installations, searched }
 }
 
 fn usual_places() -> Vec<PathBuf> {
@@ -122,22 +110,14 @@ fn usual_places() -> Vec<PathBuf> {
 }
 
 fn pg_config_bindir() -> Option<PathBuf> {
-    let output = Command::new("pg_config")
-        .arg("--bindir")
-        .stdin(Stdio::null())
-        .output()
-        .ok()?;
+    let output = Command::new("pg_config").arg("--bindir").stdin(Stdio::null()).output().ok()?;
     let text = String::from_utf8(output.stdout).ok()?;
     (output.status.success() && !text.trim().is_empty()).then(|| PathBuf::from(text.trim()))
 }
 
 /// The `bin` directories below those that are named after a major version.
 fn newest_first(parent: &str, prefix: &str) -> Vec<PathBuf> {
-    let names = std::fs::read_dir(parent)
-        .into_iter()
-        .flatten()
-        .flatten()
-        .map(|entry| entry.file_name());
+    let names = std::fs::read_dir(parent).into_iter().flatten().flatten().map(|entry| entry.file_name());
     let mut majors: Vec<(u32, PathBuf)> = names
         .filter_map(|name| {
             let major = name.to_str()?.strip_prefix(prefix)?.parse().ok()?;
@@ -154,31 +134,22 @@ fn newest_first(parent: &str, prefix: &str) -> Vec<PathBuf> {
 /// None is installed, all are too old, or none is of that major version.
 pub(super) fn choose(found: Found, data: Option<(u32, &Path)>) -> Result<Installation, PrivatePostgresError> {
     let Some(first) = found.installations.first() else {
-        return Err(PrivatePostgresError::BinariesMissing {
-            searched: found.searched,
-        });
+        return Err(PrivatePostgresError::BinariesMissing { searched: found.searched });
     };
-    let mut fit = found
-        .installations
-        .iter()
-        .filter(|one| supported(one.version.number()).is_ok());
+    let mut fit = found.installations.iter().filter(|one| supported(one.version.number()).is_ok());
     let Some((major, path)) = data else {
         return fit.next().cloned().ok_or_else(|| PrivatePostgresError::TooOld {
             found: first.version,
             bin_dir: first.bin_dir.clone(),
         });
     };
-    fit.find(|installation| installation.version.major == major)
-        .cloned()
-        .ok_or_else(|| PrivatePostgresError::OtherMajor {
+    fit.find(|installation| installation.version.major == major).cloned().ok_or_else(|| {
+        PrivatePostgresError::OtherMajor {
             path: path.to_path_buf(),
             data: major,
-            found: found
-                .installations
-                .iter()
-                .map(|one| (one.version, one.bin_dir.clone()))
-                .collect(),
-        })
+            found: found.installations.iter().map(|one| (one.version, one.bin_dir.clone())).collect(),
+        }
+    })
 }
 
 #[cfg(test)]
@@ -193,10 +164,7 @@ mod tests {
                 version: Version { major, minor: 1 },
             })
             .collect();
-        Found {
-            installations,
-            searched: vec!["/pg".into()],
-        }
+        Found { installations, searched: vec!["/pg".into()] }
     }
 
     #[test]
@@ -216,41 +184,21 @@ mod tests {
     #[test]
     fn new_files_get_the_first_server_that_is_new_enough() {
         assert_eq!(choose(found(&[14, 16, 17]), None).unwrap().version.major, 16);
-        assert!(matches!(
-            choose(found(&[14]), None),
-            Err(PrivatePostgresError::TooOld { .. })
-        ));
-        assert!(matches!(
-            choose(found(&[]), None),
-            Err(PrivatePostgresError::BinariesMissing { .. })
-        ));
+        assert!(matches!(choose(found(&[14]), None), Err(PrivatePostgresError::TooOld { .. })));
+        assert!(matches!(choose(found(&[]), None), Err(PrivatePostgresError::BinariesMissing { .. })));
     }
 
     #[test]
     fn existing_files_get_the_server_of_their_own_major_version() {
         let path = Path::new("/d/postgres");
-        assert_eq!(
-            choose(found(&[17, 16, 15]), Some((15, path)))
-                .unwrap()
-                .version
-                .major,
-            15
-        );
+        assert_eq!(choose(found(&[17, 16, 15]), Some((15, path))).unwrap().version.major, 15);
         let refused = choose(found(&[17, 15]), Some((16, path)));
-        assert!(matches!(
-            refused,
-            Err(PrivatePostgresError::OtherMajor { data: 16, .. })
-        ));
+        assert!(matches!(refused, Err(PrivatePostgresError::OtherMajor { data: 16, .. })));
     }
 
     #[test]
     fn what_was_searched_is_named_when_nothing_is_there() {
-        let error = choose(find(Some(Path::new("/nowhere/bin"))), None)
-            .unwrap_err()
-            .to_string();
-        assert!(
-            error.contains("/nowhere/bin") && error.contains("apt-get install postgresql"),
-            "{error}"
-        );
+        let error = choose(find(Some(Path::new("/nowhere/bin"))), None).unwrap_err().to_string();
+        assert!(error.contains("/nowhere/bin") && error.contains("apt-get install postgresql"), "{error}");
     }
 }

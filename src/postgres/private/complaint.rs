@@ -16,10 +16,7 @@ pub(super) enum Complaint {
 /// The phrases of PostgreSQL and of the C library, in the order in which they are looked for.
 const PHRASES: &[(&str, Complaint)] = &[
     ("pre-existing shared memory block", Complaint::StillUsed),
-    (
-        "lock file \"postmaster.pid\" already exists",
-        Complaint::StillUsed,
-    ),
+    ("lock file \"postmaster.pid\" already exists", Complaint::StillUsed),
     // Here the operating system says "no space" and means its limit of segments.
     ("could not create shared memory segment", Complaint::Unknown),
     ("No space left on device", Complaint::DiskFull),
@@ -32,10 +29,7 @@ const PHRASES: &[(&str, Complaint)] = &[
 
 /// What the last lines of a log complain about.
 pub(super) fn complaint(said: &str) -> Complaint {
-    PHRASES
-        .iter()
-        .find(|(phrase, _)| said.contains(phrase))
-        .map_or(Complaint::Unknown, |(_, found)| *found)
+    PHRASES.iter().find(|(phrase, _)| said.contains(phrase)).map_or(Complaint::Unknown, |(_, found)| *found)
 }
 
 #[cfg(test)]
@@ -49,30 +43,15 @@ mod tests {
                 "FATAL:  could not write lock file \"postmaster.pid\": No space left on device",
                 Complaint::DiskFull,
             ),
-            (
-                "initdb: error: could not write file \"x\": No space left on device",
-                Complaint::DiskFull,
-            ),
+            ("initdb: error: could not write file \"x\": No space left on device", Complaint::DiskFull),
             (
                 "PANIC:  could not write to file \"pg_wal/xlogtemp.1\": Disk quota exceeded",
                 Complaint::DiskFull,
             ),
-            (
-                "FATAL:  could not create shared memory segment: No space left on device",
-                Complaint::Unknown,
-            ),
-            (
-                "FATAL:  pre-existing shared memory block (key 1, ID 2) is still in use",
-                Complaint::StillUsed,
-            ),
-            (
-                "FATAL:  lock file \"postmaster.pid\" already exists",
-                Complaint::StillUsed,
-            ),
-            (
-                "PANIC:  could not locate a valid checkpoint record",
-                Complaint::Damaged,
-            ),
+            ("FATAL:  could not create shared memory segment: No space left on device", Complaint::Unknown),
+            ("FATAL:  pre-existing shared memory block (key 1, ID 2) is still in use", Complaint::StillUsed),
+            ("FATAL:  lock file \"postmaster.pid\" already exists", Complaint::StillUsed),
+            ("PANIC:  could not locate a valid checkpoint record", Complaint::Damaged),
             ("postgres: could not find the database system", Complaint::Damaged),
             ("FATAL:  something new", Complaint::Unknown),
             ("", Complaint::Unknown),

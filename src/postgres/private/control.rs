@@ -50,10 +50,7 @@ impl Control {
     /// Sleeps, unless or until it is asked to stop.
     pub fn pause(&self, duration: Duration) {
         let shared = self.shared();
-        drop(
-            self.stop
-                .wait_timeout_while(shared, duration, |shared| !shared.stopping),
-        );
+        drop(self.stop.wait_timeout_while(shared, duration, |shared| !shared.stopping));
     }
 
     /// Signals the process that runs now; under the lock, so that its number is not yet another's.
@@ -116,10 +113,8 @@ impl Control {
 fn wait_unreaped(pid: u32) {
     use nix::sys::wait::{Id, WaitPidFlag, waitid};
     if let Ok(pid) = i32::try_from(pid) {
-        while waitid(
-            Id::Pid(Pid::from_raw(pid)),
-            WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT,
-        ) == Err(nix::errno::Errno::EINTR)
+        while waitid(Id::Pid(Pid::from_raw(pid)), WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT)
+            == Err(nix::errno::Errno::EINTR)
         {}
     }
 }

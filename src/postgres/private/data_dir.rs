@@ -34,9 +34,7 @@ impl DataDir {
             let fail = || PrivatePostgresError::io("create the directory", path);
             if let Some(parent) = path.parent() {
                 if parent.exists() && !parent.is_dir() {
-                    return Err(PrivatePostgresError::NotADirectory {
-                        path: parent.to_path_buf(),
-                    });
+                    return Err(PrivatePostgresError::NotADirectory { path: parent.to_path_buf() });
                 }
                 fs::create_dir_all(parent).map_err(fail())?;
             }
@@ -44,9 +42,7 @@ impl DataDir {
             let mode = if geteuid().is_root() { 0o711 } else { 0o700 };
             make_dir(path, mode).map_err(fail())?;
         }
-        Self::existing(path)?.ok_or_else(|| PrivatePostgresError::NotADirectory {
-            path: path.to_path_buf(),
-        })
+        Self::existing(path)?.ok_or_else(|| PrivatePostgresError::NotADirectory { path: path.to_path_buf() })
     }
 
     /// The directory, if it is there.
@@ -114,19 +110,13 @@ impl DataDir {
                 TryLockError::WouldBlock if tries < LOCK_TRIES => thread::sleep(LOCK_PAUSE),
                 TryLockError::WouldBlock => {
                     let pid = read_owner(&mut file).map(|owner| owner.pid);
-                    return Err(PrivatePostgresError::InUse {
-                        data_dir: self.root.clone(),
-                        pid,
-                    });
+                    return Err(PrivatePostgresError::InUse { data_dir: self.root.clone(), pid });
                 }
                 TryLockError::Error(error) => return Err(fail("lock")(error)),
             }
             tries += 1;
         }
-        let owner = Owner {
-            pid: std::process::id(),
-            socket_dir: self.socket_dir(),
-        };
+        let owner = Owner { pid: std::process::id(), socket_dir: self.socket_dir() };
         write_owner(&mut file, &owner).map_err(fail("write the lock file"))?;
         Ok(Lock { _file: file })
     }
@@ -189,10 +179,7 @@ fn read_owner(file: &mut File) -> Option<Owner> {
     let newline = content.iter().position(|&byte| byte == b'\n')?;
     let socket_dir = std::ffi::OsString::from_vec(content.split_off(newline + 1));
     let pid = std::str::from_utf8(&content).ok()?.trim().parse().ok()?;
-    Some(Owner {
-        pid,
-        socket_dir: socket_dir.into(),
-    })
+    Some(Owner { pid, socket_dir: socket_dir.into() })
 }
 
 /// Makes one directory with exactly these permissions, whatever the umask.
@@ -220,15 +207,9 @@ mod tests {
 
     #[test]
     fn a_socket_path_is_never_too_long() {
-        let near = DataDir {
-            root: "/srv/tenure".into(),
-        }
-        .socket_dir();
+        let near = DataDir { root: "/srv/tenure".into() }.socket_dir();
         assert_eq!(near, Path::new("/srv/tenure/run"));
-        let far = DataDir {
-            root: format!("/srv/{}", "x".repeat(200)).into(),
-        }
-        .socket_dir();
+        let far = DataDir { root: format!("/srv/{}", "x".repeat(200)).into() }.socket_dir();
         assert!(!far.starts_with("/srv"), "{far:?}");
         assert!(far.join(SOCKET_NAME).as_os_str().len() <= LONGEST_SOCKET_PATH);
     }
@@ -239,10 +220,7 @@ mod tests {
         let data_dir = DataDir::open(&temp.path().join("data")).unwrap();
         assert_eq!(data_dir.owner().unwrap(), None);
         let lock = data_dir.lock().unwrap();
-        let owner = Owner {
-            pid: std::process::id(),
-            socket_dir: data_dir.socket_dir(),
-        };
+        let owner = Owner { pid: std::process::id(), socket_dir: data_dir.socket_dir() };
         assert_eq!(data_dir.owner().unwrap(), Some(owner));
         let refused = data_dir.lock().unwrap_err();
         assert!(
@@ -258,18 +236,9 @@ mod tests {
         let temp = tempfile::tempdir().unwrap();
         let file = temp.path().join("file");
         fs::write(&file, "").unwrap();
-        assert!(matches!(
-            DataDir::open(&file),
-            Err(PrivatePostgresError::NotADirectory { .. })
-        ));
-        assert!(matches!(
-            DataDir::open(&file.join("x")),
-            Err(PrivatePostgresError::NotADirectory { .. })
-        ));
+        assert!(matches!(DataDir::open(&file), Err(PrivatePostgresError::NotADirectory { .. })));
+        assert!(matches!(DataDir::open(&file.join("x")), Err(PrivatePostgresError::NotADirectory { .. })));
         fs::write(temp.path().join("PG_VERSION"), "15").unwrap();
-        assert!(matches!(
-            DataDir::open(temp.path()),
-            Err(PrivatePostgresError::Foreign { .. })
-        ));
+        assert!(matches!(DataDir::open(temp.path()), Err(PrivatePostgresError::Foreign { .. })));
     }
 }

@@ -230,10 +230,8 @@ fn list(paths: &[PathBuf]) -> String {
 }
 
 fn versions(found: &[(Version, PathBuf)]) -> String {
-    let found: Vec<String> = found
-        .iter()
-        .map(|(version, path)| format!("{version} ({})", path.display()))
-        .collect();
+    let found: Vec<String> =
+        found.iter().map(|(version, path)| format!("{version} ({})", path.display())).collect();
     found.join(", ")
 }
 
@@ -255,10 +253,7 @@ mod tests {
         let error = PrivatePostgresError::OtherMajor {
             path: "/d/postgres".into(),
             data: 16,
-            found: vec![(
-                Version { major: 15, minor: 4 },
-                "/usr/lib/postgresql/15/bin".into(),
-            )],
+            found: vec![(Version { major: 15, minor: 4 }, "/usr/lib/postgresql/15/bin".into())],
         };
         let text = error.to_string();
         assert!(text.contains("files of PostgreSQL 16"), "{text}");

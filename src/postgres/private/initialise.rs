@@ -24,9 +24,7 @@ pub(super) fn major_of(pgdata: &Path) -> Result<Option<u32>, PrivatePostgresErro
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(fail("look at")(error)),
         Ok(there) if !there.is_dir() => {
-            return Err(PrivatePostgresError::NotADirectory {
-                path: pgdata.to_path_buf(),
-            });
+            return Err(PrivatePostgresError::NotADirectory { path: pgdata.to_path_buf() });
         }
         Ok(_) => {}
     }
@@ -37,17 +35,11 @@ pub(super) fn major_of(pgdata: &Path) -> Result<Option<u32>, PrivatePostgresErro
                 return Ok(None);
             }
             let what = "holds other files than those of a PostgreSQL database (PG_VERSION is missing)";
-            return Err(PrivatePostgresError::Foreign {
-                path: pgdata.to_path_buf(),
-                what,
-            });
+            return Err(PrivatePostgresError::Foreign { path: pgdata.to_path_buf(), what });
         }
         Err(error) => return Err(fail("read PG_VERSION in")(error)),
     };
-    let damaged = |what: String| PrivatePostgresError::Damaged {
-        path: pgdata.to_path_buf(),
-        what,
-    };
+    let damaged = |what: String| PrivatePostgresError::Damaged { path: pgdata.to_path_buf(), what };
     // Before version 10, the major version had two parts.
     let major = text.trim().split('.').next().unwrap_or_default().parse();
     let major = major.map_err(|_| damaged("PG_VERSION holds no version".to_owned()))?;
@@ -79,19 +71,8 @@ pub(super) fn initialise(
     tracing::info!(path = %data_dir.pgdata().display(), "setting up a private PostgreSQL");
 
     let mut initdb = launcher.command(&installation.initdb(), "TERM");
-    initdb.args([
-        "--encoding=UTF8",
-        "--locale=C",
-        "--data-checksums",
-        "--no-instructions",
-    ]);
-    initdb.args([
-        "--auth-local=trust",
-        "--auth-host=reject",
-        "--username",
-        SUPERUSER,
-        "--pgdata",
-    ]);
+    initdb.args(["--encoding=UTF8", "--locale=C", "--data-checksums", "--no-instructions"]);
+    initdb.args(["--auth-local=trust", "--auth-host=reject", "--username", SUPERUSER, "--pgdata"]);
     run(initdb.arg(&unfinished), b"", data_dir, control)?;
 
     let mut single = launcher.command(&installation.postgres(), "TERM");
@@ -99,19 +80,12 @@ pub(super) fn initialise(
     setting(&mut single, "exit_on_error", "on");
     setting(&mut single, "log_min_messages", "warning");
     single.arg("-D").arg(&unfinished).arg("postgres");
-    run(
-        &mut single,
-        format!("create database {DATABASE}\n").as_bytes(),
-        data_dir,
-        control,
-    )?;
+    run(&mut single, format!("create database {DATABASE}\n").as_bytes(), data_dir, control)?;
 
     let pgdata = data_dir.pgdata();
     fs::rename(&unfinished, &pgdata).map_err(PrivatePostgresError::io("rename the new files to", &pgdata))?;
     let root = data_dir.path();
-    File::open(root)
-        .and_then(|root| root.sync_all())
-        .map_err(PrivatePostgresError::io("write", root))
+    File::open(root).and_then(|root| root.sync_all()).map_err(PrivatePostgresError::io("write", root))
 }
 
 /// Runs one program to its end; its output goes to the log.
@@ -133,9 +107,8 @@ fn run(
         // A program that no longer reads tells why by its end.
         tracing::debug!(%error, "PostgreSQL took no input");
     }
-    let status = control
-        .wait(&mut child)
-        .map_err(PrivatePostgresError::io("wait for a program for", &path))?;
+    let status =
+        control.wait(&mut child).map_err(PrivatePostgresError::io("wait for a program for", &path))?;
     if status.success() {
         return Ok(());
     }
@@ -161,25 +134,16 @@ mod tests {
         fs::create_dir(&pgdata).unwrap();
         assert_eq!(major_of(&pgdata).unwrap(), None);
         fs::write(pgdata.join("notes"), "").unwrap();
-        assert!(matches!(
-            major_of(&pgdata),
-            Err(PrivatePostgresError::Foreign { .. })
-        ));
+        assert!(matches!(major_of(&pgdata), Err(PrivatePostgresError::Foreign { .. })));
         fs::write(pgdata.join("PG_VERSION"), "16\n").unwrap();
-        assert!(matches!(
-            major_of(&pgdata),
-            Err(PrivatePostgresError::Damaged { .. })
-        ));
+        assert!(matches!(major_of(&pgdata), Err(PrivatePostgresError::Damaged { .. })));
         fs::create_dir(pgdata.join("global")).unwrap();
         fs::write(pgdata.join("global/pg_control"), "").unwrap();
         assert_eq!(major_of(&pgdata).unwrap(), Some(16));
         fs::write(pgdata.join("PG_VERSION"), "9.6").unwrap();
         assert_eq!(major_of(&pgdata).unwrap(), Some(9));
         fs::write(pgdata.join("PG_VERSION"), "rubbish").unwrap();
-        assert!(matches!(
-            major_of(&pgdata),
-            Err(PrivatePostgresError::Damaged { .. })
-        ));
+        assert!(matches!(major_of(&pgdata), Err(PrivatePostgresError::Damaged { .. })));
         assert!(matches!(
             major_of(&pgdata.join("PG_VERSION")),
             Err(PrivatePostgresError::NotADirectory { .. })

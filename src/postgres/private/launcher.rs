@@ -37,48 +37,34 @@ pub(super) struct Launcher {
 impl Launcher {
     /// Decides as whom the server runs, and tries it out on `postgres --version`.
     pub fn new(data_dir: &DataDir, postgres: &Path) -> Result<Self, PrivatePostgresError> {
-        let account = if geteuid().is_root() {
-            Some(account_for(&data_dir.pgdata())?)
-        } else {
-            None
-        };
+        let account = if geteuid().is_root() { Some(account_for(&data_dir.pgdata())?) } else { None };
         let capability = match account {
             Some(account) if !(enters(account, data_dir.path()) && enters(account, postgres)) => {
                 Some(capability_to_pass(effective_capabilities())?)
             }
             _ => None,
         };
-        let mut reason = String::new();
+        let mut reasons = Vec::new();
         for setpriv in [true, false] {
-            let launcher = Self {
-                account,
-                capability,
-                setpriv,
-            };
+            let launcher = Self { account, capability, setpriv };
             if !setpriv && capability.is_some() {
                 break;
             }
-            match launcher
-                .command(postgres, "INT")
-                .arg("--version")
-                .stderr(Stdio::piped())
-                .output()
-            {
+            match launcher.command(postgres, "INT").arg("--version").stderr(Stdio::piped()).output() {
                 Ok(output) if output.status.success() => return Ok(launcher),
-                Ok(output) => reason = String::from_utf8_lossy(output.stderr.trim_ascii()).into_owned(),
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                    "`setpriv` is missing (package util-linux)".clone_into(&mut reason);
+                Ok(output) => reasons.push(String::from_utf8_lossy(output.stderr.trim_ascii()).into_owned()),
+                Err(error) if setpriv && error.kind() == io::ErrorKind::NotFound => {
+                    reasons.push("`setpriv` is missing (package util-linux)".to_owned());
                 }
-                Err(error) => reason = error.to_string(),
+                Err(error) => reasons.push(error.to_string()),
             }
         }
-        Err(PrivatePostgresError::NoUnprivilegedUser { reason })
+        Err(PrivatePostgresError::NoUnprivilegedUser { reason: reasons.join("; ") })
     }
 
     /// The user who owns the server's files.
     pub fn uid(&self) -> u32 {
-        self.account
-            .map_or_else(|| geteuid().as_raw(), |account| account.uid)
+        self.account.map_or_else(|| geteuid().as_raw(), |account| account.uid)
     }
 
     /// A program that gets the given signal when the calling thread ends; it sees none of our environment, which
@@ -88,19 +74,10 @@ impl Launcher {
             let mut command = Command::new("setpriv");
             command.args(["--pdeathsig", on_parent_death]);
             if let Some(Account { uid, gid }) = self.account {
-                command.args([
-                    "--reuid",
-                    &uid.to_string(),
-                    "--regid",
-                    &gid.to_string(),
-                    "--clear-groups",
-                ]);
+                command.args(["--reuid", &uid.to_string(), "--regid", &gid.to_string(), "--clear-groups"]);
             }
             if let Some(capability) = self.capability {
-                command.args([
-                    format!("--inh-caps=+{capability}"),
-                    format!("--ambient-caps=+{capability}"),
-                ]);
+                command.args([format!("--inh-caps=+{capability}"), format!("--ambient-caps=+{capability}")]);
             }
             command.arg("--").arg(program);
             command
@@ -112,9 +89,7 @@ impl Launcher {
             command
         };
         let kept = ["PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH"];
-        let kept = kept
-            .into_iter()
-            .filter_map(|name| Some((name, std::env::var_os(name)?)));
+        let kept = kept.into_iter().filter_map(|name| Some((name, std::env::var_os(name)?)));
         command.env_clear().envs(kept).env("LC_ALL", "C").env("TZ", "UTC");
         command.current_dir("/").process_group(0).stdin(Stdio::null());
         command
@@ -136,26 +111,18 @@ impl Launcher {
         }
         let there = fs::symlink_metadata(path).map_err(PrivatePostgresError::io("look at", path))?;
         if !there.is_dir() {
-            return Err(PrivatePostgresError::NotADirectory {
-                path: path.to_path_buf(),
-            });
+            return Err(PrivatePostgresError::NotADirectory { path: path.to_path_buf() });
         }
         let (owner, expected) = (there.uid(), self.uid());
         if owner != expected && owner != geteuid().as_raw() {
-            return Err(PrivatePostgresError::WrongOwner {
-                path: path.to_path_buf(),
-                owner,
-                expected,
-            });
+            return Err(PrivatePostgresError::WrongOwner { path: path.to_path_buf(), owner, expected });
         }
         fs::set_permissions(path, Permissions::from_mode(0o700))
             .map_err(PrivatePostgresError::io("change the permissions of", path))?;
         match self.account {
             Some(Account { uid, gid }) if owner != uid => {
-                std::os::unix::fs::lchown(path, Some(uid), Some(gid)).map_err(PrivatePostgresError::io(
-                    "give PostgreSQL's user the directory",
-                    path,
-                ))
+                std::os::unix::fs::lchown(path, Some(uid), Some(gid))
+                    .map_err(PrivatePostgresError::io("give PostgreSQL's user the directory", path))
             }
             _ => Ok(()),
         }
@@ -167,29 +134,20 @@ fn account_for(pgdata: &Path) -> Result<Account, PrivatePostgresError> {
     if let Ok(files) = fs::metadata(pgdata)
         && files.uid() != 0
     {
-        return Ok(Account {
-            uid: files.uid(),
-            gid: files.gid(),
-        });
+        return Ok(Account { uid: files.uid(), gid: files.gid() });
     }
-    let user = UNPRIVILEGED
-        .iter()
-        .find_map(|name| User::from_name(name).ok().flatten());
-    user.map(|user| Account {
-        uid: user.uid.as_raw(),
-        gid: user.gid.as_raw(),
-    })
-    .ok_or_else(|| PrivatePostgresError::NoUnprivilegedUser {
-        reason: "there is neither a user `postgres` nor a user `nobody`".to_owned(),
+    let user = UNPRIVILEGED.iter().find_map(|name| User::from_name(name).ok().flatten());
+    user.map(|user| Account { uid: user.uid.as_raw(), gid: user.gid.as_raw() }).ok_or_else(|| {
+        PrivatePostgresError::NoUnprivilegedUser {
+            reason: "there is neither a user `postgres` nor a user `nobody`".to_owned(),
+        }
     })
 }
 
 /// Whether the account may pass every directory above the path, and the path itself if it is one.
 fn enters(account: Account, path: &Path) -> bool {
-    let directories = path
-        .ancestors()
-        .filter_map(|above| fs::metadata(above).ok())
-        .filter(fs::Metadata::is_dir);
+    let directories =
+        path.ancestors().filter_map(|above| fs::metadata(above).ok()).filter(fs::Metadata::is_dir);
     directories
         .into_iter()
         .all(|directory| may_pass(account, directory.uid(), directory.gid(), directory.mode()))
@@ -217,9 +175,7 @@ fn capability_to_pass(effective: u64) -> Result<&'static str, PrivatePostgresErr
     } else {
         let reason = "only root may enter the directory, and root has neither of the capabilities \
                       CAP_DAC_READ_SEARCH and CAP_DAC_OVERRIDE";
-        Err(PrivatePostgresError::NoUnprivilegedUser {
-            reason: reason.to_owned(),
-        })
+        Err(PrivatePostgresError::NoUnprivilegedUser { reason: reason.to_owned() })
     }
 }
 
@@ -227,8 +183,7 @@ fn capability_to_pass(effective: u64) -> Result<&'static str, PrivatePostgresErr
 fn effective_capabilities() -> u64 {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mask = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
-    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
-        .unwrap_or(0)
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
 }
 
 /// A list of paths of one entry, as PostgreSQL reads it: quoted, so that a comma does not split it.
@@ -272,10 +227,7 @@ mod tests {
         assert_eq!(capability_to_pass(0x1ff_ffff_ffff).unwrap(), "dac_read_search");
         assert_eq!(capability_to_pass(0xa804_25fb).unwrap(), "dac_override");
         let refused = capability_to_pass(0).unwrap_err().to_string();
-        assert!(
-            refused.contains("CAP_DAC_READ_SEARCH") && refused.contains("--data-dir"),
-            "{refused}"
-        );
+        assert!(refused.contains("CAP_DAC_READ_SEARCH") && refused.contains("--data-dir"), "{refused}");
     }
 
     #[test]

@@ -69,11 +69,7 @@ mod tests {
         for line in 0..20 {
             writeln!(log.file, "line {line}").unwrap();
         }
-        assert!(
-            log.tail().starts_with("line 8\n") && log.tail().ends_with("line 19"),
-            "{}",
-            log.tail()
-        );
+        assert!(log.tail().starts_with("line 8\n") && log.tail().ends_with("line 19"), "{}", log.tail());
         log.file.set_len(LARGEST_BYTES + 1).unwrap();
         assert_eq!(Log::open(&data_dir).unwrap().file.metadata().unwrap().len(), 0);
         assert!(temp.path().join("postgres.log.1").exists());

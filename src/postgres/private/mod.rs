@@ -128,11 +128,7 @@ impl PrivatePostgres {
             .spawn(move || supervisor::supervise(&options, &shared, &state_sender, first_sender))
             .map_err(PrivatePostgresError::io("start a thread for", &data_dir))?;
         let endpoint = first.await.map_err(|_| PrivatePostgresError::Cancelled)??;
-        Ok(Self {
-            endpoint,
-            state,
-            control,
-        })
+        Ok(Self { endpoint, state, control })
     }
 
     /// Where to connect.
@@ -163,15 +159,11 @@ impl PrivatePostgres {
         if self.ended_within(IMMEDIATE).await {
             return Ok(());
         }
-        Err(PrivatePostgresError::DoesNotStop {
-            pid: self.control.0.pid().map(nix::unistd::Pid::as_raw),
-        })
+        Err(PrivatePostgresError::DoesNotStop { pid: self.control.0.pid().map(nix::unistd::Pid::as_raw) })
     }
 
     async fn ended_within(&mut self, patience: Duration) -> bool {
-        tokio::time::timeout(patience, self.state.wait_for(State::is_last))
-            .await
-            .is_ok()
+        tokio::time::timeout(patience, self.state.wait_for(State::is_last)).await.is_ok()
     }
 }
 
@@ -193,10 +185,16 @@ pub fn running(data_dir: &Path) -> Result<Option<Endpoint>, PrivatePostgresError
         return Ok(None);
     };
     let owner = data_dir.owner()?;
-    let endpoint = owner.map(|owner| Endpoint {
-        socket_dir: owner.socket_dir,
-        user: SUPERUSER,
-        database: DATABASE,
-    });
+    let endpoint =
+        owner.map(|owner| Endpoint { socket_dir: owner.socket_dir, user: SUPERUSER, database: DATABASE });
     Ok(endpoint.filter(|endpoint| probe(endpoint) == Answer::Ready))
+}
+
+/// Which server a start would use, for people: its version and where it is.
+///
+/// # Errors
+/// There is none that can be used.
+pub fn installed(bin_dir: Option<&Path>) -> Result<String, PrivatePostgresError> {
+    let chosen = binaries::choose(binaries::find(bin_dir), None)?;
+    Ok(format!("PostgreSQL {} in {}", chosen.version, chosen.bin_dir.display()))
 }

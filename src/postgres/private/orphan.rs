@@ -89,9 +89,7 @@ fn judge(line: &[u8], works_in: Option<&Path>, pgdata: &Path) -> Resident {
         // A process that has ended and that nobody has asked how.
         return Resident::Gone;
     }
-    let name = Path::new(OsStr::from_bytes(program))
-        .file_name()
-        .unwrap_or_default();
+    let name = Path::new(OsStr::from_bytes(program)).file_name().unwrap_or_default();
     if name != "postgres" && name != "postmaster" {
         return Resident::Stranger;
     }
@@ -109,16 +107,9 @@ fn command_line(pid: Pid) -> Option<Vec<u8>> {
     if Path::new("/proc/self").exists() {
         return fs::read(format!("/proc/{pid}/cmdline")).ok();
     }
-    let output = Command::new("ps")
-        .args(["-ww", "-o", "command=", "-p", &pid.to_string()])
-        .output()
-        .ok()?;
+    let output = Command::new("ps").args(["-ww", "-o", "command=", "-p", &pid.to_string()]).output().ok()?;
     let line = output.stdout.trim_ascii().to_vec();
-    Some(
-        line.into_iter()
-            .map(|byte| if byte == b' ' { 0 } else { byte })
-            .collect(),
-    )
+    Some(line.into_iter().map(|byte| if byte == b' ' { 0 } else { byte }).collect())
 }
 
 fn stop(pid: Pid, pgdata: &Path, control: &Control) -> Result<(), PrivatePostgresError> {
@@ -140,10 +131,7 @@ fn stop(pid: Pid, pgdata: &Path, control: &Control) -> Result<(), PrivatePostgre
             std::thread::sleep(LOOK_EVERY);
         }
     }
-    Err(PrivatePostgresError::StillUsed {
-        path: pgdata.to_path_buf(),
-        pid: Some(pid.as_raw()),
-    })
+    Err(PrivatePostgresError::StillUsed { path: pgdata.to_path_buf(), pid: Some(pid.as_raw()) })
 }
 
 #[cfg(test)]
@@ -171,23 +159,16 @@ mod tests {
     fn strangers_are_strangers_wherever_they_are() {
         assert_eq!(judged("bash\0", Some(OURS)), Resident::Stranger);
         assert_eq!(judged("vi\0/d/postgres\0", Some(OURS)), Resident::Stranger);
-        assert_eq!(
-            judged("postgres: checkpointer \0", Some("/else")),
-            Resident::Stranger
-        );
+        assert_eq!(judged("postgres: checkpointer \0", Some("/else")), Resident::Stranger);
     }
 
     #[test]
     fn the_number_is_read_with_or_without_a_sign() {
         let temp = tempfile::tempdir().unwrap();
         let file = temp.path().join("postmaster.pid");
-        for (content, expected) in [
-            ("123\n/d\n", Some(123)),
-            ("-45\n", Some(45)),
-            ("", None),
-            ("1\n", None),
-            ("x", None),
-        ] {
+        for (content, expected) in
+            [("123\n/d\n", Some(123)), ("-45\n", Some(45)), ("", None), ("1\n", None), ("x", None)]
+        {
             fs::write(&file, content).unwrap();
             assert_eq!(named_pid(&file).map(Pid::as_raw), expected, "{content:?}");
         }

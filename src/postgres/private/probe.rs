@@ -77,12 +77,8 @@ fn read_answer(stream: &mut impl Read) -> io::Result<Answer> {
 /// Reads the fields of an `ErrorResponse`: a letter and a text each.
 fn refusal(body: &[u8]) -> Answer {
     let field = |name: u8| {
-        let field = body
-            .split(|&byte| byte == 0)
-            .find(|field| field.first() == Some(&name));
-        field
-            .map(|field| String::from_utf8_lossy(&field[1..]).into_owned())
-            .unwrap_or_default()
+        let field = body.split(|&byte| byte == 0).find(|field| field.first() == Some(&name));
+        field.map(|field| String::from_utf8_lossy(&field[1..]).into_owned()).unwrap_or_default()
     };
     match field(b'C').as_str() {
         "57P01" | "57P02" | "57P03" => Answer::NotYet,
@@ -103,21 +99,13 @@ mod tests {
 
     #[test]
     fn ready_means_that_queries_are_welcome() {
-        let bytes = [
-            message(b'R', &[0; 4]),
-            message(b'S', b"a\0b\0"),
-            message(b'Z', b"I"),
-        ]
-        .concat();
+        let bytes = [message(b'R', &[0; 4]), message(b'S', b"a\0b\0"), message(b'Z', b"I")].concat();
         assert_eq!(read_answer(&mut bytes.as_slice()).unwrap(), Answer::Ready);
     }
 
     #[test]
     fn a_server_in_recovery_is_waited_for() {
-        let bytes = message(
-            b'E',
-            b"SFATAL\0VFATAL\0C57P03\0Mthe database system is starting up\0\0",
-        );
+        let bytes = message(b'E', b"SFATAL\0VFATAL\0C57P03\0Mthe database system is starting up\0\0");
         assert_eq!(read_answer(&mut bytes.as_slice()).unwrap(), Answer::NotYet);
     }
 
@@ -127,10 +115,7 @@ mod tests {
         let refused = Answer::Refused("database \"tenure\" does not exist (SQLSTATE 3D000)".to_owned());
         assert_eq!(read_answer(&mut bytes.as_slice()).unwrap(), refused);
         let password = message(b'R', &[0, 0, 0, 10]);
-        assert!(matches!(
-            read_answer(&mut password.as_slice()).unwrap(),
-            Answer::Refused(_)
-        ));
+        assert!(matches!(read_answer(&mut password.as_slice()).unwrap(), Answer::Refused(_)));
     }
 
     #[test]

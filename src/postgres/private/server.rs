@@ -92,18 +92,8 @@ impl Server {
             initialise::initialise(&data_dir, &installation, &launcher, control)?;
         }
         let socket_dir = data_dir.socket_dir();
-        let endpoint = Endpoint {
-            socket_dir,
-            user: SUPERUSER,
-            database: DATABASE,
-        };
-        Ok(Self {
-            data_dir,
-            installation,
-            launcher,
-            endpoint,
-            _lock: lock,
-        })
+        let endpoint = Endpoint { socket_dir, user: SUPERUSER, database: DATABASE };
+        Ok(Self { data_dir, installation, launcher, endpoint, _lock: lock })
     }
 
     pub const fn endpoint(&self) -> &Endpoint {
@@ -120,16 +110,11 @@ impl Server {
         let mut command = self.command();
         let started = Launcher::logged(&mut command, &log.file).and_then(|()| control.spawn(&mut command));
         let started = started.map_err(PrivatePostgresError::io("start", &self.installation.postgres()))?;
-        let mut life = Life {
-            child: started.ok_or(PrivatePostgresError::Cancelled)?,
-            log,
-        };
+        let mut life = Life { child: started.ok_or(PrivatePostgresError::Cancelled)?, log };
         match self.until_ready(&mut life, control) {
             Ok(()) => Ok(life),
             Err(error) => {
-                control
-                    .end(&mut life.child)
-                    .map_err(PrivatePostgresError::io("wait for", &pgdata))?;
+                control.end(&mut life.child).map_err(PrivatePostgresError::io("wait for", &pgdata))?;
                 Err(error)
             }
         }
@@ -138,11 +123,7 @@ impl Server {
     fn command(&self) -> Command {
         let mut command = self.launcher.command(&self.installation.postgres(), "INT");
         command.arg("-D").arg(self.data_dir.pgdata());
-        setting(
-            &mut command,
-            "unix_socket_directories",
-            quoted(&self.endpoint.socket_dir),
-        );
+        setting(&mut command, "unix_socket_directories", quoted(&self.endpoint.socket_dir));
         for (name, value) in SETTINGS {
             setting(&mut command, name, value);
         }
@@ -153,10 +134,9 @@ impl Server {
         let waited = Stopwatch::start();
         loop {
             let status = control.try_wait(&mut life.child);
-            if let Some(status) = status.map_err(PrivatePostgresError::io(
-                "wait for",
-                &self.installation.postgres(),
-            ))? {
+            if let Some(status) =
+                status.map_err(PrivatePostgresError::io("wait for", &self.installation.postgres()))?
+            {
                 return Err(self.ended(status, &life.log, control));
             }
             let (answer, patience) = match probe(&self.endpoint) {
@@ -168,11 +148,7 @@ impl Server {
             let elapsed = waited.elapsed();
             if elapsed >= patience {
                 let log = life.log.path.clone();
-                return Err(PrivatePostgresError::NotReady {
-                    seconds: elapsed.as_secs(),
-                    answer,
-                    log,
-                });
+                return Err(PrivatePostgresError::NotReady { seconds: elapsed.as_secs(), answer, log });
             }
             thread::sleep(LOOK_EVERY);
         }
@@ -187,11 +163,9 @@ impl Server {
             Complaint::DiskFull => PrivatePostgresError::DiskFull { path },
             Complaint::StillUsed => PrivatePostgresError::StillUsed { path, pid: None },
             Complaint::Damaged => PrivatePostgresError::Damaged { path, what: said },
-            Complaint::Unknown => PrivatePostgresError::Ended {
-                status: status.to_string(),
-                log: log.path.clone(),
-                said,
-            },
+            Complaint::Unknown => {
+                PrivatePostgresError::Ended { status: status.to_string(), log: log.path.clone(), said }
+            }
         }
     }
 
@@ -202,10 +176,6 @@ impl Server {
             Err(error) => return PrivatePostgresError::io("wait for", &self.installation.postgres())(error),
         };
         let (said, log) = (life.log.tail(), life.log.path);
-        PrivatePostgresError::Died {
-            status: status.to_string(),
-            log,
-            said,
-        }
+        PrivatePostgresError::Died { status: status.to_string(), log, said }
     }
 }

@@ -40,9 +40,7 @@ pub(super) fn supervise(options: &Options, control: &Control, state: &watch::Sen
         (Some(error), Some(first)) => refuse(error, state, first),
         (Some(error), None) => {
             tracing::error!(%error, "PostgreSQL is given up");
-            state.send_replace(State::Failed {
-                reason: error.to_string(),
-            });
+            state.send_replace(State::Failed { reason: error.to_string() });
         }
         (None, _) => {
             state.send_replace(State::Stopped);
@@ -51,9 +49,7 @@ pub(super) fn supervise(options: &Options, control: &Control, state: &watch::Sen
 }
 
 fn refuse(error: PrivatePostgresError, state: &watch::Sender<State>, first: First) {
-    state.send_replace(State::Failed {
-        reason: error.to_string(),
-    });
+    state.send_replace(State::Failed { reason: error.to_string() });
     if first.send(Err(error)).is_err() {
         tracing::debug!("nobody waits for PostgreSQL any more");
     }
@@ -75,10 +71,7 @@ fn keep_alive(
                 let pid = control.pid().map_or(0, nix::unistd::Pid::as_raw);
                 tracing::info!(pid, socket = %server.endpoint().socket().display(), "PostgreSQL runs");
                 state.send_replace(State::Running { pid });
-                if first
-                    .take()
-                    .is_some_and(|first| first.send(Ok(server.endpoint().clone())).is_err())
-                {
+                if first.take().is_some_and(|first| first.send(Ok(server.endpoint().clone())).is_err()) {
                     control.request_stop();
                 }
                 lingering = None;

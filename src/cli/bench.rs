@@ -1,0 +1,50 @@
+//! `tenure bench`: data for measurements.
+
+use clap::Subcommand;
+use serde_json::json;
+
+use super::{open, output};
+use crate::clock::Stopwatch;
+use crate::config::Config;
+use crate::seed;
+
+#[derive(Subcommand)]
+pub(super) enum BenchCommand {
+    /// Fill the log with people and tenants, by COPY; the same log and seed give the same events
+    Seed {
+        /// How many events, at least
+        #[arg(long)]
+        events: u64,
+        /// What the data are made from
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+    },
+}
+
+pub(super) async fn run(config: Config, command: BenchCommand) -> anyhow::Result<()> {
+    let BenchCommand::Seed { events, seed } = command;
+    let opened = open::open(&config).await?;
+    let watch = Stopwatch::start();
+    let bar = indicatif::ProgressBar::new(events);
+    bar.set_style(indicatif::ProgressStyle::with_template(
+        "{bar:40} {human_pos}/{human_len} events  {per_sec}  {eta} left",
+    )?);
+    let result = seed::fill(&opened.tenure, events, seed, |done| bar.set_position(done)).await;
+    bar.finish_and_clear();
+    let seeded = result?;
+    let seconds = watch.elapsed().as_secs_f64();
+    #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+    let rate = (seeded.events as f64 / seconds).round() as u64;
+    if config.json {
+        output::json(&json!({
+            "events": seeded.events, "users": seeded.users, "accounts": seeded.accounts, "position": seeded.position,
+            "seconds": seconds, "events_per_second": rate,
+        }))?;
+    } else {
+        output::line(&format!(
+            "{} events ({} users, {} accounts) in {seconds:.1} s: {rate} events/s, newest position {}",
+            seeded.events, seeded.users, seeded.accounts, seeded.position
+        ))?;
+    }
+    opened.close().await
+}

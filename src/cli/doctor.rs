@@ -1,0 +1,254 @@
+//! `tenure doctor`: what is found, what is missing, what to do; changes nothing.
+
+use serde_json::json;
+
+use super::{open, output};
+use crate::config::Config;
+use crate::postgres::{Database, health, private};
+use crate::projections;
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Status {
+    Ok,
+    Warning,
+    Failed,
+}
+
+impl Status {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Warning => "warning",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+struct Finding {
+    check: &'static str,
+    status: Status,
+    found: String,
+    advice: String,
+}
+
+#[derive(Default)]
+struct Findings(Vec<Finding>);
+
+impl Findings {
+    fn add(
+        &mut self,
+        check: &'static str,
+        status: Status,
+        found: impl Into<String>,
+        advice: impl Into<String>,
+    ) {
+        self.0.push(Finding { check, status, found: found.into(), advice: advice.into() });
+    }
+
+    fn ok(&mut self, check: &'static str, found: impl Into<String>) {
+        self.add(check, Status::Ok, found, "");
+    }
+}
+
+pub(super) async fn run(config: Config) -> anyhow::Result<()> {
+    let mut findings = Findings::default();
+    let address = match &config.database {
+        Some(address) => Some(address.clone()),
+        None => private_server(&config, &mut findings),
+    };
+    let key = config.master_key.load();
+    match &key {
+        Ok(Some(key)) => findings.ok("master key", key.id()),
+        Ok(None) => findings.add(
+            "master key",
+            Status::Warning,
+            "none yet",
+            format!(
+                "a new log gets one in {}; back it up apart from the database",
+                config.master_key.default_file.display()
+            ),
+        ),
+        Err(error) => findings.add("master key", Status::Failed, "not usable", error.to_string()),
+    }
+    if let Some(address) = address {
+        let given = key.ok().flatten();
+        match Database::new(&address, None, 2) {
+            Err(error) => findings.add("database", Status::Failed, address.to_string(), error.to_string()),
+            Ok(database) => match health::look(&database).await {
+                Err(error) => {
+                    findings.add("database", Status::Failed, address.to_string(), error.to_string());
+                }
+                Ok(health) => {
+                    findings.ok("database", address.to_string());
+                    database_findings(
+                        &health,
+                        given.as_ref().map(crate::credentials::master_key::MasterKey::id),
+                        &mut findings,
+                    );
+                }
+            },
+        }
+    }
+    print(&config, &findings)?;
+    let failed = findings.0.iter().filter(|finding| finding.status == Status::Failed).count();
+    anyhow::ensure!(failed == 0, "{failed} of {} checks failed", findings.0.len());
+    Ok(())
+}
+
+/// What is known of the private server; its address if it runs.
+fn private_server(config: &Config, findings: &mut Findings) -> Option<crate::postgres::Address> {
+    match private::installed(config.postgres_bin.as_deref()) {
+        Ok(found) => findings.ok("PostgreSQL programs", found),
+        Err(error) => findings.add("PostgreSQL programs", Status::Failed, "not found", error.to_string()),
+    }
+    match private::running(&config.data_dir) {
+        Ok(Some(endpoint)) => {
+            findings
+                .ok("private PostgreSQL", format!("running, socket in {}", endpoint.socket_dir.display()));
+            Some(open::address(&endpoint))
+        }
+        Ok(None) => {
+            let found = format!("not running in {}", config.data_dir.display());
+            findings.add("private PostgreSQL", Status::Warning, found, "`tenure serve` starts it");
+            None
+        }
+        Err(error) => {
+            findings.add(
+                "private PostgreSQL",
+                Status::Failed,
+                config.data_dir.display().to_string(),
+                error.to_string(),
+            );
+            None
+        }
+    }
+}
+
+fn database_findings(health: &health::Health, given: Option<&str>, findings: &mut Findings) {
+    match crate::postgres::version::supported(health.server_version_num) {
+        Ok(()) => findings.ok("PostgreSQL version", health.server_version.clone()),
+        Err(error) => {
+            findings.add(
+                "PostgreSQL version",
+                Status::Failed,
+                health.server_version.clone(),
+                error.to_string(),
+            );
+        }
+    }
+    if health.encoding == "UTF8" {
+        findings.ok("encoding", "UTF8");
+    } else {
+        findings.add(
+            "encoding",
+            Status::Failed,
+            health.encoding.clone(),
+            "create a database with encoding 'UTF8'",
+        );
+    }
+    for (name, value) in &health.durability {
+        if value == "off" {
+            findings.add(
+                "durability",
+                Status::Failed,
+                format!("{name} = off"),
+                format!("set {name} = on: without it, what was acknowledged can be lost"),
+            );
+        } else {
+            findings.ok("durability", format!("{name} = {value}"));
+        }
+    }
+    let binary = crate::postgres::migrate::newest_version();
+    match health.schema_version {
+        None => {
+            findings.add(
+                "schema",
+                Status::Warning,
+                "none yet",
+                "`tenure migrate` or `tenure serve` makes it",
+            );
+        }
+        Some(version) if version == binary => findings.ok("schema", format!("version {version}")),
+        Some(version) if version < binary => findings.add(
+            "schema",
+            Status::Warning,
+            format!("version {version}; this release has {binary}"),
+            "`tenure migrate` brings it up to date",
+        ),
+        Some(version) => findings.add(
+            "schema",
+            Status::Failed,
+            format!("version {version}; this release knows {binary}"),
+            "run the release that made it, or a newer one",
+        ),
+    }
+    if let Some(log) = &health.log {
+        findings.ok("log", format!("{} at position {}", log.log_id, log.newest));
+        let set = projections::set_name();
+        if log.projection_set == set {
+            findings.ok("projections", set);
+        } else {
+            findings.add(
+                "projections",
+                Status::Failed,
+                log.projection_set.clone(),
+                format!("this release maintains {set}"),
+            );
+        }
+        match (&log.key_id, given) {
+            (Some(log), Some(given)) if log == given => findings.ok("key ring", log.clone()),
+            (Some(log), Some(given)) => findings.add(
+                "key ring",
+                Status::Failed,
+                format!("the log is sealed under {log}, the key given is {given}"),
+                "give this node the log's own key",
+            ),
+            (Some(log), None) => findings.add(
+                "key ring",
+                Status::Failed,
+                format!("the log is sealed under {log}, no key is given"),
+                "set TENURE_MASTER_KEY_FILE",
+            ),
+            (None, _) => findings.add("key ring", Status::Warning, "none yet", "the first start makes it"),
+        }
+        if health.roles {
+            findings.ok("roles", "tenure_owner owns, tenure_app serves");
+        } else {
+            findings.add(
+                "roles",
+                Status::Warning,
+                "this login could not make tenure_owner and tenure_app",
+                "only triggers guard the log; migrate once with a login that has CREATEROLE",
+            );
+        }
+    }
+}
+
+fn print(config: &Config, findings: &Findings) -> anyhow::Result<()> {
+    if config.json {
+        let findings: Vec<_> = findings
+            .0
+            .iter()
+            .map(|finding| {
+                json!({
+                    "check": finding.check, "status": finding.status.as_str(), "found": finding.found,
+                    "advice": finding.advice,
+                })
+            })
+            .collect();
+        return output::json(&json!({"findings": findings}));
+    }
+    let rows = findings
+        .0
+        .iter()
+        .map(|finding| {
+            vec![
+                finding.check.to_owned(),
+                finding.status.as_str().to_owned(),
+                finding.found.clone(),
+                finding.advice.clone(),
+            ]
+        })
+        .collect();
+    output::table(&["check", "status", "found", "what to do"], rows)
+}

@@ -1,0 +1,225 @@
+//! `tenure events`: the log, with sealed fields open to who holds the key ring.
+
+use clap::{Args, Subcommand};
+use futures::{StreamExt as _, pin_mut};
+use serde_json::{Value, json};
+
+use super::{open, output};
+use crate::Tenure;
+use crate::aggregates::AnyEvent;
+use crate::clock::Timestamp;
+use crate::config::Config;
+use crate::event_log::read::Filter;
+use crate::event_log::seal::{self, FieldVisitor, SealError, SealedField, SealedFields as _, Subject};
+use crate::event_log::{ReadError, RecordedEvent, StreamId};
+
+#[derive(Subcommand)]
+pub(super) enum EventsCommand {
+    /// The events so far
+    Show(Selection),
+    /// The newest events, and each further one as it is committed
+    Tail(Selection),
+}
+
+#[derive(Args)]
+pub(super) struct Selection {
+    /// Only of this account (name or id)
+    #[arg(long)]
+    account: Option<String>,
+    /// Only of this stream, as TYPE/ID
+    #[arg(long)]
+    stream: Option<String>,
+    /// Only of this type, for example account.opened; repeatable
+    #[arg(long = "type", value_name = "TYPE")]
+    types: Vec<String>,
+    /// Only recorded at or after this time (RFC 3339)
+    #[arg(long)]
+    since: Option<String>,
+    /// Only recorded before this time (RFC 3339)
+    #[arg(long)]
+    until: Option<String>,
+    /// Only after this position
+    #[arg(long, value_name = "POSITION")]
+    after: Option<i64>,
+    /// At most so many events
+    #[arg(long)]
+    limit: Option<usize>,
+}
+
+pub(super) async fn run(config: Config, command: EventsCommand) -> anyhow::Result<()> {
+    let opened = open::open(&config).await?;
+    let result = match command {
+        EventsCommand::Show(selection) => show(&opened.tenure, &config, selection).await,
+        EventsCommand::Tail(selection) => tail(&opened.tenure, &config, selection).await,
+    };
+    opened.close().await?;
+    result
+}
+
+async fn filter(tenure: &Tenure, selection: &Selection) -> anyhow::Result<Filter> {
+    let time = |text: &Option<String>, flag: &str| {
+        text.as_deref()
+            .map(|text| {
+                Timestamp::parse(text).map_err(|_| {
+                    anyhow::anyhow!("{flag}: a time as in RFC 3339, for example 2026-01-31T12:00:00Z")
+                })
+            })
+            .transpose()
+    };
+    let account = match &selection.account {
+        None => None,
+        Some(slug) => match slug.parse::<uuid::Uuid>() {
+            // Also the history of an account that has been closed can be asked for by its id.
+            Ok(id) => Some(id),
+            Err(_) => Some(tenure.reader().account_by_name(slug).await?.id.as_uuid()),
+        },
+    };
+    let stream = selection
+        .stream
+        .as_deref()
+        .map(|text| {
+            let (stream_type, id) = text
+                .split_once('/')
+                .ok_or_else(|| anyhow::anyhow!("--stream: TYPE/ID, for example account/0190…"))?;
+            anyhow::Ok(StreamId { stream_type: stream_type.to_owned().into(), id: id.into() })
+        })
+        .transpose()?;
+    Ok(Filter {
+        account,
+        stream,
+        types: selection.types.clone(),
+        since: time(&selection.since, "--since")?,
+        until: time(&selection.until, "--until")?,
+    })
+}
+
+async fn show(tenure: &Tenure, config: &Config, selection: Selection) -> anyhow::Result<()> {
+    let filter = filter(tenure, &selection).await?;
+    let mut left = selection.limit.unwrap_or(usize::MAX);
+    let pages = tenure.log().read(selection.after.unwrap_or(0), filter);
+    pin_mut!(pages);
+    while let Some(page) = pages.next().await {
+        let page = page?;
+        print(tenure, config, &page[..page.len().min(left)]).await?;
+        left = left.saturating_sub(page.len());
+        if left == 0 {
+            break;
+        }
+    }
+    Ok(())
+}
+
+async fn tail(tenure: &Tenure, config: &Config, selection: Selection) -> anyhow::Result<()> {
+    let filter = filter(tenure, &selection).await?;
+    let after = match selection.after {
+        Some(after) => after,
+        None => (tenure.log().newest().await? - 10).max(0),
+    };
+    let mut follower = tenure.log().follow(after);
+    let mut left = selection.limit.unwrap_or(usize::MAX);
+    while left > 0 {
+        let events = tokio::select! {
+            events = follower.next() => events,
+            _ = tokio::signal::ctrl_c() => return Ok(()),
+        };
+        match events {
+            Ok(events) => {
+                let wanted: Vec<_> =
+                    events.into_iter().filter(|event| filter.matches(event)).take(left).collect();
+                left -= wanted.len();
+                print(tenure, config, &wanted).await?;
+            }
+            Err(error @ ReadError::Unavailable(_)) => {
+                tracing::warn!(%error, "waiting for the database");
+                tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}
+
+async fn print(tenure: &Tenure, config: &Config, events: &[RecordedEvent]) -> anyhow::Result<()> {
+    for event in events {
+        let (sealed, note) = opened(tenure, event).await?;
+        if config.json {
+            output::json(&as_json(event, &sealed, note.as_deref()))?;
+        } else {
+            output::line(&as_text(event, &sealed, note.as_deref()))?;
+        }
+    }
+    Ok(())
+}
+
+/// The sealed fields of an event by name, `null` where there is no key; and what is wrong with it, if it cannot be
+/// read by this release.
+async fn opened(tenure: &Tenure, event: &RecordedEvent) -> anyhow::Result<(Value, Option<String>)> {
+    let Some(block) = &event.sealed else { return Ok((json!({}), None)) };
+    let mut fields = serde_json::Map::new();
+    for name in seal::field_names(block).unwrap_or_default() {
+        fields.insert(name.to_owned(), Value::Null);
+    }
+    let note = match tenure.codec().decode(std::slice::from_ref(event), tenure.log().pool()).await {
+        Ok(mut decoded) => {
+            if let Some(event) = decoded.first_mut() {
+                collect(event, &mut fields)?;
+            }
+            None
+        }
+        Err(error @ crate::codec::CodecError::Unreadable { .. }) => Some(error.to_string()),
+        Err(error) => return Err(error.into()),
+    };
+    Ok((Value::Object(fields), note))
+}
+
+fn collect(event: &mut AnyEvent, fields: &mut serde_json::Map<String, Value>) -> Result<(), SealError> {
+    struct Collector<'a>(&'a mut serde_json::Map<String, Value>);
+
+    impl FieldVisitor for Collector<'_> {
+        fn field(
+            &mut self,
+            name: &'static str,
+            _: Subject,
+            field: &mut dyn SealedField,
+        ) -> Result<(), SealError> {
+            if let (Some(slot), Some(json)) = (self.0.get_mut(name), field.to_json()) {
+                *slot = serde_json::from_slice(&json).unwrap_or(Value::Null);
+            }
+            Ok(())
+        }
+    }
+
+    let owner = event.subject(uuid::Uuid::nil());
+    event.visit_sealed(owner, &mut Collector(fields))
+}
+
+fn as_json(event: &RecordedEvent, sealed: &Value, note: Option<&str>) -> Value {
+    let stored = |bytes: &[u8]| {
+        serde_json::from_slice::<Value>(bytes)
+            .unwrap_or_else(|_| Value::String(String::from_utf8_lossy(bytes).into_owned()))
+    };
+    let mut value = json!({
+        "position": event.position, "event_id": event.id, "stream_type": event.stream.stream_type,
+        "stream_id": &*event.stream.id, "version": event.version, "event_type": event.event_type,
+        "event_version": event.event_version, "account_id": event.account_id, "recorded_at": event.recorded_at,
+        "payload": stored(&event.payload), "metadata": stored(&event.metadata), "sealed": sealed,
+    });
+    if let (Some(note), Some(object)) = (note, value.as_object_mut()) {
+        object.insert("unreadable".to_owned(), note.into());
+    }
+    value
+}
+
+pub(super) fn as_text(event: &RecordedEvent, sealed: &Value, note: Option<&str>) -> String {
+    let payload = String::from_utf8_lossy(&event.payload);
+    let sealed = if sealed.as_object().is_some_and(|fields| !fields.is_empty()) {
+        format!("  sealed {sealed}")
+    } else {
+        String::new()
+    };
+    let note = note.map_or_else(String::new, |note| format!("  ! {note}"));
+    format!(
+        "{:>8}  {}  {:<28} {} v{}  {payload}{sealed}{note}",
+        event.position, event.recorded_at, event.event_type, event.stream, event.version
+    )
+}

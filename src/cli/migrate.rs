@@ -1,0 +1,20 @@
+//! `tenure migrate`: brings the database up to this release and stops.
+
+use serde_json::json;
+
+use super::{open, output};
+use crate::config::Config;
+use crate::postgres::migrate;
+
+pub(super) async fn run(config: Config) -> anyhow::Result<()> {
+    let opened = open::open(&config).await?;
+    let position = opened.tenure.log().newest().await?;
+    let log_id = opened.tenure.log().identity().log_id;
+    let version = migrate::newest_version();
+    if config.json {
+        output::json(&json!({"schema_version": version, "log_id": log_id, "position": position}))?;
+    } else {
+        output::line(&format!("schema version {version}, log {log_id}, newest position {position}"))?;
+    }
+    opened.close().await
+}

@@ -1,0 +1,113 @@
+//! The command line: every noun a file, tables for people, `--json` for scripts, exit codes that mean something.
+
+mod account;
+mod bench;
+mod doctor;
+mod events;
+mod migrate;
+mod open;
+mod output;
+mod serve;
+mod tour;
+mod user;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::config::Flags;
+use crate::dispatch::{DispatchError, Failure};
+use crate::event_log::AppendError;
+use crate::operations::Refusal;
+use crate::projections::QueryError;
+use crate::telemetry;
+
+/// An event-sourced identity and tenancy engine.
+#[derive(Parser)]
+#[command(name = "tenure", version, after_help = EXIT_CODES)]
+struct Cli {
+    #[command(flatten)]
+    flags: Flags,
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXIT_CODES: &str = "Exit codes: 0 done · 1 failed · 2 wrong usage · 3 refused by a rule · 4 not found · 5 \
+                          unavailable, try again later";
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serve on the listen address until SIGTERM
+    Serve,
+    /// Bring the database up to this release
+    Migrate,
+    /// Say what is found, what is missing, and what to do
+    Doctor,
+    /// A tenant's life in a few seconds, on a throwaway database
+    Tour,
+    /// People
+    #[command(subcommand)]
+    User(user::UserCommand),
+    /// Tenants
+    #[command(subcommand)]
+    Account(account::AccountCommand),
+    /// The event log
+    #[command(subcommand)]
+    Events(events::EventsCommand),
+    /// Data and load for measurements
+    #[command(subcommand)]
+    Bench(bench::BenchCommand),
+}
+
+/// Runs the command line of this process.
+pub async fn main() -> ExitCode {
+    let cli = Cli::parse();
+    telemetry::log(if matches!(cli.command, Command::Serve) { "info" } else { "warn" });
+    match run(cli).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // A reader that has seen enough (`| head`) is no failure worth words.
+            if !is_broken_pipe(&error) {
+                eprintln!("tenure: {error:#}");
+            }
+            ExitCode::from(exit_code(&error))
+        }
+    }
+}
+
+async fn run(cli: Cli) -> anyhow::Result<()> {
+    let config = cli.flags.settle()?;
+    match cli.command {
+        Command::Serve => serve::run(config).await,
+        Command::Migrate => migrate::run(config).await,
+        Command::Doctor => doctor::run(config).await,
+        Command::Tour => tour::run(config).await,
+        Command::User(command) => user::run(config, command).await,
+        Command::Account(command) => account::run(config, command).await,
+        Command::Events(command) => events::run(config, command).await,
+        Command::Bench(command) => bench::run(config, command).await,
+    }
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
+}
+
+fn exit_code(error: &anyhow::Error) -> u8 {
+    if let Some(error) = error.downcast_ref::<DispatchError<Refusal>>() {
+        return match error {
+            DispatchError::Refused(Refusal::NotFound(_)) => 4,
+            DispatchError::Refused(_) => 3,
+            DispatchError::Contended
+            | DispatchError::Failed(Failure::Append(
+                AppendError::Busy | AppendError::Unavailable(_) | AppendError::OutcomeUnknown,
+            )) => 5,
+            DispatchError::Failed(_) => 1,
+        };
+    }
+    match error.downcast_ref::<QueryError>() {
+        Some(QueryError::NotFound) => 4,
+        Some(QueryError::Unavailable(_)) => 5,
+        None => 1,
+    }
+}

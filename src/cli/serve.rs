@@ -1,0 +1,121 @@
+//! `tenure serve`: the process that answers, until it is told to stop.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use serde_json::json;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use super::{open, output};
+use crate::config::Config;
+use crate::postgres::private::State;
+use crate::{http, telemetry};
+
+pub(super) async fn run(config: Config) -> anyhow::Result<()> {
+    let metrics = telemetry::collect_metrics()?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    // Bound before anything is started, so that an address in use is found out at once.
+    let public = bind(config.listen).await?;
+    let internal = bind(config.metrics_listen).await?;
+    let (listen, metrics_listen) = (public.local_addr()?, internal.local_addr()?);
+
+    let private = match &config.database {
+        None => Some(open::start_private(&config).await?),
+        Some(_) => None,
+    };
+    let address = match (&private, &config.database) {
+        (Some(private), _) => open::address(private.endpoint()),
+        (None, Some(address)) => address.clone(),
+        (None, None) => anyhow::bail!("there is no database"),
+    };
+    let database = private.as_ref().map_or_else(
+        || address.to_string(),
+        |private| format!("private PostgreSQL, socket in {}", private.endpoint().socket_dir.display()),
+    );
+    let mut postgres_state = private.as_ref().map(crate::postgres::private::PrivatePostgres::state);
+    let tenure = Arc::new(open::engine(&config, address).await?);
+
+    let stop = CancellationToken::new();
+    let observer = tokio::spawn({
+        let (tenure, stop) = (tenure.clone(), stop.clone());
+        async move { stop.run_until_cancelled(tenure.observe()).await }
+    });
+    let serve = |listener, router| {
+        let stop = stop.clone();
+        tokio::spawn(async move {
+            axum::serve(listener, router).with_graceful_shutdown(async move { stop.cancelled().await }).await
+        })
+    };
+    let doors = [serve(public, http::public(tenure.clone())), serve(internal, http::internal(metrics))];
+    announce(&config, listen, metrics_listen, &database)?;
+
+    let failed = async {
+        match &mut postgres_state {
+            Some(state) => match state.wait_for(|state| matches!(state, State::Failed { .. })).await {
+                Ok(state) => format!("{:?}", *state),
+                Err(_) => "the private PostgreSQL is gone".to_owned(),
+            },
+            None => std::future::pending().await,
+        }
+    };
+    let reason = tokio::select! {
+        _ = terminate.recv() => None,
+        _ = interrupt.recv() => None,
+        reason = failed => Some(reason),
+    };
+    tracing::info!("stopping: finishing what was accepted");
+    stop.cancel();
+    for door in doors {
+        // Clients that keep a connection open do not keep the process.
+        let _ = tokio::time::timeout(std::time::Duration::from_secs(10), door).await;
+    }
+    let _ = observer.await;
+    if let Ok(tenure) = Arc::try_unwrap(tenure) {
+        tenure.close().await;
+    }
+    if let Some(private) = private {
+        private.stop().await?;
+    }
+    match reason {
+        None => Ok(()),
+        Some(reason) => anyhow::bail!("PostgreSQL does not come back: {reason}"),
+    }
+}
+
+async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).await.map_err(|error| anyhow::anyhow!("cannot listen on {address}: {error}"))
+}
+
+fn announce(
+    config: &Config,
+    listen: SocketAddr,
+    metrics_listen: SocketAddr,
+    database: &str,
+) -> anyhow::Result<()> {
+    if config.json {
+        return output::json(&json!({
+            "listen": listen, "metrics_listen": metrics_listen, "database": database,
+        }));
+    }
+    let data_dir = match config.data_dir.to_str() {
+        Some(".tenure") | None => String::new(),
+        Some(path) => format!(" --data-dir {path}"),
+    };
+    output::line(&format!(
+        "Tenure {} serves on http://{listen}
+  health    http://{listen}/healthz   http://{listen}/readyz
+  metrics   http://{metrics_listen}/metrics
+  database  {database}
+
+Next, in another terminal:
+  target/release/tenure user add ada --email ada@example.org --operator{data_dir}
+  target/release/tenure account open acme --owner ada{data_dir}
+  target/release/tenure account members acme{data_dir}
+  target/release/tenure events tail{data_dir}
+  target/release/tenure tour            (a tenant's life, on a database of its own)",
+        env!("CARGO_PKG_VERSION")
+    ))
+}

@@ -1,0 +1,143 @@
+//! Settings: flags over environment over a TOML file over defaults.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use secrecy::SecretString;
+use serde::Deserialize;
+
+use crate::credentials::master_key::MasterKeySource;
+use crate::postgres::{Address, UrlError};
+
+/// What every command can be told.
+#[derive(Args, Clone)]
+pub struct Flags {
+    /// A TOML file with settings, named like the flags with underscores
+    #[arg(long, global = true, env = "TENURE_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Where the private PostgreSQL and the master key live [default: ./.tenure]
+    #[arg(long, global = true, env = "TENURE_DATA_DIR", value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// A PostgreSQL 15 or newer to use instead of a private one
+    #[arg(long, global = true, env = "DATABASE_URL", hide_env_values = true, value_name = "URL")]
+    database_url: Option<String>,
+    /// The directory of initdb and postgres, for the private PostgreSQL
+    #[arg(long, global = true, env = "TENURE_POSTGRES_BIN", value_name = "DIR")]
+    postgres_bin: Option<PathBuf>,
+    /// The file of the master key [default: master.key in the data directory]
+    #[arg(long, global = true, env = "TENURE_MASTER_KEY_FILE", value_name = "FILE")]
+    master_key_file: Option<PathBuf>,
+    /// The address to serve on [default: 127.0.0.1:8080]
+    #[arg(long, global = true, env = "TENURE_LISTEN", value_name = "ADDRESS")]
+    listen: Option<SocketAddr>,
+    /// The loopback address of /metrics [default: 127.0.0.1:9464]
+    #[arg(long, global = true, env = "TENURE_METRICS_LISTEN", value_name = "ADDRESS")]
+    metrics_listen: Option<SocketAddr>,
+    /// The most connections that this node's reading pool opens [default: 16]
+    #[arg(long, global = true, env = "TENURE_CONNECTIONS", value_name = "N")]
+    connections: Option<usize>,
+    /// JSON for scripts instead of text for people
+    #[arg(long, global = true)]
+    pub json: bool,
+}
+
+/// The settings file.
+#[allow(clippy::struct_field_names)] // the settings are named like the flags
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    data_dir: Option<PathBuf>,
+    database_url: Option<String>,
+    postgres_bin: Option<PathBuf>,
+    master_key_file: Option<PathBuf>,
+    listen: Option<SocketAddr>,
+    metrics_listen: Option<SocketAddr>,
+    connections: Option<usize>,
+}
+
+/// The settings in force.
+#[derive(Clone)]
+pub struct Config {
+    /// Where the private PostgreSQL and the master key live.
+    pub data_dir: PathBuf,
+    /// A database to use instead of a private one.
+    pub database: Option<Address>,
+    /// The directory of `initdb` and `postgres`.
+    pub postgres_bin: Option<PathBuf>,
+    /// Where the master key is looked for.
+    pub master_key: MasterKeySource,
+    /// The address to serve on.
+    pub listen: SocketAddr,
+    /// The loopback address of `/metrics`.
+    pub metrics_listen: SocketAddr,
+    /// The most connections of the reading pool.
+    pub connections: usize,
+    /// Whether to print JSON.
+    pub json: bool,
+}
+
+/// Why settings are refused.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The settings file cannot be read.
+    #[error("the settings file {}: {reason}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The connection string is refused.
+    #[error(transparent)]
+    Url(#[from] UrlError),
+    /// Metrics would be reachable from elsewhere.
+    #[error("metrics_listen must be a loopback address, not {0}")]
+    NotLoopback(SocketAddr),
+    /// Fewer than two connections cannot work.
+    #[error("connections: at least 2, at most 1000")]
+    Connections,
+}
+
+impl Flags {
+    /// Brings flags, environment and file together.
+    ///
+    /// # Errors
+    /// See [`ConfigError`].
+    pub fn settle(self) -> Result<Config, ConfigError> {
+        let file = self.config.as_deref().map(read).transpose()?.unwrap_or_default();
+        let data_dir = self.data_dir.or(file.data_dir).unwrap_or_else(|| PathBuf::from(".tenure"));
+        let url = self.database_url.or(file.database_url).filter(|url| !url.is_empty());
+        let metrics_listen =
+            self.metrics_listen.or(file.metrics_listen).unwrap_or(SocketAddr::from(([127, 0, 0, 1], 9_464)));
+        if !metrics_listen.ip().is_loopback() {
+            return Err(ConfigError::NotLoopback(metrics_listen));
+        }
+        let connections = self.connections.or(file.connections).unwrap_or(16);
+        if !(2..=1_000).contains(&connections) {
+            return Err(ConfigError::Connections);
+        }
+        let master_key = MasterKeySource {
+            value: std::env::var("TENURE_MASTER_KEY").ok().map(SecretString::from),
+            file: self.master_key_file.or(file.master_key_file),
+            default_file: data_dir.join("master.key"),
+        };
+        Ok(Config {
+            database: url.map(|url| url.parse()).transpose()?,
+            postgres_bin: self.postgres_bin.or(file.postgres_bin),
+            master_key,
+            listen: self.listen.or(file.listen).unwrap_or(SocketAddr::from(([127, 0, 0, 1], 8_080))),
+            metrics_listen,
+            connections,
+            data_dir,
+            json: self.json,
+        })
+    }
+}
+
+fn read(path: &Path) -> Result<File, ConfigError> {
+    let failed = |reason: String| ConfigError::File { path: path.to_owned(), reason };
+    let text = std::fs::read_to_string(path).map_err(|error| failed(error.to_string()))?;
+    // The parser's own message would quote the line, which may hold a password.
+    toml::from_str(&text).map_err(|error| failed(error.message().to_owned()))
+}
