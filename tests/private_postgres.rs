@@ -19,25 +19,17 @@ const PATIENCE: Duration = Duration::from_mins(2);
 const OWNER_OF: &str = "TENURE_TEST_OWNER_OF";
 
 fn options(data_dir: &Path) -> Options {
-    Options {
-        data_dir: data_dir.to_path_buf(),
-        bin_dir: None,
-    }
+    Options { data_dir: data_dir.to_path_buf(), bin_dir: None }
 }
 
 async fn start(data_dir: &Path) -> Result<PrivatePostgres, PrivatePostgresError> {
-    timeout(PATIENCE, PrivatePostgres::start(options(data_dir)))
-        .await
-        .expect("an answer in time")
+    timeout(PATIENCE, PrivatePostgres::start(options(data_dir))).await.expect("an answer in time")
 }
 
 /// Runs a statement on a new connection and gives its first value.
 async fn ask(endpoint: &Endpoint, statement: &str) -> Result<String, tokio_postgres::Error> {
     let mut config = tokio_postgres::Config::new();
-    config
-        .host_path(&endpoint.socket_dir)
-        .user(endpoint.user)
-        .dbname(endpoint.database);
+    config.host_path(&endpoint.socket_dir).user(endpoint.user).dbname(endpoint.database);
     let (client, connection) = config.connect(tokio_postgres::NoTls).await?;
     let connection = tokio::spawn(connection);
     let mut value = String::new();
@@ -57,9 +49,7 @@ async fn until(what: &str, mut condition: impl FnMut() -> bool) {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
-    timeout(PATIENCE, look)
-        .await
-        .unwrap_or_else(|_| panic!("never true: {what}"));
+    timeout(PATIENCE, look).await.unwrap_or_else(|_| panic!("never true: {what}"));
 }
 
 fn pid_of(postgres: &PrivatePostgres) -> Pid {
@@ -75,44 +65,26 @@ fn ended(pid: Pid) -> bool {
 }
 
 fn bin_dir() -> PathBuf {
-    let usual = fs::read_dir("/usr/lib/postgresql")
-        .into_iter()
-        .flatten()
-        .flatten()
-        .map(|e| e.path().join("bin"));
+    let usual =
+        fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten().map(|e| e.path().join("bin"));
     let path = std::env::var_os("PATH").unwrap_or_default();
     let mut places: Vec<PathBuf> = usual.chain(std::env::split_paths(&path)).collect();
     places.retain(|place| place.join("initdb").exists() && place.join("postgres").exists());
-    places
-        .first()
-        .expect("PostgreSQL is installed")
-        .canonicalize()
-        .expect("a directory")
+    places.first().expect("PostgreSQL is installed").canonicalize().expect("a directory")
 }
 
 /// A command of this executable that runs one test alone, as the owner of a data directory.
 fn owner_process(executable: &Path, before: &[&str], test: &str, data_dir: &Path) -> Child {
-    let module = module_path!()
-        .split_once("::")
-        .map_or(String::new(), |(_, module)| format!("{module}::"));
+    let module = module_path!().split_once("::").map_or(String::new(), |(_, module)| format!("{module}::"));
     let mut words = before.iter().map(Path::new).chain([executable]);
     let mut command = Command::new(words.next().expect("a program"));
-    command
-        .args(words)
-        .args(["--exact", &format!("{module}{test}"), "--nocapture"]);
-    command
-        .env(OWNER_OF, data_dir)
-        .current_dir("/")
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("it starts")
+    command.args(words).args(["--exact", &format!("{module}{test}"), "--nocapture"]);
+    command.env(OWNER_OF, data_dir).current_dir("/").stdout(Stdio::piped()).spawn().expect("it starts")
 }
 
 /// Reads what an owner process says until a line tells how its server is.
 fn verdict(child: &mut Child) -> String {
-    let lines = BufReader::new(child.stdout.take().expect("its output"))
-        .lines()
-        .map_while(Result::ok);
+    let lines = BufReader::new(child.stdout.take().expect("its output")).lines().map_while(Result::ok);
     lines.filter(|line| line.contains("verdict:")).take(1).collect()
 }
 
@@ -120,10 +92,7 @@ fn verdict(child: &mut Child) -> String {
 async fn own(data_dir: PathBuf) {
     match start(&data_dir).await {
         Ok(postgres) => {
-            println!(
-                "\nverdict: runs as {}",
-                ask(postgres.endpoint(), "show data_directory").await.unwrap()
-            );
+            println!("\nverdict: runs as {}", ask(postgres.endpoint(), "show data_directory").await.unwrap());
             std::future::pending::<()>().await;
         }
         Err(error) => println!("\nverdict: {error}"),
@@ -140,12 +109,7 @@ async fn data_survives_a_stop_and_a_start() {
     let data_dir = temp.path().join("new, \"odd\" name/data");
     let first = start(&data_dir).await.unwrap();
     assert_eq!(running(&data_dir).unwrap().as_ref(), Some(first.endpoint()));
-    ask(
-        first.endpoint(),
-        "create table kept as select 'still here' as note",
-    )
-    .await
-    .unwrap();
+    ask(first.endpoint(), "create table kept as select 'still here' as note").await.unwrap();
     let (state, socket) = (first.state(), first.endpoint().socket());
     first.stop().await.unwrap();
     assert_eq!(*state.borrow(), State::Stopped);
@@ -153,10 +117,7 @@ async fn data_survives_a_stop_and_a_start() {
     assert_eq!(running(&data_dir).unwrap(), None);
 
     let second = start(&data_dir).await.unwrap();
-    assert_eq!(
-        ask(second.endpoint(), "select note from kept").await.unwrap(),
-        "still here"
-    );
+    assert_eq!(ask(second.endpoint(), "select note from kept").await.unwrap(), "still here");
     second.stop().await.unwrap();
 }
 
@@ -178,42 +139,23 @@ async fn nothing_acknowledged_or_secret_is_left_to_defaults() {
         let setting = ask(postgres.endpoint(), &format!("select current_setting('{name}')")).await;
         // Newer servers tell the collation elsewhere.
         let setting = if name == "lc_collate" {
-            ask(
-                postgres.endpoint(),
-                "select datcollate from pg_database where datname = 'tenure'",
-            )
-            .await
+            ask(postgres.endpoint(), "select datcollate from pg_database where datname = 'tenure'").await
         } else {
             setting
         };
         assert_eq!(setting.unwrap(), expected, "{name}");
     }
-    ask(postgres.endpoint(), "create table people (name text primary key)")
-        .await
-        .unwrap();
+    ask(postgres.endpoint(), "create table people (name text primary key)").await.unwrap();
     for _ in 0..2 {
         let _ = ask(postgres.endpoint(), "insert into people values ('hidden-person')").await;
     }
-    assert!(
-        ask(postgres.endpoint(), "select 'hidden-word' from nowhere")
-            .await
-            .is_err()
-    );
+    assert!(ask(postgres.endpoint(), "select 'hidden-word' from nowhere").await.is_err());
     postgres.stop().await.unwrap();
     let log = fs::read_to_string(temp.path().join("postgres.log")).unwrap();
     assert!(log.contains("duplicate key value"), "{log}");
     assert!(!log.contains("hidden"), "{log}");
-    for (path, mode) in [
-        ("postgres", 0o700),
-        ("run", 0o700),
-        ("postgres.log", 0o600),
-        ("lock", 0o600),
-    ] {
-        assert_eq!(
-            fs::metadata(temp.path().join(path)).unwrap().mode() & 0o777,
-            mode,
-            "{path}"
-        );
+    for (path, mode) in [("postgres", 0o700), ("run", 0o700), ("postgres.log", 0o600), ("lock", 0o600)] {
+        assert_eq!(fs::metadata(temp.path().join(path)).unwrap().mode() & 0o777, mode, "{path}");
     }
 }
 
@@ -225,10 +167,7 @@ async fn a_held_directory_is_refused_with_its_owner() {
     assert!(
         matches!(refused, PrivatePostgresError::InUse { pid: Some(pid), .. } if pid == std::process::id())
     );
-    assert!(
-        refused.to_string().contains(&std::process::id().to_string()),
-        "{refused}"
-    );
+    assert!(refused.to_string().contains(&std::process::id().to_string()), "{refused}");
     assert_eq!(ask(postgres.endpoint(), "select 1").await.unwrap(), "1");
     postgres.stop().await.unwrap();
 }
@@ -237,24 +176,14 @@ async fn a_held_directory_is_refused_with_its_owner() {
 async fn a_killed_server_is_started_again() {
     let temp = tempfile::tempdir().unwrap();
     let postgres = start(temp.path()).await.unwrap();
-    ask(postgres.endpoint(), "create table kept as select 1")
-        .await
-        .unwrap();
+    ask(postgres.endpoint(), "create table kept as select 1").await.unwrap();
     for _ in 0..3 {
         let killed = pid_of(&postgres);
         kill(killed, Signal::SIGKILL).unwrap();
         let mut state = postgres.state();
         let again = |state: &State| matches!(state, State::Running { pid } if *pid != killed.as_raw());
-        timeout(PATIENCE, state.wait_for(again))
-            .await
-            .expect("in time")
-            .unwrap();
-        assert_eq!(
-            ask(postgres.endpoint(), "select count(*) from kept")
-                .await
-                .unwrap(),
-            "1"
-        );
+        timeout(PATIENCE, state.wait_for(again)).await.expect("in time").unwrap();
+        assert_eq!(ask(postgres.endpoint(), "select count(*) from kept").await.unwrap(), "1");
     }
     postgres.stop().await.unwrap();
 }
@@ -266,10 +195,7 @@ async fn a_server_dropped_unstopped_ends_and_frees_the_directory() {
     let pid = pid_of(&postgres);
     let mut state = postgres.state();
     drop(postgres);
-    timeout(PATIENCE, state.wait_for(|state| *state == State::Stopped))
-        .await
-        .expect("in time")
-        .unwrap();
+    timeout(PATIENCE, state.wait_for(|state| *state == State::Stopped)).await.expect("in time").unwrap();
     assert!(ended(pid));
     start(temp.path()).await.unwrap().stop().await.unwrap();
 }
@@ -277,11 +203,7 @@ async fn a_server_dropped_unstopped_ends_and_frees_the_directory() {
 #[tokio::test]
 async fn an_abandoned_start_leaves_nothing_behind() {
     let temp = tempfile::tempdir().unwrap();
-    let abandoned = timeout(
-        Duration::from_millis(300),
-        PrivatePostgres::start(options(temp.path())),
-    )
-    .await;
+    let abandoned = timeout(Duration::from_millis(300), PrivatePostgres::start(options(temp.path()))).await;
     drop(abandoned);
     let lock = fs::File::open(temp.path().join("lock")).unwrap();
     until("the lock is free", || lock.try_lock().is_ok()).await;
@@ -300,28 +222,15 @@ async fn an_orphan_under_a_free_lock_is_stopped_first() {
     let owner = fs::metadata(&pgdata).unwrap();
     let mut command = Command::new("setpriv");
     if geteuid().is_root() {
-        command.args([
-            format!("--reuid={}", owner.uid()),
-            format!("--regid={}", owner.gid()),
-        ]);
-        command.args([
-            "--clear-groups",
-            "--inh-caps=+dac_override",
-            "--ambient-caps=+dac_override",
-        ]);
+        command.args([format!("--reuid={}", owner.uid()), format!("--regid={}", owner.gid())]);
+        command.args(["--clear-groups", "--inh-caps=+dac_override", "--ambient-caps=+dac_override"]);
     }
-    command
-        .arg(bin_dir().join("postgres"))
-        .arg("-D")
-        .arg(&pgdata)
-        .args(["-c", "listen_addresses="]);
+    command.arg(bin_dir().join("postgres")).arg("-D").arg(&pgdata).args(["-c", "listen_addresses="]);
     command.arg("-k").arg(&endpoint.socket_dir).stderr(Stdio::null());
     let mut orphan = command.spawn().unwrap();
     let pid_file = pgdata.join("postmaster.pid");
-    until("the orphan runs", || {
-        fs::read_to_string(&pid_file).is_ok_and(|content| content.contains("ready"))
-    })
-    .await;
+    until("the orphan runs", || fs::read_to_string(&pid_file).is_ok_and(|content| content.contains("ready")))
+        .await;
 
     let postgres = start(temp.path()).await.unwrap();
     assert!(orphan.wait().unwrap().success(), "it shut down in order");
@@ -356,12 +265,7 @@ async fn the_server_ends_with_its_killed_owner() {
     }
     let temp = tempfile::tempdir().unwrap();
     let executable = std::env::current_exe().unwrap();
-    let mut owner = owner_process(
-        &executable,
-        &[],
-        "the_server_ends_with_its_killed_owner",
-        temp.path(),
-    );
+    let mut owner = owner_process(&executable, &[], "the_server_ends_with_its_killed_owner", temp.path());
     let said = verdict(&mut owner);
     assert!(said.contains("verdict: runs"), "{said}");
     let endpoint = running(temp.path()).unwrap().expect("another process owns it");
@@ -387,12 +291,7 @@ async fn an_owner_killed_at_work_loses_nothing() {
     let temp = tempfile::tempdir().unwrap();
     let executable = std::env::current_exe().unwrap();
     for round in 0..3 {
-        let mut owner = owner_process(
-            &executable,
-            &[],
-            "an_owner_killed_at_work_loses_nothing",
-            temp.path(),
-        );
+        let mut owner = owner_process(&executable, &[], "an_owner_killed_at_work_loses_nothing", temp.path());
         let said = verdict(&mut owner);
         assert!(said.contains("verdict: runs"), "round {round}: {said}");
         let endpoint = running(temp.path()).unwrap().expect("another process owns it");
@@ -428,12 +327,7 @@ async fn an_ordinary_user_can_run_it() {
     fs::copy(std::env::current_exe().unwrap(), &executable).unwrap();
     let (as_user, in_group) = (format!("--reuid={uid}"), format!("--regid={gid}"));
     let drop_rights = ["setpriv", &as_user, &in_group, "--clear-groups"];
-    let mut owner = owner_process(
-        &executable,
-        &drop_rights,
-        "an_ordinary_user_can_run_it",
-        &data_dir,
-    );
+    let mut owner = owner_process(&executable, &drop_rights, "an_ordinary_user_can_run_it", &data_dir);
     let said = verdict(&mut owner);
     owner.kill().unwrap();
     owner.wait().unwrap();
@@ -443,12 +337,7 @@ async fn an_ordinary_user_can_run_it() {
     // What nobody made, root can run, and leaves it nobody's.
     start(&data_dir).await.unwrap().stop().await.unwrap();
     assert_eq!(fs::metadata(data_dir.join("lock")).unwrap().uid(), uid);
-    let mut owner = owner_process(
-        &executable,
-        &drop_rights,
-        "an_ordinary_user_can_run_it",
-        &data_dir,
-    );
+    let mut owner = owner_process(&executable, &drop_rights, "an_ordinary_user_can_run_it", &data_dir);
     let said = verdict(&mut owner);
     owner.kill().unwrap();
     owner.wait().unwrap();
@@ -484,20 +373,14 @@ async fn a_long_path_gets_a_short_socket_of_its_own() {
     std::os::unix::fs::symlink(temp.path(), &socket_dir).unwrap();
     let refused = start(&data_dir).await;
     fs::remove_file(&socket_dir).unwrap();
-    assert!(
-        matches!(refused, Err(PrivatePostgresError::NotADirectory { .. })),
-        "{refused:?}"
-    );
+    assert!(matches!(refused, Err(PrivatePostgresError::NotADirectory { .. })), "{refused:?}");
     if geteuid().is_root() {
         fs::create_dir(&socket_dir).unwrap();
         chown(&socket_dir, Some(12_345), None).unwrap();
         let refused = start(&data_dir).await;
         fs::remove_dir(&socket_dir).unwrap();
         assert!(
-            matches!(
-                refused,
-                Err(PrivatePostgresError::WrongOwner { owner: 12_345, .. })
-            ),
+            matches!(refused, Err(PrivatePostgresError::WrongOwner { owner: 12_345, .. })),
             "{refused:?}"
         );
     }
@@ -511,15 +394,9 @@ async fn files_of_another_major_version_are_refused_with_both_named() {
     let ours = fs::read_to_string(&file).unwrap();
     fs::write(&file, "99\n").unwrap();
     let refused = start(temp.path()).await.unwrap_err();
-    assert!(
-        matches!(refused, PrivatePostgresError::OtherMajor { data: 99, .. }),
-        "{refused:?}"
-    );
+    assert!(matches!(refused, PrivatePostgresError::OtherMajor { data: 99, .. }), "{refused:?}");
     let text = refused.to_string();
-    assert!(
-        text.contains("PostgreSQL 99") && text.contains(&format!("{}.", ours.trim())),
-        "{text}"
-    );
+    assert!(text.contains("PostgreSQL 99") && text.contains(&format!("{}.", ours.trim())), "{text}");
     fs::write(&file, ours).unwrap();
     start(temp.path()).await.unwrap().stop().await.unwrap();
 }
@@ -531,68 +408,41 @@ async fn foreign_and_damaged_directories_are_refused_untouched() {
     fs::create_dir(&pgdata).unwrap();
     fs::write(pgdata.join("thesis.txt"), "years of work").unwrap();
     let refused = start(temp.path()).await;
-    assert!(
-        matches!(refused, Err(PrivatePostgresError::Foreign { .. })),
-        "{refused:?}"
-    );
-    assert_eq!(
-        fs::read_to_string(pgdata.join("thesis.txt")).unwrap(),
-        "years of work"
-    );
+    assert!(matches!(refused, Err(PrivatePostgresError::Foreign { .. })), "{refused:?}");
+    assert_eq!(fs::read_to_string(pgdata.join("thesis.txt")).unwrap(), "years of work");
     let refused = start(&pgdata.join("thesis.txt")).await;
-    assert!(
-        matches!(refused, Err(PrivatePostgresError::NotADirectory { .. })),
-        "{refused:?}"
-    );
+    assert!(matches!(refused, Err(PrivatePostgresError::NotADirectory { .. })), "{refused:?}");
 
     let temp = tempfile::tempdir().unwrap();
     start(temp.path()).await.unwrap().stop().await.unwrap();
     let pgdata = temp.path().join("postgres");
     let refused = start(&pgdata).await;
-    assert!(
-        matches!(refused, Err(PrivatePostgresError::Foreign { .. })),
-        "{refused:?}"
-    );
+    assert!(matches!(refused, Err(PrivatePostgresError::Foreign { .. })), "{refused:?}");
     let control = fs::read(pgdata.join("global/pg_control")).unwrap();
     fs::write(pgdata.join("global/pg_control"), vec![7; control.len()]).unwrap();
     let refused = start(temp.path()).await;
     assert!(
-        matches!(
-            refused,
-            Err(PrivatePostgresError::Damaged { .. } | PrivatePostgresError::Ended { .. })
-        ),
+        matches!(refused, Err(PrivatePostgresError::Damaged { .. } | PrivatePostgresError::Ended { .. })),
         "{refused:?}"
     );
     fs::remove_file(pgdata.join("global/pg_control")).unwrap();
     let refused = start(temp.path()).await;
-    assert!(
-        matches!(refused, Err(PrivatePostgresError::Damaged { .. })),
-        "{refused:?}"
-    );
+    assert!(matches!(refused, Err(PrivatePostgresError::Damaged { .. })), "{refused:?}");
 }
 
 #[tokio::test]
 async fn a_server_that_cannot_be_used_is_refused_with_the_way_out() {
     let temp = tempfile::tempdir().unwrap();
-    let nowhere = Options {
-        data_dir: temp.path().join("data"),
-        bin_dir: Some(temp.path().to_path_buf()),
-    };
+    let nowhere = Options { data_dir: temp.path().join("data"), bin_dir: Some(temp.path().to_path_buf()) };
     let refused = PrivatePostgres::start(nowhere.clone()).await.unwrap_err();
-    assert!(
-        matches!(refused, PrivatePostgresError::BinariesMissing { .. }),
-        "{refused:?}"
-    );
+    assert!(matches!(refused, PrivatePostgresError::BinariesMissing { .. }), "{refused:?}");
     for program in ["initdb", "postgres"] {
         let path = temp.path().join(program);
         fs::write(&path, format!("#!/bin/sh\necho '{program} (PostgreSQL) 14.9'\n")).unwrap();
         fs::set_permissions(&path, Permissions::from_mode(0o755)).unwrap();
     }
     let refused = PrivatePostgres::start(nowhere).await.unwrap_err();
-    assert!(
-        matches!(refused, PrivatePostgresError::TooOld { .. }),
-        "{refused:?}"
-    );
+    assert!(matches!(refused, PrivatePostgresError::TooOld { .. }), "{refused:?}");
     assert!(refused.to_string().contains("14.9"), "{refused}");
 }
 
@@ -613,16 +463,10 @@ async fn a_full_disk_is_named() {
     );
     fs::write(programs.join("initdb"), script).unwrap();
     fs::set_permissions(programs.join("initdb"), Permissions::from_mode(0o755)).unwrap();
-    let said = Options {
-        data_dir: temp.path().join("data"),
-        bin_dir: Some(programs),
-    };
+    let said = Options { data_dir: temp.path().join("data"), bin_dir: Some(programs) };
     let mut refusals = vec![PrivatePostgres::start(said).await.unwrap_err()];
 
-    let mount = Command::new("mount")
-        .args(["-t", "tmpfs", "-o", "size=12m", "tmpfs"])
-        .arg(&disk)
-        .output();
+    let mount = Command::new("mount").args(["-t", "tmpfs", "-o", "size=12m", "tmpfs"]).arg(&disk).output();
     if mount.is_ok_and(|output| output.status.success()) {
         let refused = start(&disk.join("data")).await;
         let half_made = disk.join("data/postgres").exists();
@@ -631,10 +475,7 @@ async fn a_full_disk_is_named() {
         refusals.push(refused.unwrap_err());
     }
     for refused in refusals {
-        assert!(
-            matches!(refused, PrivatePostgresError::DiskFull { .. }),
-            "{refused:?}"
-        );
+        assert!(matches!(refused, PrivatePostgresError::DiskFull { .. }), "{refused:?}");
         assert!(refused.to_string().contains("no space is left"), "{refused}");
     }
 }

@@ -62,7 +62,11 @@ enum Command {
 /// Runs the command line of this process.
 pub async fn main() -> ExitCode {
     let cli = Cli::parse();
-    telemetry::log(if matches!(cli.command, Command::Serve) { "info" } else { "warn" });
+    telemetry::log(if matches!(cli.command, Command::Serve) {
+        "info,deadpool=error"
+    } else {
+        "warn,deadpool=error"
+    });
     match run(cli).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

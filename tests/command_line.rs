@@ -1,0 +1,172 @@
+//! The binary, as people and scripts use it.
+
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+use crate::support::{TestDatabase, master_key};
+
+fn tenure(database: &TestDatabase, arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_tenure"))
+        .args(arguments)
+        .env("DATABASE_URL", database.url())
+        .env("TENURE_MASTER_KEY_FILE", master_key().default_file)
+        .output()
+        .expect("the binary")
+}
+
+fn json(output: &Output) -> Value {
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8_lossy(&output.stdout);
+    serde_json::from_str(text.lines().last().unwrap_or_default())
+        .unwrap_or_else(|error| panic!("{error}: {text}"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn users_and_accounts_are_made_listed_and_shown() {
+    let database = TestDatabase::new().await;
+    let ada = json(&tenure(
+        &database,
+        &["user", "add", "ada", "--email", "ada@example.org", "--operator", "--json"],
+    ));
+    assert_eq!((ada["username"].as_str(), ada["position"].as_i64()), (Some("ada"), Some(3)));
+    let acme = json(&tenure(&database, &["account", "open", "acme", "--owner", "ADA", "--json"]));
+    assert_eq!(acme["owner_user_id"], ada["id"]);
+    let members = json(&tenure(&database, &["account", "members", "acme", "--json"]));
+    assert_eq!(members["owner"]["username"], "ada");
+    assert_eq!(members["members"].as_array().map(Vec::len), Some(0));
+    let text = tenure(&database, &["account", "members", "acme"]);
+    assert!(String::from_utf8_lossy(&text.stdout).contains("ada"));
+
+    let shown = tenure(&database, &["events", "show", "--json", "--type", "user.registered"]);
+    let last = json(&shown);
+    assert_eq!(String::from_utf8_lossy(&shown.stdout).lines().count(), 2);
+    assert_eq!(
+        (last["position"].as_i64(), last["sealed"]["email"].as_str()),
+        (Some(2), Some("ada@example.org"))
+    );
+    assert!(last["payload"].to_string().find("ada@").is_none());
+    let of_account = json(&tenure(&database, &["events", "show", "--json", "--account", "acme"]));
+    assert_eq!(
+        (of_account["event_type"].as_str(), of_account["sealed"]["name"].as_str()),
+        (Some("account.opened"), Some("acme"))
+    );
+    let tail = tenure(&database, &["events", "tail", "--json", "--after", "0", "--limit", "4"]);
+    assert_eq!(String::from_utf8_lossy(&tail.stdout).lines().count(), 4);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn exit_codes_tell_refused_from_missing_from_wrong_usage() {
+    let database = TestDatabase::new().await;
+    let code = |arguments: &[&str]| tenure(&database, arguments).status.code();
+    assert_eq!(code(&["user", "add", "ada", "--email", "ada@example.org"]), Some(0));
+    assert_eq!(code(&["user", "add", "Ada", "--email", "ada@example.org"]), Some(3));
+    assert_eq!(code(&["user", "add", "a b", "--email", "ada@example.org"]), Some(3));
+    assert_eq!(code(&["account", "open", "acme", "--owner", "nobody"]), Some(4));
+    assert_eq!(code(&["account", "members", "nowhere"]), Some(4));
+    assert_eq!(code(&["account", "fly"]), Some(2));
+    let refused = tenure(&database, &["user", "add", "a\u{202e}b", "--email", "x@y"]);
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("username: 1 to 39 characters"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn seeding_fills_the_log() {
+    let database = TestDatabase::new().await;
+    let seeded = json(&tenure(&database, &["bench", "seed", "--events", "2000", "--json"]));
+    assert!(seeded["events"].as_u64().unwrap() >= 2_000);
+    assert_eq!(seeded["position"].as_u64().unwrap(), seeded["events"].as_u64().unwrap() + 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_doctor_finds_a_healthy_database_and_says_what_is_wrong_with_others() {
+    let database = TestDatabase::new().await;
+    let healthy = json(&tenure(&database, &["doctor", "--json"]));
+    let findings = healthy["findings"].as_array().unwrap();
+    assert!(findings.iter().all(|finding| finding["status"] == "ok"), "{findings:?}");
+    let gone = Command::new(env!("CARGO_BIN_EXE_tenure"))
+        .args(["doctor", "--json", "--database-url", "postgres://user:hunter2@127.0.0.1:1/none"])
+        .output()
+        .unwrap();
+    assert_eq!(gone.status.code(), Some(1));
+    let said = format!("{}{}", String::from_utf8_lossy(&gone.stdout), String::from_utf8_lossy(&gone.stderr));
+    assert!(said.contains("127.0.0.1") && !said.contains("hunter2"), "{said}");
+}
+
+#[test]
+fn the_tour_ends_with_one_object_that_counts() {
+    let output = Command::new(env!("CARGO_BIN_EXE_tenure")).args(["tour", "--json"]).output().unwrap();
+    let last = json(&output);
+    for count in ["commands", "events", "refusals"] {
+        assert!(last[count].as_u64().is_some_and(|count| count > 0), "{last}");
+    }
+    assert_eq!(
+        (&last["one_winner"], &last["positions_contiguous"]),
+        (&Value::Bool(true), &Value::Bool(true))
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn serving_answers_health_readiness_and_metrics_and_ends_clean_on_sigterm() {
+    use std::io::{BufRead as _, BufReader};
+    use std::process::Stdio;
+
+    let directory = tempfile::tempdir().unwrap();
+    let data_dir = directory.path().join("data");
+    let mut serve = Command::new(env!("CARGO_BIN_EXE_tenure"))
+        .args(["serve", "--json", "--listen", "127.0.0.1:0", "--metrics-listen", "127.0.0.1:0", "--data-dir"])
+        .arg(&data_dir)
+        .env_remove("DATABASE_URL")
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    BufReader::new(serve.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let said: Value = serde_json::from_str(&line).unwrap();
+    let health = get(said["listen"].as_str().unwrap(), "/healthz").await;
+    assert!(health.contains("200 OK") && health.contains(r#""status":"ok""#), "{health}");
+    let ready = get(said["listen"].as_str().unwrap(), "/readyz").await;
+    assert!(ready.contains("200 OK") && ready.contains(r#""state":"up""#), "{ready}");
+
+    // A command beside the server uses the same database.
+    let added = Command::new(env!("CARGO_BIN_EXE_tenure"))
+        .args(["user", "add", "ada", "--email", "ada@example.org", "--json", "--data-dir"])
+        .arg(&data_dir)
+        .env_remove("DATABASE_URL")
+        .output()
+        .unwrap();
+    assert_eq!(json(&added)["position"], 2);
+    let metrics = get(said["metrics_listen"].as_str().unwrap(), "/metrics").await;
+    for name in [
+        "tenure_commits_total",
+        "tenure_events_total",
+        "tenure_batch_units",
+        "tenure_append_queue",
+        "tenure_append_seconds",
+        "tenure_follower_lag_events",
+    ] {
+        assert!(metrics.contains(name), "{name} is missing: {metrics}");
+    }
+    let in_use = Command::new(env!("CARGO_BIN_EXE_tenure"))
+        .args(["serve", "--listen", "127.0.0.1:0", "--metrics-listen", "127.0.0.1:0", "--data-dir"])
+        .arg(&data_dir)
+        .env_remove("DATABASE_URL")
+        .output()
+        .unwrap();
+    assert!(!in_use.status.success());
+    assert!(String::from_utf8_lossy(&in_use.stderr).contains(&serve.id().to_string()), "{in_use:?}");
+
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(serve.id() as i32), nix::sys::signal::Signal::SIGTERM)
+        .unwrap();
+    assert_eq!(serve.wait().unwrap().code(), Some(0));
+    assert!(!data_dir.join("postgres/postmaster.pid").exists(), "PostgreSQL is still there");
+}
+
+async fn get(address: &str, path: &str) -> String {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+    let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    answer
+}

@@ -1,0 +1,411 @@
+//! What the log promises, each promise a sentence, on real PostgreSQL.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::future::join_all;
+use tenure::clock::{Clock, SystemClock, Timestamp};
+use tenure::entropy::{OsEntropy, uuid_v7};
+use tenure::event_log::read::Filter;
+use tenure::event_log::rows::{Change, RowChange, Value};
+use tenure::event_log::snapshot::Snapshot;
+use tenure::event_log::unit::{Claim, ClaimChange, ClaimKey};
+use tenure::event_log::{AppendError, NewEvent, ReadError, StreamId, Unit};
+use tenure::ids::EventId;
+use tenure::projections;
+
+use crate::support::{TestDatabase, history, rows, user};
+
+fn fresh() -> uuid::Uuid {
+    uuid_v7(SystemClock.now(), &OsEntropy::default())
+}
+
+fn stream() -> StreamId {
+    StreamId::new("thing", fresh())
+}
+
+/// A unit that appends one event behind a version.
+fn unit(stream: &StreamId, behind: i64) -> Unit {
+    let event = NewEvent {
+        id: EventId::from_uuid(fresh()),
+        stream: stream.clone(),
+        version: behind + 1,
+        event_type: "thing.done".into(),
+        event_version: "1".into(),
+        account_id: None,
+        payload: Bytes::from_static(b"{ \"kept\" :  1 }"),
+        metadata: Bytes::from_static(b"{}"),
+        sealed: None,
+    };
+    Unit {
+        at: SystemClock.now(),
+        reads: vec![(stream.clone(), behind)],
+        events: vec![event],
+        ..Unit::default()
+    }
+}
+
+fn claiming(kind: &'static str, key: u8, free_after: Option<Timestamp>) -> Unit {
+    let stream = stream();
+    let claim = Claim { key: ClaimKey { kind, key: [key; 32] }, holder: stream.id.to_string(), free_after };
+    Unit { claims: vec![(0, ClaimChange::Take(claim))], ..unit(&stream, 0) }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn positions_are_contiguous_however_many_write() {
+    let database = TestDatabase::new().await;
+    let (one, two) = tokio::join!(database.open(), database.open());
+    let from = one.log().newest().await.unwrap();
+    let appends = (0..400).map(|number| {
+        let log = if number % 2 == 0 { one.log() } else { two.log() };
+        async move { log.append(unit(&stream(), 0)).await.unwrap() }
+    });
+    let mut positions: Vec<i64> = join_all(appends).await.iter().map(|appended| appended.last).collect();
+    positions.sort_unstable();
+    assert_eq!(positions, (from + 1..=from + 400).collect::<Vec<_>>());
+    assert_eq!(history(&one).await.len() as i64, from + 400);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_unit_is_stored_whole_or_not_at_all() {
+    let database = TestDatabase::new().await;
+    let tenure = database.open().await;
+    let (first, second) = (stream(), stream());
+    tenure.log().append(unit(&second, 0)).await.unwrap();
+    let mut both = unit(&first, 0);
+    let stale = unit(&second, 0);
+    both.reads.extend(stale.reads);
+    both.events.extend(stale.events);
+    let error = tenure.log().append(both).await.unwrap_err();
+    assert_eq!(error, AppendError::Conflict { stream: second });
+    assert_eq!(tenure.log().read_stream(&first, 0).await.unwrap(), []);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_version_that_was_only_read_is_checked_too() {
+    let database = TestDatabase::new().await;
+    let tenure = database.open().await;
+    let read = stream();
+    let mut decision = unit(&stream(), 0);
+    decision.reads.push((read.clone(), 0));
+    tenure.log().append(unit(&read, 0)).await.unwrap();
+    assert_eq!(tenure.log().append(decision).await.unwrap_err(), AppendError::Conflict { stream: read });
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_changed_set_refuses_who_decided_on_it() {
+    let database = TestDatabase::new().await;
+    let tenure = database.open().await;
+    let bump = || Unit { bumps: vec!["set".to_owned()], ..unit(&stream(), 0) };
+    tenure.log().append(bump()).await.unwrap();
+    let version = tenure.log().guard_version("set").await.unwrap();
+    let decision = || Unit { guards: vec![("set".to_owned(), version)], ..unit(&stream(), 0) };
+    tenure.log().append(decision()).await.unwrap();
+    tenure.log().append(bump()).await.unwrap();
+    let error = tenure.log().append(decision()).await.unwrap_err();
+    assert_eq!(error, AppendError::GuardMoved { guard: "set".to_owned() });
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_loser_never_fails_the_others_of_its_batch() {
+    let database = TestDatabase::new().await;
+    let tenure = database.open().await;
+    let taken = stream();
+    tenure.log().append(unit(&taken, 0)).await.unwrap();
+    let appends = (0..64).map(|number| {
+        let unit = if number % 2 == 0 { unit(&stream(), 0) } else { unit(&taken, 0) };
+        tenure.log().append(unit)
+    });
+    for (number, result) in join_all(appends).await.into_iter().enumerate() {
+        assert_eq!(result.is_ok(), number % 2 == 0, "{result:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn data_that_the_database_refuses_fail_their_own_unit_alone() {
+    let database = TestDatabase::new().await;
+    let tenure = database.open().await;
+    let appends = (0..33).map(|number| {
+        let mut unit = unit(&stream(), 0);
+        if number == 17 {
+            // PostgreSQL has no text with a zero octet.
+            unit.events[0].event_type = "thing\0done".into();
+        }
+        tenure.log().append(unit)
+    });
+    for (number, result) in join_all(appends).await.into_iter().enumerate() {
+        match result {
+            Ok(_) => assert_ne!(number, 17),
+            Err(AppendError::Refused { code }) => assert_eq!((number, code.as_str()), (17, "22021")),
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_change_that_meets_no_row_stores_nothing() {
+    let database = TestDatabase::new().await;
+    let tenure = database.open().await;
+    let stream = stream();
+    let change = RowChange {
+        table: &projections::users::TABLE,
+        key: vec![Value::Uuid(fresh())],
+        change: Change::Patch(vec![(projections::users::TABLE.column("operator"), Value::Bool(true))]),
+    };
+    let broken = Unit { rows: vec![(0, change)], ..unit(&stream, 0) };
+    assert_eq!(
+        tenure.log().append(broken).await.unwrap_err(),
+        AppendError::Refused { code: "TN003".to_owned() }
+    );
+    assert_eq!(tenure.log().read_stream(&stream, 0).await.unwrap(), []);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_parameter_that_does_not_encode_stores_nothing_and_stops_nobody() {
+    let database = TestDatabase::new().await;
+    let tenure = database.open().await;
+    let change = RowChange::insert(
+        &projections::members::TABLE,
+        vec![
+            Value::Text("not a uuid".to_owned()),
+            Value::Uuid(fresh()),
+            Value::Time(SystemClock.now()),
+            Value::Position,
+        ],
+    );
+    let stream = stream();
+    let broken = Unit { rows: vec![(0, change)], ..unit(&stream, 0) };
+    assert!(matches!(tenure.log().append(broken).await, Err(AppendError::Refused { .. })));
+    assert_eq!(tenure.log().read_stream(&stream, 0).await.unwrap(), []);
+    tenure.log().append(unit(&stream, 0)).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_has_one_holder_and_the_loser_learns_who() {
+    let database = TestDatabase::new().await;
+    let tenure = database.open().await;
+    let results = join_all((0..32).map(|_| tenure.log().append(claiming("name", 1, None)))).await;
+    assert_eq!(results.iter().filter(|result| result.is_ok()).count(), 1);
+    let holders: Vec<String> = results
+        .into_iter()
+        .filter_map(|result| match result {
+            Err(AppendError::ClaimTaken { holder, .. }) => Some(holder),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(holders.len(), 31);
+    assert!(holders.iter().all(|holder| *holder == holders[0]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_claim_that_died_by_the_clock_is_taken_over_and_a_late_release_frees_nobody_elses() {
+    let database = TestDatabase::new().await;
+    let tenure = database.open().await;
+    let now = SystemClock.now();
+    let dead = claiming("code", 1, Some(now));
+    let first_holder = dead.events[0].stream.id.to_string();
+    tenure.log().append(Unit { at: Timestamp::from_micros(now.as_micros() - 1), ..dead }).await.unwrap();
+    let living = claiming("code", 1, Some(now));
+    let early = Timestamp::from_micros(now.as_micros() - 1);
+    let refused = tenure.log().append(Unit { at: early, ..living.clone() }).await;
+    assert!(matches!(refused, Err(AppendError::ClaimTaken { .. })));
+    let second_holder = living.events[0].stream.id.to_string();
+    tenure.log().append(Unit { at: now, ..living }).await.unwrap();
+
+    let release = ClaimChange::Release { key: ClaimKey { kind: "code", key: [1; 32] }, holder: first_holder };
+    tenure.log().append(Unit { claims: vec![(0, release)], ..unit(&stream(), 0) }).await.unwrap();
+    let client = database.connect(None).await;
+    let row =
+        client.query_one("select holder from view.unique_claims where kind = 'code'", &[]).await.unwrap();
+    assert_eq!(row.get::<_, String>(0), second_holder);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn payloads_are_stored_byte_for_byte() {
+    let database = TestDatabase::new().await;
+    let tenure = database.open().await;
+    let stream = stream();
+    tenure.log().append(unit(&stream, 0)).await.unwrap();
+    let read = tenure.log().read_stream(&stream, 0).await.unwrap();
+    assert_eq!(&*read[0].payload, b"{ \"kept\" :  1 }");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn recorded_times_increase_strictly_with_the_position() {
+    let database = TestDatabase::new().await;
+    let tenure = database.open().await;
+    join_all((0..200).map(|_| tenure.log().append(unit(&stream(), 0)))).await;
+    let times: Vec<Timestamp> = history(&tenure).await.iter().map(|event| event.recorded_at).collect();
+    assert!(times.is_sorted_by(|earlier, later| earlier < later));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn followers_and_pollers_see_every_position_once_in_order_while_others_write() {
+    let database = TestDatabase::new().await;
+    let (writer, reader) = tokio::join!(database.open(), database.open());
+    let target = writer.log().newest().await.unwrap() + 1_500;
+    let follow = async {
+        let mut follower = reader.log().follow(0);
+        let mut seen = Vec::new();
+        while seen.last().is_none_or(|last| *last < target) {
+            seen.extend(follower.next().await.unwrap().iter().map(|event| event.position));
+        }
+        seen
+    };
+    let poll = async {
+        let mut seen: Vec<i64> = Vec::new();
+        while seen.last().is_none_or(|last| *last < target) {
+            let after = seen.last().copied().unwrap_or(0);
+            let page = reader.log().read_page(after, &Filter::default(), 50).await.unwrap();
+            seen.extend(page.iter().map(|event| event.position));
+        }
+        seen
+    };
+    let write = async {
+        for _ in 0..15 {
+            join_all((0..100).map(|_| writer.log().append(unit(&stream(), 0)))).await;
+        }
+    };
+    let (followed, polled, ()) = tokio::join!(follow, poll, write);
+    assert_eq!(followed, (1..=target).collect::<Vec<_>>());
+    assert_eq!(polled, (1..=target).collect::<Vec<_>>());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_follower_notices_another_log_and_a_missing_event() {
+    let database = TestDatabase::new().await;
+    let tenure = database.open().await;
+    tenure.log().append(unit(&stream(), 0)).await.unwrap();
+    let mut follower = tenure.log().follow(0);
+    follower.next().await.unwrap();
+    let owner = database.connect(None).await;
+    owner.batch_execute("update log.head set epoch = epoch + 1").await.unwrap();
+    assert!(matches!(follower.next().await, Err(ReadError::AnotherLog(_))));
+    owner.batch_execute("update log.head set epoch = epoch - 1").await.unwrap();
+
+    tenure.log().append(unit(&stream(), 0)).await.unwrap();
+    tenure.log().append(unit(&stream(), 0)).await.unwrap();
+    owner
+        .batch_execute("set session_replication_role = replica; delete from log.event where position = 3")
+        .await
+        .unwrap();
+    assert!(matches!(tenure.log().follow(0).next().await, Err(ReadError::Gap { after: 2, found: 4 })));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_queue_is_busy_and_loses_nothing() {
+    let database = TestDatabase::new().await;
+    let tenure = crate::support::open_with(tenure::Settings { queue: 8, ..database.settings() }).await;
+    let holder = database.connect(None).await;
+    holder.batch_execute("begin; select from log.head for update").await.unwrap();
+    let appends: Vec<_> = (0..1_200)
+        .map(|_| {
+            let log = tenure.log().clone();
+            tokio::spawn(async move { log.append(unit(&stream(), 0)).await })
+        })
+        .collect();
+    // One batch waits for the lock, the queue fills, and the rest is told at once.
+    while appends.iter().filter(|append| append.is_finished()).count() == 0 {
+        tokio::task::yield_now().await;
+    }
+    holder.batch_execute("commit").await.unwrap();
+    let (mut stored, mut refused) = (0, 0);
+    for append in appends {
+        match append.await.unwrap() {
+            Ok(_) => stored += 1,
+            Err(AppendError::Busy) => refused += 1,
+            Err(error) => panic!("{error}"),
+        }
+    }
+    assert!(refused > 0, "the queue was never full");
+    assert_eq!(history(&tenure).await.len(), stored + 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn malformed_and_oversized_units_are_refused_before_they_wait() {
+    let database = TestDatabase::new().await;
+    let tenure = database.open().await;
+    let log = tenure.log();
+    assert!(matches!(log.append(Unit::default()).await, Err(AppendError::Malformed(_))));
+    let mut gap = unit(&stream(), 0);
+    gap.events[0].version = 2;
+    assert!(matches!(log.append(gap).await, Err(AppendError::Malformed(_))));
+    let mut unread = unit(&stream(), 0);
+    unread.reads.clear();
+    assert!(matches!(log.append(unread).await, Err(AppendError::Malformed(_))));
+    let mut large = unit(&stream(), 0);
+    large.events[0].payload = Bytes::from(vec![b' '; 17 * 1024 * 1024]);
+    assert_eq!(log.append(large).await.unwrap_err(), AppendError::TooLarge);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_decision_without_events_is_confirmed_against_what_it_read() {
+    let database = TestDatabase::new().await;
+    let tenure = database.open().await;
+    let stream = stream();
+    let position = tenure.log().append(unit(&stream, 0)).await.unwrap().last;
+    assert_eq!(tenure.log().confirm(&[(stream.clone(), 1)], &[]).await.unwrap(), Some(position));
+    assert_eq!(tenure.log().confirm(&[(stream, 0)], &[]).await.unwrap(), None);
+    assert_eq!(tenure.log().confirm(&[], &[("set".to_owned(), 1)]).await.unwrap(), None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_superseded_node_stores_nothing_more() {
+    let database = TestDatabase::new().await;
+    let tenure = database.open().await;
+    let owner = database.connect(None).await;
+    owner.batch_execute("update log.head set projection_set = 'users:2'").await.unwrap();
+    let error = tenure.log().append(unit(&stream(), 0)).await.unwrap_err();
+    assert_eq!(error, AppendError::Superseded("users:2".to_owned()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_older_snapshot_never_replaces_a_newer_one() {
+    let database = TestDatabase::new().await;
+    let tenure = database.open().await;
+    let stream = stream();
+    let snapshot =
+        |version| Snapshot { version, state_version: 1, payload: Bytes::from_static(b"{}"), sealed: None };
+    for version in [5, 3] {
+        tenure.log().save_snapshot(&stream, &snapshot(version)).await.unwrap();
+    }
+    assert_eq!(tenure.log().load_snapshot(&stream, 1).await.unwrap().unwrap().version, 5);
+    assert!(tenure.log().load_snapshot(&stream, 2).await.unwrap().is_none());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn events_are_read_by_account_type_and_time() {
+    let database = TestDatabase::new().await;
+    let tenure = database.open().await;
+    let ada = user(&tenure, "ada").await;
+    let acme = crate::support::account(&tenure, "acme", ada).await;
+    crate::support::account(&tenure, "other", ada).await;
+    let filter = Filter { account: Some(acme.as_uuid()), ..Filter::default() };
+    let found = tenure.log().read_page(0, &filter, 10).await.unwrap();
+    assert_eq!(found.iter().map(|event| event.event_type.as_str()).collect::<Vec<_>>(), ["account.opened"]);
+    let filter = Filter { types: vec!["user.registered".to_owned()], ..Filter::default() };
+    assert_eq!(tenure.log().read_page(0, &filter, 10).await.unwrap().len(), 2);
+    let filter = Filter { since: Some(found[0].recorded_at), ..Filter::default() };
+    assert_eq!(tenure.log().read_page(0, &filter, 10).await.unwrap().len(), 2);
+    let filter = Filter { until: Some(found[0].recorded_at), ..Filter::default() };
+    assert_eq!(tenure.log().read_page(0, &filter, 10).await.unwrap().len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn closing_stores_everything_that_was_accepted() {
+    let database = TestDatabase::new().await;
+    let tenure = Arc::new(database.open().await);
+    let log = tenure.log().clone();
+    let appends: Vec<_> = (0..500)
+        .map(|_| {
+            let log = log.clone();
+            tokio::spawn(async move { log.append(unit(&stream(), 0)).await })
+        })
+        .collect();
+    let results = join_all(appends).await;
+    assert!(results.iter().all(|result| matches!(result, Ok(Ok(_)))));
+    drop(log);
+    Arc::into_inner(tenure).unwrap().close().await;
+    let client = database.connect(None).await;
+    assert_eq!(rows(&client, "log.event").await.len(), 501);
+}

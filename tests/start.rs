@@ -1,0 +1,106 @@
+//! Starting: on what a node refuses to run, and what it says.
+
+use std::sync::Arc;
+
+use tenure::clock::SystemClock;
+use tenure::codec::CodecError;
+use tenure::dispatch::{DispatchError, Failure};
+use tenure::engine::OpenError;
+use tenure::entropy::OsEntropy;
+use tenure::postgres::migrate::{MigrateError, newest_version};
+use tenure::{Settings, Tenure};
+
+use crate::support::{TestDatabase, account, operator, user};
+
+async fn open(settings: Settings) -> Result<Tenure, OpenError> {
+    Tenure::open(settings, Arc::new(SystemClock), Arc::new(OsEntropy::default())).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_newer_schema_is_refused_with_both_versions_named() {
+    let database = TestDatabase::new().await;
+    let client = database.connect(None).await;
+    client
+        .batch_execute("insert into log.schema_history (version, name, applied_on, checksum) values (999, 'future', '2030-01-01T00:00:00Z', '1')")
+        .await
+        .unwrap();
+    let error = open(database.settings()).await.err().unwrap();
+    assert!(
+        matches!(&error, OpenError::Migrate(MigrateError::NewerSchema { database: 999, binary }) if *binary == newest_version())
+    );
+    let text = error.to_string();
+    assert!(text.contains("999") && text.contains(&newest_version().to_string()), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn projections_of_another_release_are_refused_by_name() {
+    let database = TestDatabase::new().await;
+    let client = database.connect(None).await;
+    client.batch_execute("update log.head set projection_set = 'users:999'").await.unwrap();
+    let error = open(database.settings()).await.err().unwrap();
+    assert!(
+        matches!(&error, OpenError::Migrate(MigrateError::Projections { database, .. }) if database == "users:999")
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn starting_twice_changes_nothing() {
+    let database = TestDatabase::new().await;
+    let first = database.open().await;
+    let log_id = first.log().identity().log_id;
+    first.close().await;
+    let second = database.open().await;
+    assert_eq!((second.log().identity().log_id, second.log().newest().await.unwrap()), (log_id, 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_is_not_utf8_is_refused() {
+    let database = TestDatabase::empty().await;
+    let client = database.connect(None).await;
+    let name = format!("{}_latin", database.name);
+    client
+        .batch_execute(&format!("create database {name} encoding 'LATIN1' locale 'C' template template0"))
+        .await
+        .unwrap();
+    let error = open(Settings { address: database.address.database(&name), ..database.settings() })
+        .await
+        .err()
+        .unwrap();
+    assert!(
+        matches!(error, OpenError::Migrate(MigrateError::Encoding(ref found)) if found == "LATIN1"),
+        "{error}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unknown_event_type_or_version_is_named_and_harms_no_other_stream() {
+    let database = TestDatabase::new().await;
+    let tenure = database.open().await;
+    let ada = user(&tenure, "ada").await;
+    let acme = account(&tenure, "acme", ada).await;
+    for (version, event_type, event_version) in [(2, "account.teleported", "1"), (3, "account.closed", "9")] {
+        let client = database.connect(None).await;
+        client
+            .execute(
+                "insert into log.event select position + 1, $4, 'account', $1, $5, $2, $3, null, now() + interval '1 hour', '{}', '{}', null
+                 from log.event order by position desc limit 1",
+                &[&acme.to_string(), &event_type, &event_version, &uuid::Uuid::from_u128(version as u128), &version],
+            )
+            .await
+            .unwrap();
+    }
+    let fresh = database.open().await;
+    let error = fresh.add_member(&operator(), acme, ada).await.err().unwrap();
+    let DispatchError::Failed(Failure::Codec(CodecError::Unreadable {
+        position: 4,
+        event_type,
+        event_version,
+        ..
+    })) = &error
+    else {
+        panic!("{error}")
+    };
+    assert_eq!((event_type.as_str(), event_version.as_str()), ("account.teleported", "1"));
+    assert!(error.to_string().contains("run the release that wrote it"), "{error}");
+    user(&fresh, "bob").await;
+}

@@ -1,0 +1,184 @@
+//! One PostgreSQL for the whole run, one database a test, cloned from a migrated template.
+
+pub mod process;
+pub mod proxy;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use tenure::clock::SystemClock;
+use tenure::context::{Actor, Context};
+use tenure::credentials::master_key::MasterKeySource;
+use tenure::entropy::OsEntropy;
+use tenure::event_log::RecordedEvent;
+use tenure::event_log::read::Filter;
+use tenure::ids::{AccountId, UserId};
+use tenure::postgres::Address;
+use tenure::postgres::private::{self, PrivatePostgres};
+use tenure::{Settings, Tenure};
+use tokio::sync::OnceCell;
+use tokio_postgres::{Client, NoTls};
+
+const TEMPLATE: &str = "tenure_template";
+
+static CLUSTER: OnceCell<Cluster> = OnceCell::const_new();
+static DATABASES: AtomicU32 = AtomicU32::new(0);
+
+/// The server of this run; it ends with the process.
+struct Cluster {
+    server: PrivatePostgres,
+}
+
+fn cluster_dir() -> PathBuf {
+    PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("cluster")
+}
+
+/// The master key of every test database.
+pub fn master_key() -> MasterKeySource {
+    MasterKeySource { default_file: cluster_dir().join("master.key"), ..MasterKeySource::default() }
+}
+
+async fn cluster() -> &'static Cluster {
+    CLUSTER
+        .get_or_init(|| async {
+            let options = private::Options { data_dir: cluster_dir(), bin_dir: None };
+            let server = PrivatePostgres::start(options).await.expect("a private PostgreSQL");
+            let cluster = Cluster { server };
+            let admin = connect(&cluster.address("postgres"), None).await;
+            // What earlier runs left behind.
+            for row in admin
+                .query("select datname from pg_database where datname like 'tenure\\_t%'", &[])
+                .await
+                .unwrap()
+            {
+                let name: String = row.get(0);
+                admin.batch_execute(&format!("drop database \"{name}\" with (force)")).await.unwrap();
+            }
+            admin.batch_execute(&format!("create database {TEMPLATE}")).await.unwrap();
+            let settings = Settings::new(cluster.address(TEMPLATE), master_key());
+            open_with(settings).await.close().await;
+            // A template is cloned only when nobody is connected to it.
+            let busy = "select count(*) from pg_stat_activity where datname = $1";
+            while admin.query_one(busy, &[&TEMPLATE]).await.unwrap().get::<_, i64>(0) > 0 {
+                tokio::task::yield_now().await;
+            }
+            cluster
+        })
+        .await
+}
+
+impl Cluster {
+    fn address(&self, database: &str) -> Address {
+        let endpoint = self.server.endpoint();
+        Address::socket(&endpoint.socket_dir, endpoint.user, database)
+    }
+}
+
+/// A database of this test alone.
+pub struct TestDatabase {
+    pub name: String,
+    pub address: Address,
+}
+
+impl TestDatabase {
+    /// A migrated log with its first event.
+    pub async fn new() -> Self {
+        Self::cloned(Some(TEMPLATE)).await
+    }
+
+    /// An empty database.
+    pub async fn empty() -> Self {
+        Self::cloned(None).await
+    }
+
+    async fn cloned(template: Option<&str>) -> Self {
+        static ONE_AT_A_TIME: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+        let cluster = cluster().await;
+        let number = DATABASES.fetch_add(1, Ordering::SeqCst);
+        let name = format!("tenure_t{}_{number}", std::process::id());
+        let admin = connect(&cluster.address("postgres"), None).await;
+        let template = template.map_or_else(String::new, |template| format!(" template {template}"));
+        let _one = ONE_AT_A_TIME.lock().await;
+        admin.batch_execute(&format!("create database {name}{template}")).await.unwrap();
+        Self { address: cluster.address(&name), name }
+    }
+
+    /// An engine on this database.
+    pub async fn open(&self) -> Tenure {
+        open_with(self.settings()).await
+    }
+
+    pub fn settings(&self) -> Settings {
+        Settings { connections: 8, ..Settings::new(self.address.clone(), master_key()) }
+    }
+
+    /// A plain connection, as the given role.
+    pub async fn connect(&self, role: Option<&str>) -> Client {
+        connect(&self.address, role).await
+    }
+
+    /// For programs: what goes into `DATABASE_URL`.
+    pub fn url(&self) -> String {
+        let endpoint_dir = self.socket_dir();
+        format!("host={} user=tenure dbname={}", endpoint_dir.display(), self.name)
+    }
+
+    pub fn socket_dir(&self) -> PathBuf {
+        use tokio_postgres::config::Host;
+        match &self.address.config.get_hosts()[0] {
+            Host::Unix(path) => path.clone(),
+            Host::Tcp(_) => unreachable!("test servers have a socket"),
+        }
+    }
+}
+
+pub async fn open_with(settings: Settings) -> Tenure {
+    Tenure::open(settings, Arc::new(SystemClock), Arc::new(OsEntropy::default())).await.expect("an engine")
+}
+
+pub async fn connect(address: &Address, role: Option<&str>) -> Client {
+    let (client, connection) = address.config.connect(NoTls).await.expect("a connection");
+    tokio::spawn(connection);
+    if let Some(role) = role {
+        client.batch_execute(&format!("set role {role}")).await.unwrap();
+    }
+    client
+}
+
+pub fn operator() -> Context {
+    Context::of(Actor::Operator)
+}
+
+pub fn as_user(user: UserId) -> Context {
+    Context::of(Actor::User(user))
+}
+
+pub async fn user(tenure: &Tenure, name: &str) -> UserId {
+    let email = format!("{name}@people.example");
+    tenure.insert_user(&operator(), name, &email, "internal").await.expect("a user").answer
+}
+
+pub async fn account(tenure: &Tenure, name: &str, owner: UserId) -> AccountId {
+    tenure.open_account(&operator(), name, Some(owner)).await.expect("an account").answer
+}
+
+/// Every event, with the positions checked to be dense from 1.
+pub async fn history(tenure: &Tenure) -> Vec<RecordedEvent> {
+    let mut events: Vec<RecordedEvent> = Vec::new();
+    loop {
+        let after = events.last().map_or(0, |event| event.position);
+        let page =
+            tenure.log().read_page(after, &Filter::default(), 1_000).await.expect("a page without gaps");
+        if page.is_empty() {
+            return events;
+        }
+        events.extend(page);
+    }
+}
+
+/// Every row of a projected table as text, ordered.
+pub async fn rows(client: &Client, table: &str) -> Vec<String> {
+    let sql = format!("select t::text from {table} t order by 1");
+    client.query(&sql, &[]).await.unwrap().iter().map(|row| row.get(0)).collect()
+}
