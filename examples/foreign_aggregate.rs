@@ -14,17 +14,28 @@ use tenure::event_log::upcast::Upcasters;
 /// A counter of visits: nothing that Tenure knows of.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Visits {
+    /// How many there were.
     pub count: u32,
 }
 
+/// What can be asked of it.
 #[derive(Debug)]
 pub enum VisitsCommand {
-    Enter { visitor: String },
+    /// Somebody comes in.
+    Enter {
+        /// Who.
+        visitor: String,
+    },
 }
 
+/// What can have happened.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum VisitsEvent {
-    Entered { visitor: String },
+    /// Somebody came in.
+    Entered {
+        /// Who.
+        visitor: String,
+    },
 }
 
 impl DomainEvent for VisitsEvent {
@@ -37,6 +48,7 @@ impl DomainEvent for VisitsEvent {
     }
 }
 
+/// Why nobody comes in.
 #[derive(Debug, PartialEq, thiserror::Error)]
 #[error("a visitor has a name")]
 pub struct Nameless;
@@ -68,11 +80,15 @@ impl Aggregate for Visits {
 }
 
 /// A store for the outsider's aggregate on the log of an engine.
+#[must_use]
 pub fn store(tenure: &Tenure) -> ForeignStore {
     ForeignStore::new(tenure.log().clone(), Upcasters::default(), tenure.clock(), tenure.entropy())
 }
 
 /// Three visits to one museum; gives what the aggregate knows then.
+///
+/// # Errors
+/// A visit is refused, or the log cannot be reached.
 pub async fn visit(tenure: &Tenure) -> Result<u32, cqrs_es::AggregateError<Nameless>> {
     let cqrs = CqrsFramework::<Visits, _>::new(store(tenure), vec![], ());
     for visitor in ["Ada", "Bob", "Carol"] {

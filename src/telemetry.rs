@@ -9,9 +9,11 @@ const SECONDS: &[f64] = &[0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0
 /// Units in a batch.
 const UNITS: &[f64] = &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0];
 
-/// Writes logs to standard error; the filter is read from `TENURE_LOG`.
-pub fn log(default: &str) {
-    let filter = EnvFilter::try_from_env("TENURE_LOG").unwrap_or_else(|_| EnvFilter::new(default));
+/// Writes logs to standard error from this level on; `TENURE_LOG` overrides it.
+pub fn log(level: &str) {
+    // The pool warns of every idle connection that ends, also when we stop the server ourselves.
+    let default = || EnvFilter::new(format!("{level},deadpool=error"));
+    let filter = EnvFilter::try_from_env("TENURE_LOG").unwrap_or_else(|_| default());
     // A second subscriber in one process (tests) is of no use, and no harm.
     let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
 }

@@ -4,8 +4,15 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
-    clippy::missing_panics_doc,
-    clippy::too_many_lines
+    clippy::missing_errors_doc,
+    clippy::must_use_candidate,
+    clippy::too_many_lines,
+    clippy::cast_possible_wrap,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::duration_suboptimal_units,
+    clippy::format_collect,
+    clippy::similar_names
 )]
 
 mod architecture;
@@ -21,3 +28,4 @@ mod replay;
 mod sealing;
 mod start;
 mod support;
+mod tls;

@@ -345,6 +345,7 @@ async fn reading_fails_closed_when_the_database_is_gone() {
     admin.batch_execute(&format!("drop database {} with (force)", database.name)).await.unwrap();
     let asked = tokio::time::timeout(Duration::from_secs(30), tenure.reader().is_member_or_owner(acme, ada));
     assert!(!asked.await.unwrap());
-    let append = tokio::time::timeout(Duration::from_secs(60), tenure.set_operator(&operator(), ada, true));
+    let context = operator();
+    let append = tokio::time::timeout(Duration::from_secs(60), tenure.set_operator(&context, ada, true));
     assert!(matches!(append.await.unwrap(), Err(DispatchError::Failed(_))));
 }

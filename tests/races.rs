@@ -164,10 +164,8 @@ async fn many_nodes_start_at_once_on_an_empty_database() {
     let first = nodes[0].log().identity().log_id;
     assert!(nodes.iter().all(|node| node.log().identity().log_id == first));
     assert_eq!(history(&nodes[0]).await.len(), 1);
-    let names = join_all(
-        nodes
-            .iter()
-            .map(|node| node.insert_user(&Context::of(Actor::Operator), "ada", "a@example.org", "internal")),
-    );
+    let context = operator();
+    let names =
+        join_all(nodes.iter().map(|node| node.insert_user(&context, "ada", "a@example.org", "internal")));
     assert_eq!(names.await.iter().filter(|outcome| outcome.is_ok()).count(), 1);
 }

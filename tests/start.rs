@@ -78,13 +78,15 @@ async fn an_unknown_event_type_or_version_is_named_and_harms_no_other_stream() {
     let tenure = database.open().await;
     let ada = user(&tenure, "ada").await;
     let acme = account(&tenure, "acme", ada).await;
-    for (version, event_type, event_version) in [(2, "account.teleported", "1"), (3, "account.closed", "9")] {
+    for (version, event_type, event_version) in
+        [(2_i64, "account.teleported", "1"), (3, "account.closed", "9")]
+    {
         let client = database.connect(None).await;
         client
             .execute(
                 "insert into log.event select position + 1, $4, 'account', $1, $5, $2, $3, null, now() + interval '1 hour', '{}', '{}', null
                  from log.event order by position desc limit 1",
-                &[&acme.to_string(), &event_type, &event_version, &uuid::Uuid::from_u128(version as u128), &version],
+                &[&acme.to_string(), &event_type, &event_version, &uuid::Uuid::from_u128(version.unsigned_abs().into()), &version],
             )
             .await
             .unwrap();

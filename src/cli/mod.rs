@@ -62,11 +62,7 @@ enum Command {
 /// Runs the command line of this process.
 pub async fn main() -> ExitCode {
     let cli = Cli::parse();
-    telemetry::log(if matches!(cli.command, Command::Serve) {
-        "info,deadpool=error"
-    } else {
-        "warn,deadpool=error"
-    });
+    telemetry::log(if matches!(cli.command, Command::Serve) { "info" } else { "warn" });
     match run(cli).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -30,8 +30,23 @@ struct Cluster {
     server: PrivatePostgres,
 }
 
-fn cluster_dir() -> PathBuf {
-    PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("cluster")
+/// Names the directory of the run's server to the processes that its tests start.
+pub const CLUSTER_DIR: &str = "TENURE_TEST_CLUSTER";
+
+pub fn cluster_dir() -> PathBuf {
+    let own = || PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("cluster-{}", std::process::id()));
+    std::env::var_os(CLUSTER_DIR).map_or_else(own, PathBuf::from)
+}
+
+/// Removes what earlier runs left behind.
+fn remove_old_clusters() {
+    for entry in std::fs::read_dir(env!("CARGO_TARGET_TMPDIR")).into_iter().flatten().flatten() {
+        let old =
+            entry.file_name().to_string_lossy().starts_with("cluster-") && entry.path() != cluster_dir();
+        if old && matches!(private::running(&entry.path()), Ok(None)) {
+            let _ = std::fs::remove_dir_all(entry.path());
+        }
+    }
 }
 
 /// The master key of every test database.
@@ -42,19 +57,11 @@ pub fn master_key() -> MasterKeySource {
 async fn cluster() -> &'static Cluster {
     CLUSTER
         .get_or_init(|| async {
+            remove_old_clusters();
             let options = private::Options { data_dir: cluster_dir(), bin_dir: None };
             let server = PrivatePostgres::start(options).await.expect("a private PostgreSQL");
             let cluster = Cluster { server };
             let admin = connect(&cluster.address("postgres"), None).await;
-            // What earlier runs left behind.
-            for row in admin
-                .query("select datname from pg_database where datname like 'tenure\\_t%'", &[])
-                .await
-                .unwrap()
-            {
-                let name: String = row.get(0);
-                admin.batch_execute(&format!("drop database \"{name}\" with (force)")).await.unwrap();
-            }
             admin.batch_execute(&format!("create database {TEMPLATE}")).await.unwrap();
             let settings = Settings::new(cluster.address(TEMPLATE), master_key());
             open_with(settings).await.close().await;

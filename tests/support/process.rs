@@ -14,6 +14,7 @@ pub fn play(test: &str, part: &str, argument: &str) -> Child {
         .args([test, "--exact", "--nocapture", "--test-threads=1"])
         .env(PART, part)
         .env(ARGUMENT, argument)
+        .env(super::CLUSTER_DIR, super::cluster_dir())
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::inherit())

@@ -1,0 +1,178 @@
+//! Every `sslmode` against a real server with a certificate of its own.
+
+use std::io::Write as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use tenure::postgres::private::{Options, PrivatePostgres};
+use tenure::postgres::{Address, Database};
+
+use crate::sealing::program;
+
+/// A server on a loopback port with a certificate for `localhost`, ended when dropped.
+struct TlsServer {
+    child: Child,
+    port: u16,
+    directory: tempfile::TempDir,
+}
+
+impl Drop for TlsServer {
+    fn drop(&mut self) {
+        let _ = nix::sys::signal::kill(
+            nix::unistd::Pid::from_raw(self.child.id() as i32),
+            nix::sys::signal::Signal::SIGINT,
+        );
+        let _ = self.child.wait();
+    }
+}
+
+fn run(command: &mut Command) {
+    let output = command.output().expect("the program");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// Makes a self-signed authority and a certificate of it for localhost.
+fn certificates(directory: &Path) {
+    let at = |name: &str| directory.join(name).display().to_string();
+    run(Command::new("openssl").args([
+        "req",
+        "-x509",
+        "-newkey",
+        "rsa:2048",
+        "-nodes",
+        "-days",
+        "2",
+        "-subj",
+        "/CN=test authority",
+        "-keyout",
+        &at("ca.key"),
+        "-out",
+        &at("ca.pem"),
+    ]));
+    run(Command::new("openssl").args([
+        "req",
+        "-newkey",
+        "rsa:2048",
+        "-nodes",
+        "-subj",
+        "/CN=localhost",
+        "-addext",
+        "subjectAltName=DNS:localhost",
+        "-keyout",
+        &at("server.key"),
+        "-out",
+        &at("server.csr"),
+    ]));
+    std::fs::write(directory.join("extensions"), "subjectAltName=DNS:localhost\nbasicConstraints=CA:FALSE\n")
+        .unwrap();
+    run(Command::new("openssl").args([
+        "x509",
+        "-req",
+        "-days",
+        "2",
+        "-in",
+        &at("server.csr"),
+        "-CA",
+        &at("ca.pem"),
+        "-CAkey",
+        &at("ca.key"),
+        "-CAcreateserial",
+        "-extfile",
+        &at("extensions"),
+        "-out",
+        &at("server.pem"),
+    ]));
+}
+
+async fn server() -> TlsServer {
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(directory.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+    let options = Options { data_dir: directory.path().join("data"), bin_dir: None };
+    PrivatePostgres::start(options).await.unwrap().stop().await.unwrap();
+    let data = directory.path().join("data/postgres");
+    let owner = std::fs::metadata(&data).unwrap();
+    certificates(directory.path());
+    for name in ["server.key", "server.pem"] {
+        let target = data.join(name);
+        std::fs::copy(directory.path().join(name), &target).unwrap();
+        std::fs::set_permissions(&target, std::fs::Permissions::from_mode(0o600)).unwrap();
+        chown(&target, Some(owner.uid()), Some(owner.gid())).unwrap();
+    }
+    let mut hba =
+        std::fs::OpenOptions::new().write(true).truncate(true).open(data.join("pg_hba.conf")).unwrap();
+    hba.write_all(b"local all all trust\nhostssl all all 127.0.0.1/32 trust\n").unwrap();
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+
+    let mut command = if nix::unistd::geteuid().is_root() {
+        let mut command = Command::new("setpriv");
+        command.arg(format!("--reuid={}", owner.uid())).arg(format!("--regid={}", owner.gid()));
+        command.args(["--clear-groups", "--pdeathsig", "INT"]).arg(program("postgres"));
+        command
+    } else {
+        Command::new(program("postgres"))
+    };
+    let child = command
+        .arg("-D")
+        .arg(&data)
+        .args([
+            "-c",
+            "listen_addresses=127.0.0.1",
+            "-c",
+            &format!("port={port}"),
+            "-c",
+            "unix_socket_directories=",
+        ])
+        .args(["-c", "ssl=on", "-c", "ssl_key_file=server.key", "-c", "ssl_cert_file=server.pem"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let server = TlsServer { child, port, directory };
+    let ready = async {
+        while server.encrypted("localhost", "require", None).await.is_err() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), ready).await.expect("the server starts");
+    server
+}
+
+impl TlsServer {
+    /// Connects in this mode and tells whether the connection is encrypted.
+    async fn encrypted(&self, host: &str, mode: &str, root: Option<&Path>) -> Result<bool, String> {
+        let root = root.map_or_else(String::new, |root| format!("&sslrootcert={}", root.display()));
+        let url = format!("postgres://tenure@{host}:{}/tenure?sslmode={mode}{root}", self.port);
+        let address: Address = url.parse().unwrap();
+        let database = Database::new(&address, None, 2).map_err(|error| error.to_string())?;
+        let connection = database.connect("tls test").await.map_err(|error| error.to_string())?;
+        let sql = "select ssl from pg_stat_ssl where pid = pg_backend_pid()";
+        Ok(connection.client.query_one(sql, &[]).await.unwrap().get(0))
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_sslmode_asks_for_as_much_as_libpqs() {
+    let server = server().await;
+    let authority = server.directory.path().join("ca.pem");
+    let stranger = server.directory.path().join("server.pem");
+    for mode in ["prefer", "require"] {
+        assert_eq!(server.encrypted("localhost", mode, None).await, Ok(true), "{mode}");
+        assert_eq!(server.encrypted("127.0.0.1", mode, None).await, Ok(true), "{mode}");
+    }
+    // This server takes encrypted connections alone.
+    assert!(server.encrypted("localhost", "disable", None).await.is_err());
+    assert_eq!(server.encrypted("localhost", "verify-full", Some(&authority)).await, Ok(true));
+    assert!(server.encrypted("127.0.0.1", "verify-full", Some(&authority)).await.is_err(), "another name");
+    assert_eq!(server.encrypted("127.0.0.1", "verify-ca", Some(&authority)).await, Ok(true));
+    for mode in ["require", "verify-ca", "verify-full"] {
+        assert!(
+            server.encrypted("localhost", mode, Some(&stranger)).await.is_err(),
+            "{mode}: another authority"
+        );
+    }
+    let missing = server.directory.path().join("missing.pem");
+    let error = server.encrypted("localhost", "verify-full", Some(&missing)).await.unwrap_err();
+    assert!(error.contains("missing.pem"), "{error}");
+}
