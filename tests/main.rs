@@ -19,6 +19,7 @@ mod architecture;
 mod command_line;
 mod conformance;
 mod faults;
+mod fixtures;
 mod foreign;
 mod operations;
 mod private_postgres;

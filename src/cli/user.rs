@@ -32,12 +32,11 @@ pub(super) async fn run(config: Config, command: UserCommand) -> anyhow::Result<
 async fn carry_out(tenure: &crate::Tenure, config: &Config, command: UserCommand) -> anyhow::Result<()> {
     let UserCommand::Add { name, email, operator } = command;
     let context = Context::of(Actor::Operator);
-    let mut done = tenure.insert_user(&context, &name, &email, "internal").await?;
-    if operator {
-        let granted = tenure.set_operator(&context, done.answer, true).await?;
-        done.position = granted.position;
-        done.events.extend(granted.events);
-    }
+    let done = if operator {
+        tenure.insert_operator(&context, &name, &email).await?
+    } else {
+        tenure.insert_user(&context, &name, &email, "internal").await?
+    };
     if config.json {
         let answer = json!({
             "id": done.answer, "username": name, "email": email, "mode": "internal", "operator": operator,

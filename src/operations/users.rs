@@ -3,6 +3,7 @@
 use super::refusal::{Refusal, Thing};
 use super::{Outcome, authority};
 use crate::Tenure;
+use crate::aggregates::field::Invalid;
 use crate::aggregates::user::{Email, RegisterUser, User, UserCommand, UserMode, Username};
 use crate::context::Context;
 use crate::dispatch::{DispatchError, Operation, Stop, UnitOfWork};
@@ -13,6 +14,7 @@ struct InsertUser {
     username: Username,
     email: Email,
     mode: UserMode,
+    operator: bool,
 }
 
 impl Operation for InsertUser {
@@ -30,6 +32,10 @@ impl Operation for InsertUser {
             at: work.at(),
         };
         work.create::<User, _>(self.id.as_uuid(), UserCommand::Register(person))?;
+        if self.operator {
+            let command = UserCommand::GrantOperator { at: work.at() };
+            work.execute::<User, Refusal>(self.id.as_uuid(), command).await?;
+        }
         Ok(self.id)
     }
 
@@ -79,12 +85,33 @@ impl Tenure {
         email: &str,
         mode: &str,
     ) -> Outcome<UserId> {
-        let refused = |refusal: Refusal| DispatchError::Refused(refusal);
+        let mode = mode.parse().map_err(|_| DispatchError::Refused(Refusal::InvalidUserMode))?;
+        self.register_by_hand(context, username, email, mode, false).await
+    }
+
+    /// Registers a person who runs the instance, in one step; for operators.
+    ///
+    /// # Errors
+    /// `Invalid`, `UsernameTaken`, `Forbidden`.
+    pub async fn insert_operator(&self, context: &Context, username: &str, email: &str) -> Outcome<UserId> {
+        self.register_by_hand(context, username, email, UserMode::Internal, true).await
+    }
+
+    async fn register_by_hand(
+        &self,
+        context: &Context,
+        username: &str,
+        email: &str,
+        mode: UserMode,
+        operator: bool,
+    ) -> Outcome<UserId> {
+        let refused = |invalid: Invalid| DispatchError::Refused(Refusal::Invalid(invalid));
         let operation = InsertUser {
             id: self.new_id(UserId::new),
-            username: Username::chosen(username).map_err(|invalid| refused(invalid.into()))?,
-            email: Email::parse(email).map_err(|invalid| refused(invalid.into()))?,
-            mode: mode.parse().map_err(|_| refused(Refusal::InvalidUserMode))?,
+            username: Username::chosen(username).map_err(refused)?,
+            email: Email::parse(email).map_err(refused)?,
+            mode,
+            operator,
         };
         self.dispatcher().dispatch(context, &operation).await
     }

@@ -33,6 +33,7 @@ const PRIVILEGES: &str = "
     grant update (fence) on log.head to tenure_app;
     grant insert, update on log.guard, log.snapshot to tenure_app;
     grant insert, delete on log.data_key to tenure_app;
+    revoke update, delete, truncate on log.event from tenure_owner;
     grant insert, update, delete on all tables in schema view to tenure_app;";
 
 /// Why a database could not be brought up to this release.
@@ -141,7 +142,11 @@ impl Migration {
     ) -> Result<(), MigrateError> {
         let client = &mut self.connection.client;
         self.role = prepare_roles(client).await?;
-        client.batch_execute("create schema if not exists log; create schema if not exists view").await?;
+        client
+            .batch_execute(
+                "set client_min_messages = warning; create schema if not exists log; create schema if not exists view",
+            )
+            .await?;
         let (binary, database) = (newest_version(), applied_version(client).await?.unwrap_or(0));
         if database > binary {
             return Err(MigrateError::NewerSchema { database, binary });
@@ -150,11 +155,8 @@ impl Migration {
         runner.set_migration_table_name(HISTORY);
         runner.run_async(client).await.map_err(|error| MigrateError::Migration(Box::new(error)))?;
         prepare_projections(client, tables, projection_set, log_id).await?;
-        if self.role.is_some() {
+        if self.role.is_some() && !is_privileged(client).await? {
             client.batch_execute(PRIVILEGES).await?;
-            client
-                .batch_execute("revoke update, delete, truncate on log.event from tenure_owner, tenure_app")
-                .await?;
         }
         client.batch_execute("reset role").await?;
         Ok(())
@@ -223,7 +225,9 @@ async fn prepare_roles(client: &Client) -> Result<Option<&'static str>, tokio_po
         client
             .batch_execute(
                 "do $$ begin
-                     execute format('grant create on database %I to tenure_owner', current_database());
+                     if not has_database_privilege('tenure_owner', current_database(), 'create') then
+                         execute format('grant create on database %I to tenure_owner', current_database());
+                     end if;
                  end $$",
             )
             .await?;
@@ -244,6 +248,15 @@ async fn prepare_roles(client: &Client) -> Result<Option<&'static str>, tokio_po
     Ok(Some(APP_ROLE))
 }
 
+/// Whether the serving role may do what it must: [`PRIVILEGES`] are granted together, so the last one tells. Granted
+/// only where they are missing, because each grant makes every node plan its statements anew.
+async fn is_privileged(client: &Client) -> Result<bool, tokio_postgres::Error> {
+    let sql = "select coalesce(bool_and(has_table_privilege('tenure_app', c.oid, 'select, insert, update, delete')), false)
+                      and has_table_privilege('tenure_app', 'log.event', 'insert')
+               from pg_class c where c.relnamespace = 'view'::regnamespace and c.relkind = 'r'";
+    client.query_one(sql, &[]).await?.try_get(0)
+}
+
 /// Makes the head row and the projected tables of a new log; refuses those of another release.
 async fn prepare_projections(
     client: &Client,
@@ -251,18 +264,18 @@ async fn prepare_projections(
     projection_set: &str,
     log_id: LogId,
 ) -> Result<(), MigrateError> {
-    client
-        .execute(
-            "insert into log.head (log_id, projection_set) values ($1, $2) on conflict do nothing",
-            &[&log_id, &projection_set],
-        )
-        .await?;
-    let database: String = client.query_one("select projection_set from log.head", &[]).await?.try_get(0)?;
-    if database != projection_set {
-        return Err(MigrateError::Projections { database, binary: projection_set.to_owned() });
+    if let Some(row) = client.query_opt("select projection_set from log.head", &[]).await? {
+        let database: String = row.try_get(0)?;
+        if database != projection_set {
+            return Err(MigrateError::Projections { database, binary: projection_set.to_owned() });
+        }
+        return Ok(());
     }
     for table in tables {
         client.batch_execute(&row_sql::ddl(table, "view")).await?;
     }
+    // Last, because it says that the tables are there.
+    let sql = "insert into log.head (log_id, projection_set) values ($1, $2)";
+    client.execute(sql, &[&log_id, &projection_set]).await?;
     Ok(())
 }

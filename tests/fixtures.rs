@@ -1,0 +1,169 @@
+//! Frozen events: what was stored once can be read for ever, public part and sealed part.
+//!
+//! A fixture is written once, when its event is new (`TENURE_WRITE_FIXTURES=1 cargo test --test tenure fixtures`), and
+//! never changed: an event whose shape changes gets a new version, an upcaster, and a fixture of its own.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use tenure::aggregates::account::{AccountEvent, AccountName};
+use tenure::aggregates::user::{AvatarUrl, Email, GithubId, GithubLogin, UserEvent, UserMode, Username};
+use tenure::aggregates::{AnyEvent, catalogue};
+use tenure::clock::Timestamp;
+use tenure::entropy::SeededEntropy;
+use tenure::event_log::seal::{
+    self, DataKey, FieldVisitor, SealError, SealedField, SealedFields as _, Subject,
+};
+use tenure::ids::UserId;
+use uuid::Uuid;
+
+const STREAM: Uuid = Uuid::from_u128(0xa1);
+const EVENT: Uuid = Uuid::from_u128(0xe1);
+
+#[derive(Serialize, Deserialize)]
+struct Fixture {
+    stream_type: String,
+    event_type: String,
+    event_version: String,
+    /// As stored, byte for byte.
+    payload: String,
+    /// The block of ciphertexts in hexadecimal digits, under a key of 32 octets 07.
+    sealed: Option<String>,
+    /// What the ciphertexts hold.
+    opened: Value,
+}
+
+fn key() -> DataKey {
+    DataKey::from_bytes([7; 32])
+}
+
+fn file(event_type: &str, version: &str) -> PathBuf {
+    let name = format!("{event_type}.v{version}.json");
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
+}
+
+fn samples() -> Vec<AnyEvent> {
+    let at = Timestamp::parse("2026-01-31T12:00:00.000001Z").unwrap();
+    let (ada, bob) = (UserId::from_uuid(Uuid::from_u128(0xada)), UserId::from_uuid(Uuid::from_u128(0xb0b)));
+    let email = || Some(Email::parse("ada@example.org").unwrap());
+    let login = || GithubLogin::parse("ada").unwrap();
+    let avatar = || Some(AvatarUrl::parse("https://avatars.example/ada").unwrap());
+    let name = || AccountName::parse("acme").unwrap();
+    vec![
+        UserEvent::Registered {
+            mode: UserMode::Github,
+            at,
+            username: Username::parse("Ada").unwrap().into(),
+            email: email().into(),
+            github_id: Some(GithubId::new(42).unwrap()).into(),
+            github_login: Some(login()).into(),
+            avatar_url: avatar().into(),
+        }
+        .into(),
+        UserEvent::ProfileRefreshed {
+            at,
+            github_login: login().into(),
+            email: email().into(),
+            avatar_url: None.into(),
+            username: Some(Username::parse("countess").unwrap()).into(),
+            former_username: Some(Username::parse("Ada").unwrap()).into(),
+        }
+        .into(),
+        UserEvent::OperatorGranted { at }.into(),
+        UserEvent::OperatorRevoked { at }.into(),
+        AccountEvent::Opened { owner: ada, at, name: name().into() }.into(),
+        AccountEvent::MemberAdded { user: bob, at }.into(),
+        AccountEvent::MemberRemoved { user: bob, at }.into(),
+        AccountEvent::OwnershipTransferred { from: ada, to: bob, at }.into(),
+        AccountEvent::Closed { members: vec![ada], at, name: name().into() }.into(),
+    ]
+}
+
+/// The open fields of an event by name; empty ones are left out, as in the block.
+fn opened(event: &mut AnyEvent) -> Value {
+    struct Collector(serde_json::Map<String, Value>);
+
+    impl FieldVisitor for Collector {
+        fn field(
+            &mut self,
+            name: &'static str,
+            _: Subject,
+            field: &mut dyn SealedField,
+        ) -> Result<(), SealError> {
+            let json = field.to_json().ok_or(SealError::Missing(name))?;
+            if json != b"null" {
+                self.0.insert(name.to_owned(), serde_json::from_slice(&json).unwrap());
+            }
+            Ok(())
+        }
+    }
+
+    let mut collector = Collector(serde_json::Map::new());
+    let owner = event.subject(STREAM);
+    event.visit_sealed(owner, &mut collector).expect("every field is open");
+    Value::Object(collector.0)
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn unhex(text: &str) -> Vec<u8> {
+    (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap()).collect()
+}
+
+fn write(mut event: AnyEvent) {
+    let (event_type, event_version) = event.kind();
+    let path = file(event_type, event_version);
+    if path.exists() {
+        return;
+    }
+    let owner = event.subject(STREAM);
+    let key = key();
+    let sealed = seal::seal(&mut event, owner, EVENT, &mut |_| Some(&key), &SeededEntropy::new(1)).unwrap();
+    let fixture = Fixture {
+        stream_type: owner.kind.to_owned(),
+        event_type: event_type.to_owned(),
+        event_version: event_version.to_owned(),
+        payload: String::from_utf8(event.payload().unwrap()).unwrap(),
+        sealed: sealed.map(|block| hex(&block)),
+        opened: opened(&mut event),
+    };
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    std::fs::write(path, format!("{:#}\n", json!(fixture))).unwrap();
+}
+
+#[test]
+fn every_event_that_was_ever_stored_still_decodes() {
+    if std::env::var_os("TENURE_WRITE_FIXTURES").is_some() {
+        samples().into_iter().for_each(write);
+    }
+    for (stream_type, event_type, version) in catalogue() {
+        let path = file(event_type, version);
+        let text =
+            std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        let fixture: Fixture = serde_json::from_str(&text).unwrap();
+        assert_eq!((fixture.stream_type.as_str(), fixture.event_type.as_str()), (stream_type, event_type));
+        let mut event =
+            AnyEvent::from_payload(stream_type, event_type, version, fixture.payload.as_bytes()).unwrap();
+        let block = fixture.sealed.as_deref().map(unhex);
+        let key = key();
+        let owner = event.subject(STREAM);
+        seal::open(&mut event, owner, EVENT, block.as_deref(), &mut |_, _| Some(&key)).unwrap();
+        assert_eq!(opened(&mut event), fixture.opened, "{event_type}");
+        assert_eq!(event.payload().unwrap(), fixture.payload.as_bytes(), "{event_type}: the stored bytes");
+        assert!(samples().contains(&event), "{event_type}: another meaning");
+    }
+}
+
+#[test]
+fn every_fixture_belongs_to_an_event_that_this_release_reads() {
+    let kinds = catalogue();
+    for entry in std::fs::read_dir(file("x", "1").parent().unwrap()).unwrap() {
+        let name = entry.unwrap().file_name().to_string_lossy().into_owned();
+        let known =
+            kinds.iter().any(|(_, event_type, version)| name == format!("{event_type}.v{version}.json"));
+        assert!(known, "{name}: stored events must stay readable");
+    }
+}
