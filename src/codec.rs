@@ -170,25 +170,37 @@ impl Codec {
         events.iter().map(|event| self.decode_one(event, &keys)).collect()
     }
 
-    fn decode_one(
-        &self,
-        event: &RecordedEvent,
-        keys: &HashMap<String, DataKey>,
-    ) -> Result<AnyEvent, CodecError> {
+    /// The subject whose data key an event destroys, if it is one of ours and does; needs no key.
+    #[must_use]
+    pub fn ended_subject(&self, event: &RecordedEvent) -> Option<String> {
+        let (stream_id, decoded) = self.public_part(event).ok()?;
+        decoded.ends_subject().then(|| decoded.subject(stream_id).to_string())
+    }
+
+    /// An event in today's shape, with its sealed fields absent.
+    fn public_part(&self, event: &RecordedEvent) -> Result<(Uuid, AnyEvent), CodecError> {
         let failed = |error: DecodeError| match error {
             DecodeError::Payload(source) => unreadable(event, &source),
             other => unreadable(event, &other),
         };
         let stream_type = &*event.stream.stream_type;
-        let mut decoded = if self.upcasters.touches(&event.event_type, &event.event_version) {
+        let decoded = if self.upcasters.touches(&event.event_type, &event.event_version) {
             let upcast = self.upcasters.apply(event).map_err(|error: NotJson| unreadable(event, &error))?;
             let payload = serde_json::to_vec(&upcast.payload)?;
             AnyEvent::from_payload(stream_type, &upcast.event_type, &upcast.event_version, &payload)
         } else {
             AnyEvent::from_payload(stream_type, &event.event_type, &event.event_version, &event.payload)
-        }
-        .map_err(failed)?;
+        };
         let stream_id = Uuid::parse_str(&event.stream.id).map_err(|error| unreadable(event, &error))?;
+        Ok((stream_id, decoded.map_err(failed)?))
+    }
+
+    fn decode_one(
+        &self,
+        event: &RecordedEvent,
+        keys: &HashMap<String, DataKey>,
+    ) -> Result<AnyEvent, CodecError> {
+        let (stream_id, mut decoded) = self.public_part(event)?;
         let owner = decoded.subject(stream_id);
         let mut key = |kind: &str, id: Uuid| keys.get(&format!("{kind}:{id}"));
         seal::open(&mut decoded, owner, event.id.as_uuid(), event.sealed.as_deref(), &mut key)

@@ -10,6 +10,7 @@ use crate::credentials::key_ring::{KeyRing, KeyRingError};
 use crate::credentials::master_key::MasterKeySource;
 use crate::dispatch::Dispatcher;
 use crate::entropy::Entropy;
+use crate::event_log::follow::Follower;
 use crate::event_log::upcast::Upcasters;
 use crate::event_log::{self, AppendError, EventLog, ReadError};
 use crate::genesis;
@@ -149,29 +150,30 @@ impl Tenure {
         make(self.clock.now(), &*self.entropy)
     }
 
-    /// Keeps memory in step with what other nodes commit, until the log is closed; counts how far behind it is.
-    pub async fn observe(&self) {
+    /// Keeps memory in step with what other nodes commit, and counts how far behind it is; waits out a database that
+    /// cannot be reached. Ends only when the log can no longer be trusted, with the reason.
+    pub async fn observe(&self) -> ReadError {
         let lag = metrics::gauge!("tenure_follower_lag_events");
-        let mut follower = self.log.follow(self.log.newest().await.unwrap_or(0));
+        let mut follower: Option<Follower> = None;
         loop {
-            match follower.next().await {
-                Ok(events) => {
-                    for event in &events {
-                        self.dispatcher.observe(event);
-                    }
-                    let newest = self.log.newest().await.unwrap_or_else(|_| follower.position());
-                    #[allow(clippy::cast_precision_loss)]
-                    lag.set((newest - follower.position()).max(0) as f64);
+            let step = async {
+                let follower = match &mut follower {
+                    Some(follower) => follower,
+                    None => follower.insert(self.log.follow(self.log.newest().await?)),
+                };
+                for event in follower.next().await? {
+                    self.dispatcher.observe(&event);
                 }
+                Ok::<_, ReadError>(self.log.newest().await?.saturating_sub(follower.position()))
+            };
+            match step.await {
+                #[allow(clippy::cast_precision_loss)]
+                Ok(behind) => lag.set(behind.max(0) as f64),
                 Err(error @ ReadError::Unavailable(_)) => {
                     tracing::warn!(%error, "the follower waits for the database");
                     tokio::time::sleep(Duration::from_millis(500)).await;
                 }
-                Err(error) => {
-                    tracing::error!(%error, "the follower begins anew with empty memory");
-                    self.dispatcher.forget_everything();
-                    follower = self.log.follow(self.log.newest().await.unwrap_or(0));
-                }
+                Err(error) => return error,
             }
         }
     }

@@ -14,7 +14,7 @@ use crate::workload::Wish;
 /// An engine as `tenure serve` runs it.
 pub struct Ours {
     tenure: Arc<Tenure>,
-    observer: JoinHandle<()>,
+    observer: JoinHandle<tenure::event_log::ReadError>,
 }
 
 impl Ours {

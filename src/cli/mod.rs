@@ -17,8 +17,10 @@ use clap::{Parser, Subcommand};
 
 use crate::config::Flags;
 use crate::dispatch::{DispatchError, Failure};
+use crate::engine::OpenError;
 use crate::event_log::AppendError;
 use crate::operations::Refusal;
+use crate::postgres::migrate::MigrateError;
 use crate::projections::QueryError;
 use crate::telemetry;
 
@@ -104,6 +106,11 @@ fn exit_code(error: &anyhow::Error) -> u8 {
             )) => 5,
             DispatchError::Failed(_) => 1,
         };
+    }
+    if let Some(OpenError::Connect(_) | OpenError::Read(_) | OpenError::Migrate(MigrateError::Connect(_))) =
+        error.downcast_ref()
+    {
+        return 5;
     }
     match error.downcast_ref::<QueryError>() {
         Some(QueryError::NotFound) => 4,

@@ -39,7 +39,7 @@ pub(super) async fn run(config: Config) -> anyhow::Result<()> {
     let tenure = Arc::new(open::engine(&config, address).await?);
 
     let stop = CancellationToken::new();
-    let observer = tokio::spawn({
+    let mut observer = tokio::spawn({
         let (tenure, stop) = (tenure.clone(), stop.clone());
         async move { stop.run_until_cancelled(tenure.observe()).await }
     });
@@ -64,7 +64,11 @@ pub(super) async fn run(config: Config) -> anyhow::Result<()> {
     let reason = tokio::select! {
         _ = terminate.recv() => None,
         _ = interrupt.recv() => None,
-        reason = failed => Some(reason),
+        reason = failed => Some(format!("PostgreSQL does not come back: {reason}")),
+        ended = &mut observer => match ended {
+            Ok(Some(error)) => Some(format!("the log can no longer be trusted: {error}")),
+            _ => Some("the follower has ended".to_owned()),
+        },
     };
     tracing::info!("stopping: finishing what was accepted");
     stop.cancel();
@@ -72,7 +76,9 @@ pub(super) async fn run(config: Config) -> anyhow::Result<()> {
         // Clients that keep a connection open do not keep the process.
         let _ = tokio::time::timeout(std::time::Duration::from_secs(10), door).await;
     }
-    let _ = observer.await;
+    if !observer.is_finished() {
+        let _ = observer.await;
+    }
     if let Ok(tenure) = Arc::try_unwrap(tenure) {
         tenure.close().await;
     }
@@ -81,7 +87,7 @@ pub(super) async fn run(config: Config) -> anyhow::Result<()> {
     }
     match reason {
         None => Ok(()),
-        Some(reason) => anyhow::bail!("PostgreSQL does not come back: {reason}"),
+        Some(reason) => anyhow::bail!(reason),
     }
 }
 

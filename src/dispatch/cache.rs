@@ -49,9 +49,4 @@ impl States {
             self.0.remove(stream);
         }
     }
-
-    /// Forgets everything.
-    pub(super) fn clear(&self) {
-        self.0.clear();
-    }
 }

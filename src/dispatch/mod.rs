@@ -11,7 +11,6 @@ use std::future::Future;
 use std::sync::Arc;
 
 use quick_cache::sync::Cache;
-use uuid::Uuid;
 
 pub use error::{DispatchError, Failure, Stop};
 pub use work::UnitOfWork;
@@ -166,23 +165,9 @@ impl Dispatcher {
     /// destroys are forgotten.
     pub fn observe(&self, event: &RecordedEvent) {
         self.states.outdate(&event.stream, event.version);
-        let stream = &event.stream;
-        let decoded = AnyEvent::from_payload(
-            &stream.stream_type,
-            &event.event_type,
-            &event.event_version,
-            &event.payload,
-        );
-        if let (Ok(decoded), Ok(id)) = (decoded, Uuid::parse_str(&stream.id))
-            && decoded.ends_subject()
-        {
-            self.codec.keys().forget(&decoded.subject(id).to_string());
+        if let Some(subject) = self.codec.ended_subject(event) {
+            self.codec.keys().forget(&subject);
         }
-    }
-
-    /// Forgets every state in memory.
-    pub fn forget_everything(&self) {
-        self.states.clear();
     }
 
     /// Whether what a decision without events has read still holds; forgets what does not.

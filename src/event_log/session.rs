@@ -50,6 +50,7 @@ pub struct Session {
     pub(super) finish: Statement,
     pub(super) commit: Statement,
     pub(super) fence: i64,
+    log: (LogId, i64),
     row_statements: HashMap<row_sql::Statement, Statement>,
 }
 
@@ -97,14 +98,19 @@ impl Session {
             finish,
             commit,
             fence: head.fence,
+            log: (head.log_id, head.epoch),
             row_statements: HashMap::new(),
         })
     }
 
-    /// Reads the fence again, after another node has moved it.
+    /// Reads the fence again, after another node has moved it; an error if another log has taken the place of ours.
     pub async fn refresh_fence(&mut self) -> Result<(), AppendError> {
         let head = read_head(&self.connection.client).await;
-        self.fence = head.map_err(|error| AppendError::Unavailable(reason(&error)))?.fence;
+        let head = head.map_err(|error| AppendError::Unavailable(reason(&error)))?;
+        if (head.log_id, head.epoch) != self.log {
+            return Err(AppendError::Unavailable("another log has taken the place of this one".to_owned()));
+        }
+        self.fence = head.fence;
         Ok(())
     }
 

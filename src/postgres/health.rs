@@ -17,7 +17,7 @@ pub struct Health {
     pub durability: Vec<(String, String)>,
     /// The version of Tenure's schema, if there is one.
     pub schema_version: Option<i64>,
-    /// Whether both roles exist.
+    /// Whether both roles exist, and this login may act as them.
     pub roles: bool,
     /// The log, if there is one.
     pub log: Option<Log>,
@@ -58,7 +58,8 @@ pub async fn look(database: &Database) -> Result<Health, HealthError> {
         .query_one(
             "select current_setting('server_version'), current_setting('server_version_num')::int,
                     current_setting('server_encoding'),
-                    (select count(*) = 2 from pg_roles where rolname in ('tenure_owner', 'tenure_app'))",
+                    (select count(*) = 2 from pg_roles
+                     where rolname in ('tenure_owner', 'tenure_app') and pg_has_role(oid, 'member'))",
             &[],
         )
         .await?;
