@@ -203,10 +203,13 @@ impl Session for Framework {
         Ok(id)
     }
 
-    async fn close(&self) -> anyhow::Result<()> {
+    async fn close(self) -> anyhow::Result<()> {
         self.pool.close().await;
-        server::disconnected(&self.address).await?;
-        let error = self.view_error.lock().map_err(|_| anyhow::anyhow!("a caller has panicked"))?.take();
+        let Self { cqrs, pool, address, view_error, .. } = self;
+        // A connection that was given back while the pool was closing lives as long as the pool.
+        drop((cqrs, pool));
+        server::disconnected(&address).await?;
+        let error = view_error.lock().map_err(|_| anyhow::anyhow!("a caller has panicked"))?.take();
         error.map_or(Ok(()), |error| Err(anyhow::anyhow!("the view was not kept: {error}")))
     }
 }

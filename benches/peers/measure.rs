@@ -29,7 +29,7 @@ pub trait Session: Send + Sync + 'static {
     fn grant(&self, wish: &Wish) -> impl Future<Output = anyhow::Result<Uuid>> + Send;
 
     /// Disconnects; says if anything went wrong unseen.
-    fn close(&self) -> impl Future<Output = anyhow::Result<()>> + Send;
+    fn close(self) -> impl Future<Output = anyhow::Result<()>> + Send;
 }
 
 /// How long callers run before it counts, and then how long it counts.
@@ -119,6 +119,7 @@ impl<C: Contestant> Lane<C> {
             self.worlds[number] = Some(world);
             latencies.extend(some);
         }
+        let session = Arc::into_inner(session).ok_or_else(|| anyhow::anyhow!("a caller is still at work"))?;
         session.close().await?;
         latencies.sort_unstable();
         anyhow::ensure!(!latencies.is_empty(), "{} carried out no command in time", C::NAME);

@@ -70,7 +70,7 @@ impl Session for Arc<Tenure> {
         })
     }
 
-    async fn close(&self) -> anyhow::Result<()> {
+    async fn close(self) -> anyhow::Result<()> {
         Ok(())
     }
 }

@@ -69,7 +69,7 @@ impl Session for Inserter {
         Ok(id)
     }
 
-    async fn close(&self) -> anyhow::Result<()> {
+    async fn close(self) -> anyhow::Result<()> {
         self.pool.close();
         server::disconnected(&self.address).await
     }

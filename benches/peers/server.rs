@@ -92,11 +92,12 @@ pub async fn connect(address: &Address, callers: usize) -> anyhow::Result<Pool> 
     Ok(pool)
 }
 
-/// Waits until the server has let go of a database's connections, so that the next contestant may have them.
+/// Ends what is left of a contestant's connections and waits until the server has let go of them, so that the next
+/// may have them. A pool that is closed can leave some behind.
 pub async fn disconnected(address: &Address) -> anyhow::Result<()> {
     let (client, connection) = address.config.connect(NoTls).await?;
     tokio::spawn(connection);
-    let others = "select count(*) from pg_stat_activity
+    let others = "select count(pg_terminate_backend(pid)) from pg_stat_activity
                   where datname = current_database() and pid <> pg_backend_pid() and application_name = ''
                         and backend_type = 'client backend'";
     while client.query_one(others, &[]).await?.get::<_, i64>(0) > 0 {

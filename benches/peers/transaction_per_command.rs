@@ -124,7 +124,7 @@ impl Session for Writer {
         Ok(id)
     }
 
-    async fn close(&self) -> anyhow::Result<()> {
+    async fn close(self) -> anyhow::Result<()> {
         self.pool.close();
         server::disconnected(&self.address).await
     }
