@@ -56,9 +56,10 @@ comment on table log.key_ring is
 
 create table log.data_key (
     subject text  collate "C" primary key,
-    key_id  text  collate "C" not null references log.key_ring (key_id),
+    key_id  text  collate "C" not null,
     wrapped bytea not null
 );
+comment on column log.data_key.key_id is 'A key of log.key_ring; no foreign key, whose check would lock that one row for every new subject.';
 
 create view log.events as
 select stream_type                          as aggregate_type,

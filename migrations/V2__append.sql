@@ -1,10 +1,8 @@
 -- Appending: one call checks, numbers and stores a batch of units under the lock of the head row.
 
--- The reads of a decision that no longer hold: streams and guards whose version has moved.
-create function log.contested_reads(
-    stream_unit int[], stream_type text[], stream_id text[], stream_version bigint[],
-    guard_unit int[], guard_name text[], guard_version bigint[]
-) returns table (unit int, reason text, name text, actual text) language sql stable as
+-- Streams that were read at a version which is no longer theirs.
+create function log.contested_streams(stream_unit int[], stream_type text[], stream_id text[], stream_version bigint[])
+    returns table (unit int, reason text, name text, actual text) language sql stable as
 $$
     select s.unit, 'version', s.stream_type || '/' || s.stream_id, coalesce(e.version, 0)::text
     from unnest(stream_unit, stream_type, stream_id, stream_version)
@@ -15,22 +13,29 @@ $$
         order by e.version desc limit 1
     ) e on true
     where coalesce(e.version, 0) <> s.version
-    union all
+$$;
+
+-- Guards that were read at a version which is no longer theirs.
+create function log.contested_guards(guard_unit int[], guard_name text[], guard_version bigint[])
+    returns table (unit int, reason text, name text, actual text) language sql stable as
+$$
     select g.unit, 'guard', g.name, coalesce(l.version, 0)::text
     from unnest(guard_unit, guard_name, guard_version) as g (unit, name, version)
     left join log.guard l on l.name = g.name
     where coalesce(l.version, 0) <> g.version
 $$;
 
--- Confirms a decision that writes nothing: its contested reads, and the newest position, in one snapshot.
+-- Confirms a decision that writes nothing: how many of its reads no longer hold, and the newest position, in one
+-- snapshot.
 create function log.confirm(
     stream_type text[], stream_id text[], stream_version bigint[], guard_name text[], guard_version bigint[]
 ) returns table (contested bigint, newest bigint) language sql stable as
 $$
     select (select count(*)
-            from log.contested_reads(
-                array_fill(0, array [cardinality(stream_type)]), stream_type, stream_id, stream_version,
-                array_fill(0, array [cardinality(guard_name)]), guard_name, guard_version)),
+            from log.contested_streams(array_fill(0, array [cardinality(stream_type)]),
+                                       stream_type, stream_id, stream_version))
+           + (select count(*)
+              from log.contested_guards(array_fill(0, array [cardinality(guard_name)]), guard_name, guard_version)),
            coalesce((select position from log.event order by position desc limit 1), 0)
 $$;
 
@@ -53,9 +58,11 @@ create function log.append(
 $$
 #variable_conflict use_column
 declare
-    head      log.head;
-    contested jsonb;
-    stored    bigint;
+    head    log.head;
+    moved   jsonb;
+    changed jsonb;
+    taken   jsonb;
+    stored  bigint;
 begin
     select * into head from log.head for update;
     if head.fence is distinct from expected_fence then
@@ -72,13 +79,15 @@ begin
     base := coalesce(base, 0);
     recorded_from := coalesce(recorded_from, at);
 
-    select jsonb_agg(jsonb_build_array(lost.unit, lost.reason, lost.name, lost.actual)) into contested
-    from (
-        select unit, reason, name, actual
-        from log.contested_reads(stream_unit, stream_type, stream_id, stream_version,
-                                 guard_unit, guard_name, guard_version)
-        union all
-        select t.unit, 'claim', t.kind || ':' || encode(t.key, 'hex'), c.holder
+    select jsonb_agg(jsonb_build_array(r.unit, r.reason, r.name, r.actual)) into moved
+    from log.contested_streams(stream_unit, stream_type, stream_id, stream_version) r;
+    if cardinality(guard_unit) > 0 then
+        select jsonb_agg(jsonb_build_array(r.unit, r.reason, r.name, r.actual)) into changed
+        from log.contested_guards(guard_unit, guard_name, guard_version) r;
+    end if;
+    if cardinality(claim_unit) > 0 then
+        select jsonb_agg(jsonb_build_array(t.unit, 'claim', t.kind || ':' || encode(t.key, 'hex'), c.holder))
+        into taken
         from unnest(claim_unit, claim_kind, claim_key, claim_holder, claim_at)
                  as t (unit, kind, key, holder, at)
         join view.unique_claims c on c.kind = t.kind and c.key = t.key
@@ -86,10 +95,11 @@ begin
           and (c.free_after is null or c.free_after > t.at)
           and not exists (select
                           from unnest(release_kind, release_key, release_holder) as r (kind, key, holder)
-                          where r.kind = c.kind and r.key = c.key and r.holder = c.holder)
-    ) lost;
-    if contested is not null then
-        raise exception using errcode = 'TN001', message = 'contested', detail = contested::text;
+                          where r.kind = c.kind and r.key = c.key and r.holder = c.holder);
+    end if;
+    if coalesce(moved, changed, taken) is not null then
+        raise exception using errcode = 'TN001', message = 'contested',
+            detail = (coalesce(moved, '[]') || coalesce(changed, '[]') || coalesce(taken, '[]'))::text;
     end if;
 
     insert into log.event (position, event_id, stream_type, stream_id, version, event_type, event_version,
