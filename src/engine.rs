@@ -42,6 +42,9 @@ impl Settings {
     }
 }
 
+/// How often the memory of a node takes in what others have committed, at most.
+const OBSERVE_EVERY: Duration = Duration::from_millis(10);
+
 /// Why an engine cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
@@ -164,11 +167,15 @@ impl Tenure {
                 for event in follower.next().await? {
                     self.dispatcher.observe(&event);
                 }
-                Ok::<_, ReadError>(self.log.newest().await?.saturating_sub(follower.position()))
+                Ok::<_, ReadError>(follower.behind())
             };
             match step.await {
                 #[allow(clippy::cast_precision_loss)]
-                Ok(behind) => lag.set(behind.max(0) as f64),
+                Ok(behind) => {
+                    lag.set(behind as f64);
+                    // Memory may be a moment late, so commits that come one by one are taken in together.
+                    tokio::time::sleep(OBSERVE_EVERY).await;
+                }
                 Err(error @ ReadError::Unavailable(_)) => {
                     tracing::warn!(%error, "the follower waits for the database");
                     tokio::time::sleep(Duration::from_millis(500)).await;

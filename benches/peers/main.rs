@@ -9,6 +9,7 @@ mod ours;
 mod plain_insert;
 mod report;
 mod server;
+mod snapshot;
 mod transaction_per_command;
 mod workload;
 
@@ -102,6 +103,13 @@ async fn compare(server: &Server, extent: &Extent) -> anyhow::Result<(Vec<Row>, 
         rows.push((growth::CALLERS, "tenure, 1,000,000 events", large, Some(ratios)));
         let growth = ("growth_10k_to_1m", "ms");
         comparisons.push(Comparison::new(growth, growth::CALLERS, "self", costs, large));
+        let (under, before) = snapshot::measure(server, say).await?;
+        let rates = (under.commands_per_second, before.commands_per_second);
+        rows.push((snapshot::CALLERS, "tenure, no open snapshot", before, None));
+        let ratios = (rates.0 / rates.1, under.p50_ms / before.p50_ms);
+        rows.push((snapshot::CALLERS, "tenure, snapshot open for a minute", under, Some(ratios)));
+        let snapshot = ("open_snapshot_60s", "commands/s");
+        comparisons.push(Comparison::new(snapshot, snapshot::CALLERS, "self", rates, under));
     }
     bar.finish_and_clear();
     Ok((rows, comparisons))

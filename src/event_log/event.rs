@@ -106,24 +106,29 @@ impl RecordedEvent {
     pub(crate) const COLUMNS: &'static str = "position, event_id, stream_type, stream_id, version, event_type, \
                                               event_version, account_id, recorded_at, payload, metadata, sealed";
 
-    /// Reads one row of [`RecordedEvent::COLUMNS`].
+    /// Reads a row of [`RecordedEvent::COLUMNS`].
     pub(crate) fn from_row(row: &Row) -> Result<Self, tokio_postgres::Error> {
-        let bytes = |column| row.try_get::<_, &[u8]>(column).map(Bytes::copy_from_slice);
+        Self::from_row_after(row, 0)
+    }
+
+    /// Reads a row that has so many columns before [`RecordedEvent::COLUMNS`].
+    pub(crate) fn from_row_after(row: &Row, before: usize) -> Result<Self, tokio_postgres::Error> {
+        let bytes = |column| row.try_get::<_, &[u8]>(before + column).map(Bytes::copy_from_slice);
         Ok(Self {
-            position: row.try_get(0)?,
-            id: row.try_get(1)?,
+            position: row.try_get(before)?,
+            id: row.try_get(before + 1)?,
             stream: StreamId {
-                stream_type: Cow::Owned(row.try_get(2)?),
-                id: Arc::from(row.try_get::<_, &str>(3)?),
+                stream_type: Cow::Owned(row.try_get(before + 2)?),
+                id: Arc::from(row.try_get::<_, &str>(before + 3)?),
             },
-            version: row.try_get(4)?,
-            event_type: row.try_get(5)?,
-            event_version: row.try_get(6)?,
-            account_id: row.try_get(7)?,
-            recorded_at: row.try_get(8)?,
+            version: row.try_get(before + 4)?,
+            event_type: row.try_get(before + 5)?,
+            event_version: row.try_get(before + 6)?,
+            account_id: row.try_get(before + 7)?,
+            recorded_at: row.try_get(before + 8)?,
             payload: bytes(9)?,
             metadata: bytes(10)?,
-            sealed: row.try_get::<_, Option<&[u8]>>(11)?.map(Bytes::copy_from_slice),
+            sealed: row.try_get::<_, Option<&[u8]>>(before + 11)?.map(Bytes::copy_from_slice),
         })
     }
 }

@@ -8,9 +8,8 @@ use tokio::sync::watch;
 use super::committer::EventLog;
 use super::error::ReadError;
 use super::event::RecordedEvent;
-use super::read::{Filter, PAGE};
-use super::session::read_head;
-use crate::ids::EventId;
+use super::read::{PAGE, contiguous};
+use crate::ids::{EventId, LogId};
 use crate::postgres::Database;
 
 /// How long a follower sleeps when nothing wakes it: NOTIFY is only a hint.
@@ -39,6 +38,13 @@ impl Follower {
         self.position
     }
 
+    /// How many events this node has committed that the follower has not given yet; commits of other nodes are
+    /// counted once they are seen.
+    #[must_use]
+    pub fn behind(&self) -> i64 {
+        (*self.wake.borrow() - self.position).max(0)
+    }
+
     /// The next events, at least one: waits until there are some.
     ///
     /// # Errors
@@ -47,42 +53,60 @@ impl Follower {
     pub async fn next(&mut self) -> Result<Vec<RecordedEvent>, ReadError> {
         loop {
             self.wake.borrow_and_update();
-            let page = self.log.read_page(self.position, &Filter::default(), PAGE).await?;
+            let page = self.page().await?;
             if let Some(last) = page.last() {
-                if self.last.is_none() || page.len() < usize::try_from(PAGE).unwrap_or(usize::MAX) {
-                    self.same_log().await?;
-                }
                 self.position = last.position;
                 self.last = Some(last.id);
                 return Ok(page);
             }
-            self.same_log().await?;
             let changed = self.wake.changed();
             // A closed channel only means that nobody wakes us any more: the poll goes on.
             let _ = tokio::time::timeout(POLL, changed).await;
         }
     }
 
-    /// Compares the log's identity, its epoch, and the event at our own position.
-    async fn same_log(&self) -> Result<(), ReadError> {
+    /// The next page, read in one statement with the log's identity and the event at our own position, so that no
+    /// other log is taken for this one.
+    async fn page(&self) -> Result<Vec<RecordedEvent>, ReadError> {
         let client = self.log.pool().get().await?;
-        let head = read_head(&client).await?;
+        let sql = format!(
+            "select h.log_id, h.epoch, (select own.event_id from log.event own where own.position = $1), e.*
+             from log.head h
+             left join lateral (select {} from log.event where position > $1 order by position limit $2) e on true
+             order by e.position",
+            RecordedEvent::COLUMNS
+        );
+        let statement = client.prepare_cached(&sql).await?;
+        let rows = client.query(&statement, &[&self.position, &PAGE]).await?;
+        let Some(first) = rows.first() else {
+            return Err(ReadError::AnotherLog("the head row has gone".to_owned()));
+        };
+        self.same_log(first.try_get(0)?, first.try_get(1)?, first.try_get(2)?)?;
+        let mut events = Vec::with_capacity(rows.len());
+        for row in &rows {
+            if row.try_get::<_, Option<i64>>(3)?.is_some() {
+                events.push(RecordedEvent::from_row_after(row, 3)?);
+            }
+        }
+        contiguous(self.position, &events)?;
+        Ok(events)
+    }
+
+    /// Compares the log's identity, its epoch, and the event at our own position.
+    fn same_log(&self, log_id: LogId, epoch: i64, at_position: Option<EventId>) -> Result<(), ReadError> {
         let known = self.log.identity();
-        if (head.log_id, head.epoch) != (known.log_id, known.epoch) {
+        if (log_id, epoch) != (known.log_id, known.epoch) {
             return Err(ReadError::AnotherLog(format!(
-                "log {} epoch {} has become log {} epoch {}",
-                known.log_id, known.epoch, head.log_id, head.epoch
+                "log {} epoch {} has become log {log_id} epoch {epoch}",
+                known.log_id, known.epoch
             )));
         }
-        let Some(last) = self.last else { return Ok(()) };
-        let statement = client.prepare_cached("select event_id from log.event where position = $1").await?;
-        let found = client.query_opt(&statement, &[&self.position]).await?;
-        match found.map(|row| row.try_get::<_, EventId>(0)).transpose()? {
-            Some(id) if id == last => Ok(()),
-            Some(id) => {
-                Err(ReadError::AnotherLog(format!("position {} holds {id}, not {last}", self.position)))
+        match (self.last, at_position) {
+            (Some(last), Some(found)) if found != last => {
+                Err(ReadError::AnotherLog(format!("position {} holds {found}, not {last}", self.position)))
             }
-            None => Err(ReadError::AnotherLog(format!("position {} has gone", self.position))),
+            (Some(_), None) => Err(ReadError::AnotherLog(format!("position {} has gone", self.position))),
+            _ => Ok(()),
         }
     }
 }
