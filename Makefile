@@ -34,8 +34,8 @@ test: setup ## Check formatting and lints, run all tests, and take the tour
 	$(TENURE) tour --json
 
 .PHONY: bench
-bench: setup ## Measure Tenure against its peers (SHORT=1 for a quick look)
-	$(CARGO) bench --locked --bench peers -- $(if $(SHORT),--short)
+bench: setup ## Measure Tenure against its peers (SHORT=1: a quick look; ALONE=1: only a large log and an open snapshot)
+	$(CARGO) bench --locked --bench peers -- $(if $(SHORT),--short) $(if $(ALONE),--alone)
 
 .PHONY: faults
 faults: setup ## Kill, cut and fill, many rounds (ROUNDS=20)

@@ -1,6 +1,7 @@
 //! Tenure against its peers, side by side on one durable PostgreSQL: medians of interleaved rounds.
 //!
-//! `--short` takes about two minutes; without it the rounds are longer, and the cost of a large log is measured too.
+//! `--short` takes about two minutes; without it the rounds are longer, and the costs of a large log and of an open
+//! snapshot are measured too. `--alone` measures only those two.
 
 mod cqrs_es_peer;
 mod growth;
@@ -33,6 +34,7 @@ const MOST_CALLERS: usize = 256;
 struct Extent {
     rounds: usize,
     window: Window,
+    peers: bool,
     growth: bool,
 }
 
@@ -40,11 +42,19 @@ impl Extent {
     const SHORT: Self = Self {
         rounds: 3,
         window: Window { warm_up: Duration::from_millis(400), counted: Duration::from_millis(1_200) },
+        peers: true,
         growth: false,
     };
     const FULL: Self = Self {
         rounds: 5,
         window: Window { warm_up: Duration::from_secs(1), counted: Duration::from_secs(3) },
+        peers: true,
+        growth: true,
+    };
+    const ALONE: Self = Self {
+        rounds: 3,
+        window: Window { warm_up: Duration::from_secs(1), counted: Duration::from_secs(3) },
+        peers: false,
         growth: true,
     };
 }
@@ -52,8 +62,12 @@ impl Extent {
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     // Cargo passes `--bench`, which says nothing here.
-    let extent =
-        if std::env::args().any(|argument| argument == "--short") { Extent::SHORT } else { Extent::FULL };
+    let asked = |flag: &str| std::env::args().any(|argument| argument == flag);
+    let extent = match (asked("--short"), asked("--alone")) {
+        (_, true) => Extent::ALONE,
+        (true, false) => Extent::SHORT,
+        (false, false) => Extent::FULL,
+    };
     let server = Server::start().await?;
     let result = compare(&server, &extent).await;
     let stopped = server.stop().await;
@@ -65,35 +79,10 @@ async fn main() -> anyhow::Result<()> {
 async fn compare(server: &Server, extent: &Extent) -> anyhow::Result<(Vec<Row>, Vec<Comparison>)> {
     let bar = ProgressBar::new((extent.rounds * LEVELS.len() * 4) as u64);
     bar.set_style(ProgressStyle::with_template("{bar:40} {pos}/{len}  {elapsed}  {msg}")?);
-    let mut lanes = lanes(server).await?;
-    let mut samples: Vec<Vec<Vec<Sample>>> = vec![vec![Vec::new(); lanes.len()]; LEVELS.len()];
-    for round in 0..extent.rounds {
-        for (level, callers) in LEVELS.into_iter().enumerate() {
-            for turn in 0..lanes.len() {
-                let place = (turn + round) % lanes.len();
-                let lane = &mut lanes[place];
-                bar.set_message(format!("{}, {callers} in flight", lane.name()));
-                samples[level][place].push(lane.round(callers, extent.window).await?);
-                bar.inc(1);
-            }
-        }
-    }
     let (mut rows, mut comparisons) = (Vec::new(), Vec::new());
-    for (callers, samples) in LEVELS.into_iter().zip(&samples) {
-        let medians: Vec<Sample> = samples.iter().map(|samples| median(samples)).collect();
-        let ours = medians[0];
-        rows.push((callers, Ours::NAME, ours, None));
-        for (lane, theirs) in lanes.iter().zip(&medians).skip(1) {
-            let rates = (ours.commands_per_second, theirs.commands_per_second);
-            let latencies = (ours.p50_ms, theirs.p50_ms);
-            let name = lane.name();
-            rows.push((callers, name, *theirs, Some((rates.0 / rates.1, latencies.0 / latencies.1))));
-            let rate = ("commands_per_second", "commands/s");
-            comparisons.push(Comparison::new(rate, callers, name, rates, ours));
-            comparisons.push(Comparison::new(("latency_p50_ms", "ms"), callers, name, latencies, ours));
-        }
+    if extent.peers {
+        peers(server, extent, &bar, &mut rows, &mut comparisons).await?;
     }
-    drop(lanes);
     if extent.growth {
         let say = |text: &str| bar.set_message(text.to_owned());
         let (large, small) = growth::measure(server, extent.rounds, extent.window, say).await?;
@@ -113,6 +102,44 @@ async fn compare(server: &Server, extent: &Extent) -> anyhow::Result<(Vec<Row>, 
     }
     bar.finish_and_clear();
     Ok((rows, comparisons))
+}
+
+/// Everybody at every level, in turn.
+async fn peers(
+    server: &Server,
+    extent: &Extent,
+    bar: &ProgressBar,
+    rows: &mut Vec<Row>,
+    comparisons: &mut Vec<Comparison>,
+) -> anyhow::Result<()> {
+    let mut lanes = lanes(server).await?;
+    let mut samples: Vec<Vec<Vec<Sample>>> = vec![vec![Vec::new(); lanes.len()]; LEVELS.len()];
+    for round in 0..extent.rounds {
+        for (level, callers) in LEVELS.into_iter().enumerate() {
+            for turn in 0..lanes.len() {
+                let place = (turn + round) % lanes.len();
+                let lane = &mut lanes[place];
+                bar.set_message(format!("{}, {callers} in flight", lane.name()));
+                samples[level][place].push(lane.round(callers, extent.window).await?);
+                bar.inc(1);
+            }
+        }
+    }
+    for (callers, samples) in LEVELS.into_iter().zip(&samples) {
+        let medians: Vec<Sample> = samples.iter().map(|samples| median(samples)).collect();
+        let ours = medians[0];
+        rows.push((callers, Ours::NAME, ours, None));
+        for (lane, theirs) in lanes.iter().zip(&medians).skip(1) {
+            let rates = (ours.commands_per_second, theirs.commands_per_second);
+            let latencies = (ours.p50_ms, theirs.p50_ms);
+            let name = lane.name();
+            rows.push((callers, name, *theirs, Some((rates.0 / rates.1, latencies.0 / latencies.1))));
+            let rate = ("commands_per_second", "commands/s");
+            comparisons.push(Comparison::new(rate, callers, name, rates, ours));
+            comparisons.push(Comparison::new(("latency_p50_ms", "ms"), callers, name, latencies, ours));
+        }
+    }
+    Ok(())
 }
 
 /// All contestants, each on a database of its own; ours is the first.
