@@ -239,3 +239,18 @@ async fn a_fence_moved_by_another_node_delays_and_loses_nothing() {
         assert!(matches!(register(&tenure, &format!("n{number}")).await, Told::Stored(..)));
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_can_end_while_the_outcome_of_a_commit_cannot_be_found_out() {
+    let database = TestDatabase::new().await;
+    let proxy = Proxy::start(&database.socket_dir());
+    let through_proxy = Address::socket(&proxy.directory, "tenure", &database.name);
+    let settings =
+        Settings { address: through_proxy, answer_within: Duration::from_secs(2), ..database.settings() };
+    let tenure = open_with(settings).await;
+    register(&tenure, "first").await;
+    proxy.arm(Cut::AfterCommit);
+    std::fs::remove_file(proxy.directory.join(".s.PGSQL.5432")).unwrap();
+    assert_eq!(register(&tenure, "second").await, Told::Unknown);
+    tokio::time::timeout(PATIENCE, tenure.close()).await.expect("it ends");
+}

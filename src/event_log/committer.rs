@@ -377,7 +377,7 @@ impl Committer {
         None
     }
 
-    /// Finds out whether a batch was stored, however long the database takes to come back; meanwhile nothing else is
+    /// Finds out whether a batch was stored, for as long as somebody waits for the answer; meanwhile nothing else is
     /// accepted.
     async fn resolve(&mut self, part: &[Pending]) -> Option<Stored> {
         let first = part.iter().find_map(|pending| pending.unit.events.first())?;
@@ -405,6 +405,11 @@ impl Committer {
                 self.queue.push_back(pending);
             }
             refuse(self.queue.drain(..), &error);
+            if part.iter().all(|pending| pending.answer.is_closed()) {
+                // Everybody has been told that the outcome is not known: nobody is left to find it out for, and a
+                // process that is to end must not wait for a database that is gone.
+                return None;
+            }
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(Duration::from_secs(1));
         }
