@@ -11,11 +11,11 @@ comment on table log.head is
     'Locked by every append and updated by none: the newest position is the newest event''s.';
 
 create table log.event (
-    position      bigint      primary key check (position > 0),
+    position      bigint      primary key,
     event_id      uuid        not null,
     stream_type   text        collate "C" not null,
     stream_id     text        collate "C" not null,
-    version       bigint      not null check (version > 0),
+    version       bigint      not null,
     event_type    text        collate "C" not null,
     event_version text        collate "C" not null,
     account_id    uuid,

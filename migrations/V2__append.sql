@@ -39,9 +39,32 @@ $$
            coalesce((select position from log.event order by position desc limit 1), 0)
 $$;
 
+-- The version of a guard that a decision is about to read. A guard has a row from its first reader on, and only then
+-- do appends count it up: made under the head lock, so that whoever changed the set without counting has committed
+-- before the reader looks at the set.
+create function log.read_guard(wanted text) returns bigint language plpgsql as
+$$
+declare
+    found bigint;
+begin
+    select version into found from log.guard where name = wanted;
+    if found is null then
+        perform from log.head for update;
+        insert into log.guard (name, version) values (wanted, 1) on conflict (name) do nothing;
+        select version into found from log.guard where name = wanted;
+    end if;
+    return found;
+end
+$$;
+
+-- What an append gives: the position before its first event, and when that event was recorded.
+create type log.appended as (base bigint, recorded_from timestamptz);
+
 -- Stores a batch. The head row is locked by the first statement, so that every later one sees all earlier appends.
--- Raises TN001 with the losers as JSON when any version, guard or claim is contested, before anything is written;
--- TN002 when the fence has moved; TN004 when the projections have been replaced.
+-- Raises TN001 with the losers as JSON when any version, guard or claim is contested; TN002 when the fence has moved;
+-- TN004 when the projections have been replaced. Whatever is raised, nothing is stored.
+--
+-- Fresh streams need not be among those that were read: the unique key refuses a stream that is not fresh.
 create function log.append(
     expected_fence bigint, expected_projection_set text, at timestamptz,
     stream_unit int[], stream_type text[], stream_id text[], stream_version bigint[],
@@ -52,52 +75,63 @@ create function log.append(
     key_subject text[], key_wrapping text[], key_wrapped bytea[], key_destroyed text[],
     event_id uuid[], event_stream_type text[], event_stream_id text[], event_version_in_stream bigint[],
     event_type text[], event_type_version text[], event_account uuid[],
-    event_payload bytea[], event_metadata bytea[], event_sealed bytea[],
-    out base bigint, out recorded_from timestamptz
-) language plpgsql as
+    event_payload bytea[], event_metadata bytea[], event_sealed bytea[]
+) returns log.appended language plpgsql as
 $$
 #variable_conflict use_column
 declare
-    head    log.head;
-    moved   jsonb;
-    changed jsonb;
-    taken   jsonb;
-    stored  bigint;
+    fence_now          bigint;
+    projection_set_now text;
+    base               bigint;
+    recorded_from      timestamptz;
+    moved              jsonb;
+    changed            jsonb;
+    taken              jsonb;
+    stored             bigint;
 begin
-    select * into head from log.head for update;
-    if head.fence is distinct from expected_fence then
+    select h.fence, h.projection_set into fence_now, projection_set_now from log.head h for update;
+    if fence_now is distinct from expected_fence then
         raise exception using errcode = 'TN002', message = 'the fence has moved';
     end if;
-    if head.projection_set is distinct from expected_projection_set then
+    if projection_set_now is distinct from expected_projection_set then
         raise exception using errcode = 'TN004', message = 'the projections have been replaced',
-            detail = head.projection_set;
+            detail = projection_set_now;
     end if;
 
     select e.position, greatest(at, e.recorded_at + interval '1 microsecond')
     into base, recorded_from
     from log.event e order by e.position desc limit 1;
-    base := coalesce(base, 0);
-    recorded_from := coalesce(recorded_from, at);
+    if base is null then
+        base := 0;
+        recorded_from := at;
+    end if;
 
-    select jsonb_agg(jsonb_build_array(r.unit, r.reason, r.name, r.actual)) into moved
-    from log.contested_streams(stream_unit, stream_type, stream_id, stream_version) r;
+    if cardinality(stream_unit) > 0 then
+        select jsonb_agg(jsonb_build_array(r.unit, r.reason, r.name, r.actual)) into moved
+        from log.contested_streams(stream_unit, stream_type, stream_id, stream_version) r;
+    end if;
     if cardinality(guard_unit) > 0 then
         select jsonb_agg(jsonb_build_array(r.unit, r.reason, r.name, r.actual)) into changed
         from log.contested_guards(guard_unit, guard_name, guard_version) r;
     end if;
-    if cardinality(claim_unit) > 0 then
-        select jsonb_agg(jsonb_build_array(t.unit, 'claim', t.kind || ':' || encode(t.key, 'hex'), c.holder))
-        into taken
-        from unnest(claim_unit, claim_kind, claim_key, claim_holder, claim_at)
-                 as t (unit, kind, key, holder, at)
-        join view.unique_claims c on c.kind = t.kind and c.key = t.key
-        where c.holder <> t.holder
-          and (c.free_after is null or c.free_after > t.at)
-          and not exists (select
-                          from unnest(release_kind, release_key, release_holder) as r (kind, key, holder)
-                          where r.kind = c.kind and r.key = c.key and r.holder = c.holder);
+    if cardinality(release_kind) > 0 then
+        delete from view.unique_claims c
+        using unnest(release_kind, release_key, release_holder) as r (kind, key, holder)
+        where c.kind = r.kind and c.key = r.key and c.holder = r.holder;
     end if;
-    if coalesce(moved, changed, taken) is not null then
+    if cardinality(claim_kind) > 0 then
+        insert into view.unique_claims (kind, key, holder, free_after, position)
+        select t.kind, t.key, t.holder, t.free_after, base + t.ordinal
+        from unnest(claim_kind, claim_key, claim_holder, claim_free_after, claim_ordinal)
+                 as t (kind, key, holder, free_after, ordinal)
+        on conflict do nothing;
+        get diagnostics stored = row_count;
+        if stored < cardinality(claim_kind) then
+            taken := log.succeed_claims(base, claim_unit, claim_kind, claim_key, claim_holder, claim_free_after,
+                                        claim_at, claim_ordinal);
+        end if;
+    end if;
+    if moved is not null or changed is not null or taken is not null then
         raise exception using errcode = 'TN001', message = 'contested',
             detail = (coalesce(moved, '[]') || coalesce(changed, '[]') || coalesce(taken, '[]'))::text;
     end if;
@@ -110,31 +144,8 @@ begin
                 event_type_version, event_account, event_payload, event_metadata, event_sealed)
              with ordinality as e (event_id, stream_type, stream_id, version, event_type, event_version,
                                    account_id, payload, metadata, sealed, n);
-    get diagnostics stored = row_count;
-    if stored <> cardinality(event_id) then
-        raise exception using errcode = 'TN003', message = 'not every event was stored';
-    end if;
-
     if cardinality(guard_bumped) > 0 then
-        insert into log.guard as g (name, version) select distinct unnest(guard_bumped), 1
-        on conflict (name) do update set version = g.version + 1;
-    end if;
-    if cardinality(release_kind) > 0 then
-        delete from view.unique_claims c
-        using unnest(release_kind, release_key, release_holder) as r (kind, key, holder)
-        where c.kind = r.kind and c.key = r.key and c.holder = r.holder;
-    end if;
-    if cardinality(claim_kind) > 0 then
-        insert into view.unique_claims (kind, key, holder, free_after, position)
-        select t.kind, t.key, t.holder, t.free_after, base + t.ordinal
-        from unnest(claim_kind, claim_key, claim_holder, claim_free_after, claim_ordinal)
-                 as t (kind, key, holder, free_after, ordinal)
-        on conflict (kind, key) do update
-            set holder = excluded.holder, free_after = excluded.free_after, position = excluded.position;
-        get diagnostics stored = row_count;
-        if stored <> cardinality(claim_kind) then
-            raise exception using errcode = 'TN003', message = 'not every claim was stored';
-        end if;
+        update log.guard set version = version + 1 where name = any (guard_bumped);
     end if;
     if cardinality(key_destroyed) > 0 then
         delete from log.data_key where subject = any (key_destroyed);
@@ -142,34 +153,36 @@ begin
     if cardinality(key_subject) > 0 then
         insert into log.data_key (subject, key_id, wrapped)
         select * from unnest(key_subject, key_wrapping, key_wrapped);
-        get diagnostics stored = row_count;
-        if stored <> cardinality(key_subject) then
-            raise exception using errcode = 'TN003', message = 'not every data key was stored';
-        end if;
-    end if;
-
-    perform set_config('tenure.base', base::text, true), set_config('tenure.rows', '0', true);
-end
-$$;
-
--- Counts the rows that one projection statement of this transaction has changed.
-create function log.tally(changed bigint) returns void language plpgsql as
-$$
-begin
-    perform set_config('tenure.rows', (current_setting('tenure.rows')::bigint + changed)::text, true);
-end
-$$;
-
--- The last statement before COMMIT: raises TN003 unless every statement of the batch arrived and changed what it was
--- meant to change, then wakes the followers.
-create function log.finish(expected_rows bigint) returns void language plpgsql as
-$$
-begin
-    if current_setting('tenure.rows', true) is distinct from expected_rows::text then
-        raise exception using errcode = 'TN003',
-            message = format('the projections changed %s rows where %s were decided',
-                             coalesce(nullif(current_setting('tenure.rows', true), ''), 'no'), expected_rows);
     end if;
     perform pg_notify('tenure_log', '');
+    return (base, recorded_from);
+end
+$$;
+
+-- Takes over the claims that have died by the clock or are the claimant's own already; gives those that are another's,
+-- as losers.
+create function log.succeed_claims(
+    base bigint, claim_unit int[], claim_kind text[], claim_key bytea[], claim_holder text[],
+    claim_free_after timestamptz[], claim_at timestamptz[], claim_ordinal bigint[]
+) returns jsonb language plpgsql as
+$$
+declare
+    taken jsonb;
+begin
+    select jsonb_agg(jsonb_build_array(t.unit, 'claim', t.kind || ':' || encode(t.key, 'hex'), c.holder)) into taken
+    from unnest(claim_unit, claim_kind, claim_key, claim_holder, claim_at) as t (unit, kind, key, holder, at)
+    join view.unique_claims c on c.kind = t.kind and c.key = t.key
+    where c.holder <> t.holder and (c.free_after is null or c.free_after > t.at);
+    if taken is null then
+        delete from view.unique_claims c
+        using unnest(claim_kind, claim_key) as t (kind, key)
+        where c.kind = t.kind and c.key = t.key and c.position <= base;
+        insert into view.unique_claims (kind, key, holder, free_after, position)
+        select t.kind, t.key, t.holder, t.free_after, base + t.ordinal
+        from unnest(claim_kind, claim_key, claim_holder, claim_free_after, claim_ordinal)
+                 as t (kind, key, holder, free_after, ordinal)
+        on conflict do nothing;
+    end if;
+    return taken;
 end
 $$;

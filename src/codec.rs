@@ -79,7 +79,7 @@ impl Codec {
 
     /// The keys of the log.
     #[must_use]
-    pub fn keys(&self) -> &KeyRing {
+    pub const fn keys(&self) -> &Arc<KeyRing> {
         &self.keys
     }
 

@@ -108,7 +108,7 @@ impl Tenure {
         }
         drop(migration);
         let dispatcher = Dispatcher::new(log.clone(), codec.clone(), clock.clone(), entropy.clone());
-        let reader = Reader::new(log.pool().clone());
+        let reader = Reader::new(log.pool().clone(), codec.keys().clone());
         Ok(Self { log, codec, dispatcher, reader, clock, entropy })
     }
 

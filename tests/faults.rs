@@ -203,7 +203,7 @@ async fn a_connection_lost_at_any_point_of_a_commit_is_resolved_rightly() {
     let mut told = HashMap::new();
     let mut number = 0;
     for round in 0..rounds() {
-        for cut in [Cut::BeforeCommit, Cut::AfterCommit, Cut::LateCommit, Cut::LateBatch, Cut::InsideCommit] {
+        for cut in [Cut::BeforeBatch, Cut::AfterBatch, Cut::LateBatch, Cut::InsideBatch] {
             let cuts = proxy.cuts();
             proxy.arm(cut);
             let names: Vec<String> = (0..24).map(|caller| format!("c{number}-{caller}")).collect();
@@ -249,7 +249,7 @@ async fn a_process_can_end_while_the_outcome_of_a_commit_cannot_be_found_out() {
         Settings { address: through_proxy, answer_within: Duration::from_secs(2), ..database.settings() };
     let tenure = open_with(settings).await;
     register(&tenure, "first").await;
-    proxy.arm(Cut::AfterCommit);
+    proxy.arm(Cut::AfterBatch);
     std::fs::remove_file(proxy.directory.join(".s.PGSQL.5432")).unwrap();
     assert_eq!(register(&tenure, "second").await, Told::Unknown);
     tokio::time::timeout(PATIENCE, tenure.close()).await.expect("it ends");

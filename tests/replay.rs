@@ -53,7 +53,7 @@ async fn stored(client: &Client, table: &Table) -> BTreeSet<String> {
 pub async fn assert_tables_are_a_fold_of_the_log(tenure: &Tenure, client: &Client) {
     let events = history(tenure).await;
     let decoded = tenure.codec().decode(&events, tenure.log().pool()).await.unwrap();
-    let hasher: &dyn ClaimHasher = tenure.codec().keys();
+    let hasher: &dyn ClaimHasher = &**tenure.codec().keys();
     let mut claims = Claims::default();
     let mut changes: Vec<(i64, RowChange)> = Vec::new();
     for (event, decoded) in events.iter().zip(&decoded) {

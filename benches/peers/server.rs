@@ -18,6 +18,16 @@ use tokio_postgres::{Client, NoTls};
 /// The most connections that a contestant with one connection a command may open.
 pub const MOST_CONNECTIONS: usize = 64;
 
+/// Makes the server one that has been in use: a new one fills each segment of its write-ahead log with zeros before it
+/// writes to it, which halts whoever commits, and goes on with old segments from its first checkpoints on.
+const WORN_IN: &str = "
+    create table worn_in (octets bytea);
+    alter table worn_in alter octets set storage external;
+    insert into worn_in select convert_to(repeat(md5(n::text), 32768), 'UTF8') from generate_series(1, 1100) n;
+    checkpoint;
+    drop table worn_in;
+    checkpoint;";
+
 /// The server and the directory that goes with it.
 pub struct Server {
     postgres: PrivatePostgres,
@@ -40,6 +50,9 @@ impl Server {
         tokio::spawn(connection);
         let fsync: String = admin.query_one("show fsync", &[]).await?.get(0);
         anyhow::ensure!(fsync == "on", "the server does not flush what it commits");
+        for statement in WORN_IN.split(';').filter(|statement| !statement.trim().is_empty()) {
+            admin.batch_execute(statement).await?;
+        }
         Ok(Self { postgres, admin, directory })
     }
 

@@ -83,7 +83,7 @@ impl Dispatcher {
     /// A dispatcher on this log.
     #[must_use]
     pub fn new(log: EventLog, codec: Codec, clock: Arc<dyn Clock>, entropy: Arc<dyn Entropy>) -> Self {
-        let reader = Reader::new(log.pool().clone());
+        let reader = Reader::new(log.pool().clone(), codec.keys().clone());
         let contested = Cache::new(CONTESTED_CLAIMS);
         Self { log, codec, reader, clock, entropy, states: cache::States::default(), contested }
     }

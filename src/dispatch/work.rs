@@ -68,7 +68,7 @@ impl<'d> UnitOfWork<'d> {
     /// Makes the keys of claims.
     #[must_use]
     pub fn hasher(&self) -> &dyn ClaimHasher {
-        self.dispatcher.codec.keys()
+        &**self.dispatcher.codec.keys()
     }
 
     /// The state of an aggregate; the decision stands only if it is still this one when the unit is stored.

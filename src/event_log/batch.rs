@@ -1,6 +1,8 @@
 //! Which waiting units may share a transaction: pure, no I/O.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::VecDeque;
+
+use foldhash::{HashMap, HashSet};
 
 use super::error::AppendError;
 use super::event::StreamId;
@@ -56,21 +58,33 @@ const fn key_of(change: &ClaimChange) -> &ClaimKey {
 }
 
 /// Takes the next batch from the queue, oldest first; who does not fit keeps the place in the queue.
-pub fn compose<W: Waiting>(queue: &mut VecDeque<W>) -> Vec<W> {
+///
+/// What touches something that is under way waits; so does whoever comes after one that waits and touches the same,
+/// or a stream that is read without pause could never be written.
+pub fn compose<'u, W: Waiting>(
+    queue: &mut VecDeque<W>,
+    under_way: impl IntoIterator<Item = &'u Unit>,
+) -> Vec<W> {
     let mut chosen = Vec::new();
     {
-        let mut touched = Touched::default();
-        let mut bytes = 0;
+        let (mut touched, mut awaited) = (Touched::default(), Touched::default());
+        for unit in under_way {
+            touched.add(unit);
+        }
+        let (mut bytes, mut anybody_awaits) = (0, false);
         for (place, waiting) in queue.iter().enumerate() {
             let unit = waiting.unit();
             let size = unit.size_bytes();
             if chosen.len() == MAX_BATCH_UNITS || (!chosen.is_empty() && bytes + size > MAX_BATCH_BYTES) {
                 break;
             }
-            if touched.admits(unit) {
+            if touched.admits(unit) && (!anybody_awaits || awaited.admits(unit)) {
                 touched.add(unit);
                 bytes += size;
                 chosen.push(place);
+            } else {
+                awaited.add(unit);
+                anybody_awaits = true;
             }
         }
     }
@@ -170,7 +184,7 @@ mod tests {
             Queued("a", reading(9, 1, writing(1, 1))),
             Queued("b", reading(9, 1, writing(2, 1))),
         ]);
-        assert_eq!(names(&compose(&mut queue)), ["a", "b"]);
+        assert_eq!(names(&compose(&mut queue, [])), ["a", "b"]);
         assert!(queue.is_empty());
     }
 
@@ -182,7 +196,7 @@ mod tests {
             Queued("reader", reading(1, 0, writing(2, 1))),
             Queued("stranger", writing(3, 1)),
         ]);
-        assert_eq!(names(&compose(&mut queue)), ["writer", "stranger"]);
+        assert_eq!(names(&compose(&mut queue, [])), ["writer", "stranger"]);
         assert_eq!(names(queue.make_contiguous()), ["other writer", "reader"]);
     }
 
@@ -190,7 +204,20 @@ mod tests {
     fn a_writer_waits_for_readers_that_came_before_it() {
         let mut queue =
             VecDeque::from([Queued("reader", reading(1, 0, writing(2, 1))), Queued("writer", writing(1, 1))]);
-        assert_eq!(names(&compose(&mut queue)), ["reader"]);
+        assert_eq!(names(&compose(&mut queue, [])), ["reader"]);
+    }
+
+    #[test]
+    fn what_is_under_way_is_not_touched_and_readers_do_not_pass_a_waiting_writer() {
+        let under_way = reading(1, 0, writing(9, 1));
+        let mut queue = VecDeque::from([
+            Queued("writer", writing(1, 1)),
+            Queued("later reader", reading(1, 0, writing(2, 1))),
+            Queued("stranger", writing(3, 1)),
+        ]);
+        assert_eq!(names(&compose(&mut queue, [&under_way])), ["stranger"]);
+        assert_eq!(names(&compose(&mut queue, [])), ["writer"]);
+        assert_eq!(names(queue.make_contiguous()), ["later reader"]);
     }
 
     #[test]
@@ -201,7 +228,7 @@ mod tests {
             Unit { claims: vec![(0, ClaimChange::Take(claim))], ..writing(id, 1) }
         };
         let mut queue = VecDeque::from([Queued("first", take(1)), Queued("second", take(2))]);
-        assert_eq!(names(&compose(&mut queue)), ["first"]);
+        assert_eq!(names(&compose(&mut queue, [])), ["first"]);
     }
 
     #[test]
@@ -210,7 +237,7 @@ mod tests {
         let read = |id| Unit { guards: vec![("set".into(), 0)], ..writing(id, 1) };
         let mut queue =
             VecDeque::from([Queued("bump", bump(1)), Queued("bump too", bump(2)), Queued("read", read(3))]);
-        assert_eq!(names(&compose(&mut queue)), ["bump", "bump too"]);
+        assert_eq!(names(&compose(&mut queue, [])), ["bump", "bump too"]);
     }
 
     #[test]
@@ -229,7 +256,7 @@ mod tests {
     #[test]
     fn a_batch_is_bounded_in_units_and_bytes() {
         let mut queue: VecDeque<_> = (0..300).map(|id| Queued("small", writing(id, 1))).collect();
-        assert_eq!(compose(&mut queue).len(), MAX_BATCH_UNITS);
+        assert_eq!(compose(&mut queue, []).len(), MAX_BATCH_UNITS);
 
         let large = |id| {
             let mut unit = writing(id, 1);
@@ -237,6 +264,6 @@ mod tests {
             unit
         };
         let mut queue = VecDeque::from([Queued("large", large(1)), Queued("large", large(2))]);
-        assert_eq!(compose(&mut queue).len(), 1);
+        assert_eq!(compose(&mut queue, []).len(), 1);
     }
 }

@@ -5,7 +5,7 @@ use tokio_postgres::binary_copy::BinaryCopyInWriter;
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Transaction};
 
-use super::committer::EventLog;
+use super::log::EventLog;
 use super::rows::{ColumnType, Table, Value, settle};
 use super::session::reason;
 use super::transaction::FirstOrdinals;
@@ -67,7 +67,7 @@ impl BulkWriter {
     /// See [`BulkError`].
     pub async fn append(&mut self, units: &[Unit], clock: &dyn Clock) -> Result<i64, BulkError> {
         let units: Vec<&Unit> = units.iter().collect();
-        let ordinals = FirstOrdinals::of(&units);
+        let ordinals = FirstOrdinals::of(units.iter().copied());
         let known = self.log.identity().projection_set.clone();
         let transaction = self.connection.client.transaction().await?;
         let head = transaction.query_one("select projection_set from log.head for update", &[]).await?;

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use super::committer::EventLog;
 use super::error::ReadError;
 use super::event::RecordedEvent;
+use super::log::EventLog;
 use super::read::{PAGE, contiguous};
 use crate::ids::{EventId, LogId};
 use crate::postgres::Database;

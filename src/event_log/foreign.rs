@@ -8,9 +8,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use cqrs_es::{Aggregate, AggregateContext, AggregateError, DomainEvent, EventEnvelope, EventStore};
 
-use super::committer::EventLog;
 use super::error::AppendError;
 use super::event::{NewEvent, RecordedEvent, StreamId};
+use super::log::EventLog;
 use super::unit::Unit;
 use super::upcast::Upcasters;
 use crate::clock::Clock;

@@ -10,6 +10,7 @@ pub mod error;
 pub mod event;
 pub mod follow;
 pub mod foreign;
+mod log;
 pub mod merkle;
 pub mod read;
 pub mod row_sql;
@@ -21,7 +22,7 @@ mod transaction;
 pub mod unit;
 pub mod upcast;
 
-pub use committer::{Appended, EventLog, Options};
 pub use error::{AppendError, ReadError};
 pub use event::{NewEvent, RecordedEvent, StreamId};
+pub use log::{Appended, EventLog, Options};
 pub use unit::Unit;

@@ -5,9 +5,9 @@ use futures::stream::try_unfold;
 use tokio_postgres::types::ToSql;
 use uuid::Uuid;
 
-use super::committer::EventLog;
 use super::error::ReadError;
 use super::event::{RecordedEvent, StreamId};
+use super::log::EventLog;
 use crate::clock::Timestamp;
 
 /// How many events one statement reads.

@@ -1,4 +1,4 @@
-//! The SQL of projected tables: their DDL, and set-based statements for settled row changes.
+//! The SQL of projected tables: their DDL, a function a table that carries out settled changes, and calls of it.
 
 use std::fmt::Write as _;
 
@@ -50,144 +50,187 @@ pub fn ddl(table: &Table, schema: &str) -> String {
     for (number, index) in (1..).zip(table.indexes) {
         let _ = writeln!(sql, "create index if not exists {0}_{number} on {schema}.{0} {index};", table.name);
     }
+    sql.push_str(&apply_function(table, schema));
     sql
 }
 
-/// One kind of statement on one table; the same kind is prepared once.
-#[derive(Clone, PartialEq, Eq, Hash)]
-pub enum Statement {
-    /// Rows end.
-    Delete(&'static str),
-    /// Rows begin.
-    Insert(&'static str),
-    /// These columns change.
-    Patch(&'static str, Vec<usize>),
+/// The name of the function that carries out the settled changes of one table.
+fn apply_name(table: &Table, schema: &str) -> String {
+    format!("{schema}.{}_apply", table.name)
 }
 
-/// A statement with its parameters, one array a column, and how many rows it must change.
-pub struct RowStatement<'a> {
-    /// Which statement.
-    pub kind: Statement,
-    /// Its text, for preparing it the first time.
-    pub table: &'static Table,
-    /// Its arrays.
-    pub parameters: Vec<Vec<&'a Value>>,
-    /// How many rows it changes if all is well.
-    pub rows: i64,
-}
-
-impl RowStatement<'_> {
-    /// The text of the statement.
-    #[must_use]
-    pub fn sql(&self, schema: &str) -> String {
-        let table = self.table;
-        match &self.kind {
-            Statement::Insert(name) => {
-                let names: Vec<&str> = table.columns.iter().map(|column| column.name).collect();
-                let values: Vec<String> = table
-                    .columns
-                    .iter()
-                    .enumerate()
-                    .map(|(place, column)| value_sql(column, place))
-                    .collect();
-                tallied(&format!(
-                    "insert into {schema}.{name} ({}) select {} from {}",
-                    names.join(", "),
-                    values.join(", "),
-                    unnest(table.columns)
-                ))
-            }
-            Statement::Patch(name, columns) => {
-                let key = &table.columns[..table.key_columns];
-                let patched: Vec<&Column> = columns.iter().map(|index| &table.columns[*index]).collect();
-                let assignments: Vec<String> = patched
-                    .iter()
-                    .zip(key.len()..)
-                    .map(|(column, place)| format!("{} = {}", column.name, value_sql(column, place)))
-                    .collect();
-                let all: Vec<Column> =
-                    key.iter().copied().chain(patched.iter().map(|column| **column)).collect();
-                tallied(&format!(
-                    "update {schema}.{name} r set {} from {} where {}",
-                    assignments.join(", "),
-                    unnest(&all),
-                    key_match(key)
-                ))
-            }
-            Statement::Delete(name) => {
-                let key = &table.columns[..table.key_columns];
-                tallied(&format!(
-                    "delete from {schema}.{name} r using {} where {}",
-                    unnest(key),
-                    key_match(key)
-                ))
-            }
-        }
-    }
-}
-
-fn tallied(statement: &str) -> String {
-    format!("with done as ({statement} returning 1) select log.tally(count(*)) from done")
-}
-
-fn value_sql(column: &Column, place: usize) -> String {
-    match column.column_type {
-        ColumnType::Position => format!("(select current_setting('tenure.base')::bigint) + t.c{place}"),
-        _ => format!("t.c{place}"),
-    }
-}
-
-fn unnest(columns: &[Column]) -> String {
-    let parameters: Vec<String> = (1..)
-        .zip(columns)
-        .map(|(number, column)| format!("${number}::{}", column.column_type.array()))
-        .collect();
-    let names: Vec<String> = (0..columns.len()).map(|place| format!("c{place}")).collect();
-    format!("unnest({}) as t ({})", parameters.join(", "), names.join(", "))
-}
-
-fn key_match(key: &[Column]) -> String {
-    let matches: Vec<String> =
-        key.iter().enumerate().map(|(place, column)| format!("r.{} = t.c{place}", column.name)).collect();
-    matches.join(" and ")
-}
-
-/// The statements for the settled changes of a batch: for each table its deletions, its insertions, its patches.
-#[must_use]
-pub fn statements<'a>(settled: &'a [(&'static Table, Vec<Value>, Settled)]) -> Vec<RowStatement<'a>> {
-    type Rows<'a> = Vec<Vec<&'a Value>>;
-    let mut groups: Vec<(Statement, &'static Table, Rows<'_>)> = Vec::new();
-    let mut group = |kind: Statement, table: &'static Table, row| {
-        if let Some((_, _, rows)) = groups.iter_mut().find(|(known, _, _)| *known == kind) {
-            rows.push(row);
-        } else {
-            groups.push((kind, table, vec![row]));
-        }
+/// The parameters of the function behind the base: the keys of rows that end, the columns of rows that begin, then for
+/// rows that change their keys, which columns change (a bit each), and the columns.
+fn parameters(table: &Table) -> Vec<(String, ColumnType)> {
+    let named = |prefix, columns: &[Column]| {
+        let name = move |(place, column): (usize, &Column)| (format!("{prefix}{place}"), column.column_type);
+        columns.iter().enumerate().map(name).collect::<Vec<_>>()
     };
-    for (table, key, row) in settled {
+    let (key, columns) = (&table.columns[..table.key_columns], table.columns);
+    let mut all = named("deleted_", key);
+    all.extend(named("inserted_", columns));
+    all.extend(named("key_", key));
+    all.push(("patched".to_owned(), ColumnType::BigInt));
+    all.extend(named("patch_", columns));
+    all
+}
+
+/// A function that changes the rows of a table, set-based, and raises TN003 unless every change meets its row.
+fn apply_function(table: &Table, schema: &str) -> String {
+    let name = format!("{schema}.{}", table.name);
+    let key = &table.columns[..table.key_columns];
+    let value = |column: &Column, place: usize| match column.column_type {
+        ColumnType::Position => format!("base + t.c{place}"),
+        _ => format!("t.c{place}"),
+    };
+    let list = |prefix: &str, count: usize| {
+        (0..count).map(|place| format!("{prefix}{place}")).collect::<Vec<_>>().join(", ")
+    };
+    let key_match: Vec<String> =
+        key.iter().enumerate().map(|(place, column)| format!("r.{} = t.k{place}", column.name)).collect();
+    let key_match = key_match.join(" and ");
+    let all = table.columns.len();
+    let names: Vec<&str> = table.columns.iter().map(|column| column.name).collect();
+    let inserted: Vec<String> =
+        table.columns.iter().enumerate().map(|(place, column)| value(column, place)).collect();
+    let patched: Vec<String> = table
+        .columns
+        .iter()
+        .enumerate()
+        .skip(table.key_columns)
+        .map(|(place, column)| {
+            let (name, bit) = (column.name, 1_i64 << place);
+            format!(
+                "{name} = case when t.patched & {bit} <> 0 then {} else r.{name} end",
+                value(column, place)
+            )
+        })
+        .collect();
+    let (k, deleted, keys, columns) =
+        (list("k", key.len()), list("deleted_", key.len()), list("key_", key.len()), list("c", all));
+    let declared: Vec<String> =
+        parameters(table).iter().map(|(name, column)| format!("{name} {}", column.array())).collect();
+    let update = if patched.is_empty() {
+        String::new()
+    } else {
+        checked(
+            "key_0",
+            &format!(
+                "update {name} r set {} from unnest({keys}, patched, {}) as t ({k}, patched, {columns}) where {key_match}",
+                patched.join(", "),
+                list("patch_", all)
+            ),
+        )
+    };
+    format!(
+        "create or replace function {}(base bigint, {}) returns void language plpgsql as $apply$
+         declare changed bigint;
+         begin
+         {}{}{update}
+         end $apply$;\n",
+        apply_name(table, schema),
+        declared.join(", "),
+        checked(
+            "deleted_0",
+            &format!("delete from {name} r using unnest({deleted}) as t ({k}) where {key_match}")
+        ),
+        checked(
+            "inserted_0",
+            &format!(
+                "insert into {name} ({}) select {} from unnest({}) as t ({columns})",
+                names.join(", "),
+                inserted.join(", "),
+                list("inserted_", all)
+            )
+        ),
+    )
+}
+
+/// Runs a statement for an array, if there is one, and raises unless it changed a row for each element.
+fn checked(array: &str, statement: &str) -> String {
+    format!(
+        "if {array} is not null then
+             {statement};
+             get diagnostics changed = row_count;
+             if changed <> cardinality({array}) then
+                 raise exception using errcode = 'TN003', message = 'not every row was there to be changed';
+             end if;
+         end if;
+         "
+    )
+}
+
+/// The settled changes of one table as the arguments of its function; absent arrays are null.
+pub struct Application<'a> {
+    /// The table.
+    pub table: &'static Table,
+    /// Its arrays, in the order of the function's parameters.
+    pub arguments: Vec<Option<Vec<&'a Value>>>,
+}
+
+impl<'a> Application<'a> {
+    fn new(table: &'static Table) -> Self {
+        Self { table, arguments: vec![None; parameters(table).len()] }
+    }
+
+    fn push(&mut self, place: usize, value: &'a Value) {
+        if let Some(argument) = self.arguments.get_mut(place) {
+            argument.get_or_insert_default().push(value);
+        }
+    }
+
+    fn add(&mut self, key: &'a [Value], row: &'a Settled) {
+        let (keys, all) = (self.table.key_columns, self.table.columns.len());
         if row.delete {
-            group(Statement::Delete(table.name), table, key.iter().collect());
+            for (place, value) in key.iter().enumerate() {
+                self.push(place, value);
+            }
         }
         if let Some(values) = &row.insert {
-            group(Statement::Insert(table.name), table, values.iter().collect());
+            for (place, value) in values.iter().enumerate() {
+                self.push(keys + place, value);
+            }
         } else if !row.patch.is_empty() {
-            let columns = row.patch.iter().map(|(column, _)| *column).collect();
-            let values = key.iter().chain(row.patch.iter().map(|(_, value)| value)).collect();
-            group(Statement::Patch(table.name, columns), table, values);
+            for (place, value) in key.iter().enumerate() {
+                self.push(keys + all + place, value);
+            }
+            self.push(2 * keys + all, &row.patched);
+            for place in 0..all {
+                let value = row.patch.iter().find(|(column, _)| *column == place);
+                self.push(2 * keys + all + 1 + place, value.map_or(&Value::Null, |(_, value)| value));
+            }
         }
     }
-    groups.sort_by_key(|(kind, _, _)| match kind {
-        Statement::Delete(_) => 0,
-        Statement::Insert(_) => 1,
-        Statement::Patch(..) => 2,
-    });
-    groups
-        .into_iter()
-        .map(|(kind, table, rows)| {
-            let columns = rows.first().map_or(0, Vec::len);
-            let parameters =
-                (0..columns).map(|place| rows.iter().map(|row: &Vec<&Value>| row[place]).collect()).collect();
-            RowStatement { kind, table, parameters, rows: i64::try_from(rows.len()).unwrap_or(i64::MAX) }
-        })
-        .collect()
+}
+
+/// The settled changes of a batch by table, in the order of the tables' names, so that equal sets make equal calls.
+#[must_use]
+pub fn applications<'a>(settled: &'a [(&'static Table, Vec<Value>, Settled)]) -> Vec<Application<'a>> {
+    let mut all: Vec<Application<'a>> = Vec::new();
+    for (table, key, row) in settled {
+        let place = match all.binary_search_by_key(&table.name, |known| known.table.name) {
+            Ok(place) => place,
+            Err(place) => {
+                all.insert(place, Application::new(table));
+                place
+            }
+        };
+        all[place].add(key, row);
+    }
+    all
+}
+
+/// The calls of the tables' functions as expressions on `a.base`, their parameters counted on from `next`.
+#[must_use]
+pub fn calls(tables: &[&'static Table], schema: &str, mut next: usize) -> String {
+    let mut sql = String::new();
+    for table in tables {
+        let _ = write!(sql, ", {}(a.base", apply_name(table, schema));
+        for (_, column) in parameters(table) {
+            let _ = write!(sql, ", ${next}::{}", column.array());
+            next += 1;
+        }
+        sql.push(')');
+    }
+    sql
 }

@@ -1,7 +1,6 @@
 //! Projected tables and the changes that events make to their rows, free of SQL.
 
-use std::collections::HashMap;
-
+use foldhash::{HashMap, HashMapExt as _};
 use tokio_postgres::types::{IsNull, ToSql, Type, to_sql_checked};
 use uuid::Uuid;
 
@@ -82,9 +81,10 @@ impl Table {
 }
 
 /// A value of a projected column.
-#[derive(Clone, PartialEq, Eq, Hash)]
+#[derive(Clone, Default, PartialEq, Eq, Hash)]
 pub enum Value {
     /// SQL null.
+    #[default]
     Null,
     /// A boolean.
     Bool(bool),
@@ -259,6 +259,8 @@ pub struct Settled {
     pub insert: Option<Vec<Value>>,
     /// Columns of the row that existed before change.
     pub patch: Vec<(usize, Value)>,
+    /// Which columns those are: bit n for column n.
+    pub patched: Value,
 }
 
 /// Brings the changes of a batch down to one settled change a row, in order of first appearance.
@@ -305,8 +307,8 @@ pub fn settle<'a>(
         }
     }
     settled.retain(|(_, _, row)| *row != Settled::default());
-    for (_, _, row) in &mut settled {
-        row.patch.sort_by_key(|(column, _)| *column);
+    for (_, _, row) in settled.iter_mut().filter(|(_, _, row)| !row.patch.is_empty()) {
+        row.patched = row.patch.iter().fold(0_i64, |bits, (column, _)| bits | (1 << column)).into();
     }
     settled
 }
@@ -346,7 +348,10 @@ mod tests {
     #[test]
     fn the_last_of_several_patches_of_a_row_wins() {
         let rows = settled(&[rename(1, "a"), rename(1, "b")]);
-        assert_eq!(rows, [Settled { patch: vec![(1, "b".into())], ..Settled::default() }]);
+        assert_eq!(
+            rows,
+            [Settled { patch: vec![(1, "b".into())], patched: 0b10.into(), ..Settled::default() }]
+        );
     }
 
     #[test]
@@ -368,7 +373,11 @@ mod tests {
         let rows = settled(&[rename(1, "x"), delete(1), insert(1, "b")]);
         assert_eq!(
             rows,
-            [Settled { delete: true, insert: Some(vec![1.into(), "b".into(), 3.into()]), patch: vec![] }]
+            [Settled {
+                delete: true,
+                insert: Some(vec![1.into(), "b".into(), 3.into()]),
+                ..Settled::default()
+            }]
         );
     }
 }

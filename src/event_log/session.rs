@@ -1,11 +1,14 @@
 //! The committer's own connection: nobody else writes with it, and a peer that vanishes must not keep the head lock.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use tokio_postgres::Statement;
 
 use super::error::AppendError;
-use super::row_sql::{self, RowStatement};
+use super::row_sql;
+use super::rows::Table;
 use crate::ids::{EventId, LogId};
 use crate::postgres::{ConnectError, Connection, Database};
 
@@ -18,8 +21,8 @@ const SETTINGS: &str = "
     select set_config('synchronous_commit', 'on', false)
     where current_setting('synchronous_commit') in ('off', 'local');";
 
-/// The statement that stores a batch; its parameters are made in `transaction.rs`.
-const APPEND: &str = "select base, recorded_from from log.append(
+/// Stores a batch; its parameters are made in `transaction.rs`.
+const APPEND: &str = "log.append(
     $1::bigint, $2::text, $3::timestamptz,
     $4::int[], $5::text[], $6::text[], $7::bigint[],
     $8::int[], $9::text[], $10::bigint[], $11::text[],
@@ -28,6 +31,12 @@ const APPEND: &str = "select base, recorded_from from log.append(
     $22::text[], $23::text[], $24::bytea[], $25::text[],
     $26::uuid[], $27::text[], $28::text[], $29::bigint[], $30::text[], $31::text[], $32::uuid[],
     $33::bytea[], $34::bytea[], $35::bytea[])";
+
+/// The first parameter behind those of [`APPEND`].
+const NEXT: usize = 36;
+
+/// How many statements are kept for as many sets of tables that batches change together.
+const MAX_STATEMENTS: usize = 256;
 
 /// What the head row says about the log.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -45,13 +54,9 @@ pub struct Head {
 /// A connection with all that an append needs prepared.
 pub struct Session {
     pub(super) connection: Connection,
-    pub(super) begin: Statement,
-    pub(super) append: Statement,
-    pub(super) finish: Statement,
-    pub(super) commit: Statement,
-    pub(super) fence: i64,
+    fence: AtomicI64,
     log: (LogId, i64),
-    row_statements: HashMap<row_sql::Statement, Statement>,
+    statements: Mutex<HashMap<Vec<&'static str>, Statement>>,
 }
 
 /// What became of a batch whose connection was lost.
@@ -87,31 +92,28 @@ impl Session {
         if head.projection_set != expected.projection_set {
             return Err(AppendError::Superseded(head.projection_set));
         }
-        let begin = client.prepare("begin").await.map_err(unavailable)?;
-        let append = client.prepare(APPEND).await.map_err(unavailable)?;
-        let finish = client.prepare("select log.finish($1::bigint)").await.map_err(unavailable)?;
-        let commit = client.prepare("commit").await.map_err(unavailable)?;
         Ok(Self {
             connection,
-            begin,
-            append,
-            finish,
-            commit,
-            fence: head.fence,
+            fence: AtomicI64::new(head.fence),
             log: (head.log_id, head.epoch),
-            row_statements: HashMap::new(),
+            statements: Mutex::default(),
         })
     }
 
     /// Reads the fence again, after another node has moved it; an error if another log has taken the place of ours.
-    pub async fn refresh_fence(&mut self) -> Result<(), AppendError> {
+    pub async fn refresh_fence(&self) -> Result<(), AppendError> {
         let head = read_head(&self.connection.client).await;
         let head = head.map_err(|error| AppendError::Unavailable(reason(&error)))?;
         if (head.log_id, head.epoch) != self.log {
             return Err(AppendError::Unavailable("another log has taken the place of this one".to_owned()));
         }
-        self.fence = head.fence;
+        self.fence.store(head.fence, Ordering::SeqCst);
         Ok(())
+    }
+
+    /// The fence that appends of this session name.
+    pub fn fence(&self) -> i64 {
+        self.fence.load(Ordering::SeqCst)
     }
 
     /// Moves the fence, so that late bytes of an earlier connection are refused, and only then looks whether the
@@ -135,7 +137,7 @@ impl Session {
             )
             .await?;
         transaction.commit().await?;
-        self.fence = fence.get(0);
+        self.fence.store(fence.try_get(0)?, Ordering::SeqCst);
         Ok(match found {
             Some(row) if row.get::<_, EventId>(2) == event => {
                 Resolution::Stored { base: row.get(0), recorded_from: row.get(1) }
@@ -144,23 +146,22 @@ impl Session {
         })
     }
 
-    /// Prepares those statements that this connection has not prepared yet.
-    pub async fn prepare_rows(
-        &mut self,
-        statements: &[RowStatement<'_>],
-    ) -> Result<(), tokio_postgres::Error> {
-        for statement in statements {
-            if !self.row_statements.contains_key(&statement.kind) {
-                let prepared = self.connection.client.prepare(&statement.sql("view")).await?;
-                self.row_statements.insert(statement.kind.clone(), prepared);
-            }
+    /// The statement that stores a batch and changes these tables: prepared when such a batch first comes.
+    pub async fn append_to(&self, tables: &[&'static Table]) -> Result<Statement, tokio_postgres::Error> {
+        let names: Vec<&'static str> = tables.iter().map(|table| table.name).collect();
+        let statements = || self.statements.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = statements().get(&names) {
+            return Ok(known.clone());
         }
-        Ok(())
-    }
-
-    /// The prepared form of a statement, if [`Session::prepare_rows`] has seen it.
-    pub fn row_statement(&self, statement: &RowStatement<'_>) -> Option<&Statement> {
-        self.row_statements.get(&statement.kind)
+        let calls = row_sql::calls(tables, "view", NEXT);
+        let sql = format!("select a.base, a.recorded_from{calls} from {APPEND} a");
+        let prepared = self.connection.client.prepare(&sql).await?;
+        let mut statements = statements();
+        if statements.len() >= MAX_STATEMENTS {
+            statements.clear();
+        }
+        statements.insert(names, prepared.clone());
+        Ok(prepared)
     }
 }
 

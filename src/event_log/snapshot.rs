@@ -2,9 +2,9 @@
 
 use bytes::Bytes;
 
-use super::committer::EventLog;
 use super::error::ReadError;
 use super::event::StreamId;
+use super::log::EventLog;
 
 /// How many events a stream may have behind its snapshot before loading it writes a new one.
 pub const SNAPSHOT_EVERY: i64 = 200;

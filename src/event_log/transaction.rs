@@ -1,12 +1,11 @@
-//! One batch, one transaction, one pipelined round trip.
+//! One batch, one transaction, one statement.
 
-use std::future::{Future, poll_fn};
-use std::pin::Pin;
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
+use tokio::sync::oneshot;
 use tokio_postgres::types::ToSql;
-use tokio_postgres::{Row, Statement};
 use uuid::Uuid;
 
 use super::error::AppendError;
@@ -15,6 +14,9 @@ use super::rows::settle;
 use super::session::{Session, reason};
 use super::unit::{ClaimKey, Unit};
 use crate::clock::Timestamp;
+
+/// The unique key of the log on a stream and its versions.
+const STREAM_VERSION: &str = "event_stream_version";
 
 /// How long the database may take for one batch before the connection counts as lost.
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
@@ -34,6 +36,8 @@ pub enum BatchError {
     Contested(Vec<(usize, AppendError)>),
     /// Another node moved the fence. Nothing was written.
     FenceMoved,
+    /// A stream that was taken for fresh is not. Nothing was written; to be sent again with every version checked.
+    NotFresh,
     /// The projections are another set now. Nothing was written.
     Superseded(String),
     /// The data of one unit or more are refused. Nothing was written.
@@ -47,59 +51,53 @@ pub enum BatchError {
 }
 
 /// Stores the units in one transaction, or none of them.
+///
+/// Streams that a unit begins are not looked up first, unless `careful`: the unique key of the log refuses those that
+/// exist, and only then does it matter whose they are.
+///
+/// The whole batch is one statement, and that a transaction of its own: the server has all of it or none, and a client
+/// that vanishes leaves no transaction open. `sent` is told once it is on its way; whatever is sent on the session
+/// after that comes after it.
 pub async fn store(
-    session: &mut Session,
-    projection_set: &str,
-    units: &[&Unit],
+    session: Arc<Session>,
+    projection_set: String,
+    units: Vec<Arc<Unit>>,
     now: Timestamp,
+    careful: bool,
+    sent: oneshot::Sender<()>,
 ) -> Result<Stored, BatchError> {
-    let ordinals = FirstOrdinals::of(units);
+    let units = units.as_slice();
+    let ordinals = FirstOrdinals::of(units.iter().map(|unit| &**unit));
     let changes = units.iter().enumerate().flat_map(|(place, unit)| {
         let first = ordinals.of_unit(place);
         unit.rows.iter().map(move |(event, change)| (ordinal(first, *event), change))
     });
     let settled = settle(changes);
-    let statements = row_sql::statements(&settled);
-    session.prepare_rows(&statements).await.map_err(|error| failure(&error, units))?;
+    let applications = row_sql::applications(&settled);
+    let tables: Vec<_> = applications.iter().map(|application| application.table).collect();
+    let statement = session.append_to(&tables).await.map_err(|error| failure(&error, units))?;
 
-    let parameters = Parameters::of(session.fence, projection_set, now, units, &ordinals);
-    let rows: i64 = statements.iter().map(|statement| statement.rows).sum();
-    let session = &*session;
-    let client = &session.connection.client;
-    let mut pipeline = Pipeline::new(client);
-    pipeline.push(&session.begin, Vec::new());
-    pipeline.push(&session.append, parameters.in_order());
-    for statement in &statements {
-        let Some(prepared) = session.row_statement(statement) else {
-            continue;
-        };
-        let arrays = statement.parameters.iter().map(|array| array as &(dyn ToSql + Sync)).collect();
-        pipeline.push(prepared, arrays);
+    let parameters = Parameters::of(session.fence(), &projection_set, now, units, &ordinals, careful);
+    let mut arguments = parameters.in_order();
+    for application in &applications {
+        arguments.extend(application.arguments.iter().map(|array| array as &(dyn ToSql + Sync)));
     }
-    pipeline.push(&session.finish, vec![&rows]);
-    pipeline.push(&session.commit, Vec::new());
-
-    let results = tokio::time::timeout(ANSWER_WITHIN, pipeline.run())
-        .await
-        .map_err(|_| BatchError::Unknown("the database did not answer in time".to_owned()))?;
-    let mut appended = None;
-    let mut errors = Vec::new();
-    for (place, result) in results.into_iter().enumerate() {
-        match result {
-            Ok(rows) if place == 1 => appended = rows.into_iter().next(),
-            Ok(_) => {}
-            Err(error) => errors.push(error),
+    // Encoded and handed to the connection when it is first polled.
+    let answer = session.connection.client.query_one(&statement, &arguments);
+    let mut answer = std::pin::pin!(tokio::time::timeout(ANSWER_WITHIN, answer));
+    let early = futures::poll!(&mut answer);
+    // Nobody may be listening any more.
+    let _ = sent.send(());
+    let answer = match early {
+        Poll::Ready(Ok(Err(error))) if error.as_db_error().is_none() && !error.is_closed() => {
+            return Err(BatchError::Data("a parameter does not encode".to_owned()));
         }
-    }
-    if let Some(first) = errors.first() {
-        // A parameter that does not encode is never sent, and `log.finish` refuses the rest of the transaction.
-        let refused = errors.iter().any(|error| error.as_db_error().is_some_and(is_plain_error));
-        return Err(match first.as_db_error() {
-            None if refused => BatchError::Data("a parameter does not encode".to_owned()),
-            _ => failure(first, units),
-        });
-    }
-    let row = appended.ok_or_else(|| BatchError::Unknown("the append gave no row".to_owned()))?;
+        Poll::Ready(answer) => answer,
+        Poll::Pending => answer.await,
+    };
+    let row = answer
+        .map_err(|_| BatchError::Unknown("the database did not answer in time".to_owned()))?
+        .map_err(|error| failure(&error, units))?;
     let read =
         || Ok::<_, tokio_postgres::Error>(Stored { base: row.try_get(0)?, recorded_from: row.try_get(1)? });
     read().map_err(|error| BatchError::Unknown(reason(&error)))
@@ -115,11 +113,11 @@ pub struct FirstOrdinals(Vec<i64>);
 
 impl FirstOrdinals {
     /// Counts through the units.
-    pub fn of(units: &[&Unit]) -> Self {
+    pub fn of<'a>(units: impl IntoIterator<Item = &'a Unit>) -> Self {
         let mut next = 1;
         Self(
             units
-                .iter()
+                .into_iter()
                 .map(|unit| {
                     let first = next;
                     next = ordinal(next, unit.events.len());
@@ -135,8 +133,8 @@ impl FirstOrdinals {
     }
 }
 
-/// What follows from an error of one of the pipelined statements.
-fn failure(error: &tokio_postgres::Error, units: &[&Unit]) -> BatchError {
+/// What follows from the error of a batch.
+fn failure(error: &tokio_postgres::Error, units: &[Arc<Unit>]) -> BatchError {
     let Some(refused) = error.as_db_error().filter(|refused| is_plain_error(refused)) else {
         return BatchError::Unknown(reason(error));
     };
@@ -146,6 +144,7 @@ fn failure(error: &tokio_postgres::Error, units: &[&Unit]) -> BatchError {
         "TN002" => BatchError::FenceMoved,
         "TN003" => BatchError::Data(code.to_owned()),
         "TN004" => BatchError::Superseded(refused.detail().unwrap_or_default().to_owned()),
+        "23505" if refused.constraint() == Some(STREAM_VERSION) => BatchError::NotFresh,
         "40P01" | "55P03" | "40001" => BatchError::TryAgain(reason(error)),
         _ if matches!(code.get(..2), Some("22" | "23" | "21")) => BatchError::Data(code.to_owned()),
         _ => BatchError::Unavailable(reason(error)),
@@ -158,7 +157,7 @@ fn is_plain_error(error: &tokio_postgres::error::DbError) -> bool {
 }
 
 /// Reads the losers that `log.append` names.
-fn contested(detail: &str, units: &[&Unit]) -> BatchError {
+fn contested(detail: &str, units: &[Arc<Unit>]) -> BatchError {
     let Ok(lost) = serde_json::from_str::<Vec<(usize, String, String, String)>>(detail) else {
         return BatchError::Data("TN001".to_owned());
     };
@@ -205,6 +204,7 @@ struct Parameters<'a> {
     fence: i64,
     projection_set: &'a str,
     now: Timestamp,
+    careful: bool,
     stream_unit: Vec<i32>,
     stream_type: Vec<&'a str>,
     stream_id: Vec<&'a str>,
@@ -244,10 +244,11 @@ impl<'a> Parameters<'a> {
         fence: i64,
         projection_set: &'a str,
         now: Timestamp,
-        units: &[&'a Unit],
+        units: &'a [Arc<Unit>],
         ordinals: &FirstOrdinals,
+        careful: bool,
     ) -> Self {
-        let mut all = Self { fence, projection_set, now, ..Self::default() };
+        let mut all = Self { fence, projection_set, now, careful, ..Self::default() };
         for ((number, place), unit) in (0..).zip(0..).zip(units) {
             all.add(number, ordinals.of_unit(place), unit);
         }
@@ -256,6 +257,9 @@ impl<'a> Parameters<'a> {
 
     fn add(&mut self, number: i32, first_ordinal: i64, unit: &'a Unit) {
         for (stream, version) in &unit.reads {
+            if *version == 0 && !self.careful && unit.events.iter().any(|event| event.stream == *stream) {
+                continue;
+            }
             self.stream_unit.push(number);
             self.stream_type.push(&stream.stream_type);
             self.stream_id.push(&stream.id);
@@ -341,46 +345,5 @@ impl<'a> Parameters<'a> {
             &self.event_metadata,
             &self.event_sealed,
         ]
-    }
-}
-
-type Answer<'a> = Pin<Box<dyn Future<Output = Result<Vec<Row>, tokio_postgres::Error>> + Send + 'a>>;
-
-/// Statements sent one behind the other without waiting for an answer.
-struct Pipeline<'a> {
-    client: &'a tokio_postgres::Client,
-    answers: Vec<Answer<'a>>,
-}
-
-impl<'a> Pipeline<'a> {
-    const fn new(client: &'a tokio_postgres::Client) -> Self {
-        Self { client, answers: Vec::new() }
-    }
-
-    fn push(&mut self, statement: &'a Statement, parameters: Vec<&'a (dyn ToSql + Sync)>) {
-        let client = self.client;
-        self.answers.push(Box::pin(async move { client.query(statement, &parameters).await }));
-    }
-
-    /// Sends all in order (a statement is sent when its future is first polled) and collects every answer.
-    async fn run(mut self) -> Vec<Result<Vec<Row>, tokio_postgres::Error>> {
-        let mut results: Vec<Option<_>> = self.answers.iter().map(|_| None).collect();
-        poll_fn(move |context| {
-            let mut pending = false;
-            for (answer, result) in self.answers.iter_mut().zip(&mut results) {
-                if result.is_none() {
-                    match answer.as_mut().poll(context) {
-                        Poll::Ready(value) => *result = Some(value),
-                        Poll::Pending => pending = true,
-                    }
-                }
-            }
-            if pending {
-                Poll::Pending
-            } else {
-                Poll::Ready(results.iter_mut().filter_map(Option::take).collect())
-            }
-        })
-        .await
     }
 }

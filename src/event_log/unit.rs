@@ -89,7 +89,7 @@ pub struct Unit {
     pub at: Timestamp,
     /// Streams read for the decision, with the version each was read at (0: no events); those written among them.
     pub reads: Vec<(StreamId, i64)>,
-    /// Guards of the sets read for the decision, with the version each was read at (0: never bumped).
+    /// Guards of the sets read for the decision, with the version each was read at.
     pub guards: Vec<(String, i64)>,
     /// Guards of the sets that this unit changes.
     pub bumps: Vec<String>,

@@ -4,9 +4,9 @@ use tokio_postgres::Row;
 use uuid::Uuid;
 
 use super::query::{QueryError, Reader};
+use super::unique_claims::HOLDER;
 use crate::aggregates::AnyEvent;
-use crate::aggregates::account::{AccountEvent, AccountName};
-use crate::aggregates::field::fold;
+use crate::aggregates::account::{AccountEvent, AccountName, account_name_claim};
 use crate::clock::Timestamp;
 use crate::event_log::rows::ColumnType::{Position, Text, Timestamptz, Uuid as UuidType};
 use crate::event_log::rows::{Column, RowChange, Table, Value};
@@ -24,7 +24,7 @@ pub static TABLE: Table = Table {
         Column::required("position", Position),
     ],
     key_columns: 1,
-    indexes: &["(lower(name))", "(owner_user_id)"],
+    indexes: &["(owner_user_id)"],
 };
 
 const COLUMNS: &str = "a.id, a.name, a.owner_user_id, a.created_at, a.position";
@@ -93,8 +93,12 @@ impl Reader {
     /// # Errors
     /// [`QueryError::NotFound`]
     pub async fn account_by_name(&self, name: &str) -> Result<Account, QueryError> {
-        let sql = format!("select {COLUMNS} from view.accounts a where lower(a.name) = $1");
-        self.one(&sql, &[&fold(name)], read).await
+        let Ok(name) = AccountName::parse(name) else {
+            return Err(QueryError::NotFound);
+        };
+        let claim = account_name_claim(&name, self.hasher());
+        let sql = format!("select {COLUMNS} from view.accounts a where a.id = {HOLDER}");
+        self.one(&sql, &[&claim.kind, &claim.key.as_slice()], read).await
     }
 
     /// The account that a slug names: an identifier if it parses as a UUID, else a name.

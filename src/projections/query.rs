@@ -1,9 +1,13 @@
 //! What all typed queries share: a pool, one statement a question, one error.
 
+use std::sync::Arc;
+
 use deadpool_postgres::Pool;
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
+use crate::aggregates::ClaimHasher;
+use crate::credentials::key_ring::KeyRing;
 use crate::event_log::ReadError;
 
 /// Why a question has no answer.
@@ -27,13 +31,19 @@ impl From<tokio_postgres::Error> for QueryError {
 #[derive(Clone)]
 pub struct Reader {
     pool: Pool,
+    keys: Arc<KeyRing>,
 }
 
 impl Reader {
-    /// Questions through this pool.
+    /// Questions through this pool, of a log with these keys.
     #[must_use]
-    pub const fn new(pool: Pool) -> Self {
-        Self { pool }
+    pub const fn new(pool: Pool, keys: Arc<KeyRing>) -> Self {
+        Self { pool, keys }
+    }
+
+    /// Makes the keys of claims, through which names are found.
+    pub(super) fn hasher(&self) -> &dyn ClaimHasher {
+        &*self.keys
     }
 
     pub(super) async fn rows(

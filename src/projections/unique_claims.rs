@@ -21,6 +21,10 @@ pub static TABLE: Table = Table {
     indexes: &[],
 };
 
+/// The identifier of who holds the claim of kind $1 and key $2 without an end, within a larger question.
+pub(super) const HOLDER: &str =
+    "(select c.holder::uuid from view.unique_claims c where c.kind = $1 and c.key = $2)";
+
 impl Reader {
     /// Who holds a claim at this time, if anybody.
     ///

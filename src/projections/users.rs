@@ -6,9 +6,11 @@ use tokio_postgres::Row;
 use uuid::Uuid;
 
 use super::query::{QueryError, Reader};
+use super::unique_claims::HOLDER;
 use crate::aggregates::AnyEvent;
-use crate::aggregates::field::fold;
-use crate::aggregates::user::{AvatarUrl, Email, GithubId, GithubLogin, UserEvent, UserMode, Username};
+use crate::aggregates::user::{
+    AvatarUrl, Email, GithubId, GithubLogin, UserEvent, UserMode, Username, username_claim,
+};
 use crate::clock::Timestamp;
 use crate::event_log::rows::ColumnType::{BigInt, Bool, Position, Text, Timestamptz, Uuid as UuidType};
 use crate::event_log::rows::{Column, RowChange, Table, Value};
@@ -32,7 +34,7 @@ pub static TABLE: Table = Table {
         Column::required("position", Position),
     ],
     key_columns: 1,
-    indexes: &["(lower(username))"],
+    indexes: &[],
 };
 
 const COLUMNS: &str =
@@ -151,8 +153,12 @@ impl Reader {
     /// # Errors
     /// [`QueryError::NotFound`]
     pub async fn user_by_username(&self, username: &str) -> Result<User, QueryError> {
-        let sql = format!("select {COLUMNS} from view.users where lower(username) = $1");
-        self.one(&sql, &[&fold(username)], read).await
+        let Ok(username) = Username::parse(username) else {
+            return Err(QueryError::NotFound);
+        };
+        let claim = username_claim(&username, self.hasher());
+        let sql = format!("select {COLUMNS} from view.users where id = {HOLDER}");
+        self.one(&sql, &[&claim.kind, &claim.key.as_slice()], read).await
     }
 
     /// The names of these people, in one round trip; those unknown are absent.

@@ -1,4 +1,4 @@
-//! A proxy between the committer and PostgreSQL that loses the connection at chosen places of a commit.
+//! A proxy between the committer and PostgreSQL that loses the connection at chosen places of a batch.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,22 +10,20 @@ use tokio::net::{UnixListener, UnixStream};
 
 const SOCKET: &str = ".s.PGSQL.5432";
 
-/// Where the connection is lost.
+/// Where the connection is lost; a batch is one statement, which commits by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Cut {
     /// Nowhere.
     Never = 0,
-    /// Before the first byte of COMMIT: the server sees the client go.
-    BeforeCommit = 1,
-    /// In the middle of COMMIT, and the server is not told that the client has gone.
-    InsideCommit = 2,
-    /// The server gets COMMIT, the client never hears of it.
-    AfterCommit = 3,
-    /// The client has gone; its COMMIT arrives later.
-    LateCommit = 4,
+    /// Before the first byte of a batch: the server sees the client go.
+    BeforeBatch = 1,
+    /// In the middle of a batch, and the server is not told that the client has gone.
+    InsideBatch = 2,
+    /// The server gets the batch, the client never hears of it.
+    AfterBatch = 3,
     /// The client has gone before anything of the batch arrived; all of it arrives later.
-    LateBatch = 5,
+    LateBatch = 4,
 }
 
 /// A proxy in front of a server's socket.
@@ -65,7 +63,7 @@ impl Proxy {
     }
 }
 
-/// Relays messages of the frontend one by one and watches for the batch and for the Bind of the prepared COMMIT.
+/// Relays messages of the frontend one by one and watches for the Bind of a statement that stores a batch.
 async fn relay(client: UnixStream, server: UnixStream, mode: Arc<AtomicU8>, cuts: Arc<AtomicUsize>) {
     let (mut from_client, mut to_client) = client.into_split();
     let (mut from_server, mut to_server) = server.into_split();
@@ -77,24 +75,20 @@ async fn relay(client: UnixStream, server: UnixStream, mode: Arc<AtomicU8>, cuts
             }
         }
     });
-    let mut commit_statement: Option<Vec<u8>> = None;
-    let mut begin_statement: Option<Vec<u8>> = None;
+    let mut appends: Vec<Vec<u8>> = Vec::new();
     let mut started = false;
     loop {
         let Some(message) = read_message(&mut from_client, started).await else { break };
         started = true;
-        if let Some((name, query)) = parsed(&message) {
-            if query == b"commit" {
-                commit_statement = Some(name);
-            } else if query == b"begin" {
-                begin_statement = Some(name);
-            }
+        if let Some((name, query)) = parsed(&message)
+            && String::from_utf8_lossy(&query).contains("log.append(")
+        {
+            appends.push(name);
         }
-        let bound = bound_statement(&message);
-        let is_commit = bound.is_some() && bound == commit_statement.as_deref();
-        let is_begin = bound.is_some() && bound == begin_statement.as_deref();
+        let is_batch =
+            bound_statement(&message).is_some_and(|name| appends.iter().any(|known| known == name));
         let armed = mode.load(Ordering::SeqCst);
-        let hit = (is_commit && (1..=4).contains(&armed)) || (is_begin && armed == Cut::LateBatch as u8);
+        let hit = is_batch && armed != Cut::Never as u8;
         if hit && mode.compare_exchange(armed, 0, Ordering::SeqCst, Ordering::SeqCst).is_ok() {
             cuts.fetch_add(1, Ordering::SeqCst);
             // The rest of what the client has sent: the batch is one write, so it is there already or soon.
@@ -105,7 +99,7 @@ async fn relay(client: UnixStream, server: UnixStream, mode: Arc<AtomicU8>, cuts
             {
                 rest.extend_from_slice(&more[..read]);
             }
-            if armed == Cut::AfterCommit as u8 {
+            if armed == Cut::AfterBatch as u8 {
                 answers.abort();
                 let _ = answers.await;
                 drop(from_client);
@@ -119,11 +113,11 @@ async fn relay(client: UnixStream, server: UnixStream, mode: Arc<AtomicU8>, cuts
             drop(from_client);
             match armed {
                 2 => {
-                    let _ = to_server.write_all(&rest[..3]).await;
+                    let _ = to_server.write_all(&rest[..rest.len() / 2]).await;
                     // Longer than the server lets a transaction of the committer idle.
                     tokio::time::sleep(Duration::from_secs(8)).await;
                 }
-                4 | 5 => {
+                4 => {
                     tokio::time::sleep(Duration::from_millis(300)).await;
                     let _ = to_server.write_all(&rest).await;
                     tokio::time::sleep(Duration::from_millis(300)).await;

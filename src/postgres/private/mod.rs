@@ -17,6 +17,7 @@ mod error;
 mod initialise;
 mod launcher;
 mod log;
+mod memory;
 mod orphan;
 mod probe;
 mod server;

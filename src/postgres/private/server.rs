@@ -1,6 +1,6 @@
 //! One life of the server: the way cleared, the process started, waited for until it takes connections.
 
-use std::process::{Child, Command, ExitStatus};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::Duration;
 
@@ -13,6 +13,7 @@ use super::error::PrivatePostgresError;
 use super::initialise;
 use super::launcher::{Launcher, quoted, setting};
 use super::log::Log;
+use super::memory;
 use super::orphan;
 use super::probe::{Answer, probe};
 use super::{DATABASE, Options, SUPERUSER};
@@ -33,12 +34,12 @@ const SETTINGS: &[(&str, &str)] = &[
     ("synchronous_commit", "on"),
     ("full_page_writes", "on"),
     ("wal_level", "replica"),
-    ("wal_compression", "on"),
-    ("max_wal_size", "1GB"),
+    ("min_wal_size", "1GB"),
+    ("max_wal_size", "2GB"),
+    ("checkpoint_timeout", "15min"),
     ("checkpoint_completion_target", "0.9"),
     // A small machine.
     ("max_connections", "100"),
-    ("shared_buffers", "128MB"),
     ("jit", "off"),
     ("autovacuum_max_workers", "2"),
     ("autovacuum_naptime", "30s"),
@@ -107,7 +108,7 @@ impl Server {
         self.launcher.own_dir(&self.endpoint.socket_dir)?;
         orphan::clear(&pgdata, &self.endpoint.socket_dir, control)?;
         let log = Log::open(&self.data_dir)?;
-        let mut command = self.command();
+        let mut command = self.command(control);
         let started = Launcher::logged(&mut command, &log.file).and_then(|()| control.spawn(&mut command));
         let started = started.map_err(PrivatePostgresError::io("start", &self.installation.postgres()))?;
         let mut life = Life { child: started.ok_or(PrivatePostgresError::Cancelled)?, log };
@@ -120,14 +121,30 @@ impl Server {
         }
     }
 
-    fn command(&self) -> Command {
+    fn command(&self, control: &Control) -> Command {
         let mut command = self.launcher.command(&self.installation.postgres(), "INT");
         command.arg("-D").arg(self.data_dir.pgdata());
         setting(&mut command, "unix_socket_directories", quoted(&self.endpoint.socket_dir));
         for (name, value) in SETTINGS {
             setting(&mut command, name, value);
         }
+        setting(&mut command, "shared_buffers", memory::shared_buffers());
+        setting(&mut command, "wal_compression", self.wal_compression(control));
         command
+    }
+
+    /// How pages are compressed when they are first changed after a checkpoint: LZ4 where this PostgreSQL was built
+    /// with it, because PostgreSQL's own method takes longer than to write the page.
+    fn wal_compression(&self, control: &Control) -> &'static str {
+        let mut command = self.launcher.command(&self.installation.postgres(), "TERM");
+        command.arg("-D").arg(self.data_dir.pgdata()).args(["-C", "wal_compression"]);
+        setting(&mut command, "wal_compression", "lz4");
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+        let accepted = match control.spawn(&mut command) {
+            Ok(Some(mut child)) => control.wait(&mut child).is_ok_and(|status| status.success()),
+            Ok(None) | Err(_) => false,
+        };
+        if accepted { "lz4" } else { "off" }
     }
 
     fn until_ready(&self, life: &mut Life, control: &Control) -> Result<(), PrivatePostgresError> {

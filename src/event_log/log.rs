@@ -1,0 +1,219 @@
+//! A handle on the log: hands units to the committer, confirms decisions that write nothing, says which log it is.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use deadpool_postgres::Pool;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio_util::task::TaskTracker;
+
+use super::committer::{Committer, Pending};
+use super::error::{AppendError, ReadError};
+use super::event::StreamId;
+use super::session::{Head, read_head};
+use super::unit::{MAX_UNIT_BYTES, MAX_UNIT_EVENTS, Unit};
+use crate::clock::{Clock, Stopwatch, Timestamp};
+use crate::postgres::Database;
+
+/// How the log is opened.
+pub struct Options {
+    /// How many units may wait; one more is refused as [`AppendError::Busy`].
+    pub queue: usize,
+    /// How long a caller waits for an answer before it is told that the outcome is not known.
+    pub answer_within: Duration,
+    /// The set of projections that this release maintains.
+    pub projection_set: String,
+    /// Stream types that only Tenure itself may append to.
+    pub reserved_types: &'static [&'static str],
+}
+
+impl Options {
+    /// The defaults, for this set of projections and these types of our own.
+    #[must_use]
+    pub const fn new(projection_set: String, reserved_types: &'static [&'static str]) -> Self {
+        Self { queue: 4_096, answer_within: Duration::from_secs(30), projection_set, reserved_types }
+    }
+}
+
+/// Where a unit's events are in the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Appended {
+    /// The position of the first event.
+    pub first: i64,
+    /// The position of the last: the unit's position token.
+    pub last: i64,
+    /// When the first event was recorded; each later one a microsecond after.
+    pub recorded_from: Timestamp,
+}
+
+/// A handle on the log; clones share the committer, the reading pool and the follower's wake-ups.
+#[derive(Clone)]
+pub struct EventLog {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    submissions: mpsc::Sender<Pending>,
+    answer_within: Duration,
+    reserved_types: &'static [&'static str],
+    head: Head,
+    database: Database,
+    pool: Pool,
+    wake: Arc<watch::Sender<i64>>,
+    tasks: TaskTracker,
+    latency: metrics::Histogram,
+}
+
+impl EventLog {
+    /// Opens the log of a migrated database and starts its committer and its listener.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn open(
+        database: &Database,
+        clock: Arc<dyn Clock>,
+        options: Options,
+    ) -> Result<Self, ReadError> {
+        let pool = database.pool().clone();
+        let mut head = read_head(&**pool.get().await?).await?;
+        // The release's own set is what its appends compare, so that a superseded node finds out at its first.
+        head.projection_set = options.projection_set;
+        let (submissions, waiting) = mpsc::channel(options.queue);
+        let wake = Arc::new(watch::Sender::new(0));
+        let tasks = TaskTracker::new();
+        let committer = Committer::new(database.clone(), clock, head.clone(), waiting, wake.clone());
+        tasks.spawn(committer.run());
+        tokio::spawn(super::follow::listen(database.clone(), Arc::downgrade(&wake)));
+        let latency = metrics::histogram!("tenure_append_seconds");
+        let inner = Inner {
+            submissions,
+            answer_within: options.answer_within,
+            reserved_types: options.reserved_types,
+            head,
+            database: database.clone(),
+            pool,
+            wake,
+            tasks,
+            latency,
+        };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// Stores a unit whole or not at all, and answers once it is durable.
+    ///
+    /// # Errors
+    /// See [`AppendError`]; only [`AppendError::OutcomeUnknown`] leaves open whether the unit was stored.
+    pub async fn append(&self, unit: Unit) -> Result<Appended, AppendError> {
+        check(&unit)?;
+        let (answer, answered) = oneshot::channel();
+        let watch = Stopwatch::start();
+        self.inner.submissions.try_send(Pending::new(unit, answer)).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => AppendError::Busy,
+            mpsc::error::TrySendError::Closed(_) => AppendError::Closed,
+        })?;
+        let result = match tokio::time::timeout(self.inner.answer_within, answered).await {
+            Ok(Ok(result)) => result,
+            Ok(Err(_)) => Err(AppendError::Closed),
+            Err(_) => Err(AppendError::OutcomeUnknown),
+        };
+        self.inner.latency.record(watch.elapsed());
+        result
+    }
+
+    /// Whether a decision that writes nothing still stands: `Some(newest position)` if nothing it read has moved.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn confirm(
+        &self,
+        reads: &[(StreamId, i64)],
+        guards: &[(String, i64)],
+    ) -> Result<Option<i64>, ReadError> {
+        let client = self.pool().get().await?;
+        let statement = client
+            .prepare_cached("select contested, newest from log.confirm($1::text[], $2::text[], $3::bigint[], $4::text[], $5::bigint[])")
+            .await?;
+        let types: Vec<&str> = reads.iter().map(|(stream, _)| &*stream.stream_type).collect();
+        let ids: Vec<&str> = reads.iter().map(|(stream, _)| &*stream.id).collect();
+        let versions: Vec<i64> = reads.iter().map(|(_, version)| *version).collect();
+        let names: Vec<&str> = guards.iter().map(|(guard, _)| guard.as_str()).collect();
+        let guard_versions: Vec<i64> = guards.iter().map(|(_, version)| *version).collect();
+        let row = client.query_one(&statement, &[&types, &ids, &versions, &names, &guard_versions]).await?;
+        let contested: i64 = row.try_get(0)?;
+        Ok(if contested == 0 { Some(row.try_get(1)?) } else { None })
+    }
+
+    /// The version of a guard, to be read before the set that it guards.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn guard_version(&self, name: &str) -> Result<i64, ReadError> {
+        let client = self.pool().get().await?;
+        let statement = client.prepare_cached("select log.read_guard($1)").await?;
+        Ok(client.query_one(&statement, &[&name]).await?.try_get(0)?)
+    }
+
+    /// The connections that read.
+    #[must_use]
+    pub fn pool(&self) -> &Pool {
+        &self.inner.pool
+    }
+
+    /// The database of the log.
+    pub(super) fn database(&self) -> &Database {
+        &self.inner.database
+    }
+
+    /// Which log this is, as it was when the handle was opened.
+    #[must_use]
+    pub fn identity(&self) -> &Head {
+        &self.inner.head
+    }
+
+    /// Stream types that only Tenure itself may append to.
+    #[must_use]
+    pub fn reserved_types(&self) -> &'static [&'static str] {
+        self.inner.reserved_types
+    }
+
+    /// Changes with every commit of any node; a poll is the fallback.
+    pub(super) fn wake_ups(&self) -> watch::Receiver<i64> {
+        self.inner.wake.subscribe()
+    }
+
+    /// Stops the committer once this is the last handle: waits until everything accepted is stored or refused.
+    pub async fn close(self) {
+        let tasks = self.inner.tasks.clone();
+        drop(self);
+        tasks.close();
+        tasks.wait().await;
+    }
+}
+
+/// Refuses units that break a limit or contradict themselves, before they wait.
+fn check(unit: &Unit) -> Result<(), AppendError> {
+    if unit.events.is_empty() {
+        return Err(AppendError::Malformed("it holds no event"));
+    }
+    if unit.events.len() > MAX_UNIT_EVENTS || unit.size_bytes() > MAX_UNIT_BYTES {
+        return Err(AppendError::TooLarge);
+    }
+    let mut versions: std::collections::HashMap<&StreamId, i64> = std::collections::HashMap::new();
+    for (stream, version) in &unit.reads {
+        if versions.insert(stream, *version).is_some_and(|known| known != *version) {
+            return Err(AppendError::Malformed("a stream was read at two versions"));
+        }
+    }
+    for event in &unit.events {
+        match versions.get_mut(&event.stream) {
+            Some(version) if event.version == *version + 1 => *version += 1,
+            Some(_) => {
+                return Err(AppendError::Malformed("the versions of a stream do not follow each other"));
+            }
+            None => {
+                return Err(AppendError::Malformed("a stream is written without a version it was read at"));
+            }
+        }
+    }
+    Ok(())
+}
