@@ -70,12 +70,14 @@ create function log.append(
     stream_unit int[], stream_type text[], stream_id text[], stream_version bigint[],
     guard_unit int[], guard_name text[], guard_version bigint[], guard_bumped text[],
     claim_unit int[], claim_kind text[], claim_key bytea[], claim_holder text[],
-    claim_free_after timestamptz[], claim_at timestamptz[], claim_ordinal bigint[],
+    claim_free_after timestamptz[], claim_succeeds text[], claim_at timestamptz[], claim_ordinal bigint[],
     release_kind text[], release_key bytea[], release_holder text[],
     key_subject text[], key_wrapping text[], key_wrapped bytea[], key_destroyed text[],
     event_id uuid[], event_stream_type text[], event_stream_id text[], event_version_in_stream bigint[],
     event_type text[], event_type_version text[], event_account uuid[],
-    event_payload bytea[], event_metadata bytea[], event_sealed bytea[]
+    event_payload bytea[], event_metadata bytea[], event_sealed bytea[],
+    idempotent_unit int[], idempotent_request bytea[], idempotent_body bytea[], idempotent_answer bytea[],
+    idempotent_ordinal bigint[]
 ) returns log.appended language plpgsql as
 $$
 #variable_conflict use_column
@@ -86,6 +88,7 @@ declare
     recorded_from      timestamptz;
     moved              jsonb;
     changed            jsonb;
+    repeated           jsonb;
     taken              jsonb;
     stored             bigint;
 begin
@@ -128,12 +131,19 @@ begin
         get diagnostics stored = row_count;
         if stored < cardinality(claim_kind) then
             taken := log.succeed_claims(base, claim_unit, claim_kind, claim_key, claim_holder, claim_free_after,
-                                        claim_at, claim_ordinal);
+                                        claim_succeeds, claim_at, claim_ordinal);
         end if;
     end if;
-    if moved is not null or changed is not null or taken is not null then
+    if cardinality(idempotent_unit) > 0 then
+        delete from log.idempotency where recorded_at < at - interval '1 day';
+        select jsonb_agg(jsonb_build_array(t.unit, 'repeated', '', '')) into repeated
+        from unnest(idempotent_unit, idempotent_request) as t (unit, request)
+        join log.idempotency i on i.request = t.request;
+    end if;
+    if moved is not null or changed is not null or taken is not null or repeated is not null then
         raise exception using errcode = 'TN001', message = 'contested',
-            detail = (coalesce(moved, '[]') || coalesce(changed, '[]') || coalesce(taken, '[]'))::text;
+            detail = (coalesce(moved, '[]') || coalesce(changed, '[]') || coalesce(taken, '[]')
+                      || coalesce(repeated, '[]'))::text;
     end if;
 
     insert into log.event (position, event_id, stream_type, stream_id, version, event_type, event_version,
@@ -154,25 +164,33 @@ begin
         insert into log.data_key (subject, key_id, wrapped)
         select * from unnest(key_subject, key_wrapping, key_wrapped);
     end if;
+    if cardinality(idempotent_unit) > 0 then
+        insert into log.idempotency (request, body, answer, position, recorded_at)
+        select t.request, t.body, t.answer, base + t.ordinal, at
+        from unnest(idempotent_request, idempotent_body, idempotent_answer, idempotent_ordinal)
+                 as t (request, body, answer, ordinal);
+    end if;
     perform pg_notify('tenure_log', '');
     return (base, recorded_from);
 end
 $$;
 
--- Takes over the claims that have died by the clock or are the claimant's own already; gives those that are another's,
--- as losers.
+-- Takes over the claims that have died by the clock (where the claimant says whose: only theirs) or are the claimant's
+-- own already; gives the others as losers.
 create function log.succeed_claims(
     base bigint, claim_unit int[], claim_kind text[], claim_key bytea[], claim_holder text[],
-    claim_free_after timestamptz[], claim_at timestamptz[], claim_ordinal bigint[]
+    claim_free_after timestamptz[], claim_succeeds text[], claim_at timestamptz[], claim_ordinal bigint[]
 ) returns jsonb language plpgsql as
 $$
 declare
     taken jsonb;
 begin
     select jsonb_agg(jsonb_build_array(t.unit, 'claim', t.kind || ':' || encode(t.key, 'hex'), c.holder)) into taken
-    from unnest(claim_unit, claim_kind, claim_key, claim_holder, claim_at) as t (unit, kind, key, holder, at)
+    from unnest(claim_unit, claim_kind, claim_key, claim_holder, claim_succeeds, claim_at)
+             as t (unit, kind, key, holder, succeeds, at)
     join view.unique_claims c on c.kind = t.kind and c.key = t.key
-    where c.holder <> t.holder and (c.free_after is null or c.free_after > t.at);
+    where c.holder <> t.holder
+      and (c.free_after is null or c.free_after > t.at or c.holder <> coalesce(t.succeeds, c.holder));
     if taken is null then
         delete from view.unique_claims c
         using unnest(claim_kind, claim_key) as t (kind, key)

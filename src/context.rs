@@ -55,13 +55,24 @@ pub struct Context {
     pub correlation: Option<CorrelationId>,
     /// The event in reaction to which the command was made.
     pub causation: Option<EventId>,
+    /// The request, if it may come again and must be carried out once.
+    pub idempotency: Option<IdempotencyKey>,
+}
+
+/// What tells a request that comes again from another one; made by [`crate::Tenure::idempotency_key`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IdempotencyKey {
+    /// An HMAC over who asks, what for, and the caller's key.
+    pub request: [u8; 32],
+    /// An HMAC of the request's body.
+    pub body: [u8; 32],
 }
 
 impl Context {
     /// A command of this actor, in reaction to nothing else.
     #[must_use]
     pub const fn of(actor: Actor) -> Self {
-        Self { actor, on_behalf_of: None, correlation: None, causation: None }
+        Self { actor, on_behalf_of: None, correlation: None, causation: None, idempotency: None }
     }
 
     /// The metadata of the events: a flat JSON object of strings, as cqrs-es needs it.

@@ -1,20 +1,27 @@
 //! The engine: a migrated database, its log, its keys, and everything that can be asked of them.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::aggregates;
+use crate::aggregates::source::RetentionDefaults;
+use crate::aggregates::{self, ClaimHasher as _};
 use crate::clock::{Clock, Timestamp};
+use crate::coarse::Coarse;
 use crate::codec::{Codec, CodecError};
+use crate::context::{Actor, IdempotencyKey};
+use crate::credentials::argon2_pool::{self, Argon2Pool};
+use crate::credentials::forgotten::ForgottenList;
 use crate::credentials::key_ring::{KeyRing, KeyRingError};
 use crate::credentials::master_key::MasterKeySource;
-use crate::dispatch::Dispatcher;
+use crate::dispatch::{DispatchError, Dispatcher};
 use crate::entropy::Entropy;
 use crate::event_log::follow::Follower;
 use crate::event_log::upcast::Upcasters;
 use crate::event_log::{self, AppendError, EventLog, ReadError};
 use crate::genesis;
 use crate::ids::LogId;
+use crate::operations::Refusal;
 use crate::postgres::migrate::{MigrateError, Migration};
 use crate::postgres::{Address, ConnectError};
 use crate::projections::{self, Reader};
@@ -32,13 +39,49 @@ pub struct Settings {
     pub queue: usize,
     /// How long a command waits for its outcome.
     pub answer_within: Duration,
+    /// How many secrets may be hashed or wait for it.
+    pub hash_queue: usize,
+    /// Where the list of the forgotten is kept, outside the database; `None`: nowhere.
+    pub forgotten_list: Option<PathBuf>,
+    /// What is not left to the code.
+    pub rules: Rules,
+}
+
+/// What an instance may set for itself.
+#[derive(Clone, Debug)]
+pub struct Rules {
+    /// What API keys and tokens begin with.
+    pub sentinel: String,
+    /// How long an invite stands.
+    pub invite_life: Duration,
+    /// What a pipe keeps when nothing else is said.
+    pub retention: RetentionDefaults,
+}
+
+impl Default for Rules {
+    fn default() -> Self {
+        Self {
+            sentinel: crate::credentials::api_key::SENTINEL.to_owned(),
+            invite_life: Duration::from_hours(14 * 24),
+            retention: RetentionDefaults::default(),
+        }
+    }
 }
 
 impl Settings {
     /// The defaults for this database and this master key.
     #[must_use]
-    pub const fn new(address: Address, master_key: MasterKeySource) -> Self {
-        Self { address, connections: 16, master_key, queue: 4_096, answer_within: Duration::from_secs(30) }
+    pub fn new(address: Address, master_key: MasterKeySource) -> Self {
+        Self {
+            address,
+            connections: 16,
+            master_key,
+            queue: 4_096,
+            answer_within: Duration::from_secs(30),
+            hash_queue: argon2_pool::QUEUE,
+            forgotten_list: None,
+            rules: Rules::default(),
+        }
     }
 }
 
@@ -63,6 +106,9 @@ pub enum OpenError {
     /// The first event could not be made.
     #[error(transparent)]
     Codec(#[from] CodecError),
+    /// People who had been forgotten could not be forgotten again.
+    #[error("the list of the forgotten could not be brought together with the log: {0}")]
+    Forgettings(Box<DispatchError<Refusal>>),
     /// The first event could not be stored.
     #[error(transparent)]
     Append(#[from] AppendError),
@@ -74,6 +120,10 @@ pub struct Tenure {
     codec: Codec,
     dispatcher: Dispatcher,
     reader: Reader,
+    coarse: Coarse,
+    argon2: Argon2Pool,
+    forgotten_list: Option<ForgottenList>,
+    rules: Rules,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
 }
@@ -109,7 +159,50 @@ impl Tenure {
         drop(migration);
         let dispatcher = Dispatcher::new(log.clone(), codec.clone(), clock.clone(), entropy.clone());
         let reader = Reader::new(log.pool().clone(), codec.keys().clone());
-        Ok(Self { log, codec, dispatcher, reader, clock, entropy })
+        let coarse = Coarse::new(log.pool().clone());
+        let argon2 = Argon2Pool::new(settings.hash_queue);
+        let forgotten_list = settings.forgotten_list.map(ForgottenList::new);
+        let rules = settings.rules;
+        let tenure =
+            Self { log, codec, dispatcher, reader, coarse, argon2, forgotten_list, rules, clock, entropy };
+        let again =
+            tenure.repeat_forgettings().await.map_err(|error| OpenError::Forgettings(Box::new(error)))?;
+        if again > 0 {
+            tracing::warn!(again, "people on the list of the forgotten were forgotten again");
+        }
+        Ok(tenure)
+    }
+
+    /// What the instance has set for itself.
+    #[must_use]
+    pub const fn rules(&self) -> &Rules {
+        &self.rules
+    }
+
+    /// What is written often and means little.
+    pub(crate) const fn coarse(&self) -> &Coarse {
+        &self.coarse
+    }
+
+    /// Where secrets are hashed.
+    #[must_use]
+    pub const fn argon2(&self) -> &Argon2Pool {
+        &self.argon2
+    }
+
+    pub(crate) const fn forgotten_list(&self) -> Option<&ForgottenList> {
+        self.forgotten_list.as_ref()
+    }
+
+    /// What tells a request with the caller's own key from another: good for the same caller and the same route alone.
+    #[must_use]
+    pub fn idempotency_key(&self, actor: Actor, route: &str, key: &str, body: &[u8]) -> IdempotencyKey {
+        let keys = self.codec.keys();
+        let request = format!("{actor}\0{route}\0{key}");
+        IdempotencyKey {
+            request: keys.claim("idempotency_key", request.as_bytes()).key,
+            body: keys.claim("idempotency_body", body).key,
+        }
     }
 
     /// The event log.

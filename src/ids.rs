@@ -105,6 +105,26 @@ identifier! {
     BearerTokenId
 }
 identifier! {
+    /// An offer of membership.
+    InviteId
+}
+identifier! {
+    /// A pair of codes by which a device asks for a token.
+    DeviceCodeId
+}
+identifier! {
+    /// A browser's sign-in.
+    SessionId
+}
+identifier! {
+    /// A named actor in an account.
+    SourceId
+}
+identifier! {
+    /// A named sub-channel of a source.
+    PipeId
+}
+identifier! {
     /// One stored event.
     EventId
 }

@@ -20,6 +20,7 @@
 pub mod aggregates;
 pub mod cli;
 pub mod clock;
+pub mod coarse;
 pub mod codec;
 pub mod config;
 pub mod context;
@@ -37,4 +38,4 @@ pub mod projections;
 pub mod seed;
 pub mod telemetry;
 
-pub use engine::{Settings, Tenure};
+pub use engine::{Rules, Settings, Tenure};

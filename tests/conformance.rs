@@ -47,7 +47,8 @@ fn unit(stream: &StreamId, behind: i64) -> Unit {
 
 fn claiming(kind: &'static str, key: u8, free_after: Option<Timestamp>) -> Unit {
     let stream = stream();
-    let claim = Claim { key: ClaimKey { kind, key: [key; 32] }, holder: stream.id.to_string(), free_after };
+    let claim =
+        Claim { free_after, ..Claim::for_good(ClaimKey { kind, key: [key; 32] }, stream.id.to_string()) };
     Unit { claims: vec![(0, ClaimChange::Take(claim))], ..unit(&stream, 0) }
 }
 

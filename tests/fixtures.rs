@@ -7,7 +7,14 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use tenure::aggregates::account::{AccountEvent, AccountName};
+use tenure::aggregates::account::{AccountEvent, AccountName, NatsPublicKey, NatsSeed};
+use tenure::aggregates::api_key::{ApiKeyEvent, KeyHash, KeyPrefix, Label};
+use tenure::aggregates::bearer_token::BearerTokenEvent;
+use tenure::aggregates::device_code::{ClientName, DeviceCodeEvent, UserCode};
+use tenure::aggregates::invite::{InviteEnd, InviteEvent};
+use tenure::aggregates::secret::SecretDigest;
+use tenure::aggregates::session::SessionEvent;
+use tenure::aggregates::source::{Handle, PipeName, Retention, SourceEvent, SourceKind};
 use tenure::aggregates::user::{AvatarUrl, Email, GithubId, GithubLogin, UserEvent, UserMode, Username};
 use tenure::aggregates::{AnyEvent, catalogue};
 use tenure::clock::Timestamp;
@@ -15,7 +22,7 @@ use tenure::entropy::SeededEntropy;
 use tenure::event_log::seal::{
     self, DataKey, FieldVisitor, SealError, SealedField, SealedFields as _, Subject,
 };
-use tenure::ids::UserId;
+use tenure::ids::{AccountId, ApiKeyId, PipeId, UserId};
 use uuid::Uuid;
 
 const STREAM: Uuid = Uuid::from_u128(0xa1);
@@ -50,6 +57,21 @@ fn samples() -> Vec<AnyEvent> {
     let login = || GithubLogin::parse("ada").unwrap();
     let avatar = || Some(AvatarUrl::parse("https://avatars.example/ada").unwrap());
     let name = || AccountName::parse("acme").unwrap();
+    let public_key = || NatsPublicKey::parse(&format!("A{}", "B".repeat(55))).unwrap();
+    let seed = || NatsSeed::parse(&format!("SA{}", "C".repeat(56))).unwrap();
+    let hash = || KeyHash::parse("$argon2id$v=19$m=64,t=1,p=1$c29tZXNhbHQ$AAAAAAAAAAAAAAAAAAAAAA").unwrap();
+    let user_code = || UserCode::parse("BCDF-GHJK").unwrap();
+    let pipe_name = || PipeName::parse("events").unwrap();
+    let (acme, key_id) = (AccountId::from_uuid(STREAM), ApiKeyId::from_uuid(Uuid::from_u128(0x4e7)));
+    let pipe = PipeId::from_uuid(Uuid::from_u128(0x919e));
+    let invite_end = || InviteEnd {
+        account: acme,
+        user: Some(bob),
+        at,
+        was_pending: true,
+        was_bound: true,
+        invitee: Username::parse("bob").unwrap().into(),
+    };
     vec![
         UserEvent::Registered {
             mode: UserMode::Github,
@@ -76,7 +98,102 @@ fn samples() -> Vec<AnyEvent> {
         AccountEvent::MemberAdded { user: bob, at }.into(),
         AccountEvent::MemberRemoved { user: bob, at }.into(),
         AccountEvent::OwnershipTransferred { from: ada, to: bob, at }.into(),
-        AccountEvent::Closed { members: vec![ada], at, name: name().into() }.into(),
+        AccountEvent::NatsAccountSet { public_key: public_key(), at, signing_seed: seed().into() }.into(),
+        AccountEvent::NatsSigningSeedReissued { public_key: public_key(), at, signing_seed: seed().into() }
+            .into(),
+        AccountEvent::Closed { members: vec![ada], api_keys: vec![key_id], at, name: name().into() }.into(),
+        UserEvent::Forgotten {
+            at,
+            username: Username::parse("Ada").unwrap().into(),
+            github_id: Some(GithubId::new(42).unwrap()).into(),
+        }
+        .into(),
+        InviteEvent::Created {
+            account: acme,
+            inviter: ada,
+            bound: None,
+            mode: UserMode::Github,
+            at,
+            expires_at: at,
+            invitee: Username::parse("bob").unwrap().into(),
+        }
+        .into(),
+        InviteEvent::Bound {
+            account: acme,
+            user: bob,
+            at,
+            expires_at: at,
+            invitee: Username::parse("bob").unwrap().into(),
+        }
+        .into(),
+        InviteEvent::Accepted(invite_end()).into(),
+        InviteEvent::Declined(invite_end()).into(),
+        InviteEvent::Revoked(invite_end()).into(),
+        InviteEvent::InviteeForgotten(invite_end()).into(),
+        ApiKeyEvent::Minted {
+            account: acme,
+            minter: ada,
+            prefix: KeyPrefix::of("0123456789"),
+            at,
+            expires_at: Some(at),
+            hash: hash().into(),
+            label: Label::parse("ci").unwrap().into(),
+        }
+        .into(),
+        ApiKeyEvent::Rotated {
+            account: acme,
+            prefix: KeyPrefix::of("abcdefghij"),
+            former_prefix: KeyPrefix::of("0123456789"),
+            former_until: at,
+            at,
+            hash: hash().into(),
+            former_hash: hash().into(),
+        }
+        .into(),
+        ApiKeyEvent::Revoked { account: acme, at }.into(),
+        DeviceCodeEvent::Created {
+            at,
+            expires_at: at,
+            digest: SecretDigest::of("device code").into(),
+            user_code: user_code().into(),
+            client_name: ClientName::parse("a terminal").unwrap().into(),
+        }
+        .into(),
+        DeviceCodeEvent::Approved { user: ada, at }.into(),
+        DeviceCodeEvent::Denied { user: ada, at, user_code: user_code().into() }.into(),
+        DeviceCodeEvent::Consumed { user: ada, at, user_code: user_code().into() }.into(),
+        BearerTokenEvent::Issued {
+            user: ada,
+            prefix: KeyPrefix::of("0123456789"),
+            at,
+            expires_at: at,
+            digest: SecretDigest::of("token").into(),
+        }
+        .into(),
+        BearerTokenEvent::Revoked { user: ada, at }.into(),
+        SessionEvent::Started { user: ada, at, expires_at: at, digest: SecretDigest::of("session").into() }
+            .into(),
+        SessionEvent::Ended { user: ada, at }.into(),
+        SourceEvent::Created {
+            account: acme,
+            created_by: ada,
+            handle: Handle::parse("robot").unwrap(),
+            kind: SourceKind::Pty,
+            at,
+        }
+        .into(),
+        SourceEvent::PipeCreated {
+            account: acme,
+            pipe,
+            created_by: ada,
+            name: pipe_name(),
+            retention: Retention::new(Some(60), None, Some(1)).unwrap(),
+            at,
+        }
+        .into(),
+        SourceEvent::PipeRetentionChanged { account: acme, pipe, retention: Retention::default(), at }.into(),
+        SourceEvent::PipeDeleted { account: acme, pipe, name: pipe_name(), at }.into(),
+        SourceEvent::Deleted { account: acme, handle: Handle::parse("robot").unwrap(), at }.into(),
     ]
 }
 

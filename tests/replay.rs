@@ -132,7 +132,9 @@ async fn a_random_history_folds_into_the_tables_that_were_kept_on_the_way() {
                     // A refusal is as good as an event here: both must leave the tables a fold of the log.
                     let _ = match choice {
                         5 | 6 => node.add_member(&operator(), account, user).await,
-                        7 => node.remove_member(&operator(), account, user).await,
+                        7 => {
+                            node.remove_member(&operator(), account, user).await.map(|done| done.map(|_| ()))
+                        }
                         8 => node.transfer_ownership(&operator(), account, user).await,
                         _ if pick(3) == 0 => node.close_account(&operator(), account).await,
                         _ => node.set_operator(&operator(), user, pick(2) == 0).await,

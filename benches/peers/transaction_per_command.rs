@@ -35,9 +35,7 @@ const INSERT_CLAIM: &str =
 
 const INSERT_KEY: &str = "insert into log.data_key (subject, key_id, wrapped) values ($1, $2, $3)";
 
-const BUMP: &str = "
-    insert into log.guard as g (name, version) values ($1, 1)
-    on conflict (name) do update set version = g.version + 1";
+const BUMP: &str = "update log.guard set version = version + 1 where name = $1";
 
 const INSERT_USER: &str = "
     insert into view.users (id, username, email, mode, operator, created_at, position)
@@ -95,7 +93,7 @@ impl Session for Writer {
         let (id, version, event) = self.decided(wish, at)?;
         let stream = match &event {
             AnyEvent::User(_) => User::stream(id),
-            AnyEvent::Account(_) => Account::stream(id),
+            _ => Account::stream(id),
         };
         let event_id = EventId::new(at, &*self.entropy);
         let mut decided = [Decided { id: event_id, stream_id: id, stream, version, event }];

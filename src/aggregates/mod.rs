@@ -3,7 +3,14 @@
 //! This file holds the one list of all aggregates; everything else about one is in the folder named after it.
 
 pub mod account;
+pub mod api_key;
+pub mod bearer_token;
+pub mod device_code;
 pub mod field;
+pub mod invite;
+pub mod secret;
+pub mod session;
+pub mod source;
 pub mod user;
 
 use cqrs_es::{Aggregate, DomainEvent};
@@ -217,6 +224,18 @@ all_aggregates! {
     User: user::User, user::UserEvent;
     /// Of a tenant.
     Account: account::Account, account::AccountEvent;
+    /// Of an offer of membership.
+    Invite: invite::Invite, invite::InviteEvent;
+    /// Of a key that acts for a tenant.
+    ApiKey: api_key::ApiKey, api_key::ApiKeyEvent;
+    /// Of a device that wants to act for a person.
+    DeviceCode: device_code::DeviceCode, device_code::DeviceCodeEvent;
+    /// Of an access token of a person.
+    BearerToken: bearer_token::BearerToken, bearer_token::BearerTokenEvent;
+    /// Of a browser's sign-in.
+    Session: session::Session, session::SessionEvent;
+    /// Of a named actor in a tenant, and of its pipes.
+    Source: source::Source, source::SourceEvent;
 }
 
 /// Why a stored event cannot be read by this release.

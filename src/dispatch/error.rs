@@ -13,6 +13,9 @@ pub enum DispatchError<R: std::error::Error + 'static> {
     /// Others kept changing what the decision reads; nothing was written; try again later.
     #[error("too many others change the same things at this moment; try again later")]
     Contended,
+    /// The idempotency key belongs to another request.
+    #[error("this idempotency key was used for a request with another body")]
+    KeyReused,
     /// The log or the database is in the way.
     #[error(transparent)]
     Failed(#[from] Failure),

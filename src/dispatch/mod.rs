@@ -11,6 +11,8 @@ use std::future::Future;
 use std::sync::Arc;
 
 use quick_cache::sync::Cache;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 pub use error::{DispatchError, Failure, Stop};
 pub use work::UnitOfWork;
@@ -20,7 +22,7 @@ use crate::clock::{Clock, Timestamp};
 use crate::codec::Codec;
 use crate::context::Context;
 use crate::entropy::Entropy;
-use crate::event_log::unit::ClaimKey;
+use crate::event_log::unit::{ClaimKey, IdempotencyRecord};
 use crate::event_log::{AppendError, EventLog, RecordedEvent, StreamId};
 use crate::projections::Reader;
 
@@ -33,7 +35,9 @@ const CONTESTED_CLAIMS: usize = 10_000;
 /// A command over one or several aggregates.
 pub trait Operation: Send + Sync {
     /// What the caller learns beside the events.
-    type Answer: Send;
+    ///
+    /// Kept for a day with a request that has an idempotency key: identifiers, never a secret.
+    type Answer: Send + Serialize + DeserializeOwned;
     /// Why it can be refused.
     type Refusal: std::error::Error + Send + Sync + 'static;
 
@@ -47,7 +51,7 @@ pub trait Operation: Send + Sync {
     ) -> impl Future<Output = Result<Self::Answer, Stop<Self::Refusal>>> + Send;
 
     /// What it means that somebody else holds a claim of this kind; `None`: decide again.
-    fn claim_lost(&self, kind: &str) -> Option<Self::Refusal>;
+    fn claim_lost(&self, kind: &str, holder: &str) -> Option<Self::Refusal>;
 }
 
 /// A command that was carried out.
@@ -59,12 +63,19 @@ pub struct Dispatched<T> {
     pub events: Vec<(i64, StreamId, AnyEvent)>,
     /// The position from which on the outcome can be read: the newest event's, or the head for a repeated wish.
     pub position: i64,
+    /// Whether the request had been carried out before, by its idempotency key; the answer is that one's.
+    pub repeated: bool,
 }
 
 impl<T> Dispatched<T> {
     /// The same with another answer.
     pub fn map<U>(self, f: impl FnOnce(T) -> U) -> Dispatched<U> {
-        Dispatched { answer: f(self.answer), events: self.events, position: self.position }
+        Dispatched {
+            answer: f(self.answer),
+            events: self.events,
+            position: self.position,
+            repeated: self.repeated,
+        }
     }
 }
 
@@ -98,8 +109,11 @@ impl Dispatcher {
         operation: &O,
     ) -> Result<Dispatched<O::Answer>, DispatchError<O::Refusal>> {
         let at = self.clock.now();
-        for _ in 0..MAX_DECISIONS {
-            if let Some(outcome) = self.decide_once(context, operation, at).await? {
+        for attempt in 0..MAX_DECISIONS {
+            if let Some(done) = self.carried_out_before(context, at).await? {
+                return Ok(done);
+            }
+            if let Some(outcome) = self.decide_once(context, operation, at, attempt).await? {
                 return Ok(outcome);
             }
         }
@@ -112,8 +126,9 @@ impl Dispatcher {
         context: &Context,
         operation: &O,
         at: Timestamp,
+        attempt: u32,
     ) -> Result<Option<Dispatched<O::Answer>>, DispatchError<O::Refusal>> {
-        let mut work = UnitOfWork::new(self, *context, at);
+        let mut work = UnitOfWork::new(self, *context, at, attempt);
         let answer = match operation.decide(&mut work).await {
             Ok(answer) => answer,
             Err(Stop::Failed(failure)) => return Err(failure.into()),
@@ -126,9 +141,18 @@ impl Dispatcher {
         };
         if work.is_empty() {
             let position = self.confirm(&work).await?;
-            return Ok(position.map(|position| Dispatched { answer, events: Vec::new(), position }));
+            return Ok(position.map(|position| Dispatched {
+                answer,
+                events: Vec::new(),
+                position,
+                repeated: false,
+            }));
         }
-        let (unit, decided, keys) = work.into_unit().await?;
+        let (mut unit, decided, keys) = work.into_unit().await?;
+        if let Some(key) = context.idempotency {
+            let answer = serde_json::to_vec(&answer).map_err(|error| Failure::Codec(error.into()))?.into();
+            unit.idempotency = Some(IdempotencyRecord { request: key.request, body: key.body, answer });
+        }
         for claim in unit.claims_taken() {
             // Somebody fought over this name a moment ago: look before making a whole batch lose time over it.
             if self.contested.get(&claim.key).is_some()
@@ -136,7 +160,7 @@ impl Dispatcher {
                 && holder != claim.holder
                 && !unit.releases(&claim.key, &holder)
             {
-                return claim_lost(operation, &claim.key);
+                return claim_lost(operation, &claim.key, &holder);
             }
         }
         let reads = unit.reads.clone();
@@ -146,19 +170,37 @@ impl Dispatcher {
                     self.codec.keys().remember(&subject, key);
                 }
                 let events = decided.finish(&self.states, self.codec.keys(), appended.first);
-                Ok(Some(Dispatched { answer, events, position: appended.last }))
+                Ok(Some(Dispatched { answer, events, position: appended.last, repeated: false }))
             }
             Err(AppendError::Conflict { .. }) => {
                 self.states.forget(&reads);
                 Ok(None)
             }
-            Err(AppendError::GuardMoved { .. }) => Ok(None),
-            Err(AppendError::ClaimTaken { key, .. }) => {
+            Err(AppendError::GuardMoved { .. } | AppendError::Repeated) => Ok(None),
+            Err(AppendError::ClaimTaken { key, holder }) => {
                 self.contested.insert(key.clone(), ());
-                claim_lost(operation, &key)
+                claim_lost(operation, &key, &holder)
             }
             Err(error) => Err(Failure::Append(error).into()),
         }
+    }
+
+    /// The answer to the same request, if it was carried out within the last day.
+    async fn carried_out_before<T: DeserializeOwned, R: std::error::Error + 'static>(
+        &self,
+        context: &Context,
+        at: Timestamp,
+    ) -> Result<Option<Dispatched<T>>, DispatchError<R>> {
+        let Some(key) = context.idempotency else { return Ok(None) };
+        let Some((record, position)) = self.log.carried_out(&key.request, at).await.map_err(Failure::from)?
+        else {
+            return Ok(None);
+        };
+        if record.body != key.body {
+            return Err(DispatchError::KeyReused);
+        }
+        let answer = serde_json::from_slice(&record.answer).map_err(|error| Failure::Codec(error.into()))?;
+        Ok(Some(Dispatched { answer, events: Vec::new(), position, repeated: true }))
     }
 
     /// Takes note of an event of whichever node: what is in memory of its stream is outdated, and the keys that it
@@ -184,6 +226,7 @@ impl Dispatcher {
 fn claim_lost<O: Operation>(
     operation: &O,
     key: &ClaimKey,
+    holder: &str,
 ) -> Result<Option<Dispatched<O::Answer>>, DispatchError<O::Refusal>> {
-    operation.claim_lost(key.kind).map_or(Ok(None), |refusal| Err(DispatchError::Refused(refusal)))
+    operation.claim_lost(key.kind, holder).map_or(Ok(None), |refusal| Err(DispatchError::Refused(refusal)))
 }

@@ -15,7 +15,7 @@ use crate::context::Context;
 use crate::credentials::key_ring::KeyRing;
 use crate::entropy::Entropy;
 use crate::event_log::seal::DataKey;
-use crate::event_log::unit::ClaimKey;
+use crate::event_log::unit::{ClaimChange, ClaimKey, Succession};
 use crate::event_log::{StreamId, Unit};
 use crate::ids::EventId;
 
@@ -24,11 +24,13 @@ pub struct UnitOfWork<'d> {
     dispatcher: &'d Dispatcher,
     context: Context,
     at: Timestamp,
+    attempt: u32,
     reads: Vec<(StreamId, i64)>,
     guards: Vec<(String, i64)>,
     bumps: Vec<String>,
     states: Vec<WorkingState>,
     decided: Vec<Decided>,
+    successions: Vec<(ClaimKey, String)>,
 }
 
 /// An aggregate as this decision has left it.
@@ -40,17 +42,43 @@ struct WorkingState {
 }
 
 impl<'d> UnitOfWork<'d> {
-    pub(super) const fn new(dispatcher: &'d Dispatcher, context: Context, at: Timestamp) -> Self {
+    pub(super) const fn new(
+        dispatcher: &'d Dispatcher,
+        context: Context,
+        at: Timestamp,
+        attempt: u32,
+    ) -> Self {
         Self {
             dispatcher,
             context,
             at,
+            attempt,
             reads: Vec::new(),
             guards: Vec::new(),
             bumps: Vec::new(),
             states: Vec::new(),
             decided: Vec::new(),
+            successions: Vec::new(),
         }
+    }
+
+    /// How often this command has been decided before, and the decision did not stand.
+    #[must_use]
+    pub const fn attempt(&self) -> u32 {
+        self.attempt
+    }
+
+    /// Who holds a claim or held it until it died, if it was not released.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn last_holder(&self, claim: &ClaimKey) -> Result<Option<String>, Failure> {
+        Ok(self.dispatcher.reader.last_holder(claim).await?)
+    }
+
+    /// Says that this unit's claim may take the place of the dead claim of this holder, and of no other.
+    pub fn succeed(&mut self, claim: ClaimKey, holder: String) {
+        self.successions.push((claim, holder));
     }
 
     /// The command's time: the same for each decision on it.
@@ -223,6 +251,13 @@ impl<'d> UnitOfWork<'d> {
         let metadata = Bytes::from(self.context.metadata());
         let pool = self.dispatcher.log.pool();
         let keys = self.dispatcher.codec.encode(&mut unit, &mut decided, &metadata, pool).await?;
+        for (_, change) in &mut unit.claims {
+            if let ClaimChange::Take(claim) = change
+                && let Some((_, holder)) = self.successions.iter().find(|(key, _)| *key == claim.key)
+            {
+                claim.succeeds = Succession::Only(holder.clone());
+            }
+        }
         Ok((unit, Outcome { states: self.states, decided }, keys))
     }
 }

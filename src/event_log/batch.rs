@@ -28,6 +28,7 @@ struct Touched<'a> {
     guards_read: HashSet<&'a str>,
     guards_bumped: HashSet<&'a str>,
     claims: HashSet<&'a ClaimKey>,
+    requests: HashSet<&'a [u8; 32]>,
 }
 
 impl<'a> Touched<'a> {
@@ -39,6 +40,7 @@ impl<'a> Touched<'a> {
             && unit.guards.iter().all(|(guard, _)| !self.guards_bumped.contains(guard.as_str()))
             && unit.bumps.iter().all(|guard| !self.guards_read.contains(guard.as_str()))
             && unit.claims.iter().all(|(_, change)| !self.claims.contains(key_of(change)))
+            && unit.idempotency.iter().all(|record| !self.requests.contains(&record.request))
     }
 
     fn add(&mut self, unit: &'a Unit) {
@@ -47,6 +49,7 @@ impl<'a> Touched<'a> {
         self.guards_read.extend(unit.guards.iter().map(|(guard, _)| guard.as_str()));
         self.guards_bumped.extend(unit.bumps.iter().map(String::as_str));
         self.claims.extend(unit.claims.iter().map(|(_, change)| key_of(change)));
+        self.requests.extend(unit.idempotency.iter().map(|record| &record.request));
     }
 }
 
@@ -224,7 +227,7 @@ mod tests {
     fn a_claim_is_touched_by_one_unit_of_a_batch() {
         let key = ClaimKey { kind: "name", key: [1; 32] };
         let take = |id| {
-            let claim = Claim { key: key.clone(), holder: format!("{id}"), free_after: None };
+            let claim = Claim::for_good(key.clone(), format!("{id}"));
             Unit { claims: vec![(0, ClaimChange::Take(claim))], ..writing(id, 1) }
         };
         let mut queue = VecDeque::from([Queued("first", take(1)), Queued("second", take(2))]);

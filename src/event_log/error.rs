@@ -26,6 +26,9 @@ pub enum AppendError {
         /// Who holds it.
         holder: String,
     },
+    /// The same request, by its idempotency key, was carried out a moment ago; look at its record.
+    #[error("the same request has been carried out already")]
+    Repeated,
     /// The unit breaks a stated limit, or contradicts itself.
     #[error("the unit is malformed: {0}")]
     Malformed(&'static str),

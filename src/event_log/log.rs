@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use deadpool_postgres::Pool;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::task::TaskTracker;
@@ -11,7 +12,7 @@ use super::committer::{Committer, Pending};
 use super::error::{AppendError, ReadError};
 use super::event::StreamId;
 use super::session::{Head, read_head};
-use super::unit::{MAX_UNIT_BYTES, MAX_UNIT_EVENTS, Unit};
+use super::unit::{IdempotencyRecord, MAX_UNIT_BYTES, MAX_UNIT_EVENTS, Unit};
 use crate::clock::{Clock, Stopwatch, Timestamp};
 use crate::postgres::Database;
 
@@ -151,6 +152,28 @@ impl EventLog {
         let client = self.pool().get().await?;
         let statement = client.prepare_cached("select log.read_guard($1)").await?;
         Ok(client.query_one(&statement, &[&name]).await?.try_get(0)?)
+    }
+
+    /// The request with this key and the position that it led to, if it was carried out less than a day ago.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn carried_out(
+        &self,
+        request: &[u8; 32],
+        now: Timestamp,
+    ) -> Result<Option<(IdempotencyRecord, i64)>, ReadError> {
+        let client = self.pool().get().await?;
+        let sql = "select body, answer, position from log.idempotency
+                   where request = $1 and recorded_at > $2::timestamptz - interval '1 day'";
+        let statement = client.prepare_cached(sql).await?;
+        let Some(row) = client.query_opt(&statement, &[&request.as_slice(), &now]).await? else {
+            return Ok(None);
+        };
+        let damaged = |_| ReadError::Unavailable("a record of an idempotency key is damaged".into());
+        let body = row.try_get::<_, &[u8]>(0)?.try_into().map_err(damaged)?;
+        let answer = Bytes::copy_from_slice(row.try_get(1)?);
+        Ok(Some((IdempotencyRecord { request: *request, body, answer }, row.try_get(2)?)))
     }
 
     /// The connections that read.

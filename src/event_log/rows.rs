@@ -233,6 +233,15 @@ impl RowChange {
         Self { table, key, change: Change::Patch(columns) }
     }
 
+    /// One more column of a patch.
+    pub fn also(&mut self, column: &str, value: Value) {
+        let column = self.table.column(column);
+        if let Change::Patch(columns) = &mut self.change {
+            columns.retain(|(known, _)| *known != column);
+            columns.push((column, value));
+        }
+    }
+
     /// The end of a row.
     #[must_use]
     pub const fn delete(table: &'static Table, key: Vec<Value>) -> Self {

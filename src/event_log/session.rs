@@ -26,14 +26,15 @@ const APPEND: &str = "log.append(
     $1::bigint, $2::text, $3::timestamptz,
     $4::int[], $5::text[], $6::text[], $7::bigint[],
     $8::int[], $9::text[], $10::bigint[], $11::text[],
-    $12::int[], $13::text[], $14::bytea[], $15::text[], $16::timestamptz[], $17::timestamptz[], $18::bigint[],
-    $19::text[], $20::bytea[], $21::text[],
-    $22::text[], $23::text[], $24::bytea[], $25::text[],
-    $26::uuid[], $27::text[], $28::text[], $29::bigint[], $30::text[], $31::text[], $32::uuid[],
-    $33::bytea[], $34::bytea[], $35::bytea[])";
+    $12::int[], $13::text[], $14::bytea[], $15::text[], $16::timestamptz[], $17::text[], $18::timestamptz[], $19::bigint[],
+    $20::text[], $21::bytea[], $22::text[],
+    $23::text[], $24::text[], $25::bytea[], $26::text[],
+    $27::uuid[], $28::text[], $29::text[], $30::bigint[], $31::text[], $32::text[], $33::uuid[],
+    $34::bytea[], $35::bytea[], $36::bytea[],
+    $37::int[], $38::bytea[], $39::bytea[], $40::bytea[], $41::bigint[])";
 
 /// The first parameter behind those of [`APPEND`].
-const NEXT: usize = 36;
+const NEXT: usize = 42;
 
 /// How many statements are kept for as many sets of tables that batches change together.
 const MAX_STATEMENTS: usize = 256;

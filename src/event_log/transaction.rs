@@ -12,7 +12,7 @@ use super::error::AppendError;
 use super::row_sql;
 use super::rows::settle;
 use super::session::{Session, reason};
-use super::unit::{ClaimKey, Unit};
+use super::unit::{ClaimKey, Succession, Unit};
 use crate::clock::Timestamp;
 
 /// The unique key of the log on a stream and its versions.
@@ -171,6 +171,7 @@ fn contested(detail: &str, units: &[Arc<Unit>]) -> BatchError {
                 .find(|(stream, _)| stream.to_string() == name)
                 .map(|(stream, _)| AppendError::Conflict { stream: stream.clone() }),
             "guard" => Some(AppendError::GuardMoved { guard: name }),
+            "repeated" => Some(AppendError::Repeated),
             _ => unit
                 .settled_claims()
                 .taken
@@ -218,6 +219,7 @@ struct Parameters<'a> {
     claim_key: Vec<&'a [u8]>,
     claim_holder: Vec<&'a str>,
     claim_free_after: Vec<Option<Timestamp>>,
+    claim_succeeds: Vec<Option<&'a str>>,
     claim_at: Vec<Timestamp>,
     claim_ordinal: Vec<i64>,
     release_kind: Vec<&'a str>,
@@ -237,6 +239,11 @@ struct Parameters<'a> {
     event_payload: Vec<&'a [u8]>,
     event_metadata: Vec<&'a [u8]>,
     event_sealed: Vec<Option<&'a [u8]>>,
+    idempotent_unit: Vec<i32>,
+    idempotent_request: Vec<&'a [u8]>,
+    idempotent_body: Vec<&'a [u8]>,
+    idempotent_answer: Vec<&'a [u8]>,
+    idempotent_ordinal: Vec<i64>,
 }
 
 impl<'a> Parameters<'a> {
@@ -278,6 +285,12 @@ impl<'a> Parameters<'a> {
             self.claim_key.push(&claim.key.key);
             self.claim_holder.push(&claim.holder);
             self.claim_free_after.push(claim.free_after);
+            self.claim_succeeds.push(match &claim.succeeds {
+                Succession::Anybodys => None,
+                // No holder has an empty name.
+                Succession::Nobodys => Some(""),
+                Succession::Only(holder) => Some(holder),
+            });
             self.claim_at.push(unit.at);
             self.claim_ordinal.push(ordinal(first_ordinal, event));
         }
@@ -292,6 +305,13 @@ impl<'a> Parameters<'a> {
             self.key_wrapped.push(&key.wrapped);
         }
         self.key_destroyed.extend(unit.destroyed_keys.iter().map(String::as_str));
+        if let Some(record) = &unit.idempotency {
+            self.idempotent_unit.push(number);
+            self.idempotent_request.push(&record.request);
+            self.idempotent_body.push(&record.body);
+            self.idempotent_answer.push(&record.answer);
+            self.idempotent_ordinal.push(ordinal(first_ordinal, unit.events.len().saturating_sub(1)));
+        }
         for event in &unit.events {
             self.event_id.push(event.id.as_uuid());
             self.event_stream_type.push(&event.stream.stream_type);
@@ -325,6 +345,7 @@ impl<'a> Parameters<'a> {
             &self.claim_key,
             &self.claim_holder,
             &self.claim_free_after,
+            &self.claim_succeeds,
             &self.claim_at,
             &self.claim_ordinal,
             &self.release_kind,
@@ -344,6 +365,11 @@ impl<'a> Parameters<'a> {
             &self.event_payload,
             &self.event_metadata,
             &self.event_sealed,
+            &self.idempotent_unit,
+            &self.idempotent_request,
+            &self.idempotent_body,
+            &self.idempotent_answer,
+            &self.idempotent_ordinal,
         ]
     }
 }

@@ -30,6 +30,40 @@ pub struct Claim {
     pub holder: String,
     /// From when on it counts as free without being released.
     pub free_after: Option<Timestamp>,
+    /// Whose dead claim it may take the place of.
+    pub succeeds: Succession,
+}
+
+/// Whose claim, dead by the clock, another may take the place of.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub enum Succession {
+    /// Anybody's.
+    #[default]
+    Anybodys,
+    /// Nobody's: a dead claim refuses like a living one, so that the claimant learns of it.
+    Nobodys,
+    /// Only this holder's.
+    Only(String),
+}
+
+impl Claim {
+    /// A claim that holds until it is released.
+    #[must_use]
+    pub const fn for_good(key: ClaimKey, holder: String) -> Self {
+        Self { key, holder, free_after: None, succeeds: Succession::Anybodys }
+    }
+
+    /// A claim that dies by the clock.
+    #[must_use]
+    pub const fn until(key: ClaimKey, holder: String, free_after: Timestamp) -> Self {
+        Self { key, holder, free_after: Some(free_after), succeeds: Succession::Anybodys }
+    }
+
+    /// The same claim, which takes the place of no other.
+    #[must_use]
+    pub fn succeeding_nobody(self) -> Self {
+        Self { succeeds: Succession::Nobodys, ..self }
+    }
 }
 
 /// A change of the set of claims, as events cause it.
@@ -82,6 +116,17 @@ pub struct NewDataKey {
     pub wrapped: Bytes,
 }
 
+/// That a request with an idempotency key was carried out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IdempotencyRecord {
+    /// Which request: an HMAC over who asked, what for, and the key.
+    pub request: [u8; 32],
+    /// An HMAC of the body.
+    pub body: [u8; 32],
+    /// The answer as JSON: identifiers, never a secret.
+    pub answer: Bytes,
+}
+
 /// What one decision read, and everything that it writes.
 #[derive(Clone, Debug, Default)]
 pub struct Unit {
@@ -93,6 +138,8 @@ pub struct Unit {
     pub guards: Vec<(String, i64)>,
     /// Guards of the sets that this unit changes.
     pub bumps: Vec<String>,
+    /// The request that this unit carries out, if it may come again.
+    pub idempotency: Option<IdempotencyRecord>,
     /// The events, in order.
     pub events: Vec<NewEvent>,
     /// What the events do to the claims, in order, each with the index of its event in this unit.

@@ -1,15 +1,23 @@
 //! Tenants: opening and closing them, their members, their owner.
 
+use secrecy::{ExposeSecret as _, SecretString};
+
 use super::refusal::{Refusal, Thing};
-use super::{Outcome, accounts_of, authority, users};
+use super::{Outcome, accounts_of, authority, invalid, things_of, users};
 use crate::Tenure;
-use crate::aggregates::account::{Account, AccountCommand, AccountName, Open};
+use crate::aggregates::account::{Account, AccountCommand, AccountName, NatsPublicKey, NatsSeed, Open};
+use crate::aggregates::api_key::{ApiKey, ApiKeyCommand};
+use crate::aggregates::invite::{Invite, InviteCommand};
+use crate::aggregates::source::{Source, SourceCommand};
 use crate::context::Context;
-use crate::dispatch::{DispatchError, Operation, Stop, UnitOfWork};
-use crate::ids::{AccountId, UserId};
+use crate::dispatch::{DispatchError, Failure, Operation, Stop, UnitOfWork};
+use crate::ids::{AccountId, ApiKeyId, UserId};
 
 /// The living account, or `NotFound`.
-async fn open_account(work: &mut UnitOfWork<'_>, account: AccountId) -> Result<Open, Stop<Refusal>> {
+pub(super) async fn open_account(
+    work: &mut UnitOfWork<'_>,
+    account: AccountId,
+) -> Result<Open, Stop<Refusal>> {
     let account = work.load::<Account>(account.as_uuid()).await?;
     account.open().cloned().ok_or(Stop::Refused(Refusal::NotFound(Thing::Account)))
 }
@@ -36,7 +44,7 @@ impl Operation for OpenAccount {
         Ok(self.id)
     }
 
-    fn claim_lost(&self, _: &str) -> Option<Refusal> {
+    fn claim_lost(&self, _: &str, _: &str) -> Option<Refusal> {
         Some(Refusal::AccountNameTaken)
     }
 }
@@ -60,7 +68,7 @@ impl Operation for AddMember {
         Ok(())
     }
 
-    fn claim_lost(&self, _: &str) -> Option<Refusal> {
+    fn claim_lost(&self, _: &str, _: &str) -> Option<Refusal> {
         None
     }
 }
@@ -68,27 +76,47 @@ impl Operation for AddMember {
 struct RemoveMember {
     account: AccountId,
     user: UserId,
+    revoke_keys: bool,
 }
 
 impl Operation for RemoveMember {
-    type Answer = ();
+    type Answer = Vec<ApiKeyId>;
     type Refusal = Refusal;
 
-    async fn decide(&self, work: &mut UnitOfWork<'_>) -> Result<(), Stop<Refusal>> {
+    async fn decide(&self, work: &mut UnitOfWork<'_>) -> Result<Vec<ApiKeyId>, Stop<Refusal>> {
         let account = open_account(work, self.account).await?;
         let leaving = authority::person(work) == Some(self.user) && account.includes(self.user);
         if !leaving {
             authority::owner(work, &account).await?;
         }
-        let command = AccountCommand::RemoveMember { user: self.user, at: work.at() };
-        work.execute::<Account, Refusal>(self.account.as_uuid(), command).await?;
-        work.bump(accounts_of(self.user));
-        Ok(())
+        end_membership(work, self.account, self.user, self.revoke_keys).await
     }
 
-    fn claim_lost(&self, _: &str) -> Option<Refusal> {
+    fn claim_lost(&self, _: &str, _: &str) -> Option<Refusal> {
         None
     }
+}
+
+/// Ends a membership, and revokes the keys that the person has minted there; gives those.
+pub(super) async fn end_membership(
+    work: &mut UnitOfWork<'_>,
+    account: AccountId,
+    user: UserId,
+    revoke_keys: bool,
+) -> Result<Vec<ApiKeyId>, Stop<Refusal>> {
+    let at = work.at();
+    let command = AccountCommand::RemoveMember { user, at };
+    work.execute::<Account, Refusal>(account.as_uuid(), command).await?;
+    work.bump(accounts_of(user));
+    let mut keys = Vec::new();
+    if revoke_keys {
+        work.read_guard(things_of(account)).await?;
+        keys = work.reader().api_keys_minted_by(account, user).await.map_err(Failure::from)?;
+        for key in &keys {
+            work.execute::<ApiKey, Refusal>(key.as_uuid(), ApiKeyCommand::Revoke { at }).await?;
+        }
+    }
+    Ok(keys)
 }
 
 struct TransferOwnership {
@@ -110,7 +138,33 @@ impl Operation for TransferOwnership {
         Ok(())
     }
 
-    fn claim_lost(&self, _: &str) -> Option<Refusal> {
+    fn claim_lost(&self, _: &str, _: &str) -> Option<Refusal> {
+        None
+    }
+}
+
+struct SetNatsAccount {
+    account: AccountId,
+    public_key: NatsPublicKey,
+    signing_seed: NatsSeed,
+}
+
+impl Operation for SetNatsAccount {
+    type Answer = ();
+    type Refusal = Refusal;
+
+    async fn decide(&self, work: &mut UnitOfWork<'_>) -> Result<(), Stop<Refusal>> {
+        authority::operator(work).await?;
+        let command = AccountCommand::SetNatsAccount {
+            public_key: self.public_key.clone(),
+            signing_seed: self.signing_seed.clone(),
+            at: work.at(),
+        };
+        work.execute::<Account, Refusal>(self.account.as_uuid(), command).await?;
+        Ok(())
+    }
+
+    fn claim_lost(&self, _: &str, _: &str) -> Option<Refusal> {
         None
     }
 }
@@ -126,7 +180,25 @@ impl Operation for CloseAccount {
     async fn decide(&self, work: &mut UnitOfWork<'_>) -> Result<(), Stop<Refusal>> {
         let account = open_account(work, self.account).await?;
         authority::owner(work, &account).await?;
-        let command = AccountCommand::Close { at: work.at() };
+        let at = work.at();
+        work.read_guard(things_of(self.account)).await?;
+        let reader = work.reader().clone();
+        let keys = reader.api_keys_ever(self.account).await.map_err(Failure::from)?;
+        for (key, revoked) in &keys {
+            if !revoked {
+                work.execute::<ApiKey, Refusal>(key.as_uuid(), ApiKeyCommand::Revoke { at }).await?;
+            }
+        }
+        for invite in reader.undecided_invites(self.account).await.map_err(Failure::from)? {
+            let offer = work.load::<Invite>(invite.as_uuid()).await?;
+            if offer.offer().is_some_and(|offer| offer.is_pending(at)) {
+                work.execute::<Invite, Refusal>(invite.as_uuid(), InviteCommand::Revoke { at }).await?;
+            }
+        }
+        for source in reader.sources_for_account(self.account).await.map_err(Failure::from)? {
+            work.execute::<Source, Refusal>(source.id.as_uuid(), SourceCommand::Delete { at }).await?;
+        }
+        let command = AccountCommand::Close { api_keys: keys.into_iter().map(|(key, _)| key).collect(), at };
         work.execute::<Account, Refusal>(self.account.as_uuid(), command).await?;
         for user in account.members.keys().chain([&account.owner]) {
             work.bump(accounts_of(*user));
@@ -134,7 +206,7 @@ impl Operation for CloseAccount {
         Ok(())
     }
 
-    fn claim_lost(&self, _: &str) -> Option<Refusal> {
+    fn claim_lost(&self, _: &str, _: &str) -> Option<Refusal> {
         None
     }
 }
@@ -163,12 +235,53 @@ impl Tenure {
         self.dispatcher().dispatch(context, &AddMember { account, user }).await
     }
 
-    /// Ends a membership; members may leave by themselves.
+    /// Ends a membership, and revokes the API keys that the person has minted in the account; gives those. Members may
+    /// leave by themselves.
     ///
     /// # Errors
     /// `CannotRemoveOwner`, `NotFound`, `Forbidden`.
-    pub async fn remove_member(&self, context: &Context, account: AccountId, user: UserId) -> Outcome<()> {
-        self.dispatcher().dispatch(context, &RemoveMember { account, user }).await
+    pub async fn remove_member(
+        &self,
+        context: &Context,
+        account: AccountId,
+        user: UserId,
+    ) -> Outcome<Vec<ApiKeyId>> {
+        let operation = RemoveMember { account, user, revoke_keys: true };
+        self.dispatcher().dispatch(context, &operation).await
+    }
+
+    /// Ends a membership and leaves the API keys that the person has minted as they are.
+    ///
+    /// # Errors
+    /// `CannotRemoveOwner`, `NotFound`, `Forbidden`.
+    pub async fn remove_member_but_keep_keys(
+        &self,
+        context: &Context,
+        account: AccountId,
+        user: UserId,
+    ) -> Outcome<Vec<ApiKeyId>> {
+        let operation = RemoveMember { account, user, revoke_keys: false };
+        self.dispatcher().dispatch(context, &operation).await
+    }
+
+    /// Stores the account's public key at NATS and, sealed, the seed that signs its users' credentials; for operators.
+    /// The same again is no event; another seed for the same key is stored in place of the first.
+    ///
+    /// # Errors
+    /// `Invalid`, `NatsAccountMismatch`, `NotFound`, `Forbidden`.
+    pub async fn set_nats_account(
+        &self,
+        context: &Context,
+        account: AccountId,
+        public_key: &str,
+        signing_seed: &SecretString,
+    ) -> Outcome<()> {
+        let operation = SetNatsAccount {
+            account,
+            public_key: NatsPublicKey::parse(public_key).map_err(invalid)?,
+            signing_seed: NatsSeed::parse(signing_seed.expose_secret()).map_err(invalid)?,
+        };
+        self.dispatcher().dispatch(context, &operation).await
     }
 
     /// Makes a member the owner, and the owner a member.
@@ -179,7 +292,8 @@ impl Tenure {
         self.dispatcher().dispatch(context, &TransferOwnership { account, to }).await
     }
 
-    /// Ends an account: its name is free again, and what it sealed is unreadable from then on.
+    /// Ends an account, its keys, invites and sources in one step: its name is free again, and what it sealed is
+    /// unreadable from then on.
     ///
     /// # Errors
     /// `NotFound`, `Forbidden`.

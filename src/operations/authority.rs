@@ -2,10 +2,12 @@
 
 use super::refusal::{Refusal, Thing};
 use crate::aggregates::account::Open;
+use crate::aggregates::api_key::ApiKey;
+use crate::aggregates::field::Invalid;
 use crate::aggregates::user::User;
 use crate::context::Actor;
 use crate::dispatch::{Stop, UnitOfWork};
-use crate::ids::UserId;
+use crate::ids::{AccountId, UserId};
 
 /// The person who acts, if it is one.
 pub(super) const fn person(work: &UnitOfWork<'_>) -> Option<UserId> {
@@ -32,6 +34,11 @@ pub(super) async fn operator(work: &mut UnitOfWork<'_>) -> Result<(), Stop<Refus
     if is_operator(work).await? { Ok(()) } else { Err(Stop::Refused(Refusal::Forbidden)) }
 }
 
+/// Only this person, and who runs the instance.
+pub(super) async fn oneself(work: &mut UnitOfWork<'_>, user: UserId) -> Result<(), Stop<Refusal>> {
+    if person(work) == Some(user) { Ok(()) } else { operator(work).await }
+}
+
 /// Only the owner of the account, and who runs the instance; for strangers the account does not exist.
 pub(super) async fn owner(work: &mut UnitOfWork<'_>, account: &Open) -> Result<(), Stop<Refusal>> {
     match person(work) {
@@ -40,5 +47,36 @@ pub(super) async fn owner(work: &mut UnitOfWork<'_>, account: &Open) -> Result<(
         Some(id) if account.includes(id) => Err(Stop::Refused(Refusal::Forbidden)),
         Some(_) => Err(Stop::Refused(Refusal::NotFound(Thing::Account))),
         None => Err(Stop::Refused(Refusal::Forbidden)),
+    }
+}
+
+/// Only the account's members, its owner, its keys, and who runs the instance. Gives the person behind it: for a key
+/// its minter, for who acts on the database nobody.
+pub(super) async fn belongs(
+    work: &mut UnitOfWork<'_>,
+    id: AccountId,
+    account: &Open,
+) -> Result<Option<UserId>, Stop<Refusal>> {
+    if let Actor::ApiKey(key) = work.context().actor {
+        let key = work.load::<ApiKey>(key.as_uuid()).await?;
+        return match key.active(work.at()) {
+            Some(key) if key.account == id => Ok(Some(key.minter)),
+            _ => Err(Stop::Refused(Refusal::Forbidden)),
+        };
+    }
+    match person(work) {
+        Some(person) if account.includes(person) => Ok(Some(person)),
+        person if is_operator(work).await? => Ok(person),
+        _ => Err(Stop::Refused(Refusal::NotFound(Thing::Account))),
+    }
+}
+
+/// Who is written down as the maker of something: the caller, who may name nobody else; or whom who acts on the
+/// database names. Never nobody.
+pub(super) fn maker(caller: Option<UserId>, named: Option<UserId>) -> Result<UserId, Refusal> {
+    match (caller, named) {
+        (Some(caller), Some(named)) if caller != named => Err(Refusal::Forbidden),
+        (Some(maker), _) | (None, Some(maker)) => Ok(maker),
+        (None, None) => Err(Refusal::Invalid(Invalid { field: "by", rule: "who makes it must be named" })),
     }
 }

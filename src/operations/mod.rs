@@ -1,21 +1,64 @@
 //! What Tenure can do: one operation a type, over one or several aggregates, callable on [`crate::Tenure`].
 
 mod accounts;
+mod api_keys;
 mod authority;
+mod bearer_tokens;
+mod device_codes;
+mod forget;
+mod invites;
 mod refusal;
+mod sessions;
 mod sign_in;
+mod sources;
 mod users;
 
+pub use api_keys::{ApiKeySecret, MAX_GRACE};
+pub use bearer_tokens::MAX_LIFE;
+pub use device_codes::{MAX_DEVICE_CODE_LIFE, NewDeviceCode};
 pub use refusal::{Refusal, Thing};
 pub use sign_in::SignedIn;
+pub use sources::MAX_BROADCAST_BYTES;
 
 use crate::dispatch::{DispatchError, Dispatched};
-use crate::ids::UserId;
+use crate::ids::{AccountId, UserId};
 
 /// What an operation gives: its answer with the events and the position token, or why it was not carried out.
 pub type Outcome<T> = Result<Dispatched<T>, DispatchError<Refusal>>;
 
+/// The guard of the sets of an account's keys, invites and sources.
+pub(crate) fn things_of(account: AccountId) -> String {
+    format!("things_of:{account}")
+}
+
+/// The guard of the sets of a person's bearer tokens and sessions.
+pub(crate) fn credentials_of(user: UserId) -> String {
+    format!("credentials_of:{user}")
+}
+
+/// The guard of the set of invites that are a person's.
+pub(crate) fn invites_to(user: UserId) -> String {
+    format!("invites_to:{user}")
+}
+
 /// The guard of the set of accounts that a user owns or is a member of.
 pub(crate) fn accounts_of(user: UserId) -> String {
     format!("accounts_of:{user}")
+}
+
+/// A form that input breaks, as the refusal of an operation.
+fn invalid(invalid: crate::aggregates::field::Invalid) -> DispatchError<Refusal> {
+    DispatchError::Refused(Refusal::Invalid(invalid))
+}
+
+/// What a question's answer means for an operation: what is absent is refused as such.
+fn found<T>(
+    answer: Result<T, crate::projections::QueryError>,
+    thing: Thing,
+) -> Result<T, crate::dispatch::Stop<Refusal>> {
+    use crate::dispatch::{Failure, Stop};
+    answer.map_err(|error| match error {
+        crate::projections::QueryError::NotFound => Stop::Refused(Refusal::NotFound(thing)),
+        crate::projections::QueryError::Unavailable(error) => Stop::Failed(Failure::Read(error)),
+    })
 }

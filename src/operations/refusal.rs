@@ -1,12 +1,18 @@
-//! Why an operation is refused: one type, with a stable code for each reason.
+//! Why an operation was refused: one list for all of them, with stable codes.
 
 use std::fmt;
 
 use crate::aggregates::account::AccountRefusal;
+use crate::aggregates::api_key::ApiKeyRefusal;
+use crate::aggregates::bearer_token::BearerTokenRefusal;
+use crate::aggregates::device_code::DeviceCodeRefusal;
 use crate::aggregates::field::Invalid;
+use crate::aggregates::invite::InviteRefusal;
+use crate::aggregates::session::SessionRefusal;
+use crate::aggregates::source::SourceRefusal;
 use crate::aggregates::user::UserRefusal;
 
-/// The kinds of things that can be missing.
+/// What was not found.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Thing {
     /// A person.
@@ -15,14 +21,48 @@ pub enum Thing {
     Account,
     /// A membership.
     Member,
+    /// An offer of membership.
+    Invite,
+    /// A key that acts for a tenant.
+    ApiKey,
+    /// A device that wants to act for a person.
+    DeviceCode,
+    /// An access token.
+    BearerToken,
+    /// A browser's sign-in.
+    Session,
+    /// A named actor in a tenant.
+    Source,
+    /// A sub-channel of a source.
+    Pipe,
+}
+
+impl Thing {
+    /// The stable name, as it stands in codes.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::User => "user",
+            Self::Account => "account",
+            Self::Member => "member",
+            Self::Invite => "invite",
+            Self::ApiKey => "api_key",
+            Self::DeviceCode => "device_code",
+            Self::BearerToken => "bearer_token",
+            Self::Session => "session",
+            Self::Source => "source",
+            Self::Pipe => "pipe",
+        }
+    }
 }
 
 impl fmt::Display for Thing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::User => "user",
-            Self::Account => "account",
-            Self::Member => "member",
+            Self::ApiKey => "API key",
+            Self::DeviceCode => "device code",
+            Self::BearerToken => "bearer token",
+            other => other.as_str(),
         })
     }
 }
@@ -48,6 +88,36 @@ pub enum Refusal {
     /// The owner stays until ownership is transferred.
     #[error("the owner of an account cannot be removed; transfer the ownership first")]
     CannotRemoveOwner,
+    /// Whoever owns accounts cannot be forgotten.
+    #[error("the user owns accounts; transfer or close them first")]
+    OwnsAccounts,
+    /// The person belongs to the account already.
+    #[error("the user is a member or the owner of the account already")]
+    AlreadyMember,
+    /// A standing invite of this person to this account is there.
+    #[error("a pending invite for this user exists already")]
+    DuplicatePendingInvite,
+    /// The invite has been decided, taken back, or is dead by the clock.
+    #[error("the invite is not pending")]
+    InviteNotPending,
+    /// A living source of the account has this handle.
+    #[error("the handle is taken")]
+    HandleTaken,
+    /// The source has a pipe of this name.
+    #[error("the name of the pipe is taken")]
+    PipeNameTaken,
+    /// Nobody has approved or denied the device code yet.
+    #[error("the device code has not been approved yet")]
+    Pending,
+    /// The device code's time is over.
+    #[error("the device code has expired")]
+    Expired,
+    /// A person has denied the device code.
+    #[error("the device code was denied")]
+    Denied,
+    /// The account has another public key at NATS.
+    #[error("the account has another public key at NATS")]
+    NatsAccountMismatch,
     /// The caller may not do this.
     #[error("this is not yours to do")]
     Forbidden,
@@ -57,6 +127,9 @@ pub enum Refusal {
     /// The identifier is in use already.
     #[error("the identifier is in use already")]
     IdentifierInUse,
+    /// Too many secrets are being hashed; nothing was done.
+    #[error("too many keys are being checked at this moment; try again later")]
+    Busy,
 }
 
 impl Refusal {
@@ -69,12 +142,30 @@ impl Refusal {
             Self::NotFound(Thing::User) => "user.not_found",
             Self::NotFound(Thing::Account) => "account.not_found",
             Self::NotFound(Thing::Member) => "member.not_found",
+            Self::NotFound(Thing::Invite) => "invite.not_found",
+            Self::NotFound(Thing::ApiKey) => "api_key.not_found",
+            Self::NotFound(Thing::DeviceCode) => "device_code.not_found",
+            Self::NotFound(Thing::BearerToken) => "bearer_token.not_found",
+            Self::NotFound(Thing::Session) => "session.not_found",
+            Self::NotFound(Thing::Source) => "source.not_found",
+            Self::NotFound(Thing::Pipe) => "pipe.not_found",
             Self::UsernameTaken => "user.username_taken",
             Self::AccountNameTaken => "account.name_taken",
             Self::CannotRemoveOwner => "account.cannot_remove_owner",
+            Self::OwnsAccounts => "user.owns_accounts",
+            Self::AlreadyMember => "invite.already_member",
+            Self::DuplicatePendingInvite => "invite.duplicate_pending",
+            Self::InviteNotPending => "invite.not_pending",
+            Self::HandleTaken => "source.handle_taken",
+            Self::PipeNameTaken => "pipe.name_taken",
+            Self::Pending => "device_code.pending",
+            Self::Expired => "device_code.expired",
+            Self::Denied => "device_code.denied",
+            Self::NatsAccountMismatch => "account.nats_account_mismatch",
             Self::Forbidden => "forbidden",
             Self::NotAGithubUser => "user.not_a_github_user",
             Self::IdentifierInUse => "identifier_in_use",
+            Self::Busy => "busy",
         }
     }
 }
@@ -96,6 +187,67 @@ impl From<AccountRefusal> for Refusal {
             AccountRefusal::AlreadyOpen => Self::IdentifierInUse,
             AccountRefusal::NotAMember => Self::NotFound(Thing::Member),
             AccountRefusal::CannotRemoveOwner => Self::CannotRemoveOwner,
+            AccountRefusal::NatsAccountMismatch => Self::NatsAccountMismatch,
+        }
+    }
+}
+
+impl From<InviteRefusal> for Refusal {
+    fn from(refusal: InviteRefusal) -> Self {
+        match refusal {
+            InviteRefusal::NotFound => Self::NotFound(Thing::Invite),
+            InviteRefusal::AlreadyCreated => Self::IdentifierInUse,
+            InviteRefusal::NotPending => Self::InviteNotPending,
+        }
+    }
+}
+
+impl From<ApiKeyRefusal> for Refusal {
+    fn from(refusal: ApiKeyRefusal) -> Self {
+        match refusal {
+            ApiKeyRefusal::NotFound => Self::NotFound(Thing::ApiKey),
+            ApiKeyRefusal::AlreadyMinted => Self::IdentifierInUse,
+        }
+    }
+}
+
+impl From<DeviceCodeRefusal> for Refusal {
+    fn from(refusal: DeviceCodeRefusal) -> Self {
+        match refusal {
+            DeviceCodeRefusal::NotFound => Self::NotFound(Thing::DeviceCode),
+            DeviceCodeRefusal::AlreadyCreated => Self::IdentifierInUse,
+            DeviceCodeRefusal::Pending => Self::Pending,
+            DeviceCodeRefusal::Expired => Self::Expired,
+            DeviceCodeRefusal::Denied => Self::Denied,
+        }
+    }
+}
+
+impl From<BearerTokenRefusal> for Refusal {
+    fn from(refusal: BearerTokenRefusal) -> Self {
+        match refusal {
+            BearerTokenRefusal::NotFound => Self::NotFound(Thing::BearerToken),
+            BearerTokenRefusal::IdentifierInUse => Self::IdentifierInUse,
+        }
+    }
+}
+
+impl From<SessionRefusal> for Refusal {
+    fn from(refusal: SessionRefusal) -> Self {
+        match refusal {
+            SessionRefusal::NotFound => Self::NotFound(Thing::Session),
+            SessionRefusal::IdentifierInUse => Self::IdentifierInUse,
+        }
+    }
+}
+
+impl From<SourceRefusal> for Refusal {
+    fn from(refusal: SourceRefusal) -> Self {
+        match refusal {
+            SourceRefusal::NotFound => Self::NotFound(Thing::Source),
+            SourceRefusal::AlreadyCreated => Self::IdentifierInUse,
+            SourceRefusal::PipeNotFound => Self::NotFound(Thing::Pipe),
+            SourceRefusal::PipeNameTaken => Self::PipeNameTaken,
         }
     }
 }

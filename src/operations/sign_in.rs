@@ -1,7 +1,9 @@
 //! Signing in through GitHub: one atomic step from the first visit to a person with an account of their own.
 
+use serde::{Deserialize, Serialize};
+
 use super::refusal::{Refusal, Thing};
-use super::{Outcome, accounts_of};
+use super::{Outcome, accounts_of, invites};
 use crate::Tenure;
 use crate::aggregates::account::{Account, AccountCommand, AccountName, account_name_claim};
 use crate::aggregates::user::{
@@ -16,7 +18,7 @@ use crate::ids::{AccountId, UserId};
 const MAX_CLASHES: u32 = 1_000_000;
 
 /// Who has signed in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SignedIn {
     /// The person.
     pub user: UserId,
@@ -38,8 +40,9 @@ struct GithubSignIn {
 impl GithubSignIn {
     async fn register(&self, work: &mut UnitOfWork<'_>) -> Result<UserId, Stop<Refusal>> {
         let login = &self.profile.login;
+        let username = free_username(work, &login.as_username()).await?;
         let person = RegisterUser {
-            username: free_username(work, &login.as_username()).await?,
+            username: username.clone(),
             email: self.profile.email.clone(),
             mode: UserMode::Github,
             github: Some((self.github_id, login.clone())),
@@ -47,6 +50,7 @@ impl GithubSignIn {
             at: work.at(),
         };
         work.create::<User, _>(self.fresh_user.as_uuid(), UserCommand::Register(person))?;
+        invites::bind(work, self.fresh_user, &username, UserMode::Github).await?;
         Ok(self.fresh_user)
     }
 
@@ -62,8 +66,12 @@ impl GithubSignIn {
         } else {
             None
         };
+        let renamed = rename_to.clone();
         let command = UserCommand::RefreshProfile { profile: self.profile.clone(), rename_to, at: work.at() };
         work.execute::<User, Refusal>(user.as_uuid(), command).await?;
+        if let Some(username) = renamed {
+            invites::bind(work, user, &username, UserMode::Github).await?;
+        }
         Ok(())
     }
 
@@ -111,7 +119,7 @@ impl Operation for GithubSignIn {
     }
 
     /// Another first sign-in of the same person, or somebody with the same name, was faster: look again.
-    fn claim_lost(&self, _: &str) -> Option<Refusal> {
+    fn claim_lost(&self, _: &str, _: &str) -> Option<Refusal> {
         None
     }
 }

@@ -1,9 +1,10 @@
 //! People: registering them by hand, and who runs the instance.
 
 use super::refusal::{Refusal, Thing};
-use super::{Outcome, authority};
+use super::{Outcome, authority, invites};
 use crate::Tenure;
 use crate::aggregates::field::Invalid;
+use crate::aggregates::invite::TOMBSTONE;
 use crate::aggregates::user::{Email, RegisterUser, User, UserCommand, UserMode, Username};
 use crate::context::Context;
 use crate::dispatch::{DispatchError, Operation, Stop, UnitOfWork};
@@ -32,6 +33,7 @@ impl Operation for InsertUser {
             at: work.at(),
         };
         work.create::<User, _>(self.id.as_uuid(), UserCommand::Register(person))?;
+        invites::bind(work, self.id, &self.username, self.mode).await?;
         if self.operator {
             let command = UserCommand::GrantOperator { at: work.at() };
             work.execute::<User, Refusal>(self.id.as_uuid(), command).await?;
@@ -39,8 +41,9 @@ impl Operation for InsertUser {
         Ok(self.id)
     }
 
-    fn claim_lost(&self, _: &str) -> Option<Refusal> {
-        Some(Refusal::UsernameTaken)
+    fn claim_lost(&self, _: &str, holder: &str) -> Option<Refusal> {
+        // An invite waits for whoever has the name: decide again, and bind it.
+        (!holder.starts_with(TOMBSTONE)).then_some(Refusal::UsernameTaken)
     }
 }
 
@@ -68,7 +71,7 @@ impl Operation for SetOperator {
         Ok(())
     }
 
-    fn claim_lost(&self, _: &str) -> Option<Refusal> {
+    fn claim_lost(&self, _: &str, _: &str) -> Option<Refusal> {
         None
     }
 }
@@ -123,6 +126,14 @@ impl Tenure {
     pub async fn set_operator(&self, context: &Context, user: UserId, operator: bool) -> Outcome<()> {
         self.dispatcher().dispatch(context, &SetOperator { user, operator }).await
     }
+}
+
+/// Refuses an identifier that belongs to nobody who could sign in: the seeded user never does.
+pub(super) async fn must_sign_in(work: &mut UnitOfWork<'_>, user: UserId) -> Result<(), Stop<Refusal>> {
+    if user == UserId::UNAUTHENTICATED {
+        return Err(Stop::Refused(Refusal::Forbidden));
+    }
+    must_exist(work, user).await
 }
 
 /// Refuses an identifier that belongs to nobody.

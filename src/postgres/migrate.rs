@@ -32,6 +32,10 @@ const PRIVILEGES: &str = "
     grant insert on log.event to tenure_app;
     grant update (fence) on log.head to tenure_app;
     grant insert, update on log.guard, log.snapshot to tenure_app;
+    grant insert, delete on log.idempotency to tenure_app;
+    revoke all on schema coarse from public;
+    grant usage on schema coarse to tenure_app;
+    grant select, insert, update, delete on all tables in schema coarse to tenure_app;
     grant insert, delete on log.data_key to tenure_app;
     revoke update, delete, truncate on log.event from tenure_owner;
     grant insert, update, delete on all tables in schema view to tenure_app;";

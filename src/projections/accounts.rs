@@ -21,13 +21,14 @@ pub static TABLE: Table = Table {
         Column::optional("name", Text),
         Column::required("owner_user_id", UuidType),
         Column::required("created_at", Timestamptz),
+        Column::optional("nats_account_pub", Text),
         Column::required("position", Position),
     ],
     key_columns: 1,
     indexes: &["(owner_user_id)"],
 };
 
-const COLUMNS: &str = "a.id, a.name, a.owner_user_id, a.created_at, a.position";
+const COLUMNS: &str = "a.id, a.name, a.owner_user_id, a.created_at, a.nats_account_pub, a.position";
 
 /// A tenant's record.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,6 +41,8 @@ pub struct Account {
     pub owner_user_id: UserId,
     /// Since when it is open.
     pub created_at: Timestamp,
+    /// The public key of its account at NATS, once it has one.
+    pub nats_account_pub: Option<String>,
     /// The position of the event that opened it.
     pub position: i64,
 }
@@ -58,6 +61,7 @@ pub(super) fn changes(stream: Uuid, event: &AnyEvent) -> Vec<RowChange> {
                 name.open().map(AccountName::as_str).into(),
                 owner.as_uuid().into(),
                 (*at).into(),
+                Value::Null,
                 Value::Position,
             ],
         )],
@@ -65,7 +69,12 @@ pub(super) fn changes(stream: Uuid, event: &AnyEvent) -> Vec<RowChange> {
             vec![RowChange::patch(&TABLE, key, [("owner_user_id", to.as_uuid().into())])]
         }
         AccountEvent::Closed { .. } => vec![RowChange::delete(&TABLE, key)],
-        AccountEvent::MemberAdded { .. } | AccountEvent::MemberRemoved { .. } => Vec::new(),
+        AccountEvent::NatsAccountSet { public_key, .. } => {
+            vec![RowChange::patch(&TABLE, key, [("nats_account_pub", public_key.as_str().into())])]
+        }
+        AccountEvent::MemberAdded { .. }
+        | AccountEvent::MemberRemoved { .. }
+        | AccountEvent::NatsSigningSeedReissued { .. } => Vec::new(),
     }
 }
 
@@ -75,7 +84,8 @@ fn read(row: &Row) -> Result<Account, tokio_postgres::Error> {
         name: row.try_get::<_, Option<String>>(1)?.unwrap_or_default(),
         owner_user_id: row.try_get(2)?,
         created_at: row.try_get(3)?,
-        position: row.try_get(4)?,
+        nats_account_pub: row.try_get(4)?,
+        position: row.try_get(5)?,
     })
 }
 

@@ -57,7 +57,9 @@ pub(super) fn changes(stream: Uuid, event: &AnyEvent) -> Vec<RowChange> {
         AccountEvent::Closed { members, .. } => {
             members.iter().map(|user| RowChange::delete(&TABLE, key(stream, *user))).collect()
         }
-        AccountEvent::Opened { .. } => Vec::new(),
+        AccountEvent::Opened { .. }
+        | AccountEvent::NatsAccountSet { .. }
+        | AccountEvent::NatsSigningSeedReissued { .. } => Vec::new(),
     }
 }
 

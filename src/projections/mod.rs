@@ -3,8 +3,15 @@
 //! The same functions serve every commit and every replay. This file holds the one list of all projections.
 
 pub mod accounts;
+pub mod api_keys;
+pub mod bearer_tokens;
+pub mod device_codes;
+pub mod invites;
 pub mod members;
+pub mod pipes;
 mod query;
+pub mod sessions;
+pub mod sources;
 pub mod unique_claims;
 pub mod users;
 
@@ -16,7 +23,19 @@ use crate::aggregates::AnyEvent;
 use crate::event_log::rows::{RowChange, Table};
 
 /// All projected tables, the claims among them.
-pub static TABLES: &[&Table] = &[&users::TABLE, &accounts::TABLE, &members::TABLE, &unique_claims::TABLE];
+pub static TABLES: &[&Table] = &[
+    &users::TABLE,
+    &accounts::TABLE,
+    &members::TABLE,
+    &invites::TABLE,
+    &api_keys::TABLE,
+    &device_codes::TABLE,
+    &bearer_tokens::TABLE,
+    &sessions::TABLE,
+    &sources::TABLE,
+    &pipes::TABLE,
+    &unique_claims::TABLE,
+];
 
 /// The name of this release's set of projections: every table with its version.
 #[must_use]
@@ -28,8 +47,17 @@ pub fn set_name() -> String {
 /// What an event of this stream does to the rows of all tables but the claims.
 #[must_use]
 pub fn changes(stream: Uuid, event: &AnyEvent) -> Vec<RowChange> {
-    let mut changes = users::changes(stream, event);
-    changes.extend(accounts::changes(stream, event));
-    changes.extend(members::changes(stream, event));
-    changes
+    let all = [
+        users::changes,
+        accounts::changes,
+        members::changes,
+        invites::changes,
+        api_keys::changes,
+        device_codes::changes,
+        bearer_tokens::changes,
+        sessions::changes,
+        sources::changes,
+        pipes::changes,
+    ];
+    all.iter().flat_map(|changes| changes(stream, event)).collect()
 }

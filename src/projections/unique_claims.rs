@@ -23,9 +23,22 @@ pub static TABLE: Table = Table {
 
 /// The identifier of who holds the claim of kind $1 and key $2 without an end, within a larger question.
 pub(super) const HOLDER: &str =
-    "(select c.holder::uuid from view.unique_claims c where c.kind = $1 and c.key = $2)";
+    "(select c.holder::uuid from view.unique_claims c where c.kind = $1 and c.key = $2 and c.holder !~ ':')";
 
 impl Reader {
+    /// Who holds a claim, or held it until it died by the clock.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn last_holder(&self, claim: &ClaimKey) -> Result<Option<String>, QueryError> {
+        let sql = "select holder from view.unique_claims where kind = $1 and key = $2";
+        match self.one(sql, &[&claim.kind, &claim.key.as_slice()], |row| row.try_get(0)).await {
+            Ok(holder) => Ok(Some(holder)),
+            Err(QueryError::NotFound) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Who holds a claim at this time, if anybody.
     ///
     /// # Errors

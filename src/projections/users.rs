@@ -31,14 +31,14 @@ pub static TABLE: Table = Table {
         Column::optional("avatar_url", Text),
         Column::required("operator", Bool),
         Column::required("created_at", Timestamptz),
+        Column::optional("forgotten_at", Timestamptz),
         Column::required("position", Position),
     ],
     key_columns: 1,
     indexes: &[],
 };
 
-const COLUMNS: &str =
-    "id, username, email, mode, github_id, github_login, avatar_url, operator, created_at, position";
+const COLUMNS: &str = "id, username, email, mode, github_id, github_login, avatar_url, operator, created_at, forgotten_at, position";
 
 /// A person's record.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,6 +61,8 @@ pub struct User {
     pub operator: bool,
     /// Since when the person is known.
     pub created_at: Timestamp,
+    /// When the person was forgotten: what was personal is gone, and the username says so.
+    pub forgotten_at: Option<Timestamp>,
     /// The position of the event that registered the person.
     pub position: i64,
 }
@@ -88,6 +90,7 @@ pub(super) fn changes(stream: Uuid, event: &AnyEvent) -> Vec<RowChange> {
                     opened(avatar_url, AvatarUrl::as_str).into(),
                     false.into(),
                     (*at).into(),
+                    Value::Null,
                     Value::Position,
                 ],
             )
@@ -102,17 +105,35 @@ pub(super) fn changes(stream: Uuid, event: &AnyEvent) -> Vec<RowChange> {
                     ("avatar_url", opened(avatar_url, AvatarUrl::as_str).into()),
                 ],
             );
-            if let (Some(name), crate::event_log::rows::Change::Patch(columns)) =
-                (opened(username, Username::as_str), &mut patch.change)
-            {
-                columns.push((TABLE.column("username"), name.into()));
+            if let Some(name) = opened(username, Username::as_str) {
+                patch.also("username", name.into());
             }
             patch
         }
+        UserEvent::Forgotten { at, .. } => RowChange::patch(
+            &TABLE,
+            key,
+            [
+                ("username", forgotten_name(stream).into()),
+                ("email", Value::Null),
+                ("github_id", Value::Null),
+                ("github_login", Value::Null),
+                ("avatar_url", Value::Null),
+                ("operator", false.into()),
+                ("forgotten_at", (*at).into()),
+            ],
+        ),
         UserEvent::OperatorGranted { .. } => RowChange::patch(&TABLE, key, [("operator", true.into())]),
         UserEvent::OperatorRevoked { .. } => RowChange::patch(&TABLE, key, [("operator", false.into())]),
     };
     vec![change]
+}
+
+/// What a forgotten person is called: nobody can sign in, be found or be invited by it.
+#[must_use]
+pub fn forgotten_name(user: Uuid) -> String {
+    let id = user.simple().to_string();
+    format!("forgotten-{}", &id[id.len() - 8..])
 }
 
 fn opened<'a, T>(field: &'a Sealed<Option<T>>, text: fn(&'a T) -> &'a str) -> Option<&'a str> {
@@ -130,7 +151,8 @@ pub(super) fn read(row: &Row) -> Result<User, tokio_postgres::Error> {
         avatar_url: row.try_get(6)?,
         operator: row.try_get(7)?,
         created_at: row.try_get(8)?,
-        position: row.try_get(9)?,
+        forgotten_at: row.try_get(9)?,
+        position: row.try_get(10)?,
     })
 }
 
@@ -175,5 +197,14 @@ impl Reader {
         let sql = "select id, coalesce(username, '') from view.users where id = any ($1)";
         let rows = self.rows(sql, &[&ids]).await?;
         rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect()
+    }
+
+    /// Everybody who has been forgotten.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn forgotten_users(&self) -> Result<Vec<UserId>, QueryError> {
+        let sql = "select id from view.users where forgotten_at is not null order by position";
+        self.list(sql, &[], |row| row.try_get(0)).await
     }
 }

@@ -16,9 +16,9 @@ pub fn account_name_claim(name: &AccountName, hasher: &dyn ClaimHasher) -> Claim
 pub(super) fn of(event: &AccountEvent, stream: Uuid, hasher: &dyn ClaimHasher) -> Vec<ClaimChange> {
     let holder = stream.to_string();
     let change = match event {
-        AccountEvent::Opened { name, .. } => name.open().map(|name| {
-            ClaimChange::Take(Claim { key: account_name_claim(name, hasher), holder, free_after: None })
-        }),
+        AccountEvent::Opened { name, .. } => name
+            .open()
+            .map(|name| ClaimChange::Take(Claim::for_good(account_name_claim(name, hasher), holder))),
         AccountEvent::Closed { name, .. } => {
             name.open().map(|name| ClaimChange::Release { key: account_name_claim(name, hasher), holder })
         }

@@ -1,8 +1,8 @@
 //! What can be asked of a tenant.
 
-use super::values::AccountName;
+use super::values::{AccountName, NatsPublicKey, NatsSeed};
 use crate::clock::Timestamp;
-use crate::ids::UserId;
+use crate::ids::{ApiKeyId, UserId};
 
 /// A command to an account. Whether a user exists is decided by whoever dispatches it.
 #[derive(Clone, Debug)]
@@ -37,8 +37,19 @@ pub enum AccountCommand {
         /// When.
         at: Timestamp,
     },
+    /// The tenant has an account at NATS, with this key to sign its users' credentials.
+    SetNatsAccount {
+        /// The account's public key, for life.
+        public_key: NatsPublicKey,
+        /// The seed of the signing key.
+        signing_seed: NatsSeed,
+        /// When.
+        at: Timestamp,
+    },
     /// The tenant ends.
     Close {
+        /// Every key that ever acted for it.
+        api_keys: Vec<ApiKeyId>,
         /// When.
         at: Timestamp,
     },

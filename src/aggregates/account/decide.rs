@@ -7,7 +7,7 @@ use super::state::{Account, Open};
 use crate::aggregates::EventSourced;
 
 impl EventSourced for Account {
-    const STATE_VERSION: i32 = 1;
+    const STATE_VERSION: i32 = 2;
 
     fn decide(&self, command: AccountCommand) -> Result<Vec<AccountEvent>, AccountRefusal> {
         match (self, command) {
@@ -16,13 +16,13 @@ impl EventSourced for Account {
             }
             (Self::Open(_) | Self::Closed, AccountCommand::Open { .. }) => Err(AccountRefusal::AlreadyOpen),
             (Self::Unknown | Self::Closed, _) => Err(AccountRefusal::NotFound),
-            (Self::Open(account), command) => decide_open(account, &command),
+            (Self::Open(account), command) => decide_open(account, command),
         }
     }
 }
 
-fn decide_open(account: &Open, command: &AccountCommand) -> Result<Vec<AccountEvent>, AccountRefusal> {
-    Ok(match *command {
+fn decide_open(account: &Open, command: AccountCommand) -> Result<Vec<AccountEvent>, AccountRefusal> {
+    Ok(match command {
         AccountCommand::Open { .. } => return Err(AccountRefusal::AlreadyOpen),
         AccountCommand::AddMember { user, at } => {
             if account.includes(user) {
@@ -47,8 +47,21 @@ fn decide_open(account: &Open, command: &AccountCommand) -> Result<Vec<AccountEv
             }
             vec![AccountEvent::OwnershipTransferred { from: account.owner, to, at }]
         }
-        AccountCommand::Close { at } => vec![AccountEvent::Closed {
+        AccountCommand::SetNatsAccount { public_key, signing_seed, at } => match &account.nats_public_key {
+            None => vec![AccountEvent::NatsAccountSet { public_key, at, signing_seed: signing_seed.into() }],
+            Some(known) if *known != public_key => return Err(AccountRefusal::NatsAccountMismatch),
+            Some(_) if account.nats_signing_seed.open() == Some(&Some(signing_seed.clone())) => vec![],
+            Some(_) => {
+                vec![AccountEvent::NatsSigningSeedReissued {
+                    public_key,
+                    at,
+                    signing_seed: signing_seed.into(),
+                }]
+            }
+        },
+        AccountCommand::Close { api_keys, at } => vec![AccountEvent::Closed {
             members: account.members.keys().copied().collect(),
+            api_keys,
             at,
             name: account.name.clone(),
         }],

@@ -5,12 +5,12 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::claims;
-use super::values::AccountName;
+use super::values::{AccountName, NatsPublicKey, NatsSeed};
 use crate::aggregates::{ClaimHasher, StoredEvent};
 use crate::clock::Timestamp;
 use crate::event_log::seal::{FieldVisitor, SealError, Sealed, SealedFields, Subject};
 use crate::event_log::unit::ClaimChange;
-use crate::ids::{AccountId, UserId};
+use crate::ids::{AccountId, ApiKeyId, UserId};
 
 /// An event of an account. Fields of type [`Sealed`] are not part of the payload.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -49,10 +49,33 @@ pub enum AccountEvent {
         /// When.
         at: Timestamp,
     },
+    /// The tenant has an account at NATS.
+    NatsAccountSet {
+        /// The account's public key, for life.
+        public_key: NatsPublicKey,
+        /// When.
+        at: Timestamp,
+        /// The seed of the key that signs its users' credentials.
+        #[serde(skip)]
+        signing_seed: Sealed<NatsSeed>,
+    },
+    /// Another key signs the credentials of the tenant's users at NATS.
+    NatsSigningSeedReissued {
+        /// The account's public key, the same as before.
+        public_key: NatsPublicKey,
+        /// When.
+        at: Timestamp,
+        /// The seed of the key that signs its users' credentials.
+        #[serde(skip)]
+        signing_seed: Sealed<NatsSeed>,
+    },
     /// The tenant ends: its name is free, its members are gone, what it sealed is unreadable.
     Closed {
         /// Who belonged to it at the end.
         members: Vec<UserId>,
+        /// Every key that ever acted for it.
+        #[serde(default)]
+        api_keys: Vec<ApiKeyId>,
         /// When.
         at: Timestamp,
         /// The name that is given up.
@@ -77,6 +100,8 @@ impl StoredEvent for AccountEvent {
         ("account.member_added", "1"),
         ("account.member_removed", "1"),
         ("account.ownership_transferred", "1"),
+        ("account.nats_account_set", "1"),
+        ("account.nats_signing_seed_reissued", "1"),
         ("account.closed", "1"),
     ];
 
@@ -86,6 +111,8 @@ impl StoredEvent for AccountEvent {
             Self::MemberAdded { .. } => ("account.member_added", "1"),
             Self::MemberRemoved { .. } => ("account.member_removed", "1"),
             Self::OwnershipTransferred { .. } => ("account.ownership_transferred", "1"),
+            Self::NatsAccountSet { .. } => ("account.nats_account_set", "1"),
+            Self::NatsSigningSeedReissued { .. } => ("account.nats_signing_seed_reissued", "1"),
             Self::Closed { .. } => ("account.closed", "1"),
         }
     }
@@ -111,6 +138,10 @@ impl SealedFields for AccountEvent {
     fn visit_sealed(&mut self, owner: Subject, visitor: &mut dyn FieldVisitor) -> Result<(), SealError> {
         match self {
             Self::Opened { name, .. } | Self::Closed { name, .. } => visitor.field("name", owner, name),
+            Self::NatsAccountSet { signing_seed, .. }
+            | Self::NatsSigningSeedReissued { signing_seed, .. } => {
+                visitor.field("signing_seed", owner, signing_seed)
+            }
             Self::MemberAdded { .. } | Self::MemberRemoved { .. } | Self::OwnershipTransferred { .. } => {
                 Ok(())
             }

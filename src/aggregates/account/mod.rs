@@ -15,4 +15,12 @@ pub use commands::AccountCommand;
 pub use events::AccountEvent;
 pub use refusal::AccountRefusal;
 pub use state::{Account, Open};
-pub use values::AccountName;
+pub use values::{AccountName, NatsPublicKey, NatsSeed};
+
+impl crate::ids::AccountId {
+    /// The subject whose key seals what is this tenant's.
+    #[must_use]
+    pub fn subject(self) -> crate::event_log::seal::Subject {
+        <Account as crate::aggregates::EventSourced>::subject(self.as_uuid())
+    }
+}

@@ -15,4 +15,7 @@ pub enum AccountRefusal {
     /// The owner stays until ownership is transferred.
     #[error("the owner of an account cannot be removed; transfer the ownership first")]
     CannotRemoveOwner,
+    /// The tenant has an account at NATS already, with another public key.
+    #[error("the account has another public key at NATS")]
+    NatsAccountMismatch,
 }

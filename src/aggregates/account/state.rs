@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::commands::AccountCommand;
 use super::events::AccountEvent;
 use super::refusal::AccountRefusal;
-use super::values::AccountName;
+use super::values::{AccountName, NatsPublicKey, NatsSeed};
 use crate::aggregates::handle_by_decide;
 use crate::clock::Timestamp;
 use crate::event_log::seal::{FieldVisitor, SealError, Sealed, SealedFields, Subject};
@@ -38,6 +38,11 @@ pub struct Open {
     /// The unique name.
     #[serde(skip)]
     pub name: Sealed<AccountName>,
+    /// The public key of its account at NATS, if it has one.
+    pub nats_public_key: Option<NatsPublicKey>,
+    /// The seed of the key that signs its users' credentials there.
+    #[serde(skip)]
+    pub nats_signing_seed: Sealed<Option<NatsSeed>>,
 }
 
 impl Open {
@@ -71,7 +76,14 @@ impl Aggregate for Account {
     fn apply(&mut self, event: AccountEvent) {
         match (&mut *self, event) {
             (_, AccountEvent::Opened { owner, at, name }) => {
-                *self = Self::Open(Open { owner, opened_at: at, members: BTreeMap::new(), name });
+                *self = Self::Open(Open {
+                    owner,
+                    opened_at: at,
+                    members: BTreeMap::new(),
+                    name,
+                    nats_public_key: None,
+                    nats_signing_seed: None.into(),
+                });
             }
             (_, AccountEvent::Closed { .. }) => *self = Self::Closed,
             (Self::Open(account), AccountEvent::MemberAdded { user, at }) => {
@@ -85,6 +97,17 @@ impl Aggregate for Account {
                 account.members.insert(from, at);
                 account.owner = to;
             }
+            (
+                Self::Open(account),
+                AccountEvent::NatsAccountSet { public_key, signing_seed, .. }
+                | AccountEvent::NatsSigningSeedReissued { public_key, signing_seed, .. },
+            ) => {
+                account.nats_public_key = Some(public_key);
+                account.nats_signing_seed = match signing_seed {
+                    Sealed::Open(seed) => Some(seed).into(),
+                    Sealed::Unreadable => Sealed::Unreadable,
+                };
+            }
             (Self::Unknown | Self::Closed, _) => {}
         }
     }
@@ -93,7 +116,10 @@ impl Aggregate for Account {
 impl SealedFields for Account {
     fn visit_sealed(&mut self, owner: Subject, visitor: &mut dyn FieldVisitor) -> Result<(), SealError> {
         match self {
-            Self::Open(account) => visitor.field("name", owner, &mut account.name),
+            Self::Open(account) => {
+                visitor.field("name", owner, &mut account.name)?;
+                visitor.field("nats_signing_seed", owner, &mut account.nats_signing_seed)
+            }
             Self::Unknown | Self::Closed => Ok(()),
         }
     }

@@ -28,7 +28,7 @@ const fn added(user: UserId) -> AccountEvent {
 }
 
 fn closed() -> AccountEvent {
-    AccountEvent::Closed { members: vec![MEMBER], at: LATER, name: name().into() }
+    AccountEvent::Closed { members: vec![MEMBER], api_keys: vec![], at: LATER, name: name().into() }
 }
 
 fn acme() -> cqrs_es::test::AggregateTestExecutor<Account> {
@@ -102,9 +102,9 @@ fn ownership_passes_to_a_member_and_the_old_owner_becomes_one() {
 
 #[test]
 fn a_closed_account_is_not_found() {
-    acme().when(AccountCommand::Close { at: LATER }).then_expect_events(vec![closed()]);
+    acme().when(AccountCommand::Close { api_keys: vec![], at: LATER }).then_expect_events(vec![closed()]);
     for command in [
-        AccountCommand::Close { at: LATER },
+        AccountCommand::Close { api_keys: vec![], at: LATER },
         AccountCommand::AddMember { user: STRANGER, at: LATER },
         AccountCommand::RemoveMember { user: MEMBER, at: LATER },
         AccountCommand::TransferOwnership { to: MEMBER, at: LATER },
@@ -115,6 +115,28 @@ fn a_closed_account_is_not_found() {
             .when(command)
             .then_expect_error(AccountRefusal::NotFound);
     }
+}
+
+#[test]
+fn the_account_at_nats_is_set_once_and_its_signing_seed_may_be_issued_again() {
+    let key = |last: char| NatsPublicKey::parse(&format!("A{}{last}", "A".repeat(54))).unwrap();
+    let seed = |last: char| NatsSeed::parse(&format!("SA{}{last}", "A".repeat(55))).unwrap();
+    let set = |key, seed| AccountCommand::SetNatsAccount { public_key: key, signing_seed: seed, at: LATER };
+    let was_set =
+        || AccountEvent::NatsAccountSet { public_key: key('B'), at: LATER, signing_seed: seed('B').into() };
+    acme().when(set(key('B'), seed('B'))).then_expect_events(vec![was_set()]);
+    acme().and(vec![was_set()]).when(set(key('B'), seed('B'))).then_expect_events(vec![]);
+    acme()
+        .and(vec![was_set()])
+        .when(set(key('C'), seed('B')))
+        .then_expect_error(AccountRefusal::NatsAccountMismatch);
+    acme().and(vec![was_set()]).when(set(key('B'), seed('C'))).then_expect_events(vec![
+        AccountEvent::NatsSigningSeedReissued {
+            public_key: key('B'),
+            at: LATER,
+            signing_seed: seed('C').into(),
+        },
+    ]);
 }
 
 #[test]

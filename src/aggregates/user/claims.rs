@@ -22,7 +22,7 @@ pub fn github_id_claim(id: GithubId, hasher: &dyn ClaimHasher) -> ClaimKey {
 
 pub(super) fn of(event: &UserEvent, stream: Uuid, hasher: &dyn ClaimHasher) -> Vec<ClaimChange> {
     let holder = stream.to_string();
-    let take = |key| ClaimChange::Take(Claim { key, holder: holder.clone(), free_after: None });
+    let take = |key| ClaimChange::Take(Claim::for_good(key, holder.clone()).succeeding_nobody());
     let mut changes = Vec::new();
     match event {
         UserEvent::Registered { username, github_id, .. } => {
@@ -38,6 +38,15 @@ pub(super) fn of(event: &UserEvent, stream: Uuid, hasher: &dyn ClaimHasher) -> V
             }
             if let Sealed::Open(Some(name)) = username {
                 changes.push(take(username_claim(name, hasher)));
+            }
+        }
+        UserEvent::Forgotten { username, github_id, .. } => {
+            let mut release = |key| changes.push(ClaimChange::Release { key, holder: holder.clone() });
+            if let Some(name) = username.open() {
+                release(username_claim(name, hasher));
+            }
+            if let Sealed::Open(Some(id)) = github_id {
+                release(github_id_claim(*id, hasher));
             }
         }
         UserEvent::OperatorGranted { .. } | UserEvent::OperatorRevoked { .. } => {}

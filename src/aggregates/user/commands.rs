@@ -28,6 +28,11 @@ pub enum UserCommand {
         /// When.
         at: Timestamp,
     },
+    /// Whatever the log says of the person becomes unreadable, and their names are free.
+    Forget {
+        /// When.
+        at: Timestamp,
+    },
 }
 
 /// Everything about a new person.

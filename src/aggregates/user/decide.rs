@@ -9,13 +9,21 @@ use crate::aggregates::EventSourced;
 use crate::clock::Timestamp;
 
 impl EventSourced for User {
-    const STATE_VERSION: i32 = 1;
+    const STATE_VERSION: i32 = 2;
 
     fn decide(&self, command: UserCommand) -> Result<Vec<UserEvent>, UserRefusal> {
         match (self, command) {
             (Self::Unknown, UserCommand::Register(person)) => Ok(vec![register(person)]),
-            (Self::Unknown, _) => Err(UserRefusal::NotFound),
-            (Self::Registered(_), UserCommand::Register(_)) => Err(UserRefusal::AlreadyRegistered),
+            (Self::Registered(_) | Self::Forgotten, UserCommand::Register(_)) => {
+                Err(UserRefusal::AlreadyRegistered)
+            }
+            (Self::Forgotten, UserCommand::Forget { .. }) => Ok(vec![]),
+            (Self::Unknown | Self::Forgotten, _) => Err(UserRefusal::NotFound),
+            (Self::Registered(person), UserCommand::Forget { at }) => Ok(vec![UserEvent::Forgotten {
+                at,
+                username: person.username.clone(),
+                github_id: person.github_id.clone(),
+            }]),
             (Self::Registered(person), UserCommand::RefreshProfile { profile, rename_to, at }) => {
                 refresh(person, profile, rename_to, at)
             }

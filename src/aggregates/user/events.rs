@@ -105,6 +105,17 @@ pub enum UserEvent {
         /// When.
         at: Timestamp,
     },
+    /// The person's names are free, and what the log says of them is unreadable from now on.
+    Forgotten {
+        /// When.
+        at: Timestamp,
+        /// The username that is given up.
+        #[serde(skip)]
+        username: Sealed<Username>,
+        /// The number at GitHub that is given up.
+        #[serde(skip)]
+        github_id: Sealed<Option<GithubId>>,
+    },
 }
 
 impl DomainEvent for UserEvent {
@@ -123,6 +134,7 @@ impl StoredEvent for UserEvent {
         ("user.profile_refreshed", "1"),
         ("user.operator_granted", "1"),
         ("user.operator_revoked", "1"),
+        ("user.forgotten", "1"),
     ];
 
     fn kind(&self) -> (&'static str, &'static str) {
@@ -131,6 +143,7 @@ impl StoredEvent for UserEvent {
             Self::ProfileRefreshed { .. } => ("user.profile_refreshed", "1"),
             Self::OperatorGranted { .. } => ("user.operator_granted", "1"),
             Self::OperatorRevoked { .. } => ("user.operator_revoked", "1"),
+            Self::Forgotten { .. } => ("user.forgotten", "1"),
         }
     }
 
@@ -147,7 +160,7 @@ impl StoredEvent for UserEvent {
     }
 
     fn ends_subject(&self) -> bool {
-        false
+        matches!(self, Self::Forgotten { .. })
     }
 }
 
@@ -167,6 +180,10 @@ impl SealedFields for UserEvent {
                 visitor.field("avatar_url", owner, avatar_url)?;
                 visitor.field("username", owner, username)?;
                 visitor.field("former_username", owner, former_username)
+            }
+            Self::Forgotten { username, github_id, .. } => {
+                visitor.field("username", owner, username)?;
+                visitor.field("github_id", owner, github_id)
             }
             Self::OperatorGranted { .. } | Self::OperatorRevoked { .. } => Ok(()),
         }

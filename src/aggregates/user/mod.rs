@@ -16,3 +16,11 @@ pub use events::{UserEvent, UserMode};
 pub use refusal::UserRefusal;
 pub use state::{Registered, User};
 pub use values::{AvatarUrl, Email, GithubId, GithubLogin, Username};
+
+impl crate::ids::UserId {
+    /// The subject whose key seals what is this person's.
+    #[must_use]
+    pub fn subject(self) -> crate::event_log::seal::Subject {
+        <User as crate::aggregates::EventSourced>::subject(self.as_uuid())
+    }
+}

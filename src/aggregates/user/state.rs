@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::commands::UserCommand;
 use super::events::{UserEvent, UserMode};
 use super::refusal::UserRefusal;
-use super::values::{AvatarUrl, Email, GithubLogin, Username};
+use super::values::{AvatarUrl, Email, GithubId, GithubLogin, Username};
 use crate::aggregates::handle_by_decide;
 use crate::clock::Timestamp;
 use crate::event_log::seal::{FieldVisitor, SealError, Sealed, SealedFields, Subject};
@@ -19,6 +19,8 @@ pub enum User {
     Unknown,
     /// A person who can act.
     Registered(Registered),
+    /// A person of whom nothing is known any more.
+    Forgotten,
 }
 
 /// A person who can act.
@@ -36,6 +38,9 @@ pub struct Registered {
     /// Where the person can be reached.
     #[serde(skip)]
     pub email: Sealed<Option<Email>>,
+    /// GitHub's number for the person.
+    #[serde(skip)]
+    pub github_id: Sealed<Option<GithubId>>,
     /// The login at GitHub.
     #[serde(skip)]
     pub github_login: Sealed<Option<GithubLogin>>,
@@ -50,7 +55,7 @@ impl User {
     pub const fn registered(&self) -> Option<&Registered> {
         match self {
             Self::Registered(person) => Some(person),
-            Self::Unknown => None,
+            Self::Unknown | Self::Forgotten => None,
         }
     }
 }
@@ -66,13 +71,14 @@ impl Aggregate for User {
 
     fn apply(&mut self, event: UserEvent) {
         match (&mut *self, event) {
-            (_, UserEvent::Registered { mode, at, username, email, github_login, avatar_url, .. }) => {
+            (_, UserEvent::Registered { mode, at, username, email, github_id, github_login, avatar_url }) => {
                 *self = Self::Registered(Registered {
                     mode,
                     registered_at: at,
                     operator: false,
                     username,
                     email,
+                    github_id,
                     github_login,
                     avatar_url,
                 });
@@ -95,7 +101,8 @@ impl Aggregate for User {
             }
             (Self::Registered(person), UserEvent::OperatorGranted { .. }) => person.operator = true,
             (Self::Registered(person), UserEvent::OperatorRevoked { .. }) => person.operator = false,
-            (Self::Unknown, _) => {}
+            (_, UserEvent::Forgotten { .. }) => *self = Self::Forgotten,
+            (Self::Unknown | Self::Forgotten, _) => {}
         }
     }
 }
@@ -107,6 +114,7 @@ impl SealedFields for User {
         };
         visitor.field("username", owner, &mut person.username)?;
         visitor.field("email", owner, &mut person.email)?;
+        visitor.field("github_id", owner, &mut person.github_id)?;
         visitor.field("github_login", owner, &mut person.github_login)?;
         visitor.field("avatar_url", owner, &mut person.avatar_url)
     }

@@ -87,6 +87,7 @@ fn nobody_is_not_found() {
         refresh("ada", "ada@example.org", None),
         UserCommand::GrantOperator { at: AT },
         UserCommand::RevokeOperator { at: AT },
+        UserCommand::Forget { at: AT },
     ] {
         Framework::with(()).given_no_previous_events().when(command).then_expect_error(UserRefusal::NotFound);
     }
@@ -147,6 +148,26 @@ fn operators_are_granted_and_revoked_once() {
         .when(UserCommand::RevokeOperator { at: LATER })
         .then_expect_events(vec![UserEvent::OperatorRevoked { at: LATER }]);
     given().when(UserCommand::RevokeOperator { at: LATER }).then_expect_events(vec![]);
+}
+
+#[test]
+fn a_forgotten_person_gives_up_the_names_and_is_not_found_any_more() {
+    let given = || Framework::with(()).given(vec![registered(UserMode::Github, "ada")]);
+    let forgotten = || UserEvent::Forgotten {
+        at: LATER,
+        username: name("ada").into(),
+        github_id: Some(GithubId::new(42).unwrap()).into(),
+    };
+    given().when(UserCommand::Forget { at: LATER }).then_expect_events(vec![forgotten()]);
+    given().and(vec![forgotten()]).when(UserCommand::Forget { at: LATER }).then_expect_events(vec![]);
+    given()
+        .and(vec![forgotten()])
+        .when(UserCommand::GrantOperator { at: LATER })
+        .then_expect_error(UserRefusal::NotFound);
+    given()
+        .and(vec![forgotten()])
+        .when(UserCommand::Register(register(UserMode::Github, "ada")))
+        .then_expect_error(UserRefusal::AlreadyRegistered);
 }
 
 #[test]

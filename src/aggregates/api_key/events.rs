@@ -1,0 +1,124 @@
+//! What can have happened to a key.
+
+use cqrs_es::DomainEvent;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::values::{KeyHash, KeyPrefix, Label};
+use crate::aggregates::{ClaimHasher, StoredEvent};
+use crate::clock::Timestamp;
+use crate::event_log::seal::{FieldVisitor, SealError, Sealed, SealedFields, Subject};
+use crate::event_log::unit::ClaimChange;
+use crate::ids::{AccountId, UserId};
+
+/// An event of an API key. Fields of type [`Sealed`] are not part of the payload; they are the account's.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ApiKeyEvent {
+    /// The key is good from now on.
+    Minted {
+        /// The tenant that it acts for.
+        account: AccountId,
+        /// Who made it.
+        minter: UserId,
+        /// The secret's prefix.
+        prefix: KeyPrefix,
+        /// When.
+        at: Timestamp,
+        /// From when on it is dead, if ever.
+        expires_at: Option<Timestamp>,
+        /// The secret's hash.
+        #[serde(skip)]
+        hash: Sealed<KeyHash>,
+        /// What people call it.
+        #[serde(skip)]
+        label: Sealed<Label>,
+    },
+    /// Another secret has taken the place of the former one.
+    Rotated {
+        /// The tenant that it acts for.
+        account: AccountId,
+        /// The new secret's prefix.
+        prefix: KeyPrefix,
+        /// The former secret's prefix.
+        former_prefix: KeyPrefix,
+        /// Until when the former secret is good.
+        former_until: Timestamp,
+        /// When.
+        at: Timestamp,
+        /// The new secret's hash.
+        #[serde(skip)]
+        hash: Sealed<KeyHash>,
+        /// The former secret's hash.
+        #[serde(skip)]
+        former_hash: Sealed<KeyHash>,
+    },
+    /// The key is good for nothing from now on.
+    Revoked {
+        /// The tenant that it acted for.
+        account: AccountId,
+        /// When.
+        at: Timestamp,
+    },
+}
+
+impl DomainEvent for ApiKeyEvent {
+    fn event_type(&self) -> String {
+        self.kind().0.to_owned()
+    }
+
+    fn event_version(&self) -> String {
+        self.kind().1.to_owned()
+    }
+}
+
+impl StoredEvent for ApiKeyEvent {
+    const KINDS: &'static [(&'static str, &'static str)] =
+        &[("api_key.minted", "1"), ("api_key.rotated", "1"), ("api_key.revoked", "1")];
+
+    fn kind(&self) -> (&'static str, &'static str) {
+        match self {
+            Self::Minted { .. } => ("api_key.minted", "1"),
+            Self::Rotated { .. } => ("api_key.rotated", "1"),
+            Self::Revoked { .. } => ("api_key.revoked", "1"),
+        }
+    }
+
+    fn account(&self, _: Uuid) -> Option<AccountId> {
+        match self {
+            Self::Minted { account, .. } | Self::Rotated { account, .. } | Self::Revoked { account, .. } => {
+                Some(*account)
+            }
+        }
+    }
+
+    fn claims(&self, _: Uuid, _: &dyn ClaimHasher) -> Vec<ClaimChange> {
+        Vec::new()
+    }
+
+    fn begins_subject(&self) -> bool {
+        false
+    }
+
+    fn ends_subject(&self) -> bool {
+        false
+    }
+}
+
+impl SealedFields for ApiKeyEvent {
+    fn visit_sealed(&mut self, _: Subject, visitor: &mut dyn FieldVisitor) -> Result<(), SealError> {
+        match self {
+            Self::Minted { account, hash, label, .. } => {
+                let owner = account.subject();
+                visitor.field("hash", owner, hash)?;
+                visitor.field("label", owner, label)
+            }
+            Self::Rotated { account, hash, former_hash, .. } => {
+                let owner = account.subject();
+                visitor.field("hash", owner, hash)?;
+                visitor.field("former_hash", owner, former_hash)
+            }
+            Self::Revoked { .. } => Ok(()),
+        }
+    }
+}

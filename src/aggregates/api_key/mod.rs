@@ -1,0 +1,16 @@
+//! A secret that acts for an account: minted, rotated, revoked.
+
+mod commands;
+mod decide;
+mod events;
+mod refusal;
+mod state;
+#[cfg(test)]
+mod tests;
+mod values;
+
+pub use commands::{ApiKeyCommand, MintApiKey};
+pub use events::ApiKeyEvent;
+pub use refusal::ApiKeyRefusal;
+pub use state::{ApiKey, Minted};
+pub use values::{KeyHash, KeyPrefix, Label};

@@ -1,0 +1,31 @@
+//! The rules of a bearer token.
+
+use super::commands::BearerTokenCommand;
+use super::events::BearerTokenEvent;
+use super::refusal::BearerTokenRefusal;
+use super::state::BearerToken;
+use crate::aggregates::EventSourced;
+
+impl EventSourced for BearerToken {
+    const STATE_VERSION: i32 = 1;
+
+    fn decide(&self, command: BearerTokenCommand) -> Result<Vec<BearerTokenEvent>, BearerTokenRefusal> {
+        match (self, command) {
+            (Self::Unknown, BearerTokenCommand::Issue(new)) => Ok(vec![BearerTokenEvent::Issued {
+                user: new.user,
+                prefix: new.prefix,
+                at: new.at,
+                expires_at: new.expires_at,
+                digest: new.digest.into(),
+            }]),
+            (Self::Living(_) | Self::Revoked, BearerTokenCommand::Issue(_)) => {
+                Err(BearerTokenRefusal::IdentifierInUse)
+            }
+            (Self::Unknown, BearerTokenCommand::Revoke { .. }) => Err(BearerTokenRefusal::NotFound),
+            (Self::Living(living), BearerTokenCommand::Revoke { at }) => {
+                Ok(vec![BearerTokenEvent::Revoked { user: living.user, at }])
+            }
+            (Self::Revoked, BearerTokenCommand::Revoke { .. }) => Ok(vec![]),
+        }
+    }
+}

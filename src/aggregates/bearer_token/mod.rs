@@ -1,0 +1,14 @@
+//! An opaque OAuth access token of a user: issued, revoked, or dead by the clock.
+
+mod commands;
+mod decide;
+mod events;
+mod refusal;
+mod state;
+#[cfg(test)]
+mod tests;
+
+pub use commands::{BearerTokenCommand, IssueBearerToken};
+pub use events::BearerTokenEvent;
+pub use refusal::BearerTokenRefusal;
+pub use state::{BearerToken, Living};

@@ -1,0 +1,12 @@
+//! Why a command to a bearer token is refused.
+
+/// What is true of it, so that the command cannot be.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum BearerTokenRefusal {
+    /// There is no such thing.
+    #[error("there is no such bearer token")]
+    NotFound,
+    /// The identifier is in use already.
+    #[error("the identifier is in use already")]
+    IdentifierInUse,
+}

@@ -1,0 +1,67 @@
+//! What decisions about a bearer token need to know.
+
+use cqrs_es::Aggregate;
+use serde::{Deserialize, Serialize};
+
+use super::commands::BearerTokenCommand;
+use super::events::BearerTokenEvent;
+use super::refusal::BearerTokenRefusal;
+use crate::aggregates::handle_by_decide;
+use crate::clock::Timestamp;
+use crate::event_log::seal::{FieldVisitor, SealError, SealedFields, Subject};
+use crate::ids::UserId;
+
+/// What the log knows of a bearer token.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub enum BearerToken {
+    /// Nothing yet.
+    #[default]
+    Unknown,
+    /// It is good until it expires.
+    Living(Living),
+    /// It is good for nothing.
+    Revoked,
+}
+
+/// What is good until it expires.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Living {
+    /// Whose it is.
+    pub user: UserId,
+    /// From when on it is dead.
+    pub expires_at: Timestamp,
+}
+
+impl BearerToken {
+    /// Whose it is, if it is good.
+    #[must_use]
+    pub const fn living(&self) -> Option<&Living> {
+        match self {
+            Self::Living(living) => Some(living),
+            Self::Unknown | Self::Revoked => None,
+        }
+    }
+}
+
+impl Aggregate for BearerToken {
+    const TYPE: &'static str = "bearer_token";
+    type Command = BearerTokenCommand;
+    type Event = BearerTokenEvent;
+    type Error = BearerTokenRefusal;
+    type Services = ();
+
+    handle_by_decide!();
+
+    fn apply(&mut self, event: BearerTokenEvent) {
+        *self = match event {
+            BearerTokenEvent::Issued { user, expires_at, .. } => Self::Living(Living { user, expires_at }),
+            BearerTokenEvent::Revoked { .. } => Self::Revoked,
+        };
+    }
+}
+
+impl SealedFields for BearerToken {
+    fn visit_sealed(&mut self, _: Subject, _: &mut dyn FieldVisitor) -> Result<(), SealError> {
+        Ok(())
+    }
+}

@@ -1,0 +1,60 @@
+//! The rules of a device code.
+
+use super::commands::DeviceCodeCommand;
+use super::events::DeviceCodeEvent;
+use super::refusal::DeviceCodeRefusal;
+use super::state::{DeviceCode, Situation};
+use crate::aggregates::EventSourced;
+
+impl EventSourced for DeviceCode {
+    const STATE_VERSION: i32 = 1;
+
+    fn decide(&self, command: DeviceCodeCommand) -> Result<Vec<DeviceCodeEvent>, DeviceCodeRefusal> {
+        let (expires_at, situation, user_code) = match (self, command.clone()) {
+            (Self::Unknown, DeviceCodeCommand::Create(new)) => {
+                return Ok(vec![DeviceCodeEvent::Created {
+                    at: new.at,
+                    expires_at: new.expires_at,
+                    digest: new.digest.into(),
+                    user_code: new.user_code.into(),
+                    client_name: new.client_name.into(),
+                }]);
+            }
+            (Self::Created { .. } | Self::Consumed, DeviceCodeCommand::Create(_)) => {
+                return Err(DeviceCodeRefusal::AlreadyCreated);
+            }
+            (Self::Unknown | Self::Consumed, _) => return Err(DeviceCodeRefusal::NotFound),
+            (Self::Created { expires_at, situation, user_code }, _) => {
+                (*expires_at, *situation, user_code.clone())
+            }
+        };
+        match (command, situation) {
+            (DeviceCodeCommand::Create(_), _) => Err(DeviceCodeRefusal::AlreadyCreated),
+            (DeviceCodeCommand::Approve { at, .. } | DeviceCodeCommand::Deny { at, .. }, _)
+                if at >= expires_at =>
+            {
+                Err(DeviceCodeRefusal::NotFound)
+            }
+            (DeviceCodeCommand::Approve { user, at }, Situation::Pending) => {
+                Ok(vec![DeviceCodeEvent::Approved { user, at }])
+            }
+            (DeviceCodeCommand::Approve { user, .. }, Situation::Approved(by)) if by == user => Ok(vec![]),
+            (DeviceCodeCommand::Deny { user, at }, Situation::Pending) => {
+                Ok(vec![DeviceCodeEvent::Denied { user, at, user_code }])
+            }
+            // Whoever has approved may think again while the device has not come.
+            (DeviceCodeCommand::Deny { user, at }, Situation::Approved(by)) if by == user => {
+                Ok(vec![DeviceCodeEvent::Denied { user, at, user_code }])
+            }
+            (DeviceCodeCommand::Approve { .. } | DeviceCodeCommand::Deny { .. }, _) => {
+                Err(DeviceCodeRefusal::NotFound)
+            }
+            (DeviceCodeCommand::Consume { at }, _) if at >= expires_at => Err(DeviceCodeRefusal::Expired),
+            (DeviceCodeCommand::Consume { .. }, Situation::Denied) => Err(DeviceCodeRefusal::Denied),
+            (DeviceCodeCommand::Consume { .. }, Situation::Pending) => Err(DeviceCodeRefusal::Pending),
+            (DeviceCodeCommand::Consume { at }, Situation::Approved(user)) => {
+                Ok(vec![DeviceCodeEvent::Consumed { user, at, user_code }])
+            }
+        }
+    }
+}

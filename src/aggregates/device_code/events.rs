@@ -1,0 +1,123 @@
+//! What can have happened to a device code.
+
+use cqrs_es::DomainEvent;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::claims;
+use super::values::{ClientName, UserCode};
+use crate::aggregates::secret::SecretDigest;
+use crate::aggregates::{ClaimHasher, StoredEvent};
+use crate::clock::Timestamp;
+use crate::event_log::seal::{FieldVisitor, SealError, Sealed, SealedFields, Subject};
+use crate::event_log::unit::ClaimChange;
+use crate::ids::{AccountId, UserId};
+
+/// An event of a device code. Fields of type [`Sealed`] are not part of the payload.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DeviceCodeEvent {
+    /// The pair of codes was handed out.
+    Created {
+        /// When.
+        at: Timestamp,
+        /// From when on it is dead.
+        expires_at: Timestamp,
+        /// What is kept of the device code.
+        #[serde(skip)]
+        digest: Sealed<SecretDigest>,
+        /// The code to type.
+        #[serde(skip)]
+        user_code: Sealed<UserCode>,
+        /// What the device calls itself.
+        #[serde(skip)]
+        client_name: Sealed<ClientName>,
+    },
+    /// A person lets the device act for them.
+    Approved {
+        /// Who.
+        user: UserId,
+        /// When.
+        at: Timestamp,
+    },
+    /// A person does not.
+    Denied {
+        /// Who.
+        user: UserId,
+        /// When.
+        at: Timestamp,
+        /// The code that is given up.
+        #[serde(skip)]
+        user_code: Sealed<UserCode>,
+    },
+    /// The device has taken what was approved, once.
+    Consumed {
+        /// For whom it acts.
+        user: UserId,
+        /// When.
+        at: Timestamp,
+        /// The code that is given up.
+        #[serde(skip)]
+        user_code: Sealed<UserCode>,
+    },
+}
+
+impl DomainEvent for DeviceCodeEvent {
+    fn event_type(&self) -> String {
+        self.kind().0.to_owned()
+    }
+
+    fn event_version(&self) -> String {
+        self.kind().1.to_owned()
+    }
+}
+
+impl StoredEvent for DeviceCodeEvent {
+    const KINDS: &'static [(&'static str, &'static str)] = &[
+        ("device_code.created", "1"),
+        ("device_code.approved", "1"),
+        ("device_code.denied", "1"),
+        ("device_code.consumed", "1"),
+    ];
+
+    fn kind(&self) -> (&'static str, &'static str) {
+        match self {
+            Self::Created { .. } => ("device_code.created", "1"),
+            Self::Approved { .. } => ("device_code.approved", "1"),
+            Self::Denied { .. } => ("device_code.denied", "1"),
+            Self::Consumed { .. } => ("device_code.consumed", "1"),
+        }
+    }
+
+    fn account(&self, _: Uuid) -> Option<AccountId> {
+        None
+    }
+
+    fn claims(&self, stream: Uuid, hasher: &dyn ClaimHasher) -> Vec<ClaimChange> {
+        claims::of(self, stream, hasher)
+    }
+
+    fn begins_subject(&self) -> bool {
+        matches!(self, Self::Created { .. })
+    }
+
+    fn ends_subject(&self) -> bool {
+        false
+    }
+}
+
+impl SealedFields for DeviceCodeEvent {
+    fn visit_sealed(&mut self, owner: Subject, visitor: &mut dyn FieldVisitor) -> Result<(), SealError> {
+        match self {
+            Self::Created { digest, user_code, client_name, .. } => {
+                visitor.field("digest", owner, digest)?;
+                visitor.field("user_code", owner, user_code)?;
+                visitor.field("client_name", owner, client_name)
+            }
+            Self::Denied { user_code, .. } | Self::Consumed { user_code, .. } => {
+                visitor.field("user_code", owner, user_code)
+            }
+            Self::Approved { .. } => Ok(()),
+        }
+    }
+}

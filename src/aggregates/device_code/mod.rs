@@ -1,0 +1,18 @@
+//! RFC 8628: a device polls with a secret device code while a person approves a short user code.
+
+mod claims;
+mod commands;
+mod decide;
+mod events;
+mod refusal;
+mod state;
+#[cfg(test)]
+mod tests;
+mod values;
+
+pub use claims::user_code_claim;
+pub use commands::{CreateDeviceCode, DeviceCodeCommand};
+pub use events::DeviceCodeEvent;
+pub use refusal::DeviceCodeRefusal;
+pub use state::{DeviceCode, Situation};
+pub use values::{ClientName, UserCode};

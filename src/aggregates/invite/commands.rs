@@ -1,0 +1,62 @@
+//! What can be asked of an invite.
+
+use crate::aggregates::user::{UserMode, Username};
+use crate::clock::Timestamp;
+use crate::ids::{AccountId, UserId};
+
+/// A command to an invite. Who may ask is decided by whoever dispatches it.
+#[derive(Clone, Debug)]
+pub enum InviteCommand {
+    /// A new offer.
+    Create(CreateInvite),
+    /// The person it is addressed to has signed up.
+    Bind {
+        /// Who.
+        user: UserId,
+        /// When.
+        at: Timestamp,
+    },
+    /// The person takes the offer.
+    Accept {
+        /// Who.
+        user: UserId,
+        /// When.
+        at: Timestamp,
+    },
+    /// The person does not want it.
+    Decline {
+        /// Who.
+        user: UserId,
+        /// When.
+        at: Timestamp,
+    },
+    /// The account takes it back.
+    Revoke {
+        /// When.
+        at: Timestamp,
+    },
+    /// The person it is addressed to is forgotten: whatever it says of them becomes unreadable.
+    ForgetInvitee {
+        /// When.
+        at: Timestamp,
+    },
+}
+
+/// Everything about a new invite.
+#[derive(Clone, Debug)]
+pub struct CreateInvite {
+    /// The tenant that invites.
+    pub account: AccountId,
+    /// Who invites.
+    pub inviter: UserId,
+    /// The name as it was given.
+    pub invitee: Username,
+    /// The person of that name, if there is one already.
+    pub bound: Option<UserId>,
+    /// How a person who has not signed up yet must sign in.
+    pub mode: UserMode,
+    /// When.
+    pub at: Timestamp,
+    /// From when on it is dead.
+    pub expires_at: Timestamp,
+}

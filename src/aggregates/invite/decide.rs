@@ -1,0 +1,68 @@
+//! The rules of an invite.
+
+use super::commands::InviteCommand;
+use super::events::{InviteEnd, InviteEvent};
+use super::refusal::InviteRefusal;
+use super::state::{Invite, Offer, Status};
+use crate::aggregates::EventSourced;
+use crate::clock::Timestamp;
+use crate::ids::UserId;
+
+impl EventSourced for Invite {
+    const STATE_VERSION: i32 = 1;
+
+    fn decide(&self, command: InviteCommand) -> Result<Vec<InviteEvent>, InviteRefusal> {
+        match (self, command) {
+            (Self::Unknown, InviteCommand::Create(new)) => Ok(vec![InviteEvent::Created {
+                account: new.account,
+                inviter: new.inviter,
+                bound: new.bound,
+                mode: new.mode,
+                at: new.at,
+                expires_at: new.expires_at,
+                invitee: new.invitee.into(),
+            }]),
+            (Self::Created(_), InviteCommand::Create(_)) => Err(InviteRefusal::AlreadyCreated),
+            (Self::Unknown, _) => Err(InviteRefusal::NotFound),
+            (Self::Created(offer), command) => decide_created(offer, &command),
+        }
+    }
+}
+
+fn decide_created(offer: &Offer, command: &InviteCommand) -> Result<Vec<InviteEvent>, InviteRefusal> {
+    let end = |user, at| InviteEnd {
+        account: offer.account,
+        user,
+        at,
+        was_pending: offer.status == Status::Pending,
+        was_bound: offer.bound.is_some(),
+        invitee: offer.invitee.clone(),
+    };
+    let pending = |at: Timestamp| if offer.is_pending(at) { Ok(()) } else { Err(InviteRefusal::NotPending) };
+    let decided = |user: UserId, at| {
+        pending(at)?;
+        Ok(end(Some(user), at))
+    };
+    Ok(vec![match *command {
+        InviteCommand::Create(_) => return Err(InviteRefusal::AlreadyCreated),
+        InviteCommand::Bind { .. } if offer.bound.is_some() => return Ok(vec![]),
+        InviteCommand::Bind { user, at } => {
+            pending(at)?;
+            InviteEvent::Bound {
+                account: offer.account,
+                user,
+                at,
+                expires_at: offer.expires_at,
+                invitee: offer.invitee.clone(),
+            }
+        }
+        InviteCommand::Accept { user, at } => InviteEvent::Accepted(decided(user, at)?),
+        InviteCommand::Decline { user, at } => InviteEvent::Declined(decided(user, at)?),
+        InviteCommand::Revoke { at } => {
+            pending(at)?;
+            InviteEvent::Revoked(end(offer.bound, at))
+        }
+        InviteCommand::ForgetInvitee { .. } if offer.forgotten => return Ok(vec![]),
+        InviteCommand::ForgetInvitee { at } => InviteEvent::InviteeForgotten(end(offer.bound, at)),
+    }])
+}

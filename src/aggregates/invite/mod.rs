@@ -1,0 +1,16 @@
+//! An offer of membership: pending until it is accepted, declined or revoked, or dead by the clock.
+
+mod claims;
+mod commands;
+mod decide;
+mod events;
+mod refusal;
+mod state;
+#[cfg(test)]
+mod tests;
+
+pub use claims::{TOMBSTONE, pending_invite_claim};
+pub use commands::{CreateInvite, InviteCommand};
+pub use events::{InviteEnd, InviteEvent};
+pub use refusal::InviteRefusal;
+pub use state::{Invite, Offer, Status};

@@ -1,0 +1,156 @@
+//! Given these events, when this is asked, then that happens.
+
+use cqrs_es::test::TestFramework;
+use uuid::Uuid;
+
+use super::*;
+use crate::aggregates::user::{UserMode, Username};
+use crate::clock::Timestamp;
+use crate::ids::{AccountId, UserId};
+
+type Framework = TestFramework<Invite>;
+
+const AT: Timestamp = Timestamp::from_micros(1_000_000);
+const LATER: Timestamp = Timestamp::from_micros(2_000_000);
+const END: Timestamp = Timestamp::from_micros(9_000_000);
+const ACME: AccountId = AccountId::from_uuid(Uuid::from_u128(1));
+const BOB: UserId = UserId::from_uuid(Uuid::from_u128(2));
+
+fn bob() -> Username {
+    Username::parse("Bob").unwrap()
+}
+
+fn new(bound: Option<UserId>) -> InviteCommand {
+    InviteCommand::Create(CreateInvite {
+        account: ACME,
+        inviter: UserId::UNAUTHENTICATED,
+        invitee: bob(),
+        bound,
+        mode: UserMode::Github,
+        at: AT,
+        expires_at: END,
+    })
+}
+
+fn created(bound: Option<UserId>) -> InviteEvent {
+    InviteEvent::Created {
+        account: ACME,
+        inviter: UserId::UNAUTHENTICATED,
+        bound,
+        mode: UserMode::Github,
+        at: AT,
+        expires_at: END,
+        invitee: bob().into(),
+    }
+}
+
+fn end(user: Option<UserId>, at: Timestamp, was_pending: bool, was_bound: bool) -> InviteEnd {
+    InviteEnd { account: ACME, user, at, was_pending, was_bound, invitee: bob().into() }
+}
+
+fn given(bound: Option<UserId>) -> cqrs_es::test::AggregateTestExecutor<Invite> {
+    Framework::with(()).given(vec![created(bound)])
+}
+
+#[test]
+fn an_offer_is_made_once() {
+    Framework::with(()).given_no_previous_events().when(new(None)).then_expect_events(vec![created(None)]);
+    given(None).when(new(None)).then_expect_error(InviteRefusal::AlreadyCreated);
+}
+
+#[test]
+fn what_does_not_exist_is_not_found() {
+    for command in [
+        InviteCommand::Bind { user: BOB, at: AT },
+        InviteCommand::Accept { user: BOB, at: AT },
+        InviteCommand::Decline { user: BOB, at: AT },
+        InviteCommand::Revoke { at: AT },
+        InviteCommand::ForgetInvitee { at: AT },
+    ] {
+        Framework::with(())
+            .given_no_previous_events()
+            .when(command)
+            .then_expect_error(InviteRefusal::NotFound);
+    }
+}
+
+#[test]
+fn it_is_bound_once_and_only_while_it_stands() {
+    let bind = |at| InviteCommand::Bind { user: BOB, at };
+    given(None).when(bind(LATER)).then_expect_events(vec![InviteEvent::Bound {
+        account: ACME,
+        user: BOB,
+        at: LATER,
+        expires_at: END,
+        invitee: bob().into(),
+    }]);
+    given(Some(BOB)).when(bind(LATER)).then_expect_events(vec![]);
+    given(None).when(bind(END)).then_expect_error(InviteRefusal::NotPending);
+}
+
+#[test]
+fn it_is_decided_once() {
+    let accepted = || InviteEvent::Accepted(end(Some(BOB), LATER, true, true));
+    let declined = || InviteEvent::Declined(end(Some(BOB), LATER, true, true));
+    let revoked = || InviteEvent::Revoked(end(Some(BOB), LATER, true, true));
+    let accept = || InviteCommand::Accept { user: BOB, at: LATER };
+    let decline = || InviteCommand::Decline { user: BOB, at: LATER };
+    let revoke = || InviteCommand::Revoke { at: LATER };
+    given(Some(BOB)).when(accept()).then_expect_events(vec![accepted()]);
+    given(Some(BOB)).when(decline()).then_expect_events(vec![declined()]);
+    given(Some(BOB)).when(revoke()).then_expect_events(vec![revoked()]);
+    for decided in [accepted(), declined(), revoked()] {
+        for command in [accept(), decline(), revoke()] {
+            given(Some(BOB))
+                .and(vec![decided.clone()])
+                .when(command)
+                .then_expect_error(InviteRefusal::NotPending);
+        }
+    }
+}
+
+#[test]
+fn it_is_dead_at_its_time_and_not_before() {
+    let just_before = Timestamp::from_micros(END.as_micros() - 1);
+    given(Some(BOB))
+        .when(InviteCommand::Accept { user: BOB, at: just_before })
+        .then_expect_events(vec![InviteEvent::Accepted(end(Some(BOB), just_before, true, true))]);
+    for command in [
+        InviteCommand::Accept { user: BOB, at: END },
+        InviteCommand::Decline { user: BOB, at: END },
+        InviteCommand::Revoke { at: END },
+    ] {
+        given(Some(BOB)).when(command).then_expect_error(InviteRefusal::NotPending);
+    }
+}
+
+#[test]
+fn its_person_is_forgotten_once_whatever_has_become_of_it() {
+    let forget = || InviteCommand::ForgetInvitee { at: LATER };
+    let forgotten = |was_pending| InviteEvent::InviteeForgotten(end(Some(BOB), LATER, was_pending, true));
+    given(Some(BOB)).when(forget()).then_expect_events(vec![forgotten(true)]);
+    given(Some(BOB)).and(vec![forgotten(true)]).when(forget()).then_expect_events(vec![]);
+    given(Some(BOB))
+        .and(vec![InviteEvent::Declined(end(Some(BOB), AT, true, true))])
+        .when(forget())
+        .then_expect_events(vec![forgotten(false)]);
+    given(Some(BOB))
+        .and(vec![forgotten(true)])
+        .when(InviteCommand::Accept { user: BOB, at: LATER })
+        .then_expect_error(InviteRefusal::NotPending);
+}
+
+#[test]
+fn a_name_is_matched_without_case_for_its_way_of_signing_in_alone() {
+    let mut invite = Invite::default();
+    cqrs_es::Aggregate::apply(&mut invite, created(None));
+    let offer = invite.offer().unwrap();
+    let other = Username::parse("bob~2").unwrap();
+    assert!(offer.is_for(BOB, Some(&Username::parse("BOB").unwrap()), UserMode::Github));
+    assert!(!offer.is_for(BOB, Some(&bob()), UserMode::Internal));
+    assert!(!offer.is_for(BOB, Some(&other), UserMode::Github));
+    cqrs_es::Aggregate::apply(&mut invite, created(Some(BOB)));
+    let offer = invite.offer().unwrap();
+    assert!(offer.is_for(BOB, Some(&other), UserMode::Internal));
+    assert!(!offer.is_for(UserId::UNAUTHENTICATED, Some(&bob()), UserMode::Github));
+}

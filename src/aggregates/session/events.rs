@@ -1,0 +1,84 @@
+//! What can have happened to a session.
+
+use cqrs_es::DomainEvent;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::aggregates::secret::SecretDigest;
+use crate::aggregates::{ClaimHasher, StoredEvent};
+use crate::clock::Timestamp;
+use crate::event_log::seal::{FieldVisitor, SealError, Sealed, SealedFields, Subject};
+use crate::event_log::unit::ClaimChange;
+use crate::ids::{AccountId, UserId};
+
+/// An event of a session. Fields of type [`Sealed`] are not part of the payload; they are the user's.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SessionEvent {
+    /// It is good from now on.
+    Started {
+        /// Whose it is.
+        user: UserId,
+        /// When.
+        at: Timestamp,
+        /// From when on it is dead.
+        expires_at: Timestamp,
+        /// What is kept of the secret.
+        #[serde(skip)]
+        digest: Sealed<SecretDigest>,
+    },
+    /// It is good for nothing from now on.
+    Ended {
+        /// Whose it was.
+        user: UserId,
+        /// When.
+        at: Timestamp,
+    },
+}
+
+impl DomainEvent for SessionEvent {
+    fn event_type(&self) -> String {
+        self.kind().0.to_owned()
+    }
+
+    fn event_version(&self) -> String {
+        self.kind().1.to_owned()
+    }
+}
+
+impl StoredEvent for SessionEvent {
+    const KINDS: &'static [(&'static str, &'static str)] =
+        &[("session.started", "1"), ("session.ended", "1")];
+
+    fn kind(&self) -> (&'static str, &'static str) {
+        match self {
+            Self::Started { .. } => ("session.started", "1"),
+            Self::Ended { .. } => ("session.ended", "1"),
+        }
+    }
+
+    fn account(&self, _: Uuid) -> Option<AccountId> {
+        None
+    }
+
+    fn claims(&self, _: Uuid, _: &dyn ClaimHasher) -> Vec<ClaimChange> {
+        Vec::new()
+    }
+
+    fn begins_subject(&self) -> bool {
+        false
+    }
+
+    fn ends_subject(&self) -> bool {
+        false
+    }
+}
+
+impl SealedFields for SessionEvent {
+    fn visit_sealed(&mut self, _: Subject, visitor: &mut dyn FieldVisitor) -> Result<(), SealError> {
+        match self {
+            Self::Started { user, digest, .. } => visitor.field("digest", user.subject(), digest),
+            Self::Ended { .. } => Ok(()),
+        }
+    }
+}

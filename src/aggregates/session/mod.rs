@@ -1,0 +1,14 @@
+//! A browser's sign-in: started, ended, or dead by the clock.
+
+mod commands;
+mod decide;
+mod events;
+mod refusal;
+mod state;
+#[cfg(test)]
+mod tests;
+
+pub use commands::{SessionCommand, StartSession};
+pub use events::SessionEvent;
+pub use refusal::SessionRefusal;
+pub use state::{Living, Session};

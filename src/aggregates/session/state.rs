@@ -1,0 +1,67 @@
+//! What decisions about a session need to know.
+
+use cqrs_es::Aggregate;
+use serde::{Deserialize, Serialize};
+
+use super::commands::SessionCommand;
+use super::events::SessionEvent;
+use super::refusal::SessionRefusal;
+use crate::aggregates::handle_by_decide;
+use crate::clock::Timestamp;
+use crate::event_log::seal::{FieldVisitor, SealError, SealedFields, Subject};
+use crate::ids::UserId;
+
+/// What the log knows of a session.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub enum Session {
+    /// Nothing yet.
+    #[default]
+    Unknown,
+    /// It is good until it expires.
+    Living(Living),
+    /// It is good for nothing.
+    Ended,
+}
+
+/// What is good until it expires.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Living {
+    /// Whose it is.
+    pub user: UserId,
+    /// From when on it is dead.
+    pub expires_at: Timestamp,
+}
+
+impl Session {
+    /// Whose it is, if it is good.
+    #[must_use]
+    pub const fn living(&self) -> Option<&Living> {
+        match self {
+            Self::Living(living) => Some(living),
+            Self::Unknown | Self::Ended => None,
+        }
+    }
+}
+
+impl Aggregate for Session {
+    const TYPE: &'static str = "session";
+    type Command = SessionCommand;
+    type Event = SessionEvent;
+    type Error = SessionRefusal;
+    type Services = ();
+
+    handle_by_decide!();
+
+    fn apply(&mut self, event: SessionEvent) {
+        *self = match event {
+            SessionEvent::Started { user, expires_at, .. } => Self::Living(Living { user, expires_at }),
+            SessionEvent::Ended { .. } => Self::Ended,
+        };
+    }
+}
+
+impl SealedFields for Session {
+    fn visit_sealed(&mut self, _: Subject, _: &mut dyn FieldVisitor) -> Result<(), SealError> {
+        Ok(())
+    }
+}

@@ -1,0 +1,49 @@
+//! Given these events, when this is asked, then that happens.
+
+use cqrs_es::test::TestFramework;
+
+use super::*;
+use crate::aggregates::secret::SecretDigest;
+use crate::clock::Timestamp;
+use crate::ids::UserId;
+
+type Framework = TestFramework<Session>;
+
+const AT: Timestamp = Timestamp::from_micros(1_000_000);
+const END: Timestamp = Timestamp::from_micros(9_000_000);
+
+fn new() -> SessionCommand {
+    SessionCommand::Start(StartSession {
+        user: UserId::UNAUTHENTICATED,
+        digest: SecretDigest::of("secret"),
+        at: AT,
+        expires_at: END,
+    })
+}
+
+fn began() -> SessionEvent {
+    SessionEvent::Started {
+        user: UserId::UNAUTHENTICATED,
+        at: AT,
+        expires_at: END,
+        digest: SecretDigest::of("secret").into(),
+    }
+}
+
+fn ended() -> SessionEvent {
+    SessionEvent::Ended { user: UserId::UNAUTHENTICATED, at: AT }
+}
+
+#[test]
+fn it_begins_once() {
+    Framework::with(()).given_no_previous_events().when(new()).then_expect_events(vec![began()]);
+    Framework::with(()).given(vec![began()]).when(new()).then_expect_error(SessionRefusal::IdentifierInUse);
+}
+
+#[test]
+fn it_ends_once_and_again_without_an_event() {
+    let end = || SessionCommand::End { at: AT };
+    Framework::with(()).given(vec![began()]).when(end()).then_expect_events(vec![ended()]);
+    Framework::with(()).given(vec![began(), ended()]).when(end()).then_expect_events(vec![]);
+    Framework::with(()).given_no_previous_events().when(end()).then_expect_error(SessionRefusal::NotFound);
+}

@@ -1,0 +1,30 @@
+//! A handle is one living source's alone in its account. The names of pipes are decided by the source's own stream.
+
+use uuid::Uuid;
+
+use super::events::SourceEvent;
+use super::values::Handle;
+use crate::aggregates::ClaimHasher;
+use crate::event_log::unit::{Claim, ClaimChange, ClaimKey};
+use crate::ids::AccountId;
+
+/// The claim on a handle in an account.
+#[must_use]
+pub fn handle_claim(account: AccountId, handle: &Handle, hasher: &dyn ClaimHasher) -> ClaimKey {
+    hasher.claim("source_handle", format!("{account}/{}", handle.as_str()).as_bytes())
+}
+
+pub(super) fn of(event: &SourceEvent, stream: Uuid, hasher: &dyn ClaimHasher) -> Vec<ClaimChange> {
+    let holder = stream.to_string();
+    match event {
+        SourceEvent::Created { account, handle, .. } => {
+            vec![ClaimChange::Take(Claim::for_good(handle_claim(*account, handle, hasher), holder))]
+        }
+        SourceEvent::Deleted { account, handle, .. } => {
+            vec![ClaimChange::Release { key: handle_claim(*account, handle, hasher), holder }]
+        }
+        SourceEvent::PipeCreated { .. }
+        | SourceEvent::PipeRetentionChanged { .. }
+        | SourceEvent::PipeDeleted { .. } => Vec::new(),
+    }
+}

@@ -1,0 +1,18 @@
+//! A named actor in an account, with the pipes that people have made for it.
+
+mod claims;
+mod commands;
+mod decide;
+mod events;
+mod refusal;
+mod state;
+#[cfg(test)]
+mod tests;
+mod values;
+
+pub use claims::handle_claim;
+pub use commands::{CreatePipe, CreateSource, SourceCommand};
+pub use events::SourceEvent;
+pub use refusal::SourceRefusal;
+pub use state::{Living, Source};
+pub use values::{Handle, PipeName, Retention, RetentionDefaults, SourceKind};

@@ -1,0 +1,270 @@
+//! Keys that act for an account: minted, rotated, revoked, looked up.
+
+use std::time::Duration;
+
+use secrecy::{ExposeSecret as _, SecretString};
+
+use super::refusal::{Refusal, Thing};
+use super::{Outcome, accounts, authority, invalid, things_of, users};
+use crate::Tenure;
+use crate::aggregates::api_key::{ApiKey, ApiKeyCommand, KeyHash, KeyPrefix, Label, MintApiKey};
+use crate::aggregates::field::Invalid;
+use crate::clock::Timestamp;
+use crate::context::Context;
+use crate::credentials::api_key::{generate_plaintext, key_prefix, salt};
+use crate::dispatch::{DispatchError, Dispatched, Failure, Operation, Stop, UnitOfWork};
+use crate::event_log::ReadError;
+use crate::ids::{AccountId, ApiKeyId, UserId};
+use crate::projections::{QueryError, api_keys};
+
+/// The longest time for which a rotated secret may stay good.
+pub const MAX_GRACE: Duration = Duration::from_hours(24 * 30);
+
+/// A key and, this once, its secret; none for a request that had been carried out before.
+#[derive(Debug)]
+pub struct ApiKeySecret {
+    /// The key.
+    pub id: ApiKeyId,
+    /// What to send.
+    pub plaintext: Option<SecretString>,
+}
+
+/// A fresh secret, hashed.
+struct Fresh {
+    plaintext: SecretString,
+    prefix: KeyPrefix,
+    hash: KeyHash,
+}
+
+struct Mint {
+    id: ApiKeyId,
+    account: AccountId,
+    by: Option<UserId>,
+    prefix: KeyPrefix,
+    hash: KeyHash,
+    label: Label,
+    expires_at: Option<Timestamp>,
+}
+
+impl Operation for Mint {
+    type Answer = ApiKeyId;
+    type Refusal = Refusal;
+
+    async fn decide(&self, work: &mut UnitOfWork<'_>) -> Result<ApiKeyId, Stop<Refusal>> {
+        let account = accounts::open_account(work, self.account).await?;
+        authority::owner(work, &account).await?;
+        let minter = authority::maker(authority::person(work), self.by).map_err(Stop::Refused)?;
+        users::must_exist(work, minter).await?;
+        if !account.includes(minter) {
+            return Err(Stop::Refused(Refusal::NotFound(Thing::Member)));
+        }
+        let command = ApiKeyCommand::Mint(MintApiKey {
+            account: self.account,
+            minter,
+            prefix: self.prefix.clone(),
+            hash: self.hash.clone(),
+            label: self.label.clone(),
+            at: work.at(),
+            expires_at: self.expires_at,
+        });
+        work.create::<ApiKey, _>(self.id.as_uuid(), command)?;
+        work.bump(things_of(self.account));
+        Ok(self.id)
+    }
+
+    fn claim_lost(&self, _: &str, _: &str) -> Option<Refusal> {
+        None
+    }
+}
+
+/// The key, if it is this account's (where one is named), and the caller the owner of its account.
+async fn owned(
+    work: &mut UnitOfWork<'_>,
+    account: Option<AccountId>,
+    key: ApiKeyId,
+) -> Result<(), Stop<Refusal>> {
+    let state = work.load::<ApiKey>(key.as_uuid()).await?;
+    let not_found = || Stop::Refused(Refusal::NotFound(Thing::ApiKey));
+    let of = state.account().ok_or_else(not_found)?;
+    if account.is_some_and(|account| account != of) {
+        return Err(not_found());
+    }
+    let account = accounts::open_account(work, of).await?;
+    authority::owner(work, &account).await
+}
+
+struct Revoke {
+    account: Option<AccountId>,
+    key: ApiKeyId,
+}
+
+impl Operation for Revoke {
+    type Answer = ();
+    type Refusal = Refusal;
+
+    async fn decide(&self, work: &mut UnitOfWork<'_>) -> Result<(), Stop<Refusal>> {
+        owned(work, self.account, self.key).await?;
+        let command = ApiKeyCommand::Revoke { at: work.at() };
+        work.execute::<ApiKey, Refusal>(self.key.as_uuid(), command).await?;
+        Ok(())
+    }
+
+    fn claim_lost(&self, _: &str, _: &str) -> Option<Refusal> {
+        None
+    }
+}
+
+struct Rotate {
+    account: Option<AccountId>,
+    key: ApiKeyId,
+    prefix: KeyPrefix,
+    hash: KeyHash,
+    grace: Duration,
+}
+
+impl Operation for Rotate {
+    type Answer = ApiKeyId;
+    type Refusal = Refusal;
+
+    async fn decide(&self, work: &mut UnitOfWork<'_>) -> Result<ApiKeyId, Stop<Refusal>> {
+        owned(work, self.account, self.key).await?;
+        let at = work.at();
+        let command = ApiKeyCommand::Rotate {
+            prefix: self.prefix.clone(),
+            hash: self.hash.clone(),
+            former_until: at.after(self.grace),
+            at,
+        };
+        work.execute::<ApiKey, Refusal>(self.key.as_uuid(), command).await?;
+        Ok(self.key)
+    }
+
+    fn claim_lost(&self, _: &str, _: &str) -> Option<Refusal> {
+        None
+    }
+}
+
+impl Tenure {
+    async fn fresh_secret(&self) -> Result<Fresh, DispatchError<Refusal>> {
+        let entropy = self.entropy();
+        let plaintext = generate_plaintext(&self.rules().sentinel, &*entropy);
+        let prefix = key_prefix(plaintext.expose_secret());
+        let hash = self.argon2().hash(plaintext.clone(), salt(&*entropy)).await;
+        let hash = hash.map_err(|_| DispatchError::Refused(Refusal::Busy))?;
+        Ok(Fresh { plaintext, prefix, hash: KeyHash::parse(&hash).map_err(invalid)? })
+    }
+
+    /// Makes a key of an account and gives its secret, this once. For the owner; whoever acts on the database says who
+    /// mints it, the owner or a member.
+    ///
+    /// # Errors
+    /// `Invalid`, `NotFound`, `Forbidden`, `Busy` (too much is being hashed).
+    pub async fn mint_api_key(
+        &self,
+        context: &Context,
+        account: AccountId,
+        label: &str,
+        expires_at: Option<Timestamp>,
+        by: Option<UserId>,
+    ) -> Outcome<ApiKeySecret> {
+        let label = Label::parse(label).map_err(invalid)?;
+        if expires_at.is_some_and(|end| end <= self.clock().now()) {
+            return Err(invalid(Invalid { field: "expires_at", rule: "a time that is yet to come" }));
+        }
+        let fresh = self.fresh_secret().await?;
+        let operation = Mint {
+            id: self.new_id(ApiKeyId::new),
+            account,
+            by,
+            prefix: fresh.prefix,
+            hash: fresh.hash,
+            label,
+            expires_at,
+        };
+        let done = self.dispatcher().dispatch(context, &operation).await?;
+        Ok(with_secret(done, fresh.plaintext))
+    }
+
+    /// Gives a key another secret; the former one stays good for the grace, at most [`MAX_GRACE`].
+    ///
+    /// # Errors
+    /// `Invalid`, `NotFound` (unknown, revoked, expired, another account's), `Forbidden`, `Busy`.
+    pub async fn rotate_api_key(
+        &self,
+        context: &Context,
+        account: Option<AccountId>,
+        key: ApiKeyId,
+        grace: Duration,
+    ) -> Outcome<ApiKeySecret> {
+        if grace > MAX_GRACE {
+            return Err(invalid(Invalid { field: "grace", rule: "at most 30 days" }));
+        }
+        let fresh = self.fresh_secret().await?;
+        let operation = Rotate { account, key, prefix: fresh.prefix, hash: fresh.hash, grace };
+        let done = self.dispatcher().dispatch(context, &operation).await?;
+        Ok(with_secret(done, fresh.plaintext))
+    }
+
+    /// Makes a key good for nothing, its former secret too; no event if it is so already. Another account's is not found
+    /// if an account is named.
+    ///
+    /// # Errors
+    /// `NotFound`, `Forbidden`.
+    pub async fn revoke_api_key(
+        &self,
+        context: &Context,
+        account: Option<AccountId>,
+        key: ApiKeyId,
+    ) -> Outcome<()> {
+        self.dispatcher().dispatch(context, &Revoke { account, key }).await
+    }
+
+    /// The key behind a plaintext: read from the primary for each call, so that one whose revocation was acknowledged
+    /// before is never accepted, on any node.
+    ///
+    /// # Errors
+    /// `NotFound` for what is unknown, malformed, expired or revoked; `Busy`; a database that cannot be read.
+    pub async fn lookup_api_key(
+        &self,
+        plaintext: &SecretString,
+    ) -> Result<api_keys::ApiKey, DispatchError<Refusal>> {
+        let unknown = DispatchError::Refused(Refusal::NotFound(Thing::ApiKey));
+        let text = plaintext.expose_secret();
+        let well_formed = text.strip_prefix(&self.rules().sentinel).is_some_and(|rest| rest.starts_with('_'))
+            && text.len() <= 256;
+        if !well_formed {
+            return Err(unknown);
+        }
+        let (prefix, now) = (key_prefix(text), self.clock().now());
+        let candidates = self.reader().api_key_candidates(&prefix, now).await.map_err(unavailable)?;
+        for candidate in candidates {
+            let matches = self.argon2().verify(&prefix, plaintext.clone(), &candidate.hash).await;
+            if matches.map_err(|_| DispatchError::Refused(Refusal::Busy))? {
+                let key = candidate.key;
+                self.note_use(key.id.as_uuid(), key.last_used_at, now).await;
+                return Ok(key);
+            }
+        }
+        Err(unknown)
+    }
+
+    /// Writes down that a secret was used; that it cannot be written down is no reason to refuse the secret.
+    pub(super) async fn note_use(&self, id: uuid::Uuid, last: Option<Timestamp>, now: Timestamp) {
+        if let Err(error) = self.coarse().used(id, last, now).await {
+            tracing::warn!(%id, %error, "the use of a secret could not be written down");
+        }
+    }
+}
+
+fn with_secret(done: Dispatched<ApiKeyId>, plaintext: SecretString) -> Dispatched<ApiKeySecret> {
+    let plaintext = (!done.repeated).then_some(plaintext);
+    done.map(|id| ApiKeySecret { id, plaintext })
+}
+
+/// A question that could not be asked.
+pub(super) fn unavailable(error: QueryError) -> DispatchError<Refusal> {
+    DispatchError::Failed(match error {
+        QueryError::Unavailable(error) => Failure::Read(error),
+        QueryError::NotFound => Failure::Read(ReadError::Unavailable("a row is missing".into())),
+    })
+}

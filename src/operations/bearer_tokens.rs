@@ -1,0 +1,152 @@
+//! Access tokens of people: issued, looked up, revoked.
+
+use std::time::Duration;
+
+use secrecy::{ExposeSecret as _, SecretString};
+
+use super::refusal::{Refusal, Thing};
+use super::{Outcome, authority, credentials_of, invalid, users};
+use crate::Tenure;
+use crate::aggregates::api_key::KeyPrefix;
+use crate::aggregates::bearer_token::{BearerToken, BearerTokenCommand, IssueBearerToken};
+use crate::aggregates::field::Invalid;
+use crate::aggregates::secret::SecretDigest;
+use crate::context::Context;
+use crate::credentials::token;
+use crate::dispatch::{DispatchError, Dispatched, Operation, Stop, UnitOfWork};
+use crate::ids::{BearerTokenId, UserId};
+use crate::projections::{QueryError, bearer_tokens};
+
+/// The longest life of a token or a session: ten years.
+pub const MAX_LIFE: Duration = Duration::from_hours(24 * 3_653);
+
+/// Holds the life of a secret to its bounds.
+pub(super) fn life(
+    ttl: Duration,
+    most: Duration,
+    rule: &'static str,
+) -> Result<Duration, DispatchError<Refusal>> {
+    if ttl.is_zero() || ttl > most { Err(invalid(Invalid { field: "ttl", rule })) } else { Ok(ttl) }
+}
+
+/// A token that is about to be issued.
+pub(super) struct Fresh {
+    pub(super) id: BearerTokenId,
+    pub(super) secret: SecretString,
+    prefix: KeyPrefix,
+    ttl: Duration,
+}
+
+impl Fresh {
+    pub(super) fn new(tenure: &Tenure, ttl: Duration) -> Result<Self, DispatchError<Refusal>> {
+        let ttl = life(ttl, MAX_LIFE, "more than 0 and at most ten years")?;
+        let (secret, prefix) = token::bearer_token(&tenure.rules().sentinel, &*tenure.entropy());
+        Ok(Self { id: tenure.new_id(BearerTokenId::new), secret, prefix, ttl })
+    }
+
+    /// Issues it to a person, who must exist and be able to sign in.
+    pub(super) async fn issue(&self, work: &mut UnitOfWork<'_>, user: UserId) -> Result<(), Stop<Refusal>> {
+        users::must_sign_in(work, user).await?;
+        let at = work.at();
+        let command = BearerTokenCommand::Issue(IssueBearerToken {
+            user,
+            prefix: self.prefix.clone(),
+            digest: SecretDigest::of(self.secret.expose_secret()),
+            at,
+            expires_at: at.after(self.ttl),
+        });
+        work.create::<BearerToken, _>(self.id.as_uuid(), command)?;
+        work.bump(credentials_of(user));
+        Ok(())
+    }
+}
+
+struct Issue {
+    user: UserId,
+    fresh: Fresh,
+}
+
+impl Operation for Issue {
+    type Answer = BearerTokenId;
+    type Refusal = Refusal;
+
+    async fn decide(&self, work: &mut UnitOfWork<'_>) -> Result<BearerTokenId, Stop<Refusal>> {
+        authority::oneself(work, self.user).await?;
+        self.fresh.issue(work, self.user).await?;
+        Ok(self.fresh.id)
+    }
+
+    fn claim_lost(&self, _: &str, _: &str) -> Option<Refusal> {
+        None
+    }
+}
+
+struct Revoke {
+    token: BearerTokenId,
+}
+
+impl Operation for Revoke {
+    type Answer = ();
+    type Refusal = Refusal;
+
+    async fn decide(&self, work: &mut UnitOfWork<'_>) -> Result<(), Stop<Refusal>> {
+        let not_found = Stop::Refused(Refusal::NotFound(Thing::BearerToken));
+        let token = work.load::<BearerToken>(self.token.as_uuid()).await?;
+        let operator = authority::is_operator(work).await?;
+        match token.living() {
+            // Somebody else's is not found.
+            Some(living) if !operator && authority::person(work) != Some(living.user) => {
+                return Err(not_found);
+            }
+            None if *token == BearerToken::Unknown => return Err(not_found),
+            _ => {}
+        }
+        let command = BearerTokenCommand::Revoke { at: work.at() };
+        work.execute::<BearerToken, Refusal>(self.token.as_uuid(), command).await?;
+        Ok(())
+    }
+
+    fn claim_lost(&self, _: &str, _: &str) -> Option<Refusal> {
+        None
+    }
+}
+
+impl Tenure {
+    /// Issues an access token to a person; gives its identifier and, this once, the token.
+    ///
+    /// # Errors
+    /// `Invalid`, `NotFound` (nobody, or somebody forgotten), `Forbidden`.
+    pub async fn issue_bearer_token(
+        &self,
+        context: &Context,
+        user: UserId,
+        ttl: Duration,
+    ) -> Outcome<(BearerTokenId, Option<SecretString>)> {
+        let operation = Issue { user, fresh: Fresh::new(self, ttl)? };
+        let done: Dispatched<BearerTokenId> = self.dispatcher().dispatch(context, &operation).await?;
+        let secret = (!done.repeated).then_some(operation.fresh.secret);
+        Ok(done.map(|id| (id, secret)))
+    }
+
+    /// The token behind a secret: read from the primary for each call.
+    ///
+    /// # Errors
+    /// `NotFound`: unknown, expired, revoked.
+    pub async fn lookup_bearer_token(
+        &self,
+        secret: &SecretString,
+    ) -> Result<bearer_tokens::BearerToken, QueryError> {
+        let now = self.clock().now();
+        let token = self.reader().bearer_token(secret.expose_secret(), now).await?;
+        self.note_use(token.id.as_uuid(), token.last_used_at, now).await;
+        Ok(token)
+    }
+
+    /// Makes a token good for nothing; no event if it is so already.
+    ///
+    /// # Errors
+    /// `NotFound` (unknown, or somebody else's).
+    pub async fn revoke_bearer_token(&self, context: &Context, token: BearerTokenId) -> Outcome<()> {
+        self.dispatcher().dispatch(context, &Revoke { token }).await
+    }
+}

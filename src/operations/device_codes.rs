@@ -1,0 +1,249 @@
+//! RFC 8628: codes for devices, approved by people, used up once.
+
+use std::time::Duration;
+
+use secrecy::{ExposeSecret as _, SecretString};
+
+use super::bearer_tokens::{Fresh, life};
+use super::refusal::{Refusal, Thing};
+use super::{Outcome, authority, found, invalid, users};
+use crate::Tenure;
+use crate::aggregates::device_code::{
+    ClientName, CreateDeviceCode, DeviceCode, DeviceCodeCommand, Situation, UserCode, user_code_claim,
+};
+use crate::aggregates::secret::SecretDigest;
+use crate::context::Context;
+use crate::credentials::token;
+use crate::dispatch::{DispatchError, Failure, Operation, Stop, UnitOfWork};
+use crate::ids::{BearerTokenId, DeviceCodeId, UserId};
+
+/// The longest life of a device code.
+pub const MAX_DEVICE_CODE_LIFE: Duration = Duration::from_hours(24);
+
+/// How many user codes are made for one device code, should some be another's.
+const USER_CODES: usize = 8;
+
+/// A pair of codes.
+#[derive(Debug)]
+pub struct NewDeviceCode {
+    /// The identifier.
+    pub id: DeviceCodeId,
+    /// What the device polls with, given once.
+    pub device_code: SecretString,
+    /// What a person types, as `XXXX-XXXX`.
+    pub user_code: String,
+}
+
+struct Create {
+    id: DeviceCodeId,
+    digest: SecretDigest,
+    user_codes: Vec<UserCode>,
+    client_name: ClientName,
+    ttl: Duration,
+}
+
+impl Operation for Create {
+    type Answer = (DeviceCodeId, String);
+    type Refusal = Refusal;
+
+    async fn decide(&self, work: &mut UnitOfWork<'_>) -> Result<Self::Answer, Stop<Refusal>> {
+        let attempt = usize::try_from(work.attempt()).unwrap_or(0);
+        let Some(user_code) = self.user_codes.iter().cycle().nth(attempt % self.user_codes.len().max(1))
+        else {
+            return Err(Stop::Refused(Refusal::IdentifierInUse));
+        };
+        let at = work.at();
+        let command = DeviceCodeCommand::Create(CreateDeviceCode {
+            digest: self.digest,
+            user_code: user_code.clone(),
+            client_name: self.client_name.clone(),
+            at,
+            expires_at: at.after(self.ttl),
+        });
+        work.create::<DeviceCode, _>(self.id.as_uuid(), command)?;
+        Ok((self.id, user_code.shown()))
+    }
+
+    /// The user code is a living code's: take another.
+    fn claim_lost(&self, _: &str, _: &str) -> Option<Refusal> {
+        None
+    }
+}
+
+/// What a person decides about a code that they have typed.
+struct Decide {
+    user_code: UserCode,
+    user: UserId,
+    approve: bool,
+}
+
+impl Operation for Decide {
+    type Answer = DeviceCodeId;
+    type Refusal = Refusal;
+
+    async fn decide(&self, work: &mut UnitOfWork<'_>) -> Result<DeviceCodeId, Stop<Refusal>> {
+        authority::oneself(work, self.user).await?;
+        users::must_sign_in(work, self.user).await?;
+        let holder = work.holder(&user_code_claim(&self.user_code, work.hasher())).await?;
+        let id: DeviceCodeId = holder
+            .and_then(|holder| holder.parse().ok())
+            .ok_or(Stop::Refused(Refusal::NotFound(Thing::DeviceCode)))?;
+        let (user, at) = (self.user, work.at());
+        let command = if self.approve {
+            DeviceCodeCommand::Approve { user, at }
+        } else {
+            DeviceCodeCommand::Deny { user, at }
+        };
+        work.execute::<DeviceCode, Refusal>(id.as_uuid(), command).await?;
+        Ok(id)
+    }
+
+    fn claim_lost(&self, _: &str, _: &str) -> Option<Refusal> {
+        None
+    }
+}
+
+/// A device takes what was approved, and a token with it where one is wanted.
+struct Consume {
+    device_code: SecretString,
+    token: Option<Fresh>,
+}
+
+impl Operation for Consume {
+    type Answer = UserId;
+    type Refusal = Refusal;
+
+    async fn decide(&self, work: &mut UnitOfWork<'_>) -> Result<UserId, Stop<Refusal>> {
+        let not_found = Stop::Refused(Refusal::NotFound(Thing::DeviceCode));
+        let known = work.reader().device_code(self.device_code.expose_secret()).await;
+        let id = found(known, Thing::DeviceCode)?.id;
+        let code = work.load::<DeviceCode>(id.as_uuid()).await?;
+        let approved = match &*code {
+            DeviceCode::Created { situation: Situation::Approved(user), .. } => Some(*user),
+            _ => None,
+        };
+        work.execute::<DeviceCode, Refusal>(id.as_uuid(), DeviceCodeCommand::Consume { at: work.at() })
+            .await?;
+        let Some(user) = approved else { return Err(not_found) };
+        let issued = match &self.token {
+            Some(token) => token.issue(work, user).await,
+            None => users::must_sign_in(work, user).await,
+        };
+        match issued {
+            // Whoever approved it has been forgotten.
+            Err(Stop::Refused(_)) => Err(not_found),
+            other => other.map(|()| user),
+        }
+    }
+
+    fn claim_lost(&self, _: &str, _: &str) -> Option<Refusal> {
+        None
+    }
+}
+
+impl Tenure {
+    /// Hands out a pair of codes to a device that calls itself so.
+    ///
+    /// # Errors
+    /// `Invalid`: a life of zero or above [`MAX_DEVICE_CODE_LIFE`], a malformed name.
+    pub async fn create_device_code(
+        &self,
+        context: &Context,
+        ttl: Duration,
+        client_name: &str,
+    ) -> Outcome<NewDeviceCode> {
+        let entropy = self.entropy();
+        let device_code = token::device_code(&*entropy);
+        let user_codes = std::iter::repeat_with(|| {
+            let mut octets = [0; 32];
+            entropy.fill(&mut octets);
+            UserCode::from_random(&octets)
+        });
+        let operation = Create {
+            id: self.new_id(DeviceCodeId::new),
+            digest: SecretDigest::of(device_code.expose_secret()),
+            user_codes: user_codes.flatten().take(USER_CODES).collect(),
+            client_name: ClientName::parse(client_name).map_err(invalid)?,
+            ttl: life(ttl, MAX_DEVICE_CODE_LIFE, "more than 0 and at most 24 hours")?,
+        };
+        let done = self.dispatcher().dispatch(context, &operation).await?;
+        Ok(done.map(|(id, user_code)| NewDeviceCode { id, device_code, user_code }))
+    }
+
+    /// A person lets the device with this user code act for them; no event if they have done so already.
+    ///
+    /// # Errors
+    /// `NotFound`: unknown, expired, denied, used up, or approved by somebody else.
+    pub async fn approve_device_code(
+        &self,
+        context: &Context,
+        typed: &str,
+        user: UserId,
+    ) -> Outcome<DeviceCodeId> {
+        self.decide_device_code(context, typed, user, true).await
+    }
+
+    /// A person does not let the device with this user code act for them.
+    ///
+    /// # Errors
+    /// As [`Tenure::approve_device_code`].
+    pub async fn deny_device_code(
+        &self,
+        context: &Context,
+        typed: &str,
+        user: UserId,
+    ) -> Outcome<DeviceCodeId> {
+        self.decide_device_code(context, typed, user, false).await
+    }
+
+    async fn decide_device_code(
+        &self,
+        context: &Context,
+        typed: &str,
+        user: UserId,
+        approve: bool,
+    ) -> Outcome<DeviceCodeId> {
+        let user_code = UserCode::parse(typed)
+            .map_err(|_| DispatchError::Refused(Refusal::NotFound(Thing::DeviceCode)))?;
+        self.dispatcher().dispatch(context, &Decide { user_code, user, approve }).await
+    }
+
+    /// A device takes what was approved: exactly one caller gets the person, however many race.
+    ///
+    /// # Errors
+    /// In this order: `NotFound` (unknown, or used up), `Expired`, `Denied`, `Pending`.
+    pub async fn consume_device_code(
+        &self,
+        context: &Context,
+        device_code: &SecretString,
+    ) -> Outcome<UserId> {
+        let operation = Consume { device_code: device_code.clone(), token: None };
+        self.dispatcher().dispatch(context, &operation).await
+    }
+
+    /// The same, and issues an access token to the device in one step.
+    ///
+    /// # Errors
+    /// As [`Tenure::consume_device_code`], and `Invalid` for the token's life.
+    pub async fn consume_device_code_for_token(
+        &self,
+        context: &Context,
+        device_code: &SecretString,
+        ttl: Duration,
+    ) -> Outcome<(UserId, BearerTokenId, SecretString)> {
+        let fresh = Fresh::new(self, ttl)?;
+        let (id, secret) = (fresh.id, fresh.secret.clone());
+        let operation = Consume { device_code: device_code.clone(), token: Some(fresh) };
+        let done = self.dispatcher().dispatch(context, &operation).await?;
+        Ok(done.map(|user| (user, id, secret)))
+    }
+
+    /// Whether a device polls no sooner than it may; a poll that comes too soon moves nothing, and the first is in time.
+    ///
+    /// # Errors
+    /// The database cannot be written to.
+    pub async fn poll_in_time(&self, device_code: DeviceCodeId) -> Result<bool, DispatchError<Refusal>> {
+        let in_time = self.coarse().poll_in_time(device_code, self.clock().now()).await;
+        in_time.map_err(|error| DispatchError::Failed(Failure::Read(error)))
+    }
+}

@@ -1,0 +1,115 @@
+//! Sign-ins of browsers: started, looked up, ended.
+
+use std::time::Duration;
+
+use secrecy::{ExposeSecret as _, SecretString};
+
+use super::bearer_tokens::{MAX_LIFE, life};
+use super::refusal::{Refusal, Thing};
+use super::{Outcome, authority, credentials_of, users};
+use crate::Tenure;
+use crate::aggregates::secret::SecretDigest;
+use crate::aggregates::session::{Session, SessionCommand, StartSession};
+use crate::context::Context;
+use crate::credentials::token;
+use crate::dispatch::{Operation, Stop, UnitOfWork};
+use crate::ids::{SessionId, UserId};
+use crate::projections::{QueryError, sessions};
+
+struct Start {
+    id: SessionId,
+    user: UserId,
+    digest: SecretDigest,
+    ttl: Duration,
+}
+
+impl Operation for Start {
+    type Answer = SessionId;
+    type Refusal = Refusal;
+
+    async fn decide(&self, work: &mut UnitOfWork<'_>) -> Result<SessionId, Stop<Refusal>> {
+        authority::oneself(work, self.user).await?;
+        users::must_sign_in(work, self.user).await?;
+        let at = work.at();
+        let command = SessionCommand::Start(StartSession {
+            user: self.user,
+            digest: self.digest,
+            at,
+            expires_at: at.after(self.ttl),
+        });
+        work.create::<Session, _>(self.id.as_uuid(), command)?;
+        work.bump(credentials_of(self.user));
+        Ok(self.id)
+    }
+
+    fn claim_lost(&self, _: &str, _: &str) -> Option<Refusal> {
+        None
+    }
+}
+
+struct End {
+    session: SessionId,
+}
+
+impl Operation for End {
+    type Answer = ();
+    type Refusal = Refusal;
+
+    async fn decide(&self, work: &mut UnitOfWork<'_>) -> Result<(), Stop<Refusal>> {
+        let not_found = Stop::Refused(Refusal::NotFound(Thing::Session));
+        let session = work.load::<Session>(self.session.as_uuid()).await?;
+        let operator = authority::is_operator(work).await?;
+        match session.living() {
+            // Somebody else's is not found.
+            Some(living) if !operator && authority::person(work) != Some(living.user) => {
+                return Err(not_found);
+            }
+            None if *session == Session::Unknown => return Err(not_found),
+            _ => {}
+        }
+        let command = SessionCommand::End { at: work.at() };
+        work.execute::<Session, Refusal>(self.session.as_uuid(), command).await?;
+        Ok(())
+    }
+
+    fn claim_lost(&self, _: &str, _: &str) -> Option<Refusal> {
+        None
+    }
+}
+
+impl Tenure {
+    /// Begins a session of a person; gives its identifier and, this once, its secret.
+    ///
+    /// # Errors
+    /// `Invalid`, `NotFound` (nobody, or somebody forgotten), `Forbidden`.
+    pub async fn start_session(
+        &self,
+        context: &Context,
+        user: UserId,
+        ttl: Duration,
+    ) -> Outcome<(SessionId, Option<SecretString>)> {
+        let ttl = life(ttl, MAX_LIFE, "more than 0 and at most ten years")?;
+        let secret = token::session(&*self.entropy());
+        let digest = SecretDigest::of(secret.expose_secret());
+        let operation = Start { id: self.new_id(SessionId::new), user, digest, ttl };
+        let done = self.dispatcher().dispatch(context, &operation).await?;
+        let secret = (!done.repeated).then_some(secret);
+        Ok(done.map(|id| (id, secret)))
+    }
+
+    /// The session behind a secret: read from the primary for each call.
+    ///
+    /// # Errors
+    /// `NotFound`: unknown, expired, ended.
+    pub async fn lookup_session(&self, secret: &SecretString) -> Result<sessions::Session, QueryError> {
+        self.reader().session(secret.expose_secret(), self.clock().now()).await
+    }
+
+    /// Ends a session; no event if it has ended already.
+    ///
+    /// # Errors
+    /// `NotFound` (unknown, or somebody else's).
+    pub async fn end_session(&self, context: &Context, session: SessionId) -> Outcome<()> {
+        self.dispatcher().dispatch(context, &End { session }).await
+    }
+}

@@ -1,0 +1,284 @@
+//! Named actors in an account and their pipes.
+
+use super::refusal::{Refusal, Thing};
+use super::{Outcome, accounts, authority, found, invalid, things_of, users};
+use crate::Tenure;
+use crate::aggregates::field::Invalid;
+use crate::aggregates::source::{
+    CreatePipe, CreateSource, Handle, Living, PipeName, Retention, Source, SourceCommand, SourceKind,
+};
+use crate::clock::Timestamp;
+use crate::context::Context;
+use crate::dispatch::{DispatchError, Failure, Operation, Stop, UnitOfWork};
+use crate::ids::{AccountId, PipeId, SourceId, UserId};
+
+/// The most bytes of what a source sends to all that are kept.
+pub const MAX_BROADCAST_BYTES: usize = 64 * 1_024;
+
+struct Create {
+    id: SourceId,
+    account: AccountId,
+    by: Option<UserId>,
+    handle: Handle,
+    kind: SourceKind,
+}
+
+impl Operation for Create {
+    type Answer = SourceId;
+    type Refusal = Refusal;
+
+    async fn decide(&self, work: &mut UnitOfWork<'_>) -> Result<SourceId, Stop<Refusal>> {
+        let created_by = maker(work, self.account, self.by).await?;
+        let command = SourceCommand::Create(CreateSource {
+            account: self.account,
+            created_by,
+            handle: self.handle.clone(),
+            kind: self.kind,
+            at: work.at(),
+        });
+        work.create::<Source, _>(self.id.as_uuid(), command)?;
+        work.bump(things_of(self.account));
+        Ok(self.id)
+    }
+
+    fn claim_lost(&self, _: &str, _: &str) -> Option<Refusal> {
+        Some(Refusal::HandleTaken)
+    }
+}
+
+/// Who makes something in an account: somebody who belongs to it, or whom the operator names.
+async fn maker(
+    work: &mut UnitOfWork<'_>,
+    id: AccountId,
+    by: Option<UserId>,
+) -> Result<UserId, Stop<Refusal>> {
+    let account = accounts::open_account(work, id).await?;
+    let caller = authority::belongs(work, id, &account).await?;
+    let maker = authority::maker(caller, by).map_err(Stop::Refused)?;
+    users::must_exist(work, maker).await?;
+    Ok(maker)
+}
+
+/// The living source with this handle, for somebody who belongs to its account.
+async fn living(
+    work: &mut UnitOfWork<'_>,
+    account: AccountId,
+    handle: &str,
+) -> Result<(SourceId, Living), Stop<Refusal>> {
+    let open = accounts::open_account(work, account).await?;
+    authority::belongs(work, account, &open).await?;
+    let known = work.reader().source_by_handle(account, handle).await;
+    let id = found(known, Thing::Source)?.id;
+    let source = work.load::<Source>(id.as_uuid()).await?;
+    let living = source.living().cloned().ok_or(Stop::Refused(Refusal::NotFound(Thing::Source)))?;
+    Ok((id, living))
+}
+
+struct Find<'a> {
+    account: AccountId,
+    handle: &'a str,
+}
+
+impl Operation for Find<'_> {
+    type Answer = SourceId;
+    type Refusal = Refusal;
+
+    async fn decide(&self, work: &mut UnitOfWork<'_>) -> Result<SourceId, Stop<Refusal>> {
+        Ok(living(work, self.account, self.handle).await?.0)
+    }
+
+    fn claim_lost(&self, _: &str, _: &str) -> Option<Refusal> {
+        None
+    }
+}
+
+struct Delete<'a> {
+    account: AccountId,
+    handle: &'a str,
+}
+
+impl Operation for Delete<'_> {
+    type Answer = SourceId;
+    type Refusal = Refusal;
+
+    async fn decide(&self, work: &mut UnitOfWork<'_>) -> Result<SourceId, Stop<Refusal>> {
+        let (id, _) = living(work, self.account, self.handle).await?;
+        let command = SourceCommand::Delete { at: work.at() };
+        work.execute::<Source, Refusal>(id.as_uuid(), command).await?;
+        Ok(id)
+    }
+
+    fn claim_lost(&self, _: &str, _: &str) -> Option<Refusal> {
+        None
+    }
+}
+
+/// What happens to a pipe.
+enum Wish {
+    Create { id: PipeId, by: Option<UserId>, retention: Retention },
+    Change { retention: Retention },
+    Delete,
+}
+
+struct OnPipe<'a> {
+    account: AccountId,
+    handle: &'a str,
+    name: PipeName,
+    wish: Wish,
+}
+
+impl Operation for OnPipe<'_> {
+    type Answer = SourceId;
+    type Refusal = Refusal;
+
+    async fn decide(&self, work: &mut UnitOfWork<'_>) -> Result<SourceId, Stop<Refusal>> {
+        let (name, at) = (self.name.clone(), work.at());
+        let (source, _) = living(work, self.account, self.handle).await?;
+        let command = match &self.wish {
+            Wish::Create { id, by, retention } => SourceCommand::CreatePipe(CreatePipe {
+                id: *id,
+                created_by: maker(work, self.account, *by).await?,
+                name,
+                retention: *retention,
+                at,
+            }),
+            Wish::Change { retention } => SourceCommand::ChangeRetention { name, retention: *retention, at },
+            Wish::Delete => SourceCommand::DeletePipe { name, at },
+        };
+        work.execute::<Source, Refusal>(source.as_uuid(), command).await?;
+        Ok(source)
+    }
+
+    fn claim_lost(&self, _: &str, _: &str) -> Option<Refusal> {
+        None
+    }
+}
+
+/// A name that no pipe of people's can have is the name of no pipe.
+fn existing(name: &str) -> Result<PipeName, DispatchError<Refusal>> {
+    PipeName::parse(name).map_err(|_| DispatchError::Refused(Refusal::NotFound(Thing::Pipe)))
+}
+
+impl Tenure {
+    /// Makes a source in an account. For its members and its keys, who need not be named; whoever acts on the database
+    /// says who makes it.
+    ///
+    /// # Errors
+    /// `Invalid`, `HandleTaken`, `NotFound`, `Forbidden`.
+    pub async fn create_source(
+        &self,
+        context: &Context,
+        account: AccountId,
+        by: Option<UserId>,
+        handle: &str,
+        kind: Option<&str>,
+    ) -> Outcome<SourceId> {
+        let operation = Create {
+            id: self.new_id(SourceId::new),
+            account,
+            by,
+            handle: Handle::parse(handle).map_err(invalid)?,
+            kind: kind.map_or(Ok(SourceKind::default()), str::parse).map_err(invalid)?,
+        };
+        self.dispatcher().dispatch(context, &operation).await
+    }
+
+    /// Ends a source with its pipes, in one step; a later source of that handle is another one.
+    ///
+    /// # Errors
+    /// `NotFound`, `Forbidden`.
+    pub async fn delete_source(
+        &self,
+        context: &Context,
+        account: AccountId,
+        handle: &str,
+    ) -> Outcome<SourceId> {
+        let done = self.dispatcher().dispatch(context, &Delete { account, handle }).await?;
+        if let Err(error) = self.coarse().remove(&[done.answer.as_uuid()]).await {
+            tracing::warn!(%error, "what a source had sent to all could not be removed with it");
+        }
+        Ok(done)
+    }
+
+    /// Keeps what a source has sent to all; what is older than what is kept, or as old, changes nothing.
+    ///
+    /// # Errors
+    /// `Invalid` (more than [`MAX_BROADCAST_BYTES`]), `NotFound`, `Forbidden`.
+    pub async fn update_last_broadcast(
+        &self,
+        context: &Context,
+        account: AccountId,
+        handle: &str,
+        at: Timestamp,
+        payload: &str,
+    ) -> Result<(), DispatchError<Refusal>> {
+        if payload.len() > MAX_BROADCAST_BYTES || payload.contains('\0') {
+            let rule = "at most 65536 bytes of UTF-8 without NUL";
+            return Err(invalid(Invalid { field: "payload", rule }));
+        }
+        let source = self.dispatcher().dispatch(context, &Find { account, handle }).await?.answer;
+        let there = self.coarse().broadcast(source, at, payload).await;
+        if there.map_err(|error| DispatchError::Failed(Failure::Read(error)))? {
+            Ok(())
+        } else {
+            Err(DispatchError::Refused(Refusal::NotFound(Thing::Source)))
+        }
+    }
+
+    /// Makes a pipe of a source; what is not set is left to the server's defaults. Gives the pipe's identifier.
+    ///
+    /// # Errors
+    /// `Invalid`, `PipeNameTaken`, `NotFound`, `Forbidden`.
+    pub async fn create_pipe(
+        &self,
+        context: &Context,
+        account: AccountId,
+        by: Option<UserId>,
+        handle: &str,
+        name: &str,
+        retention: Retention,
+    ) -> Outcome<PipeId> {
+        let retention = bounded(retention)?;
+        let id = self.new_id(PipeId::new);
+        let name = PipeName::parse(name).map_err(invalid)?;
+        let operation = OnPipe { account, handle, name, wish: Wish::Create { id, by, retention } };
+        let done = self.dispatcher().dispatch(context, &operation).await?;
+        Ok(done.map(|_| id))
+    }
+
+    /// Changes what a pipe keeps; no event if it is so already.
+    ///
+    /// # Errors
+    /// `Invalid`, `NotFound` (those that a source has by itself too), `Forbidden`.
+    pub async fn change_pipe_retention(
+        &self,
+        context: &Context,
+        account: AccountId,
+        handle: &str,
+        name: &str,
+        retention: Retention,
+    ) -> Outcome<SourceId> {
+        let wish = Wish::Change { retention: bounded(retention)? };
+        let operation = OnPipe { account, handle, name: existing(name)?, wish };
+        self.dispatcher().dispatch(context, &operation).await
+    }
+
+    /// Ends a pipe.
+    ///
+    /// # Errors
+    /// `NotFound` (those that a source has by itself too), `Forbidden`.
+    pub async fn delete_pipe(
+        &self,
+        context: &Context,
+        account: AccountId,
+        handle: &str,
+        name: &str,
+    ) -> Outcome<SourceId> {
+        let operation = OnPipe { account, handle, name: existing(name)?, wish: Wish::Delete };
+        self.dispatcher().dispatch(context, &operation).await
+    }
+}
+
+fn bounded(retention: Retention) -> Result<Retention, DispatchError<Refusal>> {
+    Retention::new(retention.ttl_seconds, retention.max_msgs, retention.max_bytes).map_err(invalid)
+}

@@ -1,0 +1,116 @@
+//! `view.bearer_tokens`: one row a bearer token, revoked and expired ones too.
+
+use tokio_postgres::Row;
+use uuid::Uuid;
+
+use super::query::{QueryError, Reader};
+use crate::aggregates::AnyEvent;
+use crate::aggregates::bearer_token::BearerTokenEvent;
+use crate::aggregates::secret::SecretDigest;
+use crate::clock::Timestamp;
+use crate::event_log::rows::ColumnType::{Bytea, Position, Text, Timestamptz, Uuid as UuidType};
+use crate::event_log::rows::{Column, RowChange, Table, Value};
+use crate::ids::{BearerTokenId, UserId};
+
+/// The table.
+pub static TABLE: Table = Table {
+    name: "bearer_tokens",
+    version: 1,
+    columns: &[
+        Column::required("id", UuidType),
+        Column::required("user_id", UuidType),
+        Column::optional("digest", Bytea),
+        Column::required("prefix", Text),
+        Column::required("created_at", Timestamptz),
+        Column::required("expires_at", Timestamptz),
+        Column::optional("revoked_at", Timestamptz),
+        Column::required("position", Position),
+    ],
+    key_columns: 1,
+    indexes: &["(digest)", "(user_id)"],
+};
+
+const COLUMNS: &str = "t.id, t.user_id, t.prefix, t.created_at, t.expires_at, t.revoked_at, u.at";
+const FROM: &str = "from view.bearer_tokens t left join coarse.last_used u on u.id = t.id";
+
+/// The record of a bearer token; the secret itself is not kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BearerToken {
+    /// The identifier.
+    pub id: BearerTokenId,
+    /// Whose it is.
+    pub user_id: UserId,
+    /// The first characters, for display.
+    pub prefix: String,
+    /// Since when.
+    pub created_at: Timestamp,
+    /// From when on it is dead.
+    pub expires_at: Timestamp,
+    /// When it was ended before its time.
+    pub revoked_at: Option<Timestamp>,
+    /// When it was last good for something, to the minute.
+    pub last_used_at: Option<Timestamp>,
+}
+
+/// What an event does to the table.
+pub(super) fn changes(stream: Uuid, event: &AnyEvent) -> Vec<RowChange> {
+    let AnyEvent::BearerToken(event) = event else {
+        return Vec::new();
+    };
+    vec![match event {
+        BearerTokenEvent::Issued { user, prefix, at, expires_at, digest } => RowChange::insert(
+            &TABLE,
+            vec![
+                stream.into(),
+                user.as_uuid().into(),
+                digest.open().map_or(Value::Null, |digest| Value::Bytes(digest.as_bytes().to_vec())),
+                prefix.as_str().into(),
+                (*at).into(),
+                (*expires_at).into(),
+                Value::Null,
+                Value::Position,
+            ],
+        ),
+        // The digest goes with it: a forgotten person's cannot be made again from the log either.
+        BearerTokenEvent::Revoked { at, .. } => RowChange::patch(
+            &TABLE,
+            vec![Value::Uuid(stream)],
+            [("revoked_at", (*at).into()), ("digest", Value::Null)],
+        ),
+    }]
+}
+
+fn read(row: &Row) -> Result<BearerToken, tokio_postgres::Error> {
+    Ok(BearerToken {
+        id: row.try_get(0)?,
+        user_id: row.try_get(1)?,
+        prefix: row.try_get(2)?,
+        created_at: row.try_get(3)?,
+        expires_at: row.try_get(4)?,
+        revoked_at: row.try_get(5)?,
+        last_used_at: row.try_get(6)?,
+    })
+}
+
+impl Reader {
+    /// The living bearer token with this secret.
+    ///
+    /// # Errors
+    /// [`QueryError::NotFound`]: unknown, ended, or dead by the clock.
+    pub async fn bearer_token(&self, secret: &str, now: Timestamp) -> Result<BearerToken, QueryError> {
+        let digest = SecretDigest::of(secret);
+        let sql = format!(
+            "select {COLUMNS} {FROM} where t.digest = $1 and t.revoked_at is null and t.expires_at > $2"
+        );
+        self.one(&sql, &[&digest.as_bytes().as_slice(), &now], read).await
+    }
+
+    /// All bearer tokens of a person, by age.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn bearer_tokens_for_user(&self, user: UserId) -> Result<Vec<BearerToken>, QueryError> {
+        let sql = format!("select {COLUMNS} {FROM} where t.user_id = $1 order by t.created_at, t.position");
+        self.list(&sql, &[&user], read).await
+    }
+}

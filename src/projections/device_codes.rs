@@ -1,0 +1,144 @@
+//! `view.device_codes`: one row a device code, whatever has become of it.
+
+use tokio_postgres::Row;
+use uuid::Uuid;
+
+use super::query::{QueryError, Reader};
+use crate::aggregates::AnyEvent;
+use crate::aggregates::device_code::{ClientName, DeviceCodeEvent, UserCode, user_code_claim};
+use crate::aggregates::secret::SecretDigest;
+use crate::clock::Timestamp;
+use crate::event_log::rows::ColumnType::{Bytea, Position, Text, Timestamptz, Uuid as UuidType};
+use crate::event_log::rows::{Column, RowChange, Table, Value};
+use crate::ids::{DeviceCodeId, UserId};
+
+/// The table.
+pub static TABLE: Table = Table {
+    name: "device_codes",
+    version: 1,
+    columns: &[
+        Column::required("id", UuidType),
+        Column::optional("digest", Bytea),
+        Column::optional("user_code", Text),
+        Column::optional("client_name", Text),
+        Column::optional("user_id", UuidType),
+        Column::required("created_at", Timestamptz),
+        Column::required("expires_at", Timestamptz),
+        Column::optional("verified_at", Timestamptz),
+        Column::optional("denied_at", Timestamptz),
+        Column::optional("consumed_at", Timestamptz),
+        Column::required("position", Position),
+    ],
+    key_columns: 1,
+    indexes: &["(digest)"],
+};
+
+const COLUMNS: &str =
+    "id, user_code, client_name, user_id, created_at, expires_at, verified_at, denied_at, consumed_at";
+
+/// A device code's record; the device code itself is not kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeviceCode {
+    /// The identifier.
+    pub id: DeviceCodeId,
+    /// The code to type, as `XXXX-XXXX`.
+    pub user_code: String,
+    /// What the device calls itself; nobody has checked it.
+    pub client_name: String,
+    /// Who has approved it.
+    pub user_id: Option<UserId>,
+    /// When it was handed out.
+    pub created_at: Timestamp,
+    /// From when on it is dead.
+    pub expires_at: Timestamp,
+    /// When it was approved.
+    pub verified_at: Option<Timestamp>,
+    /// When it was denied.
+    pub denied_at: Option<Timestamp>,
+    /// When it was used up.
+    pub consumed_at: Option<Timestamp>,
+}
+
+impl DeviceCode {
+    /// Whether a person may still approve it, or a device still use it.
+    #[must_use]
+    pub fn is_living(&self, now: Timestamp) -> bool {
+        self.denied_at.is_none() && self.consumed_at.is_none() && now < self.expires_at
+    }
+}
+
+/// What an event does to the table.
+pub(super) fn changes(stream: Uuid, event: &AnyEvent) -> Vec<RowChange> {
+    let AnyEvent::DeviceCode(event) = event else {
+        return Vec::new();
+    };
+    let key = vec![Value::Uuid(stream)];
+    vec![match event {
+        DeviceCodeEvent::Created { at, expires_at, digest, user_code, client_name } => RowChange::insert(
+            &TABLE,
+            vec![
+                stream.into(),
+                digest.open().map_or(Value::Null, |digest| Value::Bytes(digest.as_bytes().to_vec())),
+                user_code.open().map(UserCode::shown).into(),
+                client_name.open().map(ClientName::as_str).into(),
+                Value::Null,
+                (*at).into(),
+                (*expires_at).into(),
+                Value::Null,
+                Value::Null,
+                Value::Null,
+                Value::Position,
+            ],
+        ),
+        DeviceCodeEvent::Approved { user, at } => {
+            RowChange::patch(&TABLE, key, [("user_id", user.as_uuid().into()), ("verified_at", (*at).into())])
+        }
+        DeviceCodeEvent::Denied { at, .. } => RowChange::patch(&TABLE, key, [("denied_at", (*at).into())]),
+        DeviceCodeEvent::Consumed { at, .. } => {
+            RowChange::patch(&TABLE, key, [("consumed_at", (*at).into())])
+        }
+    }]
+}
+
+fn read(row: &Row) -> Result<DeviceCode, tokio_postgres::Error> {
+    Ok(DeviceCode {
+        id: row.try_get(0)?,
+        user_code: row.try_get::<_, Option<String>>(1)?.unwrap_or_default(),
+        client_name: row.try_get::<_, Option<String>>(2)?.unwrap_or_default(),
+        user_id: row.try_get(3)?,
+        created_at: row.try_get(4)?,
+        expires_at: row.try_get(5)?,
+        verified_at: row.try_get(6)?,
+        denied_at: row.try_get(7)?,
+        consumed_at: row.try_get(8)?,
+    })
+}
+
+impl Reader {
+    /// The record of a device code, whatever has become of it.
+    ///
+    /// # Errors
+    /// [`QueryError::NotFound`]
+    pub async fn device_code(&self, code: &str) -> Result<DeviceCode, QueryError> {
+        let digest = SecretDigest::of(code);
+        let sql = format!("select {COLUMNS} from view.device_codes where digest = $1");
+        self.one(&sql, &[&digest.as_bytes().as_slice()], read).await
+    }
+
+    /// The living device code that has this user code, typed in whatever case, with or without hyphen.
+    ///
+    /// # Errors
+    /// [`QueryError::NotFound`]
+    pub async fn device_code_by_user_code(
+        &self,
+        typed: &str,
+        now: Timestamp,
+    ) -> Result<DeviceCode, QueryError> {
+        let code = UserCode::parse(typed).map_err(|_| QueryError::NotFound)?;
+        let claim = user_code_claim(&code, self.hasher());
+        let sql =
+            format!("select {COLUMNS} from view.device_codes where id = {}", super::unique_claims::HOLDER);
+        let found = self.one(&sql, &[&claim.kind, &claim.key.as_slice()], read).await?;
+        if found.is_living(now) { Ok(found) } else { Err(QueryError::NotFound) }
+    }
+}

@@ -1,0 +1,273 @@
+//! `view.invites`: one row an invite, whatever has become of it.
+
+use tokio_postgres::Row;
+use uuid::Uuid;
+
+use super::query::{QueryError, Reader};
+use crate::aggregates::AnyEvent;
+use crate::aggregates::invite::{InviteEnd, InviteEvent};
+use crate::aggregates::user::{UserMode, Username};
+use crate::clock::Timestamp;
+use crate::event_log::rows::ColumnType::{Position, Text, Timestamptz, Uuid as UuidType};
+use crate::event_log::rows::{Column, RowChange, Table, Value};
+use crate::ids::{AccountId, InviteId, UserId};
+
+/// The table.
+pub static TABLE: Table = Table {
+    name: "invites",
+    version: 1,
+    columns: &[
+        Column::required("id", UuidType),
+        Column::required("account_id", UuidType),
+        Column::optional("invitee_username", Text),
+        Column::optional("invitee_user_id", UuidType),
+        Column::required("inviter_user_id", UuidType),
+        Column::required("mode", Text),
+        Column::required("status", Text),
+        Column::required("created_at", Timestamptz),
+        Column::optional("decided_at", Timestamptz),
+        Column::required("expires_at", Timestamptz),
+        Column::required("position", Position),
+    ],
+    key_columns: 1,
+    indexes: &[
+        "(account_id)",
+        "(invitee_user_id)",
+        "(lower(invitee_username)) where invitee_user_id is null and status = 'pending'",
+    ],
+};
+
+const COLUMNS: &str = "i.id, i.account_id, i.invitee_username, i.invitee_user_id, i.inviter_user_id, i.mode, i.status, \
+                       i.created_at, i.decided_at, i.expires_at";
+
+/// What has become of an invite.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InviteStatus {
+    /// It stands.
+    Pending,
+    /// The person belongs to the account.
+    Accepted,
+    /// The person did not want it.
+    Declined,
+    /// The account has taken it back.
+    Revoked,
+    /// Its time was over before anybody decided.
+    Expired,
+}
+
+impl InviteStatus {
+    /// The name on the wire.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Accepted => "accepted",
+            Self::Declined => "declined",
+            Self::Revoked => "revoked",
+            Self::Expired => "expired",
+        }
+    }
+}
+
+/// An invite's record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Invite {
+    /// The identifier.
+    pub id: InviteId,
+    /// The tenant that invites.
+    pub account_id: AccountId,
+    /// The name as it was given; empty when it cannot be read any more.
+    pub invitee_username: String,
+    /// The person, once known.
+    pub invitee_user_id: Option<UserId>,
+    /// Who invites.
+    pub inviter_user_id: UserId,
+    /// How a person who is not known yet must sign in.
+    pub mode: UserMode,
+    /// What has been decided; [`Invite::status_at`] says whether the time is over.
+    pub status: InviteStatus,
+    /// When.
+    pub created_at: Timestamp,
+    /// When it was decided.
+    pub decided_at: Option<Timestamp>,
+    /// From when on it is dead.
+    pub expires_at: Timestamp,
+}
+
+impl Invite {
+    /// What has become of it at this time.
+    #[must_use]
+    pub fn status_at(&self, now: Timestamp) -> InviteStatus {
+        if self.status == InviteStatus::Pending && now >= self.expires_at {
+            InviteStatus::Expired
+        } else {
+            self.status
+        }
+    }
+}
+
+/// An invite with the name of the account that it is to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InviteWithAccount {
+    /// The invite.
+    pub invite: Invite,
+    /// The account's name.
+    pub account_name: String,
+}
+
+/// What an event does to the table.
+pub(super) fn changes(stream: Uuid, event: &AnyEvent) -> Vec<RowChange> {
+    let AnyEvent::Invite(event) = event else {
+        return Vec::new();
+    };
+    let key = vec![Value::Uuid(stream)];
+    let ended = |status: &str, end: &InviteEnd| {
+        let columns = [
+            ("status", status.into()),
+            ("decided_at", end.at.into()),
+            ("invitee_user_id", end.user.map(UserId::as_uuid).into()),
+        ];
+        RowChange::patch(&TABLE, key.clone(), columns)
+    };
+    vec![match event {
+        InviteEvent::Created { account, inviter, bound, mode, at, expires_at, invitee } => RowChange::insert(
+            &TABLE,
+            vec![
+                stream.into(),
+                account.as_uuid().into(),
+                invitee.open().map(Username::as_str).into(),
+                bound.map(UserId::as_uuid).into(),
+                inviter.as_uuid().into(),
+                mode.as_str().into(),
+                "pending".into(),
+                (*at).into(),
+                Value::Null,
+                (*expires_at).into(),
+                Value::Position,
+            ],
+        ),
+        InviteEvent::Bound { user, .. } => {
+            RowChange::patch(&TABLE, key, [("invitee_user_id", user.as_uuid().into())])
+        }
+        InviteEvent::Accepted(end) => ended("accepted", end),
+        InviteEvent::Declined(end) => ended("declined", end),
+        InviteEvent::Revoked(end) => ended("revoked", end),
+        InviteEvent::InviteeForgotten(end) => {
+            let mut change = if end.was_pending {
+                ended("revoked", end)
+            } else {
+                RowChange::patch(&TABLE, key, [("invitee_username", Value::Null)])
+            };
+            change.also("invitee_username", Value::Null);
+            change
+        }
+    }]
+}
+
+fn read(row: &Row) -> Result<Invite, tokio_postgres::Error> {
+    Ok(Invite {
+        id: row.try_get(0)?,
+        account_id: row.try_get(1)?,
+        invitee_username: row.try_get::<_, Option<String>>(2)?.unwrap_or_default(),
+        invitee_user_id: row.try_get(3)?,
+        inviter_user_id: row.try_get(4)?,
+        mode: row.try_get::<_, &str>(5)?.parse().unwrap_or_default(),
+        status: match row.try_get::<_, &str>(6)? {
+            "accepted" => InviteStatus::Accepted,
+            "declined" => InviteStatus::Declined,
+            "revoked" => InviteStatus::Revoked,
+            _ => InviteStatus::Pending,
+        },
+        created_at: row.try_get(7)?,
+        decided_at: row.try_get(8)?,
+        expires_at: row.try_get(9)?,
+    })
+}
+
+fn read_with_account(row: &Row) -> Result<InviteWithAccount, tokio_postgres::Error> {
+    let account_name = row.try_get::<_, Option<String>>(10)?.unwrap_or_default();
+    Ok(InviteWithAccount { invite: read(row)?, account_name })
+}
+
+impl Reader {
+    /// The invite with this identifier.
+    ///
+    /// # Errors
+    /// [`QueryError::NotFound`]
+    pub async fn invite(&self, id: InviteId) -> Result<Invite, QueryError> {
+        self.one(&format!("select {COLUMNS} from view.invites i where i.id = $1"), &[&id], read).await
+    }
+
+    /// All invites of an account, newest first; none for an unknown account.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn invites_for_account(&self, account: AccountId) -> Result<Vec<Invite>, QueryError> {
+        let sql = format!(
+            "select {COLUMNS} from view.invites i join view.accounts a on a.id = i.account_id
+             where i.account_id = $1 order by i.created_at desc, i.position desc"
+        );
+        self.list(&sql, &[&account], read).await
+    }
+
+    /// The standing invites of the person with this name, or to this name if nobody has it yet, oldest first.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn pending_invites_for_username(
+        &self,
+        username: &str,
+        now: Timestamp,
+    ) -> Result<Vec<InviteWithAccount>, QueryError> {
+        let (user, mode) = match self.user_by_username(username).await {
+            Ok(user) => (Some(user.id), Some(user.mode.as_str())),
+            Err(QueryError::NotFound) => (None, None),
+            Err(error) => return Err(error),
+        };
+        let sql = format!(
+            "select {COLUMNS}, a.name from view.invites i join view.accounts a on a.id = i.account_id
+             where i.status = 'pending' and i.expires_at > $3
+               and (i.invitee_user_id = $1
+                    or (i.invitee_user_id is null and lower(i.invitee_username) = $2
+                        and i.mode = coalesce($4::text, i.mode)))
+             order by i.created_at, i.position"
+        );
+        let name = crate::aggregates::field::fold(username);
+        self.list(&sql, &[&user, &name, &now, &mode], read_with_account).await
+    }
+
+    /// The standing invites to a name that were made before anybody had it, for this way of signing in.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn unbound_invites(
+        &self,
+        username: &Username,
+        mode: UserMode,
+        now: Timestamp,
+    ) -> Result<Vec<InviteId>, QueryError> {
+        let sql = "select id from view.invites
+                   where invitee_user_id is null and status = 'pending' and lower(invitee_username) = $1
+                     and mode = $2 and expires_at > $3 order by position";
+        self.list(sql, &[&username.fold(), &mode.as_str(), &now], |row| row.try_get(0)).await
+    }
+
+    /// Every invite ever addressed to a person.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn invites_of_user(&self, user: UserId) -> Result<Vec<InviteId>, QueryError> {
+        let sql = "select id from view.invites where invitee_user_id = $1 order by position";
+        self.list(sql, &[&user], |row| row.try_get(0)).await
+    }
+
+    /// The undecided invites of an account, those dead by the clock among them.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn undecided_invites(&self, account: AccountId) -> Result<Vec<InviteId>, QueryError> {
+        let sql =
+            "select id from view.invites where account_id = $1 and status = 'pending' order by position";
+        self.list(sql, &[&account], |row| row.try_get(0)).await
+    }
+}

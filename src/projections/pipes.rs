@@ -1,0 +1,121 @@
+//! `view.pipes`: one row a pipe that people have made; those that a source has by itself follow from its kind.
+
+use tokio_postgres::Row;
+use uuid::Uuid;
+
+use super::query::{QueryError, Reader};
+use crate::aggregates::AnyEvent;
+use crate::aggregates::source::{Retention, SourceEvent};
+use crate::clock::Timestamp;
+use crate::event_log::rows::ColumnType::{BigInt, Position, Text, Timestamptz, Uuid as UuidType};
+use crate::event_log::rows::{Column, RowChange, Table, Value};
+use crate::ids::{PipeId, SourceId, UserId};
+
+/// The table.
+pub static TABLE: Table = Table {
+    name: "pipes",
+    version: 1,
+    columns: &[
+        Column::required("id", UuidType),
+        Column::required("source_id", UuidType),
+        Column::required("created_by_user_id", UuidType),
+        Column::required("name", Text),
+        Column::optional("ttl_seconds", BigInt),
+        Column::optional("max_msgs", BigInt),
+        Column::optional("max_bytes", BigInt),
+        Column::required("created_at", Timestamptz),
+        Column::required("position", Position),
+    ],
+    key_columns: 1,
+    indexes: &["(source_id, name)"],
+};
+
+const COLUMNS: &str = "id, source_id, created_by_user_id, name, ttl_seconds, max_msgs, max_bytes, created_at";
+
+/// A pipe's record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pipe {
+    /// The identifier.
+    pub id: PipeId,
+    /// The source that it belongs to.
+    pub source_id: SourceId,
+    /// Who made it.
+    pub created_by_user_id: UserId,
+    /// What it is called.
+    pub name: String,
+    /// What it keeps; what is not set is left to the server.
+    pub retention: Retention,
+    /// When it was made.
+    pub created_at: Timestamp,
+}
+
+/// What an event does to the table.
+pub(super) fn changes(stream: Uuid, event: &AnyEvent) -> Vec<RowChange> {
+    let AnyEvent::Source(event) = event else {
+        return Vec::new();
+    };
+    match event {
+        SourceEvent::PipeCreated { pipe, created_by, name, retention, at, .. } => vec![RowChange::insert(
+            &TABLE,
+            vec![
+                pipe.as_uuid().into(),
+                stream.into(),
+                created_by.as_uuid().into(),
+                name.as_str().into(),
+                retention.ttl_seconds.into(),
+                retention.max_msgs.into(),
+                retention.max_bytes.into(),
+                (*at).into(),
+                Value::Position,
+            ],
+        )],
+        SourceEvent::PipeRetentionChanged { pipe, retention, .. } => vec![RowChange::patch(
+            &TABLE,
+            vec![pipe.as_uuid().into()],
+            [
+                ("ttl_seconds", retention.ttl_seconds.into()),
+                ("max_msgs", retention.max_msgs.into()),
+                ("max_bytes", retention.max_bytes.into()),
+            ],
+        )],
+        SourceEvent::PipeDeleted { pipe, .. } => {
+            vec![RowChange::delete(&TABLE, vec![pipe.as_uuid().into()])]
+        }
+        SourceEvent::Created { .. } | SourceEvent::Deleted { .. } => Vec::new(),
+    }
+}
+
+fn read(row: &Row) -> Result<Pipe, tokio_postgres::Error> {
+    Ok(Pipe {
+        id: row.try_get(0)?,
+        source_id: row.try_get(1)?,
+        created_by_user_id: row.try_get(2)?,
+        name: row.try_get(3)?,
+        retention: Retention {
+            ttl_seconds: row.try_get(4)?,
+            max_msgs: row.try_get(5)?,
+            max_bytes: row.try_get(6)?,
+        },
+        created_at: row.try_get(7)?,
+    })
+}
+
+impl Reader {
+    /// The pipe of this name that people have made; one that a source has by itself is not found.
+    ///
+    /// # Errors
+    /// [`QueryError::NotFound`]
+    pub async fn pipe_by_name(&self, source: SourceId, name: &str) -> Result<Pipe, QueryError> {
+        let sql = format!("select {COLUMNS} from view.pipes where source_id = $1 and name = $2");
+        self.one(&sql, &[&source, &name], read).await
+    }
+
+    /// The pipes of a source that people have made, by name; none for an unknown source.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn pipes_for_source(&self, source: SourceId) -> Result<Vec<Pipe>, QueryError> {
+        let sql = format!("select {COLUMNS} from view.pipes where source_id = $1 order by name");
+        self.list(&sql, &[&source], read).await
+    }
+}

@@ -1,0 +1,108 @@
+//! `view.sessions`: one row a session, ended and expired ones too.
+
+use tokio_postgres::Row;
+use uuid::Uuid;
+
+use super::query::{QueryError, Reader};
+use crate::aggregates::AnyEvent;
+use crate::aggregates::secret::SecretDigest;
+use crate::aggregates::session::SessionEvent;
+use crate::clock::Timestamp;
+use crate::event_log::rows::ColumnType::{Bytea, Position, Timestamptz, Uuid as UuidType};
+use crate::event_log::rows::{Column, RowChange, Table, Value};
+use crate::ids::{SessionId, UserId};
+
+/// The table.
+pub static TABLE: Table = Table {
+    name: "sessions",
+    version: 1,
+    columns: &[
+        Column::required("id", UuidType),
+        Column::required("user_id", UuidType),
+        Column::optional("digest", Bytea),
+        Column::required("created_at", Timestamptz),
+        Column::required("expires_at", Timestamptz),
+        Column::optional("ended_at", Timestamptz),
+        Column::required("position", Position),
+    ],
+    key_columns: 1,
+    indexes: &["(digest)", "(user_id)"],
+};
+
+const COLUMNS: &str = "t.id, t.user_id, t.created_at, t.expires_at, t.ended_at";
+const FROM: &str = "from view.sessions t";
+
+/// The record of a session; the secret itself is not kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Session {
+    /// The identifier.
+    pub id: SessionId,
+    /// Whose it is.
+    pub user_id: UserId,
+    /// Since when.
+    pub created_at: Timestamp,
+    /// From when on it is dead.
+    pub expires_at: Timestamp,
+    /// When it was ended before its time.
+    pub ended_at: Option<Timestamp>,
+}
+
+/// What an event does to the table.
+pub(super) fn changes(stream: Uuid, event: &AnyEvent) -> Vec<RowChange> {
+    let AnyEvent::Session(event) = event else {
+        return Vec::new();
+    };
+    vec![match event {
+        SessionEvent::Started { user, at, expires_at, digest } => RowChange::insert(
+            &TABLE,
+            vec![
+                stream.into(),
+                user.as_uuid().into(),
+                digest.open().map_or(Value::Null, |digest| Value::Bytes(digest.as_bytes().to_vec())),
+                (*at).into(),
+                (*expires_at).into(),
+                Value::Null,
+                Value::Position,
+            ],
+        ),
+        // The digest goes with it: a forgotten person's cannot be made again from the log either.
+        SessionEvent::Ended { at, .. } => RowChange::patch(
+            &TABLE,
+            vec![Value::Uuid(stream)],
+            [("ended_at", (*at).into()), ("digest", Value::Null)],
+        ),
+    }]
+}
+
+fn read(row: &Row) -> Result<Session, tokio_postgres::Error> {
+    Ok(Session {
+        id: row.try_get(0)?,
+        user_id: row.try_get(1)?,
+        created_at: row.try_get(2)?,
+        expires_at: row.try_get(3)?,
+        ended_at: row.try_get(4)?,
+    })
+}
+
+impl Reader {
+    /// The living session with this secret.
+    ///
+    /// # Errors
+    /// [`QueryError::NotFound`]: unknown, ended, or dead by the clock.
+    pub async fn session(&self, secret: &str, now: Timestamp) -> Result<Session, QueryError> {
+        let digest = SecretDigest::of(secret);
+        let sql = format!(
+            "select {COLUMNS} {FROM} where t.digest = $1 and t.ended_at is null and t.expires_at > $2"
+        );
+        self.one(&sql, &[&digest.as_bytes().as_slice(), &now], read).await
+    }
+
+    /// All sessions of a person, by age.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn sessions_for_user(&self, user: UserId) -> Result<Vec<Session>, QueryError> {
+        let sql = format!("select {COLUMNS} {FROM} where t.user_id = $1 order by t.created_at, t.position");
+        self.list(&sql, &[&user], read).await
+    }
+}

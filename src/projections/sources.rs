@@ -1,0 +1,112 @@
+//! `view.sources`: one row a living source.
+
+use tokio_postgres::Row;
+use uuid::Uuid;
+
+use super::query::{QueryError, Reader};
+use crate::aggregates::AnyEvent;
+use crate::aggregates::source::{SourceEvent, SourceKind};
+use crate::clock::Timestamp;
+use crate::event_log::rows::ColumnType::{Position, Text, Timestamptz, Uuid as UuidType};
+use crate::event_log::rows::{Column, RowChange, Table, Value};
+use crate::ids::{AccountId, SourceId, UserId};
+
+/// The table.
+pub static TABLE: Table = Table {
+    name: "sources",
+    version: 1,
+    columns: &[
+        Column::required("id", UuidType),
+        Column::required("account_id", UuidType),
+        Column::required("created_by_user_id", UuidType),
+        Column::required("handle", Text),
+        Column::required("kind", Text),
+        Column::required("created_at", Timestamptz),
+        Column::required("position", Position),
+    ],
+    key_columns: 1,
+    indexes: &["(account_id, handle)"],
+};
+
+const COLUMNS: &str =
+    "s.id, s.account_id, s.created_by_user_id, s.handle, s.kind, s.created_at, b.at, b.payload";
+const FROM: &str = "from view.sources s left join coarse.last_broadcast b on b.source_id = s.id";
+
+/// A source's record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Source {
+    /// The identifier.
+    pub id: SourceId,
+    /// The tenant that it is in.
+    pub account_id: AccountId,
+    /// Who made it.
+    pub created_by_user_id: UserId,
+    /// What it is called.
+    pub handle: String,
+    /// What it is.
+    pub kind: SourceKind,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When it last sent something to all.
+    pub last_broadcast_at: Option<Timestamp>,
+    /// What it last sent to all.
+    pub last_broadcast_payload: Option<String>,
+}
+
+/// What an event does to the table.
+pub(super) fn changes(stream: Uuid, event: &AnyEvent) -> Vec<RowChange> {
+    let AnyEvent::Source(event) = event else {
+        return Vec::new();
+    };
+    match event {
+        SourceEvent::Created { account, created_by, handle, kind, at } => vec![RowChange::insert(
+            &TABLE,
+            vec![
+                stream.into(),
+                account.as_uuid().into(),
+                created_by.as_uuid().into(),
+                handle.as_str().into(),
+                kind.as_str().into(),
+                (*at).into(),
+                Value::Position,
+            ],
+        )],
+        SourceEvent::Deleted { .. } => vec![RowChange::delete(&TABLE, vec![Value::Uuid(stream)])],
+        SourceEvent::PipeCreated { .. }
+        | SourceEvent::PipeRetentionChanged { .. }
+        | SourceEvent::PipeDeleted { .. } => Vec::new(),
+    }
+}
+
+fn read(row: &Row) -> Result<Source, tokio_postgres::Error> {
+    Ok(Source {
+        id: row.try_get(0)?,
+        account_id: row.try_get(1)?,
+        created_by_user_id: row.try_get(2)?,
+        handle: row.try_get(3)?,
+        kind: row.try_get::<_, &str>(4)?.parse().unwrap_or_default(),
+        created_at: row.try_get(5)?,
+        last_broadcast_at: row.try_get(6)?,
+        last_broadcast_payload: row.try_get(7)?,
+    })
+}
+
+impl Reader {
+    /// The living source with this handle.
+    ///
+    /// # Errors
+    /// [`QueryError::NotFound`]
+    pub async fn source_by_handle(&self, account: AccountId, handle: &str) -> Result<Source, QueryError> {
+        let sql = format!("select {COLUMNS} {FROM} where s.account_id = $1 and s.handle = $2");
+        self.one(&sql, &[&account, &handle], read).await
+    }
+
+    /// The living sources of an account, by handle; none for an unknown account.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn sources_for_account(&self, account: AccountId) -> Result<Vec<Source>, QueryError> {
+        let sql = format!("select {COLUMNS} {FROM} where s.account_id = $1 order by s.handle");
+        self.list(&sql, &[&account], read).await
+    }
+}
