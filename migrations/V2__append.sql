@@ -135,7 +135,7 @@ begin
         end if;
     end if;
     if cardinality(idempotent_unit) > 0 then
-        delete from log.idempotency where recorded_at < at - interval '1 day';
+        delete from log.idempotency where recorded_at <= at - interval '1 day';
         select jsonb_agg(jsonb_build_array(t.unit, 'repeated', '', '')) into repeated
         from unnest(idempotent_unit, idempotent_request) as t (unit, request)
         join log.idempotency i on i.request = t.request;

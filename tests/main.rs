@@ -16,14 +16,17 @@
 )]
 
 mod architecture;
+mod argon2;
 mod command_line;
 mod conformance;
 mod faults;
 mod fixtures;
 mod foreign;
+mod model;
 mod operations;
 mod private_postgres;
 mod privileges;
+mod promises;
 mod races;
 mod replay;
 mod sealing;

@@ -3,22 +3,12 @@
 use std::time::Duration;
 
 use tenure::context::{Actor, Context};
-use tenure::dispatch::DispatchError;
 use tenure::ids::{AccountId, UserId};
 use tenure::operations::{Refusal, Thing};
 use tenure::projections::QueryError;
 
+use crate::refused;
 use crate::support::{TestDatabase, account, as_user, history, operator, user};
-
-macro_rules! refused {
-    ($outcome:expr, $refusal:pat) => {
-        match $outcome {
-            Err(DispatchError::Refused(refusal)) => assert!(matches!(refusal, $refusal), "{refusal:?}"),
-            Err(error) => panic!("{error}"),
-            Ok(_) => panic!("must be refused"),
-        }
-    };
-}
 
 fn nobody() -> UserId {
     UserId::from_uuid(uuid::Uuid::from_u128(77))
@@ -347,5 +337,5 @@ async fn reading_fails_closed_when_the_database_is_gone() {
     assert!(!asked.await.unwrap());
     let context = operator();
     let append = tokio::time::timeout(Duration::from_secs(60), tenure.set_operator(&context, ada, true));
-    assert!(matches!(append.await.unwrap(), Err(DispatchError::Failed(_))));
+    assert!(matches!(append.await.unwrap(), Err(tenure::dispatch::DispatchError::Failed(_))));
 }

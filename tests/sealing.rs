@@ -24,6 +24,17 @@ pub fn program(name: &str) -> PathBuf {
     found.pop().unwrap_or_else(|| PathBuf::from(name))
 }
 
+/// What pg_dump writes of a database.
+pub fn dump(database: &TestDatabase, arguments: &[&str]) -> String {
+    let dump = Command::new(program("pg_dump"))
+        .args(arguments)
+        .args(["--dbname", &database.url()])
+        .output()
+        .expect("pg_dump");
+    assert!(dump.status.success(), "{}", String::from_utf8_lossy(&dump.stderr));
+    String::from_utf8_lossy(&dump.stdout).into_owned()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dump_of_the_log_shows_no_email_username_login_or_account_name() {
     let database = TestDatabase::new().await;
@@ -43,12 +54,7 @@ async fn a_dump_of_the_log_shows_no_email_username_login_or_account_name() {
     account(&tenure, "analytical-engine", ada).await;
     tenure::seed::fill(&tenure, 200, 1, |_| ()).await.unwrap();
     let seeded = tenure.reader().accounts().await.unwrap();
-    let dump = Command::new(program("pg_dump"))
-        .args(["--schema=log", "--dbname", &database.url()])
-        .output()
-        .expect("pg_dump");
-    assert!(dump.status.success(), "{}", String::from_utf8_lossy(&dump.stderr));
-    let text = String::from_utf8_lossy(&dump.stdout).to_lowercase();
+    let text = dump(&database, &["--schema=log"]).to_lowercase();
     assert!(text.contains("copy log.event"), "the dump holds the events");
     let mut secrets: Vec<String> = [
         "lovelace",

@@ -160,6 +160,11 @@ impl Dispatcher {
                 && holder != claim.holder
                 && !unit.releases(&claim.key, &holder)
             {
+                // What was decided on may be stale, and the true answer another one.
+                if self.log.confirm(&unit.reads, &unit.guards).await.map_err(Failure::from)?.is_none() {
+                    self.states.forget(&unit.reads);
+                    return Ok(None);
+                }
                 return claim_lost(operation, &claim.key, &holder);
             }
         }

@@ -5,7 +5,9 @@ use super::{Outcome, accounts, accounts_of, authority, invites_to, things_of, us
 use crate::Tenure;
 use crate::aggregates::account::{Account, AccountCommand};
 use crate::aggregates::field::Invalid;
-use crate::aggregates::invite::{CreateInvite, Invite, InviteCommand, Offer, TOMBSTONE};
+use crate::aggregates::invite::{
+    CreateInvite, Invite, InviteCommand, Offer, TOMBSTONE, pending_invite_claim,
+};
 use crate::aggregates::user::{User, UserMode, Username, username_claim};
 use crate::context::Context;
 use crate::dispatch::{DispatchError, Failure, Operation, Stop, UnitOfWork};
@@ -30,11 +32,15 @@ pub(super) async fn bind(
     let at = work.at();
     let waiting = work.reader().unbound_invites(username, mode, at).await.map_err(Failure::from)?;
     for invite in waiting {
-        let offer = work.load::<Invite>(invite.as_uuid()).await?;
-        if offer.offer().is_some_and(|offer| offer.is_pending(at)) {
-            work.execute::<Invite, Refusal>(invite.as_uuid(), InviteCommand::Bind { user, at }).await?;
-            work.bump(invites_to(user));
+        let state = work.load::<Invite>(invite.as_uuid()).await?;
+        let Some(offer) = state.offer().filter(|offer| offer.is_pending(at)) else { continue };
+        let theirs = pending_invite_claim(offer.account, Some(user), username, work.hasher());
+        if work.holder(&theirs).await?.is_some() {
+            // They have another one to the same account already; this one stays the name's.
+            continue;
         }
+        work.execute::<Invite, Refusal>(invite.as_uuid(), InviteCommand::Bind { user, at }).await?;
+        work.bump(invites_to(user));
     }
     Ok(())
 }

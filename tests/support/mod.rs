@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use tenure::clock::SystemClock;
+use tenure::clock::{Clock as _, ManualClock, SystemClock};
 use tenure::context::{Actor, Context};
 use tenure::credentials::master_key::MasterKeySource;
 use tenure::entropy::OsEntropy;
@@ -116,6 +116,13 @@ impl TestDatabase {
         open_with(self.settings()).await
     }
 
+    /// An engine on this database with a clock that stands still until it is moved.
+    pub async fn open_with_clock(&self) -> (Tenure, Arc<ManualClock>) {
+        let clock = Arc::new(ManualClock::at(SystemClock.now()));
+        let entropy = Arc::new(OsEntropy::default());
+        (Tenure::open(self.settings(), clock.clone(), entropy).await.expect("an engine"), clock)
+    }
+
     pub fn settings(&self) -> Settings {
         Settings { connections: 8, ..Settings::new(self.address.clone(), master_key()) }
     }
@@ -159,6 +166,20 @@ pub fn operator() -> Context {
 
 pub fn as_user(user: UserId) -> Context {
     Context::of(Actor::User(user))
+}
+
+/// Expects a refusal of this form.
+#[macro_export]
+macro_rules! refused {
+    ($outcome:expr, $refusal:pat) => {
+        match $outcome {
+            Err(tenure::dispatch::DispatchError::Refused(refusal)) => {
+                assert!(matches!(refusal, $refusal), "{refusal:?}");
+            }
+            Err(error) => panic!("{error}"),
+            Ok(_) => panic!("must be refused"),
+        }
+    };
 }
 
 pub async fn user(tenure: &Tenure, name: &str) -> UserId {

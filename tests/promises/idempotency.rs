@@ -1,0 +1,75 @@
+//! A request that comes again with its idempotency key is carried out once.
+
+use std::time::Duration;
+
+use futures::future::join_all;
+use tenure::Tenure;
+use tenure::context::{Actor, Context};
+use tenure::dispatch::DispatchError;
+
+use super::acme;
+use crate::support::{TestDatabase, as_user, history, operator};
+
+fn keyed(tenure: &Tenure, context: Context, route: &str, body: &str) -> Context {
+    let key = tenure.idempotency_key(context.actor, route, "key-1", body.as_bytes());
+    Context { idempotency: Some(key), ..context }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_same_request_is_carried_out_once_on_every_node_and_after_a_restart() {
+    let database = TestDatabase::new().await;
+    let (one, two) = tokio::join!(database.open(), database.open());
+    let (first, second) = (keyed(&one, operator(), "users", "ada"), keyed(&two, operator(), "users", "ada"));
+    assert_eq!(first, second);
+    let requests = (0..16).map(|number| {
+        let node = if number % 2 == 0 { &one } else { &two };
+        node.insert_user(&first, "ada", "ada@example.org", "internal")
+    });
+    let outcomes: Vec<_> = join_all(requests).await.into_iter().map(Result::unwrap).collect();
+    let carried_out = outcomes.iter().filter(|outcome| !outcome.repeated).count();
+    assert_eq!(carried_out, 1);
+    assert!(
+        outcomes
+            .iter()
+            .all(|outcome| outcome.answer == outcomes[0].answer && outcome.position == outcomes[0].position)
+    );
+    one.close().await;
+    two.close().await;
+    let restarted = database.open().await;
+    let again = restarted.insert_user(&first, "ada", "ada@example.org", "internal").await.unwrap();
+    assert!(again.repeated && again.answer == outcomes[0].answer && again.events.is_empty());
+    assert_eq!(history(&restarted).await.len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_is_its_callers_its_routes_and_its_bodys_for_a_day() {
+    let database = TestDatabase::new().await;
+    let (tenure, clock) = database.open_with_clock().await;
+    let acme = acme(&tenure).await;
+    let open = |context: Context, name: &'static str| {
+        let (tenure, owner) = (&tenure, acme.owner);
+        async move { tenure.open_account(&context, name, Some(owner)).await }
+    };
+    let owner = as_user(acme.owner);
+    open(keyed(&tenure, owner, "accounts", "one"), "one").await.unwrap();
+    let other_body = open(keyed(&tenure, owner, "accounts", "two"), "two").await;
+    assert!(matches!(other_body, Err(DispatchError::KeyReused)));
+    open(keyed(&tenure, owner, "elsewhere", "two"), "two").await.unwrap();
+    open(keyed(&tenure, operator(), "accounts", "three"), "three").await.unwrap();
+    clock.advance(Duration::from_hours(24));
+    assert!(!open(keyed(&tenure, owner, "accounts", "four"), "four").await.unwrap().repeated);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn refusals_are_not_remembered_and_no_secret_is_given_twice() {
+    let tenure = TestDatabase::new().await.open().await;
+    let acme = acme(&tenure).await;
+    let system = keyed(&tenure, Context::of(Actor::Operator), "users", "x");
+    assert!(tenure.insert_user(&system, "owner", "x@example.org", "internal").await.is_err());
+    assert!(!tenure.insert_user(&system, "free", "x@example.org", "internal").await.unwrap().repeated);
+    let owner = keyed(&tenure, as_user(acme.owner), "keys", "ci");
+    let first = tenure.mint_api_key(&owner, acme.account, "ci", None, None).await.unwrap();
+    let again = tenure.mint_api_key(&owner, acme.account, "ci", None, None).await.unwrap();
+    assert!(first.answer.plaintext.is_some() && again.answer.plaintext.is_none());
+    assert!(again.repeated && again.answer.id == first.answer.id);
+}
