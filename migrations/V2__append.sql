@@ -176,7 +176,7 @@ end
 $$;
 
 -- Takes over the claims that have died by the clock (where the claimant says whose: only theirs) or are the claimant's
--- own already; gives the others as losers.
+-- own already; gives the others as losers, with nobody as the holder of what is dead.
 create function log.succeed_claims(
     base bigint, claim_unit int[], claim_kind text[], claim_key bytea[], claim_holder text[],
     claim_free_after timestamptz[], claim_succeeds text[], claim_at timestamptz[], claim_ordinal bigint[]
@@ -185,7 +185,9 @@ $$
 declare
     taken jsonb;
 begin
-    select jsonb_agg(jsonb_build_array(t.unit, 'claim', t.kind || ':' || encode(t.key, 'hex'), c.holder)) into taken
+    select jsonb_agg(jsonb_build_array(t.unit, 'claim', t.kind || ':' || encode(t.key, 'hex'),
+                                       case when c.free_after <= t.at then '' else c.holder end))
+    into taken
     from unnest(claim_unit, claim_kind, claim_key, claim_holder, claim_succeeds, claim_at)
              as t (unit, kind, key, holder, succeeds, at)
     join view.unique_claims c on c.kind = t.kind and c.key = t.key

@@ -892,7 +892,9 @@ async fn shrink(mut commands: Vec<Command>) -> (Vec<Command>, String) {
 #[tokio::test(flavor = "multi_thread")]
 async fn random_commands_give_the_answers_and_the_tables_of_a_plain_model() {
     let seeds = std::env::var("TENURE_MODEL_SEEDS").ok().and_then(|seeds| seeds.parse().ok()).unwrap_or(3);
-    for seed in 1..=seeds {
+    for seed in
+        std::env::var("TENURE_MODEL_FROM").ok().and_then(|seed| seed.parse().ok()).unwrap_or(1)..=seeds
+    {
         let commands = commands(seed, COMMANDS);
         if let Err(difference) = run(&commands).await {
             eprintln!("seed {seed}: {difference}; looking for the commands that it takes");

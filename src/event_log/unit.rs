@@ -40,7 +40,7 @@ pub enum Succession {
     /// Anybody's.
     #[default]
     Anybodys,
-    /// Nobody's: a dead claim refuses like a living one, so that the claimant learns of it.
+    /// Nobody's: a dead claim refuses like a living one (with nobody as its holder), so that the claimant learns of it.
     Nobodys,
     /// Only this holder's.
     Only(String),

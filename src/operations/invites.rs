@@ -5,16 +5,14 @@ use super::{Outcome, accounts, accounts_of, authority, invites_to, things_of, us
 use crate::Tenure;
 use crate::aggregates::account::{Account, AccountCommand};
 use crate::aggregates::field::Invalid;
-use crate::aggregates::invite::{
-    CreateInvite, Invite, InviteCommand, Offer, TOMBSTONE, pending_invite_claim,
-};
+use crate::aggregates::invite::{CreateInvite, Invite, InviteCommand, Offer, pending_invite_claim};
 use crate::aggregates::user::{User, UserMode, Username, username_claim};
 use crate::context::Context;
 use crate::dispatch::{DispatchError, Failure, Operation, Stop, UnitOfWork};
 use crate::ids::{AccountId, InviteId, UserId};
 
-/// Gives a person who has just taken a name the invites that waited for it. Looks only when the name turned out to be
-/// waited for, which the first decision does not know.
+/// Gives a person who has just taken a name the invites that waited for it. Looks only when the name turned out to have
+/// been somebody's before, or to be waited for, which the first decision does not know.
 pub(super) async fn bind(
     work: &mut UnitOfWork<'_>,
     user: UserId,
@@ -25,9 +23,7 @@ pub(super) async fn bind(
         return Ok(());
     }
     let claim = username_claim(username, work.hasher());
-    let Some(holder) = work.last_holder(&claim).await?.filter(|holder| holder.starts_with(TOMBSTONE)) else {
-        return Ok(());
-    };
+    let Some(holder) = work.last_holder(&claim).await? else { return Ok(()) };
     work.succeed(claim, holder);
     let at = work.at();
     let waiting = work.reader().unbound_invites(username, mode, at).await.map_err(Failure::from)?;

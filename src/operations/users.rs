@@ -4,7 +4,6 @@ use super::refusal::{Refusal, Thing};
 use super::{Outcome, authority, invites};
 use crate::Tenure;
 use crate::aggregates::field::Invalid;
-use crate::aggregates::invite::TOMBSTONE;
 use crate::aggregates::user::{Email, RegisterUser, User, UserCommand, UserMode, Username};
 use crate::context::Context;
 use crate::dispatch::{DispatchError, Operation, Stop, UnitOfWork};
@@ -42,8 +41,8 @@ impl Operation for InsertUser {
     }
 
     fn claim_lost(&self, _: &str, holder: &str) -> Option<Refusal> {
-        // An invite waits for whoever has the name: decide again, and bind it.
-        (!holder.starts_with(TOMBSTONE)).then_some(Refusal::UsernameTaken)
+        // The name is free, but an invite may wait for whoever takes it: decide again, and bind it.
+        (!holder.is_empty()).then_some(Refusal::UsernameTaken)
     }
 }
 

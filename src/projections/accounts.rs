@@ -4,7 +4,7 @@ use tokio_postgres::Row;
 use uuid::Uuid;
 
 use super::query::{QueryError, Reader};
-use super::unique_claims::HOLDER;
+use super::unique_claims::HOLDER_FOR_GOOD;
 use crate::aggregates::AnyEvent;
 use crate::aggregates::account::{AccountEvent, AccountName, account_name_claim};
 use crate::clock::Timestamp;
@@ -107,7 +107,7 @@ impl Reader {
             return Err(QueryError::NotFound);
         };
         let claim = account_name_claim(&name, self.hasher());
-        let sql = format!("select {COLUMNS} from view.accounts a where a.id = {HOLDER}");
+        let sql = format!("select {COLUMNS} from view.accounts a where a.id = {HOLDER_FOR_GOOD}");
         self.one(&sql, &[&claim.kind, &claim.key.as_slice()], read).await
     }
 

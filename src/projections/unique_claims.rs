@@ -21,9 +21,12 @@ pub static TABLE: Table = Table {
     indexes: &[],
 };
 
-/// The identifier of who holds the claim of kind $1 and key $2 without an end, within a larger question.
+/// The identifier of who holds the claim of kind $1 and key $2, or held it until it died, within a larger question.
 pub(super) const HOLDER: &str =
-    "(select c.holder::uuid from view.unique_claims c where c.kind = $1 and c.key = $2 and c.holder !~ ':')";
+    "(select c.holder::uuid from view.unique_claims c where c.kind = $1 and c.key = $2)";
+/// The same, if it does not die by the clock.
+pub(super) const HOLDER_FOR_GOOD: &str = "(select c.holder::uuid from view.unique_claims c
+                                           where c.kind = $1 and c.key = $2 and c.free_after is null)";
 
 impl Reader {
     /// Who holds a claim, or held it until it died by the clock.

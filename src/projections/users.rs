@@ -6,7 +6,7 @@ use tokio_postgres::Row;
 use uuid::Uuid;
 
 use super::query::{QueryError, Reader};
-use super::unique_claims::HOLDER;
+use super::unique_claims::HOLDER_FOR_GOOD;
 use crate::aggregates::AnyEvent;
 use crate::aggregates::user::{
     AvatarUrl, Email, GithubId, GithubLogin, UserEvent, UserMode, Username, username_claim,
@@ -179,7 +179,7 @@ impl Reader {
             return Err(QueryError::NotFound);
         };
         let claim = username_claim(&username, self.hasher());
-        let sql = format!("select {COLUMNS} from view.users where id = {HOLDER}");
+        let sql = format!("select {COLUMNS} from view.users where id = {HOLDER_FOR_GOOD}");
         self.one(&sql, &[&claim.kind, &claim.key.as_slice()], read).await
     }
 

@@ -22,6 +22,8 @@ pub fn github_id_claim(id: GithubId, hasher: &dyn ClaimHasher) -> ClaimKey {
 
 pub(super) fn of(event: &UserEvent, stream: Uuid, hasher: &dyn ClaimHasher) -> Vec<ClaimChange> {
     let holder = stream.to_string();
+    // A name that is given up stays as a dead claim: an invite may wait for whoever takes it next.
+    let give_up = |key, at| ClaimChange::Take(Claim::until(key, holder.clone(), at));
     let take = |key| ClaimChange::Take(Claim::for_good(key, holder.clone()).succeeding_nobody());
     let mut changes = Vec::new();
     match event {
@@ -31,22 +33,21 @@ pub(super) fn of(event: &UserEvent, stream: Uuid, hasher: &dyn ClaimHasher) -> V
                 changes.push(take(github_id_claim(*id, hasher)));
             }
         }
-        UserEvent::ProfileRefreshed { username, former_username, .. } => {
+        UserEvent::ProfileRefreshed { at, username, former_username, .. } => {
             if let Sealed::Open(Some(former)) = former_username {
-                let key = username_claim(former, hasher);
-                changes.push(ClaimChange::Release { key, holder: holder.clone() });
+                changes.push(give_up(username_claim(former, hasher), *at));
             }
             if let Sealed::Open(Some(name)) = username {
                 changes.push(take(username_claim(name, hasher)));
             }
         }
-        UserEvent::Forgotten { username, github_id, .. } => {
-            let mut release = |key| changes.push(ClaimChange::Release { key, holder: holder.clone() });
+        UserEvent::Forgotten { at, username, github_id } => {
             if let Some(name) = username.open() {
-                release(username_claim(name, hasher));
+                changes.push(give_up(username_claim(name, hasher), *at));
             }
             if let Sealed::Open(Some(id)) = github_id {
-                release(github_id_claim(*id, hasher));
+                let key = github_id_claim(*id, hasher);
+                changes.push(ClaimChange::Release { key, holder: holder.clone() });
             }
         }
         UserEvent::OperatorGranted { .. } | UserEvent::OperatorRevoked { .. } => {}
