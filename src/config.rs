@@ -2,12 +2,16 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::Args;
 use secrecy::SecretString;
 use serde::Deserialize;
 
+use crate::aggregates::field::Invalid;
+use crate::aggregates::source::Retention;
 use crate::credentials::master_key::MasterKeySource;
+use crate::engine::Rules;
 use crate::postgres::{Address, UrlError};
 
 /// What every command can be told.
@@ -28,6 +32,12 @@ pub struct Flags {
     /// The file of the master key [default: master.key in the data directory]
     #[arg(long, global = true, env = "TENURE_MASTER_KEY_FILE", value_name = "FILE")]
     master_key_file: Option<PathBuf>,
+    /// The list of the forgotten, kept outside the database [default: forgotten.list in the data directory]
+    #[arg(long, global = true, env = "TENURE_FORGOTTEN_LIST", value_name = "FILE")]
+    forgotten_list: Option<PathBuf>,
+    /// What API keys and tokens begin with, before the first `_` [default: ppz]
+    #[arg(long, global = true, env = "TENURE_KEY_SENTINEL", value_name = "TEXT")]
+    key_sentinel: Option<String>,
     /// The address to serve on [default: 127.0.0.1:8080]
     #[arg(long, global = true, env = "TENURE_LISTEN", value_name = "ADDRESS")]
     listen: Option<SocketAddr>,
@@ -51,6 +61,12 @@ struct File {
     database_url: Option<String>,
     postgres_bin: Option<PathBuf>,
     master_key_file: Option<PathBuf>,
+    forgotten_list: Option<PathBuf>,
+    key_sentinel: Option<String>,
+    invite_ttl_seconds: Option<u64>,
+    pipe_ttl_seconds: Option<u64>,
+    pipe_max_msgs: Option<i64>,
+    pipe_max_bytes: Option<i64>,
     listen: Option<SocketAddr>,
     metrics_listen: Option<SocketAddr>,
     connections: Option<usize>,
@@ -67,6 +83,10 @@ pub struct Config {
     pub postgres_bin: Option<PathBuf>,
     /// Where the master key is looked for.
     pub master_key: MasterKeySource,
+    /// Where the list of the forgotten is kept.
+    pub forgotten_list: PathBuf,
+    /// What the instance sets for itself.
+    pub rules: Rules,
     /// The address to serve on.
     pub listen: SocketAddr,
     /// The loopback address of `/metrics`.
@@ -94,6 +114,12 @@ pub enum ConfigError {
     /// Metrics would be reachable from elsewhere.
     #[error("metrics_listen must be a loopback address, not {0}")]
     NotLoopback(SocketAddr),
+    /// A sentinel that no key could be told by.
+    #[error("key_sentinel: 1 to 16 of a-z and 0-9")]
+    Sentinel,
+    /// What pipes keep by default is out of its bounds.
+    #[error("pipe defaults: {0}")]
+    PipeDefaults(#[from] Invalid),
     /// Fewer than two connections cannot work.
     #[error("connections: at least 2, at most 1000")]
     Connections,
@@ -106,6 +132,7 @@ impl Flags {
     /// See [`ConfigError`].
     pub fn settle(self) -> Result<Config, ConfigError> {
         let file = self.config.as_deref().map(read).transpose()?.unwrap_or_default();
+        let rules = rules(self.key_sentinel, &file)?;
         let data_dir = self.data_dir.or(file.data_dir).unwrap_or_else(|| PathBuf::from(".tenure"));
         let url = self.database_url.or(file.database_url).filter(|url| !url.is_empty());
         let metrics_listen =
@@ -122,7 +149,11 @@ impl Flags {
             file: self.master_key_file.or(file.master_key_file),
             default_file: data_dir.join("master.key"),
         };
+        let forgotten_list =
+            self.forgotten_list.or(file.forgotten_list).unwrap_or_else(|| data_dir.join("forgotten.list"));
         Ok(Config {
+            forgotten_list,
+            rules,
             database: url.map(|url| url.parse()).transpose()?,
             postgres_bin: self.postgres_bin.or(file.postgres_bin),
             master_key,
@@ -133,6 +164,28 @@ impl Flags {
             json: self.json,
         })
     }
+}
+
+/// What the instance sets for itself, held to its bounds.
+fn rules(sentinel: Option<String>, file: &File) -> Result<Rules, ConfigError> {
+    let mut rules = Rules::default();
+    if let Some(sentinel) = sentinel.or_else(|| file.key_sentinel.clone()) {
+        let plain = |octet: u8| octet.is_ascii_lowercase() || octet.is_ascii_digit();
+        if !(1..=16).contains(&sentinel.len()) || !sentinel.bytes().all(plain) {
+            return Err(ConfigError::Sentinel);
+        }
+        rules.sentinel = sentinel;
+    }
+    if let Some(seconds) = file.invite_ttl_seconds {
+        rules.invite_life = Duration::from_secs(seconds);
+    }
+    let ttl_seconds = file.pipe_ttl_seconds.map(|seconds| i64::try_from(seconds).unwrap_or(i64::MAX));
+    let kept = Retention::new(ttl_seconds, file.pipe_max_msgs, file.pipe_max_bytes)?;
+    let defaults = &mut rules.retention;
+    defaults.ttl = file.pipe_ttl_seconds.map_or(defaults.ttl, Duration::from_secs);
+    defaults.max_msgs = kept.max_msgs.unwrap_or(defaults.max_msgs);
+    defaults.max_bytes = kept.max_bytes.unwrap_or(defaults.max_bytes);
+    Ok(rules)
 }
 
 fn read(path: &Path) -> Result<File, ConfigError> {

@@ -171,3 +171,87 @@ async fn get(address: &str, path: &str) -> String {
     stream.read_to_string(&mut answer).await.unwrap();
     answer
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_noun_makes_lists_and_ends_its_things() {
+    let database = TestDatabase::new().await;
+    let directory = tempfile::tempdir().unwrap();
+    let list = directory.path().join("forgotten");
+    let run = |arguments: &[&str]| {
+        let mut all = vec!["--json", "--forgotten-list", list.to_str().unwrap()];
+        all.extend(arguments);
+        json(&tenure(&database, &all))
+    };
+    for name in ["ada", "bob"] {
+        run(&["user", "add", name, "--email", "x@example.org"]);
+    }
+    run(&["account", "open", "acme", "--owner", "ada"]);
+    let invite = run(&["invite", "send", "--account", "acme", "--to", "bob", "--by", "ada"]);
+    let id = invite["id"].as_str().unwrap();
+    assert_eq!(run(&["invite", "list", "--user", "bob"])["invites"][0]["account_name"], "acme");
+    assert_eq!(run(&["invite", "accept", id, "--user", "bob"])["events"], 2);
+    assert_eq!(run(&["invite", "list", "--account", "acme"])["invites"][0]["status"], "accepted");
+
+    let key = run(&["key", "mint", "--account", "acme", "--label", "ci", "--by", "ada"]);
+    let (id, plaintext) = (key["id"].as_str().unwrap(), key["plaintext"].as_str().unwrap());
+    let verify = |secret: &str| {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_tenure"))
+            .args(["key", "verify", "--json"])
+            .env("DATABASE_URL", database.url())
+            .env("TENURE_MASTER_KEY_FILE", master_key().default_file)
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        std::io::Write::write_all(&mut child.stdin.take().unwrap(), format!("{secret}\n").as_bytes())
+            .unwrap();
+        child.wait_with_output().unwrap()
+    };
+    assert_eq!(json(&verify(plaintext))["id"], id);
+    let rotated = run(&["key", "rotate", id, "--account", "acme", "--by", "ada", "--grace", "0"]);
+    assert_eq!(verify(plaintext).status.code(), Some(4));
+    assert_eq!(json(&verify(rotated["plaintext"].as_str().unwrap()))["id"], id);
+    run(&["key", "revoke", id, "--account", "acme", "--by", "ada"]);
+    let refused = verify(rotated["plaintext"].as_str().unwrap());
+    assert_eq!(refused.status.code(), Some(4));
+    assert!(!String::from_utf8_lossy(&refused.stderr).contains("ppz_"));
+    assert!(run(&["key", "list", "--account", "acme"])["keys"][0]["revoked_at"].is_string());
+
+    let token = run(&["token", "issue", "--user", "bob", "--ttl", "1h"]);
+    assert!(token["token"].as_str().unwrap().starts_with("ppz_oauth_"));
+    run(&["token", "revoke", token["id"].as_str().unwrap()]);
+    assert!(run(&["token", "list", "--user", "bob"])["tokens"][0]["revoked_at"].is_string());
+
+    run(&["source", "create", "robot", "--account", "acme", "--by", "bob", "--kind", "pty"]);
+    let place = ["--source", "robot", "--account", "acme"];
+    let create = ["pipe", "create", "events", "--by", "bob", "--ttl", "1h"];
+    let pipe = run(&[&create[..], &place[..]].concat());
+    assert_eq!((pipe["ttl_seconds"].as_i64(), pipe["max_msgs"].as_i64()), (Some(3_600), Some(1_000)));
+    run(&[&["pipe", "retention", "events", "--max-msgs", "5"][..], &place[..]].concat());
+    assert_eq!(run(&[&["pipe", "list"][..], &place[..]].concat())["pipes"][0]["max_msgs"], 5);
+    let pipes = &run(&["source", "list", "--account", "acme"])["sources"][0]["pipes"];
+    assert_eq!(pipes.as_array().unwrap().len(), 5);
+    run(&[&["pipe", "delete", "events"][..], &place[..]].concat());
+    assert_eq!(run(&["source", "delete", "robot", "--account", "acme"])["events"], 1);
+
+    run(&["account", "remove-member", "acme", "bob"]);
+    run(&["account", "add-member", "acme", "bob"]);
+    run(&["account", "transfer", "acme", "--to", "bob"]);
+    assert_eq!(run(&["account", "list", "--user", "ada"])["accounts"][0]["name"], "acme");
+    let bob = run(&["user", "show", "bob"])["id"].as_str().unwrap().to_owned();
+    let owner = tenure(&database, &["user", "forget", "bob"]);
+    assert_eq!(owner.status.code(), Some(3), "an owner is not forgotten");
+    run(&["account", "close", "acme"]);
+    run(&["user", "operator", "bob"]);
+    run(&["user", "forget", "bob"]);
+    assert!(run(&["user", "show", &bob])["username"].as_str().unwrap().starts_with("forgotten-"));
+    assert_eq!(std::fs::read_to_string(&list).unwrap().trim(), bob);
+    for wrong in [
+        ["key", "mint", "--account", "nobody", "--by", "ada"].as_slice(),
+        &["invite", "accept", "nonsense", "--user", "ada"],
+        &["token", "revoke", "nonsense"],
+    ] {
+        assert_eq!(tenure(&database, wrong).status.code(), Some(4), "{wrong:?}");
+    }
+}

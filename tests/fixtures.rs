@@ -274,6 +274,70 @@ fn every_event_that_was_ever_stored_still_decodes() {
     }
 }
 
+/// The catalogue of events, as a page.
+fn catalogue_page() -> String {
+    let mut page = String::from(
+        "# The events\n\n\
+         Every event that Tenure stores, made from the registry in `src/aggregates/mod.rs` and the frozen examples in\n\
+         `tests/fixtures/`; a test fails when this page is not what they give\n\
+         (`TENURE_WRITE_FIXTURES=1 cargo test --test tenure fixtures` writes it).\n\n\
+         The payload is public JSON, relayed and shown as it is. Sealed fields are not part of it: each is encrypted \
+         under\nthe key of the subject that it belongs to, and absent for whoever has not got the key.\n",
+    );
+    let mut of = "";
+    for (stream_type, event_type, version) in catalogue() {
+        if of != stream_type {
+            page.push_str(&format!("\n## `{stream_type}`\n"));
+            of = stream_type;
+        }
+        let sample =
+            samples().into_iter().find(|event| event.kind() == (event_type, version)).expect("a sample");
+        let mut fields = SealedNames(Vec::new());
+        let owner = sample.subject(STREAM);
+        let mut event = sample.clone();
+        event.visit_sealed(owner, &mut fields).unwrap();
+        let payload: Value = serde_json::from_slice(&sample.payload().unwrap()).unwrap();
+        page.push_str(&format!("\n### `{event_type}`, version {version}\n\n```json\n{payload:#}\n```\n"));
+        if fields.0.is_empty() {
+            page.push_str("\nNothing in it is sealed.\n");
+        } else {
+            page.push_str(&format!("\nSealed: {}.\n", fields.0.join(", ")));
+        }
+        let ends = match (sample.begins_subject(), sample.ends_subject()) {
+            (true, _) => "The key of the stream's own subject begins with it.",
+            (_, true) => "The key of the stream's own subject is destroyed with it.",
+            _ => continue,
+        };
+        page.push_str(&format!("{ends}\n"));
+    }
+    page
+}
+
+/// The names of the sealed fields, each with whose key seals it.
+struct SealedNames(Vec<String>);
+
+impl FieldVisitor for SealedNames {
+    fn field(
+        &mut self,
+        name: &'static str,
+        subject: Subject,
+        _: &mut dyn SealedField,
+    ) -> Result<(), SealError> {
+        self.0.push(format!("`{name}` (of the {})", subject.kind.replace('_', " ")));
+        Ok(())
+    }
+}
+
+#[test]
+fn the_page_of_events_is_what_the_registry_gives() {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("docs/events.md");
+    let page = catalogue_page();
+    if std::env::var_os("TENURE_WRITE_FIXTURES").is_some() {
+        std::fs::write(&path, &page).unwrap();
+    }
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), page, "write docs/events.md anew");
+}
+
 #[test]
 fn every_fixture_belongs_to_an_event_that_this_release_reads() {
     let kinds = catalogue();

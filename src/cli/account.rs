@@ -3,12 +3,10 @@
 use clap::Subcommand;
 use serde_json::json;
 
-use super::{open, output};
+use super::{lookup, open, output};
+use crate::Tenure;
 use crate::config::Config;
 use crate::context::{Actor, Context};
-use crate::dispatch::DispatchError;
-use crate::operations::{Refusal, Thing};
-use crate::projections::QueryError;
 
 #[derive(Subcommand)]
 pub(super) enum AccountCommand {
@@ -20,8 +18,44 @@ pub(super) enum AccountCommand {
         #[arg(long)]
         owner: String,
     },
+    /// All accounts, or those of a person
+    List {
+        /// Only those that this person owns or is a member of
+        #[arg(long, value_name = "NAME")]
+        user: Option<String>,
+    },
     /// The owner and the members of an account
     Members {
+        /// The account's name or id
+        account: String,
+    },
+    /// Make a person a member
+    AddMember {
+        /// The account's name or id
+        account: String,
+        /// The person's username
+        user: String,
+    },
+    /// End a membership, and revoke the API keys that the person has minted there
+    RemoveMember {
+        /// The account's name or id
+        account: String,
+        /// The person's username
+        user: String,
+        /// Leave the person's API keys as they are
+        #[arg(long)]
+        keep_keys: bool,
+    },
+    /// Make a member the owner, and the owner a member
+    Transfer {
+        /// The account's name or id
+        account: String,
+        /// The username of the new owner
+        #[arg(long)]
+        to: String,
+    },
+    /// End an account with its keys, invites and sources
+    Close {
         /// The account's name or id
         account: String,
     },
@@ -34,16 +68,12 @@ pub(super) async fn run(config: Config, command: AccountCommand) -> anyhow::Resu
     result
 }
 
-async fn carry_out(tenure: &crate::Tenure, config: &Config, command: AccountCommand) -> anyhow::Result<()> {
+async fn carry_out(tenure: &Tenure, config: &Config, command: AccountCommand) -> anyhow::Result<()> {
+    let operator = Context::of(Actor::Operator);
     match command {
         AccountCommand::Open { name, owner } => {
-            let owner = tenure
-                .reader()
-                .user_by_username(&owner)
-                .await
-                .map_err(|error| missing(error, Thing::User))?;
-            let context = Context::of(Actor::Operator);
-            let done = tenure.open_account(&context, &name, Some(owner.id)).await?;
+            let owner = lookup::user(tenure, &owner).await?;
+            let done = tenure.open_account(&operator, &name, Some(owner.id)).await?;
             if config.json {
                 let answer = json!({
                     "id": done.answer, "name": name, "owner_user_id": owner.id, "position": done.position,
@@ -52,43 +82,83 @@ async fn carry_out(tenure: &crate::Tenure, config: &Config, command: AccountComm
             }
             output::line(&format!("account {name} ({}): {}", done.answer, output::outcome(&done)))
         }
-        AccountCommand::Members { account } => {
-            let reader = tenure.reader();
-            let account =
-                reader.account_by_slug(&account).await.map_err(|error| missing(error, Thing::Account))?;
-            let owner = reader.user(account.owner_user_id).await?;
-            let members = reader.members(account.id).await?;
-            if config.json {
-                let members: Vec<_> = members
-                    .iter()
-                    .map(|member| {
-                        json!({
-                            "id": member.user.id, "username": member.user.username, "added_at": member.added_at,
-                        })
-                    })
-                    .collect();
-                let owner = json!({"id": owner.id, "username": owner.username});
-                let account = json!({"id": account.id, "name": account.name});
-                return output::json(&json!({"account": account, "owner": owner, "members": members}));
-            }
-            let mut rows = vec![vec![
-                owner.username,
-                "owner".to_owned(),
-                account.created_at.to_string(),
-                owner.id.to_string(),
-            ]];
-            rows.extend(members.into_iter().map(|member| {
-                let user = member.user;
-                vec![user.username, "member".to_owned(), member.added_at.to_string(), user.id.to_string()]
-            }));
-            output::table(&["username", "role", "since", "id"], rows)
+        AccountCommand::List { user } => {
+            let accounts = match user {
+                Some(user) => {
+                    let user = lookup::user(tenure, &user).await?;
+                    tenure.reader().accounts_for_user(user.id).await?
+                }
+                None => tenure.reader().accounts().await?,
+            };
+            let rows = accounts.iter().map(|account| {
+                json!({
+                    "id": account.id, "name": account.name, "owner_user_id": account.owner_user_id,
+                    "created_at": account.created_at,
+                })
+            });
+            output::list(
+                config.json,
+                "accounts",
+                &["name", "id", "owner_user_id", "created_at"],
+                rows.collect(),
+            )
+        }
+        AccountCommand::Members { account } => members(tenure, config, &account).await,
+        AccountCommand::AddMember { account, user } => {
+            let (account, user) =
+                (lookup::account(tenure, &account).await?, lookup::user(tenure, &user).await?);
+            let done = tenure.add_member(&operator, account.id, user.id).await?;
+            output::done(config.json, &done, json!({"account_id": account.id, "user_id": user.id}))
+        }
+        AccountCommand::RemoveMember { account, user, keep_keys } => {
+            let (account, user) =
+                (lookup::account(tenure, &account).await?, lookup::user(tenure, &user).await?);
+            let done = if keep_keys {
+                tenure.remove_member_but_keep_keys(&operator, account.id, user.id).await?
+            } else {
+                tenure.remove_member(&operator, account.id, user.id).await?
+            };
+            let answer = json!({
+                "account_id": account.id, "user_id": user.id, "revoked_api_keys": done.answer,
+            });
+            output::done(config.json, &done, answer)
+        }
+        AccountCommand::Transfer { account, to } => {
+            let (account, to) = (lookup::account(tenure, &account).await?, lookup::user(tenure, &to).await?);
+            let done = tenure.transfer_ownership(&operator, account.id, to.id).await?;
+            output::done(config.json, &done, json!({"account_id": account.id, "owner_user_id": to.id}))
+        }
+        AccountCommand::Close { account } => {
+            let account = lookup::account(tenure, &account).await?;
+            let done = tenure.close_account(&operator, account.id).await?;
+            output::done(config.json, &done, json!({"account_id": account.id}))
         }
     }
 }
 
-fn missing(error: QueryError, thing: Thing) -> anyhow::Error {
-    match error {
-        QueryError::NotFound => DispatchError::Refused(Refusal::NotFound(thing)).into(),
-        QueryError::Unavailable(_) => error.into(),
+async fn members(tenure: &Tenure, config: &Config, account: &str) -> anyhow::Result<()> {
+    let reader = tenure.reader();
+    let account = lookup::account(tenure, account).await?;
+    let owner = reader.user(account.owner_user_id).await?;
+    let members = reader.members(account.id).await?;
+    if config.json {
+        let members: Vec<_> = members
+            .iter()
+            .map(|member| {
+                json!({
+                    "id": member.user.id, "username": member.user.username, "added_at": member.added_at,
+                })
+            })
+            .collect();
+        let owner = json!({"id": owner.id, "username": owner.username});
+        let account = json!({"id": account.id, "name": account.name});
+        return output::json(&json!({"account": account, "owner": owner, "members": members}));
     }
+    let mut rows =
+        vec![vec![owner.username, "owner".to_owned(), account.created_at.to_string(), owner.id.to_string()]];
+    rows.extend(members.into_iter().map(|member| {
+        let user = member.user;
+        vec![user.username, "member".to_owned(), member.added_at.to_string(), user.id.to_string()]
+    }));
+    output::table(&["username", "role", "since", "id"], rows)
 }

@@ -4,10 +4,16 @@ mod account;
 mod bench;
 mod doctor;
 mod events;
+mod invite;
+mod key;
+mod lookup;
 mod migrate;
 mod open;
 mod output;
+mod pipe;
 mod serve;
+mod source;
+mod token;
 mod tour;
 mod user;
 
@@ -15,6 +21,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::aggregates::field::Invalid;
 use crate::config::Flags;
 use crate::dispatch::{DispatchError, Failure};
 use crate::engine::OpenError;
@@ -53,6 +60,21 @@ enum Command {
     /// Tenants
     #[command(subcommand)]
     Account(account::AccountCommand),
+    /// Offers of membership
+    #[command(subcommand)]
+    Invite(invite::InviteCommand),
+    /// API keys of accounts
+    #[command(subcommand)]
+    Key(key::KeyCommand),
+    /// Bearer tokens of people
+    #[command(subcommand)]
+    Token(token::TokenCommand),
+    /// Named actors in an account
+    #[command(subcommand)]
+    Source(source::SourceCommand),
+    /// Sub-channels of a source
+    #[command(subcommand)]
+    Pipe(pipe::PipeCommand),
     /// The event log
     #[command(subcommand)]
     Events(events::EventsCommand),
@@ -86,6 +108,11 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Tour => tour::run(config).await,
         Command::User(command) => user::run(config, command).await,
         Command::Account(command) => account::run(config, command).await,
+        Command::Invite(command) => invite::run(config, command).await,
+        Command::Key(command) => key::run(config, command).await,
+        Command::Token(command) => token::run(config, command).await,
+        Command::Source(command) => source::run(config, command).await,
+        Command::Pipe(command) => pipe::run(config, command).await,
         Command::Events(command) => events::run(config, command).await,
         Command::Bench(command) => bench::run(config, command).await,
     }
@@ -107,6 +134,9 @@ fn exit_code(error: &anyhow::Error) -> u8 {
             )) => 5,
             DispatchError::Failed(_) => 1,
         };
+    }
+    if error.downcast_ref::<Invalid>().is_some() {
+        return 3;
     }
     if let Some(OpenError::Connect(_) | OpenError::Read(_) | OpenError::Migrate(MigrateError::Connect(_))) =
         error.downcast_ref()

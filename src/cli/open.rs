@@ -40,8 +40,12 @@ pub(super) async fn start_private(config: &Config) -> anyhow::Result<PrivatePost
 
 /// Opens the engine on an address.
 pub(super) async fn engine(config: &Config, address: Address) -> anyhow::Result<Tenure> {
-    let settings =
-        Settings { connections: config.connections, ..Settings::new(address, config.master_key.clone()) };
+    let settings = Settings {
+        connections: config.connections,
+        forgotten_list: Some(config.forgotten_list.clone()),
+        rules: config.rules.clone(),
+        ..Settings::new(address, config.master_key.clone())
+    };
     Ok(Tenure::open(settings, Arc::new(SystemClock), Arc::new(OsEntropy::default())).await?)
 }
 

@@ -36,6 +36,42 @@ pub(super) fn render(headings: &[&str], rows: Vec<Vec<String>>) -> String {
     table.to_string()
 }
 
+/// Prints what a command did: as JSON its answer with the position, for people a line.
+pub(super) fn done<T>(as_json: bool, done: &Dispatched<T>, mut answer: Value) -> anyhow::Result<()> {
+    if as_json {
+        answer["position"] = done.position.into();
+        answer["events"] = done.events.len().into();
+        return json(&answer);
+    }
+    match answer.get("id").and_then(Value::as_str) {
+        Some(id) => line(&format!("{id}: {}", outcome(done))),
+        None => line(&outcome(done)),
+    }
+}
+
+/// Prints records: as JSON all of each under one name, for people a table of these columns.
+pub(super) fn list(as_json: bool, name: &str, columns: &[&str], records: Vec<Value>) -> anyhow::Result<()> {
+    if as_json {
+        return json(&serde_json::json!({ name: records }));
+    }
+    let cell = |value: Option<&Value>| match value {
+        None | Some(Value::Null) => String::new(),
+        Some(Value::String(text)) => text.clone(),
+        Some(Value::Array(all)) => all.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(" "),
+        Some(other) => other.to_string(),
+    };
+    let rows = records.iter().map(|record| columns.iter().map(|column| cell(record.get(*column))).collect());
+    table(columns, rows.collect())
+}
+
+/// The secret on standard input, without the end of its line.
+pub(super) fn secret_from_stdin() -> anyhow::Result<secrecy::SecretString> {
+    use std::io::Read as _;
+    let mut text = zeroize::Zeroizing::new(String::new());
+    std::io::stdin().take(4_096).read_to_string(&mut text)?;
+    Ok(text.trim_end_matches(['\r', '\n']).to_owned().into())
+}
+
 /// What a command did: nothing, or events at positions.
 pub(super) fn outcome<T>(done: &Dispatched<T>) -> String {
     match done.events.len() {

@@ -1,20 +1,30 @@
 //! `tenure tour`: a tenant's life on a throwaway database, each command with its events, races and refusals included.
 
+use std::time::Duration;
+
 use futures::future::join_all;
 use serde_json::json;
 
 use super::{open, output};
 use crate::Tenure;
+use crate::aggregates::AnyEvent;
+use crate::aggregates::source::Retention;
+use crate::aggregates::user::UserEvent;
 use crate::clock::{Clock as _, Stopwatch, SystemClock};
 use crate::config::Config;
 use crate::context::{Actor, Context};
 use crate::credentials::master_key::MasterKeySource;
 use crate::dispatch::{DispatchError, Dispatched};
 use crate::entropy::{OsEntropy, uuid_v7};
-use crate::operations::{Outcome, Refusal};
+use crate::event_log::read::Filter;
+use crate::ids::{AccountId, UserId};
+use crate::operations::{Outcome, Refusal, Thing};
 
 /// How many callers race for the same name.
 const RACERS: usize = 16;
+
+/// How many polls race for the same device code.
+const POLLS: usize = 10;
 
 pub(super) async fn run(config: Config) -> anyhow::Result<()> {
     let watch = Stopwatch::start();
@@ -26,6 +36,7 @@ pub(super) async fn run(config: Config) -> anyhow::Result<()> {
             default_file: data_dir.join("master.key"),
             ..MasterKeySource::default()
         },
+        forgotten_list: data_dir.join("forgotten.list"),
         data_dir: data_dir.clone(),
         ..config
     };
@@ -37,7 +48,9 @@ pub(super) async fn run(config: Config) -> anyhow::Result<()> {
     if throwaway.json {
         return output::json(&json!({
             "commands": tour.commands, "events": tour.events, "refusals": tour.refusals, "no_ops": tour.no_ops,
-            "one_winner": tour.one_winner, "positions_contiguous": tour.contiguous, "seconds": seconds,
+            "one_winner": tour.one_winner, "consumed_once": tour.consumed_once,
+            "revoked_key_refused": tour.revoked_key_refused, "forgotten_unreadable": tour.forgotten_unreadable,
+            "positions_contiguous": tour.contiguous, "seconds": seconds,
         }));
     }
     output::line(&format!(
@@ -62,6 +75,9 @@ struct Tour {
     refusals: usize,
     no_ops: usize,
     one_winner: bool,
+    consumed_once: bool,
+    revoked_key_refused: bool,
+    forgotten_unreadable: bool,
     contiguous: bool,
 }
 
@@ -122,12 +138,104 @@ impl Tour {
         let again = self
             .done("open acme again: a new identity", tenure.open_account(&as_bob, "acme", Some(bob)).await)?;
         anyhow::ensure!(again != acme, "an identity was used twice");
+        self.work(tenure, again, bob, carol).await?;
+        self.device(tenure, carol).await?;
+        self.forget(tenure, carol).await?;
 
         self.heading("The log")?;
         let events = tenure.log().read_page(0, &crate::event_log::read::Filter::default(), 1_000).await?;
         self.contiguous = (1..).zip(&events).all(|(position, event)| event.position == position);
         anyhow::ensure!(self.contiguous && events.len() == self.events + 1, "the log and the answers differ");
         self.say("every position once, in order", &format!("1 to {} (1 is genesis)", events.len()))
+    }
+
+    /// An invite taken, a key minted, verified and revoked, a source with a pipe.
+    async fn work(
+        &mut self,
+        tenure: &Tenure,
+        acme: AccountId,
+        bob: UserId,
+        carol: UserId,
+    ) -> anyhow::Result<()> {
+        self.heading("Work")?;
+        let (as_bob, as_carol) = (Context::of(Actor::User(bob)), Context::of(Actor::User(carol)));
+        let invite = self.done("invite carol", tenure.create_invite(&as_bob, acme, "carol", None).await)?;
+        self.refused("invite Carol again", tenure.create_invite(&as_bob, acme, "Carol", None).await)?;
+        self.refused("Bob accepts carol's invite", tenure.accept_invite(&as_bob, invite, bob).await)?;
+        self.done("carol accepts", tenure.accept_invite(&as_carol, invite, carol).await)?;
+        self.refused("carol mints a key", tenure.mint_api_key(&as_carol, acme, "ci", None, None).await)?;
+        let minted = tenure.mint_api_key(&as_bob, acme, "ci", None, None).await?;
+        let (key, secret) = (minted.answer.id, minted.answer.plaintext.clone());
+        self.done("Bob mints a key", Ok(minted.map(|_| key)))?;
+        let secret = secret.ok_or_else(|| anyhow::anyhow!("a minted key has no secret"))?;
+        let found = tenure.lookup_api_key(&secret).await?;
+        anyhow::ensure!(found.id == key, "another key was found");
+        self.say("the secret is checked", &format!("key {} of acme", found.key_prefix))?;
+        self.done("revoke the key", tenure.revoke_api_key(&as_bob, Some(acme), key).await)?;
+        let after = tenure.lookup_api_key(&secret).await;
+        self.revoked_key_refused = matches!(after, Err(DispatchError::Refused(Refusal::NotFound(_))));
+        anyhow::ensure!(self.revoked_key_refused, "a revoked key was taken");
+        self.say("the secret is checked again", "refused: there is no such API key")?;
+        self.done(
+            "carol makes a source",
+            tenure.create_source(&as_carol, acme, None, "robot", Some("pty")).await,
+        )?;
+        self.refused(
+            "another of that handle",
+            tenure.create_source(&as_bob, acme, None, "robot", None).await,
+        )?;
+        let kept = Retention::default();
+        self.done("and a pipe", tenure.create_pipe(&as_carol, acme, None, "robot", "events", kept).await)?;
+        self.done("the source ends with its pipe", tenure.delete_source(&as_bob, acme, "robot").await)?;
+        Ok(())
+    }
+
+    /// A device code approved by a person, and polled by many at once.
+    async fn device(&mut self, tenure: &Tenure, carol: UserId) -> anyhow::Result<()> {
+        self.heading("A device")?;
+        let (system, as_carol) = (Context::of(Actor::System), Context::of(Actor::User(carol)));
+        let created = tenure.create_device_code(&system, Duration::from_mins(10), "a terminal").await?;
+        let (code, typed) = (created.answer.device_code.clone(), created.answer.user_code.clone());
+        self.done("a device asks for codes", Ok(created.map(|code| code.id)))?;
+        self.refused("it polls", tenure.consume_device_code(&system, &code).await)?;
+        self.done(
+            "carol approves",
+            tenure.approve_device_code(&as_carol, &typed.to_lowercase(), carol).await,
+        )?;
+        let polls = (0..POLLS).map(|_| tenure.consume_device_code(&system, &code));
+        let polls = join_all(polls).await;
+        let lost = |poll: &&Outcome<UserId>| {
+            matches!(poll, Err(DispatchError::Refused(Refusal::NotFound(Thing::DeviceCode))))
+        };
+        let (taken, lost) =
+            (polls.iter().filter(|poll| poll.is_ok()).count(), polls.iter().filter(lost).count());
+        self.consumed_once = taken == 1 && lost == POLLS - 1;
+        anyhow::ensure!(self.consumed_once, "{taken} polls took the code, {lost} found none");
+        self.commands += POLLS;
+        self.events += 1;
+        self.refusals += lost;
+        self.say(&format!("{POLLS} polls at once"), &format!("1 gets carol, {lost} find no such code"))
+    }
+
+    /// A person leaves for good.
+    async fn forget(&mut self, tenure: &Tenure, carol: UserId) -> anyhow::Result<()> {
+        self.heading("Forgetting")?;
+        self.done("forget carol", tenure.forget_user(&Context::of(Actor::User(carol)), carol).await)?;
+        self.done("again", tenure.forget_user(&Context::of(Actor::Operator), carol).await)?;
+        let row = tenure.reader().user(carol).await?;
+        let events = tenure.log().read_page(0, &Filter::default(), 1_000).await?;
+        let decoded = tenure.codec().decode(&events, tenure.log().pool()).await?;
+        let hers = events.iter().zip(&decoded).filter(|(event, _)| *event.stream.id == *carol.to_string());
+        let unreadable = hers.into_iter().all(|(_, event)| match event {
+            AnyEvent::User(UserEvent::Registered { username, email, .. }) => {
+                username.open().is_none() && email.open().is_none()
+            }
+            _ => true,
+        });
+        self.forgotten_unreadable =
+            unreadable && row.email.is_none() && row.username.starts_with("forgotten-");
+        anyhow::ensure!(self.forgotten_unreadable, "something of carol can still be read");
+        self.say("what the log says of her", &format!("unreadable; the table says {}", row.username))
     }
 
     /// Many callers, one name: one wins, and every other learns why not.

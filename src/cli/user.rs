@@ -1,11 +1,13 @@
 //! `tenure user`: people.
 
 use clap::Subcommand;
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::{open, output};
+use super::{lookup, open, output};
+use crate::Tenure;
 use crate::config::Config;
 use crate::context::{Actor, Context};
+use crate::projections::users::User;
 
 #[derive(Subcommand)]
 pub(super) enum UserCommand {
@@ -16,9 +18,30 @@ pub(super) enum UserCommand {
         /// Where the person can be reached
         #[arg(long)]
         email: String,
+        /// How the person signs in: `internal` (by links that an operator hands out) or `github`
+        #[arg(long, default_value = "internal")]
+        mode: String,
         /// Whether the person runs the instance
-        #[arg(long)]
+        #[arg(long, conflicts_with = "mode")]
         operator: bool,
+    },
+    /// The record of a person
+    Show {
+        /// The username or id
+        user: String,
+    },
+    /// Let a person run the instance, or no longer
+    Operator {
+        /// The username or id
+        user: String,
+        /// No longer
+        #[arg(long)]
+        revoke: bool,
+    },
+    /// Forget a person: end what is theirs, and make what the log says of them unreadable, for good
+    Forget {
+        /// The username or id
+        user: String,
     },
 }
 
@@ -29,20 +52,50 @@ pub(super) async fn run(config: Config, command: UserCommand) -> anyhow::Result<
     result
 }
 
-async fn carry_out(tenure: &crate::Tenure, config: &Config, command: UserCommand) -> anyhow::Result<()> {
-    let UserCommand::Add { name, email, operator } = command;
+async fn carry_out(tenure: &Tenure, config: &Config, command: UserCommand) -> anyhow::Result<()> {
     let context = Context::of(Actor::Operator);
-    let done = if operator {
-        tenure.insert_operator(&context, &name, &email).await?
-    } else {
-        tenure.insert_user(&context, &name, &email, "internal").await?
-    };
-    if config.json {
-        let answer = json!({
-            "id": done.answer, "username": name, "email": email, "mode": "internal", "operator": operator,
-            "position": done.position,
-        });
-        return output::json(&answer);
+    match command {
+        UserCommand::Add { name, email, mode, operator } => {
+            let done = if operator {
+                tenure.insert_operator(&context, &name, &email).await?
+            } else {
+                tenure.insert_user(&context, &name, &email, &mode).await?
+            };
+            if config.json {
+                let answer = json!({
+                    "id": done.answer, "username": name, "email": email, "mode": mode, "operator": operator,
+                    "position": done.position,
+                });
+                return output::json(&answer);
+            }
+            output::line(&format!("user {name} ({}): {}", done.answer, output::outcome(&done)))
+        }
+        UserCommand::Show { user } => {
+            let user = record(&lookup::user(tenure, &user).await?);
+            if config.json {
+                return output::json(&user);
+            }
+            let columns = ["username", "id", "email", "mode", "github_login", "operator", "created_at"];
+            output::list(false, "users", &columns, vec![user])
+        }
+        UserCommand::Operator { user, revoke } => {
+            let user = lookup::user(tenure, &user).await?;
+            let done = tenure.set_operator(&context, user.id, !revoke).await?;
+            output::done(config.json, &done, json!({"user_id": user.id, "operator": !revoke}))
+        }
+        UserCommand::Forget { user } => {
+            let user = lookup::user(tenure, &user).await?;
+            let done = tenure.forget_user(&context, user.id).await?;
+            let answer = json!({"user_id": user.id, "revoked_api_keys": done.answer});
+            output::done(config.json, &done, answer)
+        }
     }
-    output::line(&format!("user {name} ({}): {}", done.answer, output::outcome(&done)))
+}
+
+fn record(user: &User) -> Value {
+    json!({
+        "id": user.id, "username": user.username, "email": user.email, "mode": user.mode.as_str(),
+        "github_id": user.github_id, "github_login": user.github_login, "avatar_url": user.avatar_url,
+        "operator": user.operator, "created_at": user.created_at, "forgotten_at": user.forgotten_at,
+    })
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::PathBuf;
 
 use crate::ids::UserId;
@@ -45,6 +45,9 @@ impl ForgottenList {
             users.iter().filter(|user| !known.contains(user)).map(|user| format!("{user}\n")).collect();
         if fresh.is_empty() {
             return Ok(());
+        }
+        if let Some(directory) = self.path.parent() {
+            std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
         }
         let mut file = OpenOptions::new().append(true).create(true).mode(0o600).open(&self.path)?;
         file.write_all(fresh.as_bytes())?;

@@ -1,0 +1,78 @@
+//! What people type for things: names or identifiers of users and accounts, durations, who is said to have asked.
+
+use std::time::Duration;
+
+use crate::Tenure;
+use crate::context::{Actor, Context};
+use crate::dispatch::DispatchError;
+use crate::ids::UserId;
+use crate::operations::{Refusal, Thing};
+use crate::projections::{QueryError, accounts, users};
+
+/// The person with this name or identifier.
+pub(super) async fn user(tenure: &Tenure, text: &str) -> anyhow::Result<users::User> {
+    let found = match text.parse() {
+        Ok(id) => tenure.reader().user(id).await,
+        Err(_) => tenure.reader().user_by_username(text).await,
+    };
+    found.map_err(|error| missing(error, Thing::User))
+}
+
+/// The account with this name or identifier.
+pub(super) async fn account(tenure: &Tenure, text: &str) -> anyhow::Result<accounts::Account> {
+    tenure.reader().account_by_slug(text).await.map_err(|error| missing(error, Thing::Account))
+}
+
+/// A question's error, so that what is absent ends with the exit code for that.
+pub(super) fn missing(error: QueryError, thing: Thing) -> anyhow::Error {
+    match error {
+        QueryError::NotFound => DispatchError::Refused(Refusal::NotFound(thing)).into(),
+        QueryError::Unavailable(_) => error.into(),
+    }
+}
+
+/// An identifier of a thing; what is none belongs to nothing.
+pub(super) fn id<T: std::str::FromStr>(text: &str, thing: Thing) -> anyhow::Result<T> {
+    text.parse().map_err(|_| DispatchError::Refused(Refusal::NotFound(thing)).into())
+}
+
+/// Whoever holds the database, on somebody's behalf.
+pub(super) const fn on_behalf_of(user: UserId) -> Context {
+    let context = Context::of(Actor::Operator);
+    Context { on_behalf_of: Some(user), ..context }
+}
+
+/// Reads a duration: a whole number with `s`, `m`, `h` or `d`; seconds without.
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
+    let rule = || "a whole number with s, m, h or d behind it, for example 10m".to_owned();
+    let (digits, unit) = match text.char_indices().find(|(_, character)| !character.is_ascii_digit()) {
+        Some((place, _)) => text.split_at(place),
+        None => (text, "s"),
+    };
+    let seconds = match unit {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3_600,
+        "d" => 86_400,
+        _ => return Err(rule()),
+    };
+    let count: u64 = digits.parse().map_err(|_| rule())?;
+    count.checked_mul(seconds).map(Duration::from_secs).ok_or_else(rule)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_read_with_their_unit() {
+        for (text, seconds) in
+            [("90", 90), ("90s", 90), ("10m", 600), ("24h", 86_400), ("2d", 172_800), ("0", 0)]
+        {
+            assert_eq!(duration(text), Ok(Duration::from_secs(seconds)), "{text}");
+        }
+        for bad in ["", "m", "-1", "1w", "1.5h", "99999999999999999999", "18446744073709551615d"] {
+            assert!(duration(bad).is_err(), "{bad}");
+        }
+    }
+}

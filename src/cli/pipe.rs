@@ -1,0 +1,139 @@
+//! `tenure pipe`: named sub-channels of a source.
+
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+
+use super::{lookup, open, output};
+use crate::Tenure;
+use crate::aggregates::source::Retention;
+use crate::config::Config;
+use crate::context::{Actor, Context};
+use crate::operations::Thing;
+
+/// Which pipe.
+#[derive(Args)]
+pub(super) struct Place {
+    /// What it is called
+    name: String,
+    /// The handle of its source
+    #[arg(long, value_name = "HANDLE")]
+    source: String,
+    /// The account's name or id
+    #[arg(long)]
+    account: String,
+}
+
+/// What a pipe keeps; what is not set is left to the server.
+#[derive(Args)]
+pub(super) struct Kept {
+    /// How long a message is kept, for example 12h
+    #[arg(long, value_parser = lookup::duration)]
+    ttl: Option<Duration>,
+    /// How many messages are kept
+    #[arg(long)]
+    max_msgs: Option<i64>,
+    /// How many bytes are kept
+    #[arg(long)]
+    max_bytes: Option<i64>,
+}
+
+impl Kept {
+    fn retention(&self) -> Retention {
+        let ttl_seconds = self.ttl.map(|ttl| i64::try_from(ttl.as_secs()).unwrap_or(i64::MAX));
+        Retention { ttl_seconds, max_msgs: self.max_msgs, max_bytes: self.max_bytes }
+    }
+}
+
+#[derive(Subcommand)]
+pub(super) enum PipeCommand {
+    /// Make a pipe
+    Create {
+        #[command(flatten)]
+        place: Place,
+        /// Who makes it
+        #[arg(long, value_name = "NAME")]
+        by: String,
+        #[command(flatten)]
+        kept: Kept,
+    },
+    /// The pipes of a source that people have made
+    List {
+        /// The handle of the source
+        #[arg(long, value_name = "HANDLE")]
+        source: String,
+        /// The account's name or id
+        #[arg(long)]
+        account: String,
+    },
+    /// Change what a pipe keeps
+    Retention {
+        #[command(flatten)]
+        place: Place,
+        #[command(flatten)]
+        kept: Kept,
+    },
+    /// End a pipe
+    Delete {
+        #[command(flatten)]
+        place: Place,
+    },
+}
+
+pub(super) async fn run(config: Config, command: PipeCommand) -> anyhow::Result<()> {
+    let opened = open::open(&config).await?;
+    let result = carry_out(&opened.tenure, &config, command).await;
+    opened.close().await?;
+    result
+}
+
+async fn carry_out(tenure: &Tenure, config: &Config, command: PipeCommand) -> anyhow::Result<()> {
+    let operator = Context::of(Actor::Operator);
+    match command {
+        PipeCommand::Create { place, by, kept } => {
+            let account = lookup::account(tenure, &place.account).await?;
+            let by = lookup::user(tenure, &by).await?;
+            let context = lookup::on_behalf_of(by.id);
+            let (source, name, retention) = (&place.source, &place.name, kept.retention());
+            let done = tenure.create_pipe(&context, account.id, Some(by.id), source, name, retention).await?;
+            let answer = described(tenure, json!({"id": done.answer, "name": name}), retention);
+            output::done(config.json, &done, answer)
+        }
+        PipeCommand::List { source, account } => {
+            let account = lookup::account(tenure, &account).await?;
+            let found = tenure.reader().source_by_handle(account.id, &source).await;
+            let source = found.map_err(|error| lookup::missing(error, Thing::Source))?;
+            let pipes = tenure.reader().pipes_for_source(source.id).await?;
+            let rows = pipes.iter().map(|pipe| {
+                let record = json!({
+                    "id": pipe.id, "name": pipe.name, "created_by_user_id": pipe.created_by_user_id,
+                    "created_at": pipe.created_at,
+                });
+                described(tenure, record, pipe.retention)
+            });
+            let columns = ["name", "ttl_seconds", "max_msgs", "max_bytes", "created_at", "id"];
+            output::list(config.json, "pipes", &columns, rows.collect())
+        }
+        PipeCommand::Retention { place, kept } => {
+            let account = lookup::account(tenure, &place.account).await?;
+            let (source, name, retention) = (&place.source, &place.name, kept.retention());
+            let done = tenure.change_pipe_retention(&operator, account.id, source, name, retention).await?;
+            output::done(config.json, &done, described(tenure, json!({"name": name}), retention))
+        }
+        PipeCommand::Delete { place } => {
+            let account = lookup::account(tenure, &place.account).await?;
+            let done = tenure.delete_pipe(&operator, account.id, &place.source, &place.name).await?;
+            output::done(config.json, &done, json!({"name": place.name}))
+        }
+    }
+}
+
+/// A pipe's record with what it keeps, the server's defaults filled in.
+fn described(tenure: &Tenure, mut record: Value, retention: Retention) -> Value {
+    let resolved = retention.resolved(&tenure.rules().retention);
+    record["ttl_seconds"] = json!(resolved.ttl_seconds);
+    record["max_msgs"] = json!(resolved.max_msgs);
+    record["max_bytes"] = json!(resolved.max_bytes);
+    record
+}
