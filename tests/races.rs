@@ -1,15 +1,19 @@
 //! Races on real PostgreSQL: two processes, 32 callers each; one wins, the others learn why, the log stays whole.
 
 use std::io::{BufRead as _, BufReader, Write as _};
+use std::time::Duration;
 
 use futures::future::join_all;
-use tenure::Tenure;
+use secrecy::ExposeSecret as _;
+use tenure::aggregates::source::Retention;
 use tenure::context::{Actor, Context};
 use tenure::dispatch::{DispatchError, Dispatched};
 use tenure::event_log::read::Filter;
 use tenure::operations::Refusal;
+use tenure::{Rules, Settings, Tenure};
 
-use crate::support::{TestDatabase, account, history, operator, process, user};
+use crate::replay::assert_tables_are_a_fold_of_the_log;
+use crate::support::{TestDatabase, account, as_user, history, open_with, operator, process, user};
 
 const CALLERS: usize = 32;
 
@@ -24,8 +28,58 @@ fn told<T>(outcome: Result<Dispatched<T>, DispatchError<Refusal>>) -> String {
 }
 
 async fn attempt(tenure: &Tenure, scenario: &str, caller: usize) -> String {
-    let operator = operator();
+    let (operator, system) = (operator(), Context::of(Actor::System));
+    let even = caller.is_multiple_of(2);
+    let (scenario, given) = scenario.split_once('=').unwrap_or((scenario, ""));
+    let acme = || async { tenure.reader().account_by_name("acme").await.unwrap().id };
+    let bob = || async { tenure.reader().user_by_username("bob").await.map(|bob| bob.id) };
     match scenario {
+        "device_code" => told(tenure.consume_device_code(&system, &given.to_owned().into()).await),
+        "invite" => {
+            let (invite, bob) = (given.parse().unwrap(), bob().await.unwrap());
+            if even {
+                told(tenure.accept_invite(&as_user(bob), invite, bob).await)
+            } else {
+                told(tenure.revoke_invite(&operator, None, invite).await)
+            }
+        }
+        "reinvite" => {
+            let ada = tenure.reader().user_by_username("ada").await.unwrap().id;
+            told(tenure.create_invite(&operator, acme().await, given, Some(ada)).await)
+        }
+        "sign_up" => {
+            let ada = tenure.reader().user_by_username("ada").await.unwrap().id;
+            if caller < 2 {
+                told(tenure.sign_in_with_github(&system, 42, "octocat", None, None).await)
+            } else {
+                told(tenure.create_invite(&operator, acme().await, "octocat", Some(ada)).await)
+            }
+        }
+        "mint" => {
+            let (acme, bob) = (acme().await, bob().await.unwrap());
+            if caller == 7 {
+                told(tenure.remove_member(&operator, acme, bob).await)
+            } else {
+                told(tenure.mint_api_key(&operator, acme, "l", None, Some(bob)).await)
+            }
+        }
+        "token" => {
+            let bob = given.parse().unwrap();
+            if caller == 7 {
+                told(tenure.forget_user(&operator, bob).await)
+            } else {
+                told(tenure.issue_bearer_token(&system, bob, Duration::from_hours(1)).await)
+            }
+        }
+        "handle" => {
+            let ada = tenure.reader().user_by_username("ada").await.unwrap().id;
+            told(tenure.create_source(&operator, acme().await, Some(ada), "robot", None).await)
+        }
+        "pipe" => {
+            let ada = tenure.reader().user_by_username("ada").await.unwrap().id;
+            let (acme, kept) = (acme().await, Retention::default());
+            told(tenure.create_pipe(&operator, acme, Some(ada), "robot", "events", kept).await)
+        }
         "username" => {
             let name = if caller.is_multiple_of(2) { "Wanted" } else { "wanted" };
             told(tenure.insert_user(&operator, name, "w@example.org", "internal").await)
@@ -67,10 +121,14 @@ async fn second_process() {
 
 /// Lets both processes loose on a scenario while a follower and a poller watch; gives everybody's outcome and the
 /// names of the events.
-async fn race(scenario: &str, prepare: impl AsyncFnOnce(&Tenure)) -> (Vec<String>, Vec<String>) {
+async fn race(
+    scenario: &str,
+    prepare: impl AsyncFnOnce(&Tenure, &TestDatabase) -> String,
+) -> (Vec<String>, Vec<String>, TestDatabase) {
     let database = TestDatabase::new().await;
     let tenure = database.open().await;
-    prepare(&tenure).await;
+    let scenario = format!("{scenario}={}", prepare(&tenure, &database).await);
+    let scenario = scenario.as_str();
     let from = tenure.log().newest().await.unwrap();
 
     let argument = format!("{scenario}|{}", database.url());
@@ -109,7 +167,7 @@ async fn race(scenario: &str, prepare: impl AsyncFnOnce(&Tenure)) -> (Vec<String
     assert_eq!(polled, all, "the poller");
     let names =
         events[from as usize..events.len() - 2].iter().map(|event| event.event_type.clone()).collect();
-    (outcomes, names)
+    (outcomes, names, database)
 }
 
 fn count(outcomes: &[String], what: &str) -> usize {
@@ -118,21 +176,21 @@ fn count(outcomes: &[String], what: &str) -> usize {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_caller_gets_a_username() {
-    let (outcomes, events) = race("username", async |_| ()).await;
+    let (outcomes, events, _) = race("username", async |_, _| String::new()).await;
     assert_eq!((count(&outcomes, "won"), count(&outcomes, "user.username_taken")), (1, 63), "{outcomes:?}");
     assert_eq!(events, ["user.registered"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_caller_gets_an_account_name() {
-    let (outcomes, events) = race("account_name", async |_| ()).await;
+    let (outcomes, events, _) = race("account_name", async |_, _| String::new()).await;
     assert_eq!((count(&outcomes, "won"), count(&outcomes, "account.name_taken")), (1, 63), "{outcomes:?}");
     assert_eq!(events, ["account.opened"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_first_sign_ins_make_one_person_and_all_succeed() {
-    let (outcomes, events) = race("github", async |_| ()).await;
+    let (outcomes, events, _) = race("github", async |_, _| String::new()).await;
     assert_eq!((count(&outcomes, "won"), count(&outcomes, "nothing")), (1, 63), "{outcomes:?}");
     assert_eq!(events, ["user.registered", "account.opened"]);
 }
@@ -140,10 +198,11 @@ async fn two_first_sign_ins_make_one_person_and_all_succeed() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_membership_is_removed_or_made_an_ownership_and_never_both() {
     for _ in 0..3 {
-        let (outcomes, events) = race("membership", async |tenure| {
+        let (outcomes, events, _) = race("membership", async |tenure, _| {
             let (ada, bob) = (user(tenure, "ada").await, user(tenure, "bob").await);
             let acme = account(tenure, "acme", ada).await;
             tenure.add_member(&operator(), acme, bob).await.unwrap();
+            String::new()
         })
         .await;
         assert_eq!(count(&outcomes, "won"), 1, "{outcomes:?}");
@@ -168,4 +227,137 @@ async fn many_nodes_start_at_once_on_an_empty_database() {
     let names =
         join_all(nodes.iter().map(|node| node.insert_user(&context, "ada", "a@example.org", "internal")));
     assert_eq!(names.await.iter().filter(|outcome| outcome.is_ok()).count(), 1);
+}
+
+/// An owner, an account, a member.
+async fn acme(tenure: &Tenure) -> (tenure::ids::UserId, tenure::ids::AccountId, tenure::ids::UserId) {
+    let (ada, bob) = (user(tenure, "ada").await, user(tenure, "bob").await);
+    let acme = account(tenure, "acme", ada).await;
+    tenure.add_member(&operator(), acme, bob).await.unwrap();
+    (ada, acme, bob)
+}
+
+async fn folded(database: &TestDatabase) -> Tenure {
+    let fresh = database.open().await;
+    assert_tables_are_a_fold_of_the_log(&fresh, &database.connect(None).await).await;
+    fresh
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_poll_takes_a_device_code() {
+    let (outcomes, events, _) = race("device_code", async |tenure, _| {
+        let (ada, _, _) = acme(tenure).await;
+        let system = Context::of(Actor::System);
+        let code = tenure.create_device_code(&system, Duration::from_hours(1), "").await.unwrap().answer;
+        tenure.approve_device_code(&as_user(ada), &code.user_code, ada).await.unwrap();
+        code.device_code.expose_secret().to_owned()
+    })
+    .await;
+    assert_eq!((count(&outcomes, "won"), count(&outcomes, "device_code.not_found")), (1, 63), "{outcomes:?}");
+    assert_eq!(events, ["device_code.consumed"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_invite_is_accepted_or_revoked_and_never_both() {
+    for _ in 0..3 {
+        let (outcomes, events, database) = race("invite", async |tenure, _| {
+            let (ada, bob) = (user(tenure, "ada").await, user(tenure, "bob").await);
+            let acme = account(tenure, "acme", ada).await;
+            let _ = bob;
+            tenure.create_invite(&as_user(ada), acme, "bob", None).await.unwrap().answer.to_string()
+        })
+        .await;
+        assert_eq!(
+            (count(&outcomes, "won"), count(&outcomes, "invite.not_pending")),
+            (1, 63),
+            "{outcomes:?}"
+        );
+        let accepted = ["invite.accepted", "account.member_added"];
+        assert!(events == accepted || events == ["invite.revoked"], "{events:?}");
+        folded(&database).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_invite_takes_the_place_of_an_expired_one() {
+    for name in ["bob", "nobody-yet"] {
+        let (outcomes, events, database) = race("reinvite", async |tenure, database| {
+            let (ada, _) = (user(tenure, "ada").await, user(tenure, "bob").await);
+            let acme = account(tenure, "acme", ada).await;
+            let rules = Rules { invite_life: Duration::from_micros(1), ..Rules::default() };
+            let brief = open_with(Settings { rules, ..database.settings() }).await;
+            brief.create_invite(&as_user(ada), acme, name, None).await.unwrap();
+            name.to_owned()
+        })
+        .await;
+        let duplicates = count(&outcomes, "invite.duplicate_pending");
+        assert_eq!((count(&outcomes, "won"), duplicates), (1, 63), "{outcomes:?}");
+        assert_eq!(events, ["invite.created"]);
+        folded(&database).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_invite_finds_the_person_who_signs_up_at_that_moment() {
+    for _ in 0..3 {
+        let (outcomes, _, database) = race("sign_up", async |tenure, _| {
+            let ada = user(tenure, "ada").await;
+            account(tenure, "acme", ada).await;
+            String::new()
+        })
+        .await;
+        assert_eq!(count(&outcomes, "won"), 2, "{outcomes:?}");
+        assert_eq!(count(&outcomes, "invite.duplicate_pending"), 59, "{outcomes:?}");
+        let tenure = folded(&database).await;
+        let octocat = tenure.reader().user_by_username("octocat").await.unwrap().id;
+        let acme = tenure.reader().account_by_name("acme").await.unwrap().id;
+        let invites = tenure.reader().invites_for_account(acme).await.unwrap();
+        assert_eq!(invites.len(), 1);
+        assert_eq!(invites[0].invitee_user_id, Some(octocat), "bound, whoever came first");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_key_outlives_the_membership_of_its_minter() {
+    let (outcomes, _, database) = race("mint", async |tenure, _| {
+        acme(tenure).await;
+        String::new()
+    })
+    .await;
+    let (won, gone) = (count(&outcomes, "won"), count(&outcomes, "member.not_found"));
+    assert!(won >= 1 && won + gone == 64, "{outcomes:?}");
+    let client = database.connect(None).await;
+    let living = "select count(*) from view.api_keys where revoked_at is null";
+    assert_eq!(client.query_one(living, &[]).await.unwrap().get::<_, i64>(0), 0);
+    folded(&database).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_token_outlives_its_person() {
+    let (outcomes, _, database) = race("token", async |tenure, _| acme(tenure).await.2.to_string()).await;
+    let (won, gone) = (count(&outcomes, "won"), count(&outcomes, "user.not_found"));
+    assert!(won >= 1 && won + gone + count(&outcomes, "nothing") == 64, "{outcomes:?}");
+    let client = database.connect(None).await;
+    let living = "select count(*) from view.bearer_tokens where revoked_at is null or digest is not null";
+    assert_eq!(client.query_one(living, &[]).await.unwrap().get::<_, i64>(0), 0);
+    folded(&database).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_source_gets_a_handle_and_one_pipe_a_name() {
+    let (outcomes, events, _) = race("handle", async |tenure, _| {
+        acme(tenure).await;
+        String::new()
+    })
+    .await;
+    assert_eq!((count(&outcomes, "won"), count(&outcomes, "source.handle_taken")), (1, 63), "{outcomes:?}");
+    assert_eq!(events, ["source.created"]);
+    let (outcomes, events, _) = race("pipe", async |tenure, _| {
+        let (ada, acme, _) = acme(tenure).await;
+        tenure.create_source(&as_user(ada), acme, None, "robot", None).await.unwrap();
+        String::new()
+    })
+    .await;
+    assert_eq!((count(&outcomes, "won"), count(&outcomes, "pipe.name_taken")), (1, 63), "{outcomes:?}");
+    assert_eq!(events, ["pipe.created"]);
 }

@@ -19,7 +19,7 @@ pub use work::UnitOfWork;
 
 use crate::aggregates::AnyEvent;
 use crate::clock::{Clock, Timestamp};
-use crate::codec::Codec;
+use crate::codec::{Codec, CodecError};
 use crate::context::Context;
 use crate::entropy::Entropy;
 use crate::event_log::unit::{ClaimKey, IdempotencyRecord};
@@ -148,7 +148,18 @@ impl Dispatcher {
                 repeated: false,
             }));
         }
-        let (mut unit, decided, keys) = work.into_unit().await?;
+        let (reads, guards) = (work.reads().to_vec(), work.guards().to_vec());
+        let (mut unit, decided, keys) = match work.into_unit().await {
+            Ok(unit) => unit,
+            // What was decided on is stale: its subject's key has been destroyed meanwhile, on another node perhaps.
+            Err(Failure::Codec(CodecError::Seal(_)))
+                if self.log.confirm(&reads, &guards).await.map_err(Failure::from)?.is_none() =>
+            {
+                self.states.forget(&reads);
+                return Ok(None);
+            }
+            Err(failure) => return Err(failure.into()),
+        };
         if let Some(key) = context.idempotency {
             let answer = serde_json::to_vec(&answer).map_err(|error| Failure::Codec(error.into()))?.into();
             unit.idempotency = Some(IdempotencyRecord { request: key.request, body: key.body, answer });
@@ -161,14 +172,13 @@ impl Dispatcher {
                 && !unit.releases(&claim.key, &holder)
             {
                 // What was decided on may be stale, and the true answer another one.
-                if self.log.confirm(&unit.reads, &unit.guards).await.map_err(Failure::from)?.is_none() {
-                    self.states.forget(&unit.reads);
+                if self.log.confirm(&reads, &guards).await.map_err(Failure::from)?.is_none() {
+                    self.states.forget(&reads);
                     return Ok(None);
                 }
                 return claim_lost(operation, &claim.key, &holder);
             }
         }
-        let reads = unit.reads.clone();
         match self.log.append(unit).await {
             Ok(appended) => {
                 for (subject, key) in keys {

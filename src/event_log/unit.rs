@@ -59,6 +59,12 @@ impl Claim {
         Self { key, holder, free_after: Some(free_after), succeeds: Succession::Anybodys }
     }
 
+    /// A claim that holds nothing and leaves word of its holder: dead for every command, however its clock goes.
+    #[must_use]
+    pub const fn mark(key: ClaimKey, holder: String) -> Self {
+        Self::until(key, holder, Timestamp::from_micros(0))
+    }
+
     /// The same claim, which takes the place of no other.
     #[must_use]
     pub fn succeeding_nobody(self) -> Self {

@@ -30,15 +30,14 @@ pub fn pending_invite_claim(
 pub(super) fn of(event: &InviteEvent, stream: Uuid, hasher: &dyn ClaimHasher) -> Vec<ClaimChange> {
     let holder = stream.to_string();
     match event {
-        InviteEvent::Created { account, bound, at, expires_at, invitee, .. } => {
+        InviteEvent::Created { account, bound, expires_at, invitee, .. } => {
             let Some(name) = invitee.open() else { return Vec::new() };
             let key = pending_invite_claim(*account, *bound, name, hasher);
             let mut changes = vec![ClaimChange::Take(Claim::until(key, holder.clone(), *expires_at))];
             if bound.is_none() {
-                // Dead from the start, so that anybody may take the name; but whoever registers it learns from it that
+                // It holds nothing, so that anybody may take the name; but whoever registers it learns from it that
                 // an invite waits, and the invite loses against whoever has just registered it.
-                let mark = Claim::until(username_claim(name, hasher), holder, *at);
-                changes.push(ClaimChange::Take(mark));
+                changes.push(ClaimChange::Take(Claim::mark(username_claim(name, hasher), holder)));
             }
             changes
         }

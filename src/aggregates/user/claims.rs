@@ -22,8 +22,8 @@ pub fn github_id_claim(id: GithubId, hasher: &dyn ClaimHasher) -> ClaimKey {
 
 pub(super) fn of(event: &UserEvent, stream: Uuid, hasher: &dyn ClaimHasher) -> Vec<ClaimChange> {
     let holder = stream.to_string();
-    // A name that is given up stays as a dead claim: an invite may wait for whoever takes it next.
-    let give_up = |key, at| ClaimChange::Take(Claim::until(key, holder.clone(), at));
+    // A name that is given up leaves a mark: an invite may wait for whoever takes it next.
+    let give_up = |key| ClaimChange::Take(Claim::mark(key, holder.clone()));
     let take = |key| ClaimChange::Take(Claim::for_good(key, holder.clone()).succeeding_nobody());
     let mut changes = Vec::new();
     match event {
@@ -33,17 +33,17 @@ pub(super) fn of(event: &UserEvent, stream: Uuid, hasher: &dyn ClaimHasher) -> V
                 changes.push(take(github_id_claim(*id, hasher)));
             }
         }
-        UserEvent::ProfileRefreshed { at, username, former_username, .. } => {
+        UserEvent::ProfileRefreshed { username, former_username, .. } => {
             if let Sealed::Open(Some(former)) = former_username {
-                changes.push(give_up(username_claim(former, hasher), *at));
+                changes.push(give_up(username_claim(former, hasher)));
             }
             if let Sealed::Open(Some(name)) = username {
                 changes.push(take(username_claim(name, hasher)));
             }
         }
-        UserEvent::Forgotten { at, username, github_id } => {
+        UserEvent::Forgotten { username, github_id, .. } => {
             if let Some(name) = username.open() {
-                changes.push(give_up(username_claim(name, hasher), *at));
+                changes.push(give_up(username_claim(name, hasher)));
             }
             if let Sealed::Open(Some(id)) = github_id {
                 let key = github_id_claim(*id, hasher);
