@@ -15,6 +15,7 @@ use tenure::postgres::Address;
 use uuid::Uuid;
 
 use crate::measure::{Contestant, Session};
+use crate::ours::HASH;
 use crate::server::{self, MOST_CONNECTIONS};
 use crate::workload::Wish;
 
@@ -44,6 +45,15 @@ enum Identity {
         members: Vec<Uuid>,
         at: Timestamp,
     },
+    /// A key, an invite, or a source with its pipes.
+    Thing {
+        kind: String,
+        account: Uuid,
+        about: String,
+        parts: Vec<String>,
+        ended: bool,
+        at: Timestamp,
+    },
 }
 
 enum Command {
@@ -51,6 +61,9 @@ enum Command {
     Open { name: String, owner: Uuid, at: Timestamp },
     AddMember { user: Uuid, at: Timestamp },
     RemoveMember { user: Uuid, at: Timestamp },
+    Begin { kind: String, account: Uuid, about: String, at: Timestamp },
+    Extend { name: String, at: Timestamp },
+    End { at: Timestamp },
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -59,6 +72,9 @@ enum Event {
     Opened { name: String, owner: Uuid, at: Timestamp },
     MemberAdded { user: Uuid, at: Timestamp },
     MemberRemoved { user: Uuid, at: Timestamp },
+    Begun { kind: String, account: Uuid, about: String, at: Timestamp },
+    Extended { name: String, at: Timestamp },
+    Ended { at: Timestamp },
 }
 
 impl DomainEvent for Event {
@@ -68,6 +84,9 @@ impl DomainEvent for Event {
             Self::Opened { .. } => "account.opened",
             Self::MemberAdded { .. } => "account.member_added",
             Self::MemberRemoved { .. } => "account.member_removed",
+            Self::Begun { .. } => "thing.begun",
+            Self::Extended { .. } => "thing.extended",
+            Self::Ended { .. } => "thing.ended",
         };
         name.to_owned()
     }
@@ -100,6 +119,15 @@ impl Aggregate for Identity {
             (Self::Tenant { members, .. }, Command::RemoveMember { user, at }) if members.contains(&user) => {
                 Event::MemberRemoved { user, at }
             }
+            (Self::Unknown, Command::Begin { kind, account, about, at }) => {
+                Event::Begun { kind, account, about, at }
+            }
+            (Self::Thing { parts, ended: false, .. }, Command::Extend { name, at })
+                if !parts.contains(&name) =>
+            {
+                Event::Extended { name, at }
+            }
+            (Self::Thing { ended: false, .. }, Command::End { at }) => Event::Ended { at },
             _ => return Err(Misfit),
         };
         sink.write(event, self).await;
@@ -116,7 +144,16 @@ impl Aggregate for Identity {
             (Self::Tenant { members, .. }, Event::MemberRemoved { user, .. }) => {
                 members.retain(|member| *member != user);
             }
-            (Self::Unknown | Self::Person { .. }, _) => {}
+            (_, Event::Begun { kind, account, about, at }) => {
+                *self = Self::Thing { kind, account, about, parts: Vec::new(), ended: false, at };
+            }
+            (Self::Thing { parts, .. }, Event::Extended { name, .. }) => parts.push(name),
+            (Self::Thing { ended, .. }, Event::Ended { .. }) => *ended = true,
+            (
+                Self::Unknown | Self::Person { .. } | Self::Thing { .. },
+                Event::MemberAdded { .. } | Event::MemberRemoved { .. },
+            )
+            | (_, Event::Extended { .. } | Event::Ended { .. }) => {}
         }
     }
 }
@@ -185,6 +222,10 @@ impl Contestant for CqrsEs {
     }
 }
 
+fn begin(kind: &str, account: Uuid, about: &str, at: Timestamp) -> Command {
+    Command::Begin { kind: kind.to_owned(), account, about: about.to_owned(), at }
+}
+
 impl Session for Framework {
     async fn grant(&self, wish: &Wish) -> anyhow::Result<Uuid> {
         let at = SystemClock.now();
@@ -195,8 +236,20 @@ impl Session for Framework {
                 (new_id(), Command::Register { username: name.clone(), email, at })
             }
             Wish::Open { name, owner } => (new_id(), Command::Open { name: name.clone(), owner: *owner, at }),
-            Wish::Add { account, user, .. } => (*account, Command::AddMember { user: *user, at }),
-            Wish::Remove { account, user, .. } => (*account, Command::RemoveMember { user: *user, at }),
+            Wish::Add { of, user } => (of.account, Command::AddMember { user: *user, at }),
+            Wish::Remove { of, user } => (of.account, Command::RemoveMember { user: *user, at }),
+            Wish::Mint { of } => (new_id(), begin("api_key", of.account, HASH, at)),
+            Wish::Revoke { key, .. } => (*key, Command::End { at }),
+            Wish::Invite { of, to } => (new_id(), begin("invite", of.account, &to.name, at)),
+            Wish::Accept { of, invite, user } => {
+                // Nothing makes the two one step here.
+                let metadata = [("actor".to_owned(), "operator".to_owned())].into();
+                let command = Command::AddMember { user: *user, at };
+                self.cqrs.execute_with_metadata(&of.account.to_string(), command, metadata).await?;
+                (*invite, Command::End { at })
+            }
+            Wish::Source { of, handle } => (new_id(), begin("source", of.account, handle, at)),
+            Wish::Pipe { source, name, .. } => (*source, Command::Extend { name: name.clone(), at }),
         };
         let metadata = [("actor".to_owned(), "operator".to_owned())].into();
         self.cqrs.execute_with_metadata(&id.to_string(), command, metadata).await?;

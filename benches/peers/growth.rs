@@ -1,11 +1,11 @@
 //! What a command costs in a log of a million events, against one of ten thousand.
 
 use tenure::{Tenure, seed};
-use uuid::Uuid;
 
 use crate::measure::{AnyLane as _, Lane, Sample, Window, median};
 use crate::ours::Ours;
 use crate::server::Server;
+use crate::workload::Person;
 
 /// How many callers there are.
 pub const CALLERS: usize = 64;
@@ -53,9 +53,12 @@ async fn lane(server: &Server, name: &str, events: u64) -> anyhow::Result<Lane<O
     Ok(Lane::new(Ours::new(tenure), CALLERS, &elders))
 }
 
-async fn elders(tenure: &Tenure) -> anyhow::Result<Vec<Uuid>> {
+async fn elders(tenure: &Tenure) -> anyhow::Result<Vec<Person>> {
     let client = tenure.log().pool().get().await?;
-    let sql = "select id from view.users order by random() limit $1";
-    let rows = client.query(sql, &[&ELDERS]).await?;
-    Ok(rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?)
+    let sql = "select id, username from view.users where username not like '%~%' and id::text <> $2 order by random() limit $1";
+    let rows = client.query(sql, &[&ELDERS, &tenure::ids::UserId::UNAUTHENTICATED.to_string()]).await?;
+    Ok(rows
+        .iter()
+        .map(|row| Ok(Person { id: row.try_get(0)?, name: row.try_get(1)? }))
+        .collect::<Result<_, tokio_postgres::Error>>()?)
 }

@@ -10,7 +10,7 @@ use tenure::clock::Stopwatch;
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
-use crate::workload::{Wish, World};
+use crate::workload::{Person, Wish, World};
 
 /// A store of identities that carries out commands durably.
 pub trait Contestant: Send + Sync + 'static {
@@ -83,7 +83,7 @@ pub trait AnyLane: Send {
 
 impl<C: Contestant> Lane<C> {
     /// With at most so many callers, who know these people.
-    pub fn new(contestant: C, callers: usize, elders: &[Uuid]) -> Self {
+    pub fn new(contestant: C, callers: usize, elders: &[Person]) -> Self {
         let worlds = (0..callers).map(|number| Some(World::new(number, elders.to_vec()))).collect();
         Self { contestant, worlds }
     }

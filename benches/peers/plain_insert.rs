@@ -55,6 +55,12 @@ impl Session for Inserter {
             Wish::Open { owner, .. } => ("account.opened", owner.to_string()),
             Wish::Add { user, .. } => ("account.member_added", user.to_string()),
             Wish::Remove { user, .. } => ("account.member_removed", user.to_string()),
+            Wish::Mint { of } => ("api_key.minted", of.account.to_string()),
+            Wish::Revoke { key, .. } => ("api_key.revoked", key.to_string()),
+            Wish::Invite { to, .. } => ("invite.created", to.name.clone()),
+            Wish::Accept { user, .. } => ("invite.accepted", user.to_string()),
+            Wish::Source { handle, .. } => ("source.created", handle.clone()),
+            Wish::Pipe { name, .. } => ("pipe.created", name.clone()),
         };
         let at = SystemClock.now();
         let id = uuid_v7(at, &self.entropy);

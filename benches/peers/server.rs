@@ -90,7 +90,7 @@ impl Server {
     pub async fn tenure(&self, name: &str) -> anyhow::Result<Tenure> {
         let default_file = self.directory.path().join("master.key");
         let master_key = MasterKeySource { default_file, ..MasterKeySource::default() };
-        let settings = Settings::new(self.create(name).await?, master_key);
+        let settings = Settings { connections: 12, ..Settings::new(self.create(name).await?, master_key) };
         Ok(Tenure::open(settings, Arc::new(SystemClock), Arc::new(OsEntropy::default())).await?)
     }
 }

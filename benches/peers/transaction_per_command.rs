@@ -5,18 +5,25 @@
 use bytes::Bytes;
 use deadpool_postgres::{Client, Pool};
 use tenure::Tenure;
-use tenure::aggregates::account::{Account, AccountEvent, AccountName};
-use tenure::aggregates::user::{Email, User, UserEvent, UserMode, Username};
-use tenure::aggregates::{AnyEvent, EventSourced as _};
+use tenure::aggregates::AnyEvent;
+use tenure::aggregates::account::{AccountEvent, AccountName};
+use tenure::aggregates::api_key::{ApiKeyEvent, KeyHash, KeyPrefix, Label};
+use tenure::aggregates::invite::{InviteEnd, InviteEvent};
+use tenure::aggregates::source::{Handle, PipeName, Retention, SourceEvent, SourceKind};
+use tenure::aggregates::user::{Email, UserEvent, UserMode, Username};
 use tenure::clock::Timestamp;
 use tenure::codec::Decided;
 use tenure::context::{Actor, Context};
-use tenure::event_log::Unit;
-use tenure::ids::{EventId, UserId};
+use tenure::event_log::rows::{Change, RowChange, Value};
+use tenure::event_log::unit::ClaimChange;
+use tenure::event_log::{NewEvent, StreamId, Unit};
+use tenure::ids::{AccountId, EventId, PipeId, UserId};
 use tenure::postgres::Address;
+use tokio_postgres::types::ToSql;
 use uuid::Uuid;
 
 use crate::measure::{Contestant, Session};
+use crate::ours::HASH;
 use crate::server;
 use crate::workload::Wish;
 
@@ -33,21 +40,11 @@ const INSERT_EVENT: &str = "
 const INSERT_CLAIM: &str =
     "insert into view.unique_claims (kind, key, holder, position) values ($1, $2, $3, $4)";
 
+const RELEASE_CLAIM: &str = "delete from view.unique_claims where kind = $1 and key = $2 and holder = $3";
+
 const INSERT_KEY: &str = "insert into log.data_key (subject, key_id, wrapped) values ($1, $2, $3)";
 
 const BUMP: &str = "update log.guard set version = version + 1 where name = $1";
-
-const INSERT_USER: &str = "
-    insert into view.users (id, username, email, mode, operator, created_at, position)
-    values ($1, $2, $3, 'internal', false, $4, $5)";
-
-const INSERT_ACCOUNT: &str = "
-    insert into view.accounts (id, name, owner_user_id, created_at, position) values ($1, $2, $3, $4, $5)";
-
-const INSERT_MEMBER: &str =
-    "insert into view.members (account_id, user_id, added_at, position) values ($1, $2, $3, $4)";
-
-const DELETE_MEMBER: &str = "delete from view.members where account_id = $1 and user_id = $2";
 
 /// A migrated database, and a codec for it.
 pub struct TransactionPerCommand {
@@ -90,20 +87,24 @@ impl Contestant for TransactionPerCommand {
 impl Session for Writer {
     async fn grant(&self, wish: &Wish) -> anyhow::Result<Uuid> {
         let at = self.clock.now();
-        let (id, version, event) = self.decided(wish, at)?;
-        let stream = match &event {
-            AnyEvent::User(_) => User::stream(id),
-            _ => Account::stream(id),
-        };
-        let event_id = EventId::new(at, &*self.entropy);
-        let mut decided = [Decided { id: event_id, stream_id: id, stream, version, event }];
+        let mut decided = self.decided(wish, at)?;
+        let id = decided.first().map_or_else(Uuid::nil, |first| first.stream_id);
         let metadata = Bytes::from(Context::of(Actor::Operator).metadata());
         let mut unit = Unit { at, ..Unit::default() };
-        self.codec.encode(&mut unit, &mut decided, &metadata, &self.log_pool).await?;
+        let keys = self.codec.encode(&mut unit, &mut decided, &metadata, &self.log_pool).await?;
 
         let client = self.pool.get().await?;
         client.batch_execute(BEGIN).await?;
-        let position = insert_event(&client, &unit).await?;
+        let mut position = 0;
+        for event in &unit.events {
+            position = insert_event(&client, &unit, event).await?;
+        }
+        for (_, change) in &unit.claims {
+            if let ClaimChange::Release { key, holder } = change {
+                let release = client.prepare_cached(RELEASE_CLAIM).await?;
+                client.execute(&release, &[&key.kind, &key.key.as_slice(), holder]).await?;
+            }
+        }
         for claim in unit.claims_taken() {
             let insert = client.prepare_cached(INSERT_CLAIM).await?;
             let key = &claim.key;
@@ -113,12 +114,17 @@ impl Session for Writer {
             let insert = client.prepare_cached(INSERT_KEY).await?;
             client.execute(&insert, &[&key.subject, &key.key_id, &&*key.wrapped]).await?;
         }
-        let person = project(&client, wish, id, at, position).await?;
-        if let Some(person) = person {
+        for (_, change) in &unit.rows {
+            project(&client, change, position).await?;
+        }
+        for bumped in guards(wish) {
             let bump = client.prepare_cached(BUMP).await?;
-            client.execute(&bump, &[&format!("accounts_of:{person}")]).await?;
+            client.execute(&bump, &[&bumped]).await?;
         }
         client.batch_execute("commit").await?;
+        for (subject, key) in keys {
+            self.codec.keys().remember(&subject, key);
+        }
         Ok(id)
     }
 
@@ -129,10 +135,10 @@ impl Session for Writer {
 }
 
 impl Writer {
-    /// The stream, the version and the event that the wish leads to.
-    fn decided(&self, wish: &Wish, at: Timestamp) -> anyhow::Result<(Uuid, i64, AnyEvent)> {
+    /// The events that the wish leads to.
+    fn decided(&self, wish: &Wish, at: Timestamp) -> anyhow::Result<Vec<Decided>> {
         let new_id = || tenure::entropy::uuid_v7(at, &*self.entropy);
-        Ok(match wish {
+        let (stream_id, version, event): (Uuid, i64, AnyEvent) = match wish {
             Wish::Register { name } => {
                 let event = UserEvent::Registered {
                     mode: UserMode::Internal,
@@ -150,15 +156,101 @@ impl Writer {
                 let event = AccountEvent::Opened { owner, at, name: AccountName::parse(name)?.into() };
                 (new_id(), 1, event.into())
             }
-            Wish::Add { account, user, version } => {
+            Wish::Add { of, user } => {
                 let event = AccountEvent::MemberAdded { user: UserId::from_uuid(*user), at };
-                (*account, version + 1, event.into())
+                (of.account, of.version + 1, event.into())
             }
-            Wish::Remove { account, user, version } => {
+            Wish::Remove { of, user } => {
                 let event = AccountEvent::MemberRemoved { user: UserId::from_uuid(*user), at };
-                (*account, version + 1, event.into())
+                (of.account, of.version + 1, event.into())
             }
-        })
+            Wish::Mint { of } => {
+                let event = ApiKeyEvent::Minted {
+                    account: AccountId::from_uuid(of.account),
+                    minter: UserId::from_uuid(of.owner),
+                    prefix: KeyPrefix::of("01234567"),
+                    at,
+                    expires_at: None,
+                    hash: KeyHash::parse(HASH)?.into(),
+                    label: Label::parse("bench")?.into(),
+                };
+                (new_id(), 1, event.into())
+            }
+            Wish::Revoke { of, key } => {
+                let event = ApiKeyEvent::Revoked { account: AccountId::from_uuid(of.account), at };
+                (*key, 2, event.into())
+            }
+            Wish::Invite { of, to } => {
+                let event = InviteEvent::Created {
+                    account: AccountId::from_uuid(of.account),
+                    inviter: UserId::from_uuid(of.owner),
+                    bound: Some(UserId::from_uuid(to.id)),
+                    mode: UserMode::Github,
+                    at,
+                    expires_at: at.after(std::time::Duration::from_hours(24)),
+                    invitee: Username::parse(&to.name)?.into(),
+                };
+                (new_id(), 1, event.into())
+            }
+            Wish::Accept { of, invite, user } => {
+                let user = UserId::from_uuid(*user);
+                let event = InviteEvent::Accepted(InviteEnd {
+                    account: AccountId::from_uuid(of.account),
+                    user: Some(user),
+                    at,
+                    was_pending: true,
+                    was_bound: true,
+                    invitee: Username::parse("nobody")?.into(),
+                });
+                let added = AccountEvent::MemberAdded { user, at };
+                return Ok(vec![
+                    self.event(*invite, 2, event.into(), at),
+                    self.event(of.account, of.version + 1, added.into(), at),
+                ]);
+            }
+            Wish::Source { of, handle } => {
+                let event = SourceEvent::Created {
+                    account: AccountId::from_uuid(of.account),
+                    created_by: UserId::from_uuid(of.owner),
+                    handle: Handle::parse(handle)?,
+                    kind: SourceKind::Message,
+                    at,
+                };
+                (new_id(), 1, event.into())
+            }
+            Wish::Pipe { of, source, name, version, .. } => {
+                let event = SourceEvent::PipeCreated {
+                    account: AccountId::from_uuid(of.account),
+                    pipe: PipeId::from_uuid(new_id()),
+                    created_by: UserId::from_uuid(of.owner),
+                    name: PipeName::parse(name)?,
+                    retention: Retention::default(),
+                    at,
+                };
+                (*source, version + 1, event.into())
+            }
+        };
+        Ok(vec![self.event(stream_id, version, event, at)])
+    }
+
+    fn event(&self, stream_id: Uuid, version: i64, event: AnyEvent, at: Timestamp) -> Decided {
+        let subject = event.subject(stream_id);
+        let stream = StreamId::new(subject.kind, stream_id);
+        Decided { id: EventId::new(at, &*self.entropy), stream_id, stream, version, event }
+    }
+}
+
+/// The guards of the sets that a wish changes.
+fn guards(wish: &Wish) -> Vec<String> {
+    match wish {
+        Wish::Open { owner, .. } => vec![format!("accounts_of:{owner}")],
+        Wish::Add { user, .. } | Wish::Remove { user, .. } | Wish::Accept { user, .. } => {
+            vec![format!("accounts_of:{user}")]
+        }
+        Wish::Mint { of } | Wish::Invite { of, .. } | Wish::Source { of, .. } => {
+            vec![format!("things_of:{}", of.account)]
+        }
+        Wish::Register { .. } | Wish::Revoke { .. } | Wish::Pipe { .. } => Vec::new(),
     }
 }
 
@@ -166,8 +258,7 @@ fn email(name: &str) -> String {
     format!("{name}@example.org")
 }
 
-async fn insert_event(client: &Client, unit: &Unit) -> anyhow::Result<i64> {
-    let event = unit.events.first().ok_or_else(|| anyhow::anyhow!("there is no event"))?;
+async fn insert_event(client: &Client, unit: &Unit, event: &NewEvent) -> anyhow::Result<i64> {
     let insert = client.prepare_cached(INSERT_EVENT).await?;
     let row = client
         .query_one(
@@ -190,32 +281,48 @@ async fn insert_event(client: &Client, unit: &Unit) -> anyhow::Result<i64> {
     Ok(row.try_get(0)?)
 }
 
-/// Writes the row; gives the person whose set of accounts has changed.
-async fn project(
-    client: &Client,
-    wish: &Wish,
-    id: Uuid,
-    at: Timestamp,
-    position: i64,
-) -> anyhow::Result<Option<Uuid>> {
-    let (rows, person) = match wish {
-        Wish::Register { name } => {
-            let insert = client.prepare_cached(INSERT_USER).await?;
-            (client.execute(&insert, &[&id, name, &email(name), &at, &position]).await?, None)
+/// Changes one row.
+async fn project(client: &Client, change: &RowChange, position: i64) -> anyhow::Result<()> {
+    let table = change.table;
+    let at_position = Value::Int(position);
+    let settled =
+        |value: &'_ Value| if *value == Value::Position { at_position.clone() } else { value.clone() };
+    let matching = |from: usize| {
+        let key = table.columns[..table.key_columns].iter().zip(from..);
+        key.map(|(column, place)| format!("{} = ${place}", column.name)).collect::<Vec<_>>().join(" and ")
+    };
+    let (sql, values): (String, Vec<Value>) = match &change.change {
+        Change::Insert(row) => {
+            let names: Vec<&str> = table.columns.iter().map(|column| column.name).collect();
+            let places: Vec<String> = (1..=row.len()).map(|place| format!("${place}")).collect();
+            let sql = format!(
+                "insert into view.{} ({}) values ({})",
+                table.name,
+                names.join(", "),
+                places.join(", ")
+            );
+            (sql, row.iter().map(settled).collect())
         }
-        Wish::Open { name, owner } => {
-            let insert = client.prepare_cached(INSERT_ACCOUNT).await?;
-            (client.execute(&insert, &[&id, name, owner, &at, &position]).await?, Some(*owner))
+        Change::Patch(columns) => {
+            let sets: Vec<String> = (1..)
+                .zip(columns)
+                .map(|(place, (column, _))| format!("{} = ${place}", table.columns[*column].name))
+                .collect();
+            let sql = format!(
+                "update view.{} set {} where {}",
+                table.name,
+                sets.join(", "),
+                matching(columns.len() + 1)
+            );
+            (sql, columns.iter().map(|(_, value)| settled(value)).chain(change.key.iter().cloned()).collect())
         }
-        Wish::Add { user, .. } => {
-            let insert = client.prepare_cached(INSERT_MEMBER).await?;
-            (client.execute(&insert, &[&id, user, &at, &position]).await?, Some(*user))
-        }
-        Wish::Remove { user, .. } => {
-            let delete = client.prepare_cached(DELETE_MEMBER).await?;
-            (client.execute(&delete, &[&id, user]).await?, Some(*user))
+        Change::Delete => {
+            (format!("delete from view.{} where {}", table.name, matching(1)), change.key.clone())
         }
     };
+    let statement = client.prepare_cached(&sql).await?;
+    let values: Vec<&(dyn ToSql + Sync)> = values.iter().map(|value| value as &(dyn ToSql + Sync)).collect();
+    let rows = client.execute(&statement, &values).await?;
     anyhow::ensure!(rows == 1, "the projection has changed {rows} rows");
-    Ok(person)
+    Ok(())
 }

@@ -11,7 +11,7 @@ use crate::aggregates::api_key::{ApiKey, ApiKeyCommand, KeyHash, KeyPrefix, Labe
 use crate::aggregates::field::Invalid;
 use crate::clock::Timestamp;
 use crate::context::Context;
-use crate::credentials::api_key::{generate_plaintext, key_prefix, salt};
+use crate::credentials::api_key::{StoredHash, generate_plaintext, key_prefix, salt};
 use crate::dispatch::{DispatchError, Dispatched, Failure, Operation, Stop, UnitOfWork};
 use crate::event_log::ReadError;
 use crate::ids::{AccountId, ApiKeyId, UserId};
@@ -183,6 +183,36 @@ impl Tenure {
         };
         let done = self.dispatcher().dispatch(context, &operation).await?;
         Ok(with_secret(done, fresh.plaintext))
+    }
+
+    /// Takes over a key that was made elsewhere: its public prefix and the PHC string that it is kept as. As
+    /// [`Tenure::mint_api_key`] otherwise; for operators.
+    ///
+    /// # Errors
+    /// `Invalid` (also for a hash that no secret could be verified with), `NotFound`, `Forbidden`.
+    pub async fn import_api_key(
+        &self,
+        context: &Context,
+        account: AccountId,
+        prefix: KeyPrefix,
+        hash: &str,
+        label: &str,
+        by: UserId,
+    ) -> Outcome<ApiKeyId> {
+        if StoredHash::parse(hash).is_none() {
+            let rule = "an argon2id PHC string, v=19, m at most 262144, t and p at most 16";
+            return Err(invalid(Invalid { field: "key_hash", rule }));
+        }
+        let operation = Mint {
+            id: self.new_id(ApiKeyId::new),
+            account,
+            by: Some(by),
+            prefix,
+            hash: KeyHash::parse(hash).map_err(invalid)?,
+            label: Label::parse(label).map_err(invalid)?,
+            expires_at: None,
+        };
+        self.dispatcher().dispatch(context, &operation).await
     }
 
     /// Gives a key another secret; the former one stays good for the grace, at most [`MAX_GRACE`].
