@@ -43,13 +43,13 @@ struct Create {
 }
 
 impl Operation for Create {
-    type Answer = (DeviceCodeId, String);
+    /// The identifier, and which of the user codes was free.
+    type Answer = (DeviceCodeId, usize);
     type Refusal = Refusal;
 
     async fn decide(&self, work: &mut UnitOfWork<'_>) -> Result<Self::Answer, Stop<Refusal>> {
-        let attempt = usize::try_from(work.attempt()).unwrap_or(0);
-        let Some(user_code) = self.user_codes.iter().cycle().nth(attempt % self.user_codes.len().max(1))
-        else {
+        let place = usize::try_from(work.attempt()).unwrap_or(0) % self.user_codes.len().max(1);
+        let Some(user_code) = self.user_codes.get(place) else {
             return Err(Stop::Refused(Refusal::IdentifierInUse));
         };
         let at = work.at();
@@ -61,7 +61,7 @@ impl Operation for Create {
             expires_at: at.after(self.ttl),
         });
         work.create::<DeviceCode, _>(self.id.as_uuid(), command)?;
-        Ok((self.id, user_code.shown()))
+        Ok((self.id, place))
     }
 
     /// The user code is a living code's: take another.
@@ -166,8 +166,12 @@ impl Tenure {
             client_name: ClientName::parse(client_name).map_err(invalid)?,
             ttl: life(ttl, MAX_DEVICE_CODE_LIFE, "more than 0 and at most 24 hours")?,
         };
-        let done = self.dispatcher().dispatch(context, &operation).await?;
-        Ok(done.map(|(id, user_code)| NewDeviceCode { id, device_code, user_code }))
+        // Codes are secrets: a request for some is never answered from memory.
+        let context = Context { idempotency: None, ..*context };
+        let done = self.dispatcher().dispatch(&context, &operation).await?;
+        let user_code =
+            |place: usize| operation.user_codes.get(place).map(UserCode::shown).unwrap_or_default();
+        Ok(done.map(|(id, place)| NewDeviceCode { id, device_code, user_code: user_code(place) }))
     }
 
     /// A person lets the device with this user code act for them; no event if they have done so already.
