@@ -1,4 +1,4 @@
-//! The hashes of API keys against another implementation: argon2-cffi, from PyPI.
+//! The hashes of API keys against another implementation: `argon2-cffi`, from `PyPI`.
 
 use std::io::Write as _;
 use std::process::{Command, Stdio};

@@ -12,6 +12,10 @@
     clippy::cast_sign_loss,
     clippy::duration_suboptimal_units,
     clippy::format_collect,
+    clippy::format_push_string,
+    clippy::unnecessary_wraps,
+    clippy::needless_pass_by_value,
+    clippy::assigning_clones,
     clippy::similar_names
 )]
 
@@ -22,6 +26,7 @@ mod conformance;
 mod faults;
 mod fixtures;
 mod foreign;
+mod guides;
 mod model;
 mod operations;
 mod private_postgres;

@@ -782,7 +782,9 @@ impl Real {
                 found.insert(source.handle, pipes.into_iter().map(|pipe| pipe.name).collect::<Vec<_>>());
             }
             let mut expected = tenant.sources.clone();
-            expected.values_mut().for_each(|pipes| pipes.sort());
+            for pipes in expected.values_mut() {
+                pipes.sort();
+            }
             if found != expected {
                 return differ(format!("sources of {id}: {found:?}, not {expected:?}"));
             }

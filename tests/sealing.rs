@@ -24,7 +24,7 @@ pub fn program(name: &str) -> PathBuf {
     found.pop().unwrap_or_else(|| PathBuf::from(name))
 }
 
-/// What pg_dump writes of a database.
+/// What `pg_dump` writes of a database.
 pub fn dump(database: &TestDatabase, arguments: &[&str]) -> String {
     let dump = Command::new(program("pg_dump"))
         .args(arguments)

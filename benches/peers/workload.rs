@@ -146,7 +146,7 @@ impl World {
                 tenant.invites.retain(|(known, _)| known != invite);
             }),
             Wish::Source { of, handle } => {
-                self.change(of, |tenant| tenant.source = Some((id, handle.clone(), 1)))
+                self.change(of, |tenant| tenant.source = Some((id, handle.clone(), 1)));
             }
             Wish::Pipe { of, .. } => self.change(of, |tenant| {
                 if let Some((_, _, version)) = &mut tenant.source {

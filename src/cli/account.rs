@@ -100,7 +100,7 @@ async fn carry_out(tenure: &Tenure, config: &Config, command: AccountCommand) ->
                 config.json,
                 "accounts",
                 &["name", "id", "owner_user_id", "created_at"],
-                rows.collect(),
+                &rows.collect::<Vec<_>>(),
             )
         }
         AccountCommand::Members { account } => members(tenure, config, &account).await,

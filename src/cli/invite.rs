@@ -83,7 +83,7 @@ async fn carry_out(tenure: &Tenure, config: &Config, command: InviteCommand) -> 
         }
         InviteCommand::List { account, user } => {
             let columns = ["id", "account_name", "invitee_username", "status", "created_at", "expires_at"];
-            let rows = match (account, user) {
+            let rows: Vec<Value> = match (account, user) {
                 (Some(account), _) => {
                     let account = lookup::account(tenure, &account).await?;
                     let invites = tenure.reader().invites_for_account(account.id).await?;
@@ -95,7 +95,7 @@ async fn carry_out(tenure: &Tenure, config: &Config, command: InviteCommand) -> 
                     invites.iter().map(|known| record(&known.invite, &known.account_name, now)).collect()
                 }
             };
-            output::list(config.json, "invites", &columns, rows)
+            output::list(config.json, "invites", &columns, &rows)
         }
         InviteCommand::Accept { id, user } => {
             let user = lookup::user(tenure, &user).await?;

@@ -93,7 +93,7 @@ async fn carry_out(tenure: &Tenure, config: &Config, command: KeyCommand) -> any
             });
             let columns =
                 ["id", "key_prefix", "label", "created_at", "expires_at", "revoked_at", "last_used_at"];
-            output::list(config.json, "keys", &columns, rows.collect())
+            output::list(config.json, "keys", &columns, &rows.collect::<Vec<_>>())
         }
         KeyCommand::Rotate { id, account, by, grace } => {
             let (account, by) = (lookup::account(tenure, &account).await?, lookup::user(tenure, &by).await?);

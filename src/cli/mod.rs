@@ -126,12 +126,12 @@ fn exit_code(error: &anyhow::Error) -> u8 {
     if let Some(error) = error.downcast_ref::<DispatchError<Refusal>>() {
         return match error {
             DispatchError::Refused(Refusal::NotFound(_)) => 4,
-            DispatchError::Refused(Refusal::Busy) => 5,
-            DispatchError::Refused(_) | DispatchError::KeyReused => 3,
-            DispatchError::Contended
+            DispatchError::Refused(Refusal::Busy)
+            | DispatchError::Contended
             | DispatchError::Failed(Failure::Append(
                 AppendError::Busy | AppendError::Unavailable(_) | AppendError::OutcomeUnknown,
             )) => 5,
+            DispatchError::Refused(_) | DispatchError::KeyReused => 3,
             DispatchError::Failed(_) => 1,
         };
     }

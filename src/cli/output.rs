@@ -50,7 +50,7 @@ pub(super) fn done<T>(as_json: bool, done: &Dispatched<T>, mut answer: Value) ->
 }
 
 /// Prints records: as JSON all of each under one name, for people a table of these columns.
-pub(super) fn list(as_json: bool, name: &str, columns: &[&str], records: Vec<Value>) -> anyhow::Result<()> {
+pub(super) fn list(as_json: bool, name: &str, columns: &[&str], records: &[Value]) -> anyhow::Result<()> {
     if as_json {
         return json(&serde_json::json!({ name: records }));
     }

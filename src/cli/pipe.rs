@@ -113,7 +113,7 @@ async fn carry_out(tenure: &Tenure, config: &Config, command: PipeCommand) -> an
                 described(tenure, record, pipe.retention)
             });
             let columns = ["name", "ttl_seconds", "max_msgs", "max_bytes", "created_at", "id"];
-            output::list(config.json, "pipes", &columns, rows.collect())
+            output::list(config.json, "pipes", &columns, &rows.collect::<Vec<_>>())
         }
         PipeCommand::Retention { place, kept } => {
             let account = lookup::account(tenure, &place.account).await?;

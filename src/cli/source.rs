@@ -71,7 +71,7 @@ async fn carry_out(tenure: &Tenure, config: &Config, command: SourceCommand) -> 
                 }));
             }
             let columns = ["handle", "kind", "pipes", "created_at", "last_broadcast_at", "id"];
-            output::list(config.json, "sources", &columns, rows)
+            output::list(config.json, "sources", &columns, &rows)
         }
         SourceCommand::Delete { handle, account } => {
             let account = lookup::account(tenure, &account).await?;

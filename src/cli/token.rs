@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use clap::Subcommand;
-use secrecy::ExposeSecret as _;
+use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::json;
 
 use super::{lookup, open, output};
@@ -49,7 +49,7 @@ async fn carry_out(tenure: &Tenure, config: &Config, command: TokenCommand) -> a
             let user = lookup::user(tenure, &user).await?;
             let done = tenure.issue_bearer_token(&lookup::on_behalf_of(user.id), user.id, ttl).await?;
             let (id, secret) = &done.answer;
-            let secret = secret.as_ref().map(|secret| secret.expose_secret()).unwrap_or_default();
+            let secret = secret.as_ref().map(SecretString::expose_secret).unwrap_or_default();
             if config.json {
                 let seconds = ttl.as_secs();
                 let answer = json!({
@@ -72,7 +72,7 @@ async fn carry_out(tenure: &Tenure, config: &Config, command: TokenCommand) -> a
                 })
             });
             let columns = ["id", "prefix", "created_at", "expires_at", "revoked_at", "last_used_at"];
-            output::list(config.json, "tokens", &columns, rows.collect())
+            output::list(config.json, "tokens", &columns, &rows.collect::<Vec<_>>())
         }
         TokenCommand::Revoke { id } => {
             let token = lookup::id(&id, Thing::BearerToken)?;

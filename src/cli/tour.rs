@@ -68,6 +68,7 @@ async fn on_throwaway(config: &Config) -> anyhow::Result<Tour> {
 }
 
 #[derive(Default)]
+#[allow(clippy::struct_excessive_bools)] // each is a line of the summary
 struct Tour {
     json: bool,
     commands: usize,

@@ -76,7 +76,7 @@ async fn carry_out(tenure: &Tenure, config: &Config, command: UserCommand) -> an
                 return output::json(&user);
             }
             let columns = ["username", "id", "email", "mode", "github_login", "operator", "created_at"];
-            output::list(false, "users", &columns, vec![user])
+            output::list(false, "users", &columns, &[user])
         }
         UserCommand::Operator { user, revoke } => {
             let user = lookup::user(tenure, &user).await?;

@@ -1,6 +1,7 @@
 //! The list of the forgotten: kept outside the database, so that a restored backup forgets them again.
 
 use std::collections::BTreeSet;
+use std::fmt::Write as _;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
@@ -41,8 +42,10 @@ impl ForgottenList {
     /// The file cannot be written.
     pub fn add(&self, users: &[UserId]) -> io::Result<()> {
         let known = self.read()?;
-        let fresh: String =
-            users.iter().filter(|user| !known.contains(user)).map(|user| format!("{user}\n")).collect();
+        let mut fresh = String::new();
+        for user in users.iter().filter(|user| !known.contains(user)) {
+            let _ = writeln!(fresh, "{user}");
+        }
         if fresh.is_empty() {
             return Ok(());
         }

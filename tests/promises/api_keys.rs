@@ -5,6 +5,7 @@ use std::time::Duration;
 use futures::future::join_all;
 use secrecy::{ExposeSecret as _, SecretString};
 use tenure::Tenure;
+use tenure::aggregates::source::Retention;
 use tenure::clock::Clock as _;
 use tenure::context::{Actor, Context};
 use tenure::credentials::api_key;
@@ -208,7 +209,7 @@ async fn closing_an_account_ends_its_keys_invites_and_sources_in_one_step() {
     tenure.revoke_api_key(&owner, None, revoked).await.unwrap();
     let invite = tenure.create_invite(&owner, acme.account, "stranger", None).await.unwrap().answer;
     tenure.create_source(&owner, acme.account, None, "robot", None).await.unwrap();
-    tenure.create_pipe(&owner, acme.account, None, "robot", "events", Default::default()).await.unwrap();
+    tenure.create_pipe(&owner, acme.account, None, "robot", "events", Retention::default()).await.unwrap();
     let done = tenure.close_account(&owner, acme.account).await.unwrap();
     let names: Vec<_> = done.events.iter().map(|(_, _, event)| event.kind().0).collect();
     assert_eq!(

@@ -23,7 +23,6 @@ impl EventSourced for ApiKey {
             (Self::Active(_) | Self::Revoked { .. }, ApiKeyCommand::Mint(_)) => {
                 Err(ApiKeyRefusal::AlreadyMinted)
             }
-            (Self::Unknown, _) => Err(ApiKeyRefusal::NotFound),
             (Self::Active(key), ApiKeyCommand::Rotate { prefix, hash, former_until, at }) => {
                 if self.active(at).is_none() {
                     return Err(ApiKeyRefusal::NotFound);
@@ -38,7 +37,9 @@ impl EventSourced for ApiKey {
                     former_hash: key.hash.clone(),
                 }])
             }
-            (Self::Revoked { .. }, ApiKeyCommand::Rotate { .. }) => Err(ApiKeyRefusal::NotFound),
+            (Self::Unknown, _) | (Self::Revoked { .. }, ApiKeyCommand::Rotate { .. }) => {
+                Err(ApiKeyRefusal::NotFound)
+            }
             (Self::Active(key), ApiKeyCommand::Revoke { at }) => {
                 Ok(vec![ApiKeyEvent::Revoked { account: key.account, at }])
             }

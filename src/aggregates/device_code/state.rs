@@ -61,7 +61,7 @@ impl Aggregate for DeviceCode {
                 *situation = Situation::Approved(user);
             }
             (Self::Created { situation, .. }, DeviceCodeEvent::Denied { .. }) => {
-                *situation = Situation::Denied
+                *situation = Situation::Denied;
             }
             (_, DeviceCodeEvent::Consumed { .. }) => *self = Self::Consumed,
             (Self::Unknown | Self::Consumed, _) => {}

@@ -16,14 +16,8 @@ pub fn pending_invite_claim(
     name: &Username,
     hasher: &dyn ClaimHasher,
 ) -> ClaimKey {
-    let mut text = format!("{account}/");
-    match user {
-        Some(user) => text.push_str(&user.to_string()),
-        None => {
-            text.push('~');
-            text.push_str(&name.fold());
-        }
-    }
+    let invited = user.map_or_else(|| format!("~{}", name.fold()), |user| user.to_string());
+    let text = format!("{account}/{invited}");
     hasher.claim("pending_invite", text.as_bytes())
 }
 
