@@ -49,6 +49,8 @@ declare
 begin
     select version into found from log.guard where name = wanted;
     if found is null then
+        -- A guard that a crash takes away costs its reader another decision, so nobody waits for the disk under the lock.
+        perform set_config('synchronous_commit', 'off', true);
         perform from log.head for update;
         insert into log.guard (name, version) values (wanted, 1) on conflict (name) do nothing;
         select version into found from log.guard where name = wanted;

@@ -32,6 +32,9 @@ const MAX_DECISIONS: u32 = 500;
 /// How many claims that were fought over are remembered.
 const CONTESTED_CLAIMS: usize = 10_000;
 
+/// How many holders of claims are remembered.
+const KNOWN_HOLDERS: usize = 100_000;
+
 /// A command over one or several aggregates.
 pub trait Operation: Send + Sync {
     /// What the caller learns beside the events.
@@ -88,6 +91,8 @@ pub struct Dispatcher {
     entropy: Arc<dyn Entropy>,
     states: cache::States,
     contested: Cache<ClaimKey, ()>,
+    /// Who took a claim lately; possibly stale, so that only whoever checks it against the holder's state may use it.
+    holders: Cache<ClaimKey, Arc<str>>,
 }
 
 impl Dispatcher {
@@ -95,8 +100,9 @@ impl Dispatcher {
     #[must_use]
     pub fn new(log: EventLog, codec: Codec, clock: Arc<dyn Clock>, entropy: Arc<dyn Entropy>) -> Self {
         let reader = Reader::new(log.pool().clone(), codec.keys().clone());
-        let contested = Cache::new(CONTESTED_CLAIMS);
-        Self { log, codec, reader, clock, entropy, states: cache::States::default(), contested }
+        let (contested, holders) = (Cache::new(CONTESTED_CLAIMS), Cache::new(KNOWN_HOLDERS));
+        let states = cache::States::default();
+        Self { log, codec, reader, clock, entropy, states, contested, holders }
     }
 
     /// Carries out an operation, or refuses it; either way the answer held at a moment after the call began.
@@ -179,8 +185,16 @@ impl Dispatcher {
                 return claim_lost(operation, &claim.key, &holder);
             }
         }
+        let taken: Vec<(ClaimKey, Arc<str>)> = unit
+            .claims_taken()
+            .filter(|claim| claim.free_after.is_none())
+            .map(|claim| (claim.key.clone(), claim.holder.as_str().into()))
+            .collect();
         match self.log.append(unit).await {
             Ok(appended) => {
+                for (claim, holder) in taken {
+                    self.holders.insert(claim, holder);
+                }
                 for (subject, key) in keys {
                     self.codec.keys().remember(&subject, key);
                 }

@@ -196,6 +196,13 @@ impl<'d> UnitOfWork<'d> {
         Ok(self.dispatcher.reader.holder(claim, self.at).await?)
     }
 
+    /// Who took a claim as far as this node remembers: perhaps no longer its holder. To be believed only if the holder's
+    /// own state, loaded through this, says so too; else ask [`UnitOfWork::holder`].
+    #[must_use]
+    pub fn remembered_holder(&self, claim: &ClaimKey) -> Option<Arc<str>> {
+        self.dispatcher.holders.get(claim)
+    }
+
     /// Reads a set under its guard: the decision stands only if no unit has changed the set when it is stored.
     /// To be called before the set itself is read.
     ///

@@ -47,6 +47,24 @@ async fn offer(work: &mut UnitOfWork<'_>, invite: InviteId) -> Result<Offer, Sto
     invite.offer().cloned().ok_or(Stop::Refused(Refusal::NotFound(Thing::Invite)))
 }
 
+/// The person who has this name, if anybody has.
+async fn known_person(work: &mut UnitOfWork<'_>, name: &Username) -> Result<Option<UserId>, Stop<Refusal>> {
+    let claim = username_claim(name, work.hasher());
+    let remembered = work.remembered_holder(&claim).and_then(|holder| holder.parse::<UserId>().ok());
+    if let Some(user) = remembered {
+        let state = work.load::<User>(user.as_uuid()).await?;
+        let has_it = |known: &Username| known.fold() == name.fold();
+        if state.registered().is_some_and(|person| person.username.open().is_some_and(has_it)) {
+            return Ok(Some(user));
+        }
+    }
+    let holder = work.holder(&claim).await?;
+    Ok(match holder.and_then(|holder| holder.parse::<UserId>().ok()) {
+        Some(user) if work.load::<User>(user.as_uuid()).await?.registered().is_some() => Some(user),
+        _ => None,
+    })
+}
+
 struct Create {
     id: InviteId,
     account: AccountId,
@@ -65,11 +83,7 @@ impl Operation for Create {
         authority::owner(work, &account).await?;
         let inviter = authority::maker(authority::person(work), self.by).map_err(Stop::Refused)?;
         users::must_exist(work, inviter).await?;
-        let holder = work.holder(&username_claim(&self.invitee, work.hasher())).await?;
-        let bound = match holder.and_then(|holder| holder.parse::<UserId>().ok()) {
-            Some(user) if work.load::<User>(user.as_uuid()).await?.registered().is_some() => Some(user),
-            _ => None,
-        };
+        let bound = known_person(work, &self.invitee).await?;
         if let Some(user) = bound {
             if user == inviter {
                 let rule = "somebody else than the inviter";

@@ -1,11 +1,12 @@
 //! Named actors in an account and their pipes.
 
 use super::refusal::{Refusal, Thing};
-use super::{Outcome, accounts, authority, found, invalid, things_of, users};
+use super::{Outcome, accounts, authority, invalid, things_of, users};
 use crate::Tenure;
 use crate::aggregates::field::Invalid;
 use crate::aggregates::source::{
     CreatePipe, CreateSource, Handle, Living, PipeName, Retention, Source, SourceCommand, SourceKind,
+    handle_claim,
 };
 use crate::clock::Timestamp;
 use crate::context::Context;
@@ -67,11 +68,19 @@ async fn living(
 ) -> Result<(SourceId, Living), Stop<Refusal>> {
     let open = accounts::open_account(work, account).await?;
     authority::belongs(work, account, &open).await?;
-    let known = work.reader().source_by_handle(account, handle).await;
-    let id = found(known, Thing::Source)?.id;
+    let not_found = || Stop::Refused(Refusal::NotFound(Thing::Source));
+    let claim = handle_claim(account, &Handle::parse(handle).map_err(|_| not_found())?, work.hasher());
+    let remembered = work.remembered_holder(&claim).and_then(|holder| holder.parse::<SourceId>().ok());
+    if let Some(id) = remembered {
+        let source = work.load::<Source>(id.as_uuid()).await?;
+        if let Some(living) = source.living() {
+            return Ok((id, living.clone()));
+        }
+    }
+    let holder = work.holder(&claim).await?.and_then(|holder| holder.parse::<SourceId>().ok());
+    let id = holder.ok_or_else(not_found)?;
     let source = work.load::<Source>(id.as_uuid()).await?;
-    let living = source.living().cloned().ok_or(Stop::Refused(Refusal::NotFound(Thing::Source)))?;
-    Ok((id, living))
+    Ok((id, source.living().cloned().ok_or_else(not_found)?))
 }
 
 struct Find<'a> {
