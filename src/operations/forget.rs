@@ -92,7 +92,8 @@ impl Tenure {
     /// restored backup, and whoever is forgotten is on the list. Gives how many were forgotten again.
     ///
     /// # Errors
-    /// The list or the database cannot be read or written; a person on the list who owns accounts now.
+    /// The list or the database cannot be read or written. Whoever on the list owns accounts stays known, and the log of
+    /// the node says so.
     pub async fn repeat_forgettings(&self) -> Result<usize, DispatchError<Refusal>> {
         let Some(list) = self.forgotten_list() else { return Ok(0) };
         let failed = |error: std::io::Error| {
@@ -108,6 +109,10 @@ impl Tenure {
                 Ok(done) => again += usize::from(!done.events.is_empty()),
                 // Registered after the backup was made: there is nothing to forget.
                 Err(DispatchError::Refused(Refusal::NotFound(_))) => {}
+                // In the backup they own accounts: somebody has to say whose those are, and cannot if nothing starts.
+                Err(DispatchError::Refused(refusal)) => {
+                    tracing::error!(%user, %refusal, "a person on the list of the forgotten is still known");
+                }
                 Err(error) => return Err(error),
             }
         }

@@ -108,3 +108,20 @@ async fn a_restored_backup_forgets_again_whom_the_list_names() {
     open_with(settings()).await.close().await;
     assert_eq!(std::fs::read_to_string(&list).unwrap().lines().count(), 2);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_starts_although_somebody_on_the_list_owns_accounts() {
+    let directory = tempfile::tempdir().unwrap();
+    let list = directory.path().join("forgotten");
+    let database = TestDatabase::new().await;
+    let tenure = database.open().await;
+    let acme = acme(&tenure).await;
+    std::fs::write(&list, format!("{}\n", acme.owner)).unwrap();
+    let settings = || tenure::Settings { forgotten_list: Some(list.clone()), ..database.settings() };
+    let started = open_with(settings()).await;
+    assert!(started.reader().user(acme.owner).await.unwrap().forgotten_at.is_none());
+    started.transfer_ownership(&operator(), acme.account, acme.member).await.unwrap();
+    started.close().await;
+    let again = open_with(settings()).await;
+    assert!(again.reader().user(acme.owner).await.unwrap().forgotten_at.is_some());
+}
