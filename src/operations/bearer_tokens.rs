@@ -93,13 +93,10 @@ impl Operation for Revoke {
         let not_found = Stop::Refused(Refusal::NotFound(Thing::BearerToken));
         let token = work.load::<BearerToken>(self.token.as_uuid()).await?;
         let operator = authority::is_operator(work).await?;
-        match token.living() {
-            // Somebody else's is not found.
-            Some(living) if !operator && authority::person(work) != Some(living.user) => {
-                return Err(not_found);
-            }
-            None if *token == BearerToken::Unknown => return Err(not_found),
-            _ => {}
+        // Somebody else's is not found.
+        match token.owner() {
+            Some(user) if operator || authority::person(work) == Some(user) => {}
+            _ => return Err(not_found),
         }
         let command = BearerTokenCommand::Revoke { at: work.at() };
         work.execute::<BearerToken, Refusal>(self.token.as_uuid(), command).await?;

@@ -59,13 +59,10 @@ impl Operation for End {
         let not_found = Stop::Refused(Refusal::NotFound(Thing::Session));
         let session = work.load::<Session>(self.session.as_uuid()).await?;
         let operator = authority::is_operator(work).await?;
-        match session.living() {
-            // Somebody else's is not found.
-            Some(living) if !operator && authority::person(work) != Some(living.user) => {
-                return Err(not_found);
-            }
-            None if *session == Session::Unknown => return Err(not_found),
-            _ => {}
+        // Somebody else's is not found.
+        match session.owner() {
+            Some(user) if operator || authority::person(work) == Some(user) => {}
+            _ => return Err(not_found),
         }
         let command = SessionCommand::End { at: work.at() };
         work.execute::<Session, Refusal>(self.session.as_uuid(), command).await?;

@@ -154,6 +154,7 @@ async fn a_bearer_token_is_good_until_it_expires_or_is_revoked() {
     refused!(tenure.revoke_bearer_token(&as_user(ada), unknown).await, Refusal::NotFound(Thing::BearerToken));
     assert_eq!(tenure.revoke_bearer_token(&as_user(ada), id).await.unwrap().events.len(), 1);
     assert_eq!(tenure.revoke_bearer_token(&as_user(ada), id).await.unwrap().events.len(), 0);
+    refused!(tenure.revoke_bearer_token(&as_user(bob), id).await, Refusal::NotFound(Thing::BearerToken));
     assert!(matches!(tenure.lookup_bearer_token(&secret).await, Err(QueryError::NotFound)));
     let (_, short) = issue(ada, TTL).await.unwrap().answer;
     clock.advance(TTL);

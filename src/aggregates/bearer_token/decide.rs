@@ -18,14 +18,14 @@ impl EventSourced for BearerToken {
                 expires_at: new.expires_at,
                 digest: new.digest.into(),
             }]),
-            (Self::Living(_) | Self::Revoked, BearerTokenCommand::Issue(_)) => {
+            (Self::Living(_) | Self::Revoked { .. }, BearerTokenCommand::Issue(_)) => {
                 Err(BearerTokenRefusal::IdentifierInUse)
             }
             (Self::Unknown, BearerTokenCommand::Revoke { .. }) => Err(BearerTokenRefusal::NotFound),
             (Self::Living(living), BearerTokenCommand::Revoke { at }) => {
                 Ok(vec![BearerTokenEvent::Revoked { user: living.user, at }])
             }
-            (Self::Revoked, BearerTokenCommand::Revoke { .. }) => Ok(vec![]),
+            (Self::Revoked { .. }, BearerTokenCommand::Revoke { .. }) => Ok(vec![]),
         }
     }
 }

@@ -20,7 +20,10 @@ pub enum BearerToken {
     /// It is good until it expires.
     Living(Living),
     /// It is good for nothing.
-    Revoked,
+    Revoked {
+        /// Whose it was.
+        user: UserId,
+    },
 }
 
 /// What is good until it expires.
@@ -33,12 +36,13 @@ pub struct Living {
 }
 
 impl BearerToken {
-    /// Whose it is, if it is good.
+    /// Whose it is or was.
     #[must_use]
-    pub const fn living(&self) -> Option<&Living> {
+    pub const fn owner(&self) -> Option<UserId> {
         match self {
-            Self::Living(living) => Some(living),
-            Self::Unknown | Self::Revoked => None,
+            Self::Living(living) => Some(living.user),
+            Self::Revoked { user } => Some(*user),
+            Self::Unknown => None,
         }
     }
 }
@@ -55,7 +59,7 @@ impl Aggregate for BearerToken {
     fn apply(&mut self, event: BearerTokenEvent) {
         *self = match event {
             BearerTokenEvent::Issued { user, expires_at, .. } => Self::Living(Living { user, expires_at }),
-            BearerTokenEvent::Revoked { .. } => Self::Revoked,
+            BearerTokenEvent::Revoked { user, .. } => Self::Revoked { user },
         };
     }
 }

@@ -17,12 +17,14 @@ impl EventSourced for Session {
                 expires_at: new.expires_at,
                 digest: new.digest.into(),
             }]),
-            (Self::Living(_) | Self::Ended, SessionCommand::Start(_)) => Err(SessionRefusal::IdentifierInUse),
+            (Self::Living(_) | Self::Ended { .. }, SessionCommand::Start(_)) => {
+                Err(SessionRefusal::IdentifierInUse)
+            }
             (Self::Unknown, SessionCommand::End { .. }) => Err(SessionRefusal::NotFound),
             (Self::Living(living), SessionCommand::End { at }) => {
                 Ok(vec![SessionEvent::Ended { user: living.user, at }])
             }
-            (Self::Ended, SessionCommand::End { .. }) => Ok(vec![]),
+            (Self::Ended { .. }, SessionCommand::End { .. }) => Ok(vec![]),
         }
     }
 }

@@ -20,7 +20,10 @@ pub enum Session {
     /// It is good until it expires.
     Living(Living),
     /// It is good for nothing.
-    Ended,
+    Ended {
+        /// Whose it was.
+        user: UserId,
+    },
 }
 
 /// What is good until it expires.
@@ -33,12 +36,13 @@ pub struct Living {
 }
 
 impl Session {
-    /// Whose it is, if it is good.
+    /// Whose it is or was.
     #[must_use]
-    pub const fn living(&self) -> Option<&Living> {
+    pub const fn owner(&self) -> Option<UserId> {
         match self {
-            Self::Living(living) => Some(living),
-            Self::Unknown | Self::Ended => None,
+            Self::Living(living) => Some(living.user),
+            Self::Ended { user } => Some(*user),
+            Self::Unknown => None,
         }
     }
 }
@@ -55,7 +59,7 @@ impl Aggregate for Session {
     fn apply(&mut self, event: SessionEvent) {
         *self = match event {
             SessionEvent::Started { user, expires_at, .. } => Self::Living(Living { user, expires_at }),
-            SessionEvent::Ended { .. } => Self::Ended,
+            SessionEvent::Ended { user, .. } => Self::Ended { user },
         };
     }
 }
