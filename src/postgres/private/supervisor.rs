@@ -10,10 +10,11 @@ use super::server::Server;
 use super::{Endpoint, Options, State};
 use crate::clock::Stopwatch;
 
-/// After so many failures in a row the server is given up.
+/// After so many starts in a row that failed the server is given up; one that took connections and died is started again
+/// for as long as it does.
 const MOST_FAILURES: u32 = 8;
 
-/// A life as long as this makes earlier failures forgotten.
+/// A life as long as this makes earlier deaths forgotten: the next start does not wait.
 const GOOD_LIFE: Duration = Duration::from_mins(1);
 
 /// How long processes of an earlier server may linger, and how often they are looked at.
@@ -63,7 +64,7 @@ fn keep_alive(
     state: &watch::Sender<State>,
     first: &mut Option<First>,
 ) -> Option<PrivatePostgresError> {
-    let mut failures = 0;
+    let (mut failures, mut deaths) = (0, 0);
     let mut lingering: Option<Stopwatch> = None;
     loop {
         let error = match server.start(control) {
@@ -77,12 +78,16 @@ fn keep_alive(
                 lingering = None;
                 let lived = Stopwatch::start();
                 let died = server.outlive(life, control);
+                failures = 0;
                 if lived.elapsed() > GOOD_LIFE {
-                    failures = 0;
+                    deaths = 0;
                 }
                 died
             }
-            Err(error) => error,
+            Err(error) => {
+                failures += 1;
+                error
+            }
         };
         if control.stopping() {
             return None;
@@ -91,22 +96,23 @@ fn keep_alive(
             if lingering.get_or_insert_with(Stopwatch::start).elapsed() > LINGER {
                 return Some(error);
             }
+            failures = 0;
             control.pause(LINGER_PAUSE);
             continue;
         }
-        failures += 1;
+        deaths += 1;
         if first.is_some() || failures >= MOST_FAILURES {
             return Some(error);
         }
-        tracing::warn!(%error, failures, "PostgreSQL is started again");
+        tracing::warn!(%error, deaths, "PostgreSQL is started again");
         state.send_replace(State::Restarting);
-        control.pause(pause_after(failures));
+        control.pause(pause_after(deaths));
     }
 }
 
-/// Doubles from failure to failure, up to a bound.
-fn pause_after(failures: u32) -> Duration {
-    let factor = 1_u32.checked_shl(failures.saturating_sub(1)).unwrap_or(u32::MAX);
+/// Doubles from death to death, up to a bound.
+fn pause_after(deaths: u32) -> Duration {
+    let factor = 1_u32.checked_shl(deaths.saturating_sub(1)).unwrap_or(u32::MAX);
     FIRST_PAUSE.saturating_mul(factor).min(LONGEST_PAUSE)
 }
 
