@@ -238,7 +238,9 @@ impl Tenure {
         let fresh = Fresh::new(self, ttl)?;
         let (id, secret) = (fresh.id, fresh.secret.clone());
         let operation = Consume { device_code: device_code.clone(), token: Some(fresh) };
-        let done = self.dispatcher().dispatch(context, &operation).await?;
+        // A token is a secret: a request for one is never answered from memory.
+        let context = Context { idempotency: None, ..*context };
+        let done = self.dispatcher().dispatch(&context, &operation).await?;
         Ok(done.map(|user| (user, id, secret)))
     }
 

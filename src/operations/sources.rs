@@ -137,12 +137,19 @@ struct OnPipe<'a> {
 }
 
 impl Operation for OnPipe<'_> {
-    type Answer = SourceId;
+    type Answer = PipeId;
     type Refusal = Refusal;
 
-    async fn decide(&self, work: &mut UnitOfWork<'_>) -> Result<SourceId, Stop<Refusal>> {
+    async fn decide(&self, work: &mut UnitOfWork<'_>) -> Result<PipeId, Stop<Refusal>> {
         let (name, at) = (self.name.clone(), work.at());
-        let (source, _) = living(work, self.account, self.handle).await?;
+        let (source, state) = living(work, self.account, self.handle).await?;
+        let known = state.pipes.get(&name).map(|(pipe, _)| *pipe);
+        let pipe = match &self.wish {
+            Wish::Create { id, .. } => *id,
+            Wish::Change { .. } | Wish::Delete => {
+                known.ok_or(Stop::Refused(Refusal::NotFound(Thing::Pipe)))?
+            }
+        };
         let command = match &self.wish {
             Wish::Create { id, by, retention } => SourceCommand::CreatePipe(CreatePipe {
                 id: *id,
@@ -155,7 +162,7 @@ impl Operation for OnPipe<'_> {
             Wish::Delete => SourceCommand::DeletePipe { name, at },
         };
         work.execute::<Source, Refusal>(source.as_uuid(), command).await?;
-        Ok(source)
+        Ok(pipe)
     }
 
     fn claim_lost(&self, _: &str, _: &str) -> Option<Refusal> {
@@ -251,8 +258,7 @@ impl Tenure {
         let id = self.new_id(PipeId::new);
         let name = PipeName::parse(name).map_err(invalid)?;
         let operation = OnPipe { account, handle, name, wish: Wish::Create { id, by, retention } };
-        let done = self.dispatcher().dispatch(context, &operation).await?;
-        Ok(done.map(|_| id))
+        self.dispatcher().dispatch(context, &operation).await
     }
 
     /// Changes what a pipe keeps; no event if it is so already.
@@ -266,7 +272,7 @@ impl Tenure {
         handle: &str,
         name: &str,
         retention: Retention,
-    ) -> Outcome<SourceId> {
+    ) -> Outcome<PipeId> {
         let wish = Wish::Change { retention: bounded(retention)? };
         let operation = OnPipe { account, handle, name: existing(name)?, wish };
         self.dispatcher().dispatch(context, &operation).await
@@ -282,7 +288,7 @@ impl Tenure {
         account: AccountId,
         handle: &str,
         name: &str,
-    ) -> Outcome<SourceId> {
+    ) -> Outcome<PipeId> {
         let operation = OnPipe { account, handle, name: existing(name)?, wish: Wish::Delete };
         self.dispatcher().dispatch(context, &operation).await
     }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use tenure::Tenure;
+use tenure::aggregates::source::Retention;
 use tenure::context::{Actor, Context};
 use tenure::dispatch::DispatchError;
 
@@ -72,4 +73,9 @@ async fn refusals_are_not_remembered_and_no_secret_is_given_twice() {
     let again = tenure.mint_api_key(&owner, acme.account, "ci", None, None).await.unwrap();
     assert!(first.answer.plaintext.is_some() && again.answer.plaintext.is_none());
     assert!(again.repeated && again.answer.id == first.answer.id);
+    tenure.create_source(&as_user(acme.owner), acme.account, None, "robot", None).await.unwrap();
+    let owner = keyed(&tenure, as_user(acme.owner), "pipes", "events");
+    let create = || tenure.create_pipe(&owner, acme.account, None, "robot", "events", Retention::default());
+    let (first, again) = (create().await.unwrap(), create().await.unwrap());
+    assert!(again.repeated && again.answer == first.answer, "the pipe that is there, not another identifier");
 }
