@@ -52,7 +52,10 @@ begin
         -- A guard that a crash takes away costs its reader another decision, so nobody waits for the disk under the lock.
         perform set_config('synchronous_commit', 'off', true);
         perform from log.head for update;
-        insert into log.guard (name, version) values (wanted, 1) on conflict (name) do nothing;
+        -- Begins at the time, so that a guard that was lost and made again is never taken for the one that was read.
+        insert into log.guard (name, version)
+        values (wanted, (extract(epoch from clock_timestamp()) * 1000000)::bigint)
+        on conflict (name) do nothing;
         select version into found from log.guard where name = wanted;
     end if;
     return found;

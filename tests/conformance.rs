@@ -108,6 +108,18 @@ async fn a_changed_set_refuses_who_decided_on_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_guard_that_was_lost_and_made_again_is_another() {
+    let database = TestDatabase::new().await;
+    let tenure = database.open().await;
+    let version = tenure.log().guard_version("set").await.unwrap();
+    database.connect(None).await.batch_execute("delete from log.guard").await.unwrap();
+    assert_ne!(tenure.log().guard_version("set").await.unwrap(), version);
+    let stale = Unit { guards: vec![("set".to_owned(), version)], ..unit(&stream(), 0) };
+    let refused = tenure.log().append(stale).await.unwrap_err();
+    assert_eq!(refused, AppendError::GuardMoved { guard: "set".to_owned() });
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_loser_never_fails_the_others_of_its_batch() {
     let database = TestDatabase::new().await;
     let tenure = database.open().await;
