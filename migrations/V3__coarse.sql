@@ -20,6 +20,72 @@ create table coarse.last_poll (
 ) with (fillfactor = 80);
 comment on table coarse.last_poll is 'The last poll of a device that came in time; one that came too soon moves nothing.';
 
+create table coarse.device_origin (
+    device_code_id uuid        primary key,
+    network        text        not null,
+    address        text        not null,
+    expires_at     timestamptz not null
+);
+create index device_origin_network on coarse.device_origin (network);
+create index device_origin_expires_at on coarse.device_origin (expires_at);
+comment on table coarse.device_origin is 'From where a living device code was asked for: shown to who approves it, and counted, so that strangers cannot flood the log.';
+
+-- Makes room for a device code, or names the bound that is reached: `network` or `all`. One at a time, so that the
+-- bounds hold however many ask at once.
+create function coarse.admit_device_code(
+    id uuid, network text, address text, at timestamptz, expires_at timestamptz, per_network bigint, in_all bigint
+) returns text language plpgsql as $$
+begin
+    perform pg_advisory_xact_lock(hashtext('coarse.device_origin'));
+    delete from coarse.device_origin o where o.expires_at <= $4;
+    if (select count(*) from coarse.device_origin o where o.network = $2) >= $6 then
+        return 'network';
+    end if;
+    if (select count(*) from coarse.device_origin) >= $7 then
+        return 'all';
+    end if;
+    insert into coarse.device_origin values ($1, $2, $3, $5);
+    return null;
+end $$;
+
+create table coarse.attempt (
+    bucket text        primary key,
+    since  timestamptz not null,
+    count  bigint      not null
+) with (fillfactor = 80);
+create index attempt_since on coarse.attempt (since);
+comment on table coarse.attempt is 'How often something that must not be guessed was tried within a window of time, by who or where.';
+
+-- Counts a try in each bucket; false if one of them is full within the window.
+create function coarse.attempt(buckets text[], mosts bigint[], at timestamptz, within interval)
+returns boolean language plpgsql as $$
+declare
+    fits boolean;
+begin
+    delete from coarse.attempt a where a.bucket in (
+        select old.bucket from coarse.attempt old where old.since <= $3 - $4 for update skip locked
+    );
+    with asked as (
+        select b.bucket, b.most from unnest($1, $2) as b (bucket, most)
+    ), counted as (
+        insert into coarse.attempt as a (bucket, since, count)
+        select bucket, $3, 1 from asked order by bucket
+        on conflict (bucket) do update set
+            since = case when a.since <= $3 - $4 then excluded.since else a.since end,
+            count = case when a.since <= $3 - $4 then 1 else a.count + 1 end
+        returning a.bucket, a.count
+    )
+    select bool_and(c.count <= k.most) into fits from counted c join asked k using (bucket);
+    return fits;
+end $$;
+
+create table coarse.used_once (
+    digest     bytea       primary key,
+    expires_at timestamptz not null
+);
+create index used_once_expires_at on coarse.used_once (expires_at);
+comment on table coarse.used_once is 'States of sign-ins that have come back: none comes twice.';
+
 create table log.idempotency (
     request     bytea       primary key,
     body        bytea       not null,

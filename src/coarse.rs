@@ -1,5 +1,6 @@
 //! What is written often and means little: when a secret was last used, what a source last sent to all, when a device
-//! last polled. No events; never rebuilt; gone with what it is about.
+//! last polled and from where it asked, how often codes were guessed. No events; never rebuilt; gone with what it is
+//! about.
 
 use std::time::Duration;
 
@@ -14,8 +15,20 @@ use crate::ids::{DeviceCodeId, SourceId};
 /// How often, at most, the use of a secret is written down.
 const USED_EVERY: Duration = Duration::from_mins(1);
 
-/// How much sooner than told a device may poll: what is advertised less a second for the way.
-pub const POLL_EVERY: Duration = Duration::from_secs(4);
+/// By how much sooner than told a device may poll: a second for the way.
+const POLL_GRACE: Duration = Duration::from_secs(1);
+
+/// Which bound of device codes is reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DeviceCodesFull {
+    /// That of one network.
+    Network,
+    /// That of all.
+    All,
+}
+
+/// Something that must not be guessed, by who or where, and how often it may be tried within a window of time.
+pub type Bucket = (String, u32);
 
 /// Writes to the schema `coarse`.
 #[derive(Clone)]
@@ -67,15 +80,100 @@ impl Coarse {
         Ok(client.query_one(&statement, &[&source, &at, &payload]).await?.try_get(0)?)
     }
 
-    /// Whether a device polls in time: later than [`POLL_EVERY`] after its last poll in time, or for the first time.
+    /// Whether a device polls in time: for the first time, or later than the interval, less a second for the way, after
+    /// its last poll in time.
     ///
     /// # Errors
     /// The database cannot be written to.
-    pub async fn poll_in_time(&self, code: DeviceCodeId, at: Timestamp) -> Result<bool, ReadError> {
+    pub async fn poll_in_time(
+        &self,
+        code: DeviceCodeId,
+        at: Timestamp,
+        interval: Duration,
+    ) -> Result<bool, ReadError> {
         let sql = "insert into coarse.last_poll as p (device_code_id, at) values ($1, $2)
                    on conflict (device_code_id) do update set at = excluded.at
                    where p.at <= excluded.at - make_interval(secs => $3)";
-        Ok(self.execute(sql, &[&code, &at, &POLL_EVERY.as_secs_f64()]).await? == 1)
+        let least = interval.saturating_sub(POLL_GRACE).as_secs_f64();
+        Ok(self.execute(sql, &[&code, &at, &least]).await? == 1)
+    }
+
+    /// Makes room for a device code that is asked for from an address of a network.
+    ///
+    /// # Errors
+    /// The database cannot be written to.
+    pub async fn admit_device_code(
+        &self,
+        code: DeviceCodeId,
+        from: (&str, &str),
+        (at, expires_at): (Timestamp, Timestamp),
+        (per_network, in_all): (u32, u32),
+    ) -> Result<Option<DeviceCodesFull>, ReadError> {
+        let sql = "select coarse.admit_device_code($1, $2, $3, $4, $5, $6, $7)";
+        let client = self.pool.get().await?;
+        let statement = client.prepare_cached(sql).await?;
+        let (network, address) = from;
+        let (per_network, in_all) = (i64::from(per_network), i64::from(in_all));
+        let parameters: [&(dyn ToSql + Sync); 7] =
+            [&code, &network, &address, &at, &expires_at, &per_network, &in_all];
+        let full: Option<String> = client.query_one(&statement, &parameters).await?.try_get(0)?;
+        Ok(full.map(|full| if full == "network" { DeviceCodesFull::Network } else { DeviceCodesFull::All }))
+    }
+
+    /// The address from which a device code was asked for, if it was asked for from one.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn device_address(&self, code: DeviceCodeId) -> Result<Option<String>, ReadError> {
+        let sql = "select address from coarse.device_origin where device_code_id = $1";
+        let client = self.pool.get().await?;
+        let statement = client.prepare_cached(sql).await?;
+        Ok(client.query_opt(&statement, &[&code]).await?.map(|row| row.try_get(0)).transpose()?)
+    }
+
+    /// Counts a try in each bucket; `false` if one of them has been tried too often within the window.
+    ///
+    /// # Errors
+    /// The database cannot be written to.
+    pub async fn attempt(
+        &self,
+        buckets: &[Bucket],
+        at: Timestamp,
+        within: Duration,
+    ) -> Result<bool, ReadError> {
+        let (names, mosts): (Vec<&str>, Vec<i64>) =
+            buckets.iter().map(|(name, most)| (name.as_str(), i64::from(*most))).unzip();
+        let client = self.pool.get().await?;
+        let sql = "select coarse.attempt($1, $2, $3, make_interval(secs => $4))";
+        let statement = client.prepare_cached(sql).await?;
+        Ok(client.query_one(&statement, &[&names, &mosts, &at, &within.as_secs_f64()]).await?.try_get(0)?)
+    }
+
+    /// Takes a try back that was no failure.
+    ///
+    /// # Errors
+    /// The database cannot be written to.
+    pub async fn no_failure(&self, buckets: &[Bucket]) -> Result<(), ReadError> {
+        let names: Vec<&str> = buckets.iter().map(|(name, _)| name.as_str()).collect();
+        let sql = "with ours as (select bucket from coarse.attempt where bucket = any ($1) order by bucket for update)
+                   update coarse.attempt a set count = greatest(a.count - 1, 0) from ours where a.bucket = ours.bucket";
+        self.execute(sql, &[&names]).await?;
+        Ok(())
+    }
+
+    /// Whether this is the first time that something comes that may come once until it expires.
+    ///
+    /// # Errors
+    /// The database cannot be written to.
+    pub async fn first_use(
+        &self,
+        digest: &[u8; 32],
+        at: Timestamp,
+        expires_at: Timestamp,
+    ) -> Result<bool, ReadError> {
+        self.execute("delete from coarse.used_once where expires_at <= $1", &[&at]).await?;
+        let sql = "insert into coarse.used_once values ($1, $2) on conflict do nothing";
+        Ok(self.execute(sql, &[&digest.as_slice(), &expires_at]).await? == 1)
     }
 
     /// Removes what is there of things that have gone.
@@ -90,6 +188,7 @@ impl Coarse {
             "delete from coarse.last_used where id = any ($1)",
             "delete from coarse.last_broadcast where source_id = any ($1)",
             "delete from coarse.last_poll where device_code_id = any ($1)",
+            "delete from coarse.device_origin where device_code_id = any ($1)",
         ] {
             self.execute(sql, &[&gone]).await?;
         }

@@ -21,7 +21,7 @@ use crate::event_log::upcast::Upcasters;
 use crate::event_log::{self, AppendError, EventLog, ReadError};
 use crate::genesis;
 use crate::ids::LogId;
-use crate::operations::Refusal;
+use crate::operations::{Limits, Refusal};
 use crate::postgres::migrate::{MigrateError, Migration};
 use crate::postgres::{Address, ConnectError};
 use crate::projections::{self, Reader};
@@ -56,6 +56,8 @@ pub struct Rules {
     pub invite_life: Duration,
     /// What a pipe keeps when nothing else is said.
     pub retention: RetentionDefaults,
+    /// How many there may be of what tenants and strangers can make.
+    pub limits: Limits,
 }
 
 impl Default for Rules {
@@ -64,6 +66,7 @@ impl Default for Rules {
             sentinel: crate::credentials::api_key::SENTINEL.to_owned(),
             invite_life: Duration::from_hours(14 * 24),
             retention: RetentionDefaults::default(),
+            limits: Limits::default(),
         }
     }
 }

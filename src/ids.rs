@@ -121,6 +121,10 @@ identifier! {
     SourceId
 }
 identifier! {
+    /// A sign in link.
+    SignInLinkId
+}
+identifier! {
     /// A named sub-channel of a source.
     PipeId
 }

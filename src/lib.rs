@@ -12,6 +12,7 @@
 //! | [`codec`] | between typed events and stored ones: seal, open, upcast |
 //! | [`credentials`] | the key ring |
 //! | [`postgres`] | connections and migrations |
+//! | [`history`] | events as they are shown |
 //! | [`engine`] | [`Tenure`]: all of it on one database |
 //! | [`http`], [`cli`] | the doors; they know no SQL |
 
@@ -30,6 +31,7 @@ pub mod engine;
 pub mod entropy;
 pub mod event_log;
 pub mod genesis;
+pub mod history;
 pub mod http;
 pub mod ids;
 pub mod operations;

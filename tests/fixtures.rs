@@ -14,6 +14,7 @@ use tenure::aggregates::device_code::{ClientName, DeviceCodeEvent, UserCode};
 use tenure::aggregates::invite::{InviteEnd, InviteEvent};
 use tenure::aggregates::secret::SecretDigest;
 use tenure::aggregates::session::SessionEvent;
+use tenure::aggregates::sign_in_link::SignInLinkEvent;
 use tenure::aggregates::source::{Handle, PipeName, Retention, SourceEvent, SourceKind};
 use tenure::aggregates::user::{AvatarUrl, Email, GithubId, GithubLogin, UserEvent, UserMode, Username};
 use tenure::aggregates::{AnyEvent, catalogue};
@@ -174,6 +175,8 @@ fn samples() -> Vec<AnyEvent> {
         SessionEvent::Started { user: ada, at, expires_at: at, digest: SecretDigest::of("session").into() }
             .into(),
         SessionEvent::Ended { user: ada, at }.into(),
+        SignInLinkEvent::Issued { user: ada, at, expires_at: at, digest: SecretDigest::of("link").into() }.into(),
+        SignInLinkEvent::Used { user: ada, at }.into(),
         SourceEvent::Created {
             account: acme,
             created_by: ada,

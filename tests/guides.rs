@@ -31,14 +31,14 @@ fn an_aggregate_begun_by_the_script_compiles_beside_the_others() {
     ] {
         run(root, "cp", &["-r", part, copy.path().to_str().unwrap()]);
     }
-    run(copy.path(), "scripts/add-aggregate", &["sign_in_link"]);
-    assert!(copy.path().join("src/aggregates/sign_in_link/decide.rs").is_file());
+    run(copy.path(), "scripts/add-aggregate", &["badge"]);
+    assert!(copy.path().join("src/aggregates/badge/decide.rs").is_file());
     let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
     run(copy.path(), &cargo, &["check", "--lib", "--offline", "--locked"]);
     let again =
-        Command::new("scripts/add-aggregate").arg("sign_in_link").current_dir(copy.path()).output().unwrap();
+        Command::new("scripts/add-aggregate").arg("badge").current_dir(copy.path()).output().unwrap();
     assert!(!again.status.success(), "what is there is left alone");
     let wrong =
-        Command::new("scripts/add-aggregate").arg("Sign In").current_dir(copy.path()).output().unwrap();
+        Command::new("scripts/add-aggregate").arg("Bad Ge").current_dir(copy.path()).output().unwrap();
     assert_eq!(wrong.status.code(), Some(2));
 }

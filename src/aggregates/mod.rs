@@ -10,6 +10,7 @@ pub mod field;
 pub mod invite;
 pub mod secret;
 pub mod session;
+pub mod sign_in_link;
 pub mod source;
 pub mod user;
 
@@ -234,6 +235,8 @@ all_aggregates! {
     BearerToken: bearer_token::BearerToken, bearer_token::BearerTokenEvent;
     /// Of a browser's sign-in.
     Session: session::Session, session::SessionEvent;
+    /// Of a sign in link.
+    SignInLink: sign_in_link::SignInLink, sign_in_link::SignInLinkEvent;
     /// Of a named actor in a tenant, and of its pipes.
     Source: source::Source, source::SourceEvent;
 }

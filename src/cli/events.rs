@@ -2,16 +2,14 @@
 
 use clap::{Args, Subcommand};
 use futures::{StreamExt as _, pin_mut};
-use serde_json::{Value, json};
 
 use super::{open, output};
 use crate::Tenure;
-use crate::aggregates::AnyEvent;
 use crate::clock::Timestamp;
 use crate::config::Config;
 use crate::event_log::read::Filter;
-use crate::event_log::seal::{self, FieldVisitor, SealError, SealedField, SealedFields as _, Subject};
 use crate::event_log::{ReadError, RecordedEvent, StreamId};
+use crate::history::EventRecord;
 
 #[derive(Subcommand)]
 pub(super) enum EventsCommand {
@@ -141,85 +139,31 @@ async fn tail(tenure: &Tenure, config: &Config, selection: Selection) -> anyhow:
 
 async fn print(tenure: &Tenure, config: &Config, events: &[RecordedEvent]) -> anyhow::Result<()> {
     for event in events {
-        let (sealed, note) = opened(tenure, event).await?;
+        let record = tenure.describe(event).await?;
         if config.json {
-            output::json(&as_json(event, &sealed, note.as_deref()))?;
+            output::json(&serde_json::to_value(&record)?)?;
         } else {
-            output::line(&as_text(event, &sealed, note.as_deref()))?;
+            output::line(&as_text(&record))?;
         }
     }
     Ok(())
 }
 
-/// The sealed fields of an event by name, `null` where there is no key; and what is wrong with it, if it cannot be
-/// read by this release.
-async fn opened(tenure: &Tenure, event: &RecordedEvent) -> anyhow::Result<(Value, Option<String>)> {
-    let Some(block) = &event.sealed else { return Ok((json!({}), None)) };
-    let mut fields = serde_json::Map::new();
-    for name in seal::field_names(block).unwrap_or_default() {
-        fields.insert(name.to_owned(), Value::Null);
-    }
-    let note = match tenure.codec().decode(std::slice::from_ref(event), tenure.log().pool()).await {
-        Ok(mut decoded) => {
-            if let Some(event) = decoded.first_mut() {
-                collect(event, &mut fields)?;
-            }
-            None
-        }
-        Err(error @ crate::codec::CodecError::Unreadable { .. }) => Some(error.to_string()),
-        Err(error) => return Err(error.into()),
-    };
-    Ok((Value::Object(fields), note))
-}
-
-fn collect(event: &mut AnyEvent, fields: &mut serde_json::Map<String, Value>) -> Result<(), SealError> {
-    struct Collector<'a>(&'a mut serde_json::Map<String, Value>);
-
-    impl FieldVisitor for Collector<'_> {
-        fn field(
-            &mut self,
-            name: &'static str,
-            _: Subject,
-            field: &mut dyn SealedField,
-        ) -> Result<(), SealError> {
-            if let (Some(slot), Some(json)) = (self.0.get_mut(name), field.to_json()) {
-                *slot = serde_json::from_slice(&json).unwrap_or(Value::Null);
-            }
-            Ok(())
-        }
-    }
-
-    let owner = event.subject(uuid::Uuid::nil());
-    event.visit_sealed(owner, &mut Collector(fields))
-}
-
-fn as_json(event: &RecordedEvent, sealed: &Value, note: Option<&str>) -> Value {
-    let stored = |bytes: &[u8]| {
-        serde_json::from_slice::<Value>(bytes)
-            .unwrap_or_else(|_| Value::String(String::from_utf8_lossy(bytes).into_owned()))
-    };
-    let mut value = json!({
-        "position": event.position, "event_id": event.id, "stream_type": event.stream.stream_type,
-        "stream_id": &*event.stream.id, "version": event.version, "event_type": event.event_type,
-        "event_version": event.event_version, "account_id": event.account_id, "recorded_at": event.recorded_at,
-        "payload": stored(&event.payload), "metadata": stored(&event.metadata), "sealed": sealed,
-    });
-    if let (Some(note), Some(object)) = (note, value.as_object_mut()) {
-        object.insert("unreadable".to_owned(), note.into());
-    }
-    value
-}
-
-pub(super) fn as_text(event: &RecordedEvent, sealed: &Value, note: Option<&str>) -> String {
-    let payload = String::from_utf8_lossy(&event.payload);
-    let sealed = if sealed.as_object().is_some_and(|fields| !fields.is_empty()) {
-        format!("  sealed {sealed}")
-    } else {
+fn as_text(event: &EventRecord) -> String {
+    let sealed = if event.sealed.is_empty() {
         String::new()
+    } else {
+        format!("  sealed {}", serde_json::Value::Object(event.sealed.clone()))
     };
-    let note = note.map_or_else(String::new, |note| format!("  ! {note}"));
+    let note = event.unreadable.as_ref().map_or_else(String::new, |note| format!("  ! {note}"));
     format!(
-        "{:>8}  {}  {:<28} {} v{}  {payload}{sealed}{note}",
-        event.position, event.recorded_at, event.event_type, event.stream, event.version
+        "{:>8}  {}  {:<28} {}/{} v{}  {}{sealed}{note}",
+        event.position,
+        event.recorded_at,
+        event.event_type,
+        event.stream_type,
+        event.stream_id,
+        event.version,
+        event.payload
     )
 }

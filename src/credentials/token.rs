@@ -1,4 +1,5 @@
-//! Secrets that a machine makes and that are kept as digests: bearer tokens, device codes, sessions.
+//! Secrets that a machine makes and that are kept as digests: bearer tokens, device codes, sessions, sign-in
+//! links.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -33,6 +34,12 @@ pub fn session(entropy: &dyn Entropy) -> SecretString {
     random::<32>(entropy).into()
 }
 
+/// A fresh secret of a sign-in link: 32 random octets in base64url.
+#[must_use]
+pub fn sign_in_link(entropy: &dyn Entropy) -> SecretString {
+    random::<32>(entropy).into()
+}
+
 #[cfg(test)]
 mod tests {
     use secrecy::ExposeSecret as _;
@@ -48,5 +55,6 @@ mod tests {
         assert!(token.expose_secret().starts_with(&format!("ppz_oauth_{}", prefix.as_str())));
         assert_eq!(device_code(&entropy).expose_secret().len(), 43);
         assert_eq!(session(&entropy).expose_secret().len(), 43);
+        assert_eq!(sign_in_link(&entropy).expose_secret().len(), 43);
     }
 }

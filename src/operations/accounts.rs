@@ -2,6 +2,7 @@
 
 use secrecy::{ExposeSecret as _, SecretString};
 
+use super::limits::{self, Counted, Limits};
 use super::refusal::{Refusal, Thing};
 use super::{Outcome, accounts_of, authority, invalid, things_of, users};
 use crate::Tenure;
@@ -26,6 +27,7 @@ struct OpenAccount {
     id: AccountId,
     name: AccountName,
     owner: Option<UserId>,
+    limits: Limits,
 }
 
 impl Operation for OpenAccount {
@@ -38,6 +40,7 @@ impl Operation for OpenAccount {
             authority::operator(work).await?;
         }
         users::must_exist(work, owner).await?;
+        limits::room_for(work, Counted::Accounts(owner), &self.limits).await?;
         let command = AccountCommand::Open { name: self.name.clone(), owner, at: work.at() };
         work.create::<Account, _>(self.id.as_uuid(), command)?;
         work.bump(accounts_of(owner));
@@ -223,7 +226,8 @@ impl Tenure {
         owner: Option<UserId>,
     ) -> Outcome<AccountId> {
         let name = AccountName::parse(name).map_err(|invalid| DispatchError::Refused(invalid.into()))?;
-        let operation = OpenAccount { id: self.new_id(AccountId::new), name, owner };
+        let limits = self.rules().limits;
+        let operation = OpenAccount { id: self.new_id(AccountId::new), name, owner, limits };
         self.dispatcher().dispatch(context, &operation).await
     }
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use secrecy::{ExposeSecret as _, SecretString};
 
+use super::limits::{self, Counted, Limits};
 use super::refusal::{Refusal, Thing};
 use super::{Outcome, accounts, authority, invalid, things_of, users};
 use crate::Tenure;
@@ -44,6 +45,7 @@ struct Mint {
     hash: KeyHash,
     label: Label,
     expires_at: Option<Timestamp>,
+    limits: Limits,
 }
 
 impl Operation for Mint {
@@ -58,6 +60,7 @@ impl Operation for Mint {
         if !account.includes(minter) {
             return Err(Stop::Refused(Refusal::NotFound(Thing::Member)));
         }
+        limits::room_for(work, Counted::Keys(self.account), &self.limits).await?;
         let command = ApiKeyCommand::Mint(MintApiKey {
             account: self.account,
             minter,
@@ -180,6 +183,7 @@ impl Tenure {
             hash: fresh.hash,
             label,
             expires_at,
+            limits: self.rules().limits,
         };
         let done = self.dispatcher().dispatch(context, &operation).await?;
         Ok(with_secret(done, fresh.plaintext))
@@ -211,6 +215,7 @@ impl Tenure {
             hash: KeyHash::parse(hash).map_err(invalid)?,
             label: Label::parse(label).map_err(invalid)?,
             expires_at: None,
+            limits: self.rules().limits,
         };
         self.dispatcher().dispatch(context, &operation).await
     }

@@ -1,24 +1,30 @@
 //! RFC 8628: codes for devices, approved by people, used up once.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use secrecy::{ExposeSecret as _, SecretString};
 
 use super::bearer_tokens::{Fresh, life};
-use super::refusal::{Refusal, Thing};
+use super::refusal::{LimitReached, Refusal, Thing};
 use super::{Outcome, authority, found, invalid, users};
 use crate::Tenure;
 use crate::aggregates::device_code::{
     ClientName, CreateDeviceCode, DeviceCode, DeviceCodeCommand, Situation, UserCode, user_code_claim,
 };
 use crate::aggregates::secret::SecretDigest;
+use crate::coarse::{Bucket, DeviceCodesFull};
 use crate::context::Context;
 use crate::credentials::token;
 use crate::dispatch::{DispatchError, Failure, Operation, Stop, UnitOfWork};
-use crate::ids::{BearerTokenId, DeviceCodeId, UserId};
+use crate::event_log::ReadError;
+use crate::ids::{BearerTokenId, DeviceCodeId, SessionId, UserId};
 
 /// The longest life of a device code.
 pub const MAX_DEVICE_CODE_LIFE: Duration = Duration::from_hours(24);
+
+/// For how long wrong user codes are counted.
+pub const GUESSES_WITHIN: Duration = Duration::from_mins(10);
 
 /// How many user codes are made for one device code, should some be another's.
 const USER_CODES: usize = 8;
@@ -36,7 +42,7 @@ pub struct NewDeviceCode {
 
 struct Create {
     id: DeviceCodeId,
-    digest: SecretDigest,
+    device_code: SecretString,
     user_codes: Vec<UserCode>,
     client_name: ClientName,
     ttl: Duration,
@@ -54,7 +60,7 @@ impl Operation for Create {
         };
         let at = work.at();
         let command = DeviceCodeCommand::Create(CreateDeviceCode {
-            digest: self.digest,
+            digest: SecretDigest::of(self.device_code.expose_secret()),
             user_code: user_code.clone(),
             client_name: self.client_name.clone(),
             at,
@@ -110,10 +116,10 @@ struct Consume {
 }
 
 impl Operation for Consume {
-    type Answer = UserId;
+    type Answer = (UserId, DeviceCodeId);
     type Refusal = Refusal;
 
-    async fn decide(&self, work: &mut UnitOfWork<'_>) -> Result<UserId, Stop<Refusal>> {
+    async fn decide(&self, work: &mut UnitOfWork<'_>) -> Result<Self::Answer, Stop<Refusal>> {
         let not_found = Stop::Refused(Refusal::NotFound(Thing::DeviceCode));
         let known = work.reader().device_code(self.device_code.expose_secret()).await;
         let id = found(known, Thing::DeviceCode)?.id;
@@ -132,7 +138,7 @@ impl Operation for Consume {
         match issued {
             // Whoever approved it has been forgotten.
             Err(Stop::Refused(_)) => Err(not_found),
-            other => other.map(|()| user),
+            other => other.map(|()| (user, id)),
         }
     }
 
@@ -152,25 +158,33 @@ impl Tenure {
         ttl: Duration,
         client_name: &str,
     ) -> Outcome<NewDeviceCode> {
+        let operation = self.new_device_code(ttl, client_name)?;
+        self.hand_out(context, operation).await
+    }
+
+    fn new_device_code(&self, ttl: Duration, client_name: &str) -> Result<Create, DispatchError<Refusal>> {
         let entropy = self.entropy();
-        let device_code = token::device_code(&*entropy);
         let user_codes = std::iter::repeat_with(|| {
             let mut octets = [0; 32];
             entropy.fill(&mut octets);
             UserCode::from_random(&octets)
         });
-        let operation = Create {
+        Ok(Create {
             id: self.new_id(DeviceCodeId::new),
-            digest: SecretDigest::of(device_code.expose_secret()),
+            device_code: token::device_code(&*entropy),
             user_codes: user_codes.flatten().take(USER_CODES).collect(),
             client_name: ClientName::parse(client_name).map_err(invalid)?,
             ttl: life(ttl, MAX_DEVICE_CODE_LIFE, "more than 0 and at most 24 hours")?,
-        };
+        })
+    }
+
+    async fn hand_out(&self, context: &Context, operation: Create) -> Outcome<NewDeviceCode> {
         // Codes are secrets: a request for some is never answered from memory.
         let context = Context { idempotency: None, ..*context };
         let done = self.dispatcher().dispatch(&context, &operation).await?;
         let user_code =
             |place: usize| operation.user_codes.get(place).map(UserCode::shown).unwrap_or_default();
+        let device_code = operation.device_code.clone();
         Ok(done.map(|(id, place)| NewDeviceCode { id, device_code, user_code: user_code(place) }))
     }
 
@@ -209,7 +223,18 @@ impl Tenure {
     ) -> Outcome<DeviceCodeId> {
         let user_code = UserCode::parse(typed)
             .map_err(|_| DispatchError::Refused(Refusal::NotFound(Thing::DeviceCode)))?;
-        self.dispatcher().dispatch(context, &Decide { user_code, user, approve }).await
+        let done = self.dispatcher().dispatch(context, &Decide { user_code, user, approve }).await?;
+        if !approve {
+            self.no_longer_living(done.answer).await;
+        }
+        Ok(done)
+    }
+
+    /// Frees the room of a code that is denied or used up; one whose row stays frees it when its time is over.
+    async fn no_longer_living(&self, device_code: DeviceCodeId) {
+        if let Err(error) = self.coarse().remove(&[device_code.as_uuid()]).await {
+            tracing::warn!(%device_code, %error, "the room of a device code could not be freed");
+        }
     }
 
     /// A device takes what was approved: exactly one caller gets the person, however many race.
@@ -222,7 +247,9 @@ impl Tenure {
         device_code: &SecretString,
     ) -> Outcome<UserId> {
         let operation = Consume { device_code: device_code.clone(), token: None };
-        self.dispatcher().dispatch(context, &operation).await
+        let done = self.dispatcher().dispatch(context, &operation).await?;
+        self.no_longer_living(done.answer.1).await;
+        Ok(done.map(|(user, _)| user))
     }
 
     /// The same, and issues an access token to the device in one step.
@@ -241,15 +268,109 @@ impl Tenure {
         // A token is a secret: a request for one is never answered from memory.
         let context = Context { idempotency: None, ..*context };
         let done = self.dispatcher().dispatch(&context, &operation).await?;
-        Ok(done.map(|user| (user, id, secret)))
+        self.no_longer_living(done.answer.1).await;
+        Ok(done.map(|(user, _)| (user, id, secret)))
     }
 
     /// Whether a device polls no sooner than it may; a poll that comes too soon moves nothing, and the first is in time.
     ///
     /// # Errors
     /// The database cannot be written to.
-    pub async fn poll_in_time(&self, device_code: DeviceCodeId) -> Result<bool, DispatchError<Refusal>> {
-        let in_time = self.coarse().poll_in_time(device_code, self.clock().now()).await;
-        in_time.map_err(|error| DispatchError::Failed(Failure::Read(error)))
+    pub async fn poll_in_time(
+        &self,
+        device_code: DeviceCodeId,
+        interval: Duration,
+    ) -> Result<bool, DispatchError<Refusal>> {
+        self.coarse().poll_in_time(device_code, self.clock().now(), interval).await.map_err(unwritable)
     }
+
+    /// Hands out a pair of codes to a device that asks from this address, if there is room: strangers can neither flood
+    /// the log nor leave no code to others.
+    ///
+    /// # Errors
+    /// As [`Tenure::create_device_code`], and `LimitReached`.
+    pub async fn request_device_code(
+        &self,
+        context: &Context,
+        ttl: Duration,
+        client_name: &str,
+        from: IpAddr,
+    ) -> Outcome<NewDeviceCode> {
+        let operation = self.new_device_code(ttl, client_name)?;
+        let (now, limits) = (self.clock().now(), &self.rules().limits);
+        let bounds = (limits.device_codes_per_address, limits.device_codes);
+        let (network, address) = (network_of(from), from.to_string());
+        let times = (now, now.after(operation.ttl));
+        let full =
+            self.coarse().admit_device_code(operation.id, (&network, &address), times, bounds).await;
+        if let Some(full) = full.map_err(unwritable)? {
+            let (what, most) = match full {
+                DeviceCodesFull::Network => ("device codes of one address", bounds.0),
+                DeviceCodesFull::All => ("device codes", bounds.1),
+            };
+            return Err(DispatchError::Refused(Refusal::LimitReached(LimitReached { what, most })));
+        }
+        self.hand_out(context, operation).await
+    }
+
+    /// The address from which a device code was asked for.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn device_address(
+        &self,
+        device_code: DeviceCodeId,
+    ) -> Result<Option<String>, DispatchError<Refusal>> {
+        self.coarse().device_address(device_code).await.map_err(unwritable)
+    }
+
+    /// A try at a user code by this session from this address: `None` if there have been too many wrong ones lately.
+    /// What comes of it must be told by [`Tenure::right_user_code`] if it was right; a wrong one counts already.
+    ///
+    /// # Errors
+    /// The database cannot be written to.
+    pub async fn try_user_code(
+        &self,
+        session: SessionId,
+        from: IpAddr,
+    ) -> Result<Option<UserCodeTry>, DispatchError<Refusal>> {
+        let limits = &self.rules().limits;
+        let buckets = vec![
+            (format!("user_code:session:{session}"), limits.user_code_failures),
+            (format!("user_code:address:{}", network_of(from)), limits.user_code_failures),
+            ("user_code:all".to_owned(), limits.user_code_failures_in_all),
+        ];
+        let fits = self.coarse().attempt(&buckets, self.clock().now(), GUESSES_WITHIN).await;
+        Ok(fits.map_err(unwritable)?.then_some(UserCodeTry { buckets }))
+    }
+
+    /// The code of this try was a living one: the try is no failure. Earlier failures stay.
+    ///
+    /// # Errors
+    /// The database cannot be written to.
+    pub async fn right_user_code(&self, tried: UserCodeTry) -> Result<(), DispatchError<Refusal>> {
+        self.coarse().no_failure(&tried.buckets).await.map_err(unwritable)
+    }
+}
+
+/// A try at a user code that has been counted.
+#[derive(Debug)]
+pub struct UserCodeTry {
+    buckets: Vec<Bucket>,
+}
+
+/// The part of an address that one party is likely to hold: IPv4 whole, of IPv6 the first 64 bits.
+#[must_use]
+pub fn network_of(address: IpAddr) -> String {
+    match address.to_canonical() {
+        IpAddr::V4(address) => address.to_string(),
+        IpAddr::V6(address) => {
+            let [a, b, c, d, ..] = address.segments();
+            format!("{}/64", std::net::Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0))
+        }
+    }
+}
+
+fn unwritable(error: ReadError) -> DispatchError<Refusal> {
+    DispatchError::Failed(Failure::Read(error))
 }

@@ -1,5 +1,6 @@
 //! Offers of membership: made, taken, turned down, taken back; bound to people who sign up.
 
+use super::limits::{self, Counted, Limits};
 use super::refusal::{Refusal, Thing};
 use super::{Outcome, accounts, accounts_of, authority, invites_to, things_of, users};
 use crate::Tenure;
@@ -72,6 +73,7 @@ struct Create {
     by: Option<UserId>,
     mode: UserMode,
     life: std::time::Duration,
+    limits: Limits,
 }
 
 impl Operation for Create {
@@ -94,6 +96,7 @@ impl Operation for Create {
             }
             work.bump(invites_to(user));
         }
+        limits::room_for(work, Counted::PendingInvites(self.account), &self.limits).await?;
         let at = work.at();
         let command = InviteCommand::Create(CreateInvite {
             account: self.account,
@@ -220,6 +223,7 @@ impl Tenure {
             by,
             mode,
             life: self.rules().invite_life,
+            limits: self.rules().limits,
         };
         self.dispatcher().dispatch(context, &operation).await
     }

@@ -7,17 +7,21 @@ mod bearer_tokens;
 mod device_codes;
 mod forget;
 mod invites;
+mod limits;
 mod refusal;
 mod sessions;
 mod sign_in;
+mod sign_in_links;
 mod sources;
 mod users;
 
 pub use api_keys::{ApiKeySecret, MAX_GRACE};
 pub use bearer_tokens::MAX_LIFE;
-pub use device_codes::{MAX_DEVICE_CODE_LIFE, NewDeviceCode};
-pub use refusal::{Refusal, Thing};
+pub use device_codes::{GUESSES_WITHIN, MAX_DEVICE_CODE_LIFE, NewDeviceCode, UserCodeTry, network_of};
+pub use limits::Limits;
+pub use refusal::{LimitReached, Refusal, Thing};
 pub use sign_in::SignedIn;
+pub use sign_in_links::SIGN_IN_LINK_LIFE;
 pub use sources::MAX_BROADCAST_BYTES;
 
 use crate::dispatch::{DispatchError, Dispatched};

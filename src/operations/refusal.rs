@@ -9,6 +9,7 @@ use crate::aggregates::device_code::DeviceCodeRefusal;
 use crate::aggregates::field::Invalid;
 use crate::aggregates::invite::InviteRefusal;
 use crate::aggregates::session::SessionRefusal;
+use crate::aggregates::sign_in_link::SignInLinkRefusal;
 use crate::aggregates::source::SourceRefusal;
 use crate::aggregates::user::UserRefusal;
 
@@ -31,6 +32,8 @@ pub enum Thing {
     BearerToken,
     /// A browser's sign-in.
     Session,
+    /// A link by which a person signs in once.
+    SignInLink,
     /// A named actor in a tenant.
     Source,
     /// A sub-channel of a source.
@@ -50,6 +53,7 @@ impl Thing {
             Self::DeviceCode => "device_code",
             Self::BearerToken => "bearer_token",
             Self::Session => "session",
+            Self::SignInLink => "sign_in_link",
             Self::Source => "source",
             Self::Pipe => "pipe",
         }
@@ -62,9 +66,19 @@ impl fmt::Display for Thing {
             Self::ApiKey => "API key",
             Self::DeviceCode => "device code",
             Self::BearerToken => "bearer token",
+            Self::SignInLink => "sign-in link",
             other => other.as_str(),
         })
     }
+}
+
+/// Of what there are as many as there may be.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct LimitReached {
+    /// What is counted, for example `sources of the account`.
+    pub what: &'static str,
+    /// How many there may be.
+    pub most: u32,
 }
 
 /// What is true, so that the wish cannot be.
@@ -127,6 +141,9 @@ pub enum Refusal {
     /// The identifier is in use already.
     #[error("the identifier is in use already")]
     IdentifierInUse,
+    /// As many of these as there may be are there already.
+    #[error("there are as many {} as there may be: {}", .0.what, .0.most)]
+    LimitReached(LimitReached),
     /// Too many secrets are being hashed; nothing was done.
     #[error("too many keys are being checked at this moment; try again later")]
     Busy,
@@ -147,6 +164,7 @@ impl Refusal {
             Self::NotFound(Thing::DeviceCode) => "device_code.not_found",
             Self::NotFound(Thing::BearerToken) => "bearer_token.not_found",
             Self::NotFound(Thing::Session) => "session.not_found",
+            Self::NotFound(Thing::SignInLink) => "sign_in_link.not_found",
             Self::NotFound(Thing::Source) => "source.not_found",
             Self::NotFound(Thing::Pipe) => "pipe.not_found",
             Self::UsernameTaken => "user.username_taken",
@@ -165,6 +183,7 @@ impl Refusal {
             Self::Forbidden => "forbidden",
             Self::NotAGithubUser => "user.not_a_github_user",
             Self::IdentifierInUse => "identifier_in_use",
+            Self::LimitReached(_) => "limit_reached",
             Self::Busy => "busy",
         }
     }
@@ -237,6 +256,15 @@ impl From<SessionRefusal> for Refusal {
         match refusal {
             SessionRefusal::NotFound => Self::NotFound(Thing::Session),
             SessionRefusal::IdentifierInUse => Self::IdentifierInUse,
+        }
+    }
+}
+
+impl From<SignInLinkRefusal> for Refusal {
+    fn from(refusal: SignInLinkRefusal) -> Self {
+        match refusal {
+            SignInLinkRefusal::NotFound => Self::NotFound(Thing::SignInLink),
+            SignInLinkRefusal::IdentifierInUse => Self::IdentifierInUse,
         }
     }
 }

@@ -16,11 +16,37 @@ use crate::dispatch::{Operation, Stop, UnitOfWork};
 use crate::ids::{SessionId, UserId};
 use crate::projections::{QueryError, sessions};
 
-struct Start {
-    id: SessionId,
-    user: UserId,
-    digest: SecretDigest,
+/// A session that is about to begin.
+pub(super) struct FreshSession {
+    pub(super) id: SessionId,
+    pub(super) secret: SecretString,
     ttl: Duration,
+}
+
+impl FreshSession {
+    pub(super) fn new(tenure: &Tenure, ttl: Duration) -> Self {
+        Self { id: tenure.new_id(SessionId::new), secret: token::session(&*tenure.entropy()), ttl }
+    }
+
+    /// Begins it for a person, who must exist and be able to sign in.
+    pub(super) async fn start(&self, work: &mut UnitOfWork<'_>, user: UserId) -> Result<(), Stop<Refusal>> {
+        users::must_sign_in(work, user).await?;
+        let at = work.at();
+        let command = SessionCommand::Start(StartSession {
+            user,
+            digest: SecretDigest::of(self.secret.expose_secret()),
+            at,
+            expires_at: at.after(self.ttl),
+        });
+        work.create::<Session, _>(self.id.as_uuid(), command)?;
+        work.bump(credentials_of(user));
+        Ok(())
+    }
+}
+
+struct Start {
+    user: UserId,
+    fresh: FreshSession,
 }
 
 impl Operation for Start {
@@ -29,17 +55,8 @@ impl Operation for Start {
 
     async fn decide(&self, work: &mut UnitOfWork<'_>) -> Result<SessionId, Stop<Refusal>> {
         authority::oneself(work, self.user).await?;
-        users::must_sign_in(work, self.user).await?;
-        let at = work.at();
-        let command = SessionCommand::Start(StartSession {
-            user: self.user,
-            digest: self.digest,
-            at,
-            expires_at: at.after(self.ttl),
-        });
-        work.create::<Session, _>(self.id.as_uuid(), command)?;
-        work.bump(credentials_of(self.user));
-        Ok(self.id)
+        self.fresh.start(work, self.user).await?;
+        Ok(self.fresh.id)
     }
 
     fn claim_lost(&self, _: &str, _: &str) -> Option<Refusal> {
@@ -86,11 +103,9 @@ impl Tenure {
         ttl: Duration,
     ) -> Outcome<(SessionId, Option<SecretString>)> {
         let ttl = life(ttl, MAX_LIFE, "more than 0 and at most ten years")?;
-        let secret = token::session(&*self.entropy());
-        let digest = SecretDigest::of(secret.expose_secret());
-        let operation = Start { id: self.new_id(SessionId::new), user, digest, ttl };
+        let operation = Start { user, fresh: FreshSession::new(self, ttl) };
         let done = self.dispatcher().dispatch(context, &operation).await?;
-        let secret = (!done.repeated).then_some(secret);
+        let secret = (!done.repeated).then_some(operation.fresh.secret);
         Ok(done.map(|id| (id, secret)))
     }
 

@@ -1,5 +1,6 @@
 //! Named actors in an account and their pipes.
 
+use super::limits::{self, Counted, Limits};
 use super::refusal::{Refusal, Thing};
 use super::{Outcome, accounts, authority, invalid, things_of, users};
 use crate::Tenure;
@@ -22,6 +23,7 @@ struct Create {
     by: Option<UserId>,
     handle: Handle,
     kind: SourceKind,
+    limits: Limits,
 }
 
 impl Operation for Create {
@@ -37,6 +39,7 @@ impl Operation for Create {
             kind: self.kind,
             at: work.at(),
         });
+        limits::room_for(work, Counted::Sources(self.account), &self.limits).await?;
         work.create::<Source, _>(self.id.as_uuid(), command)?;
         work.bump(things_of(self.account));
         Ok(self.id)
@@ -124,7 +127,7 @@ impl Operation for Delete<'_> {
 
 /// What happens to a pipe.
 enum Wish {
-    Create { id: PipeId, by: Option<UserId>, retention: Retention },
+    Create { id: PipeId, by: Option<UserId>, retention: Retention, limits: Limits },
     Change { retention: Retention },
     Delete,
 }
@@ -151,13 +154,17 @@ impl Operation for OnPipe<'_> {
             }
         };
         let command = match &self.wish {
-            Wish::Create { id, by, retention } => SourceCommand::CreatePipe(CreatePipe {
-                id: *id,
-                created_by: maker(work, self.account, *by).await?,
-                name,
-                retention: *retention,
-                at,
-            }),
+            Wish::Create { id, by, retention, limits } => {
+                let created_by = maker(work, self.account, *by).await?;
+                limits::room_for(work, Counted::Pipes(self.account), limits).await?;
+                SourceCommand::CreatePipe(CreatePipe {
+                    id: *id,
+                    created_by,
+                    name,
+                    retention: *retention,
+                    at,
+                })
+            }
             Wish::Change { retention } => SourceCommand::ChangeRetention { name, retention: *retention, at },
             Wish::Delete => SourceCommand::DeletePipe { name, at },
         };
@@ -195,6 +202,7 @@ impl Tenure {
             by,
             handle: Handle::parse(handle).map_err(invalid)?,
             kind: kind.map_or(Ok(SourceKind::default()), str::parse).map_err(invalid)?,
+            limits: self.rules().limits,
         };
         self.dispatcher().dispatch(context, &operation).await
     }
@@ -257,7 +265,8 @@ impl Tenure {
         let retention = bounded(retention)?;
         let id = self.new_id(PipeId::new);
         let name = PipeName::parse(name).map_err(invalid)?;
-        let operation = OnPipe { account, handle, name, wish: Wish::Create { id, by, retention } };
+        let wish = Wish::Create { id, by, retention, limits: self.rules().limits };
+        let operation = OnPipe { account, handle, name, wish };
         self.dispatcher().dispatch(context, &operation).await
     }
 

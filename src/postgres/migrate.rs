@@ -36,6 +36,7 @@ const PRIVILEGES: &str = "
     revoke all on schema coarse from public;
     grant usage on schema coarse to tenure_app;
     grant select, insert, update, delete on all tables in schema coarse to tenure_app;
+    grant execute on all functions in schema coarse to tenure_app;
     grant insert, delete on log.data_key to tenure_app;
     revoke update, delete, truncate on log.event from tenure_owner;
     grant insert, update, delete on all tables in schema view to tenure_app;";

@@ -190,4 +190,13 @@ impl Reader {
                        or exists (select from view.members where account_id = $1 and user_id = $2)";
         self.one(sql, &[&account, &user], |row| row.try_get(0)).await
     }
+
+    /// How many accounts a person owns.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn count_of_accounts(&self, owner: UserId) -> Result<u32, QueryError> {
+        let sql = "select count(*) from view.accounts where owner_user_id = $1";
+        self.count(sql, &[&owner]).await
+    }
 }

@@ -210,4 +210,13 @@ impl Reader {
             "select id, revoked_at is not null from view.api_keys where account_id = $1 order by position";
         self.list(sql, &[&account], |row| Ok((row.try_get(0)?, row.try_get(1)?))).await
     }
+
+    /// How many keys of an account are not revoked.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn count_of_api_keys(&self, account: AccountId) -> Result<u32, QueryError> {
+        let sql = "select count(*) from view.api_keys where account_id = $1 and revoked_at is null";
+        self.count(sql, &[&account]).await
+    }
 }

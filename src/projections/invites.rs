@@ -270,4 +270,14 @@ impl Reader {
             "select id from view.invites where account_id = $1 and status = 'pending' order by position";
         self.list(sql, &[&account], |row| row.try_get(0)).await
     }
+
+    /// How many invites of an account are pending at this time.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn count_of_pending_invites(&self, account: AccountId, now: Timestamp) -> Result<u32, QueryError> {
+        let sql = "select count(*) from view.invites
+                   where account_id = $1 and status = 'pending' and expires_at > $2";
+        self.count(sql, &[&account, &now]).await
+    }
 }

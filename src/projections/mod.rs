@@ -11,6 +11,7 @@ pub mod members;
 pub mod pipes;
 mod query;
 pub mod sessions;
+pub mod sign_in_links;
 pub mod sources;
 pub mod unique_claims;
 pub mod users;
@@ -32,6 +33,7 @@ pub static TABLES: &[&Table] = &[
     &device_codes::TABLE,
     &bearer_tokens::TABLE,
     &sessions::TABLE,
+    &sign_in_links::TABLE,
     &sources::TABLE,
     &pipes::TABLE,
     &unique_claims::TABLE,
@@ -56,6 +58,7 @@ pub fn changes(stream: Uuid, event: &AnyEvent) -> Vec<RowChange> {
         device_codes::changes,
         bearer_tokens::changes,
         sessions::changes,
+        sign_in_links::changes,
         sources::changes,
         pipes::changes,
     ];

@@ -9,7 +9,7 @@ use crate::aggregates::source::{Retention, SourceEvent};
 use crate::clock::Timestamp;
 use crate::event_log::rows::ColumnType::{BigInt, Position, Text, Timestamptz, Uuid as UuidType};
 use crate::event_log::rows::{Column, RowChange, Table, Value};
-use crate::ids::{PipeId, SourceId, UserId};
+use crate::ids::{AccountId, PipeId, SourceId, UserId};
 
 /// The table.
 pub static TABLE: Table = Table {
@@ -117,5 +117,14 @@ impl Reader {
     pub async fn pipes_for_source(&self, source: SourceId) -> Result<Vec<Pipe>, QueryError> {
         let sql = format!("select {COLUMNS} from view.pipes where source_id = $1 order by name");
         self.list(&sql, &[&source], read).await
+    }
+
+    /// How many pipes people have made in an account.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn count_of_pipes(&self, account: AccountId) -> Result<u32, QueryError> {
+        let sql = "select count(*) from view.pipes p join view.sources s on s.id = p.source_id where s.account_id = $1";
+        self.count(sql, &[&account]).await
     }
 }

@@ -73,4 +73,13 @@ impl Reader {
     ) -> Result<T, QueryError> {
         self.list(sql, parameters, read).await?.into_iter().next().ok_or(QueryError::NotFound)
     }
+
+    pub(super) async fn count(
+        &self,
+        sql: &str,
+        parameters: &[&(dyn ToSql + Sync)],
+    ) -> Result<u32, QueryError> {
+        let count: i64 = self.one(sql, parameters, |row| row.try_get(0)).await?;
+        Ok(u32::try_from(count).unwrap_or(u32::MAX))
+    }
 }

@@ -109,4 +109,13 @@ impl Reader {
         let sql = format!("select {COLUMNS} {FROM} where s.account_id = $1 order by s.handle");
         self.list(&sql, &[&account], read).await
     }
+
+    /// How many living sources an account has.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn count_of_sources(&self, account: AccountId) -> Result<u32, QueryError> {
+        let sql = "select count(*) from view.sources where account_id = $1";
+        self.count(sql, &[&account]).await
+    }
 }

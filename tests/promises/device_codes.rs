@@ -122,7 +122,7 @@ async fn polls_that_come_too_soon_move_nothing_and_the_first_is_in_time() {
     let mut answers = Vec::new();
     for seconds in [0, 3, 1, 3, 2] {
         clock.advance(Duration::from_secs(seconds));
-        answers.push(tenure.poll_in_time(code.id).await.unwrap());
+        answers.push(tenure.poll_in_time(code.id, Duration::from_secs(5)).await.unwrap());
     }
     assert_eq!(answers, [true, false, true, false, true]);
 }

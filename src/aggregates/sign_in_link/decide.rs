@@ -1,0 +1,27 @@
+//! The rules of a sign-in link.
+
+use super::commands::SignInLinkCommand;
+use super::events::SignInLinkEvent;
+use super::refusal::SignInLinkRefusal;
+use super::state::SignInLink;
+use crate::aggregates::EventSourced;
+
+impl EventSourced for SignInLink {
+    const STATE_VERSION: i32 = 1;
+
+    fn decide(&self, command: SignInLinkCommand) -> Result<Vec<SignInLinkEvent>, SignInLinkRefusal> {
+        match (self, command) {
+            (Self::Unknown, SignInLinkCommand::Issue(new)) => Ok(vec![SignInLinkEvent::Issued {
+                user: new.user,
+                at: new.at,
+                expires_at: new.expires_at,
+                digest: new.digest.into(),
+            }]),
+            (_, SignInLinkCommand::Issue(_)) => Err(SignInLinkRefusal::IdentifierInUse),
+            (Self::Living(living), SignInLinkCommand::Use { at }) if at < living.expires_at => {
+                Ok(vec![SignInLinkEvent::Used { user: living.user, at }])
+            }
+            (_, SignInLinkCommand::Use { .. }) => Err(SignInLinkRefusal::NotFound),
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! How many there may be of what strangers and tenants can make: typed refusals, decided with the change itself.
+
+use super::refusal::{LimitReached, Refusal};
+use super::{accounts_of, things_of};
+use crate::context::Actor;
+use crate::dispatch::{Failure, Stop, UnitOfWork};
+use crate::ids::{AccountId, UserId};
+use crate::projections::QueryError;
+
+/// How many there may be. Whoever acts on the database itself is not held to it.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Living sources of an account.
+    pub sources_per_account: u32,
+    /// Pipes that people have made in an account.
+    pub pipes_per_account: u32,
+    /// Keys of an account that are not revoked.
+    pub keys_per_account: u32,
+    /// Pending invites of an account.
+    pub pending_invites_per_account: u32,
+    /// Accounts that one person owns.
+    pub accounts_per_owner: u32,
+    /// Living device codes that were asked for from one address (IPv6: one /64).
+    pub device_codes_per_address: u32,
+    /// Living device codes in all.
+    pub device_codes: u32,
+    /// Wrong user codes of one session, and of one address, within ten minutes.
+    pub user_code_failures: u32,
+    /// Wrong user codes in all, within ten minutes.
+    pub user_code_failures_in_all: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            sources_per_account: 10_000,
+            pipes_per_account: 10_000,
+            keys_per_account: 1_000,
+            pending_invites_per_account: 1_000,
+            accounts_per_owner: 100,
+            device_codes_per_address: 50,
+            device_codes: 10_000,
+            user_code_failures: 10,
+            user_code_failures_in_all: 1_000,
+        }
+    }
+}
+
+/// So close to the bound, the set is guarded: more than this many are never decided on at once.
+const MARGIN: u32 = 512;
+
+/// What is counted.
+#[derive(Clone, Copy)]
+pub(super) enum Counted {
+    Sources(AccountId),
+    Pipes(AccountId),
+    Keys(AccountId),
+    PendingInvites(AccountId),
+    Accounts(UserId),
+}
+
+impl Counted {
+    const fn what(self) -> &'static str {
+        match self {
+            Self::Sources(_) => "sources of the account",
+            Self::Pipes(_) => "pipes of the account",
+            Self::Keys(_) => "API keys of the account",
+            Self::PendingInvites(_) => "pending invites of the account",
+            Self::Accounts(_) => "accounts of the owner",
+        }
+    }
+
+    const fn most(self, limits: &Limits) -> u32 {
+        match self {
+            Self::Sources(_) => limits.sources_per_account,
+            Self::Pipes(_) => limits.pipes_per_account,
+            Self::Keys(_) => limits.keys_per_account,
+            Self::PendingInvites(_) => limits.pending_invites_per_account,
+            Self::Accounts(_) => limits.accounts_per_owner,
+        }
+    }
+
+    fn guard(self) -> String {
+        match self {
+            Self::Sources(id) | Self::Pipes(id) | Self::Keys(id) | Self::PendingInvites(id) => things_of(id),
+            Self::Accounts(user) => accounts_of(user),
+        }
+    }
+
+    async fn count(self, work: &UnitOfWork<'_>) -> Result<u32, QueryError> {
+        let reader = work.reader();
+        match self {
+            Self::Sources(id) => reader.count_of_sources(id).await,
+            Self::Pipes(id) => reader.count_of_pipes(id).await,
+            Self::Keys(id) => reader.count_of_api_keys(id).await,
+            Self::PendingInvites(id) => reader.count_of_pending_invites(id, work.at()).await,
+            Self::Accounts(user) => reader.count_of_accounts(user).await,
+        }
+    }
+}
+
+/// Refuses one more of what there are as many of as there may be.
+pub(super) async fn room_for(
+    work: &mut UnitOfWork<'_>,
+    counted: Counted,
+    limits: &Limits,
+) -> Result<(), Stop<Refusal>> {
+    if matches!(work.context().actor, Actor::System | Actor::Operator) {
+        return Ok(());
+    }
+    let most = counted.most(limits);
+    let mut count = counted.count(work).await.map_err(Failure::from)?;
+    if count < most && count.saturating_add(MARGIN) >= most {
+        work.read_guard(counted.guard()).await?;
+        work.bump(counted.guard());
+        count = counted.count(work).await.map_err(Failure::from)?;
+    }
+    if count < most {
+        Ok(())
+    } else {
+        Err(Stop::Refused(Refusal::LimitReached(LimitReached { what: counted.what(), most })))
+    }
+}

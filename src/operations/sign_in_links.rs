@@ -1,0 +1,131 @@
+//! Links by which people sign in once: issued by operators, used up with the session that begins by it.
+
+use std::time::Duration;
+
+use secrecy::{ExposeSecret as _, SecretString};
+
+use super::bearer_tokens::life;
+use super::refusal::{Refusal, Thing};
+use super::sessions::FreshSession;
+use super::{Outcome, authority, found, users};
+use crate::Tenure;
+use crate::aggregates::field::Invalid;
+use crate::aggregates::secret::SecretDigest;
+use crate::aggregates::sign_in_link::{IssueSignInLink, SignInLink, SignInLinkCommand};
+use crate::aggregates::user::{User, UserMode};
+use crate::context::Context;
+use crate::credentials::token;
+use crate::dispatch::{Operation, Stop, UnitOfWork};
+use crate::ids::{SessionId, SignInLinkId, UserId};
+
+/// How long a sign-in link is good.
+pub const SIGN_IN_LINK_LIFE: Duration = Duration::from_mins(10);
+
+struct Issue {
+    id: SignInLinkId,
+    user: UserId,
+    digest: SecretDigest,
+}
+
+impl Operation for Issue {
+    type Answer = SignInLinkId;
+    type Refusal = Refusal;
+
+    async fn decide(&self, work: &mut UnitOfWork<'_>) -> Result<SignInLinkId, Stop<Refusal>> {
+        authority::operator(work).await?;
+        users::must_sign_in(work, self.user).await?;
+        let user = work.load::<User>(self.user.as_uuid()).await?;
+        if user.registered().is_some_and(|user| user.mode != UserMode::Internal) {
+            let rule = "an internal user; whoever signs in through GitHub does so there";
+            return Err(Stop::Refused(Refusal::Invalid(Invalid { field: "user", rule })));
+        }
+        let at = work.at();
+        let command = SignInLinkCommand::Issue(IssueSignInLink {
+            user: self.user,
+            digest: self.digest,
+            at,
+            expires_at: at.after(SIGN_IN_LINK_LIFE),
+        });
+        work.create::<SignInLink, _>(self.id.as_uuid(), command)?;
+        Ok(self.id)
+    }
+
+    fn claim_lost(&self, _: &str, _: &str) -> Option<Refusal> {
+        None
+    }
+}
+
+struct UseLink<'a> {
+    secret: &'a SecretString,
+    session: FreshSession,
+}
+
+impl Operation for UseLink<'_> {
+    type Answer = (UserId, SessionId);
+    type Refusal = Refusal;
+
+    async fn decide(&self, work: &mut UnitOfWork<'_>) -> Result<Self::Answer, Stop<Refusal>> {
+        let not_found = || Stop::Refused(Refusal::NotFound(Thing::SignInLink));
+        let known = work.reader().sign_in_link(self.secret.expose_secret(), work.at()).await;
+        let id = found(known, Thing::SignInLink)?;
+        let link = work.load::<SignInLink>(id.as_uuid()).await?;
+        let SignInLink::Living(living) = &*link else { return Err(not_found()) };
+        let (user, at) = (living.user, work.at());
+        work.execute::<SignInLink, Refusal>(id.as_uuid(), SignInLinkCommand::Use { at }).await?;
+        match self.session.start(work, user).await {
+            // Whom it was for has been forgotten.
+            Err(Stop::Refused(_)) => Err(not_found()),
+            other => other.map(|()| (user, self.session.id)),
+        }
+    }
+
+    fn claim_lost(&self, _: &str, _: &str) -> Option<Refusal> {
+        None
+    }
+}
+
+impl Tenure {
+    /// Makes a link by which an internal user signs in once, within [`SIGN_IN_LINK_LIFE`]; for operators. Gives its
+    /// secret, this once.
+    ///
+    /// # Errors
+    /// `Invalid` (somebody who signs in through GitHub), `NotFound`, `Forbidden`.
+    pub async fn issue_sign_in_link(&self, context: &Context, user: UserId) -> Outcome<SecretString> {
+        let secret = token::sign_in_link(&*self.entropy());
+        let digest = SecretDigest::of(secret.expose_secret());
+        let operation = Issue { id: self.new_id(SignInLinkId::new), user, digest };
+        // A link is a secret: a request for one is never answered from memory.
+        let context = Context { idempotency: None, ..*context };
+        let done = self.dispatcher().dispatch(&context, &operation).await?;
+        Ok(done.map(|_| secret))
+    }
+
+    /// Whether a sign-in link is good at this moment; it stays so.
+    ///
+    /// # Errors
+    /// `NotFound`: unknown, used, expired.
+    pub async fn lookup_sign_in_link(
+        &self,
+        secret: &SecretString,
+    ) -> Result<SignInLinkId, crate::projections::QueryError> {
+        self.reader().sign_in_link(secret.expose_secret(), self.clock().now()).await
+    }
+
+    /// Uses a sign-in link up and begins a session of its person, in one step; exactly one caller gets it.
+    ///
+    /// # Errors
+    /// `NotFound`: unknown, used, expired; `Invalid` for the session's life.
+    pub async fn sign_in_by_link(
+        &self,
+        context: &Context,
+        secret: &SecretString,
+        ttl: Duration,
+    ) -> Outcome<(UserId, SessionId, SecretString)> {
+        let ttl = life(ttl, super::MAX_LIFE, "more than 0 and at most ten years")?;
+        let operation = UseLink { secret, session: FreshSession::new(self, ttl) };
+        let context = Context { idempotency: None, ..*context };
+        let done = self.dispatcher().dispatch(&context, &operation).await?;
+        let secret = operation.session.secret.clone();
+        Ok(done.map(|(user, session)| (user, session, secret)))
+    }
+}

@@ -1,0 +1,67 @@
+//! `view.sign_in_links`: one row a sign-in link, used and expired ones too.
+
+use uuid::Uuid;
+
+use super::query::{QueryError, Reader};
+use crate::aggregates::AnyEvent;
+use crate::aggregates::secret::SecretDigest;
+use crate::aggregates::sign_in_link::SignInLinkEvent;
+use crate::clock::Timestamp;
+use crate::event_log::rows::ColumnType::{Bytea, Position, Timestamptz, Uuid as UuidType};
+use crate::event_log::rows::{Column, RowChange, Table, Value};
+use crate::ids::SignInLinkId;
+
+/// The table.
+pub static TABLE: Table = Table {
+    name: "sign_in_links",
+    version: 1,
+    columns: &[
+        Column::required("id", UuidType),
+        Column::required("user_id", UuidType),
+        Column::optional("digest", Bytea),
+        Column::required("created_at", Timestamptz),
+        Column::required("expires_at", Timestamptz),
+        Column::optional("used_at", Timestamptz),
+        Column::required("position", Position),
+    ],
+    key_columns: 1,
+    indexes: &["(digest)"],
+};
+
+/// What an event does to the table.
+pub(super) fn changes(stream: Uuid, event: &AnyEvent) -> Vec<RowChange> {
+    let AnyEvent::SignInLink(event) = event else {
+        return Vec::new();
+    };
+    vec![match event {
+        SignInLinkEvent::Issued { user, at, expires_at, digest } => RowChange::insert(
+            &TABLE,
+            vec![
+                stream.into(),
+                user.as_uuid().into(),
+                digest.open().map_or(Value::Null, |digest| Value::Bytes(digest.as_bytes().to_vec())),
+                (*at).into(),
+                (*expires_at).into(),
+                Value::Null,
+                Value::Position,
+            ],
+        ),
+        SignInLinkEvent::Used { at, .. } => RowChange::patch(
+            &TABLE,
+            vec![Value::Uuid(stream)],
+            [("used_at", (*at).into()), ("digest", Value::Null)],
+        ),
+    }]
+}
+
+impl Reader {
+    /// The living sign-in link with this secret.
+    ///
+    /// # Errors
+    /// [`QueryError::NotFound`]: unknown, used, or dead by the clock.
+    pub async fn sign_in_link(&self, secret: &str, now: Timestamp) -> Result<SignInLinkId, QueryError> {
+        let digest = SecretDigest::of(secret);
+        let sql = "select id from view.sign_in_links where digest = $1 and used_at is null and expires_at > $2";
+        self.one(sql, &[&digest.as_bytes().as_slice(), &now], |row| row.try_get(0)).await
+    }
+}
