@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use secrecy::ExposeSecret as _;
 use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -10,8 +11,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::{open, output};
 use crate::config::Config;
+use crate::context::{Actor, Context};
+use crate::dispatch::DispatchError;
+use crate::http::DoorSettings;
+use crate::operations::Refusal;
 use crate::postgres::private::State;
-use crate::{http, telemetry};
+use crate::{Tenure, http, telemetry};
 
 pub(super) async fn run(config: Config) -> anyhow::Result<()> {
     let metrics = telemetry::collect_metrics()?;
@@ -43,14 +48,16 @@ pub(super) async fn run(config: Config) -> anyhow::Result<()> {
         let (tenure, stop) = (tenure.clone(), stop.clone());
         async move { stop.run_until_cancelled(tenure.observe()).await }
     });
-    let serve = |listener, router| {
-        let stop = stop.clone();
-        tokio::spawn(async move {
-            axum::serve(listener, router).with_graceful_shutdown(async move { stop.cancelled().await }).await
-        })
-    };
-    let doors = [serve(public, http::public(tenure.clone())), serve(internal, http::internal(metrics))];
-    announce(&config, listen, metrics_listen, &database)?;
+    let mut settings = config.doors.clone();
+    if settings.public_url == format!("http://{}", config.listen) {
+        // The port may have been left to the system.
+        settings.public_url = format!("http://{listen}");
+    }
+    let first_link = first_operator(&tenure, &settings).await?;
+    let door = http::Door::new(tenure.clone(), settings).map_err(|reason| anyhow::anyhow!(reason))?;
+    let serve = |listener, router| tokio::spawn(http::serve(listener, router, stop.clone()));
+    let doors = [serve(public, http::public(door)), serve(internal, http::internal(metrics))];
+    announce(&config, listen, metrics_listen, &database, first_link.as_deref())?;
 
     let failed = async {
         match &mut postgres_state {
@@ -73,8 +80,7 @@ pub(super) async fn run(config: Config) -> anyhow::Result<()> {
     tracing::info!("stopping: finishing what was accepted");
     stop.cancel();
     for door in doors {
-        // Clients that keep a connection open do not keep the process.
-        let _ = tokio::time::timeout(std::time::Duration::from_secs(10), door).await;
+        let _ = door.await;
     }
     if !observer.is_finished() {
         let _ = observer.await;
@@ -91,6 +97,25 @@ pub(super) async fn run(config: Config) -> anyhow::Result<()> {
     }
 }
 
+/// What the first person is called who runs an instance that had nobody.
+const FIRST_OPERATOR: &str = "operator";
+
+/// On a log in which nobody is yet: makes the first operator and a link to sign in by.
+async fn first_operator(tenure: &Tenure, settings: &DoorSettings) -> anyhow::Result<Option<String>> {
+    if tenure.reader().users_after(0, 2).await?.len() > 1 {
+        return Ok(None);
+    }
+    let operator = Context::of(Actor::Operator);
+    let user = match tenure.insert_operator(&operator, FIRST_OPERATOR, "operator@local").await {
+        Ok(done) => done.answer,
+        // Another node was faster, and has printed its link.
+        Err(DispatchError::Refused(Refusal::UsernameTaken)) => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    let link = tenure.issue_sign_in_link(&operator, user).await?.answer;
+    Ok(Some(http::sign_in_link_url(&settings.public_url, link.expose_secret())))
+}
+
 async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
     TcpListener::bind(address).await.map_err(|error| anyhow::anyhow!("cannot listen on {address}: {error}"))
 }
@@ -100,26 +125,32 @@ fn announce(
     listen: SocketAddr,
     metrics_listen: SocketAddr,
     database: &str,
+    first_link: Option<&str>,
 ) -> anyhow::Result<()> {
     if config.json {
         return output::json(&json!({
             "listen": listen, "metrics_listen": metrics_listen, "database": database,
+            "sign_in_link": first_link,
         }));
     }
     let data_dir = match config.data_dir.to_str() {
         Some(".tenure") | None => String::new(),
         Some(path) => format!(" --data-dir {path}"),
     };
+    let first = first_link.map_or_else(String::new, |link| {
+        format!("\n  sign in   {link}\n            (as `{FIRST_OPERATOR}`, who runs this instance; once, within ten minutes)")
+    });
     output::line(&format!(
         "Tenure {} serves on http://{listen}
   health    http://{listen}/healthz   http://{listen}/readyz
+  API       http://{listen}/docs
   metrics   http://{metrics_listen}/metrics
-  database  {database}
+  database  {database}{first}
 
 Next, in another terminal:
   target/release/tenure user add ada --email ada@example.org --operator{data_dir}
   target/release/tenure account open acme --owner ada{data_dir}
-  target/release/tenure account members acme{data_dir}
+  target/release/tenure user sign-in-link ada{data_dir}
   target/release/tenure events tail{data_dir}
   target/release/tenure tour            (a tenant's life, on a database of its own)",
         env!("CARGO_PKG_VERSION")

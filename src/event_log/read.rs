@@ -116,8 +116,35 @@ impl EventLog {
         filter: &Filter,
         limit: i64,
     ) -> Result<Vec<RecordedEvent>, ReadError> {
-        let mut conditions = String::from("where position > $1");
-        let mut parameters: Vec<&(dyn ToSql + Sync)> = vec![&after];
+        let events = self.select(("position > $1", "asc"), after, filter, limit).await?;
+        if filter.is_all() {
+            contiguous(after, &events)?;
+        }
+        Ok(events)
+    }
+
+    /// The last wanted events before a position, newest first, at most `limit`.
+    ///
+    /// # Errors
+    /// The log cannot be read.
+    pub async fn read_page_back(
+        &self,
+        before: i64,
+        filter: &Filter,
+        limit: i64,
+    ) -> Result<Vec<RecordedEvent>, ReadError> {
+        self.select(("position < $1", "desc"), before, filter, limit).await
+    }
+
+    async fn select(
+        &self,
+        (side, direction): (&str, &str),
+        position: i64,
+        filter: &Filter,
+        limit: i64,
+    ) -> Result<Vec<RecordedEvent>, ReadError> {
+        let mut conditions = format!("where {side}");
+        let mut parameters: Vec<&(dyn ToSql + Sync)> = vec![&position];
         let (stream_type, stream_id) =
             filter.stream.as_ref().map_or(("", ""), |stream| (&*stream.stream_type, &*stream.id));
         let mut restrict = |condition: &str, parameter| {
@@ -140,17 +167,12 @@ impl EventLog {
         if let Some(until) = &filter.until {
             restrict(" and recorded_at < ?", until);
         }
-        restrict(" order by position limit ?", &limit);
+        restrict(&format!(" order by position {direction} limit ?"), &limit);
 
         let client = self.pool().get().await?;
         let statement = client.prepare_cached(&select_events(&conditions)).await?;
         let rows = client.query(&statement, &parameters).await?;
-        let events: Vec<RecordedEvent> =
-            rows.iter().map(RecordedEvent::from_row).collect::<Result<_, _>>()?;
-        if filter.is_all() {
-            contiguous(after, &events)?;
-        }
-        Ok(events)
+        Ok(rows.iter().map(RecordedEvent::from_row).collect::<Result<_, _>>()?)
     }
 }
 

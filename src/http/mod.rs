@@ -1,51 +1,179 @@
 //! The HTTP doors: the whole route table.
+//!
+//! A route's path and method stand beside its handler; the shape of its errors is its table's. What a handler is given
+//! has been through [`origin`], [`caller`] and [`ask`]; who may do what is in [`policy`] alone.
 
-use std::sync::Arc;
-use std::time::Duration;
+mod answer;
+mod api;
+mod ask;
+mod caller;
+pub mod client;
+mod cookies;
+mod csrf;
+mod door;
+mod error;
+mod health;
+mod limits;
+mod oauth;
+mod openapi;
+mod origin;
+mod page;
+mod pages;
+mod policy;
+mod request_id;
+mod schema;
+mod seed;
+mod server;
+mod shape;
 
-use axum::extract::State;
-use axum::http::{StatusCode, header};
-use axum::response::IntoResponse;
+use axum::extract::Request;
+use axum::http::{HeaderName, HeaderValue, header};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
+use axum::response::Response;
 use axum::routing::get;
-use axum::{Json, Router};
+use axum::Router;
 use metrics_exporter_prometheus::PrometheusHandle;
-use serde_json::json;
+use tower_http::catch_panic::CatchPanicLayer;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
-use crate::Tenure;
+pub use door::{Door, DoorSettings, GithubSettings, Shared};
+pub use limits::{Rate, Rates};
+pub use pages::sign_in_link::url as sign_in_link_url;
+pub use server::serve;
 
-/// How long a readiness check waits for PostgreSQL.
-const READY_WITHIN: Duration = Duration::from_secs(2);
+use error::DoorError;
+
+/// Our own API: errors are RFC 9457 problems.
+fn ours() -> OpenApiRouter<Shared> {
+    use api::{accounts, events, invites, keys, members, pipes, sessions, sources, tokens, users};
+    OpenApiRouter::new()
+        .routes(routes!(users::list::list, users::insert::insert))
+        .routes(routes!(users::show::show, users::forget::forget))
+        .routes(routes!(users::grant_operator::grant_operator, users::revoke_operator::revoke_operator))
+        .routes(routes!(users::sign_in_link::sign_in_link))
+        .routes(routes!(users::usernames::usernames))
+        .routes(routes!(users::accounts::accounts))
+        .routes(routes!(users::default_account::default_account))
+        .routes(routes!(tokens::list::list, tokens::issue::issue))
+        .routes(routes!(tokens::revoke::revoke))
+        .routes(routes!(sessions::list::list))
+        .routes(routes!(sessions::end::end))
+        .routes(routes!(accounts::list::list, accounts::open::open))
+        .routes(routes!(accounts::show::show, accounts::close::close))
+        .routes(routes!(accounts::transfer::transfer))
+        .routes(routes!(members::list::list))
+        .routes(routes!(members::add::add, members::remove::remove))
+        .routes(routes!(invites::list::list, invites::create::create))
+        .routes(routes!(invites::show::show, invites::revoke::revoke))
+        .routes(routes!(keys::list::list, keys::mint::mint))
+        .routes(routes!(keys::show::show, keys::revoke::revoke))
+        .routes(routes!(keys::rotate::rotate))
+        .routes(routes!(keys::verify::verify))
+        .routes(routes!(sources::list::list, sources::create::create))
+        .routes(routes!(sources::show::show, sources::delete::delete))
+        .routes(routes!(sources::broadcast::broadcast))
+        .routes(routes!(pipes::list::list, pipes::create::create))
+        .routes(routes!(pipes::show::show, pipes::delete::delete))
+        .routes(routes!(pipes::change::change))
+        .routes(routes!(events::of_account::of_account))
+        .routes(routes!(events::of_all::of_all))
+}
+
+/// The routes of the seed's clients: errors as those know them.
+fn seed() -> OpenApiRouter<Shared> {
+    OpenApiRouter::new()
+        .routes(routes!(seed::account_invites::account_invites, seed::invite::invite))
+        .routes(routes!(seed::revoke_invite::revoke_invite))
+        .routes(routes!(seed::my_invites::my_invites))
+        .routes(routes!(seed::accept_invite::accept_invite))
+        .routes(routes!(seed::decline_invite::decline_invite))
+        .routes(routes!(seed::list_sources::list_sources, seed::create_source::create_source))
+        .routes(routes!(seed::show_source::show_source, seed::delete_source::delete_source))
+        .routes(routes!(seed::create_pipe::create_pipe))
+        .routes(routes!(seed::delete_pipe::delete_pipe))
+        .routes(routes!(seed::revoke_key::revoke_key))
+}
+
+/// OAuth for programs: errors are OAuth's flat objects.
+fn oauth() -> OpenApiRouter<Shared> {
+    OpenApiRouter::new()
+        .routes(routes!(oauth::metadata::metadata))
+        .routes(routes!(oauth::device_code::device_code))
+        .routes(routes!(oauth::device_token::device_token))
+        .routes(routes!(oauth::introspect::introspect))
+        .routes(routes!(oauth::revoke::revoke))
+}
+
+/// Whether the process lives and can do its work.
+fn health() -> OpenApiRouter<Shared> {
+    OpenApiRouter::new().routes(routes!(health::healthz)).routes(routes!(health::readyz))
+}
+
+/// What people see.
+fn pages() -> Router<Shared> {
+    use axum::routing::post;
+    Router::new()
+        .route("/", get(pages::home::home))
+        .route("/sign-in", get(pages::sign_in::sign_in))
+        .route("/sign-in/dev", post(pages::sign_in_dev::sign_in_dev))
+        .route("/sign-in/github", get(pages::sign_in_github::begin))
+        .route(oauth::github::CALLBACK, get(pages::sign_in_github::callback))
+        .route("/sign-in/link/{secret}", get(pages::sign_in_link::show).post(pages::sign_in_link::consume))
+        .route("/sign-out", post(pages::sign_out::sign_out))
+        .route(
+            pages::device_verify::PATH,
+            get(pages::device_verify::show).post(pages::device_verify::decide),
+        )
+        .route("/assets/style.css", get(pages::style::style))
+}
+
+/// The API's description (OpenAPI 3.1), as it is served and committed.
+#[must_use]
+pub fn description() -> utoipa::openapi::OpenApi {
+    let (ours, seed, oauth, health) = (ours(), seed(), oauth(), health());
+    openapi::describe([ours.get_openapi(), seed.get_openapi(), oauth.get_openapi()], health.get_openapi())
+}
 
 /// The routes of the public address.
-pub fn public(tenure: Arc<Tenure>) -> Router {
-    Router::new().route("/healthz", get(healthz)).route("/readyz", get(readyz)).with_state(tenure)
+pub fn public(door: Shared) -> Router {
+    let no_route = || async { DoorError::NoRoute };
+    Router::new()
+        .merge(Router::from(ours()).layer(from_fn(shape::problem)))
+        .merge(Router::from(seed()).layer(from_fn(shape::seed)))
+        .merge(Router::from(oauth()).layer(from_fn(shape::oauth)))
+        .merge(Router::from(health()))
+        .merge(pages().layer(from_fn(pages::shape)))
+        .merge(openapi::page(description()))
+        .fallback_service(Router::new().fallback(no_route).layer(from_fn(shape::problem)))
+        .layer(from_fn(answer::etag))
+        .layer(from_fn(guard))
+        .layer(CatchPanicLayer::custom(panicked))
+        .layer(from_fn_with_state(door.clone(), limits::throttle))
+        .layer(from_fn_with_state(door.clone(), request_id::identify))
+        .with_state(door)
 }
 
 /// The routes of the loopback address for whoever runs the instance.
 pub fn internal(metrics: PrometheusHandle) -> Router {
-    Router::new().route("/metrics", get(render_metrics)).with_state(metrics)
+    Router::new().route("/metrics", get(health::render_metrics)).with_state(metrics)
 }
 
-/// The process lives.
-async fn healthz() -> impl IntoResponse {
-    Json(json!({"status": "ok", "version": env!("CARGO_PKG_VERSION")}))
+/// What holds for every answer: it is what it says it is, and nobody keeps it who was not told to.
+async fn guard(request: Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
+    let headers = response.headers_mut();
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-cache, private"));
+    headers
+        .entry(HeaderName::from_static("content-security-policy"))
+        .or_insert(HeaderValue::from_static("default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; frame-ancestors 'none'"));
+    response
 }
 
-/// The process can do its work: PostgreSQL answers.
-async fn readyz(State(tenure): State<Arc<Tenure>>) -> impl IntoResponse {
-    let position = tokio::time::timeout(READY_WITHIN, tenure.log().newest()).await;
-    match position {
-        Ok(Ok(position)) => (
-            StatusCode::OK,
-            Json(json!({"status": "ready", "postgres": {"state": "up", "position": position}})),
-        ),
-        _ => (
-            StatusCode::SERVICE_UNAVAILABLE,
-            Json(json!({"status": "not ready", "postgres": {"state": "unreachable"}})),
-        ),
-    }
-}
-
-async fn render_metrics(State(metrics): State<PrometheusHandle>) -> impl IntoResponse {
-    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], metrics.render())
+/// A bug of ours: the log says where, the caller only that.
+fn panicked(_: Box<dyn std::any::Any + Send + 'static>) -> Response {
+    use axum::response::IntoResponse as _;
+    tracing::error!("a handler panicked");
+    DoorError::Internal.into_response()
 }

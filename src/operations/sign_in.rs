@@ -205,4 +205,17 @@ impl Tenure {
             GithubSignIn { github_id, profile, fresh_user: self.new_id(UserId::new), fresh_account };
         self.dispatcher().dispatch(context, &operation).await
     }
+
+    /// Whether something that comes back once, within its time, comes back for the first time, on any node.
+    ///
+    /// # Errors
+    /// The database cannot be written to.
+    pub async fn first_use(
+        &self,
+        digest: &[u8; 32],
+        until: crate::clock::Timestamp,
+    ) -> Result<bool, DispatchError<Refusal>> {
+        let first = self.coarse().first_use(digest, self.clock().now(), until).await;
+        first.map_err(|error| DispatchError::Failed(crate::dispatch::Failure::Read(error)))
+    }
 }

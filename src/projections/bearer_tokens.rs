@@ -113,4 +113,12 @@ impl Reader {
         let sql = format!("select {COLUMNS} {FROM} where t.user_id = $1 order by t.created_at, t.position");
         self.list(&sql, &[&user], read).await
     }
+
+    /// The bearer token with this identifier, whatever has become of it.
+    ///
+    /// # Errors
+    /// [`QueryError::NotFound`]
+    pub async fn bearer_token_by_id(&self, id: BearerTokenId) -> Result<BearerToken, QueryError> {
+        self.one(&format!("select {COLUMNS} {FROM} where t.id = $1"), &[&id], read).await
+    }
 }

@@ -127,4 +127,17 @@ impl Reader {
         let sql = "select count(*) from view.pipes p join view.sources s on s.id = p.source_id where s.account_id = $1";
         self.count(sql, &[&account]).await
     }
+
+    /// The pipes that people have made in an account, by source and name.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn pipes_for_account(&self, account: AccountId) -> Result<Vec<Pipe>, QueryError> {
+        let sql = format!(
+            "select {COLUMNS} from view.pipes
+             where source_id in (select s.id from view.sources s where s.account_id = $1)
+             order by source_id, name"
+        );
+        self.list(&sql, &[&account], read).await
+    }
 }

@@ -105,4 +105,12 @@ impl Reader {
         let sql = format!("select {COLUMNS} {FROM} where t.user_id = $1 order by t.created_at, t.position");
         self.list(&sql, &[&user], read).await
     }
+
+    /// The session with this identifier, whatever has become of it.
+    ///
+    /// # Errors
+    /// [`QueryError::NotFound`]
+    pub async fn session_by_id(&self, id: SessionId) -> Result<Session, QueryError> {
+        self.one(&format!("select {COLUMNS} {FROM} where t.id = $1"), &[&id], read).await
+    }
 }

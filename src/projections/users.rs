@@ -207,4 +207,16 @@ impl Reader {
         let sql = "select id from view.users where forgotten_at is not null order by position";
         self.list(sql, &[], |row| row.try_get(0)).await
     }
+
+    /// The people who were registered behind this position, oldest first, at most `limit`.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn users_after(&self, position: i64, limit: usize) -> Result<Vec<User>, QueryError> {
+        let sql = format!(
+            "select {} from view.users u where u.position > $1 order by u.position limit $2",
+            columns_of("u")
+        );
+        self.list(&sql, &[&position, &i64::try_from(limit).unwrap_or(i64::MAX)], read).await
+    }
 }

@@ -1,5 +1,7 @@
 //! Settings: flags over environment over a TOML file over defaults.
 
+mod doors;
+
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -12,6 +14,7 @@ use crate::aggregates::field::Invalid;
 use crate::aggregates::source::Retention;
 use crate::credentials::master_key::MasterKeySource;
 use crate::engine::Rules;
+use crate::http::DoorSettings;
 use crate::postgres::{Address, UrlError};
 
 /// What every command can be told.
@@ -47,6 +50,8 @@ pub struct Flags {
     /// The most connections that this node's reading pool opens [default: 16]
     #[arg(long, global = true, env = "TENURE_CONNECTIONS", value_name = "N")]
     connections: Option<usize>,
+    #[command(flatten)]
+    doors: doors::Flags,
     /// JSON for scripts instead of text for people
     #[arg(long, global = true)]
     pub json: bool,
@@ -70,6 +75,19 @@ struct File {
     listen: Option<SocketAddr>,
     metrics_listen: Option<SocketAddr>,
     connections: Option<usize>,
+    public_url: Option<String>,
+    dev_sign_in: Option<bool>,
+    trusted_proxies: Option<Vec<String>>,
+    github_client_id: Option<String>,
+    github_client_secret_file: Option<PathBuf>,
+    github_url: Option<String>,
+    github_api_url: Option<String>,
+    device_code_ttl: Option<u64>,
+    device_interval: Option<u64>,
+    token_ttl: Option<u64>,
+    session_ttl: Option<u64>,
+    #[serde(default)]
+    limits: doors::LimitsFile,
 }
 
 /// The settings in force.
@@ -93,6 +111,8 @@ pub struct Config {
     pub metrics_listen: SocketAddr,
     /// The most connections of the reading pool.
     pub connections: usize,
+    /// The doors.
+    pub doors: DoorSettings,
     /// Whether to print JSON.
     pub json: bool,
 }
@@ -120,6 +140,14 @@ pub enum ConfigError {
     /// What pipes keep by default is out of its bounds.
     #[error("pipe defaults: {0}")]
     PipeDefaults(#[from] Invalid),
+    /// A setting of the doors is malformed.
+    #[error("{setting}: {rule}")]
+    Door {
+        /// Which.
+        setting: &'static str,
+        /// What a right value looks like.
+        rule: &'static str,
+    },
     /// Fewer than two connections cannot work.
     #[error("connections: at least 2, at most 1000")]
     Connections,
@@ -132,7 +160,10 @@ impl Flags {
     /// See [`ConfigError`].
     pub fn settle(self) -> Result<Config, ConfigError> {
         let file = self.config.as_deref().map(read).transpose()?.unwrap_or_default();
-        let rules = rules(self.key_sentinel, &file)?;
+        let mut rules = rules(self.key_sentinel, &file)?;
+        file.limits.apply(&mut rules.limits);
+        let listen = self.listen.or(file.listen).unwrap_or(SocketAddr::from(([127, 0, 0, 1], 8_080)));
+        let doors = self.doors.settle(&file, listen)?;
         let data_dir = self.data_dir.or(file.data_dir).unwrap_or_else(|| PathBuf::from(".tenure"));
         let url = self.database_url.or(file.database_url).filter(|url| !url.is_empty());
         let metrics_listen =
@@ -152,12 +183,13 @@ impl Flags {
         let forgotten_list =
             self.forgotten_list.or(file.forgotten_list).unwrap_or_else(|| data_dir.join("forgotten.list"));
         Ok(Config {
+            doors,
             forgotten_list,
             rules,
             database: url.map(|url| url.parse()).transpose()?,
             postgres_bin: self.postgres_bin.or(file.postgres_bin),
             master_key,
-            listen: self.listen.or(file.listen).unwrap_or(SocketAddr::from(([127, 0, 0, 1], 8_080))),
+            listen,
             metrics_listen,
             connections,
             data_dir,

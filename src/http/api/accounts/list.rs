@@ -1,0 +1,33 @@
+//! `GET /api/v1/accounts`: all tenants, for operators.
+
+use axum::Json;
+use axum::extract::State;
+
+use super::AccountRecord;
+use crate::http::ask::{Parameters, Reading};
+use crate::http::door::Shared;
+use crate::http::error::DoorError;
+use crate::http::page::{Page, Paging, cursor};
+
+/// All accounts, by name
+///
+/// For operators; one's own are at `/api/v1/users/me/accounts`.
+#[utoipa::path(get, path = "/api/v1/accounts", operation_id = "listAccounts", tag = "accounts", params(Paging),
+    responses((status = 200, description = "A page of accounts", body = Page<AccountRecord>)))]
+pub async fn list(
+    State(door): State<Shared>,
+    reading: Reading,
+    Parameters(paging): Parameters<Paging>,
+) -> Result<Json<Page<AccountRecord>>, DoorError> {
+    door.operator(reading.caller).await?;
+    let size = paging.size()?;
+    let after = paging.after()?.unwrap_or_default();
+    if after.contains('\0') {
+        return Err(DoorError::field("cursor", "`next_cursor` of the page before"));
+    }
+    let mut accounts = door.tenure.reader().accounts_after(&after, size + 1).await?;
+    let more = accounts.len() > size;
+    accounts.truncate(size);
+    let next_cursor = accounts.last().filter(|_| more).map(|last| cursor(&last.name));
+    Ok(Json(Page { items: accounts.into_iter().map(AccountRecord::from).collect(), next_cursor }))
+}

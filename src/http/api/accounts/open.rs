@@ -1,0 +1,37 @@
+//! `POST /api/v1/accounts`: an account is opened.
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::Response;
+use serde::Deserialize;
+use utoipa::ToSchema;
+
+use super::AccountRecord;
+use crate::http::answer::written;
+use crate::http::ask::Ask;
+use crate::http::door::Shared;
+use crate::http::error::DoorError;
+
+/// An account to open.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct OpenAccount {
+    /// The unique name; not of the form of a UUID.
+    #[schema(pattern = "^[A-Za-z0-9._-]{1,64}$")]
+    pub name: String,
+    /// Who owns it, by identifier or username: whoever asks, if nothing is said. Somebody else for operators alone.
+    pub owner: Option<String>,
+}
+
+/// Open an account
+#[utoipa::path(post, path = "/api/v1/accounts", operation_id = "openAccount", tag = "accounts",
+    request_body = OpenAccount, responses((status = 201, description = "The account", body = AccountRecord)))]
+pub async fn open(State(door): State<Shared>, ask: Ask<OpenAccount>) -> Result<Response, DoorError> {
+    let me = ask.caller.person()?;
+    let owner = match &ask.body.owner {
+        None => me,
+        Some(slug) => door.oneself(ask.caller, slug).await?,
+    };
+    let done = door.tenure.open_account(&ask.context, &ask.body.name, Some(owner)).await?;
+    Ok(written(StatusCode::CREATED, done.position, door.account_record(done.answer).await?))
+}

@@ -1,0 +1,39 @@
+//! `POST /api/v1/accounts/{account}/transfer`: an account gets another owner.
+
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::response::Response;
+use serde::Deserialize;
+use utoipa::ToSchema;
+
+use super::AccountRecord;
+use crate::http::answer::written;
+use crate::http::ask::Ask;
+use crate::http::door::Shared;
+use crate::http::error::DoorError;
+use crate::http::policy::Act;
+
+/// To whom.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Transfer {
+    /// A member, by identifier or username.
+    pub to: String,
+}
+
+/// Make a member the owner, and the owner a member
+///
+/// For the owner and for operators.
+#[utoipa::path(post, path = "/api/v1/accounts/{account}/transfer", operation_id = "transferOwnership",
+    tag = "accounts", params(("account" = String, Path, description = "An identifier or a name")),
+    request_body = Transfer, responses((status = 200, description = "The account", body = AccountRecord)))]
+pub async fn transfer(
+    State(door): State<Shared>,
+    Path(account): Path<String>,
+    ask: Ask<Transfer>,
+) -> Result<Response, DoorError> {
+    let account = door.admit(ask.caller, Act::Own, &account).await?;
+    let to = door.user(&ask.body.to).await?;
+    let done = door.tenure.transfer_ownership(&ask.context, account.id, to).await?;
+    Ok(written(StatusCode::OK, done.position, door.account_record(account.id).await?))
+}

@@ -1,0 +1,121 @@
+//! What has happened: an account's feed for whoever belongs to it, and everything for operators.
+
+pub mod of_account;
+pub mod of_all;
+
+use axum::Json;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use crate::event_log::read::Filter;
+use crate::history::EventRecord;
+use crate::http::door::Door;
+use crate::http::error::DoorError;
+
+/// How many events a page holds at most.
+const MOST: u32 = 1_000;
+
+/// Which events.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct Feed {
+    /// `desc`: newest first; `asc`: oldest first [default: desc].
+    #[param(pattern = "^(asc|desc)$")]
+    pub order: Option<String>,
+    /// How many at most [default: 100].
+    #[param(minimum = 1, maximum = 1000)]
+    pub limit: Option<u32>,
+    /// The position behind which the page begins: `next_cursor` of the page before.
+    #[param(minimum = 0)]
+    pub cursor: Option<i64>,
+    /// Only events of this type, for example `account.opened`.
+    #[serde(rename = "type")]
+    #[param(rename = "type", pattern = "^[a-z_.]{1,64}$")]
+    pub event_type: Option<String>,
+}
+
+/// A page of events.
+#[derive(Serialize, ToSchema)]
+pub struct EventPage {
+    /// The events.
+    #[schema(value_type = Vec<EventBody>)]
+    pub items: Vec<EventRecord>,
+    /// Where the next page begins. Oldest first it is always there, so that a reader can come back for what is yet to
+    /// happen; newest first it is absent on the last page.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next_cursor: Option<i64>,
+}
+
+/// An event.
+#[derive(ToSchema)]
+#[allow(dead_code)] // stands for the record of the engine in the API's description
+pub struct EventBody {
+    /// The place in the log.
+    position: i64,
+    /// The event's identity.
+    event_id: crate::ids::EventId,
+    /// The kind of aggregate.
+    stream_type: String,
+    /// The aggregate.
+    stream_id: String,
+    /// The place in the aggregate's stream.
+    version: i64,
+    /// What happened.
+    #[schema(example = "account.opened")]
+    event_type: String,
+    /// The version of the event's shape.
+    event_version: String,
+    /// The tenant that it concerns.
+    account_id: Option<crate::ids::AccountId>,
+    /// When it was stored.
+    recorded_at: crate::clock::Timestamp,
+    /// What happened, in clear.
+    #[schema(value_type = Value)]
+    payload: serde_json::Value,
+    /// Who did it, on whose behalf, in reaction to what.
+    #[schema(value_type = Value)]
+    metadata: serde_json::Value,
+    /// What is sealed in it, open; `null` where the key has been destroyed, `(hidden)` for secrets.
+    #[schema(value_type = Object)]
+    sealed: serde_json::Value,
+    /// Why this release cannot read it, if it cannot.
+    #[schema(required = false)]
+    unreadable: Option<String>,
+}
+
+impl Door {
+    async fn feed(&self, feed: Feed, account: Option<uuid::Uuid>) -> Result<Json<EventPage>, DoorError> {
+        let limit = feed.limit.unwrap_or(100);
+        if !(1..=MOST).contains(&limit) {
+            return Err(DoorError::field("limit", "1 to 1000"));
+        }
+        if feed.cursor.is_some_and(|cursor| cursor < 0) {
+            return Err(DoorError::field("cursor", "`next_cursor` of the page before"));
+        }
+        let filter = Filter { account, types: feed.event_type.into_iter().collect(), ..Filter::default() };
+        let log = self.tenure.log();
+        let oldest_first = match feed.order.as_deref() {
+            Some("asc") => true,
+            None | Some("desc") => false,
+            Some(_) => return Err(DoorError::field("order", "`asc` or `desc`")),
+        };
+        let events = if oldest_first {
+            log.read_page(feed.cursor.unwrap_or(0), &filter, i64::from(limit)).await
+        } else {
+            log.read_page_back(feed.cursor.unwrap_or(i64::MAX), &filter, i64::from(limit)).await
+        };
+        let events = events.map_err(crate::dispatch::Failure::Read)?;
+        let last = events.last().map(|event| event.position);
+        let next_cursor = if oldest_first {
+            last.or(Some(feed.cursor.unwrap_or(0)))
+        } else {
+            last.filter(|position| events.len() == limit as usize && *position > 1)
+        };
+        let mut items = Vec::with_capacity(events.len());
+        for event in &events {
+            items.push(self.tenure.describe(event).await.map_err(crate::dispatch::Failure::Codec)?);
+        }
+        Ok(Json(EventPage { items, next_cursor }))
+    }
+}

@@ -1,0 +1,60 @@
+//! `POST /api/v1/accounts/{account}/keys`: a key is minted.
+
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::response::Response;
+use serde::Deserialize;
+use utoipa::ToSchema;
+
+use super::KeySecret;
+use crate::clock::Timestamp;
+use crate::http::answer;
+use crate::http::ask::Ask;
+use crate::http::door::Shared;
+use crate::http::error::DoorError;
+use crate::http::policy::Act;
+
+/// A key to mint.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct MintKey {
+    /// What to call it.
+    #[serde(default)]
+    #[schema(pattern = "^[^\\u0000-\\u001f\\u007f-\\u009f\\u061c\\u200e\\u200f\\u202a-\\u202e\\u2066-\\u2069]*$",
+        max_length = 200)]
+    pub label: String,
+    /// For how many seconds it is good, at most ten years; without: until it is revoked.
+    #[schema(minimum = 1, maximum = 315_360_000)]
+    pub expires_in: Option<u64>,
+}
+
+/// The longest life of a key, in seconds.
+const MAX_SECONDS: u64 = 315_360_000;
+
+/// Mint a key
+///
+/// For the owner and for operators who belong to the account. The secret is in this answer and nowhere else: the same
+/// request again is answered 409 with the record.
+#[utoipa::path(post, path = "/api/v1/accounts/{account}/keys", operation_id = "mintKey", tag = "keys",
+    params(("account" = String, Path, description = "An identifier or a name")),
+    request_body = MintKey, responses((status = 201, description = "The key and its secret", body = KeySecret)))]
+pub async fn mint(
+    State(door): State<Shared>,
+    Path(account): Path<String>,
+    ask: Ask<MintKey>,
+) -> Result<Response, DoorError> {
+    let account = door.admit(ask.caller, Act::Own, &account).await?;
+    let MintKey { label, expires_in } = &ask.body;
+    if expires_in.is_some_and(|seconds| !(1..=MAX_SECONDS).contains(&seconds)) {
+        return Err(DoorError::field("expires_in", "1 to 315360000 seconds"));
+    }
+    let end = expires_in.map(|seconds| in_seconds(door.tenure.clock().now(), seconds));
+    let done = door.tenure.mint_api_key(&ask.context, account.id, label, end, None).await?;
+    let mut response = door.key_secret(account.id, StatusCode::CREATED, done).await?;
+    response.headers_mut().insert(axum::http::header::CACHE_CONTROL, answer::NO_STORE);
+    Ok(response)
+}
+
+fn in_seconds(now: Timestamp, seconds: u64) -> Timestamp {
+    now.after(std::time::Duration::from_secs(seconds))
+}

@@ -1,0 +1,64 @@
+//! `POST /api/v1/keys/verify`: whose a key is, for gateways.
+
+use std::net::IpAddr;
+
+use axum::Json;
+use axum::extract::State;
+use secrecy::SecretString;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::KeyRecord;
+use crate::http::ask::Ask;
+use crate::http::door::Shared;
+use crate::http::error::{DoorError, found};
+use crate::http::origin::Origin;
+use crate::http::policy::Act;
+use crate::operations::Thing;
+
+/// A key to verify.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct VerifyKey {
+    /// The secret, as it was sent to the gateway.
+    #[schema(value_type = String)]
+    pub key: SecretString,
+    /// The address of the gateway's client: bad keys are counted by it.
+    #[schema(value_type = Option<String>, format = Ipv4)]
+    pub address: Option<IpAddr>,
+}
+
+/// Whether a key is good, and whose.
+#[derive(Serialize, ToSchema)]
+pub struct Verification {
+    /// Whether it is good at this moment.
+    pub valid: bool,
+    /// The key, if it is good.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key: Option<KeyRecord>,
+}
+
+/// Whose is this key?
+///
+/// For a key of the same account, its owner, and operators; a key of another account is `valid: false`, like one that is
+/// unknown, expired or revoked. A key whose revocation was acknowledged before is never valid, on any node.
+#[utoipa::path(post, path = "/api/v1/keys/verify", operation_id = "verifyKey", tag = "keys",
+    request_body = VerifyKey, responses((status = 200, description = "Whether it is good", body = Verification)))]
+pub async fn verify(
+    State(door): State<Shared>,
+    from: Origin,
+    ask: Ask<VerifyKey>,
+) -> Result<Json<Verification>, DoorError> {
+    let from = ask.body.address.map_or(from, Origin);
+    let key = match door.api_key(&ask.body.key, from).await {
+        Ok(key) => key,
+        Err(DoorError::BadCredential) => return Ok(Json(Verification { valid: false, key: None })),
+        Err(error) => return Err(error),
+    };
+    let account = found(door.tenure.reader().account(key.account_id).await, Thing::Account)?;
+    match door.admit_to(ask.caller, Act::VerifyKeys, account).await {
+        Ok(_) => Ok(Json(Verification { valid: true, key: Some(key.into()) })),
+        Err(DoorError::Refused(_)) => Ok(Json(Verification { valid: false, key: None })),
+        Err(error) => Err(error),
+    }
+}

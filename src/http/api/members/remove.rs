@@ -1,0 +1,58 @@
+//! `DELETE /api/v1/accounts/{account}/members/{user}`: a membership ends.
+
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::response::Response;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use crate::http::answer::written;
+use crate::http::ask::{Parameters, Wish};
+use crate::http::door::Shared;
+use crate::http::error::DoorError;
+use crate::http::policy::Act;
+use crate::ids::ApiKeyId;
+
+/// What becomes of the keys that the person has minted.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct Policy {
+    /// Leave the API keys that the person has minted in the account as they are [default: false: they are revoked].
+    pub keep_keys: Option<bool>,
+}
+
+/// What went with a membership.
+#[derive(Serialize, ToSchema)]
+pub struct Removed {
+    /// The API keys that were revoked.
+    pub revoked_api_keys: Vec<ApiKeyId>,
+}
+
+/// End a membership
+///
+/// For the owner, for operators, and for members who leave (`me`).
+#[utoipa::path(delete, path = "/api/v1/accounts/{account}/members/{user}", operation_id = "removeMember",
+    tag = "members",
+    params(("account" = String, Path, description = "An identifier or a name"),
+        ("user" = String, Path, description = "`me`, an identifier or a username"), Policy),
+    responses((status = 200, description = "What went with the membership", body = Removed)))]
+pub async fn remove(
+    State(door): State<Shared>,
+    Path((account, user)): Path<(String, String)>,
+    Parameters(policy): Parameters<Policy>,
+    wish: Wish,
+) -> Result<Response, DoorError> {
+    let account = door.admit(wish.caller, Act::SeeMembers, &account).await?;
+    let me = wish.caller.person()?;
+    let user = if user == "me" { me } else { door.user(&user).await? };
+    if user != me {
+        door.admit_to(wish.caller, Act::Own, account.clone()).await?;
+    }
+    let done = if policy.keep_keys == Some(true) {
+        door.tenure.remove_member_but_keep_keys(&wish.context, account.id, user).await?
+    } else {
+        door.tenure.remove_member(&wish.context, account.id, user).await?
+    };
+    Ok(written(StatusCode::OK, done.position, Removed { revoked_api_keys: done.answer }))
+}

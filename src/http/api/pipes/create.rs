@@ -1,0 +1,54 @@
+//! `POST /api/v1/accounts/{account}/sources/{handle}/pipes`: a pipe is made.
+
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::response::Response;
+use serde::Deserialize;
+use utoipa::ToSchema;
+
+use super::PipeRecord;
+use crate::aggregates::source::Retention;
+use crate::http::answer::written;
+use crate::http::ask::Ask;
+use crate::http::door::Shared;
+use crate::http::error::DoorError;
+use crate::http::policy::Act;
+
+/// A pipe to make; what is not said of what it keeps is left to the server.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CreatePipe {
+    /// What it is called; none of broadcast, inbox, stdin, stdout, stdctrl, system, db.
+    #[schema(pattern = "^[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?$")]
+    pub name: String,
+    /// For how many seconds a message is kept.
+    #[schema(minimum = 1, maximum = 31_536_000)]
+    pub ttl_seconds: Option<i64>,
+    /// How many messages are kept.
+    #[schema(minimum = 1, maximum = 10_000_000)]
+    pub max_msgs: Option<i64>,
+    /// How many bytes are kept.
+    #[schema(minimum = 1, maximum = 8_589_934_592_i64)]
+    pub max_bytes: Option<i64>,
+}
+
+/// Make a pipe
+///
+/// For keys of the account, members, the owner and operators.
+#[utoipa::path(post, path = "/api/v1/accounts/{account}/sources/{handle}/pipes", operation_id = "createPipe",
+    tag = "pipes",
+    params(("account" = String, Path, description = "An identifier or a name"),
+        ("handle" = String, Path, description = "What the source is called")),
+    request_body = CreatePipe, responses((status = 201, description = "The pipe", body = PipeRecord)))]
+pub async fn create(
+    State(door): State<Shared>,
+    Path((account, handle)): Path<(String, String)>,
+    ask: Ask<CreatePipe>,
+) -> Result<Response, DoorError> {
+    let account = door.admit(ask.caller, Act::UseThings, &account).await?;
+    let CreatePipe { name, ttl_seconds, max_msgs, max_bytes } = ask.body;
+    let keeps = Retention { ttl_seconds, max_msgs, max_bytes };
+    let done = door.tenure.create_pipe(&ask.context, account.id, None, &handle, &name, keeps).await?;
+    let pipe = door.pipe(account.id, &handle, &name).await?;
+    Ok(written(StatusCode::CREATED, done.position, pipe))
+}

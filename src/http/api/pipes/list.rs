@@ -1,0 +1,38 @@
+//! `GET /api/v1/accounts/{account}/sources/{handle}/pipes`: the pipes of a source.
+
+use axum::Json;
+use axum::extract::{Path, State};
+
+use super::PipeRecord;
+use crate::http::ask::{Parameters, Reading};
+use crate::http::door::Shared;
+use crate::http::error::DoorError;
+use crate::http::page::{Page, Paging, page};
+use crate::http::policy::Act;
+
+/// The pipes of a source: those that it has by itself, then those that people have made, by name
+///
+/// For keys of the account, members, the owner and operators.
+#[utoipa::path(get, path = "/api/v1/accounts/{account}/sources/{handle}/pipes", operation_id = "listPipes",
+    tag = "pipes",
+    params(("account" = String, Path, description = "An identifier or a name"),
+        ("handle" = String, Path, description = "What the source is called"), Paging),
+    responses((status = 200, description = "A page of pipes", body = Page<PipeRecord>)))]
+pub async fn list(
+    State(door): State<Shared>,
+    reading: Reading,
+    Path((account, handle)): Path<(String, String)>,
+    Parameters(paging): Parameters<Paging>,
+) -> Result<Json<Page<PipeRecord>>, DoorError> {
+    let account = door.admit(reading.caller, Act::See, &account).await?;
+    let source = door.source(account.id, &handle).await?;
+    let auto = source.kind.auto_pipes();
+    let mut pipes: Vec<(String, PipeRecord)> = auto
+        .iter()
+        .enumerate()
+        .map(|(place, name)| (format!("0{place:02}"), door.auto_pipe_record(&source, name)))
+        .collect();
+    let made = door.tenure.reader().pipes_for_source(source.id).await?;
+    pipes.extend(made.into_iter().map(|pipe| (format!("1{}", pipe.name), door.pipe_record(&source, pipe))));
+    page(pipes, &paging, |(key, _)| key.clone(), |(_, pipe)| pipe).map(Json)
+}

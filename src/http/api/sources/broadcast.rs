@@ -1,0 +1,43 @@
+//! `PUT /api/v1/accounts/{account}/sources/{handle}/broadcast`: what a source last sent to all.
+
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use serde::Deserialize;
+use utoipa::ToSchema;
+
+use crate::clock::Timestamp;
+use crate::http::ask::Ask;
+use crate::http::door::Shared;
+use crate::http::error::DoorError;
+use crate::http::policy::Act;
+
+/// What was sent.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Broadcast {
+    /// When [default: now].
+    pub at: Option<Timestamp>,
+    /// At most 64 KiB of text without NUL.
+    #[schema(pattern = "^[^\\u0000]*$", max_length = 16_384)]
+    pub payload: String,
+}
+
+/// Keep what a source last sent to all
+///
+/// What is older than what is kept, or as old, changes nothing. Not an event: it has no position. For keys of the
+/// account, members, the owner and operators.
+#[utoipa::path(put, path = "/api/v1/accounts/{account}/sources/{handle}/broadcast",
+    operation_id = "updateLastBroadcast", tag = "sources",
+    params(("account" = String, Path, description = "An identifier or a name"),
+        ("handle" = String, Path, description = "What the source is called")),
+    request_body = Broadcast, responses((status = 204, description = "The newest is kept")))]
+pub async fn broadcast(
+    State(door): State<Shared>,
+    Path((account, handle)): Path<(String, String)>,
+    ask: Ask<Broadcast>,
+) -> Result<StatusCode, DoorError> {
+    let account = door.admit(ask.caller, Act::UseThings, &account).await?;
+    let at = ask.body.at.unwrap_or_else(|| door.tenure.clock().now());
+    door.tenure.update_last_broadcast(&ask.context, account.id, &handle, at, &ask.body.payload).await?;
+    Ok(StatusCode::NO_CONTENT)
+}

@@ -1,0 +1,45 @@
+//! `POST /api/v1/accounts/{account}/sources`: a source is made.
+
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::response::Response;
+use serde::Deserialize;
+use utoipa::ToSchema;
+
+use super::SourceRecord;
+use crate::http::answer::written;
+use crate::http::ask::Ask;
+use crate::http::door::Shared;
+use crate::http::error::DoorError;
+use crate::http::policy::Act;
+
+/// A source to make.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CreateSource {
+    /// What it is called; none of broadcast, inbox, stdin, stdout, stdctrl, system, db.
+    #[schema(pattern = "^[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?$")]
+    pub handle: String,
+    /// `message` or `pty` [default: message].
+    #[schema(pattern = "^(message|pty)$", default = "message")]
+    pub kind: Option<String>,
+}
+
+/// Make a source
+///
+/// For keys of the account, members, the owner and operators.
+#[utoipa::path(post, path = "/api/v1/accounts/{account}/sources", operation_id = "createSource", tag = "sources",
+    params(("account" = String, Path, description = "An identifier or a name")),
+    request_body = CreateSource, responses((status = 201, description = "The source", body = SourceRecord)))]
+pub async fn create(
+    State(door): State<Shared>,
+    Path(account): Path<String>,
+    ask: Ask<CreateSource>,
+) -> Result<Response, DoorError> {
+    let account = door.admit(ask.caller, Act::UseThings, &account).await?;
+    let CreateSource { handle, kind } = &ask.body;
+    let done =
+        door.tenure.create_source(&ask.context, account.id, None, handle, kind.as_deref()).await?;
+    let source = door.source(account.id, handle).await?;
+    Ok(written(StatusCode::CREATED, done.position, SourceRecord::from(source)))
+}

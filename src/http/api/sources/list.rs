@@ -1,0 +1,28 @@
+//! `GET /api/v1/accounts/{account}/sources`: the sources of an account.
+
+use axum::Json;
+use axum::extract::{Path, State};
+
+use super::SourceRecord;
+use crate::http::ask::{Parameters, Reading};
+use crate::http::door::Shared;
+use crate::http::error::DoorError;
+use crate::http::page::{Page, Paging, page};
+use crate::http::policy::Act;
+
+/// The sources of an account, by handle
+///
+/// For keys of the account, members, the owner and operators.
+#[utoipa::path(get, path = "/api/v1/accounts/{account}/sources", operation_id = "listSources", tag = "sources",
+    params(("account" = String, Path, description = "An identifier or a name"), Paging),
+    responses((status = 200, description = "A page of sources", body = Page<SourceRecord>)))]
+pub async fn list(
+    State(door): State<Shared>,
+    reading: Reading,
+    Path(account): Path<String>,
+    Parameters(paging): Parameters<Paging>,
+) -> Result<Json<Page<SourceRecord>>, DoorError> {
+    let account = door.admit(reading.caller, Act::See, &account).await?;
+    let sources = door.tenure.reader().sources_for_account(account.id).await?;
+    page(sources, &paging, |source| source.handle.clone(), SourceRecord::from).map(Json)
+}

@@ -1,0 +1,62 @@
+//! `POST /api/v1/users/{user}/tokens`: a token is issued.
+
+use std::time::Duration;
+
+use axum::extract::{Path, State};
+use axum::http::{StatusCode, header};
+use axum::response::Response;
+use secrecy::ExposeSecret as _;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::TokenRecord;
+use crate::http::answer::{NO_STORE, written};
+use crate::http::ask::Ask;
+use crate::http::door::Shared;
+use crate::http::error::{DoorError, found};
+use crate::operations::Thing;
+
+/// A token to issue.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct IssueToken {
+    /// For how many seconds it is good [default: as the device flow's], at most ten years.
+    #[schema(minimum = 1, maximum = 315_360_000)]
+    pub expires_in: Option<u64>,
+}
+
+/// A token and, this once, its secret.
+#[derive(Serialize, ToSchema)]
+pub struct TokenSecret {
+    /// The record.
+    #[serde(flatten)]
+    pub token: TokenRecord,
+    /// What to send; it is not kept and not shown again.
+    pub access_token: String,
+}
+
+/// Issue a token
+///
+/// For the person and for operators. The secret is in this answer and nowhere else: the same request again is answered
+/// 409 with the record.
+#[utoipa::path(post, path = "/api/v1/users/{user}/tokens", operation_id = "issueToken", tag = "tokens",
+    params(("user" = String, Path, description = "`me`, an identifier or a username")),
+    request_body = IssueToken, responses((status = 201, description = "The token and its secret", body = TokenSecret)))]
+pub async fn issue(
+    State(door): State<Shared>,
+    Path(user): Path<String>,
+    ask: Ask<IssueToken>,
+) -> Result<Response, DoorError> {
+    let user = door.oneself(ask.caller, &user).await?;
+    let ttl = ask.body.expires_in.map_or(door.settings.token_life, Duration::from_secs);
+    let done = door.tenure.issue_bearer_token(&ask.context, user, ttl).await?;
+    let (id, secret) = done.answer;
+    let token: TokenRecord = found(door.tenure.reader().bearer_token_by_id(id).await, Thing::BearerToken)?.into();
+    let Some(secret) = secret else {
+        return Err(DoorError::GivenOnce(serde_json::to_value(token).map_err(|_| DoorError::Internal)?));
+    };
+    let body = TokenSecret { token, access_token: secret.expose_secret().to_owned() };
+    let mut response = written(StatusCode::CREATED, done.position, body);
+    response.headers_mut().insert(header::CACHE_CONTROL, NO_STORE);
+    Ok(response)
+}

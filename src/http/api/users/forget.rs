@@ -1,0 +1,37 @@
+//! `DELETE /api/v1/users/{user}`: a person is forgotten.
+
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::response::Response;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::http::answer::written;
+use crate::http::ask::Wish;
+use crate::http::door::Shared;
+use crate::http::error::DoorError;
+use crate::ids::ApiKeyId;
+
+/// What went with a person.
+#[derive(Serialize, ToSchema)]
+pub struct Forgotten {
+    /// The API keys that were revoked.
+    pub revoked_api_keys: Vec<ApiKeyId>,
+}
+
+/// Forget a person
+///
+/// For the person and for operators. Ends their sessions, tokens, memberships and invites in one step, and destroys the
+/// key of what the log says of them. Whoever owns an account (`user.owns_accounts`) transfers or closes it first.
+#[utoipa::path(delete, path = "/api/v1/users/{user}", operation_id = "forgetUser", tag = "users",
+    params(("user" = String, Path, description = "`me`, an identifier or a username")),
+    responses((status = 200, description = "What went with the person", body = Forgotten)))]
+pub async fn forget(
+    State(door): State<Shared>,
+    Path(user): Path<String>,
+    wish: Wish,
+) -> Result<Response, DoorError> {
+    let user = door.oneself(wish.caller, &user).await?;
+    let done = door.tenure.forget_user(&wish.context, user).await?;
+    Ok(written(StatusCode::OK, done.position, Forgotten { revoked_api_keys: done.answer }))
+}

@@ -1,0 +1,45 @@
+//! `POST /api/v1/users`: an operator registers a person.
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::Response;
+use serde::Deserialize;
+use utoipa::ToSchema;
+
+use super::UserRecord;
+use crate::http::answer::written;
+use crate::http::ask::Ask;
+use crate::http::door::Shared;
+use crate::http::error::DoorError;
+
+/// A person to register.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct InsertUser {
+    /// The unique name.
+    #[schema(pattern = "^[A-Za-z0-9._-]{1,39}$")]
+    pub username: String,
+    /// Where the person can be reached.
+    #[schema(pattern = "^[A-Za-z0-9._+-]{1,64}@[A-Za-z0-9.-]{1,180}$", max_length = 254)]
+    pub email: String,
+    /// How the person signs in.
+    #[serde(default = "internal")]
+    #[schema(pattern = "^(github|internal)$", default = "internal")]
+    pub mode: String,
+}
+
+fn internal() -> String {
+    "internal".to_owned()
+}
+
+/// Register a person
+///
+/// For operators. Invites that wait for the name are theirs from then on.
+#[utoipa::path(post, path = "/api/v1/users", operation_id = "insertUser", tag = "users",
+    request_body = InsertUser, responses((status = 201, description = "The person", body = UserRecord)))]
+pub async fn insert(State(door): State<Shared>, ask: Ask<InsertUser>) -> Result<Response, DoorError> {
+    door.operator(ask.caller).await?;
+    let InsertUser { username, email, mode } = &ask.body;
+    let done = door.tenure.insert_user(&ask.context, username, email, mode).await?;
+    Ok(written(StatusCode::CREATED, done.position, door.user_record(done.answer).await?))
+}

@@ -1,0 +1,238 @@
+//! What a request asks for: who calls, the body, and the circumstances of the command that it becomes.
+
+use std::time::Duration;
+
+use axum::body::{Bytes, to_bytes};
+use axum::extract::{FromRequest, FromRequestParts, Query, Request};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderName, Method, header};
+use serde::de::DeserializeOwned;
+
+use super::caller::{Caller, Via};
+use super::csrf::X_CSRF_TOKEN;
+use super::door::{Door, Shared};
+use super::error::DoorError;
+use super::request_id::RequestId;
+use crate::context::Context;
+
+/// The most bytes of a body: a broadcast's payload, escaped, and what is around it.
+pub const MAX_BODY: usize = 512 * 1_024;
+
+/// How long a body may take to come.
+pub const BODY_WITHIN: Duration = Duration::from_secs(10);
+
+/// The caller's own key of a request that may be sent again.
+pub const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+
+/// The position from which on a read must see what was written.
+pub const MIN_POSITION: HeaderName = HeaderName::from_static("tenure-min-position");
+
+/// A command with a JSON body.
+pub struct Ask<T> {
+    /// Who asks.
+    pub caller: Caller,
+    /// The circumstances.
+    pub context: Context,
+    /// What is asked for.
+    pub body: T,
+}
+
+/// A command that needs no body.
+pub struct Wish {
+    /// Who asks.
+    pub caller: Caller,
+    /// The circumstances.
+    pub context: Context,
+}
+
+/// A read by somebody known.
+pub struct Reading {
+    /// Who reads.
+    pub caller: Caller,
+}
+
+impl<T: DeserializeOwned> FromRequest<Shared> for Ask<T> {
+    type Rejection = DoorError;
+
+    async fn from_request(request: Request, door: &Shared) -> Result<Self, DoorError> {
+        let (mut parts, body) = request.into_parts();
+        let caller = known(&mut parts, door).await?;
+        if !is_json(&parts.headers) {
+            return Err(DoorError::MediaType);
+        }
+        let bytes = read(body).await?;
+        let body = from_json(&bytes)?;
+        let context = context(door, caller, &parts, &bytes)?;
+        Ok(Self { caller, context, body })
+    }
+}
+
+impl FromRequest<Shared> for Wish {
+    type Rejection = DoorError;
+
+    async fn from_request(request: Request, door: &Shared) -> Result<Self, DoorError> {
+        let (mut parts, body) = request.into_parts();
+        let caller = known(&mut parts, door).await?;
+        let bytes = read(body).await?;
+        let context = context(door, caller, &parts, &bytes)?;
+        Ok(Self { caller, context })
+    }
+}
+
+impl FromRequestParts<Shared> for Reading {
+    type Rejection = DoorError;
+
+    async fn from_request_parts(parts: &mut Parts, door: &Shared) -> Result<Self, DoorError> {
+        let caller = Caller::from_request_parts(parts, door).await?;
+        caller.context()?;
+        if let Some(position) = parts.headers.get(MIN_POSITION) {
+            let malformed = || DoorError::field("tenure-min-position", "a position that a write has answered with");
+            let position = position.to_str().ok().and_then(|text| text.parse::<i64>().ok());
+            let position = position.filter(|position| *position >= 0).ok_or_else(malformed)?;
+            // Every read goes to the primary, which has whatever was ever acknowledged: there is nothing to wait for.
+            let head = door.tenure.log().newest().await.map_err(crate::dispatch::Failure::Read)?;
+            if position > head {
+                return Err(malformed());
+            }
+        }
+        Ok(Self { caller })
+    }
+}
+
+/// The caller, who must be somebody, and behind a session not another site.
+async fn known(parts: &mut Parts, door: &Shared) -> Result<Caller, DoorError> {
+    let caller = Caller::from_request_parts(parts, door).await?;
+    match caller {
+        Caller::Anonymous => return Err(DoorError::NoCredential),
+        Caller::Person { via: Via::Session(session), .. } => {
+            let token = parts.headers.get(X_CSRF_TOKEN).and_then(|value| value.to_str().ok());
+            door.check_csrf(&parts.headers, session, token)?;
+        }
+        Caller::Person { .. } | Caller::Key { .. } => {}
+    }
+    Ok(caller)
+}
+
+/// The circumstances of a command: who, in which request, and whether it may come again.
+fn context(door: &Door, caller: Caller, parts: &Parts, body: &Bytes) -> Result<Context, DoorError> {
+    let mut context = caller.context()?;
+    context.correlation = parts.extensions.get::<RequestId>().copied();
+    let mut keys = parts.headers.get_all(IDEMPOTENCY_KEY).iter();
+    if parts.method != Method::POST {
+        return Ok(context);
+    }
+    if let Some(key) = keys.next() {
+        let rule = "one key of 1 to 255 visible ASCII characters";
+        let key = key.to_str().ok().filter(|key| (1..=255).contains(&key.len()));
+        let (Some(key), None) = (key, keys.next()) else {
+            return Err(DoorError::field("idempotency-key", rule));
+        };
+        let route = format!("{} {}", parts.method, parts.uri.path());
+        context.idempotency = Some(door.tenure.idempotency_key(context.actor, &route, key, body));
+    }
+    Ok(context)
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    media_type(headers).is_some_and(|kind| kind.eq_ignore_ascii_case("application/json"))
+}
+
+/// The media type of a body, without its parameters; none if it is said more than once.
+pub fn media_type(headers: &HeaderMap) -> Option<&str> {
+    let mut kinds = headers.get_all(header::CONTENT_TYPE).iter();
+    let kind = kinds.next()?.to_str().ok()?;
+    kinds.next().is_none().then(|| kind.split(';').next().unwrap_or_default().trim())
+}
+
+/// The body, whole, in time.
+pub async fn read(body: axum::body::Body) -> Result<Bytes, DoorError> {
+    match tokio::time::timeout(BODY_WITHIN, to_bytes(body, MAX_BODY)).await {
+        Err(_) => Err(DoorError::TooSlow),
+        Ok(Ok(bytes)) => Ok(bytes),
+        Ok(Err(error)) => {
+            let too_large = std::error::Error::source(&error)
+                .is_some_and(|source| source.is::<http_body_util::LengthLimitError>());
+            Err(if too_large { DoorError::TooLarge } else { DoorError::malformed("the body broke off") })
+        }
+    }
+}
+
+/// Reads JSON, and says where it is wrong without quoting what is there.
+pub fn from_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, DoorError> {
+    let mut json = serde_json::Deserializer::from_slice(bytes);
+    let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
+        let path = error.path().to_string();
+        let field = (path != ".").then_some(path);
+        DoorError::Malformed { field, detail: reason(error.inner()).into() }
+    })?;
+    json.end().map_err(|_| DoorError::malformed("something follows the JSON document"))?;
+    Ok(value)
+}
+
+/// What is wrong, without the value: that may be a secret in the wrong place.
+fn reason(error: &serde_json::Error) -> String {
+    if error.is_syntax() || error.is_eof() {
+        return format!("not JSON: line {}, column {}", error.line(), error.column());
+    }
+    let text = error.to_string();
+    let text = text.split(" at line ").next().unwrap_or_default();
+    if let Some(name) = text.strip_prefix("unknown field `") {
+        // The name of a field may be long, or anything at all.
+        let name: String = name.chars().take_while(|character| *character != '`').take(64).collect();
+        let expected = text.rsplit_once("expected").map_or("", |(_, expected)| expected.trim());
+        return format!("unknown field `{name}`; known: {expected}");
+    }
+    if text.starts_with("missing field") || text.starts_with("duplicate field") {
+        return text.to_owned();
+    }
+    match text.rsplit_once("expected ") {
+        Some((_, expected)) => format!("expected {expected}"),
+        None => "not of the form that is expected".to_owned(),
+    }
+}
+
+/// The parameters of a query, each of which must be known.
+pub struct Parameters<T>(pub T);
+
+impl<T: DeserializeOwned> FromRequestParts<Shared> for Parameters<T> {
+    type Rejection = DoorError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &Shared) -> Result<Self, DoorError> {
+        match Query::<T>::try_from_uri(&parts.uri) {
+            Ok(Query(parameters)) => Ok(Self(parameters)),
+            Err(_) => Err(DoorError::malformed("a parameter of the query is unknown, repeated or malformed; see /docs")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, serde::Deserialize)]
+    #[serde(deny_unknown_fields)]
+    #[allow(dead_code)]
+    struct Example {
+        name: String,
+        count: Option<u32>,
+    }
+
+    fn wrong(json: &str) -> (Option<String>, String) {
+        match from_json::<Example>(json.as_bytes()) {
+            Err(DoorError::Malformed { field, detail }) => (field, detail.into_owned()),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn wrong_json_is_told_where_and_never_quoted() {
+        assert_eq!(wrong(r#"{"name": 5}"#), (Some("name".into()), "expected a string".into()));
+        let (field, detail) = wrong(r#"{"name": "a", "count": "ppz_secret"}"#);
+        assert_eq!((field.as_deref(), detail.as_str()), (Some("count"), "expected u32"));
+        assert!(wrong(r#"{"name": "a", "colour": 1}"#).1.contains("unknown field `colour`"));
+        assert_eq!(wrong("{}").1, "missing field `name`");
+        assert!(wrong("{").1.starts_with("not JSON: line 1"));
+        assert_eq!(wrong(r#"{"name": "a"} x"#).1, "something follows the JSON document");
+        assert!(from_json::<Example>(b"{\"name\": \"\xff\"}").is_err());
+    }
+}

@@ -1,0 +1,202 @@
+//! Who calls: nobody known, a person by a bearer token or a session, or a key of an account.
+
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, header};
+use secrecy::{ExposeSecret as _, SecretString};
+
+use super::cookies;
+use super::door::{Door, Shared};
+use super::error::DoorError;
+use super::origin::Origin;
+use crate::context::{Actor, Context};
+use crate::credentials::api_key::key_prefix;
+use crate::dispatch::DispatchError;
+use crate::ids::{AccountId, ApiKeyId, BearerTokenId, SessionId, UserId};
+use crate::operations::{Refusal, Thing};
+use crate::projections::{QueryError, api_keys};
+
+/// Who calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Caller {
+    /// Nobody known.
+    Anonymous,
+    /// A person.
+    Person {
+        /// Who.
+        user: UserId,
+        /// By what.
+        via: Via,
+    },
+    /// A key of an account.
+    Key {
+        /// The key.
+        id: ApiKeyId,
+        /// The account that it acts for.
+        account: AccountId,
+        /// Who minted it.
+        minter: UserId,
+    },
+}
+
+/// By what a person calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Via {
+    /// A bearer token.
+    Token(BearerTokenId),
+    /// A browser's session.
+    Session(SessionId),
+}
+
+impl Caller {
+    /// The circumstances of a command of this caller.
+    ///
+    /// # Errors
+    /// Nobody known commands nothing.
+    pub fn context(self) -> Result<Context, DoorError> {
+        match self {
+            Self::Anonymous => Err(DoorError::NoCredential),
+            Self::Person { user, via: Via::Session(_) } => Ok(Context::of(Actor::User(user))),
+            Self::Person { user, via: Via::Token(token) } => {
+                Ok(Context { on_behalf_of: Some(user), ..Context::of(Actor::Token(token)) })
+            }
+            Self::Key { id, minter, .. } => {
+                Ok(Context { on_behalf_of: Some(minter), ..Context::of(Actor::ApiKey(id)) })
+            }
+        }
+    }
+
+    /// The person, if one calls: keys act for accounts, not for people.
+    ///
+    /// # Errors
+    /// Nobody known, or a key.
+    pub const fn person(self) -> Result<UserId, DoorError> {
+        match self {
+            Self::Anonymous => Err(DoorError::NoCredential),
+            Self::Person { user, .. } => Ok(user),
+            Self::Key { .. } => Err(DoorError::FORBIDDEN),
+        }
+    }
+}
+
+/// The credential of a request, from its one right place.
+pub fn bearer(headers: &HeaderMap) -> Result<Option<SecretString>, DoorError> {
+    let mut values = headers.get_all(header::AUTHORIZATION).iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    if values.next().is_some() {
+        return Err(DoorError::MisplacedCredential);
+    }
+    let (scheme, credential) = value
+        .to_str()
+        .ok()
+        .and_then(|text| text.split_once(' '))
+        .ok_or(DoorError::BadCredential)?;
+    if !scheme.eq_ignore_ascii_case("bearer") {
+        return Err(DoorError::BadCredential);
+    }
+    Ok(Some(credential.trim().to_owned().into()))
+}
+
+/// Names of parameters that hold credentials.
+const CREDENTIALS: &[&str] =
+    &["access_token", "api_key", "apikey", "token", "bearer_token", "client_secret", "device_code", "password"];
+
+/// Refuses a credential in a URL, where logs and histories keep it.
+pub fn refuse_credentials_in(query: Option<&str>, sentinel: &str) -> Result<(), DoorError> {
+    let misplaced = query.unwrap_or_default().split('&').any(|pair| {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        CREDENTIALS.iter().any(|credential| name.eq_ignore_ascii_case(credential))
+            || value.strip_prefix(sentinel).is_some_and(|rest| rest.starts_with('_') && rest.len() > 20)
+    });
+    if misplaced { Err(DoorError::MisplacedCredential) } else { Ok(()) }
+}
+
+impl Door {
+    /// Who holds a credential.
+    ///
+    /// # Errors
+    /// It is bad, was bad too often, or cannot be checked.
+    pub async fn identify(&self, credential: &SecretString, from: Origin) -> Result<Caller, DoorError> {
+        let token = format!("{}_oauth_", self.tenure.rules().sentinel);
+        if credential.expose_secret().starts_with(&token) {
+            return match self.tenure.lookup_bearer_token(credential).await {
+                Ok(token) => Ok(Caller::Person { user: token.user_id, via: Via::Token(token.id) }),
+                Err(QueryError::NotFound) => Err(DoorError::BadCredential),
+                Err(error) => Err(error.into()),
+            };
+        }
+        let key = self.api_key(credential, from).await?;
+        Ok(Caller::Key { id: key.id, account: key.account_id, minter: key.created_by_user_id })
+    }
+
+    /// The key behind a plaintext; after many bad ones with its prefix from one address it is not looked at.
+    ///
+    /// # Errors
+    /// It is bad, was bad too often, or cannot be checked.
+    pub async fn api_key(
+        &self,
+        plaintext: &SecretString,
+        from: Origin,
+    ) -> Result<api_keys::ApiKey, DoorError> {
+        let (prefix, now) = (key_prefix(plaintext.expose_secret()), self.tenure.clock().now());
+        self.limiter.may_check_key(from, prefix.as_str(), now)?;
+        match self.tenure.lookup_api_key(plaintext).await {
+            Err(DispatchError::Refused(Refusal::NotFound(Thing::ApiKey))) => {
+                self.limiter.key_failed(from, prefix.as_str(), now);
+                Err(DoorError::BadCredential)
+            }
+            other => Ok(other?),
+        }
+    }
+
+    /// Who is signed in with this browser; nobody if the session is over.
+    ///
+    /// # Errors
+    /// The session cannot be looked up.
+    pub async fn session(&self, headers: &HeaderMap) -> Result<Option<(UserId, SessionId)>, DoorError> {
+        let Some(secret) = cookies::read(headers, &self.settings, cookies::SESSION) else {
+            return Ok(None);
+        };
+        match self.tenure.lookup_session(&secret.into()).await {
+            Ok(session) => Ok(Some((session.user_id, session.id))),
+            Err(QueryError::NotFound) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+impl FromRequestParts<Shared> for Caller {
+    type Rejection = DoorError;
+
+    async fn from_request_parts(parts: &mut Parts, door: &Shared) -> Result<Self, DoorError> {
+        if let Some(caller) = parts.extensions.get::<Self>() {
+            return Ok(*caller);
+        }
+        refuse_credentials_in(parts.uri.query(), &door.tenure.rules().sentinel)?;
+        let from = Origin::from_request_parts(parts, door).await?;
+        let caller = if let Some(credential) = bearer(&parts.headers)? {
+            door.identify(&credential, from).await?
+        } else if let Some((user, session)) = door.session(&parts.headers).await? {
+            Self::Person { user, via: Via::Session(session) }
+        } else {
+            Self::Anonymous
+        };
+        parts.extensions.insert(caller);
+        Ok(caller)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn credentials_do_not_belong_into_urls() {
+        for bad in ["access_token=x", "a=b&API_KEY=y", "q=ppz_0123456789abcdef0123456789", "token"] {
+            assert!(refuse_credentials_in(Some(bad), "ppz").is_err(), "{bad}");
+        }
+        for good in ["org=0190", "limit=5&cursor=abc", "name=ppz_x"] {
+            assert!(refuse_credentials_in(Some(good), "ppz").is_ok(), "{good}");
+        }
+    }
+}

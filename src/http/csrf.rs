@@ -1,0 +1,77 @@
+//! Against requests that another site makes a browser send: where it says that it comes from, and a token that the other
+//! site does not know.
+
+use axum::http::{HeaderMap, HeaderName, header};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use subtle::ConstantTimeEq as _;
+
+use super::cookies;
+use super::door::Door;
+use super::error::DoorError;
+use crate::ids::SessionId;
+
+/// Where programs that act with a session send its token.
+pub const X_CSRF_TOKEN: HeaderName = HeaderName::from_static("x-csrf-token");
+
+impl Door {
+    /// The token of a session.
+    #[must_use]
+    pub fn csrf_token(&self, session: SessionId) -> String {
+        URL_SAFE_NO_PAD.encode(self.mac("csrf", &format!("session:{session}")))
+    }
+
+    /// A fresh value of the cookie that a form must come back with, for browsers that are not signed in.
+    #[must_use]
+    pub fn new_form(&self) -> String {
+        let mut octets = [0; 24];
+        self.tenure.entropy().fill(&mut octets);
+        URL_SAFE_NO_PAD.encode(octets)
+    }
+
+    /// The token of a form that belongs to such a cookie.
+    #[must_use]
+    pub fn form_token(&self, form: &str) -> String {
+        URL_SAFE_NO_PAD.encode(self.mac("csrf", &format!("form:{form}")))
+    }
+
+    /// Refuses what another site has sent: by the origin that the browser names, and by the token of the session.
+    ///
+    /// # Errors
+    /// The request is another site's.
+    pub fn check_csrf(
+        &self,
+        headers: &HeaderMap,
+        session: SessionId,
+        token: Option<&str>,
+    ) -> Result<(), DoorError> {
+        self.same_origin(headers)?;
+        matches(token, &self.csrf_token(session))
+    }
+
+    /// The same for a form of a browser that is not signed in.
+    ///
+    /// # Errors
+    /// The request is another site's.
+    pub fn check_form(&self, headers: &HeaderMap, token: Option<&str>) -> Result<(), DoorError> {
+        self.same_origin(headers)?;
+        let form = cookies::read(headers, &self.settings, cookies::FORM);
+        matches(token, &form.map(|form| self.form_token(&form)).ok_or(DoorError::FORBIDDEN)?)
+    }
+
+    /// A browser says where a request comes from; programs that do not are held to the token alone.
+    fn same_origin(&self, headers: &HeaderMap) -> Result<(), DoorError> {
+        let from_elsewhere = match headers.get(header::ORIGIN) {
+            Some(origin) => origin.as_bytes() != self.settings.public_url.as_bytes(),
+            None => headers
+                .get("sec-fetch-site")
+                .is_some_and(|site| !matches!(site.as_bytes(), b"same-origin" | b"none")),
+        };
+        if from_elsewhere { Err(DoorError::FORBIDDEN) } else { Ok(()) }
+    }
+}
+
+fn matches(given: Option<&str>, wanted: &str) -> Result<(), DoorError> {
+    let same = given.is_some_and(|given| bool::from(given.as_bytes().ct_eq(wanted.as_bytes())));
+    if same { Ok(()) } else { Err(DoorError::FORBIDDEN) }
+}

@@ -1,0 +1,106 @@
+//! What every route shares: the engine, the settings of the doors, and their limits.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use secrecy::SecretString;
+
+use super::limits::{Limiter, Rates};
+use super::oauth::github::Github;
+use crate::Tenure;
+
+/// Settings of the doors.
+#[derive(Clone, Debug)]
+pub struct DoorSettings {
+    /// Where people and programs reach this instance, without a slash at the end; never taken from a request.
+    pub public_url: String,
+    /// How long a device code is good.
+    pub device_code_life: Duration,
+    /// How often a device is told to poll.
+    pub poll_interval: Duration,
+    /// How long an access token is good.
+    pub token_life: Duration,
+    /// How long a browser stays signed in.
+    pub session_life: Duration,
+    /// Signing in through GitHub, if it is set up.
+    pub github: Option<GithubSettings>,
+    /// Whether anybody may sign in as anybody, for development.
+    pub dev_sign_in: bool,
+    /// The proxies whose word on a client's address counts.
+    pub trusted_proxies: Vec<IpNet>,
+    /// How often the doors may be used.
+    pub rates: Rates,
+}
+
+/// An OAuth application at GitHub, a GitHub Enterprise server, or something that speaks like them.
+#[derive(Clone, Debug)]
+pub struct GithubSettings {
+    /// The application's identifier.
+    pub client_id: String,
+    /// Its secret.
+    pub client_secret: SecretString,
+    /// Where people sign in, for example `https://github.com`.
+    pub url: String,
+    /// Where to ask who they are, for example `https://api.github.com`.
+    pub api_url: String,
+}
+
+impl DoorSettings {
+    /// The defaults for an instance that is reached at this address.
+    #[must_use]
+    pub fn new(listen: SocketAddr) -> Self {
+        Self {
+            public_url: format!("http://{listen}"),
+            device_code_life: Duration::from_mins(10),
+            poll_interval: Duration::from_secs(5),
+            token_life: Duration::from_hours(24 * 30),
+            session_life: Duration::from_hours(24 * 7),
+            github: None,
+            dev_sign_in: false,
+            trusted_proxies: Vec::new(),
+            rates: Rates::default(),
+        }
+    }
+
+    /// Whether the instance is reached over TLS.
+    #[must_use]
+    pub fn is_https(&self) -> bool {
+        self.public_url.starts_with("https://")
+    }
+}
+
+/// What every route shares.
+pub struct Door {
+    /// The engine.
+    pub tenure: Arc<Tenure>,
+    /// The settings.
+    pub settings: DoorSettings,
+    /// The limits of this node.
+    pub limiter: Limiter,
+    /// Signing in through GitHub.
+    pub github: Option<Github>,
+}
+
+/// What every route is given.
+pub type Shared = Arc<Door>;
+
+impl Door {
+    /// The doors of an engine.
+    ///
+    /// # Errors
+    /// GitHub's addresses are malformed.
+    pub fn new(tenure: Arc<Tenure>, settings: DoorSettings) -> Result<Shared, String> {
+        let github =
+            settings.github.as_ref().map(|github| Github::new(github, &settings.public_url)).transpose()?;
+        let limiter = Limiter::new(&settings.rates);
+        Ok(Arc::new(Self { tenure, settings, limiter, github }))
+    }
+
+    /// An HMAC of the log's keys over text, for one purpose: good on every node.
+    pub fn mac(&self, purpose: &'static str, text: &str) -> [u8; 32] {
+        use crate::aggregates::ClaimHasher as _;
+        self.tenure.codec().keys().claim(purpose, text.as_bytes()).key
+    }
+}

@@ -1,0 +1,252 @@
+//! Why a request is not answered as wished: one type for all doors, which the door's shape turns into a body.
+
+use std::borrow::Cow;
+
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+
+use crate::dispatch::{DispatchError, Failure};
+use crate::event_log::AppendError;
+use crate::operations::{Refusal, Thing};
+use crate::projections::QueryError;
+
+/// Why a request is not answered as wished.
+#[derive(Clone, Debug)]
+pub enum DoorError {
+    /// The request has the wrong form.
+    Malformed {
+        /// The field, if one is to blame.
+        field: Option<String>,
+        /// What would be right. Never quotes the input.
+        detail: Cow<'static, str>,
+    },
+    /// The body is not of a kind that this route reads.
+    MediaType,
+    /// The body is too large.
+    TooLarge,
+    /// The body did not come in time.
+    TooSlow,
+    /// There is no such route.
+    NoRoute,
+    /// The route does not do this.
+    Method,
+    /// A credential is needed.
+    NoCredential,
+    /// The credential is known to be bad.
+    BadCredential,
+    /// A credential came where it does not belong, in a URL for example.
+    MisplacedCredential,
+    /// The account that was asked for is not one that this credential acts in.
+    InvalidOrg,
+    /// A rule forbids it.
+    Refused(Refusal),
+    /// The idempotency key was used for another request.
+    KeyReused,
+    /// The request was carried out before, and its answer held a secret that is given once: the record without it.
+    GivenOnce(serde_json::Value),
+    /// Too often.
+    TooMany {
+        /// After how many seconds it makes sense to come again.
+        retry_after: u64,
+    },
+    /// Something that is needed cannot be reached.
+    Unavailable,
+    /// Something is wrong with the server.
+    Internal,
+}
+
+impl DoorError {
+    /// A request whose form is wrong, without a field to blame.
+    pub const fn malformed(detail: &'static str) -> Self {
+        Self::Malformed { field: None, detail: Cow::Borrowed(detail) }
+    }
+
+    /// A field whose form is wrong.
+    pub fn field(field: &str, detail: &'static str) -> Self {
+        Self::Malformed { field: Some(field.to_owned()), detail: Cow::Borrowed(detail) }
+    }
+
+    /// There is no such thing, or the caller may not know of it.
+    pub const fn not_found(thing: Thing) -> Self {
+        Self::Refused(Refusal::NotFound(thing))
+    }
+
+    /// The caller may not do this.
+    pub const FORBIDDEN: Self = Self::Refused(Refusal::Forbidden);
+
+    /// The HTTP status.
+    pub const fn status(&self) -> StatusCode {
+        match self {
+            Self::Malformed { .. } | Self::MisplacedCredential => StatusCode::BAD_REQUEST,
+            Self::MediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::TooSlow => StatusCode::REQUEST_TIMEOUT,
+            Self::NoRoute => StatusCode::NOT_FOUND,
+            Self::Method => StatusCode::METHOD_NOT_ALLOWED,
+            Self::NoCredential | Self::BadCredential => StatusCode::UNAUTHORIZED,
+            Self::InvalidOrg => StatusCode::FORBIDDEN,
+            Self::KeyReused => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::GivenOnce(_) => StatusCode::CONFLICT,
+            Self::TooMany { .. } => StatusCode::TOO_MANY_REQUESTS,
+            Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::Refused(refusal) => match refusal {
+                Refusal::Invalid(_) | Refusal::InvalidUserMode => StatusCode::BAD_REQUEST,
+                Refusal::NotFound(_) => StatusCode::NOT_FOUND,
+                Refusal::Forbidden | Refusal::LimitReached(_) => StatusCode::FORBIDDEN,
+                Refusal::Busy => StatusCode::SERVICE_UNAVAILABLE,
+                Refusal::UsernameTaken
+                | Refusal::AccountNameTaken
+                | Refusal::CannotRemoveOwner
+                | Refusal::OwnsAccounts
+                | Refusal::AlreadyMember
+                | Refusal::DuplicatePendingInvite
+                | Refusal::InviteNotPending
+                | Refusal::HandleTaken
+                | Refusal::PipeNameTaken
+                | Refusal::Pending
+                | Refusal::Expired
+                | Refusal::Denied
+                | Refusal::NatsAccountMismatch
+                | Refusal::NotAGithubUser
+                | Refusal::IdentifierInUse => StatusCode::CONFLICT,
+            },
+        }
+    }
+
+    /// The stable code.
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::Malformed { .. } => "invalid",
+            Self::MediaType => "unsupported_media_type",
+            Self::TooLarge => "body_too_large",
+            Self::TooSlow => "body_too_slow",
+            Self::NoRoute => "no_such_route",
+            Self::Method => "method_not_allowed",
+            Self::NoCredential => "credential_missing",
+            Self::BadCredential => "credential_bad",
+            Self::MisplacedCredential => "credential_misplaced",
+            Self::InvalidOrg => "account.invalid",
+            Self::KeyReused => "idempotency_key_reused",
+            Self::GivenOnce(_) => "secret_given_once",
+            Self::TooMany { .. } => "too_many_requests",
+            Self::Unavailable => "unavailable",
+            Self::Internal => "internal",
+            Self::Refused(refusal) => refusal.code(),
+        }
+    }
+
+    /// The field to blame.
+    pub fn blamed(&self) -> Option<&str> {
+        match self {
+            Self::Malformed { field, .. } => field.as_deref(),
+            Self::Refused(Refusal::Invalid(invalid)) => Some(invalid.field),
+            Self::Refused(Refusal::InvalidUserMode) => Some("mode"),
+            _ => None,
+        }
+    }
+
+    /// What was wrong and what would be right, for people.
+    pub fn detail(&self) -> Cow<'static, str> {
+        match self {
+            Self::Malformed { detail, .. } => detail.clone(),
+            Self::MediaType => "the body must be JSON, with Content-Type: application/json".into(),
+            Self::TooLarge => "the body is larger than this route reads".into(),
+            Self::TooSlow => "the body did not come in time".into(),
+            Self::NoRoute => "there is no such route; see /docs".into(),
+            Self::Method => "this route does not do that; see /docs".into(),
+            Self::NoCredential => {
+                "a credential is needed: Authorization: Bearer, or a browser's session".into()
+            }
+            Self::BadCredential => "the credential is unknown, expired or revoked".into(),
+            Self::MisplacedCredential => {
+                "credentials belong into the Authorization header, once; never into a URL".into()
+            }
+            Self::InvalidOrg => "this credential does not act in that account".into(),
+            Self::KeyReused => "this idempotency key was used for a request with another body".into(),
+            Self::GivenOnce(_) => {
+                "this request was carried out before; its secret was given then, and is not kept".into()
+            }
+            Self::TooMany { .. } => "too often; come again later".into(),
+            Self::Unavailable => "something that is needed cannot be reached; come again later".into(),
+            Self::Internal => "something is wrong with the server; its log says what".into(),
+            Self::Refused(refusal) => refusal.to_string().into(),
+        }
+    }
+
+    /// What a status says by itself, for answers that no code of ours has made.
+    pub fn of_status(status: StatusCode) -> Self {
+        match status {
+            StatusCode::NOT_FOUND => Self::NoRoute,
+            StatusCode::METHOD_NOT_ALLOWED => Self::Method,
+            StatusCode::UNSUPPORTED_MEDIA_TYPE => Self::MediaType,
+            StatusCode::PAYLOAD_TOO_LARGE => Self::TooLarge,
+            StatusCode::REQUEST_TIMEOUT => Self::TooSlow,
+            status if status.is_client_error() => Self::malformed("the request cannot be read"),
+            _ => Self::Internal,
+        }
+    }
+}
+
+/// Carries the error to the shape of its door, which makes the body.
+impl IntoResponse for DoorError {
+    fn into_response(self) -> Response {
+        let mut response = self.status().into_response();
+        response.extensions_mut().insert(self);
+        response
+    }
+}
+
+impl From<Refusal> for DoorError {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+impl From<DispatchError<Refusal>> for DoorError {
+    fn from(error: DispatchError<Refusal>) -> Self {
+        match error {
+            DispatchError::Refused(refusal) => Self::Refused(refusal),
+            DispatchError::KeyReused => Self::KeyReused,
+            DispatchError::Contended => Self::Unavailable,
+            DispatchError::Failed(failure) => failure.into(),
+        }
+    }
+}
+
+impl From<Failure> for DoorError {
+    fn from(failure: Failure) -> Self {
+        let unavailable = matches!(
+            failure,
+            Failure::Read(_)
+                | Failure::Codec(crate::codec::CodecError::Keys(_))
+                | Failure::Append(
+                    AppendError::Busy | AppendError::Unavailable(_) | AppendError::OutcomeUnknown
+                )
+        );
+        let source = std::error::Error::source(&failure).map(ToString::to_string);
+        tracing::error!(error = %failure, source, "a command could not be carried out");
+        if unavailable { Self::Unavailable } else { Self::Internal }
+    }
+}
+
+impl From<QueryError> for DoorError {
+    fn from(error: QueryError) -> Self {
+        tracing::error!(%error, "a question could not be answered");
+        Self::Unavailable
+    }
+}
+
+/// A question's answer, where what is absent is this thing.
+pub fn found<T>(answer: Result<T, QueryError>, thing: Thing) -> Result<T, DoorError> {
+    match answer {
+        Ok(answer) => Ok(answer),
+        Err(QueryError::NotFound) => Err(DoorError::not_found(thing)),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// An identifier in a path: what is none belongs to nothing.
+pub fn id<T: std::str::FromStr>(text: &str, thing: Thing) -> Result<T, DoorError> {
+    text.parse().map_err(|_| DoorError::not_found(thing))
+}

@@ -1,0 +1,85 @@
+//! `POST /oauth/device/code`: a device asks for a pair of codes (RFC 8628 §3.1, §3.2).
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+use secrecy::ExposeSecret as _;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::parameters::Parameters;
+use crate::context::{Actor, Context};
+use crate::dispatch::DispatchError;
+use crate::http::answer::NO_STORE;
+use crate::http::door::Shared;
+use crate::http::error::DoorError;
+use crate::http::origin::Origin;
+use crate::operations::Refusal;
+
+/// Who asks; nobody checks it.
+#[derive(Deserialize, ToSchema)]
+#[allow(dead_code)] // describes what `Parameters` reads
+pub struct DeviceAuthorizationRequest {
+    /// What the device calls itself: shown to who approves it.
+    #[schema(pattern = "^[^\\u0000-\\u001f\\u007f-\\u009f\\u061c\\u200e\\u200f\\u202a-\\u202e\\u2066-\\u2069]*$",
+        max_length = 200)]
+    pub client_name: Option<String>,
+    /// The client's identifier: shown when it gives no name.
+    #[schema(pattern = "^[^\\u0000-\\u001f\\u007f-\\u009f\\u061c\\u200e\\u200f\\u202a-\\u202e\\u2066-\\u2069]*$",
+        max_length = 200)]
+    pub client_id: Option<String>,
+}
+
+/// A pair of codes.
+#[derive(Serialize, ToSchema)]
+pub struct DeviceAuthorization {
+    /// What the device polls with; a secret.
+    pub device_code: String,
+    /// What a person types.
+    #[schema(example = "WDJB-MJHT")]
+    pub user_code: String,
+    /// Where.
+    pub verification_uri: String,
+    /// Where, with the code typed already.
+    pub verification_uri_complete: String,
+    /// After how many seconds to poll again.
+    pub interval: u64,
+    /// For how many seconds the codes are good.
+    pub expires_in: u64,
+}
+
+/// Ask for a pair of codes
+///
+/// Only so many codes live at a time, from one address and in all: 429 says to come again later.
+#[utoipa::path(post, path = "/oauth/device/code", operation_id = "authorizeDevice", tag = "oauth", security(()),
+    request_body(content((DeviceAuthorizationRequest = "application/x-www-form-urlencoded"),
+        (DeviceAuthorizationRequest = "application/json"))),
+    responses((status = 200, description = "The codes", body = DeviceAuthorization)))]
+pub async fn device_code(
+    State(door): State<Shared>,
+    Origin(from): Origin,
+    parameters: Parameters,
+) -> Result<Response, DoorError> {
+    let name = parameters.get("client_name").or_else(|| parameters.get("client_id")).unwrap_or_default();
+    let settings = &door.settings;
+    let life = settings.device_code_life;
+    let context = Context::of(Actor::System);
+    let codes = match door.tenure.request_device_code(&context, life, name, from).await {
+        Ok(done) => done.answer,
+        Err(DispatchError::Refused(Refusal::LimitReached(_))) => {
+            return Err(DoorError::TooMany { retry_after: life.as_secs().max(1) });
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let verification_uri = format!("{}{}", settings.public_url, crate::http::pages::device_verify::PATH);
+    let body = DeviceAuthorization {
+        device_code: codes.device_code.expose_secret().to_owned(),
+        verification_uri_complete: format!("{verification_uri}?user_code={}", codes.user_code),
+        user_code: codes.user_code,
+        verification_uri,
+        interval: settings.poll_interval.as_secs().max(1),
+        expires_in: life.as_secs(),
+    };
+    Ok(([(header::CACHE_CONTROL, NO_STORE)], Json(body)).into_response())
+}

@@ -1,0 +1,148 @@
+//! `POST /oauth/introspect`: what a token is (RFC 7662).
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::{HeaderMap, header};
+use axum::response::{IntoResponse, Response};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use secrecy::SecretString;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::parameters::Parameters;
+use crate::http::answer::NO_STORE;
+use crate::http::caller::{Caller, Via, bearer};
+use crate::http::door::{Door, Shared};
+use crate::http::error::{DoorError, found};
+use crate::http::origin::Origin;
+use crate::http::policy::Act;
+use crate::operations::Thing;
+
+/// What to look at.
+#[derive(Deserialize, ToSchema)]
+#[allow(dead_code)] // describes what `Parameters` reads
+pub struct IntrospectionRequest {
+    /// A bearer token or an API key.
+    pub token: String,
+    /// What kind it is thought to be; not needed.
+    pub token_type_hint: Option<String>,
+    /// A credential of whoever asks, where it is not in the Authorization header.
+    pub client_secret: Option<String>,
+}
+
+/// What a token is.
+#[derive(Serialize, ToSchema, Default)]
+pub struct Introspection {
+    /// Whether it is good, and the caller may know of it.
+    pub active: bool,
+    /// `bearer` or `api_key`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token_type: Option<&'static str>,
+    /// Whom it acts for: a person's identifier, an account's for an API key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sub: Option<String>,
+    /// The person's name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub username: Option<String>,
+    /// Since when, in seconds since 1970.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub iat: Option<i64>,
+    /// Until when, in seconds since 1970.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub exp: Option<i64>,
+    /// Who has issued it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub iss: Option<String>,
+    /// The token's own identifier.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub jti: Option<String>,
+}
+
+/// What is this token?
+///
+/// For operators; for the token's person; for API keys whoever may verify them. What the caller may not know of is not
+/// active. The caller's credential is a bearer token, or the secret of HTTP Basic or of the form.
+#[utoipa::path(post, path = "/oauth/introspect", operation_id = "introspect", tag = "oauth",
+    request_body(content((IntrospectionRequest = "application/x-www-form-urlencoded"),
+        (IntrospectionRequest = "application/json"))),
+    responses((status = 200, description = "What it is", body = Introspection)))]
+pub async fn introspect(
+    State(door): State<Shared>,
+    from: Origin,
+    headers: HeaderMap,
+    parameters: Parameters,
+) -> Result<Response, DoorError> {
+    let credential = match credential(&headers)? {
+        Some(credential) => credential,
+        None => parameters.get("client_secret").map(SecretString::from).ok_or(DoorError::NoCredential)?,
+    };
+    let caller = door.identify(&credential, from).await?;
+    let token = parameters.secret("token")?;
+    let introspection = match door.identify(&token, from).await {
+        Ok(of) => door.introspection(caller, of).await?,
+        Err(DoorError::BadCredential) => Introspection::default(),
+        Err(error) => return Err(error),
+    };
+    Ok(([(header::CACHE_CONTROL, NO_STORE)], Json(introspection)).into_response())
+}
+
+/// The caller's credential: a bearer's, or the secret of HTTP Basic (RFC 6749 §2.3.1).
+fn credential(headers: &HeaderMap) -> Result<Option<SecretString>, DoorError> {
+    let basic = headers
+        .get(header::AUTHORIZATION)
+        .and_then(|value| value.to_str().ok())
+        .and_then(|text| text.split_once(' '))
+        .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("basic"));
+    let Some((_, encoded)) = basic else { return bearer(headers) };
+    let decoded = STANDARD.decode(encoded.trim()).ok().and_then(|octets| String::from_utf8(octets).ok());
+    let secret = decoded.as_deref().and_then(|pair| pair.split_once(':')).map(|(_, secret)| secret.to_owned());
+    secret.map(|secret| Some(secret.into())).ok_or(DoorError::BadCredential)
+}
+
+impl Door {
+    async fn introspection(&self, caller: Caller, of: Caller) -> Result<Introspection, DoorError> {
+        let reader = self.tenure.reader();
+        let seconds = |at: crate::clock::Timestamp| at.as_micros().div_euclid(1_000_000);
+        let iss = Some(self.settings.public_url.clone());
+        match of {
+            Caller::Person { user, via: Via::Token(id) } => {
+                let own = matches!(caller, Caller::Person { user: asking, .. } if asking == user);
+                if !own && !self.is_operator(caller).await? {
+                    return Ok(Introspection::default());
+                }
+                let token = found(reader.bearer_token_by_id(id).await, Thing::BearerToken)?;
+                Ok(Introspection {
+                    active: true,
+                    token_type: Some("bearer"),
+                    sub: Some(user.to_string()),
+                    username: Some(found(reader.user(user).await, Thing::User)?.username),
+                    iat: Some(seconds(token.created_at)),
+                    exp: Some(seconds(token.expires_at)),
+                    iss,
+                    jti: Some(id.to_string()),
+                })
+            }
+            Caller::Key { id, account, .. } => {
+                let record = found(reader.account(account).await, Thing::Account)?;
+                match self.admit_to(caller, Act::VerifyKeys, record).await {
+                    Ok(_) => {}
+                    Err(DoorError::Refused(_)) => return Ok(Introspection::default()),
+                    Err(error) => return Err(error),
+                }
+                let key = found(reader.api_key(id).await, Thing::ApiKey)?;
+                Ok(Introspection {
+                    active: true,
+                    token_type: Some("api_key"),
+                    sub: Some(account.to_string()),
+                    username: None,
+                    iat: Some(seconds(key.created_at)),
+                    exp: key.expires_at.map(seconds),
+                    iss,
+                    jti: Some(id.to_string()),
+                })
+            }
+            Caller::Anonymous | Caller::Person { .. } => Ok(Introspection::default()),
+        }
+    }
+}

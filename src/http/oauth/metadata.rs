@@ -1,0 +1,46 @@
+//! `GET /.well-known/oauth-authorization-server`: what clients find everything by (RFC 8414).
+
+use axum::Json;
+use axum::extract::State;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::device_token::GRANT_TYPE;
+use crate::http::door::Shared;
+
+/// What this authorisation server offers.
+#[derive(Serialize, ToSchema)]
+pub struct Metadata {
+    issuer: String,
+    device_authorization_endpoint: String,
+    token_endpoint: String,
+    introspection_endpoint: String,
+    revocation_endpoint: String,
+    grant_types_supported: [&'static str; 1],
+    response_types_supported: [&'static str; 0],
+    token_endpoint_auth_methods_supported: [&'static str; 1],
+    introspection_endpoint_auth_methods_supported: [&'static str; 2],
+    revocation_endpoint_auth_methods_supported: [&'static str; 1],
+    service_documentation: String,
+}
+
+/// What this authorisation server offers (RFC 8414)
+#[utoipa::path(get, path = "/.well-known/oauth-authorization-server", operation_id = "getMetadata", tag = "oauth",
+    security(()), responses((status = 200, description = "The metadata", body = Metadata)))]
+pub async fn metadata(State(door): State<Shared>) -> Json<Metadata> {
+    let issuer = door.settings.public_url.clone();
+    let at = |path: &str| format!("{issuer}{path}");
+    Json(Metadata {
+        device_authorization_endpoint: at("/oauth/device/code"),
+        token_endpoint: at(super::device_token::PATH),
+        introspection_endpoint: at("/oauth/introspect"),
+        revocation_endpoint: at("/oauth/revoke"),
+        grant_types_supported: [GRANT_TYPE],
+        response_types_supported: [],
+        token_endpoint_auth_methods_supported: ["none"],
+        introspection_endpoint_auth_methods_supported: ["client_secret_basic", "client_secret_post"],
+        revocation_endpoint_auth_methods_supported: ["none"],
+        service_documentation: at("/docs"),
+        issuer,
+    })
+}

@@ -1,0 +1,53 @@
+//! `POST /oauth/revoke`: who holds a token ends it (RFC 7009).
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use secrecy::ExposeSecret as _;
+use serde::Deserialize;
+use utoipa::ToSchema;
+
+use super::parameters::Parameters;
+use crate::http::door::Shared;
+use crate::http::error::DoorError;
+use crate::http::caller::{Caller, Via};
+use crate::http::shape::OauthError;
+use crate::projections::QueryError;
+
+/// What to end.
+#[derive(Deserialize, ToSchema)]
+#[allow(dead_code)] // describes what `Parameters` reads
+pub struct RevocationRequest {
+    /// A bearer token.
+    pub token: String,
+    /// What kind it is thought to be; not needed.
+    pub token_type_hint: Option<String>,
+    /// The client's identifier; not needed.
+    pub client_id: Option<String>,
+}
+
+/// End a bearer token
+///
+/// Holding it is enough; a token that is good for nothing already is answered the same. API keys are their owner's to
+/// revoke: `unsupported_token_type`.
+#[utoipa::path(post, path = "/oauth/revoke", operation_id = "revoke", tag = "oauth", security(()),
+    request_body(content((RevocationRequest = "application/x-www-form-urlencoded"),
+        (RevocationRequest = "application/json"))),
+    responses((status = 200, description = "It is good for nothing")))]
+pub async fn revoke(State(door): State<Shared>, parameters: Parameters) -> Result<Response, DoorError> {
+    let token = parameters.secret("token")?;
+    let sentinel = &door.tenure.rules().sentinel;
+    let text = token.expose_secret();
+    if text.starts_with(&format!("{sentinel}_")) && !text.starts_with(&format!("{sentinel}_oauth_")) {
+        let error = OauthError::new("unsupported_token_type", "an API key is revoked by the owner of its account");
+        return Ok(error.bad_request());
+    }
+    let token = match door.tenure.lookup_bearer_token(&token).await {
+        Ok(token) => token,
+        Err(QueryError::NotFound) => return Ok(StatusCode::OK.into_response()),
+        Err(error) => return Err(error.into()),
+    };
+    let holder = Caller::Person { user: token.user_id, via: Via::Token(token.id) };
+    door.tenure.revoke_bearer_token(&holder.context()?, token.id).await?;
+    Ok(StatusCode::OK.into_response())
+}

@@ -1,0 +1,113 @@
+//! Lists, a page at a time: each page says where the next begins.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use super::error::DoorError;
+
+/// How many things a page holds at most.
+pub const MOST: u32 = 200;
+
+/// How many things a page holds when nothing is said.
+const USUAL: u32 = 50;
+
+/// Which page.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct Paging {
+    /// How many things at most [default: 50].
+    #[param(minimum = 1, maximum = 200)]
+    pub limit: Option<u32>,
+    /// `next_cursor` of the page before.
+    #[param(pattern = "^[A-Za-z0-9_-]{1,512}$")]
+    pub cursor: Option<String>,
+}
+
+/// A page of a list.
+#[derive(Serialize, ToSchema)]
+pub struct Page<T> {
+    /// The things, in the order of the list.
+    pub items: Vec<T>,
+    /// Where the next page begins; absent on the last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next_cursor: Option<String>,
+}
+
+impl Paging {
+    /// How many things the page may hold.
+    pub fn size(&self) -> Result<usize, DoorError> {
+        let limit = self.limit.unwrap_or(USUAL);
+        if (1..=MOST).contains(&limit) {
+            Ok(limit as usize)
+        } else {
+            Err(DoorError::field("limit", "1 to 200"))
+        }
+    }
+
+    /// The key behind which the page begins.
+    pub fn after(&self) -> Result<Option<String>, DoorError> {
+        let malformed = || DoorError::field("cursor", "`next_cursor` of the page before");
+        self.cursor
+            .as_deref()
+            .map(|cursor| {
+                let octets = URL_SAFE_NO_PAD.decode(cursor).map_err(|_| malformed())?;
+                String::from_utf8(octets).map_err(|_| malformed())
+            })
+            .transpose()
+    }
+}
+
+/// A cursor that names this key.
+pub fn cursor(key: &str) -> String {
+    URL_SAFE_NO_PAD.encode(key)
+}
+
+/// The page of a whole list, whose things have keys that grow along it.
+pub fn page<T, U>(
+    things: Vec<T>,
+    paging: &Paging,
+    key: impl Fn(&T) -> String,
+    record: impl Fn(T) -> U,
+) -> Result<Page<U>, DoorError> {
+    let (size, after) = (paging.size()?, paging.after()?);
+    let start = match &after {
+        None => 0,
+        // The thing that ended the last page; if it has gone, whatever comes behind its place.
+        Some(after) => match things.iter().position(|thing| key(thing) == *after) {
+            Some(place) => place + 1,
+            None => things.iter().position(|thing| key(thing) > *after).unwrap_or(things.len()),
+        },
+    };
+    let rest: Vec<T> = things.into_iter().skip(start).take(size + 1).collect();
+    let more = rest.len() > size;
+    let next_cursor = if more { rest.get(size - 1).map(|last| cursor(&key(last))) } else { None };
+    Ok(Page { items: rest.into_iter().take(size).map(record).collect(), next_cursor })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ask(limit: u32, cursor: Option<String>) -> Paging {
+        Paging { limit: Some(limit), cursor }
+    }
+
+    #[test]
+    fn pages_follow_each_other_and_outlive_what_ended_one() {
+        let all = |missing: &str| -> Vec<String> {
+            ["a", "b", "c", "d"].iter().filter(|x| **x != missing).map(|x| (*x).to_owned()).collect()
+        };
+        let first = page(all(""), &ask(2, None), Clone::clone, |x| x).unwrap();
+        assert_eq!(first.items, ["a", "b"]);
+        for missing in ["", "b"] {
+            let second = page(all(missing), &ask(2, first.next_cursor.clone()), Clone::clone, |x| x).unwrap();
+            assert_eq!((second.items, second.next_cursor), (vec!["c".to_owned(), "d".to_owned()], None));
+        }
+        assert!(page(all(""), &ask(0, None), Clone::clone, |x| x).is_err());
+        assert!(page(all(""), &ask(201, None), Clone::clone, |x| x).is_err());
+        assert!(page(all(""), &ask(2, Some("%".to_owned())), Clone::clone, |x| x).is_err());
+    }
+}

@@ -1,0 +1,43 @@
+//! `GET /`: who is signed in here, and where.
+
+use askama::Template;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::Response;
+
+use super::{page, see_other};
+use crate::http::door::Shared;
+use crate::http::error::{DoorError, found};
+use crate::operations::Thing;
+use crate::projections::accounts::Account;
+use crate::projections::sessions::Session;
+
+#[derive(Template)]
+#[template(path = "home.html")]
+struct Home {
+    username: String,
+    operator: bool,
+    accounts: Vec<Account>,
+    sessions: Vec<Session>,
+    current: String,
+    csrf_token: String,
+}
+
+/// Who is signed in here.
+pub async fn home(State(door): State<Shared>, headers: HeaderMap) -> Result<Response, DoorError> {
+    let Some((user, session)) = door.session(&headers).await? else { return Ok(see_other("/sign-in")) };
+    let reader = door.tenure.reader();
+    let person = found(reader.user(user).await, Thing::User)?;
+    let now = door.tenure.clock().now();
+    let mut sessions = reader.sessions_for_user(user).await?;
+    sessions.retain(|session| session.ended_at.is_none() && session.expires_at > now);
+    let home = Home {
+        username: person.username,
+        operator: person.operator,
+        accounts: reader.accounts_for_user(user).await?,
+        sessions,
+        current: session.to_string(),
+        csrf_token: door.csrf_token(session),
+    };
+    Ok(page(StatusCode::OK, &home))
+}

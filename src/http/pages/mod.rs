@@ -1,0 +1,111 @@
+//! The pages that people need: sign in, approve a device, see who is signed in. Plain HTML without scripts.
+
+pub mod device_verify;
+pub mod home;
+pub mod next;
+pub mod sign_in;
+pub mod sign_in_dev;
+pub mod sign_in_github;
+pub mod sign_in_link;
+pub mod sign_out;
+pub mod style;
+
+use askama::Template;
+use axum::extract::Request;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{Html, IntoResponse, Response};
+
+use super::cookies;
+use super::door::Door;
+use super::error::DoorError;
+
+/// A page that says one thing.
+#[derive(Template)]
+#[template(path = "message.html")]
+struct Message<'a> {
+    title: &'a str,
+    text: &'a str,
+}
+
+/// A page.
+fn page(status: StatusCode, template: &impl Template) -> Response {
+    match template.render() {
+        Ok(html) => (status, Html(html)).into_response(),
+        Err(error) => {
+            tracing::error!(%error, "a page could not be written");
+            StatusCode::INTERNAL_SERVER_ERROR.into_response()
+        }
+    }
+}
+
+/// A page that says one thing.
+fn message(status: StatusCode, title: &str, text: &str) -> Response {
+    page(status, &Message { title, text })
+}
+
+/// Sends a browser on.
+fn see_other(location: &str) -> Response {
+    match HeaderValue::from_str(location) {
+        Ok(location) => (StatusCode::SEE_OTHER, [(header::LOCATION, location)]).into_response(),
+        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
+}
+
+/// Signs a browser in and sends it on; what bound the form to it is used up.
+fn signed_in(door: &Door, secret: &str, to: &str) -> Response {
+    let settings = &door.settings;
+    let seconds = i64::try_from(settings.session_life.as_secs()).unwrap_or(i64::MAX);
+    let mut response = see_other(to);
+    for (name, value) in [
+        cookies::set(settings, cookies::SESSION, secret, seconds),
+        cookies::set(settings, cookies::FORM, "", 0),
+    ] {
+        response.headers_mut().append(name, value);
+    }
+    response
+}
+
+/// The token of a form for a browser that is not signed in, and the cookie that it must come back with.
+fn form_token(door: &Door, headers: &HeaderMap) -> (String, Option<(header::HeaderName, HeaderValue)>) {
+    match cookies::read(headers, &door.settings, cookies::FORM).filter(|form| !form.is_empty()) {
+        Some(form) => (door.form_token(&form), None),
+        None => {
+            let form = door.new_form();
+            (door.form_token(&form), Some(cookies::set(&door.settings, cookies::FORM, &form, 3_600)))
+        }
+    }
+}
+
+/// What a browser may do with a page of ours: show it, alone.
+const POLICY: HeaderValue = HeaderValue::from_static(
+    "default-src 'none'; style-src 'self'; img-src 'self' https:; form-action 'self'; base-uri 'none'; \
+     frame-ancestors 'none'",
+);
+
+/// Errors as pages, and what a browser may do with all of them.
+pub async fn shape(request: Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
+    if let Some(error) = response.extensions_mut().remove::<DoorError>() {
+        let title = match error.status() {
+            StatusCode::NOT_FOUND => "Not found",
+            StatusCode::TOO_MANY_REQUESTS => "Too often",
+            StatusCode::SERVICE_UNAVAILABLE => "Not available",
+            StatusCode::FORBIDDEN => "Not allowed",
+            _ => "That did not work",
+        };
+        let headers = std::mem::take(response.headers_mut());
+        response = message(error.status(), title, &error.detail());
+        for (name, value) in headers {
+            if let Some(name) = name.filter(|name| *name != header::CONTENT_LENGTH) {
+                response.headers_mut().insert(name, value);
+            }
+        }
+    }
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_SECURITY_POLICY, POLICY);
+    headers.insert(header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
+    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("same-origin"));
+    headers.entry(header::CACHE_CONTROL).or_insert(super::answer::NO_STORE);
+    response
+}

@@ -1,0 +1,74 @@
+//! `POST /api/v1/sources/{handle}/pipes`: a pipe is made.
+
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::response::Response;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::Org;
+use crate::aggregates::source::Retention;
+use crate::http::answer::written;
+use crate::http::api::pipes::stream_name;
+use crate::http::ask::{Ask, Parameters};
+use crate::http::door::Shared;
+use crate::http::error::{DoorError, found};
+use crate::operations::Thing;
+
+/// A pipe to make; what is not said of what it keeps is left to the server.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewPipe {
+    /// The source's handle, as in the path.
+    pub handle: Option<String>,
+    /// What it is called.
+    #[schema(pattern = "^[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?$")]
+    pub name: String,
+    /// For how many seconds a message is kept.
+    #[schema(minimum = 1, maximum = 31_536_000)]
+    pub ttl_seconds: Option<i64>,
+    /// How many messages are kept.
+    #[schema(minimum = 1, maximum = 10_000_000)]
+    pub max_msgs: Option<i64>,
+    /// How many bytes are kept.
+    #[schema(minimum = 1, maximum = 8_589_934_592_i64)]
+    pub max_bytes: Option<i64>,
+}
+
+/// A pipe that was made.
+#[derive(Serialize, ToSchema)]
+pub struct Made {
+    handle: String,
+    name: String,
+    stream_name: String,
+    ttl_seconds: i64,
+    max_msgs: i64,
+    max_bytes: i64,
+}
+
+/// Make a pipe
+///
+/// For keys of the account and whoever belongs to it.
+#[utoipa::path(post, path = "/api/v1/sources/{handle}/pipes", operation_id = "seedCreatePipe", tag = "seed",
+    params(("handle" = String, Path, description = "What the source is called"), Org),
+    request_body = NewPipe, responses((status = 201, description = "The pipe", body = Made)))]
+pub async fn create_pipe(
+    State(door): State<Shared>,
+    Path(handle): Path<String>,
+    Parameters(org): Parameters<Org>,
+    ask: Ask<NewPipe>,
+) -> Result<Response, DoorError> {
+    let account = door.org(ask.caller, org.org.as_deref()).await?;
+    let NewPipe { handle: said, name, ttl_seconds, max_msgs, max_bytes } = ask.body;
+    if said.is_some_and(|said| said != handle) {
+        return Err(DoorError::field("handle", "the source's handle, as in the path"));
+    }
+    let keeps = Retention { ttl_seconds, max_msgs, max_bytes };
+    let done = door.tenure.create_pipe(&ask.context, account, None, &handle, &name, keeps).await?;
+    let source = door.source(account, &handle).await?;
+    let pipe = found(door.tenure.reader().pipe_by_name(source.id, &name).await, Thing::Pipe)?;
+    let (ttl_seconds, max_msgs, max_bytes) = door.resolved(pipe.retention);
+    let stream_name = stream_name(account, &handle, &pipe.name);
+    let made = Made { handle, name: pipe.name, stream_name, ttl_seconds, max_msgs, max_bytes };
+    Ok(written(StatusCode::CREATED, done.position, made))
+}

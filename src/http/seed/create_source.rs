@@ -1,0 +1,51 @@
+//! `POST /api/v1/sources`: a source is made.
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::Response;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::Org;
+use crate::clock::Timestamp;
+use crate::http::answer::written;
+use crate::http::api::sources::create::CreateSource;
+use crate::http::api::sources::subject;
+use crate::http::ask::{Ask, Parameters};
+use crate::http::door::Shared;
+use crate::http::error::DoorError;
+use crate::ids::SourceId;
+
+/// A source that was made.
+#[derive(Serialize, ToSchema)]
+pub struct Created {
+    id: SourceId,
+    handle: String,
+    kind: &'static str,
+    subject: String,
+    created_at: Timestamp,
+}
+
+/// Make a source
+///
+/// For keys of the account and whoever belongs to it.
+#[utoipa::path(post, path = "/api/v1/sources", operation_id = "seedCreateSource", tag = "seed", params(Org),
+    request_body = CreateSource, responses((status = 201, description = "The source", body = Created)))]
+pub async fn create_source(
+    State(door): State<Shared>,
+    Parameters(org): Parameters<Org>,
+    ask: Ask<CreateSource>,
+) -> Result<Response, DoorError> {
+    let account = door.org(ask.caller, org.org.as_deref()).await?;
+    let CreateSource { handle, kind } = &ask.body;
+    let done = door.tenure.create_source(&ask.context, account, None, handle, kind.as_deref()).await?;
+    let source = door.source(account, handle).await?;
+    let created = Created {
+        id: source.id,
+        kind: source.kind.as_str(),
+        subject: subject(account, &source.handle),
+        handle: source.handle,
+        created_at: source.created_at,
+    };
+    Ok(written(StatusCode::CREATED, done.position, created))
+}

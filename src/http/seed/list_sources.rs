@@ -1,0 +1,91 @@
+//! `GET /api/v1/sources`: the sources of an account with their pipes.
+
+use std::collections::HashMap;
+
+use axum::Json;
+use axum::extract::State;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::{LastBroadcast, Org};
+use crate::http::ask::{Parameters, Reading};
+use crate::http::door::Shared;
+use crate::http::error::DoorError;
+use crate::ids::{SourceId, UserId};
+use crate::projections::pipes::Pipe;
+
+/// The sources of an account.
+#[derive(Serialize, ToSchema)]
+pub struct Sources {
+    sources: Vec<Listed>,
+}
+
+/// A source in the list.
+#[derive(Serialize, ToSchema)]
+pub struct Listed {
+    handle: String,
+    kind: &'static str,
+    /// The pipes that people have made.
+    pipes: Vec<String>,
+    /// All pipes.
+    pipe_infos: Vec<PipeInfo>,
+    /// Who made it, by name.
+    created_by: String,
+    #[serde(flatten)]
+    last_broadcast: LastBroadcast,
+}
+
+/// A pipe in the list.
+#[derive(Serialize, ToSchema)]
+pub struct PipeInfo {
+    pipe: String,
+    /// How many messages it holds.
+    total: u64,
+    /// How many of them are yet to be read.
+    unread: u64,
+    /// Who made it, by name.
+    created_by: String,
+}
+
+/// The sources of an account, by handle
+///
+/// For keys of the account and whoever belongs to it.
+#[utoipa::path(get, path = "/api/v1/sources", operation_id = "seedListSources", tag = "seed", params(Org),
+    responses((status = 200, description = "The sources", body = Sources)))]
+pub async fn list_sources(
+    State(door): State<Shared>,
+    reading: Reading,
+    Parameters(org): Parameters<Org>,
+) -> Result<Json<Sources>, DoorError> {
+    let account = door.org(reading.caller, org.org.as_deref()).await?;
+    let reader = door.tenure.reader();
+    let sources = reader.sources_for_account(account).await?;
+    let mut pipes: HashMap<SourceId, Vec<Pipe>> = HashMap::new();
+    for pipe in reader.pipes_for_account(account).await? {
+        pipes.entry(pipe.source_id).or_default().push(pipe);
+    }
+    let mut people: Vec<UserId> = sources.iter().map(|source| source.created_by_user_id).collect();
+    people.extend(pipes.values().flatten().map(|pipe| pipe.created_by_user_id));
+    people.sort_unstable();
+    people.dedup();
+    let names = reader.usernames_by_ids(&people).await?;
+    let name = |user: UserId| names.get(&user).cloned().unwrap_or_default();
+    let info = |pipe: &str, user| PipeInfo { pipe: pipe.to_owned(), total: 0, unread: 0, created_by: name(user) };
+    let sources = sources.into_iter().map(|source| {
+        let made = pipes.remove(&source.id).unwrap_or_default();
+        let auto = source.kind.auto_pipes().iter().map(|pipe| info(pipe, source.created_by_user_id));
+        let infos = auto.chain(made.iter().map(|pipe| info(&pipe.name, pipe.created_by_user_id))).collect();
+        Listed {
+            handle: source.handle,
+            kind: source.kind.as_str(),
+            pipe_infos: infos,
+            pipes: made.into_iter().map(|pipe| pipe.name).collect(),
+            created_by: name(source.created_by_user_id),
+            last_broadcast: LastBroadcast {
+                last_broadcast_at: source.last_broadcast_at,
+                last_broadcast_payload: source.last_broadcast_payload,
+            },
+        }
+    });
+    Ok(Json(Sources { sources: sources.collect() }))
+}

@@ -1,0 +1,67 @@
+//! Serving HTTP/1.1: bounded heads, slow ones cut off, and an end that finishes what was accepted.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::ConnectInfo;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::service::TowerToHyperService;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tower::ServiceExt as _;
+
+/// How long the head of a request may take to come.
+pub const HEAD_WITHIN: Duration = Duration::from_secs(10);
+
+/// The most bytes of a request's head.
+pub const MAX_HEAD: usize = 32 * 1_024;
+
+/// The most fields of a request's head.
+const MAX_HEADERS: usize = 100;
+
+/// How long what was accepted may take to end.
+const END_WITHIN: Duration = Duration::from_secs(10);
+
+/// Serves until told to stop, then lets what was accepted end.
+pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToken) {
+    let ending = GracefulShutdown::new();
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = stop.cancelled() => break,
+        };
+        let (stream, peer): (_, SocketAddr) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                // Out of file descriptors, most likely: others must end first.
+                tracing::warn!(%error, "a connection could not be accepted");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                continue;
+            }
+        };
+        let _ = stream.set_nodelay(true);
+        let service = router.clone().map_request(move |mut request: hyper::Request<_>| {
+            request.extensions_mut().insert(ConnectInfo(peer));
+            request.map(axum::body::Body::new)
+        });
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEAD_WITHIN)
+            .max_buf_size(MAX_HEAD)
+            .max_headers(MAX_HEADERS)
+            .serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
+        let connection = ending.watch(connection);
+        tokio::spawn(async move {
+            if let Err(error) = connection.await {
+                tracing::debug!(%error, "a connection ended early");
+            }
+        });
+    }
+    drop(listener);
+    if tokio::time::timeout(END_WITHIN, ending.shutdown()).await.is_err() {
+        tracing::warn!("some connections did not end in time");
+    }
+}

@@ -1,0 +1,205 @@
+//! The shapes of errors: RFC 9457 on our own routes, the fixed ones of the seed's clients and of OAuth on theirs.
+
+use axum::extract::Request;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use axum::{Json, http::HeaderMap};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::error::DoorError;
+use super::request_id::RequestId;
+use crate::operations::{Refusal, Thing};
+
+/// The error of an answer, and its headers that stay, if it is one.
+fn error_of(response: &mut Response) -> Option<(DoorError, HeaderMap)> {
+    let status = response.status();
+    if !(status.is_client_error() || status.is_server_error()) {
+        return None;
+    }
+    let error = response.extensions_mut().remove::<DoorError>();
+    let error = error.unwrap_or_else(|| DoorError::of_status(status));
+    let mut headers = std::mem::take(response.headers_mut());
+    headers.remove(header::CONTENT_TYPE);
+    headers.remove(header::CONTENT_LENGTH);
+    if let DoorError::TooMany { retry_after } = error {
+        headers.insert(header::RETRY_AFTER, HeaderValue::from(retry_after));
+    } else if error.status() == StatusCode::SERVICE_UNAVAILABLE {
+        headers.insert(header::RETRY_AFTER, HeaderValue::from(1));
+    }
+    challenge(&error, &mut headers);
+    Some((error, headers))
+}
+
+/// RFC 6750 §3: what a bearer needs to know.
+fn challenge(error: &DoorError, headers: &mut HeaderMap) {
+    let challenge = match error {
+        DoorError::NoCredential => "Bearer realm=\"tenure\"",
+        DoorError::BadCredential => {
+            "Bearer realm=\"tenure\", error=\"invalid_token\", error_description=\"unknown, expired or revoked\""
+        }
+        DoorError::MisplacedCredential => "Bearer realm=\"tenure\", error=\"invalid_request\"",
+        DoorError::Refused(Refusal::Forbidden) => "Bearer realm=\"tenure\", error=\"insufficient_scope\"",
+        _ => return,
+    };
+    headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+}
+
+/// An error on our own routes (RFC 9457, `application/problem+json`).
+#[derive(Serialize, ToSchema)]
+pub struct Problem {
+    /// What kind of error it is, as a URN.
+    #[serde(rename = "type")]
+    #[schema(example = "urn:tenure:problem:account.not_found")]
+    kind: String,
+    /// The kind in words.
+    title: &'static str,
+    /// The HTTP status.
+    status: u16,
+    /// What was wrong and what would be right.
+    detail: String,
+    /// The stable code, for programs.
+    #[schema(example = "account.not_found")]
+    code: &'static str,
+    /// The field to blame, if one is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    field: Option<String>,
+    /// What to quote when asking for help.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    request_id: Option<String>,
+    /// What the request had made when it was first carried out, where its answer cannot be given again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    record: Option<serde_json::Value>,
+}
+
+/// Errors as RFC 9457 problems.
+pub async fn problem(request: Request, next: Next) -> Response {
+    let request_id = request.extensions().get::<RequestId>().map(ToString::to_string);
+    let mut response = next.run(request).await;
+    let Some((error, headers)) = error_of(&mut response) else { return response };
+    let problem = Problem {
+        kind: format!("urn:tenure:problem:{}", error.code()),
+        title: error.status().canonical_reason().unwrap_or("Error"),
+        status: error.status().as_u16(),
+        detail: error.detail().into_owned(),
+        code: error.code(),
+        field: error.blamed().map(str::to_owned),
+        request_id,
+        record: match &error {
+            DoorError::GivenOnce(record) => Some(record.clone()),
+            _ => None,
+        },
+    };
+    let mut response = (error.status(), headers, Json(problem)).into_response();
+    let kind = HeaderValue::from_static("application/problem+json");
+    response.headers_mut().insert(header::CONTENT_TYPE, kind);
+    response
+}
+
+/// An error on the routes of the seed's clients.
+#[derive(Serialize, ToSchema)]
+pub struct SeedError {
+    error: SeedErrorBody,
+}
+
+/// What is wrong.
+#[derive(Serialize, ToSchema)]
+pub struct SeedErrorBody {
+    /// The stable code.
+    #[schema(example = "E_NOT_FOUND")]
+    code: &'static str,
+    /// What was wrong and what would be right.
+    message: String,
+}
+
+const fn seed_code(error: &DoorError) -> &'static str {
+    match error {
+        DoorError::NoCredential | DoorError::BadCredential => "E_INVALID_API_KEY",
+        DoorError::InvalidOrg => "E_INVALID_ORG",
+        DoorError::TooMany { .. } => "E_RATE_LIMITED",
+        DoorError::Unavailable | DoorError::Internal => "E_UNAVAILABLE",
+        DoorError::NoRoute => "E_NOT_FOUND",
+        DoorError::Refused(refusal) => match refusal {
+            Refusal::Forbidden | Refusal::LimitReached(_) => "E_FORBIDDEN",
+            Refusal::NotFound(Thing::Source) => "E_SOURCE_NOT_FOUND",
+            Refusal::NotFound(Thing::Pipe) => "E_PIPE_NOT_FOUND",
+            Refusal::NotFound(_) => "E_NOT_FOUND",
+            Refusal::HandleTaken => "E_SOURCE_TAKEN",
+            Refusal::PipeNameTaken => "E_PIPE_TAKEN",
+            Refusal::AlreadyMember => "E_ALREADY_MEMBER",
+            Refusal::DuplicatePendingInvite => "E_DUPLICATE_INVITE",
+            Refusal::InviteNotPending => "E_INVITE_NOT_PENDING",
+            Refusal::Busy => "E_UNAVAILABLE",
+            Refusal::Invalid(invalid) => match invalid.field.as_bytes() {
+                b"handle" => "E_INVALID_HANDLE",
+                b"name" => "E_INVALID_PIPE",
+                b"kind" => "E_INVALID_KIND",
+                _ => "E_INVALID_REQUEST",
+            },
+            _ => "E_INVALID_REQUEST",
+        },
+        _ => "E_INVALID_REQUEST",
+    }
+}
+
+/// Errors as the seed's clients know them.
+pub async fn seed(request: Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
+    let Some((error, headers)) = error_of(&mut response) else { return response };
+    let field = error.blamed().map_or_else(String::new, |field| format!("{field}: "));
+    let detail = error.detail();
+    let message = if detail.starts_with(&field) { detail.into_owned() } else { format!("{field}{detail}") };
+    let body = SeedError { error: SeedErrorBody { code: seed_code(&error), message } };
+    (error.status(), headers, Json(body)).into_response()
+}
+
+/// An error of OAuth (RFC 6749 §5.2, RFC 8628 §3.5).
+#[derive(Serialize, ToSchema)]
+pub struct OauthError {
+    /// The registered code.
+    #[schema(example = "invalid_request")]
+    error: &'static str,
+    /// What was wrong and what would be right.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error_description: Option<String>,
+}
+
+impl OauthError {
+    /// With a description.
+    pub fn new(error: &'static str, description: impl Into<String>) -> Self {
+        Self { error, error_description: Some(description.into()) }
+    }
+
+    /// As an answer: always 400.
+    pub fn bad_request(self) -> Response {
+        (StatusCode::BAD_REQUEST, Json(self)).into_response()
+    }
+}
+
+/// Errors as OAuth's flat object; what a route has shaped itself (with a JSON body) stays as it is.
+pub async fn oauth(request: Request, next: Next) -> Response {
+    let polls = request.uri().path() == super::oauth::device_token::PATH;
+    let mut response = next.run(request).await;
+    let shaped = response.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind == "application/json")
+        && response.extensions().get::<DoorError>().is_none();
+    if shaped {
+        return response;
+    }
+    let Some((error, headers)) = error_of(&mut response) else { return response };
+    let (status, code) = match &error {
+        DoorError::NoCredential | DoorError::BadCredential => {
+            (StatusCode::UNAUTHORIZED, "invalid_client")
+        }
+        // A device that polls knows one word for it (RFC 8628 §3.5).
+        DoorError::TooMany { .. } if polls => (StatusCode::BAD_REQUEST, "slow_down"),
+        DoorError::TooMany { .. } => (StatusCode::TOO_MANY_REQUESTS, "temporarily_unavailable"),
+        DoorError::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "temporarily_unavailable"),
+        DoorError::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "server_error"),
+        DoorError::Method | DoorError::NoRoute => (error.status(), "invalid_request"),
+        DoorError::Refused(Refusal::Forbidden) => (StatusCode::FORBIDDEN, "access_denied"),
+        _ => (StatusCode::BAD_REQUEST, "invalid_request"),
+    };
+    (status, headers, Json(OauthError::new(code, error.detail()))).into_response()
+}
