@@ -175,7 +175,8 @@ fn samples() -> Vec<AnyEvent> {
         SessionEvent::Started { user: ada, at, expires_at: at, digest: SecretDigest::of("session").into() }
             .into(),
         SessionEvent::Ended { user: ada, at }.into(),
-        SignInLinkEvent::Issued { user: ada, at, expires_at: at, digest: SecretDigest::of("link").into() }.into(),
+        SignInLinkEvent::Issued { user: ada, at, expires_at: at, digest: SecretDigest::of("link").into() }
+            .into(),
         SignInLinkEvent::Used { user: ada, at }.into(),
         SourceEvent::Created {
             account: acme,

@@ -35,8 +35,7 @@ fn an_aggregate_begun_by_the_script_compiles_beside_the_others() {
     assert!(copy.path().join("src/aggregates/badge/decide.rs").is_file());
     let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
     run(copy.path(), &cargo, &["check", "--lib", "--offline", "--locked"]);
-    let again =
-        Command::new("scripts/add-aggregate").arg("badge").current_dir(copy.path()).output().unwrap();
+    let again = Command::new("scripts/add-aggregate").arg("badge").current_dir(copy.path()).output().unwrap();
     assert!(!again.status.success(), "what is there is left alone");
     let wrong =
         Command::new("scripts/add-aggregate").arg("Bad Ge").current_dir(copy.path()).output().unwrap();

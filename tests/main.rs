@@ -27,6 +27,7 @@ mod faults;
 mod fixtures;
 mod foreign;
 mod guides;
+mod http;
 mod model;
 mod operations;
 mod private_postgres;

@@ -1,12 +1,15 @@
 //! `tenure user`: people.
 
 use clap::Subcommand;
+use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
 
 use super::{lookup, open, output};
 use crate::Tenure;
 use crate::config::Config;
 use crate::context::{Actor, Context};
+use crate::http::sign_in_link_url;
+use crate::operations::SIGN_IN_LINK_LIFE;
 use crate::projections::users::User;
 
 #[derive(Subcommand)]
@@ -37,6 +40,11 @@ pub(super) enum UserCommand {
         /// No longer
         #[arg(long)]
         revoke: bool,
+    },
+    /// Make a link by which an internal user signs in once, within ten minutes
+    SignInLink {
+        /// The username or id
+        user: String,
     },
     /// Forget a person: end what is theirs, and make what the log says of them unreadable, for good
     Forget {
@@ -82,6 +90,18 @@ async fn carry_out(tenure: &Tenure, config: &Config, command: UserCommand) -> an
             let user = lookup::user(tenure, &user).await?;
             let done = tenure.set_operator(&context, user.id, !revoke).await?;
             output::done(config.json, &done, json!({"user_id": user.id, "operator": !revoke}))
+        }
+        UserCommand::SignInLink { user } => {
+            let user = lookup::user(tenure, &user).await?;
+            let done = tenure.issue_sign_in_link(&context, user.id).await?;
+            let url = sign_in_link_url(&config.doors.public_url, done.answer.expose_secret());
+            if config.json {
+                let seconds = SIGN_IN_LINK_LIFE.as_secs();
+                let answer = json!({"url": url, "expires_in": seconds, "position": done.position});
+                return output::json(&answer);
+            }
+            output::line(&format!("{} signs in by this link, once, within ten minutes:", user.username))?;
+            output::line(&url)
         }
         UserCommand::Forget { user } => {
             let user = lookup::user(tenure, &user).await?;

@@ -14,7 +14,7 @@ use crate::operations::Limits;
 
 /// What `serve` can be told of its doors.
 #[derive(Args, Clone)]
-pub(super) struct Flags {
+pub(super) struct DoorFlags {
     /// Where people and programs reach this instance [default: http://LISTEN]
     #[arg(long, global = true, env = "TENURE_PUBLIC_URL", value_name = "URL", hide_short_help = true)]
     public_url: Option<String>,
@@ -22,15 +22,26 @@ pub(super) struct Flags {
     #[arg(long, global = true, env = "TENURE_DEV_SIGN_IN", hide_short_help = true)]
     dev_sign_in: bool,
     /// A proxy (address or network) whose X-Forwarded-For counts; repeatable, or separated by commas
-    #[arg(long = "trusted-proxy", global = true, env = "TENURE_TRUSTED_PROXIES", value_name = "NETWORK",
-        value_delimiter = ',', hide_short_help = true)]
+    #[arg(
+        long = "trusted-proxy",
+        global = true,
+        env = "TENURE_TRUSTED_PROXIES",
+        value_name = "NETWORK",
+        value_delimiter = ',',
+        hide_short_help = true
+    )]
     trusted_proxies: Vec<String>,
     /// The identifier of the OAuth application at GitHub
     #[arg(long, global = true, env = "TENURE_GITHUB_CLIENT_ID", value_name = "ID", hide_short_help = true)]
     github_client_id: Option<String>,
     /// A file with its secret (or TENURE_GITHUB_CLIENT_SECRET in the environment)
-    #[arg(long, global = true, env = "TENURE_GITHUB_CLIENT_SECRET_FILE", value_name = "FILE",
-        hide_short_help = true)]
+    #[arg(
+        long,
+        global = true,
+        env = "TENURE_GITHUB_CLIENT_SECRET_FILE",
+        value_name = "FILE",
+        hide_short_help = true
+    )]
     github_client_secret_file: Option<PathBuf>,
     /// GitHub, or a GitHub Enterprise server [default: https://github.com]
     #[arg(long, global = true, env = "TENURE_GITHUB_URL", value_name = "URL", hide_short_help = true)]
@@ -39,10 +50,22 @@ pub(super) struct Flags {
     #[arg(long, global = true, env = "TENURE_GITHUB_API_URL", value_name = "URL", hide_short_help = true)]
     github_api_url: Option<String>,
     /// For how many seconds a device code is good [default: 600]
-    #[arg(long, global = true, env = "TENURE_DEVICE_CODE_TTL", value_name = "SECONDS", hide_short_help = true)]
+    #[arg(
+        long,
+        global = true,
+        env = "TENURE_DEVICE_CODE_TTL",
+        value_name = "SECONDS",
+        hide_short_help = true
+    )]
     device_code_ttl: Option<u64>,
     /// After how many seconds a device may poll again [default: 5]
-    #[arg(long, global = true, env = "TENURE_DEVICE_INTERVAL", value_name = "SECONDS", hide_short_help = true)]
+    #[arg(
+        long,
+        global = true,
+        env = "TENURE_DEVICE_INTERVAL",
+        value_name = "SECONDS",
+        hide_short_help = true
+    )]
     device_interval: Option<u64>,
     /// For how many seconds an access token is good [default: 2592000]
     #[arg(long, global = true, env = "TENURE_TOKEN_TTL", value_name = "SECONDS", hide_short_help = true)]
@@ -115,13 +138,9 @@ impl LimitsFile {
 /// The longest time that may be set for anything here: ten years.
 const MAX_SECONDS: u64 = 315_360_000;
 
-impl Flags {
+impl DoorFlags {
     /// Brings flags, environment and file together.
-    pub(super) fn settle(
-        self,
-        file: &File,
-        listen: SocketAddr,
-    ) -> Result<DoorSettings, ConfigError> {
+    pub(super) fn settle(self, file: &File, listen: SocketAddr) -> Result<DoorSettings, ConfigError> {
         let mut doors = DoorSettings::new(listen);
         if let Some(url) = self.public_url.or(file.public_url.clone()) {
             doors.public_url = origin(&url)?;
@@ -135,7 +154,10 @@ impl Flags {
             let Some(seconds) = seconds else { continue };
             let most = if setting == "device_code_ttl" { 86_400 } else { MAX_SECONDS };
             if !(1..=most).contains(&seconds) {
-                return Err(ConfigError::Door { setting, rule: "1 second to ten years; device codes to 24 hours" });
+                return Err(ConfigError::Door {
+                    setting,
+                    rule: "1 second to ten years; device codes to 24 hours",
+                });
             }
             *life = Duration::from_secs(seconds);
         }
@@ -151,12 +173,17 @@ impl Flags {
         };
         doors.trusted_proxies = proxies.iter().map(|text| network(text)).collect::<Result<_, _>>()?;
         doors.rates = file.limits.rates();
-        if let Some(client_id) = self.github_client_id.or(file.github_client_id.clone()).filter(|id| !id.is_empty()) {
+        if let Some(client_id) =
+            self.github_client_id.or(file.github_client_id.clone()).filter(|id| !id.is_empty())
+        {
             let secret_file = self.github_client_secret_file.or(file.github_client_secret_file.clone());
             doors.github = Some(GithubSettings {
                 client_id,
                 client_secret: secret(secret_file)?.into(),
-                url: self.github_url.or(file.github_url.clone()).unwrap_or_else(|| "https://github.com".to_owned()),
+                url: self
+                    .github_url
+                    .or(file.github_url.clone())
+                    .unwrap_or_else(|| "https://github.com".to_owned()),
                 api_url: self
                     .github_api_url
                     .or(file.github_api_url.clone())
@@ -194,7 +221,8 @@ fn origin(url: &str) -> Result<String, ConfigError> {
     let malformed = || ConfigError::Door { setting: "public_url", rule };
     let url = url.trim_end_matches('/');
     let host = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://")).ok_or_else(malformed)?;
-    let plain = |octet: u8| octet.is_ascii_alphanumeric() || matches!(octet, b'.' | b'-' | b':' | b'[' | b']');
+    let plain =
+        |octet: u8| octet.is_ascii_alphanumeric() || matches!(octet, b'.' | b'-' | b':' | b'[' | b']');
     if host.is_empty() || !host.bytes().all(plain) || host.bytes().any(|octet| octet.is_ascii_uppercase()) {
         return Err(malformed());
     }

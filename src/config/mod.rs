@@ -51,7 +51,7 @@ pub struct Flags {
     #[arg(long, global = true, env = "TENURE_CONNECTIONS", value_name = "N")]
     connections: Option<usize>,
     #[command(flatten)]
-    doors: doors::Flags,
+    doors: doors::DoorFlags,
     /// JSON for scripts instead of text for people
     #[arg(long, global = true)]
     pub json: bool,

@@ -86,7 +86,8 @@ impl FromRequestParts<Shared> for Reading {
         let caller = Caller::from_request_parts(parts, door).await?;
         caller.context()?;
         if let Some(position) = parts.headers.get(MIN_POSITION) {
-            let malformed = || DoorError::field("tenure-min-position", "a position that a write has answered with");
+            let malformed =
+                || DoorError::field("tenure-min-position", "a position that a write has answered with");
             let position = position.to_str().ok().and_then(|text| text.parse::<i64>().ok());
             let position = position.filter(|position| *position >= 0).ok_or_else(malformed)?;
             // Every read goes to the primary, which has whatever was ever acknowledged: there is nothing to wait for.
@@ -200,7 +201,9 @@ impl<T: DeserializeOwned> FromRequestParts<Shared> for Parameters<T> {
     async fn from_request_parts(parts: &mut Parts, _: &Shared) -> Result<Self, DoorError> {
         match Query::<T>::try_from_uri(&parts.uri) {
             Ok(Query(parameters)) => Ok(Self(parameters)),
-            Err(_) => Err(DoorError::malformed("a parameter of the query is unknown, repeated or malformed; see /docs")),
+            Err(_) => Err(DoorError::malformed(
+                "a parameter of the query is unknown, repeated or malformed; see /docs",
+            )),
         }
     }
 }

@@ -86,11 +86,8 @@ pub fn bearer(headers: &HeaderMap) -> Result<Option<SecretString>, DoorError> {
     if values.next().is_some() {
         return Err(DoorError::MisplacedCredential);
     }
-    let (scheme, credential) = value
-        .to_str()
-        .ok()
-        .and_then(|text| text.split_once(' '))
-        .ok_or(DoorError::BadCredential)?;
+    let (scheme, credential) =
+        value.to_str().ok().and_then(|text| text.split_once(' ')).ok_or(DoorError::BadCredential)?;
     if !scheme.eq_ignore_ascii_case("bearer") {
         return Err(DoorError::BadCredential);
     }
@@ -98,8 +95,16 @@ pub fn bearer(headers: &HeaderMap) -> Result<Option<SecretString>, DoorError> {
 }
 
 /// Names of parameters that hold credentials.
-const CREDENTIALS: &[&str] =
-    &["access_token", "api_key", "apikey", "token", "bearer_token", "client_secret", "device_code", "password"];
+const CREDENTIALS: &[&str] = &[
+    "access_token",
+    "api_key",
+    "apikey",
+    "token",
+    "bearer_token",
+    "client_secret",
+    "device_code",
+    "password",
+];
 
 /// Refuses a credential in a URL, where logs and histories keep it.
 pub fn refuse_credentials_in(query: Option<&str>, sentinel: &str) -> Result<(), DoorError> {

@@ -49,12 +49,18 @@ impl Door {
         matches(token, &self.csrf_token(session))
     }
 
-    /// The same for a form of a browser that is not signed in.
+    /// The same for a form of a browser that is not signed in. A program that is no browser (it names no origin and brings
+    /// no cookie) sends nothing at another site's wish: it needs no token.
     ///
     /// # Errors
     /// The request is another site's.
     pub fn check_form(&self, headers: &HeaderMap, token: Option<&str>) -> Result<(), DoorError> {
         self.same_origin(headers)?;
+        let of_browsers =
+            [header::ORIGIN, header::REFERER, header::COOKIE, HeaderName::from_static("sec-fetch-site")];
+        if of_browsers.iter().all(|name| !headers.contains_key(name)) {
+            return Ok(());
+        }
         let form = cookies::read(headers, &self.settings, cookies::FORM);
         matches(token, &form.map(|form| self.form_token(&form)).ok_or(DoorError::FORBIDDEN)?)
     }

@@ -26,12 +26,12 @@ mod seed;
 mod server;
 mod shape;
 
+use axum::Router;
 use axum::extract::Request;
 use axum::http::{HeaderName, HeaderValue, header};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::Response;
 use axum::routing::get;
-use axum::Router;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tower_http::catch_panic::CatchPanicLayer;
 use utoipa_axum::router::OpenApiRouter;
@@ -121,10 +121,7 @@ fn pages() -> Router<Shared> {
         .route(oauth::github::CALLBACK, get(pages::sign_in_github::callback))
         .route("/sign-in/link/{secret}", get(pages::sign_in_link::show).post(pages::sign_in_link::consume))
         .route("/sign-out", post(pages::sign_out::sign_out))
-        .route(
-            pages::device_verify::PATH,
-            get(pages::device_verify::show).post(pages::device_verify::decide),
-        )
+        .route(pages::device_verify::PATH, get(pages::device_verify::show).post(pages::device_verify::decide))
         .route("/assets/style.css", get(pages::style::style))
 }
 
@@ -138,18 +135,18 @@ pub fn description() -> utoipa::openapi::OpenApi {
 /// The routes of the public address.
 pub fn public(door: Shared) -> Router {
     let no_route = || async { DoorError::NoRoute };
+    let throttle = || from_fn_with_state(door.clone(), limits::throttle);
     Router::new()
-        .merge(Router::from(ours()).layer(from_fn(shape::problem)))
-        .merge(Router::from(seed()).layer(from_fn(shape::seed)))
-        .merge(Router::from(oauth()).layer(from_fn(shape::oauth)))
+        .merge(Router::from(ours()).layer(throttle()).layer(from_fn(shape::problem)))
+        .merge(Router::from(seed()).layer(throttle()).layer(from_fn(shape::seed)))
+        .merge(Router::from(oauth()).layer(throttle()).layer(from_fn(shape::oauth)))
         .merge(Router::from(health()))
-        .merge(pages().layer(from_fn(pages::shape)))
+        .merge(pages().layer(throttle()).layer(from_fn(pages::shape)))
         .merge(openapi::page(description()))
-        .fallback_service(Router::new().fallback(no_route).layer(from_fn(shape::problem)))
+        .fallback_service(Router::new().fallback(no_route).layer(throttle()).layer(from_fn(shape::problem)))
         .layer(from_fn(answer::etag))
         .layer(from_fn(guard))
         .layer(CatchPanicLayer::custom(panicked))
-        .layer(from_fn_with_state(door.clone(), limits::throttle))
         .layer(from_fn_with_state(door.clone(), request_id::identify))
         .with_state(door)
 }
@@ -165,9 +162,9 @@ async fn guard(request: Request, next: Next) -> Response {
     let headers = response.headers_mut();
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-cache, private"));
-    headers
-        .entry(HeaderName::from_static("content-security-policy"))
-        .or_insert(HeaderValue::from_static("default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; frame-ancestors 'none'"));
+    headers.entry(HeaderName::from_static("content-security-policy")).or_insert(HeaderValue::from_static(
+        "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; frame-ancestors 'none'",
+    ));
     response
 }
 

@@ -79,14 +79,23 @@ fn complete(operation: &mut Operation, errors: &Errors, reads: bool) {
         }
     }
     let posts = !reads && operation.responses.responses.contains_key("201");
-    let mut add = |parameter: Parameter| operation.parameters.get_or_insert_default().push(RefOr::T(parameter));
+    let mut add =
+        |parameter: Parameter| operation.parameters.get_or_insert_default().push(RefOr::T(parameter));
     if !matches!(errors, Errors::Oauth) {
         if reads {
-            add(header("Tenure-Min-Position", "The position of a write that this read must see.", r"^[0-9]{1,18}$"));
+            add(header(
+                "Tenure-Min-Position",
+                "The position of a write that this read must see.",
+                r"^[0-9]{1,18}$",
+            ));
         }
         if posts {
-            add(header("Idempotency-Key", "The caller's own key: the same request again within a day is not carried out \
-                again, and is answered the same.", r"^[!-~]{1,255}$"));
+            add(header(
+                "Idempotency-Key",
+                "The caller's own key: the same request again within a day is not carried out \
+                again, and is answered the same.",
+                r"^[!-~]{1,255}$",
+            ));
         }
     }
     let (schema, media) = match errors {

@@ -13,7 +13,7 @@ use super::request_id::RequestId;
 use crate::operations::{Refusal, Thing};
 
 /// The error of an answer, and its headers that stay, if it is one.
-fn error_of(response: &mut Response) -> Option<(DoorError, HeaderMap)> {
+pub fn error_of(response: &mut Response) -> Option<(DoorError, HeaderMap)> {
     let status = response.status();
     if !(status.is_client_error() || status.is_server_error()) {
         return None;
@@ -189,9 +189,7 @@ pub async fn oauth(request: Request, next: Next) -> Response {
     }
     let Some((error, headers)) = error_of(&mut response) else { return response };
     let (status, code) = match &error {
-        DoorError::NoCredential | DoorError::BadCredential => {
-            (StatusCode::UNAUTHORIZED, "invalid_client")
-        }
+        DoorError::NoCredential | DoorError::BadCredential => (StatusCode::UNAUTHORIZED, "invalid_client"),
         // A device that polls knows one word for it (RFC 8628 §3.5).
         DoorError::TooMany { .. } if polls => (StatusCode::BAD_REQUEST, "slow_down"),
         DoorError::TooMany { .. } => (StatusCode::TOO_MANY_REQUESTS, "temporarily_unavailable"),

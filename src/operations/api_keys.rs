@@ -55,7 +55,11 @@ impl Operation for Mint {
     async fn decide(&self, work: &mut UnitOfWork<'_>) -> Result<ApiKeyId, Stop<Refusal>> {
         let account = accounts::open_account(work, self.account).await?;
         authority::owner(work, &account).await?;
-        let minter = authority::maker(authority::person(work), self.by).map_err(Stop::Refused)?;
+        let minter = match authority::person(work) {
+            // Who runs the instance and does not belong to the account mints for its owner, if for nobody else.
+            Some(person) if !account.includes(person) => self.by.unwrap_or(account.owner),
+            person => authority::maker(person, self.by).map_err(Stop::Refused)?,
+        };
         users::must_exist(work, minter).await?;
         if !account.includes(minter) {
             return Err(Stop::Refused(Refusal::NotFound(Thing::Member)));

@@ -301,8 +301,7 @@ impl Tenure {
         let bounds = (limits.device_codes_per_address, limits.device_codes);
         let (network, address) = (network_of(from), from.to_string());
         let times = (now, now.after(operation.ttl));
-        let full =
-            self.coarse().admit_device_code(operation.id, (&network, &address), times, bounds).await;
+        let full = self.coarse().admit_device_code(operation.id, (&network, &address), times, bounds).await;
         if let Some(full) = full.map_err(unwritable)? {
             let (what, most) = match full {
                 DeviceCodesFull::Network => ("device codes of one address", bounds.0),

@@ -157,13 +157,7 @@ impl Operation for OnPipe<'_> {
             Wish::Create { id, by, retention, limits } => {
                 let created_by = maker(work, self.account, *by).await?;
                 limits::room_for(work, Counted::Pipes(self.account), limits).await?;
-                SourceCommand::CreatePipe(CreatePipe {
-                    id: *id,
-                    created_by,
-                    name,
-                    retention: *retention,
-                    at,
-                })
+                SourceCommand::CreatePipe(CreatePipe { id: *id, created_by, name, retention: *retention, at })
             }
             Wish::Change { retention } => SourceCommand::ChangeRetention { name, retention: *retention, at },
             Wish::Delete => SourceCommand::DeletePipe { name, at },

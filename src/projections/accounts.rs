@@ -205,8 +205,7 @@ impl Reader {
     /// # Errors
     /// The database cannot be read.
     pub async fn accounts_after(&self, name: &str, limit: usize) -> Result<Vec<Account>, QueryError> {
-        let sql =
-            format!("select {COLUMNS} from view.accounts a where a.name > $1 order by a.name limit $2");
+        let sql = format!("select {COLUMNS} from view.accounts a where a.name > $1 order by a.name limit $2");
         self.list(&sql, &[&name, &i64::try_from(limit).unwrap_or(i64::MAX)], read).await
     }
 }

@@ -275,7 +275,11 @@ impl Reader {
     ///
     /// # Errors
     /// The database cannot be read.
-    pub async fn count_of_pending_invites(&self, account: AccountId, now: Timestamp) -> Result<u32, QueryError> {
+    pub async fn count_of_pending_invites(
+        &self,
+        account: AccountId,
+        now: Timestamp,
+    ) -> Result<u32, QueryError> {
         let sql = "select count(*) from view.invites
                    where account_id = $1 and status = 'pending' and expires_at > $2";
         self.count(sql, &[&account, &now]).await

@@ -61,7 +61,8 @@ impl Reader {
     /// [`QueryError::NotFound`]: unknown, used, or dead by the clock.
     pub async fn sign_in_link(&self, secret: &str, now: Timestamp) -> Result<SignInLinkId, QueryError> {
         let digest = SecretDigest::of(secret);
-        let sql = "select id from view.sign_in_links where digest = $1 and used_at is null and expires_at > $2";
+        let sql =
+            "select id from view.sign_in_links where digest = $1 and used_at is null and expires_at > $2";
         self.one(sql, &[&digest.as_bytes().as_slice(), &now], |row| row.try_get(0)).await
     }
 }

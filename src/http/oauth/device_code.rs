@@ -22,12 +22,16 @@ use crate::operations::Refusal;
 #[allow(dead_code)] // describes what `Parameters` reads
 pub struct DeviceAuthorizationRequest {
     /// What the device calls itself: shown to who approves it.
-    #[schema(pattern = "^[^\\u0000-\\u001f\\u007f-\\u009f\\u061c\\u200e\\u200f\\u202a-\\u202e\\u2066-\\u2069]*$",
-        max_length = 200)]
+    #[schema(
+        pattern = "^[^\\u0000-\\u001f\\u007f-\\u009f\\u061c\\u200e\\u200f\\u202a-\\u202e\\u2066-\\u2069]*$",
+        max_length = 200
+    )]
     pub client_name: Option<String>,
     /// The client's identifier: shown when it gives no name.
-    #[schema(pattern = "^[^\\u0000-\\u001f\\u007f-\\u009f\\u061c\\u200e\\u200f\\u202a-\\u202e\\u2066-\\u2069]*$",
-        max_length = 200)]
+    #[schema(
+        pattern = "^[^\\u0000-\\u001f\\u007f-\\u009f\\u061c\\u200e\\u200f\\u202a-\\u202e\\u2066-\\u2069]*$",
+        max_length = 200
+    )]
     pub client_id: Option<String>,
 }
 

@@ -54,10 +54,7 @@ pub struct Token {
 #[utoipa::path(post, path = "/oauth/device/token", operation_id = "pollForToken", tag = "oauth", security(()),
     request_body(content((TokenRequest = "application/x-www-form-urlencoded"), (TokenRequest = "application/json"))),
     responses((status = 200, description = "The token", body = Token)))]
-pub async fn device_token(
-    State(door): State<Shared>,
-    parameters: Parameters,
-) -> Result<Response, DoorError> {
+pub async fn device_token(State(door): State<Shared>, parameters: Parameters) -> Result<Response, DoorError> {
     if parameters.get("grant_type").is_some_and(|grant| grant != GRANT_TYPE) {
         return Err(DoorError::field("grant_type", "urn:ietf:params:oauth:grant-type:device_code"));
     }

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use oauth2::basic::BasicClient;
 use oauth2::{
-    AsyncHttpClient, AuthUrl, AuthorizationCode, ClientId, ClientSecret, CsrfToken, EndpointNotSet, EndpointSet, HttpRequest,
-    HttpResponse, PkceCodeChallenge, PkceCodeVerifier, RedirectUrl, Scope, TokenResponse as _, TokenUrl,
+    AsyncHttpClient, AuthUrl, AuthorizationCode, ClientId, ClientSecret, CsrfToken, EndpointNotSet,
+    EndpointSet, HttpRequest, HttpResponse, PkceCodeChallenge, PkceCodeVerifier, RedirectUrl, Scope,
+    TokenResponse as _, TokenUrl,
 };
 use secrecy::ExposeSecret as _;
 use serde::Deserialize;
@@ -85,7 +86,8 @@ impl Github {
                 AuthUrl::new(format!("{url}/login/oauth/authorize")).map_err(|_| malformed("github_url"))?,
             )
             .set_token_uri(
-                TokenUrl::new(format!("{url}/login/oauth/access_token")).map_err(|_| malformed("github_url"))?,
+                TokenUrl::new(format!("{url}/login/oauth/access_token"))
+                    .map_err(|_| malformed("github_url"))?,
             )
             .set_redirect_uri(
                 RedirectUrl::new(format!("{public_url}{CALLBACK}")).map_err(|_| malformed("public_url"))?,
@@ -200,7 +202,9 @@ fn without_url(error: reqwest::Error) -> GithubError {
     GithubError(error.without_url().to_string())
 }
 
-fn kind_of<E: std::error::Error, T: oauth2::ErrorResponse>(error: &oauth2::RequestTokenError<E, T>) -> &'static str {
+fn kind_of<E: std::error::Error, T: oauth2::ErrorResponse>(
+    error: &oauth2::RequestTokenError<E, T>,
+) -> &'static str {
     match error {
         oauth2::RequestTokenError::ServerResponse(_) => "the code was refused",
         oauth2::RequestTokenError::Request(_) => "it cannot be reached",

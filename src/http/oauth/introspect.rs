@@ -96,7 +96,8 @@ fn credential(headers: &HeaderMap) -> Result<Option<SecretString>, DoorError> {
         .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("basic"));
     let Some((_, encoded)) = basic else { return bearer(headers) };
     let decoded = STANDARD.decode(encoded.trim()).ok().and_then(|octets| String::from_utf8(octets).ok());
-    let secret = decoded.as_deref().and_then(|pair| pair.split_once(':')).map(|(_, secret)| secret.to_owned());
+    let secret =
+        decoded.as_deref().and_then(|pair| pair.split_once(':')).map(|(_, secret)| secret.to_owned());
     secret.map(|secret| Some(secret.into())).ok_or(DoorError::BadCredential)
 }
 

@@ -109,7 +109,10 @@ mod tests {
     #[test]
     fn parameters_come_once_as_text() {
         let form = from_form(b"grant_type=a%20b&client_id=&x=1").unwrap();
-        assert_eq!((form.get("grant_type"), form.get("client_id"), form.get("no")), (Some("a b"), None, None));
+        assert_eq!(
+            (form.get("grant_type"), form.get("client_id"), form.get("no")),
+            (Some("a b"), None, None)
+        );
         assert!(from_form(b"a=1&a=2").is_err());
         assert!(from_form(b"a=\xff").is_err() && from_form(b"a=%ff").is_err());
         assert_eq!(from_json(br#"{"a": "1", "b": null}"#).unwrap().get("a"), Some("1"));

@@ -8,9 +8,9 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 
 use super::parameters::Parameters;
+use crate::http::caller::{Caller, Via};
 use crate::http::door::Shared;
 use crate::http::error::DoorError;
-use crate::http::caller::{Caller, Via};
 use crate::http::shape::OauthError;
 use crate::projections::QueryError;
 
@@ -39,7 +39,8 @@ pub async fn revoke(State(door): State<Shared>, parameters: Parameters) -> Resul
     let sentinel = &door.tenure.rules().sentinel;
     let text = token.expose_secret();
     if text.starts_with(&format!("{sentinel}_")) && !text.starts_with(&format!("{sentinel}_oauth_")) {
-        let error = OauthError::new("unsupported_token_type", "an API key is revoked by the owner of its account");
+        let error =
+            OauthError::new("unsupported_token_type", "an API key is revoked by the owner of its account");
         return Ok(error.bad_request());
     }
     let token = match door.tenure.lookup_bearer_token(&token).await {

@@ -44,7 +44,8 @@ pub struct Code {
 }
 
 fn no_such_code() -> Response {
-    let text = "Nothing waits for this code: it is mistyped, decided already, or too old. Look at the device again.";
+    let text =
+        "Nothing waits for this code: it is mistyped, decided already, or too old. Look at the device again.";
     message(StatusCode::NOT_FOUND, "No such code", text)
 }
 
@@ -126,8 +127,16 @@ pub async fn decide(
     }
     door.tenure.right_user_code(tried).await?;
     Ok(if approve {
-        message(StatusCode::OK, "The device may act for you", "You can close this page and go back to the device.")
+        message(
+            StatusCode::OK,
+            "The device may act for you",
+            "You can close this page and go back to the device.",
+        )
     } else {
-        message(StatusCode::OK, "The device may not act for you", "It has been told so. You can close this page.")
+        message(
+            StatusCode::OK,
+            "The device may not act for you",
+            "It has been told so. You can close this page.",
+        )
     })
 }

@@ -19,6 +19,7 @@ use axum::response::{Html, IntoResponse, Response};
 use super::cookies;
 use super::door::Door;
 use super::error::DoorError;
+use super::shape::error_of;
 
 /// A page that says one thing.
 #[derive(Template)]
@@ -86,7 +87,10 @@ const POLICY: HeaderValue = HeaderValue::from_static(
 /// Errors as pages, and what a browser may do with all of them.
 pub async fn shape(request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
-    if let Some(error) = response.extensions_mut().remove::<DoorError>() {
+    let made =
+        response.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind == "text/html; charset=utf-8")
+            && response.extensions().get::<DoorError>().is_none();
+    if let Some((error, headers)) = if made { None } else { error_of(&mut response) } {
         let title = match error.status() {
             StatusCode::NOT_FOUND => "Not found",
             StatusCode::TOO_MANY_REQUESTS => "Too often",
@@ -94,13 +98,8 @@ pub async fn shape(request: Request, next: Next) -> Response {
             StatusCode::FORBIDDEN => "Not allowed",
             _ => "That did not work",
         };
-        let headers = std::mem::take(response.headers_mut());
         response = message(error.status(), title, &error.detail());
-        for (name, value) in headers {
-            if let Some(name) = name.filter(|name| *name != header::CONTENT_LENGTH) {
-                response.headers_mut().insert(name, value);
-            }
-        }
+        response.headers_mut().extend(headers);
     }
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_SECURITY_POLICY, POLICY);

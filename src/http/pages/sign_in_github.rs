@@ -138,7 +138,10 @@ impl Door {
                 person.id,
                 &person.login,
                 person.email.as_deref().filter(|email| crate::aggregates::user::Email::parse(email).is_ok()),
-                person.avatar_url.as_deref().filter(|url| crate::aggregates::user::AvatarUrl::parse(url).is_ok()),
+                person
+                    .avatar_url
+                    .as_deref()
+                    .filter(|url| crate::aggregates::user::AvatarUrl::parse(url).is_ok()),
             )
             .await?
             .answer;

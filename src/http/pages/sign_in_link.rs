@@ -29,7 +29,8 @@ struct Link {
 }
 
 fn gone() -> Response {
-    let text = "The link is unknown, was used already, or its ten minutes are over. An operator can make another.";
+    let text =
+        "The link is unknown, was used already, or its ten minutes are over. An operator can make another.";
     message(StatusCode::NOT_FOUND, "This link is good for nothing", text)
 }
 

@@ -70,7 +70,8 @@ pub async fn list_sources(
     people.dedup();
     let names = reader.usernames_by_ids(&people).await?;
     let name = |user: UserId| names.get(&user).cloned().unwrap_or_default();
-    let info = |pipe: &str, user| PipeInfo { pipe: pipe.to_owned(), total: 0, unread: 0, created_by: name(user) };
+    let info =
+        |pipe: &str, user| PipeInfo { pipe: pipe.to_owned(), total: 0, unread: 0, created_by: name(user) };
     let sources = sources.into_iter().map(|source| {
         let made = pipes.remove(&source.id).unwrap_or_default();
         let auto = source.kind.auto_pipes().iter().map(|pipe| info(pipe, source.created_by_user_id));

@@ -4,8 +4,8 @@ use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 
-use crate::http::api::keys::KeyRecord;
 use crate::http::answer::written;
+use crate::http::api::keys::KeyRecord;
 use crate::http::ask::Wish;
 use crate::http::door::Shared;
 use crate::http::error::{DoorError, found, id};
@@ -30,9 +30,10 @@ pub async fn revoke_key(
     // A key of an account that is another tenant's, or that is closed, is not found.
     let hidden = || DoorError::not_found(Thing::ApiKey);
     let account = found(reader.account(record.account_id).await, Thing::ApiKey)?;
-    let account = door.admit_to(wish.caller, Act::Own, account).await.map_err(|error| {
-        if error.status() == StatusCode::NOT_FOUND { hidden() } else { error }
-    })?;
+    let account = door
+        .admit_to(wish.caller, Act::Own, account)
+        .await
+        .map_err(|error| if error.status() == StatusCode::NOT_FOUND { hidden() } else { error })?;
     let done = door.tenure.revoke_api_key(&wish.context, Some(account.id), key).await?;
     let record = found(reader.api_key(key).await, Thing::ApiKey)?;
     Ok(written(StatusCode::OK, done.position, KeyRecord::from(record)))

@@ -20,8 +20,10 @@ use crate::http::policy::Act;
 pub struct MintKey {
     /// What to call it.
     #[serde(default)]
-    #[schema(pattern = "^[^\\u0000-\\u001f\\u007f-\\u009f\\u061c\\u200e\\u200f\\u202a-\\u202e\\u2066-\\u2069]*$",
-        max_length = 200)]
+    #[schema(
+        pattern = "^[^\\u0000-\\u001f\\u007f-\\u009f\\u061c\\u200e\\u200f\\u202a-\\u202e\\u2066-\\u2069]*$",
+        max_length = 200
+    )]
     pub label: String,
     /// For how many seconds it is good, at most ten years; without: until it is revoked.
     #[schema(minimum = 1, maximum = 315_360_000)]

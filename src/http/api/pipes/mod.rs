@@ -74,7 +74,11 @@ impl Door {
     /// What a pipe keeps, with the server's defaults where nothing is said.
     pub(in crate::http) fn resolved(&self, retention: Retention) -> (i64, i64, i64) {
         let all = retention.resolved(&self.tenure.rules().retention);
-        (all.ttl_seconds.unwrap_or_default(), all.max_msgs.unwrap_or_default(), all.max_bytes.unwrap_or_default())
+        (
+            all.ttl_seconds.unwrap_or_default(),
+            all.max_msgs.unwrap_or_default(),
+            all.max_bytes.unwrap_or_default(),
+        )
     }
 
     /// The record of a pipe that people have made.

@@ -38,8 +38,7 @@ pub async fn create(
 ) -> Result<Response, DoorError> {
     let account = door.admit(ask.caller, Act::UseThings, &account).await?;
     let CreateSource { handle, kind } = &ask.body;
-    let done =
-        door.tenure.create_source(&ask.context, account.id, None, handle, kind.as_deref()).await?;
+    let done = door.tenure.create_source(&ask.context, account.id, None, handle, kind.as_deref()).await?;
     let source = door.source(account.id, handle).await?;
     Ok(written(StatusCode::CREATED, done.position, SourceRecord::from(source)))
 }

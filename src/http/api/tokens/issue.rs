@@ -51,7 +51,8 @@ pub async fn issue(
     let ttl = ask.body.expires_in.map_or(door.settings.token_life, Duration::from_secs);
     let done = door.tenure.issue_bearer_token(&ask.context, user, ttl).await?;
     let (id, secret) = done.answer;
-    let token: TokenRecord = found(door.tenure.reader().bearer_token_by_id(id).await, Thing::BearerToken)?.into();
+    let token: TokenRecord =
+        found(door.tenure.reader().bearer_token_by_id(id).await, Thing::BearerToken)?.into();
     let Some(secret) = secret else {
         return Err(DoorError::GivenOnce(serde_json::to_value(token).map_err(|_| DoorError::Internal)?));
     };

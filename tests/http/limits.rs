@@ -1,0 +1,174 @@
+//! How often and how much: typed refusals, and what callers are told.
+
+use serde_json::json;
+use tenure::http::Rate;
+
+use super::{Server, answer};
+use crate::support::TestDatabase;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_caller_who_asks_too_often_is_told_when_to_come_again() {
+    let tenure = std::sync::Arc::new(TestDatabase::new().await.open().await);
+    let server = Server::with(tenure, |settings| {
+        settings.rates.anonymous = Rate { burst: 5, per_second: 1 };
+        settings.rates.commands = Rate { burst: 3, per_second: 1 };
+    })
+    .await;
+    let first = answer(server.get("/sign-in")).await.is(200);
+    assert_eq!((first.header("ratelimit-limit"), first.header("ratelimit-remaining")), ("5", "4"));
+    let mut last = first;
+    for _ in 0..9 {
+        last = answer(server.get("/api/v1/users/me")).await;
+    }
+    let refused = last.is_error(429, "too_many_requests");
+    assert!(refused.header("retry-after").parse::<u64>().unwrap() >= 1);
+    // A device that polls is told in the one word that it knows, and never by 429.
+    server.form("/oauth/device/token", &[("device_code", "x")]).await.is_error(400, "slow_down");
+
+    let ada = server.user("ada").await;
+    let token = server.token(ada).await;
+    let mut statuses = Vec::new();
+    for number in 0..6 {
+        let open =
+            server.post("/api/v1/accounts", json!({"name": format!("a-{number}")})).bearer_auth(&token);
+        statuses.push(answer(open).await.status.as_u16());
+    }
+    assert!(statuses.starts_with(&[201, 201, 201]) && statuses.contains(&429), "{statuses:?}");
+    answer(server.get("/api/v1/users/me").bearer_auth(&token)).await.is(200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn strangers_cannot_flood_the_log_with_device_codes() {
+    let server = Server::with_settings(|settings| {
+        settings.rules.limits.device_codes_per_address = 5;
+    })
+    .await;
+    let ask = || server.form("/oauth/device/code", &[("client_name", "flood")]);
+    let answers = futures::future::join_all((0..30).map(|_| ask())).await;
+    assert_eq!(answers.iter().filter(|answer| answer.status == 200).count(), 5);
+    let refused = answers.into_iter().find(|answer| answer.status != 200).unwrap();
+    let refused = refused.is_error(429, "temporarily_unavailable");
+    assert!(!refused.header("retry-after").is_empty());
+    assert_eq!(server.tenure.log().newest().await.unwrap(), 6, "genesis and five codes");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_used_up_or_denied_device_code_makes_room() {
+    let server = Server::with_settings(|settings| {
+        settings.rules.limits.device_codes_per_address = 1;
+    })
+    .await;
+    let ada = server.user("ada").await;
+    let context = crate::support::as_user(ada);
+    for approve in [false, true, true] {
+        let codes = server.form("/oauth/device/code", &[]).await.is(200).json();
+        server.form("/oauth/device/code", &[]).await.is(429);
+        let (user_code, device_code) =
+            (codes["user_code"].as_str().unwrap(), codes["device_code"].as_str().unwrap());
+        if approve {
+            server.tenure.approve_device_code(&context, user_code, ada).await.unwrap();
+            server.form("/oauth/device/token", &[("device_code", device_code)]).await.is(200);
+        } else {
+            server.tenure.deny_device_code(&context, user_code, ada).await.unwrap();
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn user_codes_cannot_be_guessed_and_a_success_does_not_reset_the_count() {
+    let server = Server::new().await;
+    let ada = server.user("ada").await;
+    let session = server.session(ada).await;
+    let show =
+        |code: &str| server.get(&format!("/oauth/device/verify?user_code={code}")).header("cookie", &session);
+    let codes = server.form("/oauth/device/code", &[("client_name", "tv")]).await.is(200).json();
+    let right = codes["user_code"].as_str().unwrap();
+    for _ in 0..20 {
+        answer(show(right)).await.is(200);
+    }
+    for _ in 0..9 {
+        answer(show("BBBB-BBBB")).await.is(404);
+    }
+    let page = answer(show(right)).await.is(200);
+    let fields = [("user_code", right), ("action", "approve"), ("csrf_token", &page.field("csrf_token"))];
+    let decide = server
+        .request(reqwest::Method::POST, "/oauth/device/verify")
+        .header("cookie", &session)
+        .form(&fields);
+    answer(decide).await.is(200);
+    answer(show("BBBB-BBBB")).await.is(404);
+    let refused = answer(show("CCCC-CCCC")).await.is(429);
+    assert_eq!(refused.header("retry-after"), "600");
+    // Another session from the same address fares no better.
+    let other = server.session(ada).await;
+    answer(server.get("/oauth/device/verify?user_code=BBBB-BBBB").header("cookie", other)).await.is(429);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bad_keys_are_counted_by_address_and_prefix_never_by_prefix_alone() {
+    let tenure = std::sync::Arc::new(TestDatabase::new().await.open().await);
+    let server = Server::with(tenure, |settings| {
+        settings.rates.key_failures = 3;
+        settings.trusted_proxies = vec!["127.0.0.0/8".parse().unwrap()];
+    })
+    .await;
+    let ada = server.user("ada").await;
+    let acme = server.account("acme", ada).await;
+    let key = server.key(acme, ada).await.1;
+    let guess = format!("{}{}", &key[..12], "0".repeat(18));
+    let call = |key: &str, from: &str| {
+        server.get("/api/v1/sources").bearer_auth(key).header("x-forwarded-for", from)
+    };
+    for _ in 0..3 {
+        answer(call(&guess, "203.0.113.7")).await.is(401);
+    }
+    answer(call(&guess, "203.0.113.7")).await.is_error(429, "E_RATE_LIMITED");
+    answer(call(&key, "198.51.100.9")).await.is(200);
+    answer(call(&guess, "198.51.100.9")).await.is(401);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tenants_hold_only_so_much_however_many_ask_at_once() {
+    let server = Server::with_settings(|settings| {
+        let limits = &mut settings.rules.limits;
+        limits.sources_per_account = 3;
+        limits.pipes_per_account = 3;
+        limits.keys_per_account = 2;
+        limits.pending_invites_per_account = 2;
+        limits.accounts_per_owner = 2;
+    })
+    .await;
+    let ada = server.user("ada").await;
+    server.account("acme", ada).await;
+    let token = server.token(ada).await;
+    for (path, field, most) in [
+        ("/api/v1/accounts/acme/sources", "handle", 3),
+        ("/api/v1/accounts/acme/invites", "username", 2),
+        ("/api/v1/accounts/acme/keys", "label", 2),
+        ("/api/v1/accounts", "name", 1),
+        ("/api/v1/accounts/acme/sources/x0/pipes", "name", 3),
+    ] {
+        let ask = |number: usize| {
+            answer(server.post(path, json!({field: format!("x{number}")})).bearer_auth(&token))
+        };
+        let answers = if path.ends_with("/sources") {
+            // The pipes need the first.
+            let first = ask(0).await;
+            let mut rest = futures::future::join_all((1..12).map(ask)).await;
+            rest.push(first);
+            rest
+        } else {
+            futures::future::join_all((0..12).map(ask)).await
+        };
+        let made = answers.iter().filter(|answer| answer.status == 201).count();
+        assert_eq!(
+            made,
+            most,
+            "{path}: {:?}",
+            answers.iter().map(|answer| answer.status).collect::<Vec<_>>()
+        );
+        for answer in answers.into_iter().filter(|answer| answer.status != 201) {
+            answer.is_error(403, "limit_reached");
+        }
+    }
+}
