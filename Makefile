@@ -28,6 +28,7 @@ run: setup ## Build and serve on http://127.0.0.1:8080, with a PostgreSQL of its
 .PHONY: test
 test: setup ## Check formatting and lints, run all tests, and take the tour
 	@scripts/python
+	@scripts/node
 	$(CARGO) fmt --check
 	$(CARGO) clippy --all-targets --locked -- -D warnings
 	$(CARGO) test --locked

@@ -160,6 +160,10 @@ pub async fn read(body: axum::body::Body) -> Result<Bytes, DoorError> {
 
 /// Reads JSON, and says where it is wrong without quoting what is there.
 pub fn from_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, DoorError> {
+    // A list in the order of the fields would be taken for an object otherwise.
+    if bytes.iter().find(|octet| !octet.is_ascii_whitespace()).is_some_and(|octet| *octet == b'[') {
+        return Err(DoorError::malformed("expected a JSON object"));
+    }
     let mut json = serde_json::Deserializer::from_slice(bytes);
     let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
         let path = error.path().to_string();
@@ -236,6 +240,7 @@ mod tests {
         assert_eq!(wrong("{}").1, "missing field `name`");
         assert!(wrong("{").1.starts_with("not JSON: line 1"));
         assert_eq!(wrong(r#"{"name": "a"} x"#).1, "something follows the JSON document");
+        assert_eq!(wrong(r#" ["name", 1]"#).1, "expected a JSON object");
         assert!(from_json::<Example>(b"{\"name\": \"\xff\"}").is_err());
     }
 }

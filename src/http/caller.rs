@@ -147,7 +147,10 @@ impl Door {
         self.limiter.may_check_key(from, prefix.as_str(), now)?;
         match self.tenure.lookup_api_key(plaintext).await {
             Err(DispatchError::Refused(Refusal::NotFound(Thing::ApiKey))) => {
-                self.limiter.key_failed(from, prefix.as_str(), now);
+                // What does not look like a key cost nothing and guesses nothing.
+                if plaintext.expose_secret().starts_with(&format!("{}_", self.tenure.rules().sentinel)) {
+                    self.limiter.key_failed(from, prefix.as_str(), now);
+                }
                 Err(DoorError::BadCredential)
             }
             other => Ok(other?),

@@ -109,6 +109,7 @@ impl DoorError {
                 | Refusal::Denied
                 | Refusal::NatsAccountMismatch
                 | Refusal::NotAGithubUser
+                | Refusal::NotAnInternalUser
                 | Refusal::IdentifierInUse => StatusCode::CONFLICT,
             },
         }

@@ -14,6 +14,7 @@ mod door;
 mod error;
 mod health;
 mod limits;
+mod number;
 mod oauth;
 mod openapi;
 mod origin;

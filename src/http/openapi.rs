@@ -1,11 +1,11 @@
 //! The API's description (OpenAPI 3.1), made from the code, and the page that shows it.
 
 use utoipa::openapi::header::HeaderBuilder;
-use utoipa::openapi::path::{Operation, Parameter, ParameterBuilder, ParameterIn};
+use utoipa::openapi::path::Operation;
 use utoipa::openapi::schema::{ObjectBuilder, Type};
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{
-    ContentBuilder, Info, License, OpenApi, Ref, RefOr, ResponseBuilder, SecurityRequirement,
+    ContentBuilder, Info, License, OpenApi, Ref, RefOr, Required, ResponseBuilder, SecurityRequirement,
 };
 use utoipa::{PartialSchema as _, ToSchema as _};
 use utoipa_swagger_ui::{Config, SwaggerUi};
@@ -17,8 +17,10 @@ const ABOUT: &str = "An event-sourced identity and tenancy engine.
 Credentials go into `Authorization: Bearer`: a bearer token of a person, or an API key of an account. A browser's session \
 works too; what changes something then needs `X-CSRF-Token` (from `GET /api/v1/users/me`).
 
-Every write answers with `Tenure-Position`; a read with that as `Tenure-Min-Position` sees the write, on any node. A \
-POST with an `Idempotency-Key` is carried out once within a day. Reads have an `ETag`. What is another tenant's is not found.";
+Every write answers with the header `Tenure-Position`; a read with that as `Tenure-Min-Position` sees the write, on any \
+node, and one beyond the log's end is refused (400). A POST with an `Idempotency-Key` (1 to 255 visible ASCII characters) is \
+carried out once within a day and answered the same; with another body it is refused (422), and what had answered with a \
+secret is answered 409 with the record. Reads have an `ETag`. What is another tenant's is not found.";
 
 /// How the errors of a table of routes look.
 enum Errors {
@@ -71,31 +73,17 @@ pub fn describe([ours, seed, oauth]: [&OpenApi; 3], health: &OpenApi) -> OpenApi
 /// What every operation of a table has beside what its own file says.
 fn complete(operation: &mut Operation, errors: &Errors, reads: bool) {
     let open = operation.security.is_some();
+    if operation.operation_id.as_deref() == Some("authorizeDevice")
+        && let Some(RefOr::T(body)) = &mut operation.request_body
+    {
+        // A device need not say anything of itself.
+        body.required = Some(Required::False);
+    }
     if !open {
         let of = |name: &str| SecurityRequirement::new::<_, [&str; 0], &str>(name, []);
         operation.security = Some(vec![of("bearer"), of("session")]);
         if matches!(errors, Errors::Oauth) {
             operation.security = Some(vec![of("bearer")]);
-        }
-    }
-    let posts = !reads && operation.responses.responses.contains_key("201");
-    let mut add =
-        |parameter: Parameter| operation.parameters.get_or_insert_default().push(RefOr::T(parameter));
-    if !matches!(errors, Errors::Oauth) {
-        if reads {
-            add(header(
-                "Tenure-Min-Position",
-                "The position of a write that this read must see.",
-                r"^[0-9]{1,18}$",
-            ));
-        }
-        if posts {
-            add(header(
-                "Idempotency-Key",
-                "The caller's own key: the same request again within a day is not carried out \
-                again, and is answered the same.",
-                r"^[!-~]{1,255}$",
-            ));
         }
     }
     let (schema, media) = match errors {
@@ -157,16 +145,6 @@ fn complete(operation: &mut Operation, errors: &Errors, reads: bool) {
 
 const TOO_MANY: &str = "Too often; `Retry-After` says when to come again";
 const UNAVAILABLE: &str = "Something that is needed cannot be reached; come again later";
-
-fn header(name: &str, description: &str, pattern: &str) -> Parameter {
-    ParameterBuilder::new()
-        .name(name)
-        .parameter_in(ParameterIn::Header)
-        .required(utoipa::openapi::Required::False)
-        .description(Some(description))
-        .schema(Some(ObjectBuilder::new().schema_type(Type::String).pattern(Some(pattern)).build()))
-        .build()
-}
 
 /// The page at `/docs`, whole: it loads nothing from elsewhere; and the description that it shows.
 pub fn page<S: Clone + Send + Sync + 'static>(description: OpenApi) -> axum::Router<S> {

@@ -1,7 +1,7 @@
 //! Lists, a page at a time: each page says where the next begins.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use std::fmt::Write as _;
+
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -22,7 +22,7 @@ pub struct Paging {
     #[param(minimum = 1, maximum = 200)]
     pub limit: Option<u32>,
     /// `next_cursor` of the page before.
-    #[param(pattern = "^[A-Za-z0-9_-]{1,512}$")]
+    #[param(pattern = "^([0-9a-f]{2}){1,512}$")]
     pub cursor: Option<String>,
 }
 
@@ -50,19 +50,29 @@ impl Paging {
     /// The key behind which the page begins.
     pub fn after(&self) -> Result<Option<String>, DoorError> {
         let malformed = || DoorError::field("cursor", "`next_cursor` of the page before");
-        self.cursor
-            .as_deref()
-            .map(|cursor| {
-                let octets = URL_SAFE_NO_PAD.decode(cursor).map_err(|_| malformed())?;
-                String::from_utf8(octets).map_err(|_| malformed())
-            })
-            .transpose()
+        let Some(cursor) = &self.cursor else { return Ok(None) };
+        let digits = cursor.as_bytes();
+        let hex = |digit: &u8| digit.is_ascii_digit() || (b'a'..=b'f').contains(digit);
+        if digits.is_empty() || digits.len() > 1_024 || digits.len() % 2 == 1 || !digits.iter().all(hex) {
+            return Err(malformed());
+        }
+        let octets = cursor.as_bytes().chunks(2).map(|pair| {
+            let pair = std::str::from_utf8(pair).map_err(|_| malformed())?;
+            u8::from_str_radix(pair, 16).map_err(|_| malformed())
+        });
+        let octets = octets.collect::<Result<Vec<u8>, _>>()?;
+        // A key that no list has ever given names a place all the same. Keys hold no NUL.
+        let key = String::from_utf8_lossy(&octets).into_owned();
+        Ok(Some(key.split('\0').next().unwrap_or_default().to_owned()))
     }
 }
 
 /// A cursor that names this key.
 pub fn cursor(key: &str) -> String {
-    URL_SAFE_NO_PAD.encode(key)
+    key.bytes().fold(String::with_capacity(key.len() * 2), |mut cursor, octet| {
+        let _ = write!(cursor, "{octet:02x}");
+        cursor
+    })
 }
 
 /// The page of a whole list, whose things have keys that grow along it.

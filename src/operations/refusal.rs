@@ -138,6 +138,9 @@ pub enum Refusal {
     /// The person does not sign in through GitHub.
     #[error("the user does not sign in through GitHub")]
     NotAGithubUser,
+    /// The person signs in through GitHub.
+    #[error("the user signs in through GitHub, and not by links")]
+    NotAnInternalUser,
     /// The identifier is in use already.
     #[error("the identifier is in use already")]
     IdentifierInUse,
@@ -182,6 +185,7 @@ impl Refusal {
             Self::NatsAccountMismatch => "account.nats_account_mismatch",
             Self::Forbidden => "forbidden",
             Self::NotAGithubUser => "user.not_a_github_user",
+            Self::NotAnInternalUser => "user.not_an_internal_user",
             Self::IdentifierInUse => "identifier_in_use",
             Self::LimitReached(_) => "limit_reached",
             Self::Busy => "busy",

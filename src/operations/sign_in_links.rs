@@ -9,7 +9,6 @@ use super::refusal::{Refusal, Thing};
 use super::sessions::FreshSession;
 use super::{Outcome, authority, found, users};
 use crate::Tenure;
-use crate::aggregates::field::Invalid;
 use crate::aggregates::secret::SecretDigest;
 use crate::aggregates::sign_in_link::{IssueSignInLink, SignInLink, SignInLinkCommand};
 use crate::aggregates::user::{User, UserMode};
@@ -36,8 +35,7 @@ impl Operation for Issue {
         users::must_sign_in(work, self.user).await?;
         let user = work.load::<User>(self.user.as_uuid()).await?;
         if user.registered().is_some_and(|user| user.mode != UserMode::Internal) {
-            let rule = "an internal user; whoever signs in through GitHub does so there";
-            return Err(Stop::Refused(Refusal::Invalid(Invalid { field: "user", rule })));
+            return Err(Stop::Refused(Refusal::NotAnInternalUser));
         }
         let at = work.at();
         let command = SignInLinkCommand::Issue(IssueSignInLink {
@@ -89,7 +87,7 @@ impl Tenure {
     /// secret, this once.
     ///
     /// # Errors
-    /// `Invalid` (somebody who signs in through GitHub), `NotFound`, `Forbidden`.
+    /// `NotAnInternalUser`, `NotFound`, `Forbidden`.
     pub async fn issue_sign_in_link(&self, context: &Context, user: UserId) -> Outcome<SecretString> {
         let secret = token::sign_in_link(&*self.entropy());
         let digest = SecretDigest::of(secret.expose_secret());

@@ -256,7 +256,7 @@ async fn sign_in_links_are_for_internal_users_and_made_by_operators() {
         server.tenure.upsert_user_by_github_id(&operator(), 9, "hub", None, None).await.unwrap().answer.user;
     crate::refused!(
         server.tenure.issue_sign_in_link(&operator(), hub).await,
-        tenure::operations::Refusal::Invalid(_)
+        tenure::operations::Refusal::NotAnInternalUser
     );
     let context = crate::support::as_user(ada);
     crate::refused!(

@@ -65,7 +65,7 @@ pub async fn device_code(
     Origin(from): Origin,
     parameters: Parameters,
 ) -> Result<Response, DoorError> {
-    let name = parameters.get("client_name").or_else(|| parameters.get("client_id")).unwrap_or_default();
+    let name = parameters.get("client_name")?.or(parameters.get("client_id")?).unwrap_or_default();
     let settings = &door.settings;
     let life = settings.device_code_life;
     let context = Context::of(Actor::System);

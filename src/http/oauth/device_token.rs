@@ -29,10 +29,11 @@ pub const GRANT_TYPE: &str = "urn:ietf:params:oauth:grant-type:device_code";
 #[allow(dead_code)] // describes what `Parameters` reads
 pub struct TokenRequest {
     /// The device code.
+    #[schema(min_length = 1)]
     pub device_code: String,
     /// The grant of RFC 8628, if it is said.
-    #[schema(pattern = "^urn:ietf:params:oauth:grant-type:device_code$")]
-    pub grant_type: Option<String>,
+    #[schema(pattern = "^urn:ietf:params:oauth:grant-type:device_code$", required = false)]
+    pub grant_type: String,
     /// The client's identifier.
     pub client_id: Option<String>,
 }
@@ -55,7 +56,7 @@ pub struct Token {
     request_body(content((TokenRequest = "application/x-www-form-urlencoded"), (TokenRequest = "application/json"))),
     responses((status = 200, description = "The token", body = Token)))]
 pub async fn device_token(State(door): State<Shared>, parameters: Parameters) -> Result<Response, DoorError> {
-    if parameters.get("grant_type").is_some_and(|grant| grant != GRANT_TYPE) {
+    if parameters.get("grant_type")?.is_some_and(|grant| grant != GRANT_TYPE) {
         return Err(DoorError::field("grant_type", "urn:ietf:params:oauth:grant-type:device_code"));
     }
     let device_code = parameters.secret("device_code")?;

@@ -6,6 +6,7 @@ use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use percent_encoding::percent_decode_str;
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -24,6 +25,7 @@ use crate::operations::Thing;
 #[allow(dead_code)] // describes what `Parameters` reads
 pub struct IntrospectionRequest {
     /// A bearer token or an API key.
+    #[schema(min_length = 1)]
     pub token: String,
     /// What kind it is thought to be; not needed.
     pub token_type_hint: Option<String>,
@@ -73,12 +75,11 @@ pub async fn introspect(
     headers: HeaderMap,
     parameters: Parameters,
 ) -> Result<Response, DoorError> {
-    let credential = match credential(&headers)? {
-        Some(credential) => credential,
-        None => parameters.get("client_secret").map(SecretString::from).ok_or(DoorError::NoCredential)?,
-    };
+    let in_form = parameters.get("client_secret")?.map(SecretString::from);
+    let credential = credential(&headers)?.or(in_form).ok_or(DoorError::NoCredential)?;
     let caller = door.identify(&credential, from).await?;
     let token = parameters.secret("token")?;
+    parameters.get("token_type_hint")?;
     let introspection = match door.identify(&token, from).await {
         Ok(of) => door.introspection(caller, of).await?,
         Err(DoorError::BadCredential) => Introspection::default(),
@@ -95,9 +96,12 @@ fn credential(headers: &HeaderMap) -> Result<Option<SecretString>, DoorError> {
         .and_then(|text| text.split_once(' '))
         .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("basic"));
     let Some((_, encoded)) = basic else { return bearer(headers) };
+    // Both halves are encoded as in a form, too.
     let decoded = STANDARD.decode(encoded.trim()).ok().and_then(|octets| String::from_utf8(octets).ok());
-    let secret =
-        decoded.as_deref().and_then(|pair| pair.split_once(':')).map(|(_, secret)| secret.to_owned());
+    let secret = decoded.as_deref().and_then(|pair| pair.split_once(':')).and_then(|(_, secret)| {
+        let secret = secret.replace('+', " ");
+        percent_decode_str(&secret).decode_utf8().ok().map(std::borrow::Cow::into_owned)
+    });
     secret.map(|secret| Some(secret.into())).ok_or(DoorError::BadCredential)
 }
 

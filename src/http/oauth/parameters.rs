@@ -11,17 +11,30 @@ use crate::http::door::Shared;
 use crate::http::error::DoorError;
 
 /// The parameters of an OAuth request.
-pub struct Parameters(HashMap<String, String>);
+pub struct Parameters(HashMap<String, Value>);
+
+/// What a parameter came with.
+enum Value {
+    Text(String),
+    /// Refused where it is asked for: what nobody asks for is ignored, however it comes.
+    Wrong(&'static str),
+}
+
+const TWICE: Value = Value::Wrong("comes more than once");
 
 impl Parameters {
     /// A parameter; one without a value counts as absent.
-    pub fn get(&self, name: &str) -> Option<&str> {
-        self.0.get(name).map(String::as_str).filter(|value| !value.is_empty())
+    pub fn get(&self, name: &'static str) -> Result<Option<&str>, DoorError> {
+        match self.0.get(name) {
+            None => Ok(None),
+            Some(Value::Text(value)) => Ok(Some(value.as_str()).filter(|value| !value.is_empty())),
+            Some(Value::Wrong(reason)) => Err(DoorError::field(name, reason)),
+        }
     }
 
     /// A parameter that must be there.
     pub fn required(&self, name: &'static str) -> Result<&str, DoorError> {
-        self.get(name).ok_or_else(|| DoorError::field(name, "is missing"))
+        self.get(name)?.ok_or_else(|| DoorError::field(name, "is missing"))
     }
 
     /// A parameter that is a secret and must be there.
@@ -51,19 +64,21 @@ fn from_form(bytes: &[u8]) -> Result<Parameters, DoorError> {
     std::str::from_utf8(bytes).map_err(|_| DoorError::malformed("not UTF-8"))?;
     let mut parameters = HashMap::new();
     for (name, value) in form_urlencoded::parse(bytes) {
-        if value.contains('\u{fffd}') {
-            return Err(DoorError::malformed("not UTF-8"));
-        }
-        if parameters.insert(name.into_owned(), value.into_owned()).is_some() {
-            return Err(DoorError::malformed("a parameter comes more than once"));
-        }
+        let value = if value.contains('\u{fffd}') {
+            Value::Wrong("is not UTF-8")
+        } else {
+            Value::Text(value.into_owned())
+        };
+        let name = name.into_owned();
+        let value = if parameters.contains_key(&name) { TWICE } else { value };
+        parameters.insert(name, value);
     }
     Ok(Parameters(parameters))
 }
 
-/// A flat object; values that are no text are as unknown as names that are.
+/// A flat object.
 fn from_json(bytes: &[u8]) -> Result<Parameters, DoorError> {
-    struct Flat(HashMap<String, serde_json::Value>);
+    struct Flat(HashMap<String, Value>);
 
     impl<'de> serde::Deserialize<'de> for Flat {
         fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -77,10 +92,14 @@ fn from_json(bytes: &[u8]) -> Result<Parameters, DoorError> {
 
                 fn visit_map<A: serde::de::MapAccess<'de>>(self, mut map: A) -> Result<Flat, A::Error> {
                     let mut flat = HashMap::new();
-                    while let Some((name, value)) = map.next_entry()? {
-                        if flat.insert(name, value).is_some() {
-                            return Err(serde::de::Error::custom("a parameter comes more than once"));
-                        }
+                    while let Some((name, value)) = map.next_entry::<String, serde_json::Value>()? {
+                        let value = match value {
+                            serde_json::Value::Null => continue,
+                            _ if flat.contains_key(&name) => TWICE,
+                            serde_json::Value::String(text) => Value::Text(text),
+                            _ => Value::Wrong("must be text"),
+                        };
+                        flat.insert(name, value);
                     }
                     Ok(Flat(flat))
                 }
@@ -89,17 +108,9 @@ fn from_json(bytes: &[u8]) -> Result<Parameters, DoorError> {
         }
     }
 
-    let Flat(flat) = serde_json::from_slice(bytes)
-        .map_err(|_| DoorError::malformed("a JSON object in which each parameter comes once"))?;
-    let mut parameters = HashMap::new();
-    for (name, value) in flat {
-        match value {
-            serde_json::Value::String(text) => parameters.insert(name, text),
-            serde_json::Value::Null => None,
-            _ => return Err(DoorError::Malformed { field: None, detail: "parameters are text".into() }),
-        };
-    }
-    Ok(Parameters(parameters))
+    serde_json::from_slice(bytes)
+        .map(|Flat(flat)| Parameters(flat))
+        .map_err(|_| DoorError::malformed("a JSON object of parameters"))
 }
 
 #[cfg(test)]
@@ -107,16 +118,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn parameters_come_once_as_text() {
-        let form = from_form(b"grant_type=a%20b&client_id=&x=1").unwrap();
-        assert_eq!(
-            (form.get("grant_type"), form.get("client_id"), form.get("no")),
-            (Some("a b"), None, None)
-        );
-        assert!(from_form(b"a=1&a=2").is_err());
-        assert!(from_form(b"a=\xff").is_err() && from_form(b"a=%ff").is_err());
-        assert_eq!(from_json(br#"{"a": "1", "b": null}"#).unwrap().get("a"), Some("1"));
-        for bad in [r#"{"a": "1", "a": "2"}"#, r#"{"a": 1}"#, "[]", "\"a\"", "{"] {
+    fn parameters_that_are_asked_for_come_once_as_text() {
+        let form = from_form(b"grant_type=a%20b&client_id=&x=1&twice=1&twice=1&bad=%ff").unwrap();
+        let got = |name| form.get(name).unwrap();
+        assert_eq!((got("grant_type"), got("client_id"), got("no")), (Some("a b"), None, None));
+        assert!(form.get("twice").is_err() && form.get("bad").is_err());
+        assert!(from_form(b"a=\xff").is_err());
+        let json = from_json(br#"{"a": "1", "b": null, "c": 1, "d": "1", "d": "2"}"#).unwrap();
+        assert_eq!((json.get("a").unwrap(), json.get("b").unwrap()), (Some("1"), None));
+        assert!(json.get("c").is_err() && json.get("d").is_err());
+        for bad in ["[]", "\"a\"", "{", "{} x"] {
             assert!(from_json(bad.as_bytes()).is_err(), "{bad}");
         }
     }

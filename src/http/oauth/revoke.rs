@@ -19,6 +19,7 @@ use crate::projections::QueryError;
 #[allow(dead_code)] // describes what `Parameters` reads
 pub struct RevocationRequest {
     /// A bearer token.
+    #[schema(min_length = 1)]
     pub token: String,
     /// What kind it is thought to be; not needed.
     pub token_type_hint: Option<String>,
@@ -36,6 +37,9 @@ pub struct RevocationRequest {
     responses((status = 200, description = "It is good for nothing")))]
 pub async fn revoke(State(door): State<Shared>, parameters: Parameters) -> Result<Response, DoorError> {
     let token = parameters.secret("token")?;
+    for unneeded in ["token_type_hint", "client_id"] {
+        parameters.get(unneeded)?;
+    }
     let sentinel = &door.tenure.rules().sentinel;
     let text = token.expose_secret();
     if text.starts_with(&format!("{sentinel}_")) && !text.starts_with(&format!("{sentinel}_oauth_")) {

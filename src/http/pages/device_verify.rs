@@ -106,7 +106,7 @@ pub async fn decide(
     let Some((user, session)) = door.session(&headers).await? else {
         return Ok(see_other(&sign_in_then(PATH)));
     };
-    door.check_csrf(&headers, session, parameters.get("csrf_token"))?;
+    door.check_csrf(&headers, session, parameters.get("csrf_token")?)?;
     let typed = parameters.required("user_code")?;
     let approve = match parameters.required("action")? {
         "approve" => true,

@@ -25,7 +25,7 @@ pub async fn sign_in_dev(
     if !door.settings.dev_sign_in {
         return Err(DoorError::NoRoute);
     }
-    door.check_form(&headers, parameters.get("csrf_token"))?;
+    door.check_form(&headers, parameters.get("csrf_token")?)?;
     let username = parameters.required("username")?;
     let tenure = &door.tenure;
     let user: UserId = match tenure.reader().user_by_username(username).await {
@@ -44,5 +44,5 @@ pub async fn sign_in_dev(
     let context = Context::of(Actor::User(user));
     let (_, secret) = tenure.start_session(&context, user, door.settings.session_life).await?.answer;
     let secret = secret.unwrap_or_else(|| SecretString::from(String::new()));
-    Ok(signed_in(&door, secret.expose_secret(), path_of_this_site(parameters.get("next"))))
+    Ok(signed_in(&door, secret.expose_secret(), path_of_this_site(parameters.get("next")?)))
 }

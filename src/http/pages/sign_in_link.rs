@@ -60,7 +60,7 @@ pub async fn consume(
     headers: HeaderMap,
     parameters: Parameters,
 ) -> Result<Response, DoorError> {
-    door.check_form(&headers, parameters.get("csrf_token"))?;
+    door.check_form(&headers, parameters.get("csrf_token")?)?;
     let (context, life) = (Context::of(Actor::System), door.settings.session_life);
     match door.tenure.sign_in_by_link(&context, &secret.into(), life).await {
         Ok(done) => Ok(signed_in(&door, done.answer.2.expose_secret(), "/")),

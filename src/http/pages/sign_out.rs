@@ -20,8 +20,8 @@ pub async fn sign_out(
     parameters: Parameters,
 ) -> Result<Response, DoorError> {
     let Some((user, session)) = door.session(&headers).await? else { return Ok(see_other("/sign-in")) };
-    door.check_csrf(&headers, session, parameters.get("csrf_token"))?;
-    let ended: SessionId = match parameters.get("session") {
+    door.check_csrf(&headers, session, parameters.get("csrf_token")?)?;
+    let ended: SessionId = match parameters.get("session")? {
         Some(named) => id(named, Thing::Session)?,
         None => session,
     };

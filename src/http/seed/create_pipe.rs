@@ -20,18 +20,24 @@ use crate::operations::Thing;
 #[serde(deny_unknown_fields)]
 pub struct NewPipe {
     /// The source's handle, as in the path.
+    #[schema(ignore)]
     pub handle: Option<String>,
     /// What it is called.
-    #[schema(pattern = "^[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?$")]
+    #[schema(
+        pattern = "^(?!(broadcast|inbox|stdin|stdout|stdctrl|system|db)$)[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?$"
+    )]
     pub name: String,
     /// For how many seconds a message is kept.
     #[schema(minimum = 1, maximum = 31_536_000)]
+    #[serde(default, deserialize_with = "crate::http::number::whole")]
     pub ttl_seconds: Option<i64>,
     /// How many messages are kept.
     #[schema(minimum = 1, maximum = 10_000_000)]
+    #[serde(default, deserialize_with = "crate::http::number::whole")]
     pub max_msgs: Option<i64>,
     /// How many bytes are kept.
     #[schema(minimum = 1, maximum = 8_589_934_592_i64)]
+    #[serde(default, deserialize_with = "crate::http::number::whole")]
     pub max_bytes: Option<i64>,
 }
 

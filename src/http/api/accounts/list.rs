@@ -22,9 +22,6 @@ pub async fn list(
     door.operator(reading.caller).await?;
     let size = paging.size()?;
     let after = paging.after()?.unwrap_or_default();
-    if after.contains('\0') {
-        return Err(DoorError::field("cursor", "`next_cursor` of the page before"));
-    }
     let mut accounts = door.tenure.reader().accounts_after(&after, size + 1).await?;
     let more = accounts.len() > size;
     accounts.truncate(size);

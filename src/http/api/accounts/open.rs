@@ -17,7 +17,9 @@ use crate::http::error::DoorError;
 #[serde(deny_unknown_fields)]
 pub struct OpenAccount {
     /// The unique name; not of the form of a UUID.
-    #[schema(pattern = "^[A-Za-z0-9._-]{1,64}$")]
+    #[schema(
+        pattern = "^(?![0-9a-fA-F]{32}$)(?![0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$)[A-Za-z0-9._-]{1,64}$"
+    )]
     pub name: String,
     /// Who owns it, by identifier or username: whoever asks, if nothing is said. Somebody else for operators alone.
     pub owner: Option<String>,

@@ -93,6 +93,14 @@ impl Door {
         if feed.cursor.is_some_and(|cursor| cursor < 0) {
             return Err(DoorError::field("cursor", "`next_cursor` of the page before"));
         }
+        let named = |octet: u8| octet.is_ascii_lowercase() || matches!(octet, b'_' | b'.');
+        if feed
+            .event_type
+            .as_ref()
+            .is_some_and(|kind| !(1..=64).contains(&kind.len()) || !kind.bytes().all(named))
+        {
+            return Err(DoorError::field("type", "a type as in docs/events.md, for example account.opened"));
+        }
         let filter = Filter { account, types: feed.event_type.into_iter().collect(), ..Filter::default() };
         let log = self.tenure.log();
         let oldest_first = match feed.order.as_deref() {

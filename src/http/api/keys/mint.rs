@@ -27,6 +27,7 @@ pub struct MintKey {
     pub label: String,
     /// For how many seconds it is good, at most ten years; without: until it is revoked.
     #[schema(minimum = 1, maximum = 315_360_000)]
+    #[serde(default, deserialize_with = "crate::http::number::whole")]
     pub expires_in: Option<u64>,
 }
 

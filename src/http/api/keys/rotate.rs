@@ -21,14 +21,13 @@ use crate::operations::Thing;
 #[serde(deny_unknown_fields)]
 pub struct RotateKey {
     /// For how many seconds the former secret stays good.
-    #[serde(default = "a_day")]
     #[schema(minimum = 0, maximum = 2_592_000, default = 86_400)]
-    pub grace_seconds: u64,
+    #[serde(default, deserialize_with = "crate::http::number::whole")]
+    pub grace_seconds: Option<u64>,
 }
 
-const fn a_day() -> u64 {
-    86_400
-}
+/// For how many seconds the former secret stays good when nothing is said: a day.
+const USUAL_GRACE: u64 = 86_400;
 
 /// Give a key another secret
 ///
@@ -43,7 +42,8 @@ pub async fn rotate(
     ask: Ask<RotateKey>,
 ) -> Result<Response, DoorError> {
     let account = door.admit(ask.caller, Act::Own, &account).await?;
-    let (key, grace) = (id(&key, Thing::ApiKey)?, Duration::from_secs(ask.body.grace_seconds));
+    let (key, grace) =
+        (id(&key, Thing::ApiKey)?, Duration::from_secs(ask.body.grace_seconds.unwrap_or(USUAL_GRACE)));
     let done = door.tenure.rotate_api_key(&ask.context, Some(account.id), key, grace).await?;
     let mut response = door.key_secret(account.id, StatusCode::OK, done).await?;
     response.headers_mut().insert(axum::http::header::CACHE_CONTROL, answer::NO_STORE);

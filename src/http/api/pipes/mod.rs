@@ -49,12 +49,15 @@ pub struct PipeRecord {
 pub struct Keeps {
     /// For how many seconds a message is kept.
     #[schema(minimum = 1, maximum = 31_536_000)]
+    #[serde(default, deserialize_with = "crate::http::number::whole")]
     pub ttl_seconds: Option<i64>,
     /// How many messages are kept.
     #[schema(minimum = 1, maximum = 10_000_000)]
+    #[serde(default, deserialize_with = "crate::http::number::whole")]
     pub max_msgs: Option<i64>,
     /// How many bytes are kept.
     #[schema(minimum = 1, maximum = 8_589_934_592_i64)]
+    #[serde(default, deserialize_with = "crate::http::number::whole")]
     pub max_bytes: Option<i64>,
 }
 

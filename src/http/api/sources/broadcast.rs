@@ -18,7 +18,7 @@ pub struct Broadcast {
     /// When [default: now].
     pub at: Option<Timestamp>,
     /// At most 64 KiB of text without NUL.
-    #[schema(pattern = "^[^\\u0000]*$", max_length = 16_384)]
+    #[schema(pattern = "^[^\\u0000]*$", max_length = 65_536)]
     pub payload: String,
 }
 

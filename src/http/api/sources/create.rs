@@ -18,7 +18,9 @@ use crate::http::policy::Act;
 #[serde(deny_unknown_fields)]
 pub struct CreateSource {
     /// What it is called; none of broadcast, inbox, stdin, stdout, stdctrl, system, db.
-    #[schema(pattern = "^[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?$")]
+    #[schema(
+        pattern = "^(?!(broadcast|inbox|stdin|stdout|stdctrl|system|db)$)[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?$"
+    )]
     pub handle: String,
     /// `message` or `pty` [default: message].
     #[schema(pattern = "^(message|pty)$", default = "message")]

@@ -22,8 +22,12 @@ use crate::operations::Thing;
 pub struct IssueToken {
     /// For how many seconds it is good [default: as the device flow's], at most ten years.
     #[schema(minimum = 1, maximum = 315_360_000)]
+    #[serde(default, deserialize_with = "crate::http::number::whole")]
     pub expires_in: Option<u64>,
 }
+
+/// The longest life of a token, in seconds.
+const MAX_SECONDS: u64 = 315_360_000;
 
 /// A token and, this once, its secret.
 #[derive(Serialize, ToSchema)]
@@ -48,6 +52,9 @@ pub async fn issue(
     ask: Ask<IssueToken>,
 ) -> Result<Response, DoorError> {
     let user = door.oneself(ask.caller, &user).await?;
+    if ask.body.expires_in.is_some_and(|seconds| !(1..=MAX_SECONDS).contains(&seconds)) {
+        return Err(DoorError::field("expires_in", "1 to 315360000 seconds"));
+    }
     let ttl = ask.body.expires_in.map_or(door.settings.token_life, Duration::from_secs);
     let done = door.tenure.issue_bearer_token(&ask.context, user, ttl).await?;
     let (id, secret) = done.answer;

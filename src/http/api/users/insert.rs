@@ -20,7 +20,10 @@ pub struct InsertUser {
     #[schema(pattern = "^[A-Za-z0-9._-]{1,39}$")]
     pub username: String,
     /// Where the person can be reached.
-    #[schema(pattern = "^[A-Za-z0-9._+-]{1,64}@[A-Za-z0-9.-]{1,180}$", max_length = 254)]
+    #[schema(
+        pattern = "^[^\\u0000-\\u0020\\u007f-\\u00a0\\u061c\\u1680\\u2000-\\u200a\\u200e\\u200f\\u2028-\\u202f\\u205f\\u2066-\\u2069\\u3000]+@[^@\\u0000-\\u0020\\u007f-\\u00a0\\u061c\\u1680\\u2000-\\u200a\\u200e\\u200f\\u2028-\\u202f\\u205f\\u2066-\\u2069\\u3000]+$",
+        max_length = 254
+    )]
     pub email: String,
     /// How the person signs in.
     #[serde(default = "internal")]

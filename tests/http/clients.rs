@@ -1,0 +1,82 @@
+//! Stock clients, which know nothing of Tenure, against the served doors: OAuth from npm and PyPI, and a tester of APIs.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tenure::http::Rate;
+use tokio::process::Command;
+
+use super::Server;
+use crate::support::{TestDatabase, operator};
+
+fn path(below: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(below)
+}
+
+/// Runs a client to its end, which must be a good one.
+async fn run(command: &mut Command) {
+    let output = tokio::time::timeout(Duration::from_secs(300), command.kill_on_drop(true).output());
+    let output = output.await.expect("an end in time").expect("a client: `make test` installs them");
+    let text = |octets: &[u8]| String::from_utf8_lossy(octets).into_owned();
+    assert!(output.status.success(), "{}\n{}", text(&output.stdout), text(&output.stderr));
+}
+
+/// A server with these lives of codes, and a session of the person who decides.
+async fn server(life: u64, interval: u64) -> (Server, String) {
+    let tenure = Arc::new(TestDatabase::new().await.open().await);
+    let server = Server::with(tenure, |settings| {
+        settings.device_code_life = Duration::from_secs(life);
+        settings.poll_interval = Duration::from_secs(interval);
+    })
+    .await;
+    let ada = server.user("ada").await;
+    let session = server.session(ada).await;
+    (server, session)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stock_client_of_npm_goes_through_the_device_flow() {
+    let ((long, session), (short, its)) = tokio::join!(server(600, 2), server(2, 1));
+    std::fs::copy(path("tests/clients/device_flow.mjs"), path("target/node/device_flow.mjs"))
+        .expect("target/node");
+    let arguments = [long.base.as_str(), &session, &short.base, &its];
+    run(Command::new("node").arg(path("target/node/device_flow.mjs")).args(arguments)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stock_client_of_pypi_goes_through_the_device_flow() {
+    let ((long, session), (short, its)) = tokio::join!(server(600, 2), server(2, 1));
+    let arguments = [long.base.as_str(), &session, &short.base, &its];
+    let mut python = Command::new(path("target/python/bin/python"));
+    run(python.arg(path("tests/clients/device_flow.py")).args(arguments)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_property_based_tester_finds_nothing_that_the_description_does_not_say() {
+    let tenure = Arc::new(TestDatabase::new().await.open().await);
+    let plenty = Rate { burst: 10_000_000, per_second: 1_000_000 };
+    let server = Server::with(tenure, |settings| {
+        settings.rates.anonymous = plenty;
+        settings.rates.commands = plenty;
+    })
+    .await;
+    let runs = server.tenure.insert_operator(&operator(), "runs", "r@example.org").await.unwrap().answer;
+    let acme = server.account("acme", runs).await;
+    server.tenure.create_source(&operator(), acme, Some(runs), "robot", None).await.unwrap();
+    let token = server.token(runs).await;
+    let seed = std::env::var("TENURE_API_SEED").unwrap_or_else(|_| "1".to_owned());
+    let examples = std::env::var("TENURE_API_EXAMPLES").unwrap_or_else(|_| "15".to_owned());
+    let mut tester = Command::new(path("target/python/bin/schemathesis"));
+    tester
+        .current_dir(path("tests/clients"))
+        .args([
+            "run",
+            &format!("{}/openapi.json", server.base),
+            "--header",
+            &format!("Authorization: Bearer {token}"),
+        ])
+        .args(["--seed", &seed, "--max-examples", &examples, "--request-timeout", "10"])
+        .args(["--continue-on-failure", "--suppress-health-check", "all", "--no-color"]);
+    run(&mut tester).await;
+}
