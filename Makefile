@@ -26,7 +26,8 @@ run: setup ## Build and serve on http://127.0.0.1:8080, with a PostgreSQL of its
 	exec $(TENURE) serve
 
 .PHONY: test
-test: setup ## Check formatting and lints, run all tests, and take the tour
+test: ## Check formatting and lints, run all tests, and take the tour
+	@scripts/setup tests
 	@scripts/python
 	@scripts/node
 	$(CARGO) fmt --check

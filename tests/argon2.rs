@@ -15,7 +15,7 @@ fn python(program: &str, input: &str) -> String {
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
-        .expect("the Python environment that scripts/setup makes");
+        .expect("the Python environment that scripts/python makes");
     child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
     let output = child.wait_with_output().unwrap();
     assert!(output.status.success());

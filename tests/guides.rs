@@ -24,6 +24,7 @@ fn an_aggregate_begun_by_the_script_compiles_beside_the_others() {
         "scripts",
         "Cargo.toml",
         "Cargo.lock",
+        "askama.toml",
         "build.rs",
         "README.md",
         "benches",
@@ -40,4 +41,70 @@ fn an_aggregate_begun_by_the_script_compiles_beside_the_others() {
     let wrong =
         Command::new("scripts/add-aggregate").arg("Bad Ge").current_dir(copy.path()).output().unwrap();
     assert_eq!(wrong.status.code(), Some(2));
+}
+
+/// The pieces of a page: what is run, and what its last line of output must hold.
+fn pieces(page: &str) -> Vec<(String, Option<serde_json::Value>)> {
+    let mut pieces: Vec<(String, Option<serde_json::Value>)> = Vec::new();
+    for block in page.split("```").skip(1).step_by(2) {
+        match block.split_once('\n') {
+            Some(("sh", script)) => pieces.push((script.to_owned(), None)),
+            Some(("json", expected)) => {
+                let expected =
+                    serde_json::from_str(expected).unwrap_or_else(|error| panic!("{error}: {expected}"));
+                pieces.last_mut().expect("something that is run").1 = Some(expected);
+            }
+            _ => {}
+        }
+    }
+    pieces
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_session_of_curl_runs_as_it_stands() {
+    let server = crate::http::Server::new().await;
+    let runs = server
+        .tenure
+        .insert_operator(&crate::support::operator(), "runs", "r@example.org")
+        .await
+        .unwrap()
+        .answer;
+    let token = server.token(runs).await;
+    let pages = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/guides/api");
+    let mut sessions = 0;
+    for page in std::fs::read_dir(pages).unwrap() {
+        let path = page.unwrap().path();
+        let pieces = pieces(&std::fs::read_to_string(&path).unwrap());
+        if pieces.is_empty() {
+            continue;
+        }
+        sessions += 1;
+        let mark = "---- the next piece ----";
+        let script: String =
+            pieces.iter().map(|(script, _)| format!("{script}\necho; echo '{mark}'\n")).collect();
+        let output = tokio::process::Command::new("bash")
+            .args(["-euo", "pipefail", "-c", &script])
+            .env("SERVER", &server.base)
+            .env("TOKEN", &token)
+            .output()
+            .await
+            .unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        assert!(
+            output.status.success(),
+            "{}: {text}{}",
+            path.display(),
+            String::from_utf8_lossy(&output.stderr)
+        );
+        for ((script, expected), said) in pieces.iter().zip(text.split(mark)) {
+            let Some(expected) = expected else { continue };
+            let last = said.trim().lines().last().unwrap_or_default();
+            let found: serde_json::Value =
+                serde_json::from_str(last).unwrap_or_else(|error| panic!("{error}: {script}{said}"));
+            for (name, value) in expected.as_object().unwrap() {
+                assert_eq!(&found[name], value, "{}: {script}{said}", path.display());
+            }
+        }
+    }
+    assert_eq!(sessions, 9, "a page for each noun");
 }

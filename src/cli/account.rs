@@ -1,8 +1,10 @@
 //! `tenure account`: tenants and their members.
 
 use clap::Subcommand;
+use reqwest::Method;
 use serde_json::json;
 
+use super::remote::{self, Remote, path};
 use super::{lookup, open, output};
 use crate::Tenure;
 use crate::config::Config;
@@ -14,9 +16,9 @@ pub(super) enum AccountCommand {
     Open {
         /// The account's name
         name: String,
-        /// The username of its owner
+        /// The username of its owner; through a server: whoever is logged in, if nobody is named
         #[arg(long)]
-        owner: String,
+        owner: Option<String>,
     },
     /// All accounts, or those of a person
     List {
@@ -61,18 +63,60 @@ pub(super) enum AccountCommand {
     },
 }
 
+const COLUMNS: [&str; 4] = ["name", "id", "owner_user_id", "created_at"];
+
 pub(super) async fn run(config: Config, command: AccountCommand) -> anyhow::Result<()> {
+    if let Some(remote) = Remote::of(&config)? {
+        return over_http(&remote, &config, command).await;
+    }
     let opened = open::open(&config).await?;
     let result = carry_out(&opened.tenure, &config, command).await;
     opened.close().await?;
     result
 }
 
+async fn over_http(remote: &Remote, config: &Config, command: AccountCommand) -> anyhow::Result<()> {
+    let named = |account: &str| path("/api/v1/accounts/{}", &[account]);
+    match command {
+        AccountCommand::Open { name, owner } => {
+            let written = remote.post("/api/v1/accounts", &json!({"name": name, "owner": owner})).await?;
+            remote::done(config.json, &written, json!({}))
+        }
+        AccountCommand::List { user } => {
+            let list = match user {
+                Some(user) => path("/api/v1/users/{}/accounts", &[&user]),
+                None => "/api/v1/users/me/accounts".to_owned(),
+            };
+            output::list(config.json, "accounts", &COLUMNS, &remote.list(&list).await?)
+        }
+        AccountCommand::Members { account } => {
+            let members = remote.list(&format!("{}/members", named(&account))).await?;
+            output::list(config.json, "members", &["username", "role", "since", "user_id"], &members)
+        }
+        AccountCommand::AddMember { account, user } => {
+            let path = path("/api/v1/accounts/{}/members/{}", &[&account, &user]);
+            remote::done(config.json, &remote.act(Method::PUT, &path).await?, json!({}))
+        }
+        AccountCommand::RemoveMember { account, user, keep_keys } => {
+            let path = path("/api/v1/accounts/{}/members/{}", &[&account, &user]);
+            let written = remote.act(Method::DELETE, &format!("{path}?keep_keys={keep_keys}")).await?;
+            remote::done(config.json, &written, json!({}))
+        }
+        AccountCommand::Transfer { account, to } => {
+            let written = remote.post(&format!("{}/transfer", named(&account)), &json!({"to": to})).await?;
+            remote::done(config.json, &written, json!({}))
+        }
+        AccountCommand::Close { account } => {
+            remote::done(config.json, &remote.act(Method::DELETE, &named(&account)).await?, json!({}))
+        }
+    }
+}
+
 async fn carry_out(tenure: &Tenure, config: &Config, command: AccountCommand) -> anyhow::Result<()> {
     let operator = Context::of(Actor::Operator);
     match command {
         AccountCommand::Open { name, owner } => {
-            let owner = lookup::user(tenure, &owner).await?;
+            let owner = lookup::named(tenure, owner.as_deref(), "--owner").await?;
             let done = tenure.open_account(&operator, &name, Some(owner.id)).await?;
             if config.json {
                 let answer = json!({
@@ -96,12 +140,7 @@ async fn carry_out(tenure: &Tenure, config: &Config, command: AccountCommand) ->
                     "created_at": account.created_at,
                 })
             });
-            output::list(
-                config.json,
-                "accounts",
-                &["name", "id", "owner_user_id", "created_at"],
-                &rows.collect::<Vec<_>>(),
-            )
+            output::list(config.json, "accounts", &COLUMNS, &rows.collect::<Vec<_>>())
         }
         AccountCommand::Members { account } => members(tenure, config, &account).await,
         AccountCommand::AddMember { account, user } => {

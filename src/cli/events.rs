@@ -2,14 +2,16 @@
 
 use clap::{Args, Subcommand};
 use futures::{StreamExt as _, pin_mut};
+use serde_json::Value;
 
+use super::remote::{Remote, path};
 use super::{open, output};
 use crate::Tenure;
+use crate::aggregates::field::Invalid;
 use crate::clock::Timestamp;
 use crate::config::Config;
 use crate::event_log::read::Filter;
 use crate::event_log::{ReadError, RecordedEvent, StreamId};
-use crate::history::EventRecord;
 
 #[derive(Subcommand)]
 pub(super) enum EventsCommand {
@@ -45,6 +47,9 @@ pub(super) struct Selection {
 }
 
 pub(super) async fn run(config: Config, command: EventsCommand) -> anyhow::Result<()> {
+    if let Some(remote) = Remote::of(&config)? {
+        return over_http(&remote, &config, command).await;
+    }
     let opened = open::open(&config).await?;
     let result = match command {
         EventsCommand::Show(selection) => show(&opened.tenure, &config, selection).await,
@@ -52,6 +57,65 @@ pub(super) async fn run(config: Config, command: EventsCommand) -> anyhow::Resul
     };
     opened.close().await?;
     result
+}
+
+/// How often a server is asked for further events.
+const ASK_EVERY: std::time::Duration = std::time::Duration::from_secs(1);
+
+async fn over_http(remote: &Remote, config: &Config, command: EventsCommand) -> anyhow::Result<()> {
+    let (selection, follow) = match command {
+        EventsCommand::Show(selection) => (selection, false),
+        EventsCommand::Tail(selection) => (selection, true),
+    };
+    let rule = "on the database alone: through a server events are chosen by --account, --type and --after";
+    for (field, given) in [
+        ("--stream", selection.stream.is_some()),
+        ("--since", selection.since.is_some()),
+        ("--until", selection.until.is_some()),
+        ("--type", selection.types.len() > 1),
+    ] {
+        if given {
+            return Err(Invalid { field, rule }.into());
+        }
+    }
+    let feed = match &selection.account {
+        Some(account) => path("/api/v1/accounts/{}/events", &[account]),
+        None => "/api/v1/events".to_owned(),
+    };
+    let kind = selection.types.first().map_or_else(String::new, |kind| path("&type={}", &[kind]));
+    let mut left = selection.limit.unwrap_or(usize::MAX);
+    let mut after = match (selection.after, follow) {
+        (Some(after), _) => after,
+        (None, false) => 0,
+        (None, true) => {
+            let newest = remote.get(&format!("{feed}?limit=10{kind}")).await?;
+            let oldest = newest["items"].as_array().and_then(|items| items.last());
+            oldest.and_then(|event| event["position"].as_i64()).map_or(0, |position| position - 1)
+        }
+    };
+    while left > 0 {
+        let page = remote.get(&format!("{feed}?order=asc&limit=200&cursor={after}{kind}")).await?;
+        let items = page["items"].as_array().map(Vec::as_slice).unwrap_or_default();
+        for event in items.iter().take(left) {
+            if config.json {
+                output::json(event)?;
+            } else {
+                output::line(&as_text(event))?;
+            }
+        }
+        left = left.saturating_sub(items.len());
+        after = page["next_cursor"].as_i64().unwrap_or(after);
+        if items.is_empty() {
+            if !follow {
+                return Ok(());
+            }
+            tokio::select! {
+                () = tokio::time::sleep(ASK_EVERY) => {}
+                _ = tokio::signal::ctrl_c() => return Ok(()),
+            }
+        }
+    }
+    Ok(())
 }
 
 async fn filter(tenure: &Tenure, selection: &Selection) -> anyhow::Result<Filter> {
@@ -139,9 +203,9 @@ async fn tail(tenure: &Tenure, config: &Config, selection: Selection) -> anyhow:
 
 async fn print(tenure: &Tenure, config: &Config, events: &[RecordedEvent]) -> anyhow::Result<()> {
     for event in events {
-        let record = tenure.describe(event).await?;
+        let record = serde_json::to_value(tenure.describe(event).await?)?;
         if config.json {
-            output::json(&serde_json::to_value(&record)?)?;
+            output::json(&record)?;
         } else {
             output::line(&as_text(&record))?;
         }
@@ -149,21 +213,21 @@ async fn print(tenure: &Tenure, config: &Config, events: &[RecordedEvent]) -> an
     Ok(())
 }
 
-fn as_text(event: &EventRecord) -> String {
-    let sealed = if event.sealed.is_empty() {
-        String::new()
-    } else {
-        format!("  sealed {}", serde_json::Value::Object(event.sealed.clone()))
+fn as_text(event: &Value) -> String {
+    let text = |name: &str| event[name].as_str().unwrap_or_default().to_owned();
+    let sealed = match &event["sealed"] {
+        Value::Object(fields) if !fields.is_empty() => format!("  sealed {}", event["sealed"]),
+        _ => String::new(),
     };
-    let note = event.unreadable.as_ref().map_or_else(String::new, |note| format!("  ! {note}"));
+    let note = event["unreadable"].as_str().map_or_else(String::new, |note| format!("  ! {note}"));
     format!(
         "{:>8}  {}  {:<28} {}/{} v{}  {}{sealed}{note}",
-        event.position,
-        event.recorded_at,
-        event.event_type,
-        event.stream_type,
-        event.stream_id,
-        event.version,
-        event.payload
+        event["position"].as_i64().unwrap_or_default(),
+        text("recorded_at"),
+        text("event_type"),
+        text("stream_type"),
+        text("stream_id"),
+        event["version"],
+        event["payload"]
     )
 }

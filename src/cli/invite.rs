@@ -1,10 +1,13 @@
 //! `tenure invite`: offers of membership.
 
 use clap::Subcommand;
+use reqwest::Method;
 use serde_json::{Value, json};
 
+use super::remote::{self, Remote, path};
 use super::{lookup, open, output};
 use crate::Tenure;
+use crate::aggregates::field::Invalid;
 use crate::clock::Timestamp;
 use crate::config::Config;
 use crate::context::{Actor, Context};
@@ -21,9 +24,9 @@ pub(super) enum InviteCommand {
         /// The username, of somebody who need not have signed up yet
         #[arg(long, value_name = "NAME")]
         to: String,
-        /// On whose behalf: the owner
+        /// On whose behalf, on the database: the owner
         #[arg(long, value_name = "NAME")]
-        by: String,
+        by: Option<String>,
         /// How somebody who has not signed up yet must sign in: `github` or `internal`
         #[arg(long, default_value = "github")]
         mode: String,
@@ -31,9 +34,9 @@ pub(super) enum InviteCommand {
     /// All invites of an account, newest first; or the standing ones of a person, oldest first
     List {
         /// The account's name or id
-        #[arg(long, required_unless_present = "user")]
+        #[arg(long)]
         account: Option<String>,
-        /// The person's username
+        /// The person's username, on the database; through a server: whoever is logged in
         #[arg(long, value_name = "NAME", conflicts_with = "account")]
         user: Option<String>,
     },
@@ -41,17 +44,17 @@ pub(super) enum InviteCommand {
     Accept {
         /// The invite's id
         id: String,
-        /// The person's username
+        /// The person's username, on the database
         #[arg(long, value_name = "NAME")]
-        user: String,
+        user: Option<String>,
     },
     /// Turn an invite down, for the person it is addressed to
     Decline {
         /// The invite's id
         id: String,
-        /// The person's username
+        /// The person's username, on the database
         #[arg(long, value_name = "NAME")]
-        user: String,
+        user: Option<String>,
     },
     /// Take an invite back
     Revoke {
@@ -63,18 +66,57 @@ pub(super) enum InviteCommand {
     },
 }
 
+const COLUMNS: [&str; 6] = ["id", "account_name", "invitee_username", "status", "created_at", "expires_at"];
+
 pub(super) async fn run(config: Config, command: InviteCommand) -> anyhow::Result<()> {
+    if let Some(remote) = Remote::of(&config)? {
+        return over_http(&remote, &config, command).await;
+    }
     let opened = open::open(&config).await?;
     let result = carry_out(&opened.tenure, &config, command).await;
     opened.close().await?;
     result
 }
 
+async fn over_http(remote: &Remote, config: &Config, command: InviteCommand) -> anyhow::Result<()> {
+    match command {
+        InviteCommand::Send { account, to, by: _, mode } => {
+            let path = path("/api/v1/accounts/{}/invites", &[&account]);
+            let written = remote.post(&path, &json!({"username": to, "mode": mode})).await?;
+            remote::done(config.json, &written, json!({}))
+        }
+        InviteCommand::List { account: Some(account), .. } => {
+            let invites = remote.list(&path("/api/v1/accounts/{}/invites", &[&account])).await?;
+            output::list(config.json, "invites", &COLUMNS, &invites)
+        }
+        InviteCommand::List { .. } => {
+            let mut all = remote.get("/api/v1/invites").await?;
+            let invites = all["invites"].as_array_mut().map(std::mem::take).unwrap_or_default();
+            output::list(config.json, "invites", &COLUMNS, &invites)
+        }
+        InviteCommand::Accept { id, .. } => {
+            let path = path("/api/v1/invites/{}/accept", &[&id]);
+            remote::done(config.json, &remote.act(Method::POST, &path).await?, json!({"id": id}))
+        }
+        InviteCommand::Decline { id, .. } => {
+            let path = path("/api/v1/invites/{}/decline", &[&id]);
+            remote::done(config.json, &remote.act(Method::POST, &path).await?, json!({"id": id}))
+        }
+        InviteCommand::Revoke { id, account } => {
+            let rule = "through a server, say of which account the invite is";
+            let account = account.ok_or(Invalid { field: "--account", rule })?;
+            let path = path("/api/v1/accounts/{}/invites/{}", &[&account, &id]);
+            remote::done(config.json, &remote.act(Method::DELETE, &path).await?, json!({"id": id}))
+        }
+    }
+}
+
 async fn carry_out(tenure: &Tenure, config: &Config, command: InviteCommand) -> anyhow::Result<()> {
     let now = tenure.clock().now();
     match command {
         InviteCommand::Send { account, to, by, mode } => {
-            let (account, by) = (lookup::account(tenure, &account).await?, lookup::user(tenure, &by).await?);
+            let account = lookup::account(tenure, &account).await?;
+            let by = lookup::named(tenure, by.as_deref(), "--by").await?;
             let mode = mode.parse()?;
             let context = lookup::on_behalf_of(by.id);
             let done = tenure.create_invite_for_mode(&context, account.id, &to, Some(by.id), mode).await?;
@@ -82,7 +124,6 @@ async fn carry_out(tenure: &Tenure, config: &Config, command: InviteCommand) -> 
             output::done(config.json, &done, answer)
         }
         InviteCommand::List { account, user } => {
-            let columns = ["id", "account_name", "invitee_username", "status", "created_at", "expires_at"];
             let rows: Vec<Value> = match (account, user) {
                 (Some(account), _) => {
                     let account = lookup::account(tenure, &account).await?;
@@ -90,21 +131,22 @@ async fn carry_out(tenure: &Tenure, config: &Config, command: InviteCommand) -> 
                     invites.iter().map(|invite| record(invite, &account.name, now)).collect()
                 }
                 (None, user) => {
-                    let user = user.unwrap_or_default();
+                    let user =
+                        user.ok_or(Invalid { field: "--account", rule: "or --user: whose invites" })?;
                     let invites = tenure.reader().pending_invites_for_username(&user, now).await?;
                     invites.iter().map(|known| record(&known.invite, &known.account_name, now)).collect()
                 }
             };
-            output::list(config.json, "invites", &columns, &rows)
+            output::list(config.json, "invites", &COLUMNS, &rows)
         }
         InviteCommand::Accept { id, user } => {
-            let user = lookup::user(tenure, &user).await?;
+            let user = lookup::named(tenure, user.as_deref(), "--user").await?;
             let invite = lookup::id(&id, Thing::Invite)?;
             let done = tenure.accept_invite(&lookup::on_behalf_of(user.id), invite, user.id).await?;
             output::done(config.json, &done, json!({"id": invite, "account_id": done.answer}))
         }
         InviteCommand::Decline { id, user } => {
-            let user = lookup::user(tenure, &user).await?;
+            let user = lookup::named(tenure, user.as_deref(), "--user").await?;
             let invite = lookup::id(&id, Thing::Invite)?;
             let done = tenure.decline_invite(&lookup::on_behalf_of(user.id), invite, user.id).await?;
             output::done(config.json, &done, json!({"id": invite, "account_id": done.answer}))

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::Tenure;
+use crate::aggregates::field::Invalid;
 use crate::context::{Actor, Context};
 use crate::dispatch::DispatchError;
 use crate::ids::UserId;
@@ -21,6 +22,18 @@ pub(super) async fn user(tenure: &Tenure, text: &str) -> anyhow::Result<users::U
 /// The account with this name or identifier.
 pub(super) async fn account(tenure: &Tenure, text: &str) -> anyhow::Result<accounts::Account> {
     tenure.reader().account_by_slug(text).await.map_err(|error| missing(error, Thing::Account))
+}
+
+/// The person whom a flag names; whoever acts on the database has to name one.
+pub(super) async fn named(
+    tenure: &Tenure,
+    text: Option<&str>,
+    flag: &'static str,
+) -> anyhow::Result<users::User> {
+    match text {
+        Some(text) => user(tenure, text).await,
+        None => Err(Invalid { field: flag, rule: "whoever acts on the database says who" }.into()),
+    }
 }
 
 /// A question's error, so that what is absent ends with the exit code for that.

@@ -11,7 +11,9 @@ mod migrate;
 mod open;
 mod output;
 mod pipe;
+mod remote;
 mod serve;
+mod shell;
 mod source;
 mod token;
 mod tour;
@@ -19,7 +21,7 @@ mod user;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 
 use crate::aggregates::field::Invalid;
 use crate::config::Flags;
@@ -75,6 +77,17 @@ enum Command {
     /// Sub-channels of a source
     #[command(subcommand)]
     Pipe(pipe::PipeCommand),
+    /// Log in to a running Tenure (--server): in a browser, or with --token
+    Login,
+    /// Revoke the token that `login` has stored, and remove it
+    Logout,
+    /// Completions for a shell, on standard output
+    Completions {
+        /// Which shell
+        shell: clap_complete::Shell,
+    },
+    /// The manual page, on standard output
+    Man,
     /// The event log
     #[command(subcommand)]
     Events(events::EventsCommand),
@@ -87,7 +100,7 @@ enum Command {
 pub async fn main() -> ExitCode {
     let cli = Cli::parse();
     telemetry::log(if matches!(cli.command, Command::Serve) { "info" } else { "warn" });
-    match run(cli).await {
+    match Box::pin(run(cli)).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // A reader that has seen enough (`| head`) is no failure worth words.
@@ -100,6 +113,11 @@ pub async fn main() -> ExitCode {
 }
 
 async fn run(cli: Cli) -> anyhow::Result<()> {
+    match cli.command {
+        Command::Completions { shell } => return shell::completions(shell, Cli::command()),
+        Command::Man => return shell::manual(Cli::command()),
+        _ => {}
+    }
     let config = cli.flags.settle()?;
     match cli.command {
         Command::Serve => serve::run(config).await,
@@ -113,6 +131,9 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Token(command) => token::run(config, command).await,
         Command::Source(command) => source::run(config, command).await,
         Command::Pipe(command) => pipe::run(config, command).await,
+        Command::Login => remote::login::log_in(config).await,
+        Command::Logout => remote::login::log_out(config).await,
+        Command::Completions { .. } | Command::Man => Ok(()),
         Command::Events(command) => events::run(config, command).await,
         Command::Bench(command) => bench::run(config, command).await,
     }
@@ -134,6 +155,9 @@ fn exit_code(error: &anyhow::Error) -> u8 {
             DispatchError::Refused(_) | DispatchError::KeyReused => 3,
             DispatchError::Failed(_) => 1,
         };
+    }
+    if let Some(error) = error.downcast_ref::<remote::RemoteError>() {
+        return error.exit_code();
     }
     if error.downcast_ref::<Invalid>().is_some() {
         return 3;

@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
+use reqwest::Method;
 use serde_json::{Value, json};
 
+use super::remote::{self, Remote, path};
 use super::{lookup, open, output};
 use crate::Tenure;
 use crate::aggregates::source::Retention;
@@ -52,9 +54,9 @@ pub(super) enum PipeCommand {
     Create {
         #[command(flatten)]
         place: Place,
-        /// Who makes it
+        /// Who makes it, on the database
         #[arg(long, value_name = "NAME")]
-        by: String,
+        by: Option<String>,
         #[command(flatten)]
         kept: Kept,
     },
@@ -81,11 +83,47 @@ pub(super) enum PipeCommand {
     },
 }
 
+const COLUMNS: [&str; 6] = ["name", "ttl_seconds", "max_msgs", "max_bytes", "created_at", "id"];
+
 pub(super) async fn run(config: Config, command: PipeCommand) -> anyhow::Result<()> {
+    if let Some(remote) = Remote::of(&config)? {
+        return over_http(&remote, &config, command).await;
+    }
     let opened = open::open(&config).await?;
     let result = carry_out(&opened.tenure, &config, command).await;
     opened.close().await?;
     result
+}
+
+async fn over_http(remote: &Remote, config: &Config, command: PipeCommand) -> anyhow::Result<()> {
+    let of = |account: &str, source: &str| path("/api/v1/accounts/{}/sources/{}/pipes", &[account, source]);
+    let keeps = |kept: &Kept| {
+        let kept = kept.retention();
+        json!({"ttl_seconds": kept.ttl_seconds, "max_msgs": kept.max_msgs, "max_bytes": kept.max_bytes})
+    };
+    match command {
+        PipeCommand::Create { place, by: _, kept } => {
+            let mut body = keeps(&kept);
+            body["name"] = place.name.into();
+            let written = remote.post(&of(&place.account, &place.source), &body).await?;
+            remote::done(config.json, &written, json!({}))
+        }
+        PipeCommand::List { source, account } => {
+            let mut pipes = remote.list(&of(&account, &source)).await?;
+            pipes.retain(|pipe| pipe["automatic"] == false);
+            output::list(config.json, "pipes", &COLUMNS, &pipes)
+        }
+        PipeCommand::Retention { place, kept } => {
+            let name = path("/{}/retention", &[&place.name]);
+            let path = format!("{}{name}", of(&place.account, &place.source));
+            let written = remote.send_json(Method::PUT, &path, &keeps(&kept)).await?;
+            remote::done(config.json, &written, json!({}))
+        }
+        PipeCommand::Delete { place } => {
+            let path = format!("{}{}", of(&place.account, &place.source), path("/{}", &[&place.name]));
+            remote::done(config.json, &remote.act(Method::DELETE, &path).await?, json!({"name": place.name}))
+        }
+    }
 }
 
 async fn carry_out(tenure: &Tenure, config: &Config, command: PipeCommand) -> anyhow::Result<()> {
@@ -93,7 +131,7 @@ async fn carry_out(tenure: &Tenure, config: &Config, command: PipeCommand) -> an
     match command {
         PipeCommand::Create { place, by, kept } => {
             let account = lookup::account(tenure, &place.account).await?;
-            let by = lookup::user(tenure, &by).await?;
+            let by = lookup::named(tenure, by.as_deref(), "--by").await?;
             let context = lookup::on_behalf_of(by.id);
             let (source, name, retention) = (&place.source, &place.name, kept.retention());
             let done = tenure.create_pipe(&context, account.id, Some(by.id), source, name, retention).await?;
@@ -112,8 +150,7 @@ async fn carry_out(tenure: &Tenure, config: &Config, command: PipeCommand) -> an
                 });
                 described(tenure, record, pipe.retention)
             });
-            let columns = ["name", "ttl_seconds", "max_msgs", "max_bytes", "created_at", "id"];
-            output::list(config.json, "pipes", &columns, &rows.collect::<Vec<_>>())
+            output::list(config.json, "pipes", &COLUMNS, &rows.collect::<Vec<_>>())
         }
         PipeCommand::Retention { place, kept } => {
             let account = lookup::account(tenure, &place.account).await?;

@@ -1,8 +1,10 @@
 //! `tenure source`: named actors in an account.
 
 use clap::Subcommand;
+use reqwest::Method;
 use serde_json::json;
 
+use super::remote::{self, Remote, path};
 use super::{lookup, open, output};
 use crate::Tenure;
 use crate::config::Config;
@@ -17,9 +19,9 @@ pub(super) enum SourceCommand {
         /// The account's name or id
         #[arg(long)]
         account: String,
-        /// Who makes it
+        /// Who makes it, on the database
         #[arg(long, value_name = "NAME")]
-        by: String,
+        by: Option<String>,
         /// `message` or `pty`
         #[arg(long)]
         kind: Option<String>,
@@ -40,17 +42,47 @@ pub(super) enum SourceCommand {
     },
 }
 
+const COLUMNS: [&str; 6] = ["handle", "kind", "pipes", "created_at", "last_broadcast_at", "id"];
+
 pub(super) async fn run(config: Config, command: SourceCommand) -> anyhow::Result<()> {
+    if let Some(remote) = Remote::of(&config)? {
+        return over_http(&remote, &config, command).await;
+    }
     let opened = open::open(&config).await?;
     let result = carry_out(&opened.tenure, &config, command).await;
     opened.close().await?;
     result
 }
 
+async fn over_http(remote: &Remote, config: &Config, command: SourceCommand) -> anyhow::Result<()> {
+    match command {
+        SourceCommand::Create { handle, account, by: _, kind } => {
+            let path = path("/api/v1/accounts/{}/sources", &[&account]);
+            let written = remote.post(&path, &json!({"handle": handle, "kind": kind})).await?;
+            remote::done(config.json, &written, json!({}))
+        }
+        SourceCommand::List { account } => {
+            let mut sources = remote.list(&path("/api/v1/accounts/{}/sources", &[&account])).await?;
+            for source in &mut sources {
+                let handle = source["handle"].as_str().unwrap_or_default();
+                let pipes =
+                    remote.list(&path("/api/v1/accounts/{}/sources/{}/pipes", &[&account, handle])).await?;
+                source["pipes"] = pipes.into_iter().map(|pipe| pipe["name"].clone()).collect();
+            }
+            output::list(config.json, "sources", &COLUMNS, &sources)
+        }
+        SourceCommand::Delete { handle, account } => {
+            let path = path("/api/v1/accounts/{}/sources/{}", &[&account, &handle]);
+            remote::done(config.json, &remote.act(Method::DELETE, &path).await?, json!({"handle": handle}))
+        }
+    }
+}
+
 async fn carry_out(tenure: &Tenure, config: &Config, command: SourceCommand) -> anyhow::Result<()> {
     match command {
         SourceCommand::Create { handle, account, by, kind } => {
-            let (account, by) = (lookup::account(tenure, &account).await?, lookup::user(tenure, &by).await?);
+            let account = lookup::account(tenure, &account).await?;
+            let by = lookup::named(tenure, by.as_deref(), "--by").await?;
             let context = lookup::on_behalf_of(by.id);
             let done =
                 tenure.create_source(&context, account.id, Some(by.id), &handle, kind.as_deref()).await?;
@@ -70,8 +102,7 @@ async fn carry_out(tenure: &Tenure, config: &Config, command: SourceCommand) -> 
                     "pipes": pipes, "last_broadcast_at": source.last_broadcast_at,
                 }));
             }
-            let columns = ["handle", "kind", "pipes", "created_at", "last_broadcast_at", "id"];
-            output::list(config.json, "sources", &columns, &rows)
+            output::list(config.json, "sources", &COLUMNS, &rows)
         }
         SourceCommand::Delete { handle, account } => {
             let account = lookup::account(tenure, &account).await?;

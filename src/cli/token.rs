@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use clap::Subcommand;
+use reqwest::Method;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::json;
 
+use super::remote::{self, Remote, path};
 use super::{lookup, open, output};
 use crate::Tenure;
 use crate::config::Config;
@@ -16,37 +18,64 @@ use crate::operations::Thing;
 pub(super) enum TokenCommand {
     /// Issue a token to a person and print it, this once
     Issue {
-        /// The person's username
+        /// The person's username; through a server: whoever is logged in, if nobody is named
         #[arg(long, value_name = "NAME")]
-        user: String,
+        user: Option<String>,
         /// How long it is good
         #[arg(long, value_parser = lookup::duration, default_value = "30d")]
         ttl: Duration,
     },
     /// All tokens of a person
     List {
-        /// The person's username
+        /// The person's username; through a server: whoever is logged in, if nobody is named
         #[arg(long, value_name = "NAME")]
-        user: String,
+        user: Option<String>,
     },
     /// Make a token good for nothing
     Revoke {
         /// The token's id
         id: String,
+        /// Whose it is, through a server, if not that of whoever is logged in
+        #[arg(long, value_name = "NAME")]
+        user: Option<String>,
     },
 }
 
+const COLUMNS: [&str; 6] = ["id", "prefix", "created_at", "expires_at", "revoked_at", "last_used_at"];
+
 pub(super) async fn run(config: Config, command: TokenCommand) -> anyhow::Result<()> {
+    if let Some(remote) = Remote::of(&config)? {
+        return over_http(&remote, &config, command).await;
+    }
     let opened = open::open(&config).await?;
     let result = carry_out(&opened.tenure, &config, command).await;
     opened.close().await?;
     result
 }
 
+async fn over_http(remote: &Remote, config: &Config, command: TokenCommand) -> anyhow::Result<()> {
+    let whose = |user: Option<String>| user.unwrap_or_else(|| "me".to_owned());
+    match command {
+        TokenCommand::Issue { user, ttl } => {
+            let path = path("/api/v1/users/{}/tokens", &[&whose(user)]);
+            let written = remote.post(&path, &json!({"expires_in": ttl.as_secs()})).await?;
+            remote::secret(config.json, &written, "token", ("access_token", "token"))
+        }
+        TokenCommand::List { user } => {
+            let tokens = remote.list(&path("/api/v1/users/{}/tokens", &[&whose(user)])).await?;
+            output::list(config.json, "tokens", &COLUMNS, &tokens)
+        }
+        TokenCommand::Revoke { id, user } => {
+            let path = path("/api/v1/users/{}/tokens/{}", &[&whose(user), &id]);
+            remote::done(config.json, &remote.act(Method::DELETE, &path).await?, json!({"id": id}))
+        }
+    }
+}
+
 async fn carry_out(tenure: &Tenure, config: &Config, command: TokenCommand) -> anyhow::Result<()> {
     match command {
         TokenCommand::Issue { user, ttl } => {
-            let user = lookup::user(tenure, &user).await?;
+            let user = lookup::named(tenure, user.as_deref(), "--user").await?;
             let done = tenure.issue_bearer_token(&lookup::on_behalf_of(user.id), user.id, ttl).await?;
             let (id, secret) = &done.answer;
             let secret = secret.as_ref().map(SecretString::expose_secret).unwrap_or_default();
@@ -62,7 +91,7 @@ async fn carry_out(tenure: &Tenure, config: &Config, command: TokenCommand) -> a
             output::line(secret)
         }
         TokenCommand::List { user } => {
-            let user = lookup::user(tenure, &user).await?;
+            let user = lookup::named(tenure, user.as_deref(), "--user").await?;
             let tokens = tenure.reader().bearer_tokens_for_user(user.id).await?;
             let rows = tokens.iter().map(|token| {
                 json!({
@@ -71,10 +100,9 @@ async fn carry_out(tenure: &Tenure, config: &Config, command: TokenCommand) -> a
                     "last_used_at": token.last_used_at,
                 })
             });
-            let columns = ["id", "prefix", "created_at", "expires_at", "revoked_at", "last_used_at"];
-            output::list(config.json, "tokens", &columns, &rows.collect::<Vec<_>>())
+            output::list(config.json, "tokens", &COLUMNS, &rows.collect::<Vec<_>>())
         }
-        TokenCommand::Revoke { id } => {
+        TokenCommand::Revoke { id, user: _ } => {
             let token = lookup::id(&id, Thing::BearerToken)?;
             let done = tenure.revoke_bearer_token(&Context::of(Actor::Operator), token).await?;
             output::done(config.json, &done, json!({"id": token}))

@@ -1,9 +1,11 @@
 //! `tenure user`: people.
 
 use clap::Subcommand;
+use reqwest::Method;
 use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
 
+use super::remote::{self, Remote, path};
 use super::{lookup, open, output};
 use crate::Tenure;
 use crate::config::Config;
@@ -53,11 +55,55 @@ pub(super) enum UserCommand {
     },
 }
 
+const COLUMNS: [&str; 7] = ["username", "id", "email", "mode", "github_login", "operator", "created_at"];
+
 pub(super) async fn run(config: Config, command: UserCommand) -> anyhow::Result<()> {
+    if let Some(remote) = Remote::of(&config)? {
+        return over_http(&remote, &config, command).await;
+    }
     let opened = open::open(&config).await?;
     let result = carry_out(&opened.tenure, &config, command).await;
     opened.close().await?;
     result
+}
+
+async fn over_http(remote: &Remote, config: &Config, command: UserCommand) -> anyhow::Result<()> {
+    match command {
+        UserCommand::Add { name, email, mode, operator } => {
+            let body = json!({"username": name, "email": email, "mode": mode});
+            let written = remote.post("/api/v1/users", &body).await?;
+            if operator {
+                let id = written.body["id"].as_str().unwrap_or_default();
+                remote.act(Method::PUT, &path("/api/v1/users/{}/operator", &[id])).await?;
+            }
+            remote::done(config.json, &written, json!({}))
+        }
+        UserCommand::Show { user } => {
+            let user = remote.get(&path("/api/v1/users/{}", &[&user])).await?;
+            if config.json {
+                return output::json(&user);
+            }
+            output::list(false, "users", &COLUMNS, &[user])
+        }
+        UserCommand::Operator { user, revoke } => {
+            let method = if revoke { Method::DELETE } else { Method::PUT };
+            let written = remote.act(method, &path("/api/v1/users/{}/operator", &[&user])).await?;
+            remote::done(config.json, &written, json!({"operator": !revoke}))
+        }
+        UserCommand::SignInLink { user } => {
+            let path = path("/api/v1/users/{}/sign-in-links", &[&user]);
+            let written = remote.act(Method::POST, &path).await?;
+            if config.json {
+                return remote::done(true, &written, json!({}));
+            }
+            output::line(&format!("{user} signs in by this link, once, within ten minutes:"))?;
+            output::line(written.body["url"].as_str().unwrap_or_default())
+        }
+        UserCommand::Forget { user } => {
+            let written = remote.act(Method::DELETE, &path("/api/v1/users/{}", &[&user])).await?;
+            remote::done(config.json, &written, json!({}))
+        }
+    }
 }
 
 async fn carry_out(tenure: &Tenure, config: &Config, command: UserCommand) -> anyhow::Result<()> {
@@ -83,8 +129,7 @@ async fn carry_out(tenure: &Tenure, config: &Config, command: UserCommand) -> an
             if config.json {
                 return output::json(&user);
             }
-            let columns = ["username", "id", "email", "mode", "github_login", "operator", "created_at"];
-            output::list(false, "users", &columns, &[user])
+            output::list(false, "users", &COLUMNS, &[user])
         }
         UserCommand::Operator { user, revoke } => {
             let user = lookup::user(tenure, &user).await?;

@@ -14,6 +14,7 @@ use crate::operations::Limits;
 
 /// What `serve` can be told of its doors.
 #[derive(Args, Clone)]
+#[allow(clippy::doc_markdown)] // these are the words of `--help`
 pub(super) struct DoorFlags {
     /// Where people and programs reach this instance [default: http://LISTEN]
     #[arg(long, global = true, env = "TENURE_PUBLIC_URL", value_name = "URL", hide_short_help = true)]

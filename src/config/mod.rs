@@ -50,6 +50,12 @@ pub struct Flags {
     /// The most connections that this node's reading pool opens [default: 16]
     #[arg(long, global = true, env = "TENURE_CONNECTIONS", value_name = "N")]
     connections: Option<usize>,
+    /// A running Tenure to talk to, instead of the database
+    #[arg(long, global = true, env = "TENURE_SERVER", value_name = "URL")]
+    server: Option<String>,
+    /// A bearer token or an API key for it [default: what `tenure login` has stored]
+    #[arg(long, global = true, env = "TENURE_TOKEN", hide_env_values = true, value_name = "SECRET")]
+    token: Option<String>,
     #[command(flatten)]
     doors: doors::DoorFlags,
     /// JSON for scripts instead of text for people
@@ -113,6 +119,12 @@ pub struct Config {
     pub connections: usize,
     /// The doors.
     pub doors: DoorSettings,
+    /// A running Tenure to talk to.
+    pub server: Option<String>,
+    /// A credential for it.
+    pub token: Option<SecretString>,
+    /// Whether a database is named: then no login that is stored counts.
+    pub names_a_database: bool,
     /// Whether to print JSON.
     pub json: bool,
 }
@@ -164,6 +176,7 @@ impl Flags {
         file.limits.apply(&mut rules.limits);
         let listen = self.listen.or(file.listen).unwrap_or(SocketAddr::from(([127, 0, 0, 1], 8_080)));
         let doors = self.doors.settle(&file, listen)?;
+        let names_a_database = self.data_dir.is_some() || self.database_url.is_some();
         let data_dir = self.data_dir.or(file.data_dir).unwrap_or_else(|| PathBuf::from(".tenure"));
         let url = self.database_url.or(file.database_url).filter(|url| !url.is_empty());
         let metrics_listen =
@@ -183,6 +196,9 @@ impl Flags {
         let forgotten_list =
             self.forgotten_list.or(file.forgotten_list).unwrap_or_else(|| data_dir.join("forgotten.list"));
         Ok(Config {
+            server: self.server.filter(|url| !url.is_empty()),
+            token: self.token.filter(|token| !token.is_empty()).map(SecretString::from),
+            names_a_database,
             doors,
             forgotten_list,
             rules,

@@ -152,7 +152,7 @@ pub async fn read(body: axum::body::Body) -> Result<Bytes, DoorError> {
         Ok(Ok(bytes)) => Ok(bytes),
         Ok(Err(error)) => {
             let too_large = std::error::Error::source(&error)
-                .is_some_and(|source| source.is::<http_body_util::LengthLimitError>());
+                .is_some_and(<dyn std::error::Error>::is::<http_body_util::LengthLimitError>);
             Err(if too_large { DoorError::TooLarge } else { DoorError::malformed("the body broke off") })
         }
     }

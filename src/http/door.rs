@@ -99,6 +99,7 @@ impl Door {
     }
 
     /// An HMAC of the log's keys over text, for one purpose: good on every node.
+    #[must_use]
     pub fn mac(&self, purpose: &'static str, text: &str) -> [u8; 32] {
         use crate::aggregates::ClaimHasher as _;
         self.tenure.codec().keys().claim(purpose, text.as_bytes()).key

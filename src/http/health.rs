@@ -55,16 +55,12 @@ pub async fn healthz() -> Json<Health> {
     responses((status = 200, description = "It can", body = Readiness),
         (status = 503, description = "It cannot", body = Readiness)))]
 pub async fn readyz(State(door): State<Shared>) -> (StatusCode, Json<Readiness>) {
-    match tokio::time::timeout(READY_WITHIN, door.tenure.log().newest()).await {
-        Ok(Ok(position)) => {
-            let postgres = Postgres { state: "up", position: Some(position) };
-            (StatusCode::OK, Json(Readiness { status: "ready", postgres }))
-        }
-        _ => {
-            let postgres = Postgres { state: "unreachable", position: None };
-            (StatusCode::SERVICE_UNAVAILABLE, Json(Readiness { status: "not ready", postgres }))
-        }
+    if let Ok(Ok(position)) = tokio::time::timeout(READY_WITHIN, door.tenure.log().newest()).await {
+        let postgres = Postgres { state: "up", position: Some(position) };
+        return (StatusCode::OK, Json(Readiness { status: "ready", postgres }));
     }
+    let postgres = Postgres { state: "unreachable", position: None };
+    (StatusCode::SERVICE_UNAVAILABLE, Json(Readiness { status: "not ready", postgres }))
 }
 
 /// All metrics, for Prometheus.

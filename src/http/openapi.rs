@@ -38,7 +38,7 @@ pub fn describe([ours, seed, oauth]: [&OpenApi; 3], health: &OpenApi) -> OpenApi
     let mut all = OpenApi::new(info, utoipa::openapi::Paths::new());
     for (part, errors) in [(ours, Errors::Problem), (seed, Errors::Seed), (oauth, Errors::Oauth)] {
         let mut part = part.clone();
-        for (_, item) in &mut part.paths.paths {
+        for item in part.paths.paths.values_mut() {
             for (reads, operation) in [
                 (true, &mut item.get),
                 (false, &mut item.post),

@@ -35,14 +35,13 @@ fn body(method: &str, path: &str, world: &World) -> Option<Value> {
     Some(match (method, path) {
         ("POST", "/api/v1/users") => json!({"username": world.fresh("new"), "email": "new@example.org"}),
         ("POST", "/api/v1/usernames") => json!({"ids": [world.member]}),
-        ("POST", "/api/v1/users/{user}/tokens") => json!({}),
         ("POST", "/api/v1/accounts") => json!({"name": world.fresh("new")}),
         ("POST", "/api/v1/accounts/{account}/transfer") => json!({"to": world.member}),
         ("POST", "/api/v1/accounts/{account}/invites" | "/api/v1/orgs/{slug}/invites") => {
             json!({"username": world.fresh("invited")})
         }
         ("POST", "/api/v1/accounts/{account}/keys") => json!({"label": "x"}),
-        ("POST", "/api/v1/accounts/{account}/keys/{id}/rotate") => json!({}),
+        ("POST", "/api/v1/users/{user}/tokens" | "/api/v1/accounts/{account}/keys/{id}/rotate") => json!({}),
         ("POST", "/api/v1/keys/verify") => json!({"key": world.key}),
         ("POST", "/api/v1/accounts/{account}/sources" | "/api/v1/sources") => json!({"handle": "fresh"}),
         ("PUT", "/api/v1/accounts/{account}/sources/{handle}/broadcast") => json!({"payload": "hello"}),

@@ -20,28 +20,25 @@ async fn wrong_bodies_are_refused_by_name_and_never_quoted() {
         request.header("content-type", kind).body(body)
     };
     let json = |body: &str| post("application/json", body.as_bytes().to_vec());
-    answer(json("{")).await.is_error(400, "invalid");
-    let unknown =
-        answer(json(r#"{"name": "x", "colour": "ppz_secret"}"#)).await.is_error(400, "invalid").text;
+    answer(json("{")).await.fails(400, "invalid");
+    let unknown = answer(json(r#"{"name": "x", "colour": "ppz_secret"}"#)).await.fails(400, "invalid").text;
     assert!(unknown.contains("colour") && !unknown.contains("ppz_secret"), "{unknown}");
-    let wrong = answer(json(r#"{"name": ["ppz_secret"]}"#)).await.is_error(400, "invalid");
+    let wrong = answer(json(r#"{"name": ["ppz_secret"]}"#)).await.fails(400, "invalid");
     assert_eq!(wrong.json()["field"], "name");
     assert!(!wrong.text.contains("ppz_secret"));
     answer(json(r#"{"name": "a", "name": "b"}"#)).await.is(400);
-    answer(json(r#"[]"#)).await.is(400);
+    answer(json("[]")).await.is(400);
     answer(json(r#"{"name": "x"} trailing"#)).await.is(400);
     answer(post("application/json", b"{\"name\": \"\xff\"}".to_vec())).await.is(400);
-    answer(post("text/plain", b"{\"name\": \"x\"}".to_vec())).await.is_error(415, "unsupported_media_type");
+    answer(post("text/plain", b"{\"name\": \"x\"}".to_vec())).await.fails(415, "unsupported_media_type");
     answer(server.request(Method::POST, "/api/v1/accounts").bearer_auth(&token).body("{}")).await.is(415);
-    answer(json(&format!("{{\"name\": \"{}\"}}", "x".repeat(600_000)))).await.is_error(413, "body_too_large");
+    answer(json(&format!("{{\"name\": \"{}\"}}", "x".repeat(600_000)))).await.fails(413, "body_too_large");
     answer(json(&"[".repeat(10_000))).await.is(400);
     let seed = server.request(Method::POST, "/api/v1/sources").bearer_auth(&token);
-    answer(seed.header("content-type", "application/json").body("{"))
-        .await
-        .is_error(400, "E_INVALID_REQUEST");
+    answer(seed.header("content-type", "application/json").body("{")).await.fails(400, "E_INVALID_REQUEST");
     for kind in ["application/json", "application/x-www-form-urlencoded", "text/plain"] {
         let oauth = server.request(Method::POST, "/oauth/device/token").header("content-type", kind);
-        answer(oauth.body("{\u{0}")).await.is_error(400, "invalid_request");
+        answer(oauth.body("{\u{0}")).await.fails(400, "invalid_request");
     }
 }
 
@@ -61,16 +58,16 @@ async fn what_is_no_identifier_belongs_to_nothing() {
     ] {
         answer(server.get(path).bearer_auth(&token)).await.is(404);
     }
-    answer(server.get("/api/v1/accounts/%ff").bearer_auth(&token)).await.is_error(400, "invalid");
+    answer(server.get("/api/v1/accounts/%ff").bearer_auth(&token)).await.fails(400, "invalid");
     answer(server.request(Method::PATCH, "/api/v1/accounts").bearer_auth(&token))
         .await
-        .is_error(405, "method_not_allowed");
+        .fails(405, "method_not_allowed");
     for query in
         ["?limit=0", "?limit=-1", "?limit=99999999999999999999", "?limit=x", "?cursor=%00", "?colour=red"]
     {
         answer(server.get(&format!("/api/v1/users/me/accounts{query}")).bearer_auth(&token))
             .await
-            .is_error(400, "invalid");
+            .fails(400, "invalid");
     }
     for query in ["?cursor=-1", "?order=up", "?limit=1001"] {
         answer(server.get(&format!("/api/v1/accounts/acme/events{query}")).bearer_auth(&token)).await.is(400);
@@ -85,19 +82,19 @@ async fn credentials_are_read_from_one_place_once() {
     let (token, key) = (server.token(ada).await, server.key(acme, ada).await.1);
     for (name, secret) in [("access_token", &token), ("api_key", &key), ("x", &key), ("x", &token)] {
         let misplaced = answer(server.get(&format!("/api/v1/users/me?{name}={secret}"))).await;
-        let misplaced = misplaced.is_error(400, "credential_misplaced");
+        let misplaced = misplaced.fails(400, "credential_misplaced");
         assert!(!misplaced.text.contains(secret.as_str()));
     }
     let twice = server.get("/api/v1/users/me").bearer_auth(&token).header("authorization", "Bearer x");
-    answer(twice).await.is_error(400, "credential_misplaced");
+    answer(twice).await.fails(400, "credential_misplaced");
     for bad in ["Basic abc", "Bearer", "Bearer ", "Bearer \u{e9}", "bearer ppz_x", "ppz_x"] {
         let request = server.get("/api/v1/users/me").header("authorization", bad);
-        let refused = answer(request).await.is_error(401, "credential_bad");
+        let refused = answer(request).await.fails(401, "credential_bad");
         assert!(refused.header("www-authenticate").contains("invalid_token"));
     }
-    let missing = answer(server.get("/api/v1/users/me")).await.is_error(401, "credential_missing");
+    let missing = answer(server.get("/api/v1/users/me")).await.fails(401, "credential_missing");
     assert_eq!(missing.header("www-authenticate"), "Bearer realm=\"tenure\"");
-    let forbidden = answer(server.get("/api/v1/users").bearer_auth(&token)).await.is_error(403, "forbidden");
+    let forbidden = answer(server.get("/api/v1/users").bearer_auth(&token)).await.fails(403, "forbidden");
     assert!(forbidden.header("www-authenticate").contains("insufficient_scope"));
 }
 

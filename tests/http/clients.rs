@@ -1,4 +1,4 @@
-//! Stock clients, which know nothing of Tenure, against the served doors: OAuth from npm and PyPI, and a tester of APIs.
+//! Stock clients, which know nothing of Tenure, against the served doors: OAuth from npm and of Python, and a tester of APIs.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -90,12 +90,12 @@ async fn sources_are_made_listed_shown_and_deleted() {
     assert_eq!(one, json!({"handle": "box", "kind": "message"}));
 
     let delete = |path: &str| server.request(reqwest::Method::DELETE, path).bearer_auth(&key);
-    answer(delete("/api/v1/sources/robot/pipes/inbox")).await.is_error(404, "E_PIPE_NOT_FOUND");
+    answer(delete("/api/v1/sources/robot/pipes/inbox")).await.fails(404, "E_PIPE_NOT_FOUND");
     assert_eq!(answer(delete("/api/v1/sources/robot/pipes/logs")).await.is(204).text, "");
-    answer(delete("/api/v1/sources/robot/pipes/logs")).await.is_error(404, "E_PIPE_NOT_FOUND");
+    answer(delete("/api/v1/sources/robot/pipes/logs")).await.fails(404, "E_PIPE_NOT_FOUND");
     answer(delete("/api/v1/sources/robot")).await.is(204);
-    answer(delete("/api/v1/sources/robot")).await.is_error(404, "E_SOURCE_NOT_FOUND");
-    answer(server.get("/api/v1/sources/robot").bearer_auth(&key)).await.is_error(404, "E_SOURCE_NOT_FOUND");
+    answer(delete("/api/v1/sources/robot")).await.fails(404, "E_SOURCE_NOT_FOUND");
+    answer(server.get("/api/v1/sources/robot").bearer_auth(&key)).await.fails(404, "E_SOURCE_NOT_FOUND");
     assert_eq!(owner, server.tenure.reader().user_by_username("ada").await.unwrap().id);
 }
 
@@ -104,34 +104,34 @@ async fn sources_are_refused_by_their_codes() {
     let Acme { server, account, key, owner_token, .. } = Acme::new().await;
     let create = |body: Value| server.post("/api/v1/sources", body).bearer_auth(&key);
     answer(create(json!({"handle": "robot"}))).await.is(201);
-    answer(create(json!({"handle": "robot"}))).await.is_error(409, "E_SOURCE_TAKEN");
-    answer(create(json!({"handle": "Robot"}))).await.is_error(400, "E_INVALID_HANDLE");
-    answer(create(json!({"handle": "inbox"}))).await.is_error(400, "E_INVALID_HANDLE");
-    answer(create(json!({"handle": "x", "kind": "cat"}))).await.is_error(400, "E_INVALID_KIND");
-    answer(create(json!({}))).await.is_error(400, "E_INVALID_REQUEST");
+    answer(create(json!({"handle": "robot"}))).await.fails(409, "E_SOURCE_TAKEN");
+    answer(create(json!({"handle": "Robot"}))).await.fails(400, "E_INVALID_HANDLE");
+    answer(create(json!({"handle": "inbox"}))).await.fails(400, "E_INVALID_HANDLE");
+    answer(create(json!({"handle": "x", "kind": "cat"}))).await.fails(400, "E_INVALID_KIND");
+    answer(create(json!({}))).await.fails(400, "E_INVALID_REQUEST");
     let pipe = |body: Value| server.post("/api/v1/sources/robot/pipes", body).bearer_auth(&key);
     answer(pipe(json!({"name": "logs"}))).await.is(201);
-    answer(pipe(json!({"name": "logs"}))).await.is_error(409, "E_PIPE_TAKEN");
-    answer(pipe(json!({"name": "stdin"}))).await.is_error(400, "E_INVALID_PIPE");
-    answer(pipe(json!({"name": "x", "ttl_seconds": 0}))).await.is_error(400, "E_INVALID_REQUEST");
+    answer(pipe(json!({"name": "logs"}))).await.fails(409, "E_PIPE_TAKEN");
+    answer(pipe(json!({"name": "stdin"}))).await.fails(400, "E_INVALID_PIPE");
+    answer(pipe(json!({"name": "x", "ttl_seconds": 0}))).await.fails(400, "E_INVALID_REQUEST");
     answer(pipe(json!({"name": "x", "handle": "other"}))).await.is(400);
     let elsewhere = server.post("/api/v1/sources/nowhere/pipes", json!({"name": "x"})).bearer_auth(&key);
-    answer(elsewhere).await.is_error(404, "E_SOURCE_NOT_FOUND");
+    answer(elsewhere).await.fails(404, "E_SOURCE_NOT_FOUND");
 
     let list = |org: &str| server.get(&format!("/api/v1/sources{org}"));
-    answer(list("")).await.is_error(401, "E_INVALID_API_KEY");
-    answer(list("").bearer_auth("ppz_00000000000000000000000000")).await.is_error(401, "E_INVALID_API_KEY");
-    answer(list("").bearer_auth("nonsense")).await.is_error(401, "E_INVALID_API_KEY");
+    answer(list("")).await.fails(401, "E_INVALID_API_KEY");
+    answer(list("").bearer_auth("ppz_00000000000000000000000000")).await.fails(401, "E_INVALID_API_KEY");
+    answer(list("").bearer_auth("nonsense")).await.fails(401, "E_INVALID_API_KEY");
     answer(list(&format!("?org={account}")).bearer_auth(&key)).await.is(200);
     answer(list(&format!("?org={account}")).bearer_auth(&owner_token)).await.is(200);
     let stranger = server.user("stranger").await;
     let other = server.account("other", stranger).await;
     for credential in [&key, &owner_token] {
-        answer(list(&format!("?org={other}")).bearer_auth(credential)).await.is_error(403, "E_INVALID_ORG");
-        answer(list("?org=nonsense").bearer_auth(credential)).await.is_error(403, "E_INVALID_ORG");
+        answer(list(&format!("?org={other}")).bearer_auth(credential)).await.fails(403, "E_INVALID_ORG");
+        answer(list("?org=nonsense").bearer_auth(credential)).await.fails(403, "E_INVALID_ORG");
     }
     let homeless = server.user("homeless").await;
-    answer(list("").bearer_auth(server.token(homeless).await)).await.is_error(403, "E_INVALID_ORG");
+    answer(list("").bearer_auth(server.token(homeless).await)).await.fails(403, "E_INVALID_ORG");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -149,17 +149,17 @@ async fn invites_are_sent_listed_and_revoked_by_the_owner() {
     assert_eq!(sent["invite"]["status"], "pending");
     assert_eq!(sent["invite"]["inviter_user_id"], owner.to_string());
 
-    answer(invite("bob", &owner_token)).await.is_error(409, "E_DUPLICATE_INVITE");
-    answer(invite("member", &owner_token)).await.is_error(409, "E_ALREADY_MEMBER");
-    answer(invite("ada", &owner_token)).await.is_error(400, "E_INVALID_REQUEST");
-    answer(invite("a b", &owner_token)).await.is_error(400, "E_INVALID_REQUEST");
-    answer(server.post(path, json!({"username": "x"}))).await.is_error(401, "E_INVALID_API_KEY");
-    answer(invite("x", &key)).await.is_error(403, "E_FORBIDDEN");
-    answer(invite("x", &server.token(member).await)).await.is_error(403, "E_FORBIDDEN");
-    answer(invite("x", &server.token(bob).await)).await.is_error(404, "E_NOT_FOUND");
+    answer(invite("bob", &owner_token)).await.fails(409, "E_DUPLICATE_INVITE");
+    answer(invite("member", &owner_token)).await.fails(409, "E_ALREADY_MEMBER");
+    answer(invite("ada", &owner_token)).await.fails(400, "E_INVALID_REQUEST");
+    answer(invite("a b", &owner_token)).await.fails(400, "E_INVALID_REQUEST");
+    answer(server.post(path, json!({"username": "x"}))).await.fails(401, "E_INVALID_API_KEY");
+    answer(invite("x", &key)).await.fails(403, "E_FORBIDDEN");
+    answer(invite("x", &server.token(member).await)).await.fails(403, "E_FORBIDDEN");
+    answer(invite("x", &server.token(bob).await)).await.fails(404, "E_NOT_FOUND");
     let nowhere =
         server.post("/api/v1/orgs/nowhere/invites", json!({"username": "x"})).bearer_auth(&owner_token);
-    answer(nowhere).await.is_error(404, "E_NOT_FOUND");
+    answer(nowhere).await.fails(404, "E_NOT_FOUND");
 
     let by_id = format!("/api/v1/orgs/{account}/invites");
     let list = answer(server.get(&by_id).bearer_auth(&owner_token)).await.is(200).json();
@@ -169,11 +169,11 @@ async fn invites_are_sent_listed_and_revoked_by_the_owner() {
     let id = sent["invite"]["id"].as_str().unwrap();
     let revoke = |path: &str| server.request(reqwest::Method::POST, path).bearer_auth(&owner_token);
     server.account("mine-too", owner).await;
-    answer(revoke(&format!("/api/v1/orgs/mine-too/invites/{id}/revoke"))).await.is_error(404, "E_NOT_FOUND");
-    answer(revoke("/api/v1/orgs/acme/invites/nonsense/revoke")).await.is_error(404, "E_NOT_FOUND");
+    answer(revoke(&format!("/api/v1/orgs/mine-too/invites/{id}/revoke"))).await.fails(404, "E_NOT_FOUND");
+    answer(revoke("/api/v1/orgs/acme/invites/nonsense/revoke")).await.fails(404, "E_NOT_FOUND");
     let path = format!("/api/v1/orgs/acme/invites/{id}/revoke");
     answer(revoke(&path)).await.is(204);
-    answer(revoke(&path)).await.is_error(409, "E_INVITE_NOT_PENDING");
+    answer(revoke(&path)).await.fails(409, "E_INVITE_NOT_PENDING");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -188,19 +188,19 @@ async fn invites_are_accepted_and_declined_by_their_person() {
     let list = answer(server.get("/api/v1/invites").bearer_auth(&token)).await.is(200).json();
     assert_eq!(list["invites"][0]["account_name"], "acme");
     assert_eq!(list["invites"][0]["id"], first.to_string());
-    answer(server.get("/api/v1/invites")).await.is_error(401, "E_INVALID_API_KEY");
-    answer(server.get("/api/v1/invites").bearer_auth(&key)).await.is_error(403, "E_FORBIDDEN");
+    answer(server.get("/api/v1/invites")).await.fails(401, "E_INVALID_API_KEY");
+    answer(server.get("/api/v1/invites").bearer_auth(&key)).await.fails(403, "E_FORBIDDEN");
 
     let decide = |id: &str, what: &str, credential: &str| {
         server.request(reqwest::Method::POST, &format!("/api/v1/invites/{id}/{what}")).bearer_auth(credential)
     };
     for what in ["accept", "decline"] {
-        answer(decide("nonsense", what, &token)).await.is_error(404, "E_NOT_FOUND");
-        answer(decide(&account.to_string(), what, &token)).await.is_error(404, "E_NOT_FOUND");
-        answer(decide(&first.to_string(), what, &owner_token)).await.is_error(403, "E_FORBIDDEN");
+        answer(decide("nonsense", what, &token)).await.fails(404, "E_NOT_FOUND");
+        answer(decide(&account.to_string(), what, &token)).await.fails(404, "E_NOT_FOUND");
+        answer(decide(&first.to_string(), what, &owner_token)).await.fails(403, "E_FORBIDDEN");
     }
     answer(decide(&first.to_string(), "decline", &token)).await.is(204);
-    answer(decide(&first.to_string(), "accept", &token)).await.is_error(409, "E_INVITE_NOT_PENDING");
+    answer(decide(&first.to_string(), "accept", &token)).await.fails(409, "E_INVITE_NOT_PENDING");
     let second = invite().await.to_string();
     answer(decide(&second, "accept", &token)).await.is(204);
     assert!(server.tenure.reader().membership(account, bob).await.unwrap());
@@ -217,19 +217,17 @@ async fn only_the_owner_revokes_a_key() {
     let stranger = server.user("stranger").await;
     let path = format!("/api/v1/keys/{id}/revoke");
     let revoke = |path: &str| server.request(reqwest::Method::POST, path);
-    answer(revoke(&path)).await.is_error(401, "E_INVALID_API_KEY");
-    answer(revoke(&path).bearer_auth(&key)).await.is_error(403, "E_FORBIDDEN");
-    answer(revoke(&path).bearer_auth(server.token(member).await)).await.is_error(403, "E_FORBIDDEN");
-    answer(revoke(&path).bearer_auth(server.token(stranger).await)).await.is_error(404, "E_NOT_FOUND");
-    answer(revoke("/api/v1/keys/nonsense/revoke").bearer_auth(&owner_token))
-        .await
-        .is_error(404, "E_NOT_FOUND");
+    answer(revoke(&path)).await.fails(401, "E_INVALID_API_KEY");
+    answer(revoke(&path).bearer_auth(&key)).await.fails(403, "E_FORBIDDEN");
+    answer(revoke(&path).bearer_auth(server.token(member).await)).await.fails(403, "E_FORBIDDEN");
+    answer(revoke(&path).bearer_auth(server.token(stranger).await)).await.fails(404, "E_NOT_FOUND");
+    answer(revoke("/api/v1/keys/nonsense/revoke").bearer_auth(&owner_token)).await.fails(404, "E_NOT_FOUND");
     answer(server.get("/api/v1/sources").bearer_auth(&plaintext)).await.is(200);
     let first = answer(revoke(&path).bearer_auth(&owner_token)).await.is(200).json();
     assert!(first["revoked_at"].is_string());
     let again = answer(revoke(&path).bearer_auth(&owner_token)).await.is(200).json();
     assert_eq!(again["revoked_at"], first["revoked_at"]);
-    answer(server.get("/api/v1/sources").bearer_auth(&plaintext)).await.is_error(401, "E_INVALID_API_KEY");
+    answer(server.get("/api/v1/sources").bearer_auth(&plaintext)).await.fails(401, "E_INVALID_API_KEY");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -245,7 +243,7 @@ async fn a_post_with_an_idempotency_key_is_carried_out_once() {
         (again.json(), again.header("tenure-position"))
     );
     answer(create(json!({"handle": "other"}), "k1")).await.is(422);
-    answer(create(json!({"handle": "robot"}), "k2")).await.is_error(409, "E_SOURCE_TAKEN");
+    answer(create(json!({"handle": "robot"}), "k2")).await.fails(409, "E_SOURCE_TAKEN");
     // A refusal is not remembered: once the handle is free the same request goes through.
     answer(server.request(reqwest::Method::DELETE, "/api/v1/sources/robot").bearer_auth(&key)).await.is(204);
     answer(create(json!({"handle": "robot"}), "k2")).await.is(201);
@@ -257,7 +255,7 @@ async fn a_post_with_an_idempotency_key_is_carried_out_once() {
         request.bearer_auth(&owner_token).header("idempotency-key", "m1")
     };
     let minted = answer(mint()).await.is(201).json();
-    let again = answer(mint()).await.is_error(409, "secret_given_once").json();
+    let again = answer(mint()).await.fails(409, "secret_given_once").json();
     assert_eq!(again["record"]["id"], minted["id"]);
     assert!(!again.to_string().contains(minted["plaintext"].as_str().unwrap()));
     let keys =

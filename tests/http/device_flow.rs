@@ -54,9 +54,9 @@ async fn a_device_gets_one_token_after_a_person_has_approved() {
     let codes = codes(&server).await;
     assert_eq!((codes["interval"].as_u64(), codes["expires_in"].as_u64()), (Some(5), Some(600)));
     assert_eq!(codes["verification_uri"], format!("{}/oauth/device/verify", server.base));
-    poll(&server, &codes).await.is_error(400, "authorization_pending");
+    poll(&server, &codes).await.fails(400, "authorization_pending");
     moves(&clock, 5);
-    poll(&server, &codes).await.is_error(400, "authorization_pending");
+    poll(&server, &codes).await.fails(400, "authorization_pending");
     decide(&server, &session, &codes, "approve").await.is(200);
     let token = poll(&server, &codes).await.is(200);
     assert_eq!(token.header("cache-control"), "no-store");
@@ -70,7 +70,7 @@ async fn a_device_gets_one_token_after_a_person_has_approved() {
         answer(server.get("/api/v1/users/me").bearer_auth(access)).await.is(200).json()["username"],
         "ada"
     );
-    poll(&server, &codes).await.is_error(400, "invalid_grant");
+    poll(&server, &codes).await.fails(400, "invalid_grant");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -78,14 +78,14 @@ async fn slow_down_does_not_accumulate_and_moves_nothing() {
     let (server, clock) = Server::with_clock(|_| {}).await;
     let ada = server.user("ada").await;
     let codes = codes(&server).await;
-    poll(&server, &codes).await.is_error(400, "authorization_pending");
+    poll(&server, &codes).await.fails(400, "authorization_pending");
     for _ in 0..3 {
         moves(&clock, 1);
-        poll(&server, &codes).await.is_error(400, "slow_down");
+        poll(&server, &codes).await.fails(400, "slow_down");
     }
     // Four seconds after the last that was accepted, whatever was rejected meanwhile.
     moves(&clock, 1);
-    poll(&server, &codes).await.is_error(400, "authorization_pending");
+    poll(&server, &codes).await.fails(400, "authorization_pending");
     let context = crate::support::as_user(ada);
     server.tenure.approve_device_code(&context, codes["user_code"].as_str().unwrap(), ada).await.unwrap();
     poll(&server, &codes).await.is(200);
@@ -98,21 +98,21 @@ async fn denial_expiry_and_nonsense_are_told_apart() {
     let session = server.session(ada).await;
     let (denied, approved, waiting) = (codes(&server).await, codes(&server).await, codes(&server).await);
     decide(&server, &session, &denied, "deny").await.is(200);
-    poll(&server, &denied).await.is_error(400, "access_denied");
+    poll(&server, &denied).await.fails(400, "access_denied");
     let again = format!("?user_code={}", denied["user_code"].as_str().unwrap());
     decide_page(&server, &session, &again).await.is(404);
     decide(&server, &session, &approved, "approve").await.is(200);
     moves(&clock, 600);
-    poll(&server, &approved).await.is_error(400, "expired_token");
-    poll(&server, &waiting).await.is_error(400, "expired_token");
-    poll(&server, &json!({"device_code": "unknown"})).await.is_error(400, "invalid_grant");
-    server.form("/oauth/device/token", &[]).await.is_error(400, "invalid_request");
+    poll(&server, &approved).await.fails(400, "expired_token");
+    poll(&server, &waiting).await.fails(400, "expired_token");
+    poll(&server, &json!({"device_code": "unknown"})).await.fails(400, "invalid_grant");
+    server.form("/oauth/device/token", &[]).await.fails(400, "invalid_request");
     let other = [("grant_type", "password"), ("device_code", "x")];
-    server.form("/oauth/device/token", &other).await.is_error(400, "invalid_request");
+    server.form("/oauth/device/token", &other).await.fails(400, "invalid_request");
     let twice = server.request(reqwest::Method::POST, "/oauth/device/token");
     let twice =
         twice.header("content-type", "application/x-www-form-urlencoded").body("device_code=a&device_code=b");
-    answer(twice).await.is_error(400, "invalid_request");
+    answer(twice).await.fails(400, "invalid_request");
     answer(server.get("/oauth/device/token")).await.is(405);
 }
 
@@ -125,7 +125,7 @@ async fn json_is_as_good_as_a_form_and_user_codes_are_read_as_people_type_them()
     let server = Server::new().await;
     let ada = server.user("ada").await;
     let session = server.session(ada).await;
-    answer(server.post("/oauth/device/code", json!({"client_id": 1}))).await.is_error(400, "invalid_request");
+    answer(server.post("/oauth/device/code", json!({"client_id": 1}))).await.fails(400, "invalid_request");
     let unknown_too = json!({"client_id": "cli", "other": 1});
     let codes = answer(server.post("/oauth/device/code", unknown_too)).await.is(200).json();
     let typed = codes["user_code"].as_str().unwrap().to_lowercase().replace('-', "%20");
@@ -155,7 +155,7 @@ async fn ten_pollers_race_and_one_gets_the_token() {
         let answers = futures::future::join_all((0..10).map(|_| poll(&server, &codes))).await;
         assert_eq!(answers.iter().filter(|answer| answer.status == 200).count(), 1);
         for answer in answers.into_iter().filter(|answer| answer.status != 200) {
-            answer.is_error(400, "invalid_grant");
+            answer.fails(400, "invalid_grant");
         }
     }
     assert_eq!(server.tenure.reader().bearer_tokens_for_user(ada).await.unwrap().len(), 5);
@@ -190,7 +190,7 @@ async fn the_page_is_only_for_who_is_signed_in_and_only_for_its_own_forms() {
     answer(post(&[("user_code", user_code), ("action", "dance"), ("csrf_token", csrf.as_str())]))
         .await
         .is(400);
-    poll(&server, &codes).await.is_error(400, "authorization_pending");
+    poll(&server, &codes).await.fails(400, "authorization_pending");
     answer(post(&right).header("origin", &server.base)).await.is(200);
     poll(&server, &codes).await.is(200);
 }
@@ -213,7 +213,7 @@ async fn tokens_are_introspected_by_who_may_know_of_them_and_ended_by_who_holds_
         let request = server.request(reqwest::Method::POST, "/oauth/introspect").bearer_auth(by);
         answer(request.form(&[("token", at)]))
     };
-    server.form("/oauth/introspect", &[("token", &token)]).await.is_error(401, "invalid_client");
+    server.form("/oauth/introspect", &[("token", &token)]).await.fails(401, "invalid_client");
     for by in [&token, &operator] {
         let seen = look(&token, by).await.is(200).json();
         assert_eq!((seen["active"].as_bool(), seen["username"].as_str()), (Some(true), Some("ada")));
@@ -230,13 +230,13 @@ async fn tokens_are_introspected_by_who_may_know_of_them_and_ended_by_who_holds_
     let basic = server.request(reqwest::Method::POST, "/oauth/introspect").basic_auth("any", Some(&token));
     assert_eq!(answer(basic.form(&[("token", &token)])).await.is(200).json()["active"], true);
 
-    server.form("/oauth/revoke", &[("token", &key)]).await.is_error(400, "unsupported_token_type");
-    server.form("/oauth/revoke", &[]).await.is_error(400, "invalid_request");
+    server.form("/oauth/revoke", &[("token", &key)]).await.fails(400, "unsupported_token_type");
+    server.form("/oauth/revoke", &[]).await.fails(400, "invalid_request");
     server.form("/oauth/revoke", &[("token", "nonsense")]).await.is(200);
     for _ in 0..2 {
         server.form("/oauth/revoke", &[("token", &token), ("token_type_hint", "access_token")]).await.is(200);
     }
-    answer(server.get("/api/v1/users/me").bearer_auth(&token)).await.is_error(401, "credential_bad");
+    answer(server.get("/api/v1/users/me").bearer_auth(&token)).await.fails(401, "credential_bad");
     assert_eq!(look(&token, &operator).await.is(200).json(), json!({"active": false}));
 }
 

@@ -20,10 +20,10 @@ async fn a_caller_who_asks_too_often_is_told_when_to_come_again() {
     for _ in 0..9 {
         last = answer(server.get("/api/v1/users/me")).await;
     }
-    let refused = last.is_error(429, "too_many_requests");
+    let refused = last.fails(429, "too_many_requests");
     assert!(refused.header("retry-after").parse::<u64>().unwrap() >= 1);
     // A device that polls is told in the one word that it knows, and never by 429.
-    server.form("/oauth/device/token", &[("device_code", "x")]).await.is_error(400, "slow_down");
+    server.form("/oauth/device/token", &[("device_code", "x")]).await.fails(400, "slow_down");
 
     let ada = server.user("ada").await;
     let token = server.token(ada).await;
@@ -47,7 +47,7 @@ async fn strangers_cannot_flood_the_log_with_device_codes() {
     let answers = futures::future::join_all((0..30).map(|_| ask())).await;
     assert_eq!(answers.iter().filter(|answer| answer.status == 200).count(), 5);
     let refused = answers.into_iter().find(|answer| answer.status != 200).unwrap();
-    let refused = refused.is_error(429, "temporarily_unavailable");
+    let refused = refused.fails(429, "temporarily_unavailable");
     assert!(!refused.header("retry-after").is_empty());
     assert_eq!(server.tenure.log().newest().await.unwrap(), 6, "genesis and five codes");
 }
@@ -122,7 +122,7 @@ async fn bad_keys_are_counted_by_address_and_prefix_never_by_prefix_alone() {
     for _ in 0..3 {
         answer(call(&guess, "203.0.113.7")).await.is(401);
     }
-    answer(call(&guess, "203.0.113.7")).await.is_error(429, "E_RATE_LIMITED");
+    answer(call(&guess, "203.0.113.7")).await.fails(429, "E_RATE_LIMITED");
     answer(call(&key, "198.51.100.9")).await.is(200);
     answer(call(&guess, "198.51.100.9")).await.is(401);
 }
@@ -168,7 +168,7 @@ async fn tenants_hold_only_so_much_however_many_ask_at_once() {
             answers.iter().map(|answer| answer.status).collect::<Vec<_>>()
         );
         for answer in answers.into_iter().filter(|answer| answer.status != 201) {
-            answer.is_error(403, "limit_reached");
+            answer.fails(403, "limit_reached");
         }
     }
 }

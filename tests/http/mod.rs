@@ -3,6 +3,7 @@
 mod access;
 mod bad_input;
 mod clients;
+mod command_line;
 mod contract;
 mod description;
 mod device_flow;
@@ -154,7 +155,7 @@ impl Answer {
 
     /// Expects this status and this code of an error, of whichever shape.
     #[track_caller]
-    pub fn is_error(self, status: u16, code: &str) -> Self {
+    pub fn fails(self, status: u16, code: &str) -> Self {
         let answer = self.is(status);
         let json = answer.json();
         let found = [&json["code"], &json["error"]["code"], &json["error"]];

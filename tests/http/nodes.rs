@@ -24,7 +24,7 @@ async fn what_one_server_writes_the_other_reads_and_what_one_revokes_the_other_r
         answer(two.get("/api/v1/sources").bearer_auth(&key)).await.is(200);
         let revoke = one.request(reqwest::Method::POST, &format!("/api/v1/keys/{id}/revoke"));
         answer(revoke.bearer_auth(&token)).await.is(200);
-        answer(two.get("/api/v1/sources").bearer_auth(&key)).await.is_error(401, "E_INVALID_API_KEY");
+        answer(two.get("/api/v1/sources").bearer_auth(&key)).await.fails(401, "E_INVALID_API_KEY");
         let session = one.session(ada).await;
         let home = two.get("/").header("cookie", &session);
         answer(home).await.is(200);
@@ -38,7 +38,7 @@ async fn what_one_server_writes_the_other_reads_and_what_one_revokes_the_other_r
     let gone = one.token(ada).await;
     answer(two.get("/api/v1/users/me").bearer_auth(&gone)).await.is(200);
     one.form("/oauth/revoke", &[("token", &gone)]).await.is(200);
-    answer(two.get("/api/v1/users/me").bearer_auth(&gone)).await.is_error(401, "credential_bad");
+    answer(two.get("/api/v1/users/me").bearer_auth(&gone)).await.fails(401, "credential_bad");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -57,13 +57,10 @@ async fn a_store_that_is_down_is_never_taken_for_a_bad_credential() {
     let others = "select pg_terminate_backend(pid) from pg_stat_activity where datname = $1 and pid <> pg_backend_pid()";
     admin.query(others, &[&name]).await.unwrap();
     for credential in [&token, &key] {
-        let down = answer(server.get("/api/v1/sources").bearer_auth(credential))
-            .await
-            .is_error(503, "E_UNAVAILABLE");
+        let down =
+            answer(server.get("/api/v1/sources").bearer_auth(credential)).await.fails(503, "E_UNAVAILABLE");
         assert!(!down.header("retry-after").is_empty());
-        answer(server.get("/api/v1/accounts/acme").bearer_auth(credential))
-            .await
-            .is_error(503, "unavailable");
+        answer(server.get("/api/v1/accounts/acme").bearer_auth(credential)).await.fails(503, "unavailable");
         answer(server.get("/api/v1/accounts/acme/members").bearer_auth(credential)).await.is(503);
     }
     answer(server.get("/").header("cookie", &session)).await.is(503);

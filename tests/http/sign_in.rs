@@ -311,15 +311,13 @@ async fn a_session_changes_things_only_with_its_token_and_from_this_site() {
     let me = answer(server.get("/api/v1/users/me").header("cookie", &session)).await.is(200).json();
     let csrf = me["csrf_token"].as_str().unwrap();
     let open = |name: &str| server.post("/api/v1/accounts", json!({"name": name})).header("cookie", &session);
-    answer(open("a")).await.is_error(403, "forbidden");
-    answer(open("a").header("x-csrf-token", "x")).await.is_error(403, "forbidden");
+    answer(open("a")).await.fails(403, "forbidden");
+    answer(open("a").header("x-csrf-token", "x")).await.fails(403, "forbidden");
     let foreign = open("a").header("x-csrf-token", csrf).header("origin", "https://evil.example");
-    answer(foreign).await.is_error(403, "forbidden");
+    answer(foreign).await.fails(403, "forbidden");
     answer(open("a").header("x-csrf-token", csrf).header("origin", &server.base)).await.is(201);
     let planted = format!("{session}; {session}");
-    answer(server.get("/api/v1/users/me").header("cookie", planted))
-        .await
-        .is_error(401, "credential_missing");
+    answer(server.get("/api/v1/users/me").header("cookie", planted)).await.fails(401, "credential_missing");
     let other = server.session(ada).await;
     answer(server.get("/api/v1/users/me").header("cookie", &other)).await.is(200);
     let sessions =

@@ -40,6 +40,7 @@ pub struct TokenRequest {
 
 /// A token.
 #[derive(Serialize, ToSchema)]
+#[allow(clippy::struct_field_names)] // RFC 6749 names them
 pub struct Token {
     /// What to send as `Authorization: Bearer`; a secret.
     pub access_token: String,

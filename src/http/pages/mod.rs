@@ -69,13 +69,12 @@ fn signed_in(door: &Door, secret: &str, to: &str) -> Response {
 
 /// The token of a form for a browser that is not signed in, and the cookie that it must come back with.
 fn form_token(door: &Door, headers: &HeaderMap) -> (String, Option<(header::HeaderName, HeaderValue)>) {
-    match cookies::read(headers, &door.settings, cookies::FORM).filter(|form| !form.is_empty()) {
-        Some(form) => (door.form_token(&form), None),
-        None => {
-            let form = door.new_form();
-            (door.form_token(&form), Some(cookies::set(&door.settings, cookies::FORM, &form, 3_600)))
-        }
+    let known = cookies::read(headers, &door.settings, cookies::FORM).filter(|form| !form.is_empty());
+    if let Some(form) = known {
+        return (door.form_token(&form), None);
     }
+    let form = door.new_form();
+    (door.form_token(&form), Some(cookies::set(&door.settings, cookies::FORM, &form, 3_600)))
 }
 
 /// What a browser may do with a page of ours: show it, alone.

@@ -18,6 +18,7 @@ use crate::operations::Refusal;
 use crate::projections::QueryError;
 
 /// The address of a link.
+#[must_use]
 pub fn url(public_url: &str, secret: &str) -> String {
     format!("{public_url}/sign-in/link/{secret}")
 }

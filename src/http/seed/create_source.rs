@@ -18,7 +18,7 @@ use crate::ids::SourceId;
 
 /// A source that was made.
 #[derive(Serialize, ToSchema)]
-pub struct Created {
+pub struct NewSource {
     id: SourceId,
     handle: String,
     kind: &'static str,
@@ -30,7 +30,7 @@ pub struct Created {
 ///
 /// For keys of the account and whoever belongs to it.
 #[utoipa::path(post, path = "/api/v1/sources", operation_id = "seedCreateSource", tag = "seed", params(Org),
-    request_body = CreateSource, responses((status = 201, description = "The source", body = Created)))]
+    request_body = CreateSource, responses((status = 201, description = "The source", body = NewSource)))]
 pub async fn create_source(
     State(door): State<Shared>,
     Parameters(org): Parameters<Org>,
@@ -40,7 +40,7 @@ pub async fn create_source(
     let CreateSource { handle, kind } = &ask.body;
     let done = door.tenure.create_source(&ask.context, account, None, handle, kind.as_deref()).await?;
     let source = door.source(account, handle).await?;
-    let created = Created {
+    let created = NewSource {
         id: source.id,
         kind: source.kind.as_str(),
         subject: subject(account, &source.handle),

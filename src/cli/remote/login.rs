@@ -1,0 +1,100 @@
+//! `tenure login`, `tenure logout`: a token by the device flow, kept in a file of its owner.
+
+use std::time::Duration;
+
+use anyhow::Context as _;
+use secrecy::ExposeSecret as _;
+use serde_json::{Value, json};
+
+use super::stored::{self, Login};
+use super::{Remote, RemoteError};
+use crate::cli::output;
+use crate::config::Config;
+
+/// Logs in: shows a code, waits until it is approved in a browser, stores the token.
+pub(in crate::cli) async fn log_in(config: Config) -> anyhow::Result<()> {
+    let server = config.server.as_deref().context("login: --server URL says where")?;
+    if let Some(token) = &config.token {
+        return finish(&config, server, token.expose_secret()).await;
+    }
+    let remote = Remote::new(server, None)?;
+    let host = nix::sys::utsname::uname().ok();
+    let host = host.as_ref().map(|name| name.nodename().to_string_lossy().into_owned()).unwrap_or_default();
+    let name = format!("tenure command line on {host}").chars().take(200).collect::<String>();
+    let fields = [("client_id", "tenure-cli"), ("client_name", name.as_str())];
+    let codes = remote.form("/oauth/device/code", &fields).await?.map_err(anyhow::Error::msg)?;
+    let text = |name: &str| codes[name].as_str().unwrap_or_default().to_owned();
+    let (device_code, complete) = (text("device_code"), text("verification_uri_complete"));
+    if config.json {
+        output::json(&json!({"verification_uri_complete": complete, "user_code": text("user_code")}))?;
+    } else {
+        output::line(&format!("Open  {complete}\nand check that it shows  {}", text("user_code")))?;
+    }
+    let mut pause = Duration::from_secs(codes["interval"].as_u64().unwrap_or(5));
+    loop {
+        tokio::time::sleep(pause).await;
+        let fields = [
+            ("grant_type", "urn:ietf:params:oauth:grant-type:device_code"),
+            ("device_code", device_code.as_str()),
+            ("client_id", "tenure-cli"),
+        ];
+        match remote.form("/oauth/device/token", &fields).await? {
+            Ok(token) => {
+                return finish(&config, server, token["access_token"].as_str().unwrap_or_default()).await;
+            }
+            Err(error) if error == "authorization_pending" => {}
+            Err(error) if error == "slow_down" => pause += Duration::from_secs(5),
+            Err(error) => anyhow::bail!("not logged in: {error}"),
+        }
+    }
+}
+
+async fn finish(config: &Config, server: &str, token: &str) -> anyhow::Result<()> {
+    let remote = Remote::new(server, Some(token.to_owned().into()))?;
+    let me = remote.get("/api/v1/users/me").await?;
+    let login = Login { server: server.trim_end_matches('/').to_owned(), token: token.to_owned().into() };
+    let path = stored::write(&login)?;
+    let username = me["username"].as_str().unwrap_or_default();
+    if config.json {
+        return output::json(&json!({"server": login.server, "username": username, "file": path}));
+    }
+    output::line(&format!("logged in to {} as {username}; the token is in {}", login.server, path.display()))
+}
+
+/// Logs out: revokes the token that is stored and removes it.
+pub(in crate::cli) async fn log_out(config: Config) -> anyhow::Result<()> {
+    let Some(login) = stored::read()? else {
+        return if config.json {
+            output::json(&json!({"logged_out": false}))
+        } else {
+            output::line("not logged in")
+        };
+    };
+    let remote = Remote::new(&login.server, None)?;
+    let revoked = remote.form("/oauth/revoke", &[("token", login.token.expose_secret())]).await?;
+    revoked.map_err(anyhow::Error::msg)?;
+    stored::remove()?;
+    if config.json {
+        return output::json(&json!({"logged_out": true}));
+    }
+    output::line(&format!("logged out of {}", login.server))
+}
+
+impl Remote {
+    /// A request of OAuth: its answer, or the code of its error.
+    async fn form(&self, path: &str, fields: &[(&str, &str)]) -> Result<Result<Value, String>, RemoteError> {
+        let unreachable = |error: reqwest::Error| RemoteError::Unreachable(error.without_url().to_string());
+        let request = self.http.post(format!("{}{path}", self.server)).form(fields);
+        let response = request.send().await.map_err(unreachable)?;
+        let status = response.status();
+        let text = response.text().await.map_err(unreachable)?;
+        let body: Value = serde_json::from_str(&text).unwrap_or_default();
+        if status.is_success() {
+            return Ok(Ok(body));
+        }
+        match body["error"].as_str() {
+            Some(error) if status.is_client_error() => Ok(Err(error.to_owned())),
+            _ => Err(RemoteError::Refused { status, detail: format!("the server answered {status}") }),
+        }
+    }
+}

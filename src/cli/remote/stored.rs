@@ -1,0 +1,75 @@
+//! The login that is stored: a file that only its owner may read.
+
+use std::io::Write as _;
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+use secrecy::{ExposeSecret as _, SecretString};
+use serde_json::json;
+
+/// A login.
+pub(in crate::cli) struct Login {
+    /// The server.
+    pub(in crate::cli) server: String,
+    /// The bearer token.
+    pub(in crate::cli) token: SecretString,
+}
+
+/// `$XDG_CONFIG_HOME/tenure/credentials.json`, else below `~/.config`.
+pub(in crate::cli) fn file() -> anyhow::Result<PathBuf> {
+    let absolute = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let directory = absolute("XDG_CONFIG_HOME")
+        .or_else(|| absolute("HOME").map(|home| home.join(".config")))
+        .context("neither XDG_CONFIG_HOME nor HOME is set")?;
+    Ok(directory.join("tenure").join("credentials.json"))
+}
+
+/// The login that is stored, if there is one.
+///
+/// A file that others may read is refused: it has to be taken for known.
+pub(in crate::cli) fn read() -> anyhow::Result<Option<Login>> {
+    let Ok(path) = file() else { return Ok(None) };
+    let metadata = match std::fs::metadata(&path) {
+        Ok(metadata) => metadata,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error).with_context(|| path.display().to_string()),
+    };
+    anyhow::ensure!(
+        metadata.permissions().mode().trailing_zeros() >= 6,
+        "{}: others may read it; revoke its token, `chmod 600` it, and log in again",
+        path.display()
+    );
+    let text = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+    let stored: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
+    match (stored["server"].as_str(), stored["token"].as_str()) {
+        (Some(server), Some(token)) => {
+            Ok(Some(Login { server: server.to_owned(), token: token.to_owned().into() }))
+        }
+        _ => anyhow::bail!("{}: not what `tenure login` writes; remove it and log in again", path.display()),
+    }
+}
+
+/// Stores a login in place of the one before.
+pub(in crate::cli) fn write(login: &Login) -> anyhow::Result<PathBuf> {
+    let path = file()?;
+    if let Some(directory) = path.parent() {
+        std::fs::create_dir_all(directory).with_context(|| directory.display().to_string())?;
+    }
+    let fresh = path.with_extension("new");
+    let _ = std::fs::remove_file(&fresh);
+    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&fresh)?;
+    let stored = json!({"server": login.server, "token": login.token.expose_secret()});
+    file.write_all(stored.to_string().as_bytes())?;
+    file.sync_all()?;
+    std::fs::rename(&fresh, &path)?;
+    Ok(path)
+}
+
+/// Removes the login.
+pub(in crate::cli) fn remove() -> anyhow::Result<()> {
+    match std::fs::remove_file(file()?) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.into()),
+        _ => Ok(()),
+    }
+}
