@@ -38,7 +38,7 @@ impl Default for Limits {
             keys_per_account: 1_000,
             pending_invites_per_account: 1_000,
             accounts_per_owner: 100,
-            device_codes_per_address: 50,
+            device_codes_per_address: 100,
             device_codes: 10_000,
             user_code_failures: 10,
             user_code_failures_in_all: 1_000,

@@ -2,6 +2,7 @@
 
 mod access;
 mod bad_input;
+mod browser;
 mod clients;
 mod command_line;
 mod contract;

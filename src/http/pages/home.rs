@@ -6,11 +6,33 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 
 use super::{page, see_other};
+use crate::clock::Timestamp;
 use crate::http::door::Shared;
 use crate::http::error::{DoorError, found};
 use crate::operations::Thing;
 use crate::projections::accounts::Account;
 use crate::projections::sessions::Session;
+
+/// A sign-in of a browser, as its person reads it.
+struct SignIn {
+    id: String,
+    since: String,
+    until: String,
+}
+
+impl From<Session> for SignIn {
+    fn from(session: Session) -> Self {
+        let to_the_minute = |at: Timestamp| {
+            let text = at.to_string();
+            format!("{} UTC", text.get(..16).unwrap_or(&text).replace('T', " "))
+        };
+        Self {
+            id: session.id.to_string(),
+            since: to_the_minute(session.created_at),
+            until: to_the_minute(session.expires_at),
+        }
+    }
+}
 
 #[derive(Template)]
 #[template(path = "home.html")]
@@ -18,7 +40,7 @@ struct Home {
     username: String,
     operator: bool,
     accounts: Vec<Account>,
-    sessions: Vec<Session>,
+    sessions: Vec<SignIn>,
     current: String,
     csrf_token: String,
 }
@@ -35,7 +57,7 @@ pub async fn home(State(door): State<Shared>, headers: HeaderMap) -> Result<Resp
         username: person.username,
         operator: person.operator,
         accounts: reader.accounts_for_user(user).await?,
-        sessions,
+        sessions: sessions.into_iter().map(SignIn::from).collect(),
         current: session.to_string(),
         csrf_token: door.csrf_token(session),
     };
