@@ -37,6 +37,8 @@ create function coarse.admit_device_code(
 ) returns text language plpgsql as $$
 begin
     perform pg_advisory_xact_lock(hashtext('coarse.device_origin'));
+    delete from coarse.last_poll p using coarse.device_origin o
+    where p.device_code_id = o.device_code_id and o.expires_at <= $4;
     delete from coarse.device_origin o where o.expires_at <= $4;
     if (select count(*) from coarse.device_origin o where o.network = $2) >= $6 then
         return 'network';
@@ -56,27 +58,30 @@ create table coarse.attempt (
 create index attempt_since on coarse.attempt (since);
 comment on table coarse.attempt is 'How often something that must not be guessed was tried within a window of time, by who or where.';
 
--- Counts a try in each bucket; false if one of them is full within the window.
+-- Counts a try in each bucket; false, and nothing counted, if one of them is full within the window. The buckets are
+-- locked in the order in which they are given: from the narrow ones to those of all, by everybody alike.
 create function coarse.attempt(buckets text[], mosts bigint[], at timestamptz, within interval)
 returns boolean language plpgsql as $$
 declare
-    fits boolean;
+    counted bigint;
 begin
     delete from coarse.attempt a where a.bucket in (
         select old.bucket from coarse.attempt old where old.since <= $3 - $4 for update skip locked
     );
-    with asked as (
-        select b.bucket, b.most from unnest($1, $2) as b (bucket, most)
-    ), counted as (
-        insert into coarse.attempt as a (bucket, since, count)
-        select bucket, $3, 1 from asked order by bucket
+    for place in 1 .. cardinality($1) loop
+        insert into coarse.attempt as a (bucket, since, count) values ($1[place], $3, 1)
         on conflict (bucket) do update set
             since = case when a.since <= $3 - $4 then excluded.since else a.since end,
             count = case when a.since <= $3 - $4 then 1 else a.count + 1 end
-        returning a.bucket, a.count
-    )
-    select bool_and(c.count <= k.most) into fits from counted c join asked k using (bucket);
-    return fits;
+        returning a.count into counted;
+        if counted > $2[place] then
+            for taken in 1 .. place loop
+                update coarse.attempt a set count = a.count - 1 where a.bucket = $1[taken];
+            end loop;
+            return false;
+        end if;
+    end loop;
+    return true;
 end $$;
 
 create table coarse.used_once (

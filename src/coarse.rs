@@ -155,9 +155,11 @@ impl Coarse {
     /// The database cannot be written to.
     pub async fn no_failure(&self, buckets: &[Bucket]) -> Result<(), ReadError> {
         let names: Vec<&str> = buckets.iter().map(|(name, _)| name.as_str()).collect();
-        let sql = "with ours as (select bucket from coarse.attempt where bucket = any ($1) order by bucket for update)
-                   update coarse.attempt a set count = greatest(a.count - 1, 0) from ours where a.bucket = ours.bucket";
-        self.execute(sql, &[&names]).await?;
+        // One by one, so that none is locked while another is waited for.
+        let sql = "update coarse.attempt set count = greatest(count - 1, 0) where bucket = $1";
+        for name in names {
+            self.execute(sql, &[&name]).await?;
+        }
         Ok(())
     }
 

@@ -163,7 +163,7 @@ impl Tenure {
         let dispatcher = Dispatcher::new(log.clone(), codec.clone(), clock.clone(), entropy.clone());
         let reader = Reader::new(log.pool().clone(), codec.keys().clone());
         let coarse = Coarse::new(log.pool().clone());
-        let argon2 = Argon2Pool::new(settings.hash_queue);
+        let argon2 = Argon2Pool::new(settings.hash_queue, &*entropy);
         let forgotten_list = settings.forgotten_list.map(ForgottenList::new);
         let rules = settings.rules;
         let tenure =

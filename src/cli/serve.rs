@@ -49,9 +49,9 @@ pub(super) async fn run(config: Config) -> anyhow::Result<()> {
         async move { stop.run_until_cancelled(tenure.observe()).await }
     });
     let mut settings = config.doors.clone();
-    if settings.public_url == format!("http://{}", config.listen) {
+    if settings.public_url == DoorSettings::new(config.listen).public_url {
         // The port may have been left to the system.
-        settings.public_url = format!("http://{listen}");
+        settings.public_url = DoorSettings::new(listen).public_url;
     }
     let first_link = first_operator(&tenure, &settings).await?;
     let door = http::Door::new(tenure.clone(), settings).map_err(|reason| anyhow::anyhow!(reason))?;

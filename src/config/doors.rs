@@ -5,11 +5,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
+use clap::builder::BoolishValueParser;
 use ipnet::IpNet;
 use serde::Deserialize;
 
 use super::{ConfigError, File};
-use crate::http::{DoorSettings, GithubSettings, Rate, Rates};
+use crate::http::{DoorSettings, GithubSettings, Rate, Rates, loopback_port};
 use crate::operations::Limits;
 
 /// What `serve` can be told of its doors.
@@ -20,7 +21,7 @@ pub(super) struct DoorFlags {
     #[arg(long, global = true, env = "TENURE_PUBLIC_URL", value_name = "URL", hide_short_help = true)]
     public_url: Option<String>,
     /// Let anybody sign in as anybody; for development, on a loopback address alone
-    #[arg(long, global = true, env = "TENURE_DEV_SIGN_IN", hide_short_help = true)]
+    #[arg(long, global = true, env = "TENURE_DEV_SIGN_IN", hide_short_help = true, value_parser = BoolishValueParser::new())]
     dev_sign_in: bool,
     /// A proxy (address or network) whose X-Forwarded-For counts; repeatable, or separated by commas
     #[arg(
@@ -85,6 +86,8 @@ pub(super) struct LimitsFile {
     keys_per_account: Option<u32>,
     pending_invites_per_account: Option<u32>,
     accounts_per_owner: Option<u32>,
+    tokens_per_user: Option<u32>,
+    sessions_per_user: Option<u32>,
     device_codes_per_address: Option<u32>,
     device_codes: Option<u32>,
     user_code_failures: Option<u32>,
@@ -112,6 +115,8 @@ impl LimitsFile {
             (&mut limits.keys_per_account, self.keys_per_account),
             (&mut limits.pending_invites_per_account, self.pending_invites_per_account),
             (&mut limits.accounts_per_owner, self.accounts_per_owner),
+            (&mut limits.tokens_per_user, self.tokens_per_user),
+            (&mut limits.sessions_per_user, self.sessions_per_user),
             (&mut limits.device_codes_per_address, self.device_codes_per_address),
             (&mut limits.device_codes, self.device_codes),
             (&mut limits.user_code_failures, self.user_code_failures),
@@ -162,11 +167,6 @@ impl DoorFlags {
             }
             *life = Duration::from_secs(seconds);
         }
-        doors.dev_sign_in = self.dev_sign_in || file.dev_sign_in == Some(true);
-        if doors.dev_sign_in && !listen.ip().is_loopback() {
-            let rule = "anybody signs in as anybody: only on a loopback address";
-            return Err(ConfigError::Door { setting: "dev_sign_in", rule });
-        }
         let proxies = if self.trusted_proxies.is_empty() {
             file.trusted_proxies.clone().unwrap_or_default()
         } else {
@@ -174,6 +174,14 @@ impl DoorFlags {
         };
         doors.trusted_proxies = proxies.iter().map(|text| network(text)).collect::<Result<_, _>>()?;
         doors.rates = file.limits.rates();
+        doors.dev_sign_in = self.dev_sign_in || file.dev_sign_in == Some(true);
+        let at_home = listen.ip().is_loopback()
+            && doors.trusted_proxies.is_empty()
+            && loopback_port(&doors.public_url).is_some();
+        if doors.dev_sign_in && !at_home {
+            let rule = "anybody signs in as anybody: only on a loopback address, without a proxy in front";
+            return Err(ConfigError::Door { setting: "dev_sign_in", rule });
+        }
         if let Some(client_id) =
             self.github_client_id.or(file.github_client_id.clone()).filter(|id| !id.is_empty())
         {
@@ -227,5 +235,7 @@ fn origin(url: &str) -> Result<String, ConfigError> {
     if host.is_empty() || !host.bytes().all(plain) || host.bytes().any(|octet| octet.is_ascii_uppercase()) {
         return Err(malformed());
     }
-    Ok(url.to_owned())
+    // Browsers leave the usual port out.
+    let usual = if url.starts_with("https://") { ":443" } else { ":80" };
+    Ok(url.strip_suffix(usual).unwrap_or(url).to_owned())
 }

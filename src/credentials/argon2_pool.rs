@@ -1,17 +1,28 @@
-//! Where secrets are hashed: a fixed number of threads, a bounded queue, one hash at a time for each prefix.
+//! Where secrets are hashed: a fixed number of threads, a bounded queue, one hash at a time for each prefix, and no hash
+//! twice for a secret that was right.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread;
 
-use secrecy::SecretString;
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use quick_cache::sync::Cache;
+use secrecy::{ExposeSecret as _, SecretString};
+use sha2::{Digest as _, Sha256};
 use tokio::sync::{Semaphore, oneshot};
 
 use super::api_key::{self, StoredHash};
 use crate::aggregates::api_key::KeyPrefix;
+use crate::entropy::Entropy;
 
 /// How many hashes may wait or be made at once, unless set otherwise.
 pub const QUEUE: usize = 256;
+
+/// How many may wait for their turn with one prefix: whoever knows a prefix cannot take the whole queue with it.
+const WAITING_FOR_A_PREFIX: usize = 64;
+
+/// How many secrets that were right are remembered.
+const REMEMBERED: usize = 100_000;
 
 /// More hashes are asked for than may wait; nothing was hashed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -27,12 +38,18 @@ pub struct Argon2Pool {
     permits: Arc<Semaphore>,
     prefixes: Mutex<HashMap<KeyPrefix, Arc<tokio::sync::Mutex<()>>>>,
     large: Arc<Mutex<()>>,
+    /// Of a secret that was right, an HMAC under a key of this process, and a digest of the stored string that it is behind:
+    /// a fact that nothing makes untrue. Whether the key is still good is asked of the table each time.
+    right: Cache<[u8; 32], [u8; 32]>,
+    process_key: [u8; 64],
 }
 
 impl Argon2Pool {
     /// A thread for each processor, and a queue of this length.
     #[must_use]
-    pub fn new(queue: usize) -> Self {
+    pub fn new(queue: usize, entropy: &dyn Entropy) -> Self {
+        let mut process_key = [0; 64];
+        entropy.fill(&mut process_key);
         let (jobs, waiting) = mpsc::channel::<Job>();
         let waiting = Arc::new(Mutex::new(waiting));
         let threads = thread::available_parallelism().map_or(1, std::num::NonZero::get);
@@ -53,6 +70,8 @@ impl Argon2Pool {
             permits: Arc::new(Semaphore::new(queue)),
             prefixes: Mutex::default(),
             large: Arc::default(),
+            right: Cache::new(REMEMBERED),
+            process_key,
         }
     }
 
@@ -87,28 +106,57 @@ impl Argon2Pool {
         plaintext: SecretString,
         stored: &str,
     ) -> Result<bool, Busy> {
+        let known = (self.mac(&plaintext), Sha256::digest(stored).into());
+        if self.right.get(&known.0) == Some(known.1) {
+            return Ok(true);
+        }
         let Some(stored) = StoredHash::parse(stored) else {
             return Ok(false);
         };
-        let _permit = self.permits.try_acquire().map_err(|_| Busy)?;
-        let turn = self.turn(prefix);
+        let turn = self.turn(prefix).ok_or(Busy)?;
         let matches = {
             let _mine = turn.lock().await;
-            let large = self.large.clone();
-            self.run(move || {
-                let _alone = stored.is_large().then(|| large.lock().unwrap_or_else(PoisonError::into_inner));
-                stored.matches(&plaintext)
-            })
-            .await
+            if self.right.get(&known.0) == Some(known.1) {
+                Ok(true)
+            } else {
+                self.compare(plaintext, stored).await
+            }
         };
         drop(turn);
         self.forget_idle(prefix);
+        if matches == Ok(true) {
+            self.right.insert(known.0, known.1);
+        }
         matches
     }
 
-    fn turn(&self, prefix: &KeyPrefix) -> Arc<tokio::sync::Mutex<()>> {
+    /// Whether a secret has been right before, for some stored string.
+    #[must_use]
+    pub fn remembers(&self, plaintext: &SecretString) -> bool {
+        self.right.get(&self.mac(plaintext)).is_some()
+    }
+
+    async fn compare(&self, plaintext: SecretString, stored: StoredHash) -> Result<bool, Busy> {
+        let _permit = self.permits.try_acquire().map_err(|_| Busy)?;
+        let large = self.large.clone();
+        self.run(move || {
+            let _alone = stored.is_large().then(|| large.lock().unwrap_or_else(PoisonError::into_inner));
+            stored.matches(&plaintext)
+        })
+        .await
+    }
+
+    fn mac(&self, plaintext: &SecretString) -> [u8; 32] {
+        let mut mac = Hmac::<Sha256>::new(&self.process_key.into());
+        mac.update(plaintext.expose_secret().as_bytes());
+        mac.finalize().into_bytes().into()
+    }
+
+    /// A place in the line for a prefix; none if it is too long.
+    fn turn(&self, prefix: &KeyPrefix) -> Option<Arc<tokio::sync::Mutex<()>>> {
         let mut prefixes = self.prefixes.lock().unwrap_or_else(PoisonError::into_inner);
-        prefixes.entry(prefix.clone()).or_default().clone()
+        let turn = prefixes.entry(prefix.clone()).or_default();
+        (Arc::strong_count(turn) <= WAITING_FOR_A_PREFIX).then(|| turn.clone())
     }
 
     fn forget_idle(&self, prefix: &KeyPrefix) {
@@ -123,17 +171,50 @@ impl Argon2Pool {
 mod tests {
     use super::*;
 
+    fn secret(text: &str) -> SecretString {
+        SecretString::from(text.to_owned())
+    }
+
+    fn pool(queue: usize) -> Argon2Pool {
+        Argon2Pool::new(queue, &crate::entropy::SeededEntropy::new(1))
+    }
+
     #[tokio::test]
     async fn a_full_queue_is_busy_and_an_empty_one_hashes() {
-        let secret = || SecretString::from("ppz_x".to_owned());
-        assert_eq!(Argon2Pool::new(0).hash(secret(), [1; 16]).await, Err(Busy));
-        let pool = Argon2Pool::new(1);
-        let stored = pool.hash(secret(), [1; 16]).await.unwrap();
-        let prefix = KeyPrefix::of("x");
-        let (one, two) =
-            tokio::join!(pool.verify(&prefix, secret(), &stored), pool.verify(&prefix, secret(), &stored));
-        assert_eq!((one, two), (Ok(true), Err(Busy)));
-        assert_eq!(pool.verify(&prefix, secret(), "nonsense").await, Ok(false));
+        assert_eq!(pool(0).hash(secret("ppz_x"), [1; 16]).await, Err(Busy));
+        let pool = pool(1);
+        let stored = pool.hash(secret("ppz_x"), [1; 16]).await.unwrap();
+        let (one, other) = (KeyPrefix::of("x"), KeyPrefix::of("y"));
+        let wrong = || secret("ppz_wrong");
+        let asked = tokio::join!(pool.verify(&one, wrong(), &stored), pool.verify(&other, wrong(), &stored));
+        assert_eq!(asked, (Ok(false), Err(Busy)));
+        assert_eq!(pool.verify(&one, secret("ppz_x"), "nonsense").await, Ok(false));
         assert!(pool.prefixes.lock().unwrap().is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_secret_that_was_right_is_not_hashed_again_and_only_for_what_it_was_right_for() {
+        let pool = pool(1);
+        let stored = pool.hash(secret("ppz_x"), [1; 16]).await.unwrap();
+        let other = pool.hash(secret("ppz_y"), [2; 16]).await.unwrap();
+        let prefix = KeyPrefix::of("x");
+        assert!(!pool.remembers(&secret("ppz_x")));
+        assert_eq!(pool.verify(&prefix, secret("ppz_x"), &stored).await, Ok(true));
+        assert!(pool.remembers(&secret("ppz_x")));
+        let _all = pool.permits.try_acquire().unwrap();
+        assert_eq!(pool.verify(&prefix, secret("ppz_x"), &stored).await, Ok(true), "without a hash");
+        assert_eq!(pool.verify(&prefix, secret("ppz_x"), &other).await, Err(Busy));
+        assert_eq!(pool.verify(&prefix, secret("ppz_z"), &stored).await, Err(Busy));
+    }
+
+    #[tokio::test]
+    async fn one_prefix_cannot_take_the_whole_queue() {
+        let pool = pool(QUEUE);
+        let stored = pool.hash(secret("ppz_x"), [1; 16]).await.unwrap();
+        let prefix = KeyPrefix::of("x");
+        let many = (0..100).map(|number| pool.verify(&prefix, secret(&format!("ppz_{number}")), &stored));
+        let answers = futures::future::join_all(many).await;
+        assert_eq!(answers.iter().filter(|answer| **answer == Ok(false)).count(), WAITING_FOR_A_PREFIX);
+        assert_eq!(answers.iter().filter(|answer| **answer == Err(Busy)).count(), 100 - WAITING_FOR_A_PREFIX);
     }
 }

@@ -30,7 +30,8 @@ pub fn done(position: i64) -> Response {
 /// Gives a JSON answer to a GET its `ETag`, and answers 304 to who has it already (RFC 9110 §13).
 pub async fn etag(request: Request, next: Next) -> Response {
     let conditional = request.headers().get(header::IF_NONE_MATCH).cloned();
-    let reads = matches!(*request.method(), Method::GET | Method::HEAD);
+    // The answer to a HEAD has lost its body already.
+    let reads = *request.method() == Method::GET;
     let response = next.run(request).await;
     let json = response.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind == "application/json");
     if !reads || !json || response.status() != StatusCode::OK {

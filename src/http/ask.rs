@@ -128,7 +128,8 @@ fn context(door: &Door, caller: Caller, parts: &Parts, body: &Bytes) -> Result<C
         let (Some(key), None) = (key, keys.next()) else {
             return Err(DoorError::field("idempotency-key", rule));
         };
-        let route = format!("{} {}", parts.method, parts.uri.path());
+        let route = parts.uri.path_and_query().map_or("", |route| route.as_str());
+        let route = format!("{} {route}", parts.method);
         context.idempotency = Some(door.tenure.idempotency_key(context.actor, &route, key, body));
     }
     Ok(context)

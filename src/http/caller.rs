@@ -8,6 +8,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use super::cookies;
 use super::door::{Door, Shared};
 use super::error::DoorError;
+use super::limits::Told;
 use super::origin::Origin;
 use crate::context::{Actor, Context};
 use crate::credentials::api_key::key_prefix;
@@ -121,7 +122,12 @@ impl Door {
     ///
     /// # Errors
     /// It is bad, was bad too often, or cannot be checked.
-    pub async fn identify(&self, credential: &SecretString, from: Origin) -> Result<Caller, DoorError> {
+    pub async fn identify(
+        &self,
+        credential: &SecretString,
+        by: Caller,
+        from: Origin,
+    ) -> Result<Caller, DoorError> {
         let token = format!("{}_oauth_", self.tenure.rules().sentinel);
         if credential.expose_secret().starts_with(&token) {
             return match self.tenure.lookup_bearer_token(credential).await {
@@ -130,26 +136,35 @@ impl Door {
                 Err(error) => Err(error.into()),
             };
         }
-        let key = self.api_key(credential, from).await?;
+        let key = self.api_key(credential, by, from).await?;
         Ok(Caller::Key { id: key.id, account: key.account_id, minter: key.created_by_user_id })
     }
 
-    /// The key behind a plaintext; after many bad ones with its prefix from one address it is not looked at.
+    /// The key behind a plaintext, for somebody who verifies it, or for nobody known who calls by it. After many bad ones
+    /// with its prefix from one address it is not looked at; one that was right before is.
     ///
     /// # Errors
     /// It is bad, was bad too often, or cannot be checked.
     pub async fn api_key(
         &self,
         plaintext: &SecretString,
+        by: Caller,
         from: Origin,
     ) -> Result<api_keys::ApiKey, DoorError> {
-        let (prefix, now) = (key_prefix(plaintext.expose_secret()), self.tenure.clock().now());
-        self.limiter.may_check_key(from, prefix.as_str(), now)?;
+        let text = plaintext.expose_secret();
+        // What does not look like a key costs nothing and guesses nothing.
+        let guesses = text.starts_with(&format!("{}_", self.tenure.rules().sentinel))
+            && !self.tenure.argon2().remembers(plaintext);
+        let now = self.tenure.clock().now();
+        let tried = if guesses {
+            Some(self.limiter.may_try_key(by, from, key_prefix(text).as_str(), now)?)
+        } else {
+            None
+        };
         match self.tenure.lookup_api_key(plaintext).await {
             Err(DispatchError::Refused(Refusal::NotFound(Thing::ApiKey))) => {
-                // What does not look like a key cost nothing and guesses nothing.
-                if plaintext.expose_secret().starts_with(&format!("{}_", self.tenure.rules().sentinel)) {
-                    self.limiter.key_failed(from, prefix.as_str(), now);
+                if let Some(tried) = tried {
+                    self.limiter.key_failed(tried, now);
                 }
                 Err(DoorError::BadCredential)
             }
@@ -182,13 +197,19 @@ impl FromRequestParts<Shared> for Caller {
         }
         refuse_credentials_in(parts.uri.query(), &door.tenure.rules().sentinel)?;
         let from = Origin::from_request_parts(parts, door).await?;
+        let told = parts.extensions.get::<Told>().cloned().unwrap_or_default();
         let caller = if let Some(credential) = bearer(&parts.headers)? {
-            door.identify(&credential, from).await?
+            let known = door.identify(&credential, Self::Anonymous, from).await;
+            if matches!(known, Err(DoorError::BadCredential)) {
+                door.limiter.anonymous(from, &told)?;
+            }
+            known?
         } else if let Some((user, session)) = door.session(&parts.headers).await? {
             Self::Person { user, via: Via::Session(session) }
         } else {
             Self::Anonymous
         };
+        door.limiter.caller(caller, from, &parts.method, &told)?;
         parts.extensions.insert(caller);
         Ok(caller)
     }

@@ -7,7 +7,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use subtle::ConstantTimeEq as _;
 
 use super::cookies;
-use super::door::Door;
+use super::door::{Door, loopback_port};
 use super::error::DoorError;
 use crate::ids::SessionId;
 
@@ -65,10 +65,16 @@ impl Door {
         matches(token, &form.map(|form| self.form_token(&form)).ok_or(DoorError::FORBIDDEN)?)
     }
 
+    /// Whether an origin is this instance's; on one machine whatever that is called.
+    fn is_ours(&self, origin: &str) -> bool {
+        let ours = &self.settings.public_url;
+        origin == ours || loopback_port(ours).is_some_and(|port| loopback_port(origin) == Some(port))
+    }
+
     /// A browser says where a request comes from; programs that do not are held to the token alone.
     fn same_origin(&self, headers: &HeaderMap) -> Result<(), DoorError> {
         let from_elsewhere = match headers.get(header::ORIGIN) {
-            Some(origin) => origin.as_bytes() != self.settings.public_url.as_bytes(),
+            Some(origin) => !origin.to_str().is_ok_and(|origin| self.is_ours(origin)),
             None => headers
                 .get("sec-fetch-site")
                 .is_some_and(|site| !matches!(site.as_bytes(), b"same-origin" | b"none")),

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use secrecy::SecretString;
+use tokio::sync::Semaphore;
 
 use super::limits::{Limiter, Rates};
 use super::oauth::github::Github;
@@ -51,8 +52,13 @@ impl DoorSettings {
     /// The defaults for an instance that is reached at this address.
     #[must_use]
     pub fn new(listen: SocketAddr) -> Self {
+        let mut reached = listen;
+        if reached.ip().is_unspecified() {
+            // Nobody is reached at `0.0.0.0`.
+            reached.set_ip(std::net::Ipv4Addr::LOCALHOST.into());
+        }
         Self {
-            public_url: format!("http://{listen}"),
+            public_url: format!("http://{reached}"),
             device_code_life: Duration::from_mins(10),
             poll_interval: Duration::from_secs(5),
             token_life: Duration::from_hours(24 * 30),
@@ -71,6 +77,16 @@ impl DoorSettings {
     }
 }
 
+/// The port of a plain address of this very machine, as a browser writes it; none for any other.
+#[must_use]
+pub fn loopback_port(origin: &str) -> Option<&str> {
+    let host = origin.strip_prefix("http://")?;
+    ["localhost", "127.0.0.1", "[::1]"].iter().find_map(|name| {
+        let port = host.strip_prefix(name)?;
+        if port.is_empty() { Some("80") } else { port.strip_prefix(':') }
+    })
+}
+
 /// What every route shares.
 pub struct Door {
     /// The engine.
@@ -81,7 +97,12 @@ pub struct Door {
     pub limiter: Limiter,
     /// Signing in through GitHub.
     pub github: Option<Github>,
+    /// Whose turn it is to read a list that may be long and is not paged.
+    pub whole_lists: Semaphore,
 }
+
+/// How many such lists are read at once.
+const WHOLE_LISTS: usize = 4;
 
 /// What every route is given.
 pub type Shared = Arc<Door>;
@@ -95,7 +116,8 @@ impl Door {
         let github =
             settings.github.as_ref().map(|github| Github::new(github, &settings.public_url)).transpose()?;
         let limiter = Limiter::new(&settings.rates);
-        Ok(Arc::new(Self { tenure, settings, limiter, github }))
+        let whole_lists = Semaphore::new(WHOLE_LISTS);
+        Ok(Arc::new(Self { tenure, settings, limiter, github, whole_lists }))
     }
 
     /// An HMAC of the log's keys over text, for one purpose: good on every node.

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 
+use crate::aggregates::field::Invalid;
 use crate::dispatch::{DispatchError, Failure};
 use crate::event_log::AppendError;
 use crate::operations::{Refusal, Thing};
@@ -64,6 +65,17 @@ impl DoorError {
     /// A field whose form is wrong.
     pub fn field(field: &str, detail: &'static str) -> Self {
         Self::Malformed { field: Some(field.to_owned()), detail: Cow::Borrowed(detail) }
+    }
+
+    /// The same, with a field by the name that it has on the wire.
+    #[must_use]
+    pub fn renamed(self, from: &str, to: &'static str) -> Self {
+        match self {
+            Self::Refused(Refusal::Invalid(invalid)) if invalid.field == from => {
+                Self::Refused(Refusal::Invalid(Invalid { field: to, ..invalid }))
+            }
+            other => other,
+        }
     }
 
     /// There is no such thing, or the caller may not know of it.
@@ -172,6 +184,15 @@ impl DoorError {
             Self::Unavailable => "something that is needed cannot be reached; come again later".into(),
             Self::Internal => "something is wrong with the server; its log says what".into(),
             Self::Refused(refusal) => refusal.to_string().into(),
+        }
+    }
+
+    /// The same, with the field in front if one is to blame.
+    pub fn sentence(&self) -> String {
+        let detail = self.detail();
+        match self.blamed() {
+            Some(field) if !detail.starts_with(field) => format!("{field}: {detail}"),
+            _ => detail.into_owned(),
         }
     }
 

@@ -1,23 +1,25 @@
 //! How often a door may be used on this node: by address without a credential, by credential, by tenant. What guards
 //! the log across nodes is in the engine.
 
+use std::collections::HashMap;
 use std::num::NonZeroU32;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use axum::extract::{Request, State};
-use axum::http::{HeaderName, HeaderValue, Method, Response as HttpResponse, header};
+use axum::http::{HeaderName, HeaderValue, Method};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use governor::clock::{Clock as _, DefaultClock};
 use governor::middleware::StateInformationMiddleware;
 use governor::state::keyed::DashMapStateStore;
 use governor::{Quota, RateLimiter};
-use quick_cache::sync::Cache;
-use sha2::{Digest, Sha256};
 
+use super::caller::Caller;
 use super::door::Shared;
 use super::error::DoorError;
 use super::origin::Origin;
-use crate::clock::Timestamp;
+use crate::clock::{Stopwatch, Timestamp};
 use crate::ids::AccountId;
 use crate::operations::network_of;
 
@@ -44,11 +46,11 @@ impl Rate {
 /// How often the doors may be used.
 #[derive(Clone, Copy, Debug)]
 pub struct Rates {
-    /// Requests without a credential from one address (IPv6: one /64).
+    /// Requests without a credential, or with a bad one, from one address (IPv6: one /64).
     pub anonymous: Rate,
-    /// Requests with one credential.
+    /// Requests of one person, or of one key.
     pub credential: Rate,
-    /// Requests with one credential that change something.
+    /// Those of them that change something.
     pub commands: Rate,
     /// Requests about one account.
     pub tenant: Rate,
@@ -73,17 +75,24 @@ type Keyed<K> = RateLimiter<K, DashMapStateStore<K>, DefaultClock, StateInformat
 /// How many buckets are kept before those that are full again are thrown away.
 const MANY: usize = 100_000;
 
+/// How often that is looked at.
+const TIDY_EVERY: Duration = Duration::from_secs(1);
+
 /// For how long bad keys are counted, in microseconds.
 const FAILURES_WITHIN: i64 = 600_000_000;
+
+/// Bad keys: by who asks (nobody, or whoever verifies somebody else's), from where, with which prefix.
+type Failures = (String, String, String);
 
 /// The limits of one node.
 pub struct Limiter {
     anonymous: Keyed<String>,
-    credential: Keyed<[u8; 32]>,
-    commands: Keyed<[u8; 32]>,
+    credential: Keyed<uuid::Uuid>,
+    commands: Keyed<uuid::Uuid>,
     tenant: Keyed<AccountId>,
-    key_failures: Cache<(String, String), (Timestamp, u32)>,
+    key_failures: Mutex<HashMap<Failures, (Timestamp, u32)>>,
     most_key_failures: u32,
+    tidied: Mutex<Option<Stopwatch>>,
 }
 
 /// What a bucket says of itself.
@@ -93,15 +102,30 @@ struct Left {
     reset: u64,
 }
 
+/// What a request's bucket has said, for the answer's headers.
+#[derive(Clone, Default)]
+pub struct Told(Arc<Mutex<Option<Left>>>);
+
+impl Told {
+    fn tell(&self, left: Result<Left, u64>) -> Result<(), DoorError> {
+        let (left, outcome) = match left {
+            Ok(left) => (left, Ok(())),
+            Err(retry_after) => {
+                let left = Left { limit: 0, remaining: 0, reset: retry_after };
+                (left, Err(DoorError::TooMany { retry_after }))
+            }
+        };
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(left);
+        outcome
+    }
+}
+
 fn keyed<K: std::hash::Hash + Eq + Clone>(rate: Rate) -> Keyed<K> {
     RateLimiter::dashmap_with_hasher(rate.quota(), std::hash::RandomState::default())
         .with_middleware::<StateInformationMiddleware>()
 }
 
 fn check<K: std::hash::Hash + Eq + Clone>(limiter: &Keyed<K>, key: &K) -> Result<Left, u64> {
-    if limiter.len() > MANY {
-        limiter.retain_recent();
-    }
     match limiter.check_key(key) {
         Ok(state) => {
             let (limit, remaining) = (state.quota().burst_size().get(), state.remaining_burst_capacity());
@@ -117,6 +141,20 @@ fn check<K: std::hash::Hash + Eq + Clone>(limiter: &Keyed<K>, key: &K) -> Result
     }
 }
 
+/// Whether bad keys that are counted since then count no longer.
+const fn over(since: Timestamp, now: Timestamp) -> bool {
+    now.as_micros() - since.as_micros() >= FAILURES_WITHIN
+}
+
+/// Whom a bucket of a caller is for: a person whatever they call by, or a key.
+fn actor(caller: Caller) -> Option<uuid::Uuid> {
+    match caller {
+        Caller::Anonymous => None,
+        Caller::Person { user, .. } => Some(user.as_uuid()),
+        Caller::Key { id, .. } => Some(id.as_uuid()),
+    }
+}
+
 impl Limiter {
     /// The limits at these rates.
     #[must_use]
@@ -126,8 +164,9 @@ impl Limiter {
             credential: keyed(rates.credential),
             commands: keyed(rates.commands),
             tenant: keyed(rates.tenant),
-            key_failures: Cache::new(MANY),
+            key_failures: Mutex::default(),
             most_key_failures: rates.key_failures,
+            tidied: Mutex::new(None),
         }
     }
 
@@ -139,46 +178,89 @@ impl Limiter {
         check(&self.tenant, &account).map(|_| ()).map_err(|retry_after| DoorError::TooMany { retry_after })
     }
 
-    /// Whether a key with this prefix may be checked for this address: not after many bad ones.
+    /// One request of nobody known, or with a credential that is bad.
+    ///
+    /// # Errors
+    /// Too many.
+    pub fn anonymous(&self, from: Origin, told: &Told) -> Result<(), DoorError> {
+        self.tidy();
+        told.tell(check(&self.anonymous, &network_of(from.0)))
+    }
+
+    /// One request of this caller, by a credential that is good.
+    ///
+    /// # Errors
+    /// Too many.
+    pub fn caller(
+        &self,
+        caller: Caller,
+        from: Origin,
+        method: &Method,
+        told: &Told,
+    ) -> Result<(), DoorError> {
+        let Some(actor) = actor(caller) else { return self.anonymous(from, told) };
+        self.tidy();
+        told.tell(check(&self.credential, &actor))?;
+        if matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS) {
+            return Ok(());
+        }
+        told.tell(check(&self.commands, &actor))
+    }
+
+    /// Whether a key with this prefix may be looked at: not after many bad ones. Gives the bucket that a bad one counts in.
+    ///
+    /// Those that wait for their turn at this moment are not counted yet: the line for a prefix is bounded.
     ///
     /// # Errors
     /// Too many bad ones.
-    pub fn may_check_key(&self, from: Origin, prefix: &str, now: Timestamp) -> Result<(), DoorError> {
-        let key = (network_of(from.0), prefix.to_owned());
-        match self.key_failures.get(&key) {
-            Some((since, count)) if count >= self.most_key_failures => {
+    pub fn may_try_key(
+        &self,
+        by: Caller,
+        from: Origin,
+        prefix: &str,
+        now: Timestamp,
+    ) -> Result<Failures, DoorError> {
+        let by = actor(by).map_or_else(String::new, |actor| actor.to_string());
+        let bucket = (by, network_of(from.0), prefix.to_owned());
+        let failures = self.key_failures.lock().unwrap_or_else(PoisonError::into_inner);
+        match failures.get(&bucket) {
+            Some((since, count)) if *count >= self.most_key_failures && !over(*since, now) => {
                 let left = FAILURES_WITHIN - (now.as_micros() - since.as_micros());
-                if left <= 0 {
-                    return Ok(());
-                }
-                Err(DoorError::TooMany { retry_after: u64::try_from(left / 1_000_000 + 1).unwrap_or(1) })
+                let retry_after = u64::try_from(left / 1_000_000 + 1).unwrap_or(1);
+                Err(DoorError::TooMany { retry_after })
             }
-            _ => Ok(()),
+            _ => Ok(bucket),
         }
     }
 
-    /// A key with this prefix from this address was bad.
-    pub fn key_failed(&self, from: Origin, prefix: &str, now: Timestamp) {
-        let key = (network_of(from.0), prefix.to_owned());
-        let (since, count) = match self.key_failures.get(&key) {
-            Some((since, count)) if now.as_micros() - since.as_micros() < FAILURES_WITHIN => (since, count),
-            _ => (now, 0),
-        };
-        self.key_failures.insert(key, (since, count.saturating_add(1)));
+    /// The key was bad.
+    pub fn key_failed(&self, tried: Failures, now: Timestamp) {
+        let mut failures = self.key_failures.lock().unwrap_or_else(PoisonError::into_inner);
+        if failures.len() > MANY {
+            failures.retain(|_, (since, _)| !over(*since, now));
+        }
+        let (since, count) = failures.entry(tried).or_insert((now, 0));
+        if over(*since, now) {
+            (*since, *count) = (now, 0);
+        }
+        *count = count.saturating_add(1);
     }
 
-    fn request(&self, request: &Request, from: Origin) -> Result<Left, u64> {
-        let headers = request.headers();
-        let credential = headers.get(header::AUTHORIZATION).or_else(|| headers.get(header::COOKIE));
-        let Some(credential) = credential else {
-            return check(&self.anonymous, &network_of(from.0));
-        };
-        let key: [u8; 32] = Sha256::digest(credential.as_bytes()).into();
-        let left = check(&self.credential, &key)?;
-        if matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS) {
-            return Ok(left);
+    /// Throws away buckets that are full again, when there are many; a second apart, so that whoever makes many does not
+    /// make every request pay for it.
+    fn tidy(&self) {
+        let lengths = [self.anonymous.len(), self.credential.len(), self.commands.len(), self.tenant.len()];
+        if lengths.iter().all(|length| *length <= MANY) {
+            return;
         }
-        check(&self.commands, &key)
+        let Ok(mut tidied) = self.tidied.try_lock() else { return };
+        if tidied.is_none_or(|tidied| tidied.elapsed() >= TIDY_EVERY) {
+            self.anonymous.retain_recent();
+            self.credential.retain_recent();
+            self.commands.retain_recent();
+            self.tenant.retain_recent();
+            *tidied = Some(Stopwatch::start());
+        }
     }
 }
 
@@ -186,21 +268,32 @@ const LIMIT: HeaderName = HeaderName::from_static("ratelimit-limit");
 const REMAINING: HeaderName = HeaderName::from_static("ratelimit-remaining");
 const RESET: HeaderName = HeaderName::from_static("ratelimit-reset");
 
-/// Lets a request pass if its bucket is not empty, and says how full it is.
-pub async fn throttle(State(door): State<Shared>, request: Request, next: Next) -> Response {
+/// Lets a request of nobody known pass if the bucket of its address is not empty, and says how full that is.
+pub async fn by_address(State(door): State<Shared>, request: Request, next: Next) -> Response {
     let from = Origin::of(request.extensions(), request.headers(), &door.settings.trusted_proxies);
-    let (mut response, left): (HttpResponse<_>, _) = match door.limiter.request(&request, from) {
-        Ok(left) => (next.run(request).await, left),
-        Err(retry_after) => {
-            let left = Left { limit: 0, remaining: 0, reset: retry_after };
-            (DoorError::TooMany { retry_after }.into_response(), left)
-        }
+    let told = Told::default();
+    let response = match door.limiter.anonymous(from, &told) {
+        Ok(()) => next.run(request).await,
+        Err(error) => error.into_response(),
     };
-    let headers = response.headers_mut();
-    if left.limit > 0 {
-        headers.insert(LIMIT, HeaderValue::from(left.limit));
+    with_headers(response, &told)
+}
+
+/// Says how full the bucket is that the caller's request was counted in, once it is known who calls.
+pub async fn by_caller(mut request: Request, next: Next) -> Response {
+    let told = Told::default();
+    request.extensions_mut().insert(told.clone());
+    with_headers(next.run(request).await, &told)
+}
+
+fn with_headers(mut response: Response, told: &Told) -> Response {
+    if let Some(left) = told.0.lock().unwrap_or_else(PoisonError::into_inner).take() {
+        let headers = response.headers_mut();
+        if left.limit > 0 {
+            headers.insert(LIMIT, HeaderValue::from(left.limit));
+        }
+        headers.insert(REMAINING, HeaderValue::from(left.remaining));
+        headers.insert(RESET, HeaderValue::from(left.reset));
     }
-    headers.insert(REMAINING, HeaderValue::from(left.remaining));
-    headers.insert(RESET, HeaderValue::from(left.reset));
     response
 }

@@ -38,7 +38,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-pub use door::{Door, DoorSettings, GithubSettings, Shared};
+pub use door::{Door, DoorSettings, GithubSettings, Shared, loopback_port};
 pub use limits::{Rate, Rates};
 pub use pages::sign_in_link::url as sign_in_link_url;
 pub use server::serve;
@@ -102,8 +102,12 @@ fn oauth() -> OpenApiRouter<Shared> {
         .routes(routes!(oauth::metadata::metadata))
         .routes(routes!(oauth::device_code::device_code))
         .routes(routes!(oauth::device_token::device_token))
-        .routes(routes!(oauth::introspect::introspect))
         .routes(routes!(oauth::revoke::revoke))
+}
+
+/// OAuth for whoever has a credential already.
+fn introspection() -> OpenApiRouter<Shared> {
+    OpenApiRouter::new().routes(routes!(oauth::introspect::introspect))
 }
 
 /// Whether the process lives and can do its work.
@@ -129,25 +133,30 @@ fn pages() -> Router<Shared> {
 /// The API's description (OpenAPI 3.1), as it is served and committed.
 #[must_use]
 pub fn description() -> utoipa::openapi::OpenApi {
-    let (ours, seed, oauth, health) = (ours(), seed(), oauth(), health());
+    let (ours, seed, oauth, health) = (ours(), seed(), oauth().merge(introspection()), health());
     openapi::describe([ours.get_openapi(), seed.get_openapi(), oauth.get_openapi()], health.get_openapi())
 }
 
 /// The routes of the public address.
 pub fn public(door: Shared) -> Router {
     let no_route = || async { DoorError::NoRoute };
-    let throttle = || from_fn_with_state(door.clone(), limits::throttle);
+    let by_address = || from_fn_with_state(door.clone(), limits::by_address);
+    let by_caller = || from_fn(limits::by_caller);
+    // A bug of ours has the shape of its table too.
+    let caught = || CatchPanicLayer::custom(panicked);
+    let (problem, seed_error, oauth_error) =
+        (|| from_fn(shape::problem), || from_fn(shape::seed), || from_fn(shape::oauth));
     Router::new()
-        .merge(Router::from(ours()).layer(throttle()).layer(from_fn(shape::problem)))
-        .merge(Router::from(seed()).layer(throttle()).layer(from_fn(shape::seed)))
-        .merge(Router::from(oauth()).layer(throttle()).layer(from_fn(shape::oauth)))
+        .merge(Router::from(ours()).layer(caught()).layer(by_caller()).layer(problem()))
+        .merge(Router::from(seed()).layer(caught()).layer(by_caller()).layer(seed_error()))
+        .merge(Router::from(oauth()).layer(caught()).layer(by_address()).layer(oauth_error()))
+        .merge(Router::from(introspection()).layer(caught()).layer(by_caller()).layer(oauth_error()))
         .merge(Router::from(health()))
-        .merge(pages().layer(throttle()).layer(from_fn(pages::shape)))
-        .merge(openapi::page(description()))
-        .fallback_service(Router::new().fallback(no_route).layer(throttle()).layer(from_fn(shape::problem)))
+        .merge(pages().layer(caught()).layer(by_address()).layer(from_fn(pages::shape)))
+        .merge(openapi::page(description()).layer(by_address()).layer(problem()))
+        .fallback_service(Router::new().fallback(no_route).layer(by_address()).layer(problem()))
         .layer(from_fn(answer::etag))
         .layer(from_fn(guard))
-        .layer(CatchPanicLayer::custom(panicked))
         .layer(from_fn_with_state(door.clone(), request_id::identify))
         .with_state(door)
 }

@@ -1,6 +1,7 @@
 //! Serving HTTP/1.1: bounded heads, slow ones cut off, and an end that finishes what was accepted.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -10,6 +11,8 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+use tokio_io_timeout::TimeoutStream;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
@@ -22,13 +25,24 @@ pub const MAX_HEAD: usize = 32 * 1_024;
 /// The most fields of a request's head.
 const MAX_HEADERS: usize = 100;
 
+/// How long a client may not read what is sent to it.
+const READ_WITHIN: Duration = Duration::from_secs(10);
+
+/// How many connections are open at once; more wait.
+const CONNECTIONS: usize = 8_192;
+
 /// How long what was accepted may take to end.
 const END_WITHIN: Duration = Duration::from_secs(10);
 
 /// Serves until told to stop, then lets what was accepted end.
 pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToken) {
     let ending = GracefulShutdown::new();
+    let places = Arc::new(Semaphore::new(CONNECTIONS));
     loop {
+        let place = tokio::select! {
+            place = places.clone().acquire_owned() => place,
+            () = stop.cancelled() => break,
+        };
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             () = stop.cancelled() => break,
@@ -43,6 +57,8 @@ pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToke
             }
         };
         let _ = stream.set_nodelay(true);
+        let mut stream = TimeoutStream::new(stream);
+        stream.set_write_timeout(Some(READ_WITHIN));
         let service = router.clone().map_request(move |mut request: hyper::Request<_>| {
             request.extensions_mut().insert(ConnectInfo(peer));
             request.map(axum::body::Body::new)
@@ -52,9 +68,10 @@ pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToke
             .header_read_timeout(HEAD_WITHIN)
             .max_buf_size(MAX_HEAD)
             .max_headers(MAX_HEADERS)
-            .serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
+            .serve_connection(TokioIo::new(Box::pin(stream)), TowerToHyperService::new(service));
         let connection = ending.watch(connection);
         tokio::spawn(async move {
+            let _place = place;
             if let Err(error) = connection.await {
                 tracing::debug!(%error, "a connection ended early");
             }

@@ -148,10 +148,7 @@ const fn seed_code(error: &DoorError) -> &'static str {
 pub async fn seed(request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
     let Some((error, headers)) = error_of(&mut response) else { return response };
-    let field = error.blamed().map_or_else(String::new, |field| format!("{field}: "));
-    let detail = error.detail();
-    let message = if detail.starts_with(&field) { detail.into_owned() } else { format!("{field}{detail}") };
-    let body = SeedError { error: SeedErrorBody { code: seed_code(&error), message } };
+    let body = SeedError { error: SeedErrorBody { code: seed_code(&error), message: error.sentence() } };
     (error.status(), headers, Json(body)).into_response()
 }
 
@@ -199,5 +196,5 @@ pub async fn oauth(request: Request, next: Next) -> Response {
         DoorError::Refused(Refusal::Forbidden) => (StatusCode::FORBIDDEN, "access_denied"),
         _ => (StatusCode::BAD_REQUEST, "invalid_request"),
     };
-    (status, headers, Json(OauthError::new(code, error.detail()))).into_response()
+    (status, headers, Json(OauthError::new(code, error.sentence()))).into_response()
 }

@@ -89,7 +89,8 @@ impl Operation for RemoveMember {
     async fn decide(&self, work: &mut UnitOfWork<'_>) -> Result<Vec<ApiKeyId>, Stop<Refusal>> {
         let account = open_account(work, self.account).await?;
         let leaving = authority::person(work) == Some(self.user) && account.includes(self.user);
-        if !leaving {
+        // Whoever leaves leaves nothing behind that they could come back by.
+        if !leaving || !self.revoke_keys {
             authority::owner(work, &account).await?;
         }
         end_membership(work, self.account, self.user, self.revoke_keys).await
@@ -125,6 +126,7 @@ pub(super) async fn end_membership(
 struct TransferOwnership {
     account: AccountId,
     to: UserId,
+    limits: Limits,
 }
 
 impl Operation for TransferOwnership {
@@ -134,6 +136,9 @@ impl Operation for TransferOwnership {
     async fn decide(&self, work: &mut UnitOfWork<'_>) -> Result<(), Stop<Refusal>> {
         let account = open_account(work, self.account).await?;
         authority::owner(work, &account).await?;
+        if account.owner != self.to {
+            limits::room_for(work, Counted::Accounts(self.to), &self.limits).await?;
+        }
         let command = AccountCommand::TransferOwnership { to: self.to, at: work.at() };
         work.execute::<Account, Refusal>(self.account.as_uuid(), command).await?;
         work.bump(accounts_of(account.owner));
@@ -198,8 +203,8 @@ impl Operation for CloseAccount {
                 work.execute::<Invite, Refusal>(invite.as_uuid(), InviteCommand::Revoke { at }).await?;
             }
         }
-        for source in reader.sources_for_account(self.account).await.map_err(Failure::from)? {
-            work.execute::<Source, Refusal>(source.id.as_uuid(), SourceCommand::Delete { at }).await?;
+        for source in reader.source_ids(self.account).await.map_err(Failure::from)? {
+            work.execute::<Source, Refusal>(source.as_uuid(), SourceCommand::Delete { at }).await?;
         }
         let command = AccountCommand::Close { api_keys: keys.into_iter().map(|(key, _)| key).collect(), at };
         work.execute::<Account, Refusal>(self.account.as_uuid(), command).await?;
@@ -293,7 +298,8 @@ impl Tenure {
     /// # Errors
     /// `NotFound`, `Forbidden`.
     pub async fn transfer_ownership(&self, context: &Context, account: AccountId, to: UserId) -> Outcome<()> {
-        self.dispatcher().dispatch(context, &TransferOwnership { account, to }).await
+        let limits = self.rules().limits;
+        self.dispatcher().dispatch(context, &TransferOwnership { account, to, limits }).await
     }
 
     /// Ends an account, its keys, invites and sources in one step: its name is free again, and what it sealed is

@@ -270,7 +270,8 @@ impl Tenure {
         let unknown = DispatchError::Refused(Refusal::NotFound(Thing::ApiKey));
         let text = plaintext.expose_secret();
         let well_formed = text.strip_prefix(&self.rules().sentinel).is_some_and(|rest| rest.starts_with('_'))
-            && text.len() <= 256;
+            && text.len() <= 256
+            && text.bytes().all(|octet| octet.is_ascii_graphic());
         if !well_formed {
             return Err(unknown);
         }

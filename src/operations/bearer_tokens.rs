@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use secrecy::{ExposeSecret as _, SecretString};
 
+use super::limits::{self, Counted, Limits};
 use super::refusal::{Refusal, Thing};
 use super::{Outcome, authority, credentials_of, invalid, users};
 use crate::Tenure;
@@ -35,18 +36,21 @@ pub(super) struct Fresh {
     pub(super) secret: SecretString,
     prefix: KeyPrefix,
     ttl: Duration,
+    limits: Limits,
 }
 
 impl Fresh {
     pub(super) fn new(tenure: &Tenure, ttl: Duration) -> Result<Self, DispatchError<Refusal>> {
         let ttl = life(ttl, MAX_LIFE, "more than 0 and at most ten years")?;
         let (secret, prefix) = token::bearer_token(&tenure.rules().sentinel, &*tenure.entropy());
-        Ok(Self { id: tenure.new_id(BearerTokenId::new), secret, prefix, ttl })
+        let (id, limits) = (tenure.new_id(BearerTokenId::new), tenure.rules().limits);
+        Ok(Self { id, secret, prefix, ttl, limits })
     }
 
     /// Issues it to a person, who must exist and be able to sign in.
     pub(super) async fn issue(&self, work: &mut UnitOfWork<'_>, user: UserId) -> Result<(), Stop<Refusal>> {
         users::must_sign_in(work, user).await?;
+        limits::room_for(work, Counted::Tokens(user), &self.limits).await?;
         let at = work.at();
         let command = BearerTokenCommand::Issue(IssueBearerToken {
             user,

@@ -1,7 +1,7 @@
 //! How many there may be of what strangers and tenants can make: typed refusals, decided with the change itself.
 
 use super::refusal::{LimitReached, Refusal};
-use super::{accounts_of, things_of};
+use super::{accounts_of, credentials_of, things_of};
 use crate::context::Actor;
 use crate::dispatch::{Failure, Stop, UnitOfWork};
 use crate::ids::{AccountId, UserId};
@@ -20,6 +20,10 @@ pub struct Limits {
     pub pending_invites_per_account: u32,
     /// Accounts that one person owns.
     pub accounts_per_owner: u32,
+    /// Living bearer tokens of one person.
+    pub tokens_per_user: u32,
+    /// Living sessions of one person.
+    pub sessions_per_user: u32,
     /// Living device codes that were asked for from one address (IPv6: one /64).
     pub device_codes_per_address: u32,
     /// Living device codes in all.
@@ -33,11 +37,13 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            sources_per_account: 10_000,
-            pipes_per_account: 10_000,
+            sources_per_account: 1_000,
+            pipes_per_account: 5_000,
             keys_per_account: 1_000,
             pending_invites_per_account: 1_000,
             accounts_per_owner: 100,
+            tokens_per_user: 1_000,
+            sessions_per_user: 1_000,
             device_codes_per_address: 100,
             device_codes: 10_000,
             user_code_failures: 10,
@@ -57,6 +63,8 @@ pub(super) enum Counted {
     Keys(AccountId),
     PendingInvites(AccountId),
     Accounts(UserId),
+    Tokens(UserId),
+    Sessions(UserId),
 }
 
 impl Counted {
@@ -67,6 +75,8 @@ impl Counted {
             Self::Keys(_) => "API keys of the account",
             Self::PendingInvites(_) => "pending invites of the account",
             Self::Accounts(_) => "accounts of the owner",
+            Self::Tokens(_) => "bearer tokens of the user",
+            Self::Sessions(_) => "sessions of the user",
         }
     }
 
@@ -77,6 +87,8 @@ impl Counted {
             Self::Keys(_) => limits.keys_per_account,
             Self::PendingInvites(_) => limits.pending_invites_per_account,
             Self::Accounts(_) => limits.accounts_per_owner,
+            Self::Tokens(_) => limits.tokens_per_user,
+            Self::Sessions(_) => limits.sessions_per_user,
         }
     }
 
@@ -84,6 +96,7 @@ impl Counted {
         match self {
             Self::Sources(id) | Self::Pipes(id) | Self::Keys(id) | Self::PendingInvites(id) => things_of(id),
             Self::Accounts(user) => accounts_of(user),
+            Self::Tokens(user) | Self::Sessions(user) => credentials_of(user),
         }
     }
 
@@ -95,6 +108,8 @@ impl Counted {
             Self::Keys(id) => reader.count_of_api_keys(id).await,
             Self::PendingInvites(id) => reader.count_of_pending_invites(id, work.at()).await,
             Self::Accounts(user) => reader.count_of_accounts(user).await,
+            Self::Tokens(user) => reader.count_of_bearer_tokens(user, work.at()).await,
+            Self::Sessions(user) => reader.count_of_sessions(user, work.at()).await,
         }
     }
 }
@@ -105,7 +120,7 @@ pub(super) async fn room_for(
     counted: Counted,
     limits: &Limits,
 ) -> Result<(), Stop<Refusal>> {
-    if matches!(work.context().actor, Actor::System | Actor::Operator) {
+    if work.context().actor == Actor::Operator {
         return Ok(());
     }
     let most = counted.most(limits);

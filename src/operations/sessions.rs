@@ -5,6 +5,7 @@ use std::time::Duration;
 use secrecy::{ExposeSecret as _, SecretString};
 
 use super::bearer_tokens::{MAX_LIFE, life};
+use super::limits::{self, Counted, Limits};
 use super::refusal::{Refusal, Thing};
 use super::{Outcome, authority, credentials_of, users};
 use crate::Tenure;
@@ -21,16 +22,19 @@ pub(super) struct FreshSession {
     pub(super) id: SessionId,
     pub(super) secret: SecretString,
     ttl: Duration,
+    limits: Limits,
 }
 
 impl FreshSession {
     pub(super) fn new(tenure: &Tenure, ttl: Duration) -> Self {
-        Self { id: tenure.new_id(SessionId::new), secret: token::session(&*tenure.entropy()), ttl }
+        let (id, secret) = (tenure.new_id(SessionId::new), token::session(&*tenure.entropy()));
+        Self { id, secret, ttl, limits: tenure.rules().limits }
     }
 
     /// Begins it for a person, who must exist and be able to sign in.
     pub(super) async fn start(&self, work: &mut UnitOfWork<'_>, user: UserId) -> Result<(), Stop<Refusal>> {
         users::must_sign_in(work, user).await?;
+        limits::room_for(work, Counted::Sessions(user), &self.limits).await?;
         let at = work.at();
         let command = SessionCommand::Start(StartSession {
             user,

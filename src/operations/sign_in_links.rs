@@ -65,7 +65,7 @@ impl Operation for UseLink<'_> {
     async fn decide(&self, work: &mut UnitOfWork<'_>) -> Result<Self::Answer, Stop<Refusal>> {
         let not_found = || Stop::Refused(Refusal::NotFound(Thing::SignInLink));
         let known = work.reader().sign_in_link(self.secret.expose_secret(), work.at()).await;
-        let id = found(known, Thing::SignInLink)?;
+        let (id, _) = found(known, Thing::SignInLink)?;
         let link = work.load::<SignInLink>(id.as_uuid()).await?;
         let SignInLink::Living(living) = &*link else { return Err(not_found()) };
         let (user, at) = (living.user, work.at());
@@ -98,15 +98,16 @@ impl Tenure {
         Ok(done.map(|_| secret))
     }
 
-    /// Whether a sign-in link is good at this moment; it stays so.
+    /// Who would sign in by a link at this moment; it stays good.
     ///
     /// # Errors
     /// `NotFound`: unknown, used, expired.
     pub async fn lookup_sign_in_link(
         &self,
         secret: &SecretString,
-    ) -> Result<SignInLinkId, crate::projections::QueryError> {
-        self.reader().sign_in_link(secret.expose_secret(), self.clock().now()).await
+    ) -> Result<UserId, crate::projections::QueryError> {
+        let known = self.reader().sign_in_link(secret.expose_secret(), self.clock().now()).await;
+        known.map(|(_, user)| user)
     }
 
     /// Uses a sign-in link up and begins a session of its person, in one step; exactly one caller gets it.

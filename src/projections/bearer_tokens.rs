@@ -121,4 +121,14 @@ impl Reader {
     pub async fn bearer_token_by_id(&self, id: BearerTokenId) -> Result<BearerToken, QueryError> {
         self.one(&format!("select {COLUMNS} {FROM} where t.id = $1"), &[&id], read).await
     }
+
+    /// How many bearer tokens of a person are living.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn count_of_bearer_tokens(&self, user: UserId, now: Timestamp) -> Result<u32, QueryError> {
+        let sql = "select count(*) from view.bearer_tokens
+                   where user_id = $1 and revoked_at is null and expires_at > $2";
+        self.count(sql, &[&user, &now]).await
+    }
 }

@@ -5,7 +5,7 @@ use uuid::Uuid;
 
 use super::query::{QueryError, Reader};
 use crate::aggregates::AnyEvent;
-use crate::aggregates::source::{Retention, SourceEvent};
+use crate::aggregates::source::{PipeName, Retention, SourceEvent};
 use crate::clock::Timestamp;
 use crate::event_log::rows::ColumnType::{BigInt, Position, Text, Timestamptz, Uuid as UuidType};
 use crate::event_log::rows::{Column, RowChange, Table, Value};
@@ -106,6 +106,9 @@ impl Reader {
     /// # Errors
     /// [`QueryError::NotFound`]
     pub async fn pipe_by_name(&self, source: SourceId, name: &str) -> Result<Pipe, QueryError> {
+        // What is no name is no pipe's.
+        let Ok(name) = PipeName::parse(name) else { return Err(QueryError::NotFound) };
+        let name = name.as_str();
         let sql = format!("select {COLUMNS} from view.pipes where source_id = $1 and name = $2");
         self.one(&sql, &[&source, &name], read).await
     }
@@ -139,5 +142,13 @@ impl Reader {
              order by source_id, name"
         );
         self.list(&sql, &[&account], read).await
+    }
+
+    /// The pipe with this identifier.
+    ///
+    /// # Errors
+    /// [`QueryError::NotFound`]
+    pub async fn pipe(&self, id: PipeId) -> Result<Pipe, QueryError> {
+        self.one(&format!("select {COLUMNS} from view.pipes where id = $1"), &[&id], read).await
     }
 }

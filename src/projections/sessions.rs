@@ -113,4 +113,14 @@ impl Reader {
     pub async fn session_by_id(&self, id: SessionId) -> Result<Session, QueryError> {
         self.one(&format!("select {COLUMNS} {FROM} where t.id = $1"), &[&id], read).await
     }
+
+    /// How many sessions of a person are living.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn count_of_sessions(&self, user: UserId, now: Timestamp) -> Result<u32, QueryError> {
+        let sql =
+            "select count(*) from view.sessions where user_id = $1 and ended_at is null and expires_at > $2";
+        self.count(sql, &[&user, &now]).await
+    }
 }

@@ -9,7 +9,7 @@ use crate::aggregates::sign_in_link::SignInLinkEvent;
 use crate::clock::Timestamp;
 use crate::event_log::rows::ColumnType::{Bytea, Position, Timestamptz, Uuid as UuidType};
 use crate::event_log::rows::{Column, RowChange, Table, Value};
-use crate::ids::SignInLinkId;
+use crate::ids::{SignInLinkId, UserId};
 
 /// The table.
 pub static TABLE: Table = Table {
@@ -55,14 +55,18 @@ pub(super) fn changes(stream: Uuid, event: &AnyEvent) -> Vec<RowChange> {
 }
 
 impl Reader {
-    /// The living sign-in link with this secret.
+    /// The living sign-in link with this secret, and whose it is.
     ///
     /// # Errors
     /// [`QueryError::NotFound`]: unknown, used, or dead by the clock.
-    pub async fn sign_in_link(&self, secret: &str, now: Timestamp) -> Result<SignInLinkId, QueryError> {
+    pub async fn sign_in_link(
+        &self,
+        secret: &str,
+        now: Timestamp,
+    ) -> Result<(SignInLinkId, UserId), QueryError> {
         let digest = SecretDigest::of(secret);
-        let sql =
-            "select id from view.sign_in_links where digest = $1 and used_at is null and expires_at > $2";
-        self.one(sql, &[&digest.as_bytes().as_slice(), &now], |row| row.try_get(0)).await
+        let sql = "select id, user_id from view.sign_in_links where digest = $1 and used_at is null and expires_at > $2";
+        self.one(sql, &[&digest.as_bytes().as_slice(), &now], |row| Ok((row.try_get(0)?, row.try_get(1)?)))
+            .await
     }
 }

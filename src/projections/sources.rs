@@ -5,7 +5,7 @@ use uuid::Uuid;
 
 use super::query::{QueryError, Reader};
 use crate::aggregates::AnyEvent;
-use crate::aggregates::source::{SourceEvent, SourceKind};
+use crate::aggregates::source::{Handle, SourceEvent, SourceKind};
 use crate::clock::Timestamp;
 use crate::event_log::rows::ColumnType::{Position, Text, Timestamptz, Uuid as UuidType};
 use crate::event_log::rows::{Column, RowChange, Table, Value};
@@ -97,6 +97,9 @@ impl Reader {
     /// # Errors
     /// [`QueryError::NotFound`]
     pub async fn source_by_handle(&self, account: AccountId, handle: &str) -> Result<Source, QueryError> {
+        // What is no handle is no source's.
+        let Ok(handle) = Handle::parse(handle) else { return Err(QueryError::NotFound) };
+        let handle = handle.as_str();
         let sql = format!("select {COLUMNS} {FROM} where s.account_id = $1 and s.handle = $2");
         self.one(&sql, &[&account, &handle], read).await
     }
@@ -117,5 +120,38 @@ impl Reader {
     pub async fn count_of_sources(&self, account: AccountId) -> Result<u32, QueryError> {
         let sql = "select count(*) from view.sources where account_id = $1";
         self.count(sql, &[&account]).await
+    }
+
+    /// The living source with this identifier.
+    ///
+    /// # Errors
+    /// [`QueryError::NotFound`]
+    pub async fn source(&self, id: SourceId) -> Result<Source, QueryError> {
+        self.one(&format!("select {COLUMNS} {FROM} where s.id = $1"), &[&id], read).await
+    }
+
+    /// The living sources of an account whose handles come behind this one, by handle, at most `limit`.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn sources_after(
+        &self,
+        account: AccountId,
+        handle: &str,
+        limit: usize,
+    ) -> Result<Vec<Source>, QueryError> {
+        let sql = format!(
+            "select {COLUMNS} {FROM} where s.account_id = $1 and s.handle > $2 order by s.handle limit $3"
+        );
+        self.list(&sql, &[&account, &handle, &i64::try_from(limit).unwrap_or(i64::MAX)], read).await
+    }
+
+    /// The living sources of an account, by their identifiers alone.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn source_ids(&self, account: AccountId) -> Result<Vec<SourceId>, QueryError> {
+        let sql = "select id from view.sources where account_id = $1 order by handle";
+        self.list(sql, &[&account], |row| row.try_get(0)).await
     }
 }

@@ -58,6 +58,11 @@ async fn what_is_no_identifier_belongs_to_nothing() {
     ] {
         answer(server.get(path).bearer_auth(&token)).await.is(404);
     }
+    for path in ["/api/v1/sources/a%00b", "/api/v1/accounts/acme/sources/a%00b/pipes"] {
+        answer(server.get(path).bearer_auth(&token)).await.is(404);
+    }
+    let nul = server.post("/api/v1/keys/verify", json!({"key": "ppz_\u{0}0123456789"})).bearer_auth(&token);
+    assert_eq!(answer(nul).await.is(200).json()["valid"], false);
     answer(server.get("/api/v1/accounts/%ff").bearer_auth(&token)).await.fails(400, "invalid");
     answer(server.request(Method::PATCH, "/api/v1/accounts").bearer_auth(&token))
         .await

@@ -322,3 +322,39 @@ async fn reads_have_tags_and_positions_and_lists_have_pages() {
         oldest["items"].as_array().unwrap().iter().find(|event| event["event_type"] == "api_key.minted");
     assert_eq!(minted.unwrap()["sealed"]["hash"], "(hidden)");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_repeated_request_is_answered_for_what_it_was_and_by_who_it_was() {
+    let Acme { server, account, owner, owner_token, .. } = Acme::new().await;
+    let bob = server.user("bob").await;
+    server.tenure.add_member(&operator(), account, bob).await.unwrap();
+    let transfer = || {
+        let request = server.post("/api/v1/accounts/acme/transfer", json!({"to": "bob"}));
+        request.bearer_auth(&owner_token).header("idempotency-key", "t1")
+    };
+    let first = answer(transfer()).await.is(200);
+    let again = answer(transfer()).await.is(200);
+    assert_eq!(first.header("tenure-position"), again.header("tenure-position"));
+    let plain = server.post("/api/v1/accounts/acme/transfer", json!({"to": "bob"})).bearer_auth(&owner_token);
+    answer(plain).await.fails(403, "forbidden");
+    let unknown =
+        server.post("/api/v1/accounts/acme/transfer", json!({"to": "nobody"})).bearer_auth(&owner_token);
+    answer(unknown).await.fails(403, "forbidden");
+    // Whoever leaves leaves no key behind.
+    let leave = server.request(reqwest::Method::DELETE, "/api/v1/accounts/acme/members/me?keep_keys=true");
+    answer(leave.bearer_auth(&owner_token)).await.fails(403, "forbidden");
+    // The account that is meant is part of the request.
+    let (one, two) = (server.account("one", owner).await, server.account("two", owner).await);
+    let create = |org: AccountId| {
+        let request = server.post(&format!("/api/v1/sources?org={org}"), json!({"handle": "robot"}));
+        request.bearer_auth(&owner_token).header("idempotency-key", "s1")
+    };
+    let (first, second) =
+        (answer(create(one)).await.is(201).json(), answer(create(two)).await.is(201).json());
+    assert_ne!(first["id"], second["id"]);
+    let delete = server.request(reqwest::Method::DELETE, &format!("/api/v1/sources/robot?org={one}"));
+    answer(delete.bearer_auth(&owner_token)).await.is(204);
+    let anew = server.post(&format!("/api/v1/sources?org={one}"), json!({"handle": "robot", "kind": "pty"}));
+    answer(anew.bearer_auth(&owner_token)).await.is(201);
+    answer(create(one)).await.fails(404, "E_SOURCE_NOT_FOUND");
+}

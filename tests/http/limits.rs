@@ -172,3 +172,64 @@ async fn tenants_hold_only_so_much_however_many_ask_at_once() {
         }
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_header_makes_a_caller_somebody_else() {
+    let tenure = std::sync::Arc::new(TestDatabase::new().await.open().await);
+    let server = Server::with(tenure, |settings| {
+        settings.rates.anonymous = Rate { burst: 10, per_second: 1 };
+        settings.rates.commands = Rate { burst: 5, per_second: 1 };
+    })
+    .await;
+    let ada = server.user("ada").await;
+    let mut statuses = Vec::new();
+    for number in 0..8 {
+        // One person, by another token and another spelling each time.
+        let token = server.token(ada).await;
+        let spelling = if number % 2 == 0 { "bEaReR" } else { "Bearer " };
+        let open = server.post("/api/v1/accounts", json!({"name": format!("a-{number}")}));
+        statuses
+            .push(answer(open.header("authorization", format!("{spelling} {token}"))).await.status.as_u16());
+    }
+    assert_eq!(statuses.iter().filter(|status| **status == 201).count(), 5, "{statuses:?}");
+    let mut refused = 0;
+    for number in 0..20 {
+        let guess =
+            server.request(reqwest::Method::POST, "/oauth/device/token").form(&[("device_code", "x")]);
+        let guess = guess.header("cookie", format!("x={number}"));
+        refused += usize::from(answer(guess).await.text.contains("slow_down"));
+    }
+    assert!(refused >= 8, "{refused}");
+    let bad = server.get("/api/v1/users/me").bearer_auth("ppz_oauth_nobodys");
+    answer(bad).await.fails(429, "too_many_requests");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_guesses_alone_is_locked_out_and_nobody_else() {
+    let server = Server::with_settings(|settings| {
+        settings.rules.limits.user_code_failures_in_all = 15;
+    })
+    .await;
+    let (mallory, bob) = (server.user("mallory").await, server.user("bob").await);
+    let session = server.session(mallory).await;
+    for _ in 0..40 {
+        let guess = server.get("/oauth/device/verify?user_code=BBBB-BBBB").header("cookie", &session);
+        answer(guess).await;
+    }
+    let count = "select count from coarse.attempt where bucket = 'user_code:all'";
+    let database = server.tenure.log().pool().get().await.unwrap();
+    assert_eq!(
+        database.query_one(count, &[]).await.unwrap().get::<_, i64>(0),
+        10,
+        "refused tries count for nobody"
+    );
+    // Bob is elsewhere; his key, too, is his own whatever others say of its prefix.
+    let acme = server.account("acme", bob).await;
+    let key = server.key(acme, bob).await.1;
+    let token = server.token(mallory).await;
+    for number in 0..15 {
+        let guess = json!({"key": format!("{}{number:018}", &key[..12]), "address": "127.0.0.1"});
+        answer(server.post("/api/v1/keys/verify", guess).bearer_auth(&token)).await;
+    }
+    answer(server.get("/api/v1/sources").bearer_auth(&key)).await.is(200);
+}

@@ -87,7 +87,9 @@ impl Remote {
             Some(server) => {
                 let token = match &config.token {
                     Some(token) => Some(token.clone()),
-                    None => stored::read()?.filter(|login| login.server == *server).map(|login| login.token),
+                    None => stored::read()?
+                        .filter(|login| login.server == server.trim_end_matches('/'))
+                        .map(|login| login.token),
                 };
                 (server.clone(), token)
             }

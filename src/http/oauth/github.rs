@@ -140,9 +140,9 @@ impl Github {
         let token = token.access_token().secret();
         let mut person: Person = self.ask("/user", token).await?;
         if person.email.is_none() {
-            // Who does not let us see their addresses signs in without one.
-            let addresses: Vec<Address> = self.ask("/user/emails", token).await.unwrap_or_default();
+            let addresses: Option<Vec<Address>> = self.ask_for("/user/emails", token).await?;
             person.email = addresses
+                .unwrap_or_default()
                 .into_iter()
                 .find(|address| address.primary && address.verified)
                 .map(|address| address.email);
@@ -151,6 +151,15 @@ impl Github {
     }
 
     async fn ask<T: serde::de::DeserializeOwned>(&self, path: &str, token: &str) -> Result<T, GithubError> {
+        self.ask_for(path, token).await?.ok_or_else(|| GithubError(format!("{path} is not to be had")))
+    }
+
+    /// What is at a path; nothing if the person does not let us see it.
+    async fn ask_for<T: serde::de::DeserializeOwned>(
+        &self,
+        path: &str,
+        token: &str,
+    ) -> Result<Option<T>, GithubError> {
         let request = self
             .http
             .0
@@ -161,11 +170,15 @@ impl Github {
             .map_err(without_url)?;
         let response = self.http.0.execute(request).await.map_err(without_url)?;
         let status = response.status();
+        if matches!(status, reqwest::StatusCode::FORBIDDEN | reqwest::StatusCode::NOT_FOUND) {
+            return Ok(None);
+        }
         if !status.is_success() {
             return Err(GithubError(format!("{path} answered {status}")));
         }
         let body = bounded(response).await?;
-        serde_json::from_slice(&body).map_err(|_| GithubError(format!("{path} answered something else")))
+        let answer = serde_json::from_slice(&body);
+        answer.map(Some).map_err(|_| GithubError(format!("{path} answered something else")))
     }
 }
 

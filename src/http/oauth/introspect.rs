@@ -1,9 +1,9 @@
 //! `POST /oauth/introspect`: what a token is (RFC 7662).
 
-use axum::Json;
 use axum::extract::State;
-use axum::http::{HeaderMap, header};
+use axum::http::{HeaderMap, Method, header};
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use percent_encoding::percent_decode_str;
@@ -16,6 +16,7 @@ use crate::http::answer::NO_STORE;
 use crate::http::caller::{Caller, Via, bearer};
 use crate::http::door::{Door, Shared};
 use crate::http::error::{DoorError, found};
+use crate::http::limits::Told;
 use crate::http::origin::Origin;
 use crate::http::policy::Act;
 use crate::operations::Thing;
@@ -72,15 +73,24 @@ pub struct Introspection {
 pub async fn introspect(
     State(door): State<Shared>,
     from: Origin,
+    Extension(told): Extension<Told>,
     headers: HeaderMap,
     parameters: Parameters,
 ) -> Result<Response, DoorError> {
     let in_form = parameters.get("client_secret")?.map(SecretString::from);
     let credential = credential(&headers)?.or(in_form).ok_or(DoorError::NoCredential)?;
-    let caller = door.identify(&credential, from).await?;
+    let known = door.identify(&credential, Caller::Anonymous, from).await;
+    let caller = match known {
+        Err(DoorError::BadCredential) => {
+            door.limiter.anonymous(from, &told)?;
+            return Err(DoorError::BadCredential);
+        }
+        known => known?,
+    };
+    door.limiter.caller(caller, from, &Method::GET, &told)?;
     let token = parameters.secret("token")?;
     parameters.get("token_type_hint")?;
-    let introspection = match door.identify(&token, from).await {
+    let introspection = match door.identify(&token, caller, from).await {
         Ok(of) => door.introspection(caller, of).await?,
         Err(DoorError::BadCredential) => Introspection::default(),
         Err(error) => return Err(error),

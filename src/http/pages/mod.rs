@@ -20,6 +20,7 @@ use super::cookies;
 use super::door::Door;
 use super::error::DoorError;
 use super::shape::error_of;
+use crate::context::{Actor, Context};
 
 /// A page that says one thing.
 #[derive(Template)]
@@ -65,6 +66,16 @@ fn signed_in(door: &Door, secret: &str, to: &str) -> Response {
         response.headers_mut().append(name, value);
     }
     response
+}
+
+impl Door {
+    /// Ends the session that a browser leaves by signing in anew.
+    async fn end_replaced_session(&self, headers: &HeaderMap) -> Result<(), DoorError> {
+        if let Some((user, session)) = self.session(headers).await? {
+            self.tenure.end_session(&Context::of(Actor::User(user)), session).await?;
+        }
+        Ok(())
+    }
 }
 
 /// The token of a form for a browser that is not signed in, and the cookie that it must come back with.

@@ -12,9 +12,9 @@ use super::{form_token, message, page, signed_in};
 use crate::context::{Actor, Context};
 use crate::dispatch::DispatchError;
 use crate::http::door::Shared;
-use crate::http::error::DoorError;
+use crate::http::error::{DoorError, found};
 use crate::http::oauth::parameters::Parameters;
-use crate::operations::Refusal;
+use crate::operations::{Refusal, Thing};
 use crate::projections::QueryError;
 
 /// The address of a link.
@@ -26,6 +26,8 @@ pub fn url(public_url: &str, secret: &str) -> String {
 #[derive(Template)]
 #[template(path = "sign_in_link.html")]
 struct Link {
+    username: String,
+    signed_in_as: Option<String>,
     csrf_token: String,
 }
 
@@ -41,13 +43,19 @@ pub async fn show(
     Path(secret): Path<String>,
     headers: HeaderMap,
 ) -> Result<Response, DoorError> {
-    match door.tenure.lookup_sign_in_link(&SecretString::from(secret)).await {
-        Ok(_) => {}
+    let user = match door.tenure.lookup_sign_in_link(&SecretString::from(secret)).await {
+        Ok(user) => user,
         Err(QueryError::NotFound) => return Ok(gone()),
         Err(error) => return Err(error.into()),
-    }
+    };
+    let reader = door.tenure.reader();
+    let username = found(reader.user(user).await, Thing::User)?.username;
+    let signed_in_as = match door.session(&headers).await? {
+        Some((somebody, _)) => Some(found(reader.user(somebody).await, Thing::User)?.username),
+        None => None,
+    };
     let (csrf_token, cookie) = form_token(&door, &headers);
-    let mut response = page(StatusCode::OK, &Link { csrf_token });
+    let mut response = page(StatusCode::OK, &Link { username, signed_in_as, csrf_token });
     if let Some((name, value)) = cookie {
         response.headers_mut().append(name, value);
     }
@@ -64,7 +72,10 @@ pub async fn consume(
     door.check_form(&headers, parameters.get("csrf_token")?)?;
     let (context, life) = (Context::of(Actor::System), door.settings.session_life);
     match door.tenure.sign_in_by_link(&context, &secret.into(), life).await {
-        Ok(done) => Ok(signed_in(&door, done.answer.2.expose_secret(), "/")),
+        Ok(done) => {
+            door.end_replaced_session(&headers).await?;
+            Ok(signed_in(&door, done.answer.2.expose_secret(), "/"))
+        }
         Err(DispatchError::Refused(Refusal::NotFound(_))) => Ok(gone()),
         Err(error) => Err(error.into()),
     }

@@ -71,8 +71,11 @@ pub async fn create_pipe(
     }
     let keeps = Retention { ttl_seconds, max_msgs, max_bytes };
     let done = door.tenure.create_pipe(&ask.context, account, None, &handle, &name, keeps).await?;
-    let source = door.source(account, &handle).await?;
-    let pipe = found(door.tenure.reader().pipe_by_name(source.id, &name).await, Thing::Pipe)?;
+    let pipe = found(door.tenure.reader().pipe(done.answer).await, Thing::Pipe)?;
+    // Whoever's default account has changed since asks of another one.
+    if door.source(account, &handle).await?.id != pipe.source_id {
+        return Err(DoorError::not_found(Thing::Pipe));
+    }
     let (ttl_seconds, max_msgs, max_bytes) = door.resolved(pipe.retention);
     let stream_name = stream_name(account, &handle, &pipe.name);
     let made = Made { handle, name: pipe.name, stream_name, ttl_seconds, max_msgs, max_bytes };

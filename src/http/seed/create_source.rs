@@ -13,8 +13,9 @@ use crate::http::api::sources::create::CreateSource;
 use crate::http::api::sources::subject;
 use crate::http::ask::{Ask, Parameters};
 use crate::http::door::Shared;
-use crate::http::error::DoorError;
+use crate::http::error::{DoorError, found};
 use crate::ids::SourceId;
+use crate::operations::Thing;
 
 /// A source that was made.
 #[derive(Serialize, ToSchema)]
@@ -39,7 +40,11 @@ pub async fn create_source(
     let account = door.org(ask.caller, org.org.as_deref()).await?;
     let CreateSource { handle, kind } = &ask.body;
     let done = door.tenure.create_source(&ask.context, account, None, handle, kind.as_deref()).await?;
-    let source = door.source(account, handle).await?;
+    let source = found(door.tenure.reader().source(done.answer).await, Thing::Source)?;
+    // Whoever's default account has changed since asks of another one.
+    if source.account_id != account {
+        return Err(DoorError::not_found(Thing::Source));
+    }
     let created = NewSource {
         id: source.id,
         kind: source.kind.as_str(),

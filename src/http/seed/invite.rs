@@ -35,7 +35,8 @@ pub async fn invite(
 ) -> Result<Response, DoorError> {
     let account = door.admit(ask.caller, Act::Own, &slug).await?;
     let by = Some(ask.caller.person()?);
-    let done = door.tenure.create_invite(&ask.context, account.id, &ask.body.username, by).await?;
+    let created = door.tenure.create_invite(&ask.context, account.id, &ask.body.username, by).await;
+    let done = created.map_err(|error| DoorError::from(error).renamed("invitee", "username"))?;
     let invite = door.invite_record(account.id, done.answer).await?;
     Ok(written(StatusCode::CREATED, done.position, OneInvite { invite }))
 }

@@ -7,8 +7,7 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 
 use super::InviteRecord;
-use crate::aggregates::user::{UserMode, Username};
-use crate::dispatch::DispatchError;
+use crate::aggregates::user::UserMode;
 use crate::http::answer::written;
 use crate::http::ask::Ask;
 use crate::http::door::Shared;
@@ -47,13 +46,7 @@ pub async fn create(
     let by = Some(ask.caller.person()?);
     let username = &ask.body.username;
     let created = door.tenure.create_invite_for_mode(&ask.context, account.id, username, by, mode).await;
-    let done = created.map_err(|error| match error {
-        // Well-formed and refused all the same: whoever asks has named themselves.
-        DispatchError::Refused(Refusal::Invalid(_)) if Username::chosen(username).is_ok() => {
-            DoorError::Refused(Refusal::AlreadyMember)
-        }
-        error => error.into(),
-    })?;
+    let done = created.map_err(|error| DoorError::from(error).renamed("invitee", "username"))?;
     let record = door.invite_record(account.id, done.answer).await?;
     Ok(written(StatusCode::CREATED, done.position, record))
 }

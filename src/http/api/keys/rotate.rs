@@ -44,7 +44,8 @@ pub async fn rotate(
     let account = door.admit(ask.caller, Act::Own, &account).await?;
     let (key, grace) =
         (id(&key, Thing::ApiKey)?, Duration::from_secs(ask.body.grace_seconds.unwrap_or(USUAL_GRACE)));
-    let done = door.tenure.rotate_api_key(&ask.context, Some(account.id), key, grace).await?;
+    let rotated = door.tenure.rotate_api_key(&ask.context, Some(account.id), key, grace).await;
+    let done = rotated.map_err(|error| DoorError::from(error).renamed("grace", "grace_seconds"))?;
     let mut response = door.key_secret(account.id, StatusCode::OK, done).await?;
     response.headers_mut().insert(axum::http::header::CACHE_CONTROL, answer::NO_STORE);
     Ok(response)

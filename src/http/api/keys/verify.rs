@@ -23,7 +23,7 @@ pub struct VerifyKey {
     /// The secret, as it was sent to the gateway.
     #[schema(value_type = String)]
     pub key: SecretString,
-    /// The address of the gateway's client: bad keys are counted by it.
+    /// The address of the gateway's client: bad keys are counted by whoever verifies them, and by it.
     #[schema(value_type = Option<String>, format = Ipv4)]
     pub address: Option<IpAddr>,
 }
@@ -50,7 +50,7 @@ pub async fn verify(
     ask: Ask<VerifyKey>,
 ) -> Result<Json<Verification>, DoorError> {
     let from = ask.body.address.map_or(from, Origin);
-    let key = match door.api_key(&ask.body.key, from).await {
+    let key = match door.api_key(&ask.body.key, ask.caller, from).await {
         Ok(key) => key,
         Err(DoorError::BadCredential) => return Ok(Json(Verification { valid: false, key: None })),
         Err(error) => return Err(error),

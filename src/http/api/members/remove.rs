@@ -45,10 +45,11 @@ pub async fn remove(
 ) -> Result<Response, DoorError> {
     let account = door.admit(wish.caller, Act::SeeMembers, &account).await?;
     let me = wish.caller.person()?;
-    let user = if user == "me" { me } else { door.user(&user).await? };
-    if user != me {
+    let oneself = user == "me" || user.parse() == Ok(me);
+    if !oneself {
         door.admit_to(wish.caller, Act::Own, account.clone()).await?;
     }
+    let user = if oneself { me } else { door.user(wish.caller, &user).await? };
     let done = if policy.keep_keys == Some(true) {
         door.tenure.remove_member_but_keep_keys(&wish.context, account.id, user).await?
     } else {

@@ -11,8 +11,9 @@ use crate::aggregates::source::Retention;
 use crate::http::answer::written;
 use crate::http::ask::Ask;
 use crate::http::door::Shared;
-use crate::http::error::DoorError;
+use crate::http::error::{DoorError, found};
 use crate::http::policy::Act;
+use crate::operations::Thing;
 
 /// A pipe to make; what is not said of what it keeps is left to the server.
 #[derive(Deserialize, ToSchema)]
@@ -54,6 +55,7 @@ pub async fn create(
     let CreatePipe { name, ttl_seconds, max_msgs, max_bytes } = ask.body;
     let keeps = Retention { ttl_seconds, max_msgs, max_bytes };
     let done = door.tenure.create_pipe(&ask.context, account.id, None, &handle, &name, keeps).await?;
-    let pipe = door.pipe(account.id, &handle, &name).await?;
-    Ok(written(StatusCode::CREATED, done.position, pipe))
+    let source = door.source(account.id, &handle).await?;
+    let pipe = found(door.tenure.reader().pipe(done.answer).await, Thing::Pipe)?;
+    Ok(written(StatusCode::CREATED, done.position, door.pipe_record(&source, pipe)))
 }

@@ -1,5 +1,7 @@
 //! `PUT /api/v1/accounts/{account}/sources/{handle}/broadcast`: what a source last sent to all.
 
+use std::time::Duration;
+
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use serde::Deserialize;
@@ -15,12 +17,15 @@ use crate::http::policy::Act;
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Broadcast {
-    /// When [default: now].
+    /// When [default: now]; at most five minutes ahead.
     pub at: Option<Timestamp>,
     /// At most 64 KiB of text without NUL.
     #[schema(pattern = "^[^\\u0000]*$", max_length = 65_536)]
     pub payload: String,
 }
+
+/// By how much a caller's clock may be ahead.
+const AHEAD: Duration = Duration::from_mins(5);
 
 /// Keep what a source last sent to all
 ///
@@ -37,7 +42,11 @@ pub async fn broadcast(
     ask: Ask<Broadcast>,
 ) -> Result<StatusCode, DoorError> {
     let account = door.admit(ask.caller, Act::UseThings, &account).await?;
-    let at = ask.body.at.unwrap_or_else(|| door.tenure.clock().now());
+    let now = door.tenure.clock().now();
+    let at = ask.body.at.unwrap_or(now);
+    if at > now.after(AHEAD) {
+        return Err(DoorError::field("at", "at most five minutes ahead: nothing later would ever be kept"));
+    }
     door.tenure.update_last_broadcast(&ask.context, account.id, &handle, at, &ask.body.payload).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -10,8 +10,9 @@ use super::SourceRecord;
 use crate::http::answer::written;
 use crate::http::ask::Ask;
 use crate::http::door::Shared;
-use crate::http::error::DoorError;
+use crate::http::error::{DoorError, found};
 use crate::http::policy::Act;
+use crate::operations::Thing;
 
 /// A source to make.
 #[derive(Deserialize, ToSchema)]
@@ -41,6 +42,6 @@ pub async fn create(
     let account = door.admit(ask.caller, Act::UseThings, &account).await?;
     let CreateSource { handle, kind } = &ask.body;
     let done = door.tenure.create_source(&ask.context, account.id, None, handle, kind.as_deref()).await?;
-    let source = door.source(account.id, handle).await?;
+    let source = found(door.tenure.reader().source(done.answer).await, Thing::Source)?;
     Ok(written(StatusCode::CREATED, done.position, SourceRecord::from(source)))
 }

@@ -7,7 +7,7 @@ use super::SourceRecord;
 use crate::http::ask::{Parameters, Reading};
 use crate::http::door::Shared;
 use crate::http::error::DoorError;
-use crate::http::page::{Page, Paging, page};
+use crate::http::page::{Page, Paging, cursor};
 use crate::http::policy::Act;
 
 /// The sources of an account, by handle
@@ -23,6 +23,10 @@ pub async fn list(
     Parameters(paging): Parameters<Paging>,
 ) -> Result<Json<Page<SourceRecord>>, DoorError> {
     let account = door.admit(reading.caller, Act::See, &account).await?;
-    let sources = door.tenure.reader().sources_for_account(account.id).await?;
-    page(sources, &paging, |source| source.handle.clone(), SourceRecord::from).map(Json)
+    let (size, after) = (paging.size()?, paging.after()?.unwrap_or_default());
+    let mut sources = door.tenure.reader().sources_after(account.id, &after, size + 1).await?;
+    let more = sources.len() > size;
+    sources.truncate(size);
+    let next_cursor = sources.last().filter(|_| more).map(|last| cursor(&last.handle));
+    Ok(Json(Page { items: sources.into_iter().map(SourceRecord::from).collect(), next_cursor }))
 }

@@ -15,6 +15,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::clock::Timestamp;
+use crate::http::caller::Caller;
 use crate::http::door::Door;
 use crate::http::error::{DoorError, found};
 use crate::ids::UserId;
@@ -69,8 +70,11 @@ impl Door {
         Ok(found(self.tenure.reader().user(id).await, Thing::User)?.into())
     }
 
-    /// The person whom an identifier or a username names.
-    pub(super) async fn user(&self, slug: &str) -> Result<UserId, DoorError> {
+    /// The person whom `me`, an identifier or a username names.
+    pub(super) async fn user(&self, caller: Caller, slug: &str) -> Result<UserId, DoorError> {
+        if slug == "me" {
+            return caller.person();
+        }
         let reader = self.tenure.reader();
         let user = match slug.parse() {
             Ok(id) => reader.user(id).await,

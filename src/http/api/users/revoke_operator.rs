@@ -12,7 +12,7 @@ use crate::http::error::DoorError;
 ///
 /// For operators; again, nothing changes.
 #[utoipa::path(delete, path = "/api/v1/users/{user}/operator", operation_id = "revokeOperator", tag = "users",
-    params(("user" = String, Path, description = "An identifier or a username")),
+    params(("user" = String, Path, description = "`me`, an identifier or a username")),
     responses((status = 204, description = "It is so")))]
 pub async fn revoke_operator(
     State(door): State<Shared>,
@@ -20,6 +20,6 @@ pub async fn revoke_operator(
     wish: Wish,
 ) -> Result<Response, DoorError> {
     door.operator(wish.caller).await?;
-    let user = door.user(&user).await?;
+    let user = door.user(wish.caller, &user).await?;
     Ok(done(door.tenure.set_operator(&wish.context, user, false).await?.position))
 }

@@ -2,10 +2,12 @@
 
 use axum::Json;
 use axum::extract::{Path, State};
+use axum::http::{HeaderName, HeaderValue, header};
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::UserRecord;
+use crate::http::answer::NO_STORE;
 use crate::http::ask::Reading;
 use crate::http::caller::{Caller, Via};
 use crate::http::door::Shared;
@@ -32,11 +34,12 @@ pub async fn show(
     State(door): State<Shared>,
     reading: Reading,
     Path(user): Path<String>,
-) -> Result<Json<Profile>, DoorError> {
+) -> Result<([(HeaderName, HeaderValue); 1], Json<Profile>), DoorError> {
     let user = door.oneself(reading.caller, &user).await?;
     let csrf_token = match reading.caller {
         Caller::Person { via: Via::Session(session), .. } => Some(door.csrf_token(session)),
         _ => None,
     };
-    Ok(Json(Profile { user: door.user_record(user).await?, csrf_token }))
+    let profile = Profile { user: door.user_record(user).await?, csrf_token };
+    Ok(([(header::CACHE_CONTROL, NO_STORE)], Json(profile)))
 }
