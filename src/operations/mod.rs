@@ -5,6 +5,7 @@ mod api_keys;
 mod authority;
 mod bearer_tokens;
 mod device_codes;
+mod device_limits;
 mod forget;
 mod invites;
 mod limits;
@@ -17,7 +18,8 @@ mod users;
 
 pub use api_keys::{ApiKeySecret, MAX_GRACE};
 pub use bearer_tokens::MAX_LIFE;
-pub use device_codes::{GUESSES_WITHIN, MAX_DEVICE_CODE_LIFE, NewDeviceCode, UserCodeTry, network_of};
+pub use device_codes::{MAX_DEVICE_CODE_LIFE, NewDeviceCode};
+pub use device_limits::{GUESSES_WITHIN, UserCodeTry, network_of};
 pub use limits::Limits;
 pub use refusal::{LimitReached, Refusal, Thing};
 pub use sign_in::SignedIn;

@@ -70,3 +70,33 @@ async fn a_store_that_is_down_is_never_taken_for_a_bad_credential() {
     admin.batch_execute(&format!("alter database {name} allow_connections true")).await.unwrap();
     answer(server.get("/api/v1/users/me").bearer_auth(&token)).await.is(200);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_is_told_to_stop_finishes_what_it_has_accepted() {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    let server = Server::new().await;
+    let ada = server.user("ada").await;
+    let token = server.token(ada).await;
+    let address = server.base.trim_start_matches("http://").to_owned();
+    let mut stream = tokio::net::TcpStream::connect(&address).await.unwrap();
+    let body = r#"{"name": "accepted"}"#;
+    let head = format!(
+        "POST /api/v1/accounts HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {token}\r\n\
+         content-type: application/json\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    stream.write_all(&body.as_bytes()[..5]).await.unwrap();
+    // The server has taken the request when it has answered another on the same listener after it.
+    answer(server.get("/healthz")).await.is(200);
+    server.stop.cancel();
+    while tokio::net::TcpStream::connect(&address).await.is_ok() {
+        tokio::task::yield_now().await;
+    }
+    stream.write_all(&body.as_bytes()[5..]).await.unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).await.unwrap();
+    assert!(text.starts_with("HTTP/1.1 201"), "{text}");
+    assert!(server.tenure.reader().account_by_name("accepted").await.is_ok());
+}
