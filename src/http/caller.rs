@@ -1,6 +1,6 @@
 //! Who calls: nobody known, a person by a bearer token or a session, or a key of an account.
 
-use axum::extract::FromRequestParts;
+use axum::extract::{FromRequestParts, MatchedPath};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
 use secrecy::{ExposeSecret as _, SecretString};
@@ -8,7 +8,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use super::cookies;
 use super::door::{Door, Shared};
 use super::error::DoorError;
-use super::limits::Told;
+use super::limits::{Told, commands};
 use super::origin::Origin;
 use crate::context::{Actor, Context};
 use crate::credentials::api_key::key_prefix;
@@ -209,7 +209,8 @@ impl FromRequestParts<Shared> for Caller {
         } else {
             Self::Anonymous
         };
-        door.limiter.caller(caller, from, &parts.method, &told)?;
+        let route = parts.extensions.get::<MatchedPath>().map(MatchedPath::as_str);
+        door.limiter.caller(caller, from, commands(&parts.method, route), &told)?;
         parts.extensions.insert(caller);
         Ok(caller)
     }

@@ -141,6 +141,15 @@ fn check<K: std::hash::Hash + Eq + Clone>(limiter: &Keyed<K>, key: &K) -> Result
     }
 }
 
+/// Routes that are asked by POST, because what they are asked about does not belong into a URL, and change nothing.
+const QUESTIONS: [&str; 2] = ["/api/v1/keys/verify", "/api/v1/usernames"];
+
+/// Whether a request wants to change something.
+pub fn commands(method: &Method, route: Option<&str>) -> bool {
+    !matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS)
+        && !route.is_some_and(|route| QUESTIONS.contains(&route))
+}
+
 /// Whether bad keys that are counted since then count no longer.
 const fn over(since: Timestamp, now: Timestamp) -> bool {
     now.as_micros() - since.as_micros() >= FAILURES_WITHIN
@@ -191,20 +200,11 @@ impl Limiter {
     ///
     /// # Errors
     /// Too many.
-    pub fn caller(
-        &self,
-        caller: Caller,
-        from: Origin,
-        method: &Method,
-        told: &Told,
-    ) -> Result<(), DoorError> {
+    pub fn caller(&self, caller: Caller, from: Origin, commands: bool, told: &Told) -> Result<(), DoorError> {
         let Some(actor) = actor(caller) else { return self.anonymous(from, told) };
         self.tidy();
         told.tell(check(&self.credential, &actor))?;
-        if matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS) {
-            return Ok(());
-        }
-        told.tell(check(&self.commands, &actor))
+        if commands { told.tell(check(&self.commands, &actor)) } else { Ok(()) }
     }
 
     /// Whether a key with this prefix may be looked at: not after many bad ones. Gives the bucket that a bad one counts in.

@@ -1,7 +1,7 @@
 //! `POST /oauth/introspect`: what a token is (RFC 7662).
 
 use axum::extract::State;
-use axum::http::{HeaderMap, Method, header};
+use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use base64::Engine as _;
@@ -87,7 +87,7 @@ pub async fn introspect(
         }
         known => known?,
     };
-    door.limiter.caller(caller, from, &Method::GET, &told)?;
+    door.limiter.caller(caller, from, false, &told)?;
     let token = parameters.secret("token")?;
     parameters.get("token_type_hint")?;
     let introspection = match door.identify(&token, caller, from).await {
