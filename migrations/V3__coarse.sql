@@ -50,6 +50,13 @@ begin
     return null;
 end $$;
 
+create table coarse.served_at (
+    only       boolean     primary key default true check (only),
+    public_url text        not null,
+    at         timestamptz not null
+);
+comment on table coarse.served_at is 'Where people reach the node that was started last: for links that are made beside it.';
+
 create table coarse.attempt (
     bucket text        primary key,
     since  timestamptz not null,

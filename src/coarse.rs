@@ -163,6 +163,27 @@ impl Coarse {
         Ok(())
     }
 
+    /// Writes down where people reach this instance.
+    ///
+    /// # Errors
+    /// The database cannot be written to.
+    pub async fn serve_at(&self, public_url: &str, at: Timestamp) -> Result<(), ReadError> {
+        let sql = "insert into coarse.served_at (public_url, at) values ($1, $2)
+                   on conflict (only) do update set public_url = excluded.public_url, at = excluded.at";
+        self.execute(sql, &[&public_url, &at]).await?;
+        Ok(())
+    }
+
+    /// Where people reach this instance, if it has ever been served.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn served_at(&self) -> Result<Option<String>, ReadError> {
+        let client = self.pool.get().await?;
+        let statement = client.prepare_cached("select public_url from coarse.served_at").await?;
+        Ok(client.query_opt(&statement, &[]).await?.map(|row| row.try_get(0)).transpose()?)
+    }
+
     /// Whether this is the first time that something comes that may come once until it expires.
     ///
     /// # Errors

@@ -281,6 +281,22 @@ impl Tenure {
         }
     }
 
+    /// Writes down where people reach this instance, for whoever makes links beside it.
+    ///
+    /// # Errors
+    /// The database cannot be written to.
+    pub async fn serve_at(&self, public_url: &str) -> Result<(), ReadError> {
+        self.coarse.serve_at(public_url, self.clock.now()).await
+    }
+
+    /// Where people reach this instance, if it has ever been served.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn served_at(&self) -> Result<Option<String>, ReadError> {
+        self.coarse.served_at().await
+    }
+
     /// Stores or refuses everything accepted, then stops.
     pub async fn close(self) {
         let Self { log, dispatcher, .. } = self;

@@ -138,6 +138,18 @@ async fn serving_answers_health_readiness_and_metrics_and_ends_clean_on_sigterm(
     let before = said["sign_in_link"].as_str().expect("the first operator signs in by a link");
     assert!(before.contains("/sign-in/link/"));
     assert_eq!(json(&added)["position"], 5, "genesis; the first operator: registered, granted, a link; ada");
+    // A link that is made beside the server leads to it.
+    let link = Command::new(env!("CARGO_BIN_EXE_tenure"))
+        .args(["user", "sign-in-link", "ada", "--json", "--data-dir"])
+        .arg(&data_dir)
+        .env_remove("DATABASE_URL")
+        .output()
+        .unwrap();
+    let link = json(&link)["url"].as_str().unwrap().to_owned();
+    let (address, path) =
+        link.strip_prefix("http://").unwrap().split_at(said["listen"].as_str().unwrap().len());
+    assert_eq!(address, said["listen"]);
+    assert!(get(address, path).await.contains("Sign in as ada?"));
     let metrics = get(said["metrics_listen"].as_str().unwrap(), "/metrics").await;
     for name in [
         "tenure_commits_total",

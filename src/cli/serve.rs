@@ -49,10 +49,11 @@ pub(super) async fn run(config: Config) -> anyhow::Result<()> {
         async move { stop.run_until_cancelled(tenure.observe()).await }
     });
     let mut settings = config.doors.clone();
-    if settings.public_url == DoorSettings::new(config.listen).public_url {
+    if !settings.public_url_is_set {
         // The port may have been left to the system.
         settings.public_url = DoorSettings::new(listen).public_url;
     }
+    tenure.serve_at(&settings.public_url).await?;
     let first_link = first_operator(&tenure, &settings).await?;
     let door = http::Door::new(tenure.clone(), settings).map_err(|reason| anyhow::anyhow!(reason))?;
     let serve = |listener, router| tokio::spawn(http::serve(listener, router, stop.clone()));

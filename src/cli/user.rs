@@ -139,7 +139,9 @@ async fn carry_out(tenure: &Tenure, config: &Config, command: UserCommand) -> an
         UserCommand::SignInLink { user } => {
             let user = lookup::user(tenure, &user).await?;
             let done = tenure.issue_sign_in_link(&context, user.id).await?;
-            let url = sign_in_link_url(&config.doors.public_url, done.answer.expose_secret());
+            let served_at = if config.doors.public_url_is_set { None } else { tenure.served_at().await? };
+            let served_at = served_at.as_ref().unwrap_or(&config.doors.public_url);
+            let url = sign_in_link_url(served_at, done.answer.expose_secret());
             if config.json {
                 let seconds = SIGN_IN_LINK_LIFE.as_secs();
                 let answer = json!({"url": url, "expires_in": seconds, "position": done.position});

@@ -150,6 +150,7 @@ impl DoorFlags {
         let mut doors = DoorSettings::new(listen);
         if let Some(url) = self.public_url.or(file.public_url.clone()) {
             doors.public_url = origin(&url)?;
+            doors.public_url_is_set = true;
         }
         for (seconds, setting, life) in [
             (self.device_code_ttl.or(file.device_code_ttl), "device_code_ttl", &mut doors.device_code_life),

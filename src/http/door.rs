@@ -17,6 +17,8 @@ use crate::Tenure;
 pub struct DoorSettings {
     /// Where people and programs reach this instance, without a slash at the end; never taken from a request.
     pub public_url: String,
+    /// Whether that was set, and not only follows from the address to listen on.
+    pub public_url_is_set: bool,
     /// How long a device code is good.
     pub device_code_life: Duration,
     /// How often a device is told to poll.
@@ -59,6 +61,7 @@ impl DoorSettings {
         }
         Self {
             public_url: format!("http://{reached}"),
+            public_url_is_set: false,
             device_code_life: Duration::from_mins(10),
             poll_interval: Duration::from_secs(5),
             token_life: Duration::from_hours(24 * 30),

@@ -63,7 +63,7 @@ impl Default for Rates {
         Self {
             anonymous: Rate::new(1_000, 100),
             credential: Rate::new(40_000, 20_000),
-            commands: Rate::new(2_000, 200),
+            commands: Rate::new(10_000, 1_000),
             tenant: Rate::new(40_000, 20_000),
             key_failures: 10,
         }
