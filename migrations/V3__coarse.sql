@@ -51,7 +51,7 @@ begin
 end $$;
 
 create table coarse.served_at (
-    only       boolean     primary key default true check (only),
+    only_row   boolean     primary key default true check (only_row),
     public_url text        not null,
     at         timestamptz not null
 );

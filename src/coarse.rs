@@ -169,7 +169,7 @@ impl Coarse {
     /// The database cannot be written to.
     pub async fn serve_at(&self, public_url: &str, at: Timestamp) -> Result<(), ReadError> {
         let sql = "insert into coarse.served_at (public_url, at) values ($1, $2)
-                   on conflict (only) do update set public_url = excluded.public_url, at = excluded.at";
+                   on conflict (only_row) do update set public_url = excluded.public_url, at = excluded.at";
         self.execute(sql, &[&public_url, &at]).await?;
         Ok(())
     }
