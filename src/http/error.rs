@@ -8,7 +8,8 @@ use axum::response::{IntoResponse, Response};
 use crate::aggregates::field::Invalid;
 use crate::dispatch::{DispatchError, Failure};
 use crate::event_log::AppendError;
-use crate::operations::{Refusal, Thing};
+use crate::event_log::unit::MAX_UNIT_EVENTS;
+use crate::operations::{LimitReached, Refusal, Thing};
 use crate::projections::QueryError;
 
 /// Why a request is not answered as wished.
@@ -238,12 +239,21 @@ impl From<DispatchError<Refusal>> for DoorError {
 
 impl From<Failure> for DoorError {
     fn from(failure: Failure) -> Self {
+        if matches!(failure, Failure::Append(AppendError::TooLarge)) {
+            // What is to end is more than one step holds: some of it has to end before.
+            let most = u32::try_from(MAX_UNIT_EVENTS).unwrap_or(u32::MAX);
+            return Self::Refused(Refusal::LimitReached(LimitReached { what: "changes in one step", most }));
+        }
         let unavailable = matches!(
             failure,
             Failure::Read(_)
                 | Failure::Codec(crate::codec::CodecError::Keys(_))
                 | Failure::Append(
-                    AppendError::Busy | AppendError::Unavailable(_) | AppendError::OutcomeUnknown
+                    AppendError::Busy
+                        | AppendError::Unavailable(_)
+                        | AppendError::OutcomeUnknown
+                        | AppendError::Superseded(_)
+                        | AppendError::Closed
                 )
         );
         let source = std::error::Error::source(&failure).map(ToString::to_string);

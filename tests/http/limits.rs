@@ -237,3 +237,24 @@ async fn whoever_guesses_alone_is_locked_out_and_nobody_else() {
     }
     answer(server.get("/api/v1/sources").bearer_auth(&key)).await.is(200);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_more_than_one_step_holds_is_refused_by_name() {
+    let server = Server::with_settings(|settings| settings.rules.limits.tokens_per_user = 20_000).await;
+    let ada = server.user("ada").await;
+    let token = server.token(ada).await;
+    let (context, life) = (crate::support::operator(), std::time::Duration::from_secs(3_600));
+    let issue = |_| server.tenure.issue_bearer_token(&context, ada, life);
+    for _ in 0..40 {
+        for issued in futures::future::join_all((0..256).map(issue)).await {
+            issued.unwrap();
+        }
+    }
+    let forget = server.request(reqwest::Method::DELETE, "/api/v1/users/me").bearer_auth(&token);
+    let refused = answer(forget).await.fails(403, "limit_reached");
+    assert!(
+        refused.text.contains("changes in one step") && refused.text.contains("10000"),
+        "{}",
+        refused.text
+    );
+}
