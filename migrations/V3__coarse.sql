@@ -72,9 +72,6 @@ returns boolean language plpgsql as $$
 declare
     counted bigint;
 begin
-    delete from coarse.attempt a where a.bucket in (
-        select old.bucket from coarse.attempt old where old.since <= $3 - $4 for update skip locked
-    );
     for place in 1 .. cardinality($1) loop
         insert into coarse.attempt as a (bucket, since, count) values ($1[place], $3, 1)
         on conflict (bucket) do update set

@@ -143,6 +143,11 @@ impl Coarse {
     ) -> Result<bool, ReadError> {
         let (names, mosts): (Vec<&str>, Vec<i64>) =
             buckets.iter().map(|(name, most)| (name.as_str(), i64::from(*most))).unzip();
+        // A transaction of its own, which waits for nobody.
+        let old = "delete from coarse.attempt a where a.bucket in (
+                       select o.bucket from coarse.attempt o where o.since <= $1::timestamptz - make_interval(secs => $2)
+                       for update skip locked)";
+        self.execute(old, &[&at, &within.as_secs_f64()]).await?;
         let client = self.pool.get().await?;
         let sql = "select coarse.attempt($1, $2, $3, make_interval(secs => $4))";
         let statement = client.prepare_cached(sql).await?;

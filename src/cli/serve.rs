@@ -52,7 +52,12 @@ pub(super) async fn run(config: Config) -> anyhow::Result<()> {
     if !settings.public_url_is_set {
         // The port may have been left to the system.
         settings.public_url = DoorSettings::new(listen).public_url;
+        if !listen.ip().is_loopback() {
+            let url = &settings.public_url;
+            tracing::warn!(%url, "links, the issuer and forms go by this address: set --public-url to the one that people use");
+        }
     }
+    raise_file_limit();
     tenure.serve_at(&settings.public_url).await?;
     let first_link = first_operator(&tenure, &settings).await?;
     let door = http::Door::new(tenure.clone(), settings).map_err(|reason| anyhow::anyhow!(reason))?;
@@ -115,6 +120,16 @@ async fn first_operator(tenure: &Tenure, settings: &DoorSettings) -> anyhow::Res
     };
     let link = tenure.issue_sign_in_link(&operator, user).await?.answer;
     Ok(Some(http::sign_in_link_url(&settings.public_url, link.expose_secret())))
+}
+
+/// As many open files as this process may have: a connection is one.
+fn raise_file_limit() {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    let raised = getrlimit(Resource::RLIMIT_NOFILE)
+        .and_then(|(now, most)| setrlimit(Resource::RLIMIT_NOFILE, now.max(most.min(65_536)), most));
+    if let Err(error) = raised {
+        tracing::warn!(%error, "the limit of open files stays as it is");
+    }
 }
 
 async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {

@@ -29,6 +29,9 @@ const REMEMBERED: usize = 100_000;
 #[error("too many secrets are being hashed; try again later")]
 pub struct Busy;
 
+/// Whose turn it is with each prefix.
+type Lines = Mutex<HashMap<KeyPrefix, Arc<tokio::sync::Mutex<()>>>>;
+
 type Job = Box<dyn FnOnce() + Send>;
 
 /// Threads that hash. Memory is taken while a hash is made: never more than a thread's 64 MiB each, and for a stored
@@ -36,7 +39,7 @@ type Job = Box<dyn FnOnce() + Send>;
 pub struct Argon2Pool {
     jobs: mpsc::Sender<Job>,
     permits: Arc<Semaphore>,
-    prefixes: Mutex<HashMap<KeyPrefix, Arc<tokio::sync::Mutex<()>>>>,
+    prefixes: Arc<Lines>,
     large: Arc<Mutex<()>>,
     /// Of a secret that was right, an HMAC under a key of this process, and a digest of the stored string that it is behind:
     /// a fact that nothing makes untrue. Whether the key is still good is asked of the table each time.
@@ -68,7 +71,7 @@ impl Argon2Pool {
         Self {
             jobs,
             permits: Arc::new(Semaphore::new(queue)),
-            prefixes: Mutex::default(),
+            prefixes: Arc::default(),
             large: Arc::default(),
             right: Cache::new(REMEMBERED),
             process_key,
@@ -113,17 +116,15 @@ impl Argon2Pool {
         let Some(stored) = StoredHash::parse(stored) else {
             return Ok(false);
         };
-        let turn = self.turn(prefix).ok_or(Busy)?;
-        let matches = {
-            let _mine = turn.lock().await;
-            if self.right.get(&known.0) == Some(known.1) {
-                Ok(true)
-            } else {
-                self.compare(plaintext, stored).await
-            }
+        let place = Place {
+            turn: Some(self.turn(prefix).ok_or(Busy)?.lock_owned().await),
+            prefix: prefix.clone(),
+            lines: self.prefixes.clone(),
         };
-        drop(turn);
-        self.forget_idle(prefix);
+        if self.right.get(&known.0) == Some(known.1) {
+            return Ok(true);
+        }
+        let matches = self.compare(plaintext, stored, place).await;
         if matches == Ok(true) {
             self.right.insert(known.0, known.1);
         }
@@ -136,14 +137,22 @@ impl Argon2Pool {
         self.right.get(&self.mac(plaintext)).is_some()
     }
 
-    async fn compare(&self, plaintext: SecretString, stored: StoredHash) -> Result<bool, Busy> {
-        let _permit = self.permits.try_acquire().map_err(|_| Busy)?;
+    /// The turn and the permit go with the hash, so that whoever does not wait for it frees neither before its end.
+    async fn compare(&self, plaintext: SecretString, stored: StoredHash, place: Place) -> Result<bool, Busy> {
+        let permit = self.permits.clone().try_acquire_owned().map_err(|_| Busy)?;
         let large = self.large.clone();
-        self.run(move || {
-            let _alone = stored.is_large().then(|| large.lock().unwrap_or_else(PoisonError::into_inner));
-            stored.matches(&plaintext)
-        })
-        .await
+        let (answer, answered) = oneshot::channel();
+        let job = Box::new(move || {
+            if !answer.is_closed() {
+                let alone = stored.is_large().then(|| large.lock().unwrap_or_else(PoisonError::into_inner));
+                let matches = stored.matches(&plaintext);
+                drop(alone);
+                drop((place, permit));
+                let _ = answer.send(matches);
+            }
+        });
+        self.jobs.send(job).map_err(|_| Busy)?;
+        answered.await.map_err(|_| Busy)
     }
 
     fn mac(&self, plaintext: &SecretString) -> [u8; 32] {
@@ -158,11 +167,21 @@ impl Argon2Pool {
         let turn = prefixes.entry(prefix.clone()).or_default();
         (Arc::strong_count(turn) <= WAITING_FOR_A_PREFIX).then(|| turn.clone())
     }
+}
 
-    fn forget_idle(&self, prefix: &KeyPrefix) {
-        let mut prefixes = self.prefixes.lock().unwrap_or_else(PoisonError::into_inner);
-        if prefixes.get(prefix).is_some_and(|turn| Arc::strong_count(turn) == 1) {
-            prefixes.remove(prefix);
+/// A place at the head of the line for a prefix; the line is forgotten with the last one.
+struct Place {
+    turn: Option<tokio::sync::OwnedMutexGuard<()>>,
+    prefix: KeyPrefix,
+    lines: Arc<Lines>,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        drop(self.turn.take());
+        let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        if lines.get(&self.prefix).is_some_and(|turn| Arc::strong_count(turn) == 1) {
+            lines.remove(&self.prefix);
         }
     }
 }

@@ -127,6 +127,7 @@ impl Door {
         credential: &SecretString,
         by: Caller,
         from: Origin,
+        told: &Told,
     ) -> Result<Caller, DoorError> {
         let token = format!("{}_oauth_", self.tenure.rules().sentinel);
         if credential.expose_secret().starts_with(&token) {
@@ -136,7 +137,7 @@ impl Door {
                 Err(error) => Err(error.into()),
             };
         }
-        let key = self.api_key(credential, by, from).await?;
+        let key = self.api_key(credential, by, from, told).await?;
         Ok(Caller::Key { id: key.id, account: key.account_id, minter: key.created_by_user_id })
     }
 
@@ -150,25 +151,30 @@ impl Door {
         plaintext: &SecretString,
         by: Caller,
         from: Origin,
+        told: &Told,
     ) -> Result<api_keys::ApiKey, DoorError> {
         let text = plaintext.expose_secret();
         // What does not look like a key costs nothing and guesses nothing.
         let guesses = text.starts_with(&format!("{}_", self.tenure.rules().sentinel))
             && !self.tenure.argon2().remembers(plaintext);
+        if guesses && by == Caller::Anonymous {
+            // Before anything is looked up for somebody who may be nobody.
+            self.limiter.anonymous(from, told)?;
+        }
         let now = self.tenure.clock().now();
         let tried = if guesses {
-            Some(self.limiter.may_try_key(by, from, key_prefix(text).as_str(), now)?)
+            Some(self.limiter.try_key(by, from, key_prefix(text).as_str(), now)?)
         } else {
             None
         };
         match self.tenure.lookup_api_key(plaintext).await {
-            Err(DispatchError::Refused(Refusal::NotFound(Thing::ApiKey))) => {
+            Err(DispatchError::Refused(Refusal::NotFound(Thing::ApiKey))) => Err(DoorError::BadCredential),
+            other => {
                 if let Some(tried) = tried {
-                    self.limiter.key_failed(tried, now);
+                    tried.was_none();
                 }
-                Err(DoorError::BadCredential)
+                Ok(other?)
             }
-            other => Ok(other?),
         }
     }
 
@@ -199,7 +205,7 @@ impl FromRequestParts<Shared> for Caller {
         let from = Origin::from_request_parts(parts, door).await?;
         let told = parts.extensions.get::<Told>().cloned().unwrap_or_default();
         let caller = if let Some(credential) = bearer(&parts.headers)? {
-            let known = door.identify(&credential, Self::Anonymous, from).await;
+            let known = door.identify(&credential, Self::Anonymous, from, &told).await;
             if matches!(known, Err(DoorError::BadCredential)) {
                 door.limiter.anonymous(from, &told)?;
             }

@@ -59,8 +59,11 @@ impl DoorSettings {
             // Nobody is reached at `0.0.0.0`.
             reached.set_ip(std::net::Ipv4Addr::LOCALHOST.into());
         }
+        let url = format!("http://{reached}");
+        // Browsers leave the usual port out.
+        let public_url = url.strip_suffix(":80").unwrap_or(&url).to_owned();
         Self {
-            public_url: format!("http://{reached}"),
+            public_url,
             public_url_is_set: false,
             device_code_life: Duration::from_mins(10),
             poll_interval: Duration::from_secs(5),

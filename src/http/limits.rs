@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::num::NonZeroU32;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -92,7 +93,39 @@ pub struct Limiter {
     tenant: Keyed<AccountId>,
     key_failures: Mutex<HashMap<Failures, (Timestamp, u32)>>,
     most_key_failures: u32,
+    newest_failure: AtomicI64,
     tidied: Mutex<Option<Stopwatch>>,
+}
+
+/// A try at a key: a failure unless it is said to be none.
+pub struct KeyTry<'a> {
+    limiter: &'a Limiter,
+    bucket: Failures,
+    now: Timestamp,
+    failed: bool,
+}
+
+impl KeyTry<'_> {
+    /// The key was right, or nothing was learnt of it.
+    pub fn was_none(mut self) {
+        self.failed = false;
+    }
+}
+
+impl Drop for KeyTry<'_> {
+    fn drop(&mut self) {
+        if !self.failed {
+            return;
+        }
+        let (limiter, now) = (self.limiter, self.now);
+        limiter.newest_failure.fetch_max(now.as_micros(), Ordering::Relaxed);
+        let mut failures = limiter.key_failures.lock().unwrap_or_else(PoisonError::into_inner);
+        let (since, count) = failures.entry(self.bucket.clone()).or_insert((now, 0));
+        if over(*since, now) {
+            (*since, *count) = (now, 0);
+        }
+        *count = count.saturating_add(1);
+    }
 }
 
 /// What a bucket says of itself.
@@ -175,6 +208,7 @@ impl Limiter {
             tenant: keyed(rates.tenant),
             key_failures: Mutex::default(),
             most_key_failures: rates.key_failures,
+            newest_failure: AtomicI64::new(0),
             tidied: Mutex::new(None),
         }
     }
@@ -207,19 +241,20 @@ impl Limiter {
         if commands { told.tell(check(&self.commands, &actor)) } else { Ok(()) }
     }
 
-    /// Whether a key with this prefix may be looked at: not after many bad ones. Gives the bucket that a bad one counts in.
+    /// A try at a key with this prefix: not after many bad ones. Unless it is said to have been none, it counts as a
+    /// failure, also when whoever asked does not wait for the answer.
     ///
     /// Those that wait for their turn at this moment are not counted yet: the line for a prefix is bounded.
     ///
     /// # Errors
     /// Too many bad ones.
-    pub fn may_try_key(
+    pub fn try_key(
         &self,
         by: Caller,
         from: Origin,
         prefix: &str,
         now: Timestamp,
-    ) -> Result<Failures, DoorError> {
+    ) -> Result<KeyTry<'_>, DoorError> {
         let by = actor(by).map_or_else(String::new, |actor| actor.to_string());
         let bucket = (by, network_of(from.0), prefix.to_owned());
         let failures = self.key_failures.lock().unwrap_or_else(PoisonError::into_inner);
@@ -229,21 +264,10 @@ impl Limiter {
                 let retry_after = u64::try_from(left / 1_000_000 + 1).unwrap_or(1);
                 Err(DoorError::TooMany { retry_after })
             }
-            _ => Ok(bucket),
+            // Somebody fills the memory of failures: new ones wait until old ones are over.
+            None if failures.len() > MANY => Err(DoorError::TooMany { retry_after: TIDY_EVERY.as_secs() }),
+            _ => Ok(KeyTry { limiter: self, bucket, now, failed: true }),
         }
-    }
-
-    /// The key was bad.
-    pub fn key_failed(&self, tried: Failures, now: Timestamp) {
-        let mut failures = self.key_failures.lock().unwrap_or_else(PoisonError::into_inner);
-        if failures.len() > MANY {
-            failures.retain(|_, (since, _)| !over(*since, now));
-        }
-        let (since, count) = failures.entry(tried).or_insert((now, 0));
-        if over(*since, now) {
-            (*since, *count) = (now, 0);
-        }
-        *count = count.saturating_add(1);
     }
 
     /// Throws away buckets that are full again, when there are many; a second apart, so that whoever makes many does not
@@ -259,6 +283,9 @@ impl Limiter {
             self.credential.retain_recent();
             self.commands.retain_recent();
             self.tenant.retain_recent();
+            let now = self.newest_failure.load(Ordering::Relaxed);
+            let mut failures = self.key_failures.lock().unwrap_or_else(PoisonError::into_inner);
+            failures.retain(|_, (since, _)| !over(*since, Timestamp::from_micros(now)));
             *tidied = Some(Stopwatch::start());
         }
     }

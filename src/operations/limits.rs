@@ -22,7 +22,7 @@ pub struct Limits {
     pub accounts_per_owner: u32,
     /// Living bearer tokens of one person.
     pub tokens_per_user: u32,
-    /// Living sessions of one person.
+    /// Living sessions of one person; the oldest makes room for one more.
     pub sessions_per_user: u32,
     /// Living device codes that were asked for from one address (IPv6: one /64).
     pub device_codes_per_address: u32,
@@ -64,7 +64,6 @@ pub(super) enum Counted {
     PendingInvites(AccountId),
     Accounts(UserId),
     Tokens(UserId),
-    Sessions(UserId),
 }
 
 impl Counted {
@@ -76,7 +75,6 @@ impl Counted {
             Self::PendingInvites(_) => "pending invites of the account",
             Self::Accounts(_) => "accounts of the owner",
             Self::Tokens(_) => "bearer tokens of the user",
-            Self::Sessions(_) => "sessions of the user",
         }
     }
 
@@ -88,7 +86,6 @@ impl Counted {
             Self::PendingInvites(_) => limits.pending_invites_per_account,
             Self::Accounts(_) => limits.accounts_per_owner,
             Self::Tokens(_) => limits.tokens_per_user,
-            Self::Sessions(_) => limits.sessions_per_user,
         }
     }
 
@@ -96,7 +93,7 @@ impl Counted {
         match self {
             Self::Sources(id) | Self::Pipes(id) | Self::Keys(id) | Self::PendingInvites(id) => things_of(id),
             Self::Accounts(user) => accounts_of(user),
-            Self::Tokens(user) | Self::Sessions(user) => credentials_of(user),
+            Self::Tokens(user) => credentials_of(user),
         }
     }
 
@@ -109,7 +106,6 @@ impl Counted {
             Self::PendingInvites(id) => reader.count_of_pending_invites(id, work.at()).await,
             Self::Accounts(user) => reader.count_of_accounts(user).await,
             Self::Tokens(user) => reader.count_of_bearer_tokens(user, work.at()).await,
-            Self::Sessions(user) => reader.count_of_sessions(user, work.at()).await,
         }
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use secrecy::{ExposeSecret as _, SecretString};
 
 use super::bearer_tokens::{MAX_LIFE, life};
-use super::limits::{self, Counted, Limits};
+use super::limits::Limits;
 use super::refusal::{Refusal, Thing};
 use super::{Outcome, authority, credentials_of, users};
 use crate::Tenure;
@@ -13,7 +13,7 @@ use crate::aggregates::secret::SecretDigest;
 use crate::aggregates::session::{Session, SessionCommand, StartSession};
 use crate::context::Context;
 use crate::credentials::token;
-use crate::dispatch::{Operation, Stop, UnitOfWork};
+use crate::dispatch::{Failure, Operation, Stop, UnitOfWork};
 use crate::ids::{SessionId, UserId};
 use crate::projections::{QueryError, sessions};
 
@@ -34,7 +34,7 @@ impl FreshSession {
     /// Begins it for a person, who must exist and be able to sign in.
     pub(super) async fn start(&self, work: &mut UnitOfWork<'_>, user: UserId) -> Result<(), Stop<Refusal>> {
         users::must_sign_in(work, user).await?;
-        limits::room_for(work, Counted::Sessions(user), &self.limits).await?;
+        self.make_room(work, user).await?;
         let at = work.at();
         let command = SessionCommand::Start(StartSession {
             user,
@@ -44,6 +44,23 @@ impl FreshSession {
         });
         work.create::<Session, _>(self.id.as_uuid(), command)?;
         work.bump(credentials_of(user));
+        Ok(())
+    }
+
+    /// Ends the oldest sessions of somebody who has as many as there may be: nobody is kept from signing in.
+    async fn make_room(&self, work: &mut UnitOfWork<'_>, user: UserId) -> Result<(), Stop<Refusal>> {
+        let (reader, at) = (work.reader().clone(), work.at());
+        let most = self.limits.sessions_per_user.max(1);
+        if reader.count_of_sessions(user, at).await.map_err(Failure::from)? < most {
+            return Ok(());
+        }
+        work.read_guard(credentials_of(user)).await?;
+        let mut living = reader.sessions_for_user(user).await.map_err(Failure::from)?;
+        living.retain(|session| session.ended_at.is_none() && session.expires_at > at);
+        let too_many = (living.len() + 1).saturating_sub(most as usize);
+        for session in living.into_iter().take(too_many) {
+            work.execute::<Session, Refusal>(session.id.as_uuid(), SessionCommand::End { at }).await?;
+        }
         Ok(())
     }
 }

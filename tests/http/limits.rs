@@ -258,3 +258,20 @@ async fn what_is_more_than_one_step_holds_is_refused_by_name() {
         refused.text
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_oldest_session_makes_room_and_a_member_leaves_by_their_own_name() {
+    let server = Server::with_settings(|settings| settings.rules.limits.sessions_per_user = 2).await;
+    let (ada, bob) = (server.user("ada").await, server.user("bob").await);
+    let acme = server.account("acme", ada).await;
+    server.tenure.add_member(&crate::support::operator(), acme, bob).await.unwrap();
+    let mut sessions = Vec::new();
+    for _ in 0..3 {
+        sessions.push(server.session(bob).await);
+    }
+    for (session, status) in sessions.iter().zip([303, 200, 200]) {
+        answer(server.get("/").header("cookie", session)).await.is(status);
+    }
+    let leave = server.request(reqwest::Method::DELETE, "/api/v1/accounts/acme/members/BOB");
+    answer(leave.bearer_auth(server.token(bob).await)).await.is(200);
+}

@@ -170,7 +170,9 @@ impl Github {
             .map_err(without_url)?;
         let response = self.http.0.execute(request).await.map_err(without_url)?;
         let status = response.status();
-        if matches!(status, reqwest::StatusCode::FORBIDDEN | reqwest::StatusCode::NOT_FOUND) {
+        let too_often = response.headers().contains_key("retry-after")
+            || response.headers().get("x-ratelimit-remaining").is_some_and(|left| left == "0");
+        if !too_often && matches!(status, reqwest::StatusCode::FORBIDDEN | reqwest::StatusCode::NOT_FOUND) {
             return Ok(None);
         }
         if !status.is_success() {

@@ -79,7 +79,7 @@ pub async fn introspect(
 ) -> Result<Response, DoorError> {
     let in_form = parameters.get("client_secret")?.map(SecretString::from);
     let credential = credential(&headers)?.or(in_form).ok_or(DoorError::NoCredential)?;
-    let known = door.identify(&credential, Caller::Anonymous, from).await;
+    let known = door.identify(&credential, Caller::Anonymous, from, &told).await;
     let caller = match known {
         Err(DoorError::BadCredential) => {
             door.limiter.anonymous(from, &told)?;
@@ -90,7 +90,7 @@ pub async fn introspect(
     door.limiter.caller(caller, from, false, &told)?;
     let token = parameters.secret("token")?;
     parameters.get("token_type_hint")?;
-    let introspection = match door.identify(&token, caller, from).await {
+    let introspection = match door.identify(&token, caller, from, &told).await {
         Ok(of) => door.introspection(caller, of).await?,
         Err(DoorError::BadCredential) => Introspection::default(),
         Err(error) => return Err(error),

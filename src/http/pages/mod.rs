@@ -69,12 +69,17 @@ fn signed_in(door: &Door, secret: &str, to: &str) -> Response {
 }
 
 impl Door {
-    /// Ends the session that a browser leaves by signing in anew.
-    async fn end_replaced_session(&self, headers: &HeaderMap) -> Result<(), DoorError> {
-        if let Some((user, session)) = self.session(headers).await? {
-            self.tenure.end_session(&Context::of(Actor::User(user)), session).await?;
+    /// Ends the session that a browser leaves by signing in anew. That it cannot be ended is no reason not to sign in.
+    async fn end_replaced_session(&self, headers: &HeaderMap) {
+        let ended = async {
+            if let Some((user, session)) = self.session(headers).await? {
+                self.tenure.end_session(&Context::of(Actor::User(user)), session).await?;
+            }
+            Ok::<_, DoorError>(())
+        };
+        if let Err(error) = ended.await {
+            tracing::warn!(code = error.code(), "a session that was replaced could not be ended");
         }
-        Ok(())
     }
 }
 

@@ -148,7 +148,7 @@ impl Door {
         let context = Context::of(Actor::User(known.user));
         let started = self.tenure.start_session(&context, known.user, self.settings.session_life).await?;
         let (_, Some(secret)) = started.answer else { return Err(DoorError::Internal) };
-        self.end_replaced_session(headers).await?;
+        self.end_replaced_session(headers).await;
         Ok(signed_in(self, secret.expose_secret(), path_of_this_site(Some(&away.next))))
     }
 }

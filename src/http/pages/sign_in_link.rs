@@ -73,7 +73,7 @@ pub async fn consume(
     let (context, life) = (Context::of(Actor::System), door.settings.session_life);
     match door.tenure.sign_in_by_link(&context, &secret.into(), life).await {
         Ok(done) => {
-            door.end_replaced_session(&headers).await?;
+            door.end_replaced_session(&headers).await;
             Ok(signed_in(&door, done.answer.2.expose_secret(), "/"))
         }
         Err(DispatchError::Refused(Refusal::NotFound(_))) => Ok(gone()),

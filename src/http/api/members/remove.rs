@@ -9,9 +9,10 @@ use utoipa::{IntoParams, ToSchema};
 use crate::http::answer::written;
 use crate::http::ask::{Parameters, Wish};
 use crate::http::door::Shared;
-use crate::http::error::DoorError;
+use crate::http::error::{DoorError, found};
 use crate::http::policy::Act;
 use crate::ids::ApiKeyId;
+use crate::operations::Thing;
 
 /// What becomes of the keys that the person has minted.
 #[derive(Deserialize, IntoParams)]
@@ -45,7 +46,8 @@ pub async fn remove(
 ) -> Result<Response, DoorError> {
     let account = door.admit(wish.caller, Act::SeeMembers, &account).await?;
     let me = wish.caller.person()?;
-    let oneself = user == "me" || user.parse() == Ok(me);
+    let own_name = found(door.tenure.reader().user(me).await, Thing::User)?.username;
+    let oneself = user == "me" || user.parse() == Ok(me) || user.eq_ignore_ascii_case(&own_name);
     if !oneself {
         door.admit_to(wish.caller, Act::Own, account.clone()).await?;
     }
