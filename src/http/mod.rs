@@ -21,9 +21,9 @@ mod origin;
 mod page;
 mod pages;
 mod policy;
+mod ppz;
 mod request_id;
 mod schema;
-mod seed;
 mod server;
 mod shape;
 
@@ -81,19 +81,19 @@ fn ours() -> OpenApiRouter<Shared> {
         .routes(routes!(events::of_all::of_all))
 }
 
-/// The routes of the seed's clients: errors as those know them.
-fn seed() -> OpenApiRouter<Shared> {
+/// The routes of ppz's clients: errors as those know them.
+fn ppz() -> OpenApiRouter<Shared> {
     OpenApiRouter::new()
-        .routes(routes!(seed::account_invites::account_invites, seed::invite::invite))
-        .routes(routes!(seed::revoke_invite::revoke_invite))
-        .routes(routes!(seed::my_invites::my_invites))
-        .routes(routes!(seed::accept_invite::accept_invite))
-        .routes(routes!(seed::decline_invite::decline_invite))
-        .routes(routes!(seed::list_sources::list_sources, seed::create_source::create_source))
-        .routes(routes!(seed::show_source::show_source, seed::delete_source::delete_source))
-        .routes(routes!(seed::create_pipe::create_pipe))
-        .routes(routes!(seed::delete_pipe::delete_pipe))
-        .routes(routes!(seed::revoke_key::revoke_key))
+        .routes(routes!(ppz::account_invites::account_invites, ppz::invite::invite))
+        .routes(routes!(ppz::revoke_invite::revoke_invite))
+        .routes(routes!(ppz::my_invites::my_invites))
+        .routes(routes!(ppz::accept_invite::accept_invite))
+        .routes(routes!(ppz::decline_invite::decline_invite))
+        .routes(routes!(ppz::list_sources::list_sources, ppz::create_source::create_source))
+        .routes(routes!(ppz::show_source::show_source, ppz::delete_source::delete_source))
+        .routes(routes!(ppz::create_pipe::create_pipe))
+        .routes(routes!(ppz::delete_pipe::delete_pipe))
+        .routes(routes!(ppz::revoke_key::revoke_key))
 }
 
 /// OAuth for programs: errors are OAuth's flat objects.
@@ -133,8 +133,8 @@ fn pages() -> Router<Shared> {
 /// The API's description (OpenAPI 3.1), as it is served and committed.
 #[must_use]
 pub fn description() -> utoipa::openapi::OpenApi {
-    let (ours, seed, oauth, health) = (ours(), seed(), oauth().merge(introspection()), health());
-    openapi::describe([ours.get_openapi(), seed.get_openapi(), oauth.get_openapi()], health.get_openapi())
+    let (ours, ppz, oauth, health) = (ours(), ppz(), oauth().merge(introspection()), health());
+    openapi::describe([ours.get_openapi(), ppz.get_openapi(), oauth.get_openapi()], health.get_openapi())
 }
 
 /// The routes of the public address.
@@ -144,11 +144,11 @@ pub fn public(door: Shared) -> Router {
     let by_caller = || from_fn(limits::by_caller);
     // A bug of ours has the shape of its table too.
     let caught = || CatchPanicLayer::custom(panicked);
-    let (problem, seed_error, oauth_error) =
-        (|| from_fn(shape::problem), || from_fn(shape::seed), || from_fn(shape::oauth));
+    let (problem, ppz_error, oauth_error) =
+        (|| from_fn(shape::problem), || from_fn(shape::ppz), || from_fn(shape::oauth));
     Router::new()
         .merge(Router::from(ours()).layer(caught()).layer(by_caller()).layer(problem()))
-        .merge(Router::from(seed()).layer(caught()).layer(by_caller()).layer(seed_error()))
+        .merge(Router::from(ppz()).layer(caught()).layer(by_caller()).layer(ppz_error()))
         .merge(Router::from(oauth()).layer(caught()).layer(by_address()).layer(oauth_error()))
         .merge(Router::from(introspection()).layer(caught()).layer(by_caller()).layer(oauth_error()))
         .merge(Router::from(health()))

@@ -10,7 +10,7 @@ use utoipa::openapi::{
 use utoipa::{PartialSchema as _, ToSchema as _};
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
-use super::shape::{OauthError, Problem, SeedError, SeedErrorBody};
+use super::shape::{OauthError, PpzError, PpzErrorBody, Problem};
 
 const ABOUT: &str = "An event-sourced identity and tenancy engine.
 
@@ -25,18 +25,18 @@ secret is answered 409 with the record. Reads have an `ETag`. What is another te
 /// How the errors of a table of routes look.
 enum Errors {
     Problem,
-    Seed,
+    Ppz,
     Oauth,
 }
 
-/// The whole description: our own routes, the seed's, OAuth's, and the probes.
+/// The whole description: our own routes, those of ppz, OAuth's, and the probes.
 #[must_use]
-pub fn describe([ours, seed, oauth]: [&OpenApi; 3], health: &OpenApi) -> OpenApi {
+pub fn describe([ours, ppz, oauth]: [&OpenApi; 3], health: &OpenApi) -> OpenApi {
     let mut info = Info::new("Tenure", env!("CARGO_PKG_VERSION"));
     info.description = Some(ABOUT.to_owned());
     info.license = Some(License::new("Apache-2.0"));
     let mut all = OpenApi::new(info, utoipa::openapi::Paths::new());
-    for (part, errors) in [(ours, Errors::Problem), (seed, Errors::Seed), (oauth, Errors::Oauth)] {
+    for (part, errors) in [(ours, Errors::Problem), (ppz, Errors::Ppz), (oauth, Errors::Oauth)] {
         let mut part = part.clone();
         for item in part.paths.paths.values_mut() {
             for (reads, operation) in [
@@ -56,8 +56,8 @@ pub fn describe([ours, seed, oauth]: [&OpenApi; 3], health: &OpenApi) -> OpenApi
     let components = all.components.get_or_insert_default();
     for (name, schema) in [
         (Problem::name(), Problem::schema()),
-        (SeedError::name(), SeedError::schema()),
-        (SeedErrorBody::name(), SeedErrorBody::schema()),
+        (PpzError::name(), PpzError::schema()),
+        (PpzErrorBody::name(), PpzErrorBody::schema()),
         (OauthError::name(), OauthError::schema()),
     ] {
         components.schemas.insert(name.into_owned(), schema);
@@ -88,7 +88,7 @@ fn complete(operation: &mut Operation, errors: &Errors, reads: bool) {
     }
     let (schema, media) = match errors {
         Errors::Problem => ("Problem", "application/problem+json"),
-        Errors::Seed => ("SeedError", "application/json"),
+        Errors::Ppz => ("PpzError", "application/json"),
         Errors::Oauth => ("OauthError", "application/json"),
     };
     let statuses: &[(&str, &str)] = match (errors, reads) {

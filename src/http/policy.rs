@@ -136,7 +136,7 @@ impl Door {
         if wanted == me || operator { Ok(wanted) } else { Err(not_found()) }
     }
 
-    /// The account that a caller acts in on the routes of the seed's clients: the key's own, else the one that is named
+    /// The account that a caller acts in on the routes of ppz's clients: the key's own, else the one that is named
     /// by its identifier, else the person's default one.
     ///
     /// # Errors

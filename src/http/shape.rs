@@ -1,4 +1,4 @@
-//! The shapes of errors: RFC 9457 on our own routes, the fixed ones of the seed's clients and of OAuth on theirs.
+//! The shapes of errors: RFC 9457 on our own routes, the fixed ones of ppz's clients and of OAuth on theirs.
 
 use axum::extract::Request;
 use axum::http::{HeaderValue, StatusCode, header};
@@ -98,15 +98,15 @@ pub async fn problem(request: Request, next: Next) -> Response {
     response
 }
 
-/// An error on the routes of the seed's clients.
+/// An error on the routes of ppz's clients.
 #[derive(Serialize, ToSchema)]
-pub struct SeedError {
-    error: SeedErrorBody,
+pub struct PpzError {
+    error: PpzErrorBody,
 }
 
 /// What is wrong.
 #[derive(Serialize, ToSchema)]
-pub struct SeedErrorBody {
+pub struct PpzErrorBody {
     /// The stable code.
     #[schema(example = "E_NOT_FOUND")]
     code: &'static str,
@@ -114,7 +114,7 @@ pub struct SeedErrorBody {
     message: String,
 }
 
-const fn seed_code(error: &DoorError) -> &'static str {
+const fn ppz_code(error: &DoorError) -> &'static str {
     match error {
         DoorError::NoCredential | DoorError::BadCredential => "E_INVALID_API_KEY",
         DoorError::InvalidOrg => "E_INVALID_ORG",
@@ -144,11 +144,11 @@ const fn seed_code(error: &DoorError) -> &'static str {
     }
 }
 
-/// Errors as the seed's clients know them.
-pub async fn seed(request: Request, next: Next) -> Response {
+/// Errors as ppz's clients know them.
+pub async fn ppz(request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
     let Some((error, headers)) = error_of(&mut response) else { return response };
-    let body = SeedError { error: SeedErrorBody { code: seed_code(&error), message: error.sentence() } };
+    let body = PpzError { error: PpzErrorBody { code: ppz_code(&error), message: error.sentence() } };
     (error.status(), headers, Json(body)).into_response()
 }
 

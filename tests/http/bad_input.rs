@@ -34,8 +34,8 @@ async fn wrong_bodies_are_refused_by_name_and_never_quoted() {
     answer(server.request(Method::POST, "/api/v1/accounts").bearer_auth(&token).body("{}")).await.is(415);
     answer(json(&format!("{{\"name\": \"{}\"}}", "x".repeat(600_000)))).await.fails(413, "body_too_large");
     answer(json(&"[".repeat(10_000))).await.is(400);
-    let seed = server.request(Method::POST, "/api/v1/sources").bearer_auth(&token);
-    answer(seed.header("content-type", "application/json").body("{")).await.fails(400, "E_INVALID_REQUEST");
+    let ppz = server.request(Method::POST, "/api/v1/sources").bearer_auth(&token);
+    answer(ppz.header("content-type", "application/json").body("{")).await.fails(400, "E_INVALID_REQUEST");
     for kind in ["application/json", "application/x-www-form-urlencoded", "text/plain"] {
         let oauth = server.request(Method::POST, "/oauth/device/token").header("content-type", kind);
         answer(oauth.body("{\u{0}")).await.fails(400, "invalid_request");

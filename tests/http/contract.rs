@@ -1,4 +1,4 @@
-//! The routes of the seed's clients: their exact shapes, and each failure.
+//! The routes of ppz's clients: their exact shapes, and each failure.
 
 use serde_json::{Value, json};
 use tenure::ids::{AccountId, UserId};

@@ -16,7 +16,7 @@ use crate::operations::Thing;
 /// Revoke a key
 ///
 /// For the owner of its account and for operators; again, nothing changes.
-#[utoipa::path(post, path = "/api/v1/keys/{id}/revoke", operation_id = "seedRevokeKey", tag = "seed",
+#[utoipa::path(post, path = "/api/v1/keys/{id}/revoke", operation_id = "ppzRevokeKey", tag = "ppz",
     params(("id" = String, Path, description = "The key's identifier")),
     responses((status = 200, description = "The key, revoked", body = KeyRecord)))]
 pub async fn revoke_key(

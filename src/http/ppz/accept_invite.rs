@@ -12,7 +12,7 @@ use crate::operations::Thing;
 /// Accept an invite
 ///
 /// For the person whom it is addressed to.
-#[utoipa::path(post, path = "/api/v1/invites/{id}/accept", operation_id = "seedAcceptInvite", tag = "seed",
+#[utoipa::path(post, path = "/api/v1/invites/{id}/accept", operation_id = "ppzAcceptInvite", tag = "ppz",
     params(("id" = String, Path, description = "The invite's identifier")),
     responses((status = 204, description = "Done")))]
 pub async fn accept_invite(

@@ -50,7 +50,7 @@ pub struct PipeInfo {
 /// The sources of an account, by handle
 ///
 /// For keys of the account and whoever belongs to it.
-#[utoipa::path(get, path = "/api/v1/sources", operation_id = "seedListSources", tag = "seed", params(Org),
+#[utoipa::path(get, path = "/api/v1/sources", operation_id = "ppzListSources", tag = "ppz", params(Org),
     responses((status = 200, description = "The sources", body = Sources)))]
 pub async fn list_sources(
     State(door): State<Shared>,

@@ -22,7 +22,7 @@ pub struct Shown {
 /// A source
 ///
 /// For keys of the account and whoever belongs to it.
-#[utoipa::path(get, path = "/api/v1/sources/{handle}", operation_id = "seedGetSource", tag = "seed",
+#[utoipa::path(get, path = "/api/v1/sources/{handle}", operation_id = "ppzGetSource", tag = "ppz",
     params(("handle" = String, Path, description = "What the source is called"), Org),
     responses((status = 200, description = "The source", body = Shown)))]
 pub async fn show_source(

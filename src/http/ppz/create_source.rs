@@ -30,7 +30,7 @@ pub struct NewSource {
 /// Make a source
 ///
 /// For keys of the account and whoever belongs to it.
-#[utoipa::path(post, path = "/api/v1/sources", operation_id = "seedCreateSource", tag = "seed", params(Org),
+#[utoipa::path(post, path = "/api/v1/sources", operation_id = "ppzCreateSource", tag = "ppz", params(Org),
     request_body = CreateSource, responses((status = 201, description = "The source", body = NewSource)))]
 pub async fn create_source(
     State(door): State<Shared>,

@@ -12,7 +12,7 @@ use crate::operations::Thing;
 /// Decline an invite
 ///
 /// For the person whom it is addressed to.
-#[utoipa::path(post, path = "/api/v1/invites/{id}/decline", operation_id = "seedDeclineInvite", tag = "seed",
+#[utoipa::path(post, path = "/api/v1/invites/{id}/decline", operation_id = "ppzDeclineInvite", tag = "ppz",
     params(("id" = String, Path, description = "The invite's identifier")),
     responses((status = 204, description = "Done")))]
 pub async fn decline_invite(

@@ -12,7 +12,7 @@ use crate::http::error::DoorError;
 /// Delete a source and its pipes
 ///
 /// For keys of the account and whoever belongs to it.
-#[utoipa::path(delete, path = "/api/v1/sources/{handle}", operation_id = "seedDeleteSource", tag = "seed",
+#[utoipa::path(delete, path = "/api/v1/sources/{handle}", operation_id = "ppzDeleteSource", tag = "ppz",
     params(("handle" = String, Path, description = "What the source is called"), Org),
     responses((status = 204, description = "It is deleted")))]
 pub async fn delete_source(

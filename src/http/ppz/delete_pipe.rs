@@ -12,8 +12,8 @@ use crate::http::error::DoorError;
 /// Delete a pipe
 ///
 /// For keys of the account and whoever belongs to it.
-#[utoipa::path(delete, path = "/api/v1/sources/{handle}/pipes/{name}", operation_id = "seedDeletePipe",
-    tag = "seed",
+#[utoipa::path(delete, path = "/api/v1/sources/{handle}/pipes/{name}", operation_id = "ppzDeletePipe",
+    tag = "ppz",
     params(("handle" = String, Path, description = "What the source is called"),
         ("name" = String, Path, description = "What the pipe is called"), Org),
     responses((status = 204, description = "It is deleted")))]

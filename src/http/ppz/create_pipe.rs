@@ -55,7 +55,7 @@ pub struct Made {
 /// Make a pipe
 ///
 /// For keys of the account and whoever belongs to it.
-#[utoipa::path(post, path = "/api/v1/sources/{handle}/pipes", operation_id = "seedCreatePipe", tag = "seed",
+#[utoipa::path(post, path = "/api/v1/sources/{handle}/pipes", operation_id = "ppzCreatePipe", tag = "ppz",
     params(("handle" = String, Path, description = "What the source is called"), Org),
     request_body = NewPipe, responses((status = 201, description = "The pipe", body = Made)))]
 pub async fn create_pipe(

@@ -11,7 +11,7 @@ use crate::http::error::{DoorError, found};
 use crate::operations::Thing;
 
 /// The pending invites of whoever asks, oldest first
-#[utoipa::path(get, path = "/api/v1/invites", operation_id = "seedMyInvites", tag = "seed",
+#[utoipa::path(get, path = "/api/v1/invites", operation_id = "ppzMyInvites", tag = "ppz",
     responses((status = 200, description = "The invites", body = Invites)))]
 pub async fn my_invites(State(door): State<Shared>, reading: Reading) -> Result<Json<Invites>, DoorError> {
     let me = reading.caller.person()?;

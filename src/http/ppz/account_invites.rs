@@ -13,7 +13,7 @@ use crate::http::policy::Act;
 /// All invites of an account, newest first
 ///
 /// For the owner and for operators.
-#[utoipa::path(get, path = "/api/v1/orgs/{slug}/invites", operation_id = "seedListInvites", tag = "seed",
+#[utoipa::path(get, path = "/api/v1/orgs/{slug}/invites", operation_id = "ppzListInvites", tag = "ppz",
     params(("slug" = String, Path, description = "The account's identifier or name")),
     responses((status = 200, description = "The invites", body = Invites)))]
 pub async fn account_invites(

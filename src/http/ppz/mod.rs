@@ -1,4 +1,4 @@
-//! The routes that clients of the seed's system call: their paths, bodies and answers stay as they are.
+//! The routes that clients of ppz call: their paths, bodies and answers stay as they are.
 
 pub mod accept_invite;
 pub mod account_invites;

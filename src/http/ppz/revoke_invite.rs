@@ -13,8 +13,8 @@ use crate::operations::Thing;
 /// Take an invite back
 ///
 /// For the owner and for operators.
-#[utoipa::path(post, path = "/api/v1/orgs/{slug}/invites/{id}/revoke", operation_id = "seedRevokeInvite",
-    tag = "seed",
+#[utoipa::path(post, path = "/api/v1/orgs/{slug}/invites/{id}/revoke", operation_id = "ppzRevokeInvite",
+    tag = "ppz",
     params(("slug" = String, Path, description = "The account's identifier or name"),
         ("id" = String, Path, description = "The invite's identifier")),
     responses((status = 204, description = "It is taken back")))]

@@ -25,7 +25,7 @@ pub struct Invitee {
 /// Invite a person
 ///
 /// For the owner and for operators.
-#[utoipa::path(post, path = "/api/v1/orgs/{slug}/invites", operation_id = "seedInvite", tag = "seed",
+#[utoipa::path(post, path = "/api/v1/orgs/{slug}/invites", operation_id = "ppzInvite", tag = "ppz",
     params(("slug" = String, Path, description = "The account's identifier or name")),
     request_body = Invitee, responses((status = 201, description = "The invite", body = OneInvite)))]
 pub async fn invite(
