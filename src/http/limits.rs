@@ -93,7 +93,7 @@ pub struct Limiter {
     tenant: Keyed<AccountId>,
     key_failures: Mutex<HashMap<Failures, (Timestamp, u32)>>,
     most_key_failures: u32,
-    newest_failure: AtomicI64,
+    newest_try: AtomicI64,
     tidied: Mutex<Option<Stopwatch>>,
 }
 
@@ -118,7 +118,6 @@ impl Drop for KeyTry<'_> {
             return;
         }
         let (limiter, now) = (self.limiter, self.now);
-        limiter.newest_failure.fetch_max(now.as_micros(), Ordering::Relaxed);
         let mut failures = limiter.key_failures.lock().unwrap_or_else(PoisonError::into_inner);
         let (since, count) = failures.entry(self.bucket.clone()).or_insert((now, 0));
         if over(*since, now) {
@@ -208,7 +207,7 @@ impl Limiter {
             tenant: keyed(rates.tenant),
             key_failures: Mutex::default(),
             most_key_failures: rates.key_failures,
-            newest_failure: AtomicI64::new(0),
+            newest_try: AtomicI64::new(0),
             tidied: Mutex::new(None),
         }
     }
@@ -257,6 +256,7 @@ impl Limiter {
     ) -> Result<KeyTry<'_>, DoorError> {
         let by = actor(by).map_or_else(String::new, |actor| actor.to_string());
         let bucket = (by, network_of(from.0), prefix.to_owned());
+        self.newest_try.fetch_max(now.as_micros(), Ordering::Relaxed);
         let failures = self.key_failures.lock().unwrap_or_else(PoisonError::into_inner);
         match failures.get(&bucket) {
             Some((since, count)) if *count >= self.most_key_failures && !over(*since, now) => {
@@ -273,7 +273,9 @@ impl Limiter {
     /// Throws away buckets that are full again, when there are many; a second apart, so that whoever makes many does not
     /// make every request pay for it.
     fn tidy(&self) {
-        let lengths = [self.anonymous.len(), self.credential.len(), self.commands.len(), self.tenant.len()];
+        let failures = self.key_failures.lock().unwrap_or_else(PoisonError::into_inner).len();
+        let lengths =
+            [self.anonymous.len(), self.credential.len(), self.commands.len(), self.tenant.len(), failures];
         if lengths.iter().all(|length| *length <= MANY) {
             return;
         }
@@ -283,7 +285,7 @@ impl Limiter {
             self.credential.retain_recent();
             self.commands.retain_recent();
             self.tenant.retain_recent();
-            let now = self.newest_failure.load(Ordering::Relaxed);
+            let now = self.newest_try.load(Ordering::Relaxed);
             let mut failures = self.key_failures.lock().unwrap_or_else(PoisonError::into_inner);
             failures.retain(|_, (since, _)| !over(*since, Timestamp::from_micros(now)));
             *tidied = Some(Stopwatch::start());
@@ -323,4 +325,25 @@ fn with_headers(mut response: Response, told: &Told) -> Response {
         headers.insert(RESET, HeaderValue::from(left.reset));
     }
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_memory_of_failures_that_was_filled_is_free_again_when_they_are_over() {
+        let limiter = Limiter::new(&Rates::default());
+        let from = Origin(std::net::Ipv4Addr::LOCALHOST.into());
+        let start = Timestamp::from_micros(1_000_000);
+        for number in 0..=MANY {
+            drop(limiter.try_key(Caller::Anonymous, from, &number.to_string(), start));
+        }
+        let ask = |now| limiter.try_key(Caller::Anonymous, from, "another", now).map(KeyTry::was_none);
+        assert!(ask(start).is_err());
+        let later = start.after(Duration::from_mins(10));
+        let _ = ask(later);
+        limiter.anonymous(from, &Told::default()).unwrap();
+        assert!(ask(later).is_ok());
+    }
 }
