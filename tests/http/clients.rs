@@ -69,7 +69,10 @@ async fn a_property_based_tester_finds_nothing_that_the_description_does_not_say
     let examples = std::env::var("TENURE_API_EXAMPLES").unwrap_or_else(|_| "15".to_owned());
     let mut tester = Command::new(path("target/python/bin/schemathesis"));
     tester
-        .current_dir(path("tests/clients"))
+        // What it keeps between runs stays out of the tree.
+        .current_dir(env!("CARGO_TARGET_TMPDIR"))
+        .arg("--config-file")
+        .arg(path("tests/clients/schemathesis.toml"))
         .args([
             "run",
             &format!("{}/openapi.json", server.base),
