@@ -25,17 +25,30 @@ $$
     where coalesce(l.version, 0) <> g.version
 $$;
 
+-- Accounts that have had an event after the position which the reading of their things saw.
+create function log.contested_accounts(account_unit int[], account_read uuid[], account_position bigint[])
+    returns table (unit int, reason text, name text, actual text) language sql stable as
+$$
+    select r.unit, 'account', r.account::text, ''
+    from unnest(account_unit, account_read, account_position) as r (unit, account, position)
+    where exists (select from log.event e where e.account_id = r.account and e.position > r.position)
+$$;
+
 -- Confirms a decision that writes nothing: how many of its reads no longer hold, and the newest position, in one
 -- snapshot.
 create function log.confirm(
-    stream_type text[], stream_id text[], stream_version bigint[], guard_name text[], guard_version bigint[]
+    stream_type text[], stream_id text[], stream_version bigint[], guard_name text[], guard_version bigint[],
+    account_read uuid[], account_position bigint[]
 ) returns table (contested bigint, newest bigint) language sql stable as
 $$
     select (select count(*)
             from log.contested_streams(array_fill(0, array [cardinality(stream_type)]),
                                        stream_type, stream_id, stream_version))
            + (select count(*)
-              from log.contested_guards(array_fill(0, array [cardinality(guard_name)]), guard_name, guard_version)),
+              from log.contested_guards(array_fill(0, array [cardinality(guard_name)]), guard_name, guard_version))
+           + (select count(*)
+              from log.contested_accounts(array_fill(0, array [cardinality(account_read)]),
+                                          account_read, account_position)),
            coalesce((select position from log.event order by position desc limit 1), 0)
 $$;
 
@@ -66,14 +79,18 @@ $$;
 create type log.appended as (base bigint, recorded_from timestamptz);
 
 -- Stores a batch. The head row is locked by the first statement, so that every later one sees all earlier appends.
--- Raises TN001 with the losers as JSON when any version, guard or claim is contested; TN002 when the fence has moved;
+-- Raises TN001 with the losers as JSON when any version, guard, account or claim is contested; TN002 when the fence has moved;
 -- TN004 when the projections have been replaced. Whatever is raised, nothing is stored.
 --
--- Fresh streams need not be among those that were read: the unique key refuses a stream that is not fresh.
+-- The streams that were only read come first those that must be looked up (`unknown` of them), then those that need
+-- be looked up only if the newest event is not `expected_newest`. Streams that are written need not be among them: the unique
+-- key refuses a version that exists. Nor are claims looked at unless `careful`: their unique key refuses what is held,
+-- dead or alive.
 create function log.append(
-    expected_fence bigint, expected_projection_set text, at timestamptz,
-    stream_unit int[], stream_type text[], stream_id text[], stream_version bigint[],
+    expected_fence bigint, expected_projection_set text, at timestamptz, careful boolean, expected_newest uuid,
+    unknown int, stream_unit int[], stream_type text[], stream_id text[], stream_version bigint[],
     guard_unit int[], guard_name text[], guard_version bigint[], guard_bumped text[],
+    account_unit int[], account_read uuid[], account_position bigint[],
     claim_unit int[], claim_kind text[], claim_key bytea[], claim_holder text[],
     claim_free_after timestamptz[], claim_succeeds text[], claim_at timestamptz[], claim_ordinal bigint[],
     release_kind text[], release_key bytea[], release_holder text[],
@@ -90,9 +107,11 @@ declare
     fence_now          bigint;
     projection_set_now text;
     base               bigint;
+    newest             uuid;
     recorded_from      timestamptz;
     moved              jsonb;
     changed            jsonb;
+    written            jsonb;
     repeated           jsonb;
     taken              jsonb;
     stored             bigint;
@@ -106,28 +125,41 @@ begin
             detail = projection_set_now;
     end if;
 
-    select e.position, greatest(at, e.recorded_at + interval '1 microsecond')
-    into base, recorded_from
+    select e.position, e.event_id, greatest(at, e.recorded_at + interval '1 microsecond')
+    into base, newest, recorded_from
     from log.event e order by e.position desc limit 1;
     if base is null then
         base := 0;
         recorded_from := at;
     end if;
 
-    if cardinality(stream_unit) > 0 then
+    if newest is distinct from expected_newest then
+        unknown := cardinality(stream_unit);
+    end if;
+    if unknown > 0 then
         select jsonb_agg(jsonb_build_array(r.unit, r.reason, r.name, r.actual)) into moved
-        from log.contested_streams(stream_unit, stream_type, stream_id, stream_version) r;
+        from log.contested_streams(stream_unit[:unknown], stream_type[:unknown], stream_id[:unknown],
+                                   stream_version[:unknown]) r;
     end if;
     if cardinality(guard_unit) > 0 then
         select jsonb_agg(jsonb_build_array(r.unit, r.reason, r.name, r.actual)) into changed
         from log.contested_guards(guard_unit, guard_name, guard_version) r;
+    end if;
+    if cardinality(account_unit) > 0 then
+        select jsonb_agg(jsonb_build_array(r.unit, r.reason, r.name, r.actual)) into written
+        from log.contested_accounts(account_unit, account_read, account_position) r;
     end if;
     if cardinality(release_kind) > 0 then
         delete from view.unique_claims c
         using unnest(release_kind, release_key, release_holder) as r (kind, key, holder)
         where c.kind = r.kind and c.key = r.key and c.holder = r.holder;
     end if;
-    if cardinality(claim_kind) > 0 then
+    if cardinality(claim_kind) > 0 and not careful then
+        insert into view.unique_claims (kind, key, holder, free_after, position)
+        select t.kind, t.key, t.holder, t.free_after, base + t.ordinal
+        from unnest(claim_kind, claim_key, claim_holder, claim_free_after, claim_ordinal)
+                 as t (kind, key, holder, free_after, ordinal);
+    elsif cardinality(claim_kind) > 0 then
         insert into view.unique_claims (kind, key, holder, free_after, position)
         select t.kind, t.key, t.holder, t.free_after, base + t.ordinal
         from unnest(claim_kind, claim_key, claim_holder, claim_free_after, claim_ordinal)
@@ -145,10 +177,10 @@ begin
         from unnest(idempotent_unit, idempotent_request) as t (unit, request)
         join log.idempotency i on i.request = t.request;
     end if;
-    if moved is not null or changed is not null or taken is not null or repeated is not null then
+    if moved is not null or changed is not null or written is not null or taken is not null or repeated is not null then
         raise exception using errcode = 'TN001', message = 'contested',
-            detail = (coalesce(moved, '[]') || coalesce(changed, '[]') || coalesce(taken, '[]')
-                      || coalesce(repeated, '[]'))::text;
+            detail = (coalesce(moved, '[]') || coalesce(changed, '[]') || coalesce(written, '[]')
+                      || coalesce(taken, '[]') || coalesce(repeated, '[]'))::text;
     end if;
 
     insert into log.event (position, event_id, stream_type, stream_id, version, event_type, event_version,

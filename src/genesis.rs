@@ -9,7 +9,7 @@ use crate::clock::Timestamp;
 use crate::codec::{Codec, Decided};
 use crate::context::{Actor, Context};
 use crate::engine::OpenError;
-use crate::event_log::{AppendError, EventLog, Unit};
+use crate::event_log::{AppendError, EventLog, Premises, Unit};
 use crate::ids::{EventId, UserId};
 
 /// The identity of event 1 of every log.
@@ -39,7 +39,7 @@ pub(crate) async fn write(log: &EventLog, codec: &Codec, at: Timestamp) -> Resul
     let stream = User::stream(id);
     let mut decided =
         [Decided { id: EVENT_ID, stream_id: id, stream: stream.clone(), version: 1, event: event.into() }];
-    let mut unit = Unit { at, reads: vec![(stream, 0)], ..Unit::default() };
+    let mut unit = Unit { at, premises: Premises::of_stream(stream, 0), ..Unit::default() };
     let metadata = Bytes::from(Context::of(Actor::System).metadata());
     codec.encode(&mut unit, &mut decided, &metadata, log.pool()).await?;
     match log.append(unit).await {

@@ -9,8 +9,8 @@ use tenure::entropy::{OsEntropy, uuid_v7};
 use tenure::event_log::read::Filter;
 use tenure::event_log::rows::{Change, RowChange, Value};
 use tenure::event_log::snapshot::Snapshot;
-use tenure::event_log::unit::{Claim, ClaimChange, ClaimKey};
-use tenure::event_log::{AppendError, NewEvent, ReadError, StreamId, Unit};
+use tenure::event_log::unit::{Claim, ClaimChange, ClaimKey, StreamRead};
+use tenure::event_log::{AppendError, NewEvent, Premises, ReadError, StreamId, Unit};
 use tenure::ids::EventId;
 use tenure::projections;
 
@@ -39,7 +39,7 @@ fn unit(stream: &StreamId, behind: i64) -> Unit {
     };
     Unit {
         at: SystemClock.now(),
-        reads: vec![(stream.clone(), behind)],
+        premises: Premises::of_stream(stream.clone(), behind),
         events: vec![event],
         ..Unit::default()
     }
@@ -75,7 +75,7 @@ async fn a_unit_is_stored_whole_or_not_at_all() {
     tenure.log().append(unit(&second, 0)).await.unwrap();
     let mut both = unit(&first, 0);
     let stale = unit(&second, 0);
-    both.reads.extend(stale.reads);
+    both.premises.streams.extend(stale.premises.streams);
     both.events.extend(stale.events);
     let error = tenure.log().append(both).await.unwrap_err();
     assert_eq!(error, AppendError::Conflict { stream: second });
@@ -88,7 +88,7 @@ async fn a_version_that_was_only_read_is_checked_too() {
     let tenure = database.open().await;
     let read = stream();
     let mut decision = unit(&stream(), 0);
-    decision.reads.push((read.clone(), 0));
+    decision.premises.streams.push(StreamRead { stream: read.clone(), version: 0, seen: 0 });
     tenure.log().append(unit(&read, 0)).await.unwrap();
     assert_eq!(tenure.log().append(decision).await.unwrap_err(), AppendError::Conflict { stream: read });
 }
@@ -100,11 +100,41 @@ async fn a_changed_set_refuses_who_decided_on_it() {
     let bump = || Unit { bumps: vec!["set".to_owned()], ..unit(&stream(), 0) };
     tenure.log().append(bump()).await.unwrap();
     let version = tenure.log().guard_version("set").await.unwrap();
-    let decision = || Unit { guards: vec![("set".to_owned(), version)], ..unit(&stream(), 0) };
+    let decision = || {
+        let mut unit = unit(&stream(), 0);
+        unit.premises.guards.push(("set".to_owned(), version));
+        unit
+    };
     tenure.log().append(decision()).await.unwrap();
     tenure.log().append(bump()).await.unwrap();
     let error = tenure.log().append(decision()).await.unwrap_err();
     assert_eq!(error, AppendError::GuardMoved { guard: "set".to_owned() });
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_of_an_account_refuses_who_decided_on_what_it_had() {
+    let database = TestDatabase::new().await;
+    let (tenure, other) = tokio::join!(database.open(), database.open());
+    let account = fresh();
+    let of_account = || {
+        let mut unit = unit(&stream(), 0);
+        unit.events[0].account_id = Some(account);
+        unit
+    };
+    let read_at = |position| {
+        let mut unit = of_account();
+        unit.premises.accounts.push((account, position));
+        unit
+    };
+    let seen = other.log().append(of_account()).await.unwrap().last;
+    other.log().append(unit(&stream(), 0)).await.unwrap();
+    let premises = read_at(seen).premises;
+    assert!(tenure.log().confirm(&premises).await.unwrap().is_some(), "another's events are no matter");
+    let stored = tenure.log().append(read_at(seen)).await.unwrap().last;
+    let refused = tenure.log().append(read_at(seen)).await.unwrap_err();
+    assert_eq!(refused, AppendError::AccountMoved { account });
+    assert!(tenure.log().confirm(&premises).await.unwrap().is_none());
+    tenure.log().append(read_at(stored)).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -114,7 +144,11 @@ async fn a_guard_that_was_lost_and_made_again_is_another() {
     let version = tenure.log().guard_version("set").await.unwrap();
     database.connect(None).await.batch_execute("delete from log.guard").await.unwrap();
     assert_ne!(tenure.log().guard_version("set").await.unwrap(), version);
-    let stale = Unit { guards: vec![("set".to_owned(), version)], ..unit(&stream(), 0) };
+    let stale = {
+        let mut unit = unit(&stream(), 0);
+        unit.premises.guards.push(("set".to_owned(), version));
+        unit
+    };
     let refused = tenure.log().append(stale).await.unwrap_err();
     assert_eq!(refused, AppendError::GuardMoved { guard: "set".to_owned() });
 }
@@ -344,7 +378,7 @@ async fn malformed_and_oversized_units_are_refused_before_they_wait() {
     gap.events[0].version = 2;
     assert!(matches!(log.append(gap).await, Err(AppendError::Malformed(_))));
     let mut unread = unit(&stream(), 0);
-    unread.reads.clear();
+    unread.premises.streams.clear();
     assert!(matches!(log.append(unread).await, Err(AppendError::Malformed(_))));
     let mut large = unit(&stream(), 0);
     large.events[0].payload = Bytes::from(vec![b' '; 17 * 1024 * 1024]);
@@ -357,9 +391,10 @@ async fn a_decision_without_events_is_confirmed_against_what_it_read() {
     let tenure = database.open().await;
     let stream = stream();
     let position = tenure.log().append(unit(&stream, 0)).await.unwrap().last;
-    assert_eq!(tenure.log().confirm(&[(stream.clone(), 1)], &[]).await.unwrap(), Some(position));
-    assert_eq!(tenure.log().confirm(&[(stream, 0)], &[]).await.unwrap(), None);
-    assert_eq!(tenure.log().confirm(&[], &[("set".to_owned(), 1)]).await.unwrap(), None);
+    assert_eq!(tenure.log().confirm(&Premises::of_stream(stream.clone(), 1)).await.unwrap(), Some(position));
+    assert_eq!(tenure.log().confirm(&Premises::of_stream(stream, 0)).await.unwrap(), None);
+    let unread = Premises { guards: vec![("set".to_owned(), 1)], ..Premises::default() };
+    assert_eq!(tenure.log().confirm(&unread).await.unwrap(), None);
 }
 
 #[tokio::test(flavor = "multi_thread")]

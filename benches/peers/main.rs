@@ -1,7 +1,8 @@
 //! Tenure against its peers, side by side on one durable PostgreSQL: medians of interleaved rounds.
 //!
 //! `--short` takes about two minutes; without it the rounds are longer, and the costs of a large log and of an open
-//! snapshot are measured too. `--alone` measures only those two.
+//! snapshot are measured too. `--alone` measures only those two. For whoever works on one figure, `--against NAME` leaves
+//! out all peers but this one (or `nobody`), and `--in-flight N` all numbers of callers but this one.
 
 mod cqrs_es_peer;
 mod growth;
@@ -19,7 +20,7 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use cqrs_es_peer::CqrsEs;
-use measure::{AnyLane, Contestant as _, Lane, Sample, Window, median};
+use measure::{AnyLane, Contestant, Lane, Sample, Window, median};
 use ours::Ours;
 use plain_insert::PlainInsert;
 use report::{Comparison, Row};
@@ -59,6 +60,18 @@ impl Extent {
     };
 }
 
+/// The word that follows a flag.
+fn named(flag: &str) -> Option<String> {
+    std::env::args().skip_while(|argument| argument != flag).nth(1)
+}
+
+/// How many commands are in flight, one after the other.
+fn levels() -> anyhow::Result<Vec<usize>> {
+    let Some(only) = named("--in-flight") else { return Ok(LEVELS.to_vec()) };
+    let level = only.parse().ok().filter(|level| (1..=MOST_CALLERS).contains(level));
+    Ok(vec![level.ok_or_else(|| anyhow::anyhow!("--in-flight takes a number from 1 to {MOST_CALLERS}"))?])
+}
+
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     // Cargo passes `--bench`, which says nothing here.
@@ -77,13 +90,13 @@ async fn main() -> anyhow::Result<()> {
 }
 
 async fn compare(server: &Server, extent: &Extent) -> anyhow::Result<(Vec<Row>, Vec<Comparison>)> {
-    let bar = ProgressBar::new((extent.rounds * LEVELS.len() * 4) as u64);
+    let bar = ProgressBar::no_length();
     bar.set_style(ProgressStyle::with_template("{bar:40} {pos}/{len}  {elapsed}  {msg}")?);
     let (mut rows, mut comparisons) = (Vec::new(), Vec::new());
     if extent.peers {
         peers(server, extent, &bar, &mut rows, &mut comparisons).await?;
     }
-    if extent.growth {
+    if extent.growth && named("--against").is_none() {
         let say = |text: &str| bar.set_message(text.to_owned());
         let (large, small) = growth::measure(server, extent.rounds, extent.window, say).await?;
         let costs = (1_000.0 / large.commands_per_second, 1_000.0 / small.commands_per_second);
@@ -112,10 +125,11 @@ async fn peers(
     rows: &mut Vec<Row>,
     comparisons: &mut Vec<Comparison>,
 ) -> anyhow::Result<()> {
-    let mut lanes = lanes(server).await?;
-    let mut samples: Vec<Vec<Vec<Sample>>> = vec![vec![Vec::new(); lanes.len()]; LEVELS.len()];
+    let (mut lanes, levels) = (lanes(server).await?, levels()?);
+    bar.set_length((extent.rounds * levels.len() * lanes.len()) as u64);
+    let mut samples: Vec<Vec<Vec<Sample>>> = vec![vec![Vec::new(); lanes.len()]; levels.len()];
     for round in 0..extent.rounds {
-        for (level, callers) in LEVELS.into_iter().enumerate() {
+        for (level, callers) in levels.iter().copied().enumerate() {
             for turn in 0..lanes.len() {
                 let place = (turn + round) % lanes.len();
                 let lane = &mut lanes[place];
@@ -125,7 +139,7 @@ async fn peers(
             }
         }
     }
-    for (callers, samples) in LEVELS.into_iter().zip(&samples) {
+    for (callers, samples) in levels.into_iter().zip(&samples) {
         let medians: Vec<Sample> = samples.iter().map(|samples| median(samples)).collect();
         let ours = medians[0];
         rows.push((callers, Ours::NAME, ours, None));
@@ -142,17 +156,24 @@ async fn peers(
     Ok(())
 }
 
-/// All contestants, each on a database of its own; ours is the first.
+/// All contestants, or ours and the one that is asked for, each on a database of its own; ours is the first.
 async fn lanes(server: &Server) -> anyhow::Result<Vec<Box<dyn AnyLane>>> {
-    let ours = Ours::new(server.tenure("ours").await?);
-    let plain = PlainInsert::new(server.create("plain").await?).await?;
-    let stock = CqrsEs::new(server.create("stock").await?).await?;
-    let tenure = server.tenure("per_command").await?;
-    let per_command = TransactionPerCommand::new(server.address("per_command"), tenure);
-    Ok(vec![
-        Box::new(Lane::new(ours, MOST_CALLERS, &[])),
-        Box::new(Lane::new(plain, MOST_CALLERS, &[])),
-        Box::new(Lane::new(stock, MOST_CALLERS, &[])),
-        Box::new(Lane::new(per_command, MOST_CALLERS, &[])),
-    ])
+    fn lane<C: Contestant>(contestant: C) -> Box<dyn AnyLane> {
+        Box::new(Lane::new(contestant, MOST_CALLERS, &[]))
+    }
+    let only = named("--against");
+    let asked = |name: &str| only.as_deref().is_none_or(|only| only == name);
+    let mut lanes = vec![lane(Ours::new(server.tenure("ours").await?))];
+    if asked(PlainInsert::NAME) {
+        lanes.push(lane(PlainInsert::new(server.create("plain").await?).await?));
+    }
+    if asked(CqrsEs::NAME) {
+        lanes.push(lane(CqrsEs::new(server.create("stock").await?).await?));
+    }
+    if asked(TransactionPerCommand::NAME) {
+        let tenure = server.tenure("per_command").await?;
+        lanes.push(lane(TransactionPerCommand::new(server.address("per_command"), tenure)));
+    }
+    anyhow::ensure!(lanes.len() > 1 || only.as_deref() == Some("nobody"), "--against names no contestant");
+    Ok(lanes)
 }

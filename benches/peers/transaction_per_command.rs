@@ -117,7 +117,7 @@ impl Session for Writer {
         for (_, change) in &unit.rows {
             project(&client, change, position).await?;
         }
-        for bumped in guards(wish) {
+        if let Some(bumped) = guard(wish) {
             let bump = client.prepare_cached(BUMP).await?;
             client.execute(&bump, &[&bumped]).await?;
         }
@@ -240,17 +240,14 @@ impl Writer {
     }
 }
 
-/// The guards of the sets that a wish changes.
-fn guards(wish: &Wish) -> Vec<String> {
+/// The guard of the set that a wish changes.
+fn guard(wish: &Wish) -> Option<String> {
     match wish {
-        Wish::Open { owner, .. } => vec![format!("accounts_of:{owner}")],
-        Wish::Add { user, .. } | Wish::Remove { user, .. } | Wish::Accept { user, .. } => {
-            vec![format!("accounts_of:{user}")]
-        }
-        Wish::Mint { of } | Wish::Invite { of, .. } | Wish::Source { of, .. } => {
-            vec![format!("things_of:{}", of.account)]
-        }
-        Wish::Register { .. } | Wish::Revoke { .. } | Wish::Pipe { .. } => Vec::new(),
+        Wish::Open { owner: user, .. }
+        | Wish::Add { user, .. }
+        | Wish::Remove { user, .. }
+        | Wish::Accept { user, .. } => Some(format!("accounts_of:{user}")),
+        _ => None,
     }
 }
 

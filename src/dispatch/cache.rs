@@ -6,6 +6,7 @@ use std::sync::Arc;
 use quick_cache::sync::Cache;
 
 use crate::event_log::StreamId;
+use crate::event_log::unit::StreamRead;
 
 /// How many aggregates are kept in memory.
 const CAPACITY: usize = 50_000;
@@ -13,8 +14,19 @@ const CAPACITY: usize = 50_000;
 /// An aggregate's state behind its type.
 pub(super) type AnyState = Arc<dyn Any + Send + Sync>;
 
-/// The states in memory, each with its version.
-pub(super) struct States(Cache<StreamId, (i64, AnyState)>);
+/// A state with its version, which it had at or behind the position at which that was seen.
+#[derive(Clone)]
+pub(super) struct Known {
+    pub version: i64,
+    pub seen: i64,
+    pub state: AnyState,
+}
+
+/// How far behind the head a state may have been seen before it is worth noting that it still holds.
+const SEEN_LONG_AGO: i64 = 10_000;
+
+/// The states in memory.
+pub(super) struct States(Cache<StreamId, Known>);
 
 impl Default for States {
     fn default() -> Self {
@@ -23,29 +35,37 @@ impl Default for States {
 }
 
 impl States {
-    pub(super) fn get(&self, stream: &StreamId) -> Option<(i64, AnyState)> {
+    pub(super) fn get(&self, stream: &StreamId) -> Option<Known> {
         self.0.get(stream)
     }
 
     /// Keeps a state, unless a newer one is there.
-    pub(super) fn keep(&self, stream: StreamId, version: i64, state: AnyState) {
-        if self.0.get(&stream).is_none_or(|(known, _)| known < version) {
-            self.0.insert(stream, (version, state));
+    pub(super) fn keep(&self, stream: StreamId, seen: Known) {
+        if self.0.get(&stream).is_none_or(|known| known.version < seen.version) {
+            self.0.insert(stream, seen);
+        }
+    }
+
+    /// Notes that a state still held at a position, if it was last seen long ago.
+    pub(super) fn confirm(&self, stream: StreamId, seen: Known, position: i64) {
+        let again = |known: Known| known.version == seen.version && known.seen < position;
+        if position - seen.seen > SEEN_LONG_AGO && self.0.get(&stream).is_some_and(again) {
+            self.0.insert(stream, Known { seen: position, ..seen });
         }
     }
 
     /// Forgets what has turned out to be stale, perhaps.
-    pub(super) fn forget(&self, streams: &[(StreamId, i64)]) {
-        for (stream, read) in streams {
-            if self.0.get(stream).is_some_and(|(known, _)| known <= *read) {
-                self.0.remove(stream);
+    pub(super) fn forget(&self, reads: &[StreamRead]) {
+        for read in reads {
+            if self.0.get(&read.stream).is_some_and(|known| known.version <= read.version) {
+                self.0.remove(&read.stream);
             }
         }
     }
 
     /// Forgets a state that is older than this version.
     pub(super) fn outdate(&self, stream: &StreamId, version: i64) {
-        if self.0.get(stream).is_some_and(|(known, _)| known < version) {
+        if self.0.get(stream).is_some_and(|known| known.version < version) {
             self.0.remove(stream);
         }
     }

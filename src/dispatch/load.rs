@@ -5,23 +5,24 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use super::error::Failure;
-use super::{Dispatcher, cache::AnyState};
+use super::{Dispatcher, cache::Known};
 use crate::aggregates::{AnyEvent, EventSourced};
 use crate::event_log::snapshot::SNAPSHOT_EVERY;
 
 impl Dispatcher {
-    /// The state of an aggregate and its version; from memory if it is there, and possibly stale then.
-    pub(super) async fn load<A>(&self, id: Uuid) -> Result<(i64, Arc<A>), Failure>
+    /// The state of an aggregate, with where it was seen; from memory if it is there, and possibly stale then.
+    pub(super) async fn load<A>(&self, id: Uuid) -> Result<(Known, Arc<A>), Failure>
     where
         A: EventSourced,
         A::Event: TryFrom<AnyEvent>,
     {
         let stream = A::stream(id);
-        if let Some((version, state)) = self.states.get(&stream)
-            && let Ok(state) = state.downcast::<A>()
+        if let Some(seen) = self.states.get(&stream)
+            && let Ok(state) = seen.state.clone().downcast::<A>()
         {
-            return Ok((version, state));
+            return Ok((seen, state));
         }
+        let position = self.log.known_head().unwrap_or(0);
         let pool = self.log.pool();
         let snapshot = self.log.load_snapshot(&stream, A::STATE_VERSION).await?;
         let restored = match &snapshot {
@@ -44,10 +45,11 @@ impl Dispatcher {
             self.save_snapshot(id, version, &state).await;
         }
         let state = Arc::new(state);
+        let seen = Known { version, seen: position, state: state.clone() };
         if version > 0 {
-            self.states.keep(stream, version, state.clone() as AnyState);
+            self.states.keep(stream, seen.clone());
         }
-        Ok((version, state))
+        Ok((seen, state))
     }
 
     /// A snapshot that cannot be stored costs only time later.

@@ -154,14 +154,14 @@ impl Dispatcher {
                 repeated: false,
             }));
         }
-        let (reads, guards) = (work.reads().to_vec(), work.guards().to_vec());
+        let premises = work.premises().clone();
         let (mut unit, decided, keys) = match work.into_unit().await {
             Ok(unit) => unit,
             // What was decided on is stale: its subject's key has been destroyed meanwhile, on another node perhaps.
             Err(Failure::Codec(CodecError::Seal(_)))
-                if self.log.confirm(&reads, &guards).await.map_err(Failure::from)?.is_none() =>
+                if self.log.confirm(&premises).await.map_err(Failure::from)?.is_none() =>
             {
-                self.states.forget(&reads);
+                self.states.forget(&premises.streams);
                 return Ok(None);
             }
             Err(failure) => return Err(failure.into()),
@@ -178,8 +178,8 @@ impl Dispatcher {
                 && !unit.releases(&claim.key, &holder)
             {
                 // What was decided on may be stale, and the true answer another one.
-                if self.log.confirm(&reads, &guards).await.map_err(Failure::from)?.is_none() {
-                    self.states.forget(&reads);
+                if self.log.confirm(&premises).await.map_err(Failure::from)?.is_none() {
+                    self.states.forget(&premises.streams);
                     return Ok(None);
                 }
                 return claim_lost(operation, &claim.key, &holder);
@@ -198,14 +198,16 @@ impl Dispatcher {
                 for (subject, key) in keys {
                     self.codec.keys().remember(&subject, key);
                 }
-                let events = decided.finish(&self.states, self.codec.keys(), appended.first);
+                let events = decided.finish(&self.states, self.codec.keys(), appended);
                 Ok(Some(Dispatched { answer, events, position: appended.last, repeated: false }))
             }
             Err(AppendError::Conflict { .. }) => {
-                self.states.forget(&reads);
+                self.states.forget(&premises.streams);
                 Ok(None)
             }
-            Err(AppendError::GuardMoved { .. } | AppendError::Repeated) => Ok(None),
+            Err(
+                AppendError::GuardMoved { .. } | AppendError::AccountMoved { .. } | AppendError::Repeated,
+            ) => Ok(None),
             Err(AppendError::ClaimTaken { key, holder }) => {
                 self.contested.insert(key.clone(), ());
                 claim_lost(operation, &key, &holder)
@@ -243,9 +245,10 @@ impl Dispatcher {
 
     /// Whether what a decision without events has read still holds; forgets what does not.
     async fn confirm(&self, work: &UnitOfWork<'_>) -> Result<Option<i64>, Failure> {
-        let position = self.log.confirm(work.reads(), work.guards()).await?;
+        let premises = work.premises();
+        let position = self.log.confirm(premises).await?;
         if position.is_none() {
-            self.states.forget(work.reads());
+            self.states.forget(&premises.streams);
         }
         Ok(position)
     }

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use uuid::Uuid;
 
 use super::Dispatcher;
-use super::cache::{AnyState, States};
+use super::cache::{AnyState, Known, States};
 use super::error::{Failure, Stop};
 use crate::aggregates::{AnyEvent, ClaimHasher, EventSourced};
 use crate::clock::Timestamp;
@@ -15,9 +15,9 @@ use crate::context::Context;
 use crate::credentials::key_ring::KeyRing;
 use crate::entropy::Entropy;
 use crate::event_log::seal::DataKey;
-use crate::event_log::unit::{ClaimChange, ClaimKey, Succession};
-use crate::event_log::{StreamId, Unit};
-use crate::ids::EventId;
+use crate::event_log::unit::{ClaimChange, ClaimKey, StreamRead, Succession};
+use crate::event_log::{Appended, Premises, StreamId, Unit};
+use crate::ids::{AccountId, EventId};
 
 /// What an operation decides with: it reads aggregates, claims and guards through this, and leaves its events here.
 pub struct UnitOfWork<'d> {
@@ -25,8 +25,7 @@ pub struct UnitOfWork<'d> {
     context: Context,
     at: Timestamp,
     attempt: u32,
-    reads: Vec<(StreamId, i64)>,
-    guards: Vec<(String, i64)>,
+    premises: Premises,
     bumps: Vec<String>,
     states: Vec<WorkingState>,
     decided: Vec<Decided>,
@@ -37,24 +36,19 @@ pub struct UnitOfWork<'d> {
 struct WorkingState {
     stream: StreamId,
     version: i64,
+    seen: i64,
     state: AnyState,
     changed: bool,
 }
 
 impl<'d> UnitOfWork<'d> {
-    pub(super) const fn new(
-        dispatcher: &'d Dispatcher,
-        context: Context,
-        at: Timestamp,
-        attempt: u32,
-    ) -> Self {
+    pub(super) fn new(dispatcher: &'d Dispatcher, context: Context, at: Timestamp, attempt: u32) -> Self {
         Self {
             dispatcher,
             context,
             at,
             attempt,
-            reads: Vec::new(),
-            guards: Vec::new(),
+            premises: Premises::default(),
             bumps: Vec::new(),
             states: Vec::new(),
             decided: Vec::new(),
@@ -114,14 +108,15 @@ impl<'d> UnitOfWork<'d> {
         {
             return Ok(state);
         }
-        let (version, state) = self.dispatcher.load::<A>(id).await?;
-        self.begin(stream, version, state.clone());
+        let (seen, state) = self.dispatcher.load::<A>(id).await?;
+        self.begin(stream, seen);
         Ok(state)
     }
 
-    fn begin(&mut self, stream: StreamId, version: i64, state: AnyState) {
-        self.reads.push((stream.clone(), version));
-        self.states.push(WorkingState { stream, version, state, changed: false });
+    fn begin(&mut self, stream: StreamId, seen: Known) {
+        let Known { version, seen, state } = seen;
+        self.premises.streams.push(StreamRead { stream: stream.clone(), version, seen });
+        self.states.push(WorkingState { stream, version, seen, state, changed: false });
     }
 
     /// Carries out a command on an aggregate that exists, and keeps its events for the unit.
@@ -148,7 +143,7 @@ impl<'d> UnitOfWork<'d> {
         A::Event: Into<AnyEvent>,
         R: From<A::Error>,
     {
-        self.begin(A::stream(id), 0, Arc::new(A::default()));
+        self.begin(A::stream(id), Known { version: 0, seen: 0, state: Arc::new(A::default()) });
         self.decide::<A, R>(id, command)
     }
 
@@ -210,7 +205,22 @@ impl<'d> UnitOfWork<'d> {
     /// The database cannot be read.
     pub async fn read_guard(&mut self, name: String) -> Result<(), Failure> {
         let version = self.dispatcher.log.guard_version(&name).await?;
-        self.guards.push((name, version));
+        self.premises.guards.push((name, version));
+        Ok(())
+    }
+
+    /// Reads what an account has (keys, invites, sources: whatever has events of that account): the decision stands
+    /// only if the account has no newer event when it is stored. To be called before the things themselves are read.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn read_things_of(&mut self, account: AccountId) -> Result<(), Failure> {
+        let known = if self.attempt == 0 { self.dispatcher.log.known_head() } else { None };
+        let position = match known {
+            Some(position) => position,
+            None => self.dispatcher.log.newest().await?,
+        };
+        self.premises.accounts.push((account.as_uuid(), position));
         Ok(())
     }
 
@@ -237,24 +247,15 @@ impl<'d> UnitOfWork<'d> {
         self.decided.is_empty()
     }
 
-    pub(super) fn reads(&self) -> &[(StreamId, i64)] {
-        &self.reads
-    }
-
-    pub(super) fn guards(&self) -> &[(String, i64)] {
-        &self.guards
+    /// What the decision rests on.
+    pub(super) const fn premises(&self) -> &Premises {
+        &self.premises
     }
 
     /// The unit, what is left of the decision beside it, and the keys that begin with it.
     pub(super) async fn into_unit(self) -> Result<(Unit, Outcome, Vec<(String, DataKey)>), Failure> {
         let mut decided = self.decided;
-        let mut unit = Unit {
-            at: self.at,
-            reads: self.reads,
-            guards: self.guards,
-            bumps: self.bumps,
-            ..Unit::default()
-        };
+        let mut unit = Unit { at: self.at, premises: self.premises, bumps: self.bumps, ..Unit::default() };
         let metadata = Bytes::from(self.context.metadata());
         let pool = self.dispatcher.log.pool();
         let keys = self.dispatcher.codec.encode(&mut unit, &mut decided, &metadata, pool).await?;
@@ -281,14 +282,16 @@ impl Outcome {
         self,
         states: &States,
         keys: &KeyRing,
-        first: i64,
+        appended: Appended,
     ) -> Vec<(i64, StreamId, AnyEvent)> {
-        for working in self.states {
-            if working.changed {
-                states.keep(working.stream, working.version, working.state);
+        for WorkingState { stream, version, seen, state, changed } in self.states {
+            if changed {
+                states.keep(stream, Known { version, seen: appended.last, state });
+            } else {
+                states.confirm(stream, Known { version, seen, state }, appended.last);
             }
         }
-        (first..)
+        (appended.first..)
             .zip(self.decided)
             .map(|(position, decided)| {
                 if decided.event.ends_subject() {

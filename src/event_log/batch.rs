@@ -2,11 +2,12 @@
 
 use std::collections::VecDeque;
 
-use foldhash::{HashMap, HashSet};
+use foldhash::HashSet;
+use uuid::Uuid;
 
 use super::error::AppendError;
 use super::event::StreamId;
-use super::unit::{ClaimChange, ClaimKey, Unit};
+use super::unit::{ClaimChange, ClaimKey, Premises, Unit};
 
 /// The most units that one transaction stores.
 pub const MAX_BATCH_UNITS: usize = 256;
@@ -27,6 +28,8 @@ struct Touched<'a> {
     written: HashSet<&'a StreamId>,
     guards_read: HashSet<&'a str>,
     guards_bumped: HashSet<&'a str>,
+    accounts_read: HashSet<Uuid>,
+    accounts_written: HashSet<Uuid>,
     claims: HashSet<&'a ClaimKey>,
     requests: HashSet<&'a [u8; 32]>,
 }
@@ -36,18 +39,23 @@ impl<'a> Touched<'a> {
     /// may those that only bump a guard.
     fn admits(&self, unit: &'a Unit) -> bool {
         unit.streams_written().all(|stream| !self.read.contains(stream) && !self.written.contains(stream))
-            && unit.reads.iter().all(|(stream, _)| !self.written.contains(stream))
-            && unit.guards.iter().all(|(guard, _)| !self.guards_bumped.contains(guard.as_str()))
+            && unit.premises.streams.iter().all(|read| !self.written.contains(&read.stream))
+            && unit.premises.guards.iter().all(|(guard, _)| !self.guards_bumped.contains(guard.as_str()))
             && unit.bumps.iter().all(|guard| !self.guards_read.contains(guard.as_str()))
+            && unit.premises.accounts.iter().all(|(account, _)| !self.accounts_written.contains(account))
+            && (self.accounts_read.is_empty()
+                || unit.accounts_written().all(|account| !self.accounts_read.contains(&account)))
             && unit.claims.iter().all(|(_, change)| !self.claims.contains(key_of(change)))
             && unit.idempotency.iter().all(|record| !self.requests.contains(&record.request))
     }
 
     fn add(&mut self, unit: &'a Unit) {
         self.written.extend(unit.streams_written());
-        self.read.extend(unit.reads.iter().map(|(stream, _)| stream));
-        self.guards_read.extend(unit.guards.iter().map(|(guard, _)| guard.as_str()));
+        self.read.extend(unit.premises.streams.iter().map(|read| &read.stream));
+        self.guards_read.extend(unit.premises.guards.iter().map(|(guard, _)| guard.as_str()));
         self.guards_bumped.extend(unit.bumps.iter().map(String::as_str));
+        self.accounts_read.extend(unit.premises.accounts.iter().map(|(account, _)| *account));
+        self.accounts_written.extend(unit.accounts_written());
         self.claims.extend(unit.claims.iter().map(|(_, change)| key_of(change)));
         self.requests.extend(unit.idempotency.iter().map(|record| &record.request));
     }
@@ -104,20 +112,17 @@ pub fn compose<'u, W: Waiting>(
     batch
 }
 
-/// Removes from the queue those that are known to have lost against units that were stored meanwhile.
+/// Removes from the queue those who decided on a set that units which were stored meanwhile have changed.
 pub fn bounce<W: Waiting>(queue: &mut VecDeque<W>, stored: &[&Unit]) -> Vec<(W, AppendError)> {
-    if queue.is_empty() {
+    if queue.iter().all(|waiting| !waiting.unit().premises.reads_sets()) {
         return Vec::new();
     }
-    let versions: HashMap<&StreamId, i64> = stored
-        .iter()
-        .flat_map(|unit| unit.events.iter().map(|event| (&event.stream, event.version)))
-        .collect();
     let bumped: HashSet<&str> =
         stored.iter().flat_map(|unit| unit.bumps.iter().map(String::as_str)).collect();
+    let accounts: HashSet<Uuid> = stored.iter().flat_map(|unit| unit.accounts_written()).collect();
     let mut bounced = Vec::new();
     for waiting in std::mem::take(queue) {
-        match loss(waiting.unit(), &versions, &bumped) {
+        match loss(&waiting.unit().premises, &bumped, &accounts) {
             Some(error) => bounced.push((waiting, error)),
             None => queue.push_back(waiting),
         }
@@ -125,26 +130,24 @@ pub fn bounce<W: Waiting>(queue: &mut VecDeque<W>, stored: &[&Unit]) -> Vec<(W, 
     bounced
 }
 
-fn loss(unit: &Unit, versions: &HashMap<&StreamId, i64>, bumped: &HashSet<&str>) -> Option<AppendError> {
-    let stream =
-        unit.reads.iter().find(|(stream, read)| versions.get(stream).is_some_and(|newest| newest > read));
-    if let Some((stream, _)) = stream {
-        return Some(AppendError::Conflict { stream: stream.clone() });
+fn loss(premises: &Premises, bumped: &HashSet<&str>, accounts: &HashSet<Uuid>) -> Option<AppendError> {
+    if let Some((guard, _)) = premises.guards.iter().find(|(guard, _)| bumped.contains(guard.as_str())) {
+        return Some(AppendError::GuardMoved { guard: guard.clone() });
     }
-    let guard = unit.guards.iter().find(|(guard, _)| bumped.contains(guard.as_str()));
-    guard.map(|(guard, _)| AppendError::GuardMoved { guard: guard.clone() })
+    let account = premises.accounts.iter().find(|(account, _)| accounts.contains(account));
+    account.map(|(account, _)| AppendError::AccountMoved { account: *account })
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use bytes::Bytes;
-    use uuid::Uuid;
 
     use super::*;
     use crate::event_log::event::NewEvent;
-    use crate::event_log::unit::Claim;
+    use crate::event_log::unit::{Claim, StreamRead};
     use crate::ids::EventId;
 
+    #[derive(Clone)]
     struct Queued(&'static str, Unit);
 
     impl Waiting for Queued {
@@ -153,11 +156,11 @@ mod tests {
         }
     }
 
-    fn stream(id: u128) -> StreamId {
+    pub fn stream(id: u128) -> StreamId {
         StreamId::new("thing", Uuid::from_u128(id))
     }
 
-    fn writing(id: u128, version: i64) -> Unit {
+    pub fn writing(id: u128, version: i64) -> Unit {
         let event = NewEvent {
             id: EventId::from_uuid(Uuid::nil()),
             stream: stream(id),
@@ -169,11 +172,15 @@ mod tests {
             metadata: Bytes::new(),
             sealed: None,
         };
-        Unit { reads: vec![(stream(id), version - 1)], events: vec![event], ..Unit::default() }
+        Unit {
+            premises: Premises::of_stream(stream(id), version - 1),
+            events: vec![event],
+            ..Unit::default()
+        }
     }
 
     fn reading(id: u128, version: i64, mut unit: Unit) -> Unit {
-        unit.reads.push((stream(id), version));
+        unit.premises.streams.push(StreamRead { stream: stream(id), version, seen: 0 });
         unit
     }
 
@@ -237,22 +244,49 @@ mod tests {
     #[test]
     fn guards_are_bumped_together_and_never_beside_a_reader() {
         let bump = |id| Unit { bumps: vec!["set".into()], ..writing(id, 1) };
-        let read = |id| Unit { guards: vec![("set".into(), 0)], ..writing(id, 1) };
+        let read = |id| {
+            let mut unit = writing(id, 1);
+            unit.premises.guards.push(("set".into(), 0));
+            unit
+        };
         let mut queue =
             VecDeque::from([Queued("bump", bump(1)), Queued("bump too", bump(2)), Queued("read", read(3))]);
         assert_eq!(names(&compose(&mut queue, [])), ["bump", "bump too"]);
     }
 
     #[test]
-    fn who_has_lost_already_never_enters_a_batch() {
+    fn what_an_account_has_is_read_beside_no_event_of_that_account() {
+        let of = |account, mut unit: Unit| {
+            unit.events[0].account_id = Some(Uuid::from_u128(account));
+            unit
+        };
+        let reading = |account, mut unit: Unit| {
+            unit.premises.accounts.push((Uuid::from_u128(account), 0));
+            unit
+        };
         let mut queue = VecDeque::from([
-            Queued("lost", writing(1, 1)),
-            Queued("next", writing(1, 2)),
-            Queued("guard lost", Unit { guards: vec![("set".into(), 0)], ..writing(4, 1) }),
+            Queued("reads and writes", reading(1, of(1, writing(1, 1)))),
+            Queued("writes", of(1, writing(2, 1))),
+            Queued("reads", reading(1, writing(3, 1))),
+            Queued("another account", reading(2, of(2, writing(4, 1)))),
         ]);
+        let first = compose(&mut queue, []);
+        assert_eq!(names(&first), ["reads and writes", "another account"]);
+        assert_eq!(names(&compose(&mut queue.clone(), [])), ["writes"]);
+        let stored: Vec<&Unit> = first.iter().map(Waiting::unit).collect();
+        let bounced = bounce(&mut queue, &stored);
+        assert_eq!(bounced.iter().map(|(queued, _)| queued.0).collect::<Vec<_>>(), ["reads"]);
+    }
+
+    #[test]
+    fn who_decided_on_a_set_that_has_changed_never_enters_a_batch() {
+        let mut queue = VecDeque::from([Queued("next", writing(1, 2))]);
+        let mut lost = writing(4, 1);
+        lost.premises.guards.push(("set".into(), 0));
+        queue.push_back(Queued("lost", lost));
         let won = Unit { bumps: vec!["set".into()], ..writing(1, 1) };
         let bounced = bounce(&mut queue, &[&won]);
-        assert_eq!(bounced.iter().map(|(queued, _)| queued.0).collect::<Vec<_>>(), ["lost", "guard lost"]);
+        assert_eq!(bounced.iter().map(|(queued, _)| queued.0).collect::<Vec<_>>(), ["lost"]);
         assert_eq!(names(queue.make_contiguous()), ["next"]);
     }
 

@@ -14,8 +14,9 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::batch::{self, Waiting};
 use super::error::AppendError;
 use super::log::Appended;
+use super::recent::Recent;
 use super::session::{Head, Resolution, Session, reason};
-use super::transaction::{self, BatchError, FirstOrdinals, Stored};
+use super::transaction::{self, BatchError, FirstOrdinals, Stored, Way};
 use super::unit::Unit;
 use crate::clock::{Clock, Timestamp};
 use crate::postgres::Database;
@@ -82,6 +83,7 @@ pub(super) struct Committer {
     /// Whoever is left in the queue touches what is under way.
     blocked: bool,
     session: Option<Arc<Session>>,
+    recent: Recent,
     wake: Arc<watch::Sender<i64>>,
     commits: metrics::Counter,
     events: metrics::Counter,
@@ -107,6 +109,7 @@ impl Committer {
             under_way: VecDeque::new(),
             blocked: false,
             session: None,
+            recent: Recent::new(),
             wake,
             commits: metrics::counter!("tenure_commits_total"),
             events: metrics::counter!("tenure_events_total"),
@@ -188,30 +191,55 @@ impl Committer {
         }
         // Nobody waits for these any more, and they have not been sent.
         self.queue.retain(|pending| !pending.answer.is_closed());
-        let under_way = self.under_way.iter().flat_map(|sent| &sent.part).map(Waiting::unit);
-        let part = batch::compose(&mut self.queue, under_way);
-        self.blocked =
-            part.len() < batch::MAX_BATCH_UNITS && !self.queue.is_empty() && !self.under_way.is_empty();
+        let mut part = Vec::new();
+        while part.is_empty() && !self.queue.is_empty() {
+            let under_way = self.under_way.iter().flat_map(|sent| &sent.part).map(Waiting::unit);
+            let chosen = batch::compose(&mut self.queue, under_way);
+            self.blocked =
+                chosen.len() < batch::MAX_BATCH_UNITS && !self.queue.is_empty() && !self.under_way.is_empty();
+            if chosen.is_empty() {
+                break;
+            }
+            part = self.without_losers(chosen);
+        }
         #[allow(clippy::cast_precision_loss)]
         self.queue_length.set((self.queue.len() + self.waiting.len()) as f64);
         (!part.is_empty()).then_some(part)
+    }
+
+    /// Answers those who are known to have lost: they would make the whole batch lose time.
+    fn without_losers(&self, part: Vec<Pending>) -> Vec<Pending> {
+        let mut rest = Vec::with_capacity(part.len());
+        for pending in part {
+            match self.recent.loss(&pending.unit) {
+                Some(error) => drop(pending.answer.send(Err(error))),
+                None => rest.push(pending),
+            }
+        }
+        rest
     }
 
     /// Sends a batch; comes back once all its bytes are on their way, so that the next cannot get between them.
     async fn send(&mut self, part: Vec<Pending>) {
         let session = match &self.session {
             Some(session) => session.clone(),
-            None => match Session::open(&self.database, &self.head).await {
-                Ok(session) => self.session.insert(Arc::new(session)).clone(),
+            None => match Session::open(&self.database, &self.head, self.recent.acknowledged()).await {
+                Ok(session) => {
+                    self.recent.lose_sight();
+                    self.session.insert(Arc::new(session)).clone()
+                }
                 Err(error) => return refuse(part, &error),
             },
         };
         let units = part.iter().map(|pending| pending.unit.clone()).collect();
         let projection_set = self.head.projection_set.clone();
+        let ahead = self.under_way.back().and_then(|sent| sent.part.last());
+        let ahead = ahead.and_then(|pending| pending.unit.events.last()).map(|event| event.id);
         let careful = part.iter().any(|pending| pending.careful);
+        let way = if careful { Way::Careful } else { Way::Usual(self.recent.sight(ahead)) };
         let (sent, all_sent) = oneshot::channel();
         let mut outcome = maybe_done(
-            transaction::store(session, projection_set, units, self.clock.now(), careful, sent).boxed(),
+            transaction::store(session, projection_set, units, self.clock.now(), way, sent).boxed(),
         );
         tokio::select! {
             biased;
@@ -237,7 +265,7 @@ impl Committer {
                     let rest = remove(part, losers);
                     self.queue_again(rest);
                 }
-                BatchError::NotFresh => {
+                BatchError::Collided => {
                     for pending in &mut part {
                         pending.careful = true;
                     }
@@ -313,8 +341,9 @@ impl Committer {
         let first = part.iter().find_map(|pending| pending.unit.events.first())?;
         let mut pause = Duration::from_millis(20);
         loop {
-            let error = match Session::open(&self.database, &self.head).await {
+            let error = match Session::open(&self.database, &self.head, self.recent.acknowledged()).await {
                 Ok(mut session) => {
+                    self.recent.lose_sight();
                     let (stream, version) = (&first.stream, first.version);
                     let found = session.resolve(&stream.stream_type, &stream.id, version, first.id).await;
                     match found {
@@ -350,6 +379,7 @@ impl Committer {
     /// Tells the callers where their events are, wakes the followers, and sends away who has lost meanwhile.
     fn answer(&mut self, part: Vec<Pending>, stored: Stored) {
         let units: Vec<&Unit> = part.iter().map(Waiting::unit).collect();
+        self.recent.stored(stored.base, units.iter().copied());
         self.take_what_waits();
         let bounced = batch::bounce(&mut self.queue, &units);
         let ordinals = FirstOrdinals::of(units.iter().copied());

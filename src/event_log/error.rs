@@ -18,6 +18,12 @@ pub enum AppendError {
         /// The guard of the set.
         guard: String,
     },
+    /// An account whose things the decision rests on has had an event since they were read.
+    #[error("the account `{account}` has had an event since its things were read")]
+    AccountMoved {
+        /// The account.
+        account: uuid::Uuid,
+    },
     /// Somebody else holds a name that the unit claims.
     #[error("the {} is taken", key.kind)]
     ClaimTaken {

@@ -56,6 +56,7 @@ impl Follower {
             let page = self.page().await?;
             if let Some(last) = page.last() {
                 self.position = last.position;
+                self.log.note(last.position);
                 self.last = Some(last.id);
                 return Ok(page);
             }

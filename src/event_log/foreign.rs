@@ -11,7 +11,7 @@ use cqrs_es::{Aggregate, AggregateContext, AggregateError, DomainEvent, EventEnv
 use super::error::AppendError;
 use super::event::{NewEvent, RecordedEvent, StreamId};
 use super::log::EventLog;
-use super::unit::Unit;
+use super::unit::{Premises, Unit};
 use super::upcast::Upcasters;
 use crate::clock::Clock;
 use crate::entropy::Entropy;
@@ -129,8 +129,11 @@ impl<A: Aggregate> EventStore<A> for ForeignStore {
                 .map_err(|error| unexpected(ForeignError::NotSerialisable(error.to_string())))
         };
         let stored_metadata = serialised(serde_json::to_vec(&metadata))?;
-        let mut unit =
-            Unit { at: now, reads: vec![(context.stream.clone(), context.version)], ..Unit::default() };
+        let mut unit = Unit {
+            at: now,
+            premises: Premises::of_stream(context.stream.clone(), context.version),
+            ..Unit::default()
+        };
         for (version, event) in (context.version + 1..).zip(&events) {
             unit.events.push(NewEvent {
                 id: EventId::new(now, &*self.entropy),

@@ -7,12 +7,13 @@ use bytes::Bytes;
 use deadpool_postgres::Pool;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::task::TaskTracker;
+use uuid::Uuid;
 
 use super::committer::{Committer, Pending};
 use super::error::{AppendError, ReadError};
 use super::event::StreamId;
 use super::session::{Head, read_head};
-use super::unit::{IdempotencyRecord, MAX_UNIT_BYTES, MAX_UNIT_EVENTS, Unit};
+use super::unit::{IdempotencyRecord, MAX_UNIT_BYTES, MAX_UNIT_EVENTS, Premises, Unit};
 use crate::clock::{Clock, Stopwatch, Timestamp};
 use crate::postgres::Database;
 
@@ -125,23 +126,38 @@ impl EventLog {
     ///
     /// # Errors
     /// The database cannot be read.
-    pub async fn confirm(
-        &self,
-        reads: &[(StreamId, i64)],
-        guards: &[(String, i64)],
-    ) -> Result<Option<i64>, ReadError> {
+    pub async fn confirm(&self, premises: &Premises) -> Result<Option<i64>, ReadError> {
+        let Premises { streams, guards, accounts } = premises;
         let client = self.pool().get().await?;
         let statement = client
-            .prepare_cached("select contested, newest from log.confirm($1::text[], $2::text[], $3::bigint[], $4::text[], $5::bigint[])")
+            .prepare_cached("select contested, newest from log.confirm($1::text[], $2::text[], $3::bigint[], $4::text[], $5::bigint[], $6::uuid[], $7::bigint[])")
             .await?;
-        let types: Vec<&str> = reads.iter().map(|(stream, _)| &*stream.stream_type).collect();
-        let ids: Vec<&str> = reads.iter().map(|(stream, _)| &*stream.id).collect();
-        let versions: Vec<i64> = reads.iter().map(|(_, version)| *version).collect();
+        let types: Vec<&str> = streams.iter().map(|read| &*read.stream.stream_type).collect();
+        let ids: Vec<&str> = streams.iter().map(|read| &*read.stream.id).collect();
+        let versions: Vec<i64> = streams.iter().map(|read| read.version).collect();
         let names: Vec<&str> = guards.iter().map(|(guard, _)| guard.as_str()).collect();
         let guard_versions: Vec<i64> = guards.iter().map(|(_, version)| *version).collect();
-        let row = client.query_one(&statement, &[&types, &ids, &versions, &names, &guard_versions]).await?;
+        let (ids_read, positions): (Vec<Uuid>, Vec<i64>) = accounts.iter().copied().unzip();
+        let row = client
+            .query_one(&statement, &[&types, &ids, &versions, &names, &guard_versions, &ids_read, &positions])
+            .await?;
         let contested: i64 = row.try_get(0)?;
         Ok(if contested == 0 { Some(row.try_get(1)?) } else { None })
+    }
+
+    /// The newest position that this node knows of, by its own commits or by having read it; `None` if it has neither
+    /// committed nor followed yet.
+    #[must_use]
+    pub fn known_head(&self) -> Option<i64> {
+        Some(*self.inner.wake.borrow()).filter(|position| *position > 0)
+    }
+
+    /// Notes a position that was read, whoever committed it; wakes nobody.
+    pub(super) fn note(&self, position: i64) {
+        self.inner.wake.send_if_modified(|known| {
+            *known = (*known).max(position);
+            false
+        });
     }
 
     /// The version of a guard, to be read before the set that it guards.
@@ -222,8 +238,8 @@ fn check(unit: &Unit) -> Result<(), AppendError> {
         return Err(AppendError::TooLarge);
     }
     let mut versions: std::collections::HashMap<&StreamId, i64> = std::collections::HashMap::new();
-    for (stream, version) in &unit.reads {
-        if versions.insert(stream, *version).is_some_and(|known| known != *version) {
+    for read in &unit.premises.streams {
+        if versions.insert(&read.stream, read.version).is_some_and(|known| known != read.version) {
             return Err(AppendError::Malformed("a stream was read at two versions"));
         }
     }

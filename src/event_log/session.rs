@@ -23,18 +23,18 @@ const SETTINGS: &str = "
 
 /// Stores a batch; its parameters are made in `transaction.rs`.
 const APPEND: &str = "log.append(
-    $1::bigint, $2::text, $3::timestamptz,
-    $4::int[], $5::text[], $6::text[], $7::bigint[],
-    $8::int[], $9::text[], $10::bigint[], $11::text[],
-    $12::int[], $13::text[], $14::bytea[], $15::text[], $16::timestamptz[], $17::text[], $18::timestamptz[], $19::bigint[],
-    $20::text[], $21::bytea[], $22::text[],
-    $23::text[], $24::text[], $25::bytea[], $26::text[],
-    $27::uuid[], $28::text[], $29::text[], $30::bigint[], $31::text[], $32::text[], $33::uuid[],
-    $34::bytea[], $35::bytea[], $36::bytea[],
-    $37::int[], $38::bytea[], $39::bytea[], $40::bytea[], $41::bigint[])";
+    $1::bigint, $2::text, $3::timestamptz, $4::boolean, $5::uuid,
+    $6::int, $7::int[], $8::text[], $9::text[], $10::bigint[],
+    $11::int[], $12::text[], $13::bigint[], $14::text[], $15::int[], $16::uuid[], $17::bigint[],
+    $18::int[], $19::text[], $20::bytea[], $21::text[], $22::timestamptz[], $23::text[], $24::timestamptz[], $25::bigint[],
+    $26::text[], $27::bytea[], $28::text[],
+    $29::text[], $30::text[], $31::bytea[], $32::text[],
+    $33::uuid[], $34::text[], $35::text[], $36::bigint[], $37::text[], $38::text[], $39::uuid[],
+    $40::bytea[], $41::bytea[], $42::bytea[],
+    $43::int[], $44::bytea[], $45::bytea[], $46::bytea[], $47::bigint[])";
 
 /// The first parameter behind those of [`APPEND`].
-const NEXT: usize = 42;
+const NEXT: usize = 48;
 
 /// How many statements are kept for as many sets of tables that batches change together.
 const MAX_STATEMENTS: usize = 256;
@@ -75,7 +75,13 @@ pub enum Resolution {
 
 impl Session {
     /// Opens the connection and prepares it for the log that `expected` names.
-    pub async fn open(database: &Database, expected: &Head) -> Result<Self, AppendError> {
+    ///
+    /// `acknowledged` is an event that has to be there: callers have been told so.
+    pub async fn open(
+        database: &Database,
+        expected: &Head,
+        acknowledged: Option<(i64, EventId)>,
+    ) -> Result<Self, AppendError> {
         let unavailable = |error: tokio_postgres::Error| AppendError::Unavailable(reason(&error));
         let connection = database
             .connect("tenure committer")
@@ -92,6 +98,16 @@ impl Session {
         }
         if head.projection_set != expected.projection_set {
             return Err(AppendError::Superseded(head.projection_set));
+        }
+        if let Some((position, event)) = acknowledged {
+            let sql = "select event_id from log.event where position = $1";
+            let found = client.query_opt(sql, &[&position]).await.map_err(unavailable)?;
+            if found.is_none_or(|row| row.get::<_, EventId>(0) != event) {
+                return Err(AppendError::Unavailable(format!(
+                    "event {event}, acknowledged at position {position}, is not there any more: the database has lost \
+                     events; restore them, or start this node again to go on without them"
+                )));
+            }
         }
         Ok(Self {
             connection,

@@ -9,14 +9,16 @@ use tokio_postgres::types::ToSql;
 use uuid::Uuid;
 
 use super::error::AppendError;
+use super::recent::Sight;
 use super::row_sql;
 use super::rows::settle;
 use super::session::{Session, reason};
-use super::unit::{ClaimKey, Succession, Unit};
+use super::unit::{ClaimKey, StreamRead, Succession, Unit};
 use crate::clock::Timestamp;
+use crate::ids::EventId;
 
-/// The unique key of the log on a stream and its versions.
-const STREAM_VERSION: &str = "event_stream_version";
+/// The unique keys on a stream and its versions, and on claims.
+const COLLIDING: [&str; 2] = ["event_stream_version", "unique_claims_pkey"];
 
 /// How long the database may take for one batch before the connection counts as lost.
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
@@ -30,14 +32,23 @@ pub struct Stored {
     pub recorded_from: Timestamp,
 }
 
+/// What is looked up before a batch is stored.
+#[derive(Clone, Copy)]
+pub enum Way {
+    /// Streams that are only read; with a sight of the log, only those that it does not know.
+    Usual(Option<Sight>),
+    /// Everything.
+    Careful,
+}
+
 /// Why a batch was not stored, by what follows from it.
 pub enum BatchError {
     /// These units (by index) have lost; the others may be sent again at once. Nothing was written.
     Contested(Vec<(usize, AppendError)>),
     /// Another node moved the fence. Nothing was written.
     FenceMoved,
-    /// A stream that was taken for fresh is not. Nothing was written; to be sent again with every version checked.
-    NotFresh,
+    /// A unique key refuses a version or a claim. Nothing was written; to be sent again with everything looked at.
+    Collided,
     /// The projections are another set now. Nothing was written.
     Superseded(String),
     /// The data of one unit or more are refused. Nothing was written.
@@ -52,8 +63,9 @@ pub enum BatchError {
 
 /// Stores the units in one transaction, or none of them.
 ///
-/// Streams that a unit begins are not looked up first, unless `careful`: the unique key of the log refuses those that
-/// exist, and only then does it matter whose they are.
+/// Streams that a unit writes and claims that it takes are not looked up first, unless [`Way::Careful`]: unique keys
+/// refuse a version that exists and a claim that is held, and only then does it matter whose they are. Streams that are
+/// only read are looked up unless they are known and the head is where that knowledge ends ([`Sight`]).
 ///
 /// The whole batch is one statement, and that a transaction of its own: the server has all of it or none, and a client
 /// that vanishes leaves no transaction open. `sent` is told once it is on its way; whatever is sent on the session
@@ -63,7 +75,7 @@ pub async fn store(
     projection_set: String,
     units: Vec<Arc<Unit>>,
     now: Timestamp,
-    careful: bool,
+    way: Way,
     sent: oneshot::Sender<()>,
 ) -> Result<Stored, BatchError> {
     let units = units.as_slice();
@@ -77,7 +89,7 @@ pub async fn store(
     let tables: Vec<_> = applications.iter().map(|application| application.table).collect();
     let statement = session.append_to(&tables).await.map_err(|error| failure(&error, units))?;
 
-    let parameters = Parameters::of(session.fence(), &projection_set, now, units, &ordinals, careful);
+    let parameters = Parameters::of(session.fence(), &projection_set, now, units, &ordinals, way);
     let mut arguments = parameters.in_order();
     for application in &applications {
         arguments.extend(application.arguments.iter().map(|array| array as &(dyn ToSql + Sync)));
@@ -144,7 +156,7 @@ fn failure(error: &tokio_postgres::Error, units: &[Arc<Unit>]) -> BatchError {
         "TN002" => BatchError::FenceMoved,
         "TN003" => BatchError::Data(code.to_owned()),
         "TN004" => BatchError::Superseded(refused.detail().unwrap_or_default().to_owned()),
-        "23505" if refused.constraint() == Some(STREAM_VERSION) => BatchError::NotFresh,
+        "23505" if refused.constraint().is_some_and(|key| COLLIDING.contains(&key)) => BatchError::Collided,
         "40P01" | "55P03" | "40001" => BatchError::TryAgain(reason(error)),
         _ if matches!(code.get(..2), Some("22" | "23" | "21")) => BatchError::Data(code.to_owned()),
         _ => BatchError::Unavailable(reason(error)),
@@ -166,11 +178,13 @@ fn contested(detail: &str, units: &[Arc<Unit>]) -> BatchError {
         let Some(unit) = units.get(place) else { continue };
         let error = match reason.as_str() {
             "version" => unit
-                .reads
+                .premises
+                .streams
                 .iter()
-                .find(|(stream, _)| stream.to_string() == name)
-                .map(|(stream, _)| AppendError::Conflict { stream: stream.clone() }),
+                .find(|read| read.stream.to_string() == name)
+                .map(|read| AppendError::Conflict { stream: read.stream.clone() }),
             "guard" => Some(AppendError::GuardMoved { guard: name }),
+            "account" => name.parse().ok().map(|account| AppendError::AccountMoved { account }),
             "repeated" => Some(AppendError::Repeated),
             _ => unit
                 .settled_claims()
@@ -206,6 +220,8 @@ struct Parameters<'a> {
     projection_set: &'a str,
     now: Timestamp,
     careful: bool,
+    expected_newest: Option<EventId>,
+    unknown: i32,
     stream_unit: Vec<i32>,
     stream_type: Vec<&'a str>,
     stream_id: Vec<&'a str>,
@@ -214,6 +230,9 @@ struct Parameters<'a> {
     guard_name: Vec<&'a str>,
     guard_version: Vec<i64>,
     guard_bumped: Vec<&'a str>,
+    account_unit: Vec<i32>,
+    account_read: Vec<Uuid>,
+    account_position: Vec<i64>,
     claim_unit: Vec<i32>,
     claim_kind: Vec<&'a str>,
     claim_key: Vec<&'a [u8]>,
@@ -253,31 +272,53 @@ impl<'a> Parameters<'a> {
         now: Timestamp,
         units: &'a [Arc<Unit>],
         ordinals: &FirstOrdinals,
-        careful: bool,
+        way: Way,
     ) -> Self {
-        let mut all = Self { fence, projection_set, now, careful, ..Self::default() };
+        let mut all = Self { fence, projection_set, now, ..Self::default() };
+        let written =
+            |unit: &Unit, read: &StreamRead| unit.events.iter().any(|event| event.stream == read.stream);
+        match way {
+            Way::Careful => {
+                all.careful = true;
+                all.add_reads(units, |_, _| true);
+            }
+            Way::Usual(None) => all.add_reads(units, |unit, read| !written(unit, read)),
+            Way::Usual(Some(sight)) => {
+                all.expected_newest = Some(sight.newest);
+                all.add_reads(units, |unit, read| !sight.knows(read) && !written(unit, read));
+                all.unknown = i32::try_from(all.stream_unit.len()).unwrap_or(i32::MAX);
+                all.add_reads(units, |unit, read| sight.knows(read) && !written(unit, read));
+            }
+        }
         for ((number, place), unit) in (0..).zip(0..).zip(units) {
             all.add(number, ordinals.of_unit(place), unit);
         }
         all
     }
 
-    fn add(&mut self, number: i32, first_ordinal: i64, unit: &'a Unit) {
-        for (stream, version) in &unit.reads {
-            if *version == 0 && !self.careful && unit.events.iter().any(|event| event.stream == *stream) {
-                continue;
+    fn add_reads(&mut self, units: &'a [Arc<Unit>], wanted: impl Fn(&Unit, &StreamRead) -> bool) {
+        for (number, unit) in (0..).zip(units) {
+            for read in unit.premises.streams.iter().filter(|read| wanted(unit, read)) {
+                self.stream_unit.push(number);
+                self.stream_type.push(&read.stream.stream_type);
+                self.stream_id.push(&read.stream.id);
+                self.stream_version.push(read.version);
             }
-            self.stream_unit.push(number);
-            self.stream_type.push(&stream.stream_type);
-            self.stream_id.push(&stream.id);
-            self.stream_version.push(*version);
         }
-        for (guard, version) in &unit.guards {
+    }
+
+    fn add(&mut self, number: i32, first_ordinal: i64, unit: &'a Unit) {
+        for (guard, version) in &unit.premises.guards {
             self.guard_unit.push(number);
             self.guard_name.push(guard);
             self.guard_version.push(*version);
         }
         self.guard_bumped.extend(unit.bumps.iter().map(String::as_str));
+        for (account, position) in &unit.premises.accounts {
+            self.account_unit.push(number);
+            self.account_read.push(*account);
+            self.account_position.push(*position);
+        }
         let claims = unit.settled_claims();
         for (event, claim) in claims.taken {
             self.claim_unit.push(number);
@@ -332,6 +373,9 @@ impl<'a> Parameters<'a> {
             &self.fence,
             &self.projection_set,
             &self.now,
+            &self.careful,
+            &self.expected_newest,
+            &self.unknown,
             &self.stream_unit,
             &self.stream_type,
             &self.stream_id,
@@ -340,6 +384,9 @@ impl<'a> Parameters<'a> {
             &self.guard_name,
             &self.guard_version,
             &self.guard_bumped,
+            &self.account_unit,
+            &self.account_read,
+            &self.account_position,
             &self.claim_unit,
             &self.claim_kind,
             &self.claim_key,

@@ -1,6 +1,7 @@
 //! A unit of work: what one decision read and what it writes, stored together or not at all.
 
 use bytes::Bytes;
+use uuid::Uuid;
 
 use super::event::{NewEvent, StreamId};
 use super::rows::RowChange;
@@ -133,15 +134,49 @@ pub struct IdempotencyRecord {
     pub answer: Bytes,
 }
 
+/// A stream as a decision has read it.
+#[derive(Clone, Debug)]
+pub struct StreamRead {
+    /// The stream.
+    pub stream: StreamId,
+    /// Its version; 0: no events.
+    pub version: i64,
+    /// A position at which, or behind which, it had that version; 0 if nothing is known of that.
+    pub seen: i64,
+}
+
+/// What a decision rests on: each at the version or position at which it was read.
+#[derive(Clone, Debug, Default)]
+pub struct Premises {
+    /// Streams, with their versions.
+    pub streams: Vec<StreamRead>,
+    /// Guards of sets, with their versions.
+    pub guards: Vec<(String, i64)>,
+    /// Accounts whose things (whatever has events with that account) were read, with a position that the reading saw:
+    /// no later event of the account may have been stored.
+    pub accounts: Vec<(Uuid, i64)>,
+}
+
+impl Premises {
+    /// Whether any set was read.
+    pub(super) const fn reads_sets(&self) -> bool {
+        !self.guards.is_empty() || !self.accounts.is_empty()
+    }
+
+    /// One stream, read at this version some time ago.
+    #[must_use]
+    pub fn of_stream(stream: StreamId, version: i64) -> Self {
+        Self { streams: vec![StreamRead { stream, version, seen: 0 }], ..Self::default() }
+    }
+}
+
 /// What one decision read, and everything that it writes.
 #[derive(Clone, Debug, Default)]
 pub struct Unit {
     /// The command's own time: claims that died before it are free.
     pub at: Timestamp,
-    /// Streams read for the decision, with the version each was read at (0: no events); those written among them.
-    pub reads: Vec<(StreamId, i64)>,
-    /// Guards of the sets read for the decision, with the version each was read at.
-    pub guards: Vec<(String, i64)>,
+    /// What the decision rests on, the streams that it writes among it.
+    pub premises: Premises,
     /// Guards of the sets that this unit changes.
     pub bumps: Vec<String>,
     /// The request that this unit carries out, if it may come again.
@@ -187,8 +222,14 @@ impl Unit {
         self.events.iter().filter(|event| self.first_of_its_stream(event)).map(|event| &event.stream)
     }
 
+    /// The accounts that this unit has events of.
+    pub(super) fn accounts_written(&self) -> impl Iterator<Item = Uuid> {
+        self.events.iter().filter_map(|event| event.account_id)
+    }
+
     fn first_of_its_stream(&self, event: &NewEvent) -> bool {
-        self.reads.iter().any(|(stream, version)| *stream == event.stream && event.version == version + 1)
+        let before = |read: &StreamRead| read.stream == event.stream && event.version == read.version + 1;
+        self.premises.streams.iter().any(before)
     }
 
     /// The claims as they stand after this unit: the last change of each key wins, and a release

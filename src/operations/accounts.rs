@@ -4,7 +4,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 
 use super::limits::{self, Counted, Limits};
 use super::refusal::{Refusal, Thing};
-use super::{Outcome, accounts_of, authority, invalid, things_of, users};
+use super::{Outcome, accounts_of, authority, invalid, users};
 use crate::Tenure;
 use crate::aggregates::account::{Account, AccountCommand, AccountName, NatsPublicKey, NatsSeed, Open};
 use crate::aggregates::api_key::{ApiKey, ApiKeyCommand};
@@ -114,7 +114,7 @@ pub(super) async fn end_membership(
     work.bump(accounts_of(user));
     let mut keys = Vec::new();
     if revoke_keys {
-        work.read_guard(things_of(account)).await?;
+        work.read_things_of(account).await?;
         keys = work.reader().api_keys_minted_by(account, user).await.map_err(Failure::from)?;
         for key in &keys {
             work.execute::<ApiKey, Refusal>(key.as_uuid(), ApiKeyCommand::Revoke { at }).await?;
@@ -189,7 +189,7 @@ impl Operation for CloseAccount {
         let account = open_account(work, self.account).await?;
         authority::owner(work, &account).await?;
         let at = work.at();
-        work.read_guard(things_of(self.account)).await?;
+        work.read_things_of(self.account).await?;
         let reader = work.reader().clone();
         let keys = reader.api_keys_ever(self.account).await.map_err(Failure::from)?;
         for (key, revoked) in &keys {

@@ -6,7 +6,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 
 use super::limits::{self, Counted, Limits};
 use super::refusal::{Refusal, Thing};
-use super::{Outcome, accounts, authority, invalid, things_of, users};
+use super::{Outcome, accounts, authority, invalid, users};
 use crate::Tenure;
 use crate::aggregates::api_key::{ApiKey, ApiKeyCommand, KeyHash, KeyPrefix, Label, MintApiKey};
 use crate::aggregates::field::Invalid;
@@ -75,7 +75,6 @@ impl Operation for Mint {
             expires_at: self.expires_at,
         });
         work.create::<ApiKey, _>(self.id.as_uuid(), command)?;
-        work.bump(things_of(self.account));
         Ok(self.id)
     }
 

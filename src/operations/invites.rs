@@ -2,7 +2,7 @@
 
 use super::limits::{self, Counted, Limits};
 use super::refusal::{Refusal, Thing};
-use super::{Outcome, accounts, accounts_of, authority, invites_to, things_of, users};
+use super::{Outcome, accounts, accounts_of, authority, invites_to, users};
 use crate::Tenure;
 use crate::aggregates::account::{Account, AccountCommand};
 use crate::aggregates::field::Invalid;
@@ -108,7 +108,6 @@ impl Operation for Create {
             expires_at: at.after(self.life),
         });
         work.create::<Invite, _>(self.id.as_uuid(), command)?;
-        work.bump(things_of(self.account));
         Ok(self.id)
     }
 

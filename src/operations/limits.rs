@@ -1,7 +1,7 @@
 //! How many there may be of what strangers and tenants can make: typed refusals, decided with the change itself.
 
 use super::refusal::{LimitReached, Refusal};
-use super::{accounts_of, credentials_of, things_of};
+use super::{accounts_of, credentials_of};
 use crate::context::Actor;
 use crate::dispatch::{Failure, Stop, UnitOfWork};
 use crate::ids::{AccountId, UserId};
@@ -89,12 +89,17 @@ impl Counted {
         }
     }
 
-    fn guard(self) -> String {
-        match self {
-            Self::Sources(id) | Self::Pipes(id) | Self::Keys(id) | Self::PendingInvites(id) => things_of(id),
+    /// Makes the decision stand only on the set as it is.
+    async fn hold(self, work: &mut UnitOfWork<'_>) -> Result<(), Failure> {
+        let guard = match self {
+            Self::Sources(id) | Self::Pipes(id) | Self::Keys(id) | Self::PendingInvites(id) => {
+                return work.read_things_of(id).await;
+            }
             Self::Accounts(user) => accounts_of(user),
             Self::Tokens(user) => credentials_of(user),
-        }
+        };
+        work.bump(guard.clone());
+        work.read_guard(guard).await
     }
 
     async fn count(self, work: &UnitOfWork<'_>) -> Result<u32, QueryError> {
@@ -122,8 +127,7 @@ pub(super) async fn room_for(
     let most = counted.most(limits);
     let mut count = counted.count(work).await.map_err(Failure::from)?;
     if count < most && count.saturating_add(MARGIN) >= most {
-        work.read_guard(counted.guard()).await?;
-        work.bump(counted.guard());
+        counted.hold(work).await?;
         count = counted.count(work).await.map_err(Failure::from)?;
     }
     if count < most {

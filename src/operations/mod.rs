@@ -27,15 +27,10 @@ pub use sign_in_links::SIGN_IN_LINK_LIFE;
 pub use sources::MAX_BROADCAST_BYTES;
 
 use crate::dispatch::{DispatchError, Dispatched};
-use crate::ids::{AccountId, UserId};
+use crate::ids::UserId;
 
 /// What an operation gives: its answer with the events and the position token, or why it was not carried out.
 pub type Outcome<T> = Result<Dispatched<T>, DispatchError<Refusal>>;
-
-/// The guard of the sets of an account's keys, invites and sources.
-pub(crate) fn things_of(account: AccountId) -> String {
-    format!("things_of:{account}")
-}
 
 /// The guard of the sets of a person's bearer tokens and sessions.
 pub(crate) fn credentials_of(user: UserId) -> String {

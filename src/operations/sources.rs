@@ -2,7 +2,7 @@
 
 use super::limits::{self, Counted, Limits};
 use super::refusal::{Refusal, Thing};
-use super::{Outcome, accounts, authority, invalid, things_of, users};
+use super::{Outcome, accounts, authority, invalid, users};
 use crate::Tenure;
 use crate::aggregates::field::Invalid;
 use crate::aggregates::source::{
@@ -41,7 +41,6 @@ impl Operation for Create {
         });
         limits::room_for(work, Counted::Sources(self.account), &self.limits).await?;
         work.create::<Source, _>(self.id.as_uuid(), command)?;
-        work.bump(things_of(self.account));
         Ok(self.id)
     }
 
