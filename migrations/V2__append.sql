@@ -1,12 +1,21 @@
 -- Appending: one call checks, numbers and stores a batch of units under the lock of the head row.
 
+-- What a batch reads and writes comes as arrays of rows, one row a thing, each with the number of its unit in the batch
+-- or the ordinal of its event.
+create type log.stream_read as (unit int, stream_type text, stream_id text, version bigint);
+create type log.guard_read as (unit int, name text, version bigint);
+create type log.account_read as (unit int, account uuid, "position" bigint);
+create type log.claim as (
+    unit int, kind text, key bytea, holder text, free_after timestamptz, succeeds text, at timestamptz, ordinal bigint
+);
+create type log.request as (unit int, request bytea, body bytea, answer bytea, ordinal bigint);
+
 -- Streams that were read at a version which is no longer theirs.
-create function log.contested_streams(stream_unit int[], stream_type text[], stream_id text[], stream_version bigint[])
+create function log.contested_streams(streams log.stream_read[])
     returns table (unit int, reason text, name text, actual text) language sql stable as
 $$
     select s.unit, 'version', s.stream_type || '/' || s.stream_id, coalesce(e.version, 0)::text
-    from unnest(stream_unit, stream_type, stream_id, stream_version)
-             as s (unit, stream_type, stream_id, version)
+    from unnest(streams) as s
     left join lateral (
         select version from log.event e
         where e.stream_type = s.stream_type and e.stream_id = s.stream_id
@@ -16,39 +25,32 @@ $$
 $$;
 
 -- Guards that were read at a version which is no longer theirs.
-create function log.contested_guards(guard_unit int[], guard_name text[], guard_version bigint[])
+create function log.contested_guards(guards log.guard_read[])
     returns table (unit int, reason text, name text, actual text) language sql stable as
 $$
     select g.unit, 'guard', g.name, coalesce(l.version, 0)::text
-    from unnest(guard_unit, guard_name, guard_version) as g (unit, name, version)
+    from unnest(guards) as g
     left join log.guard l on l.name = g.name
     where coalesce(l.version, 0) <> g.version
 $$;
 
 -- Accounts that have had an event after the position which the reading of their things saw.
-create function log.contested_accounts(account_unit int[], account_read uuid[], account_position bigint[])
+create function log.contested_accounts(accounts log.account_read[])
     returns table (unit int, reason text, name text, actual text) language sql stable as
 $$
     select r.unit, 'account', r.account::text, ''
-    from unnest(account_unit, account_read, account_position) as r (unit, account, position)
+    from unnest(accounts) as r
     where exists (select from log.event e where e.account_id = r.account and e.position > r.position)
 $$;
 
 -- Confirms a decision that writes nothing: how many of its reads no longer hold, and the newest position, in one
 -- snapshot.
-create function log.confirm(
-    stream_type text[], stream_id text[], stream_version bigint[], guard_name text[], guard_version bigint[],
-    account_read uuid[], account_position bigint[]
-) returns table (contested bigint, newest bigint) language sql stable as
+create function log.confirm(streams log.stream_read[], guards log.guard_read[], accounts log.account_read[])
+    returns table (contested bigint, newest bigint) language sql stable as
 $$
-    select (select count(*)
-            from log.contested_streams(array_fill(0, array [cardinality(stream_type)]),
-                                       stream_type, stream_id, stream_version))
-           + (select count(*)
-              from log.contested_guards(array_fill(0, array [cardinality(guard_name)]), guard_name, guard_version))
-           + (select count(*)
-              from log.contested_accounts(array_fill(0, array [cardinality(account_read)]),
-                                          account_read, account_position)),
+    select (select count(*) from log.contested_streams(streams))
+           + (select count(*) from log.contested_guards(guards))
+           + (select count(*) from log.contested_accounts(accounts)),
            coalesce((select position from log.event order by position desc limit 1), 0)
 $$;
 
@@ -79,27 +81,18 @@ $$;
 create type log.appended as (base bigint, recorded_from timestamptz);
 
 -- Stores a batch. The head row is locked by the first statement, so that every later one sees all earlier appends.
--- Raises TN001 with the losers as JSON when any version, guard, account or claim is contested; TN002 when the fence has moved;
--- TN004 when the projections have been replaced. Whatever is raised, nothing is stored.
+-- Raises TN001 with the losers as JSON when any version, guard, account or claim is contested; TN002 when the fence has
+-- moved; TN004 when the projections have been replaced. Whatever is raised, nothing is stored.
 --
 -- The streams that were only read come first those that must be looked up (`unknown` of them), then those that need
--- be looked up only if the newest event is not `expected_newest`. Streams that are written need not be among them: the unique
--- key refuses a version that exists. Nor are claims looked at unless `careful`: their unique key refuses what is held,
--- dead or alive.
+-- be looked up only if the newest event is not `expected_newest`. Streams that are written need not be among them: the
+-- unique key refuses a version that exists. Nor are claims looked at unless `careful`: their unique key refuses what is
+-- held, dead or alive. An array without a row is null; the position of an event is its ordinal.
 create function log.append(
     expected_fence bigint, expected_projection_set text, at timestamptz, careful boolean, expected_newest uuid,
-    unknown int, stream_unit int[], stream_type text[], stream_id text[], stream_version bigint[],
-    guard_unit int[], guard_name text[], guard_version bigint[], guard_bumped text[],
-    account_unit int[], account_read uuid[], account_position bigint[],
-    claim_unit int[], claim_kind text[], claim_key bytea[], claim_holder text[],
-    claim_free_after timestamptz[], claim_succeeds text[], claim_at timestamptz[], claim_ordinal bigint[],
-    release_kind text[], release_key bytea[], release_holder text[],
-    key_subject text[], key_wrapping text[], key_wrapped bytea[], key_destroyed text[],
-    event_id uuid[], event_stream_type text[], event_stream_id text[], event_version_in_stream bigint[],
-    event_type text[], event_type_version text[], event_account uuid[],
-    event_payload bytea[], event_metadata bytea[], event_sealed bytea[],
-    idempotent_unit int[], idempotent_request bytea[], idempotent_body bytea[], idempotent_answer bytea[],
-    idempotent_ordinal bigint[]
+    unknown int, streams log.stream_read[], guards log.guard_read[], accounts log.account_read[],
+    bumped text[], claims log.claim[], released log.claim[], new_keys log.data_key[], destroyed text[],
+    events log.event[], requests log.request[]
 ) returns log.appended language plpgsql as
 $$
 #variable_conflict use_column
@@ -134,50 +127,43 @@ begin
     end if;
 
     if newest is distinct from expected_newest then
-        unknown := cardinality(stream_unit);
+        unknown := cardinality(streams);
     end if;
     if unknown > 0 then
         select jsonb_agg(jsonb_build_array(r.unit, r.reason, r.name, r.actual)) into moved
-        from log.contested_streams(stream_unit[:unknown], stream_type[:unknown], stream_id[:unknown],
-                                   stream_version[:unknown]) r;
+        from log.contested_streams(streams[:unknown]) r;
     end if;
-    if cardinality(guard_unit) > 0 then
+    if guards is not null then
         select jsonb_agg(jsonb_build_array(r.unit, r.reason, r.name, r.actual)) into changed
-        from log.contested_guards(guard_unit, guard_name, guard_version) r;
+        from log.contested_guards(guards) r;
     end if;
-    if cardinality(account_unit) > 0 then
+    if accounts is not null then
         select jsonb_agg(jsonb_build_array(r.unit, r.reason, r.name, r.actual)) into written
-        from log.contested_accounts(account_unit, account_read, account_position) r;
+        from log.contested_accounts(accounts) r;
     end if;
-    if cardinality(release_kind) > 0 then
-        delete from view.unique_claims c
-        using unnest(release_kind, release_key, release_holder) as r (kind, key, holder)
+    if released is not null then
+        delete from view.unique_claims c using unnest(released) as r
         where c.kind = r.kind and c.key = r.key and c.holder = r.holder;
     end if;
-    if cardinality(claim_kind) > 0 and not careful then
+    if claims is not null and not careful then
         insert into view.unique_claims (kind, key, holder, free_after, position)
-        select t.kind, t.key, t.holder, t.free_after, base + t.ordinal
-        from unnest(claim_kind, claim_key, claim_holder, claim_free_after, claim_ordinal)
-                 as t (kind, key, holder, free_after, ordinal);
-    elsif cardinality(claim_kind) > 0 then
+        select t.kind, t.key, t.holder, t.free_after, base + t.ordinal from unnest(claims) as t;
+    elsif claims is not null then
         insert into view.unique_claims (kind, key, holder, free_after, position)
-        select t.kind, t.key, t.holder, t.free_after, base + t.ordinal
-        from unnest(claim_kind, claim_key, claim_holder, claim_free_after, claim_ordinal)
-                 as t (kind, key, holder, free_after, ordinal)
+        select t.kind, t.key, t.holder, t.free_after, base + t.ordinal from unnest(claims) as t
         on conflict do nothing;
         get diagnostics stored = row_count;
-        if stored < cardinality(claim_kind) then
-            taken := log.succeed_claims(base, claim_unit, claim_kind, claim_key, claim_holder, claim_free_after,
-                                        claim_succeeds, claim_at, claim_ordinal);
+        if stored < cardinality(claims) then
+            taken := log.succeed_claims(base, claims);
         end if;
     end if;
-    if cardinality(idempotent_unit) > 0 then
+    if requests is not null then
         delete from log.idempotency where recorded_at <= at - interval '1 day';
         select jsonb_agg(jsonb_build_array(t.unit, 'repeated', '', '')) into repeated
-        from unnest(idempotent_unit, idempotent_request) as t (unit, request)
-        join log.idempotency i on i.request = t.request;
+        from unnest(requests) as t join log.idempotency i on i.request = t.request;
     end if;
-    if moved is not null or changed is not null or written is not null or taken is not null or repeated is not null then
+    if moved is not null or changed is not null or written is not null or taken is not null or repeated is not null
+    then
         raise exception using errcode = 'TN001', message = 'contested',
             detail = (coalesce(moved, '[]') || coalesce(changed, '[]') || coalesce(written, '[]')
                       || coalesce(taken, '[]') || coalesce(repeated, '[]'))::text;
@@ -185,27 +171,22 @@ begin
 
     insert into log.event (position, event_id, stream_type, stream_id, version, event_type, event_version,
                            account_id, recorded_at, payload, metadata, sealed)
-    select base + n, e.event_id, e.stream_type, e.stream_id, e.version, e.event_type, e.event_version,
-           e.account_id, recorded_from + (n - 1) * interval '1 microsecond', e.payload, e.metadata, e.sealed
-    from unnest(event_id, event_stream_type, event_stream_id, event_version_in_stream, event_type,
-                event_type_version, event_account, event_payload, event_metadata, event_sealed)
-             with ordinality as e (event_id, stream_type, stream_id, version, event_type, event_version,
-                                   account_id, payload, metadata, sealed, n);
-    if cardinality(guard_bumped) > 0 then
-        update log.guard set version = version + 1 where name = any (guard_bumped);
+    select base + e.position, e.event_id, e.stream_type, e.stream_id, e.version, e.event_type, e.event_version,
+           e.account_id, recorded_from + (e.position - 1) * interval '1 microsecond', e.payload, e.metadata, e.sealed
+    from unnest(events) as e;
+    if bumped is not null then
+        update log.guard set version = version + 1 where name = any (bumped);
     end if;
-    if cardinality(key_destroyed) > 0 then
-        delete from log.data_key where subject = any (key_destroyed);
+    if destroyed is not null then
+        delete from log.data_key where subject = any (destroyed);
     end if;
-    if cardinality(key_subject) > 0 then
+    if new_keys is not null then
         insert into log.data_key (subject, key_id, wrapped)
-        select * from unnest(key_subject, key_wrapping, key_wrapped);
+        select k.subject, k.key_id, k.wrapped from unnest(new_keys) as k;
     end if;
-    if cardinality(idempotent_unit) > 0 then
+    if requests is not null then
         insert into log.idempotency (request, body, answer, position, recorded_at)
-        select t.request, t.body, t.answer, base + t.ordinal, at
-        from unnest(idempotent_request, idempotent_body, idempotent_answer, idempotent_ordinal)
-                 as t (request, body, answer, ordinal);
+        select t.request, t.body, t.answer, base + t.ordinal, at from unnest(requests) as t;
     end if;
     perform pg_notify('tenure_log', '');
     return (base, recorded_from);
@@ -214,10 +195,7 @@ $$;
 
 -- Takes over the claims that have died by the clock (where the claimant says whose: only theirs) or are the claimant's
 -- own already; gives the others as losers, with nobody as the holder of what is dead.
-create function log.succeed_claims(
-    base bigint, claim_unit int[], claim_kind text[], claim_key bytea[], claim_holder text[],
-    claim_free_after timestamptz[], claim_succeeds text[], claim_at timestamptz[], claim_ordinal bigint[]
-) returns jsonb language plpgsql as
+create function log.succeed_claims(base bigint, claims log.claim[]) returns jsonb language plpgsql as
 $$
 declare
     taken jsonb;
@@ -225,19 +203,15 @@ begin
     select jsonb_agg(jsonb_build_array(t.unit, 'claim', t.kind || ':' || encode(t.key, 'hex'),
                                        case when c.free_after <= t.at then '' else c.holder end))
     into taken
-    from unnest(claim_unit, claim_kind, claim_key, claim_holder, claim_succeeds, claim_at)
-             as t (unit, kind, key, holder, succeeds, at)
+    from unnest(claims) as t
     join view.unique_claims c on c.kind = t.kind and c.key = t.key
     where c.holder <> t.holder
       and (c.free_after is null or c.free_after > t.at or c.holder <> coalesce(t.succeeds, c.holder));
     if taken is null then
-        delete from view.unique_claims c
-        using unnest(claim_kind, claim_key) as t (kind, key)
+        delete from view.unique_claims c using unnest(claims) as t
         where c.kind = t.kind and c.key = t.key and c.position <= base;
         insert into view.unique_claims (kind, key, holder, free_after, position)
-        select t.kind, t.key, t.holder, t.free_after, base + t.ordinal
-        from unnest(claim_kind, claim_key, claim_holder, claim_free_after, claim_ordinal)
-                 as t (kind, key, holder, free_after, ordinal)
+        select t.kind, t.key, t.holder, t.free_after, base + t.ordinal from unnest(claims) as t
         on conflict do nothing;
     end if;
     return taken;

@@ -93,7 +93,9 @@ pub async fn assert_tables_are_a_fold_of_the_log(tenure: &Tenure, client: &Clien
             settled
                 .iter()
                 .filter(|(of, _, row)| of.name == table.name && row.insert.is_some())
-                .map(|(_, _, row)| row.insert.iter().flatten().map(shown).collect::<Vec<_>>().join(" | "))
+                .map(|(_, _, row)| {
+                    row.insert.iter().flatten().map(|value| shown(value)).collect::<Vec<_>>().join(" | ")
+                })
                 .collect()
         };
         assert_eq!(stored(client, table, living, now).await, folded, "view.{}", table.name);

@@ -72,6 +72,9 @@ fn levels() -> anyhow::Result<Vec<usize>> {
     Ok(vec![level.ok_or_else(|| anyhow::anyhow!("--in-flight takes a number from 1 to {MOST_CALLERS}"))?])
 }
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     // Cargo passes `--bench`, which says nothing here.

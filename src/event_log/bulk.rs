@@ -6,7 +6,7 @@ use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Transaction};
 
 use super::log::EventLog;
-use super::rows::{ColumnType, Table, Value, settle};
+use super::rows::{ColumnType, Table, settle};
 use super::session::reason;
 use super::transaction::FirstOrdinals;
 use super::unit::Unit;
@@ -221,7 +221,7 @@ async fn copy_rows(
         pin_mut!(writer);
         for (_, _, row) in settled.iter().filter(|(of, _, _)| std::ptr::eq(*of, table)) {
             let values = row.insert.as_deref().unwrap_or_default();
-            writer.as_mut().write_raw(values.iter().map(|value: &Value| value as &dyn ToSql)).await?;
+            writer.as_mut().write_raw(values.iter().map(|value| &**value as &dyn ToSql)).await?;
         }
         writer.finish().await?;
     }

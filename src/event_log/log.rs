@@ -7,11 +7,11 @@ use bytes::Bytes;
 use deadpool_postgres::Pool;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::task::TaskTracker;
-use uuid::Uuid;
 
 use super::committer::{Committer, Pending};
 use super::error::{AppendError, ReadError};
 use super::event::StreamId;
+use super::parameters::Reads;
 use super::session::{Head, read_head};
 use super::unit::{IdempotencyRecord, MAX_UNIT_BYTES, MAX_UNIT_EVENTS, Premises, Unit};
 use crate::clock::{Clock, Stopwatch, Timestamp};
@@ -127,20 +127,12 @@ impl EventLog {
     /// # Errors
     /// The database cannot be read.
     pub async fn confirm(&self, premises: &Premises) -> Result<Option<i64>, ReadError> {
-        let Premises { streams, guards, accounts } = premises;
         let client = self.pool().get().await?;
-        let statement = client
-            .prepare_cached("select contested, newest from log.confirm($1::text[], $2::text[], $3::bigint[], $4::text[], $5::bigint[], $6::uuid[], $7::bigint[])")
-            .await?;
-        let types: Vec<&str> = streams.iter().map(|read| &*read.stream.stream_type).collect();
-        let ids: Vec<&str> = streams.iter().map(|read| &*read.stream.id).collect();
-        let versions: Vec<i64> = streams.iter().map(|read| read.version).collect();
-        let names: Vec<&str> = guards.iter().map(|(guard, _)| guard.as_str()).collect();
-        let guard_versions: Vec<i64> = guards.iter().map(|(_, version)| *version).collect();
-        let (ids_read, positions): (Vec<Uuid>, Vec<i64>) = accounts.iter().copied().unzip();
-        let row = client
-            .query_one(&statement, &[&types, &ids, &versions, &names, &guard_versions, &ids_read, &positions])
-            .await?;
+        let sql = "select contested, newest
+                   from log.confirm($1::log.stream_read[], $2::log.guard_read[], $3::log.account_read[])";
+        let statement = client.prepare_cached(sql).await?;
+        let Reads { streams, guards, accounts } = &Reads::of(premises);
+        let row = client.query_one(&statement, &[streams, guards, accounts]).await?;
         let contested: i64 = row.try_get(0)?;
         Ok(if contested == 0 { Some(row.try_get(1)?) } else { None })
     }

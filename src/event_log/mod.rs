@@ -12,6 +12,7 @@ pub mod follow;
 pub mod foreign;
 mod log;
 pub mod merkle;
+mod parameters;
 pub mod read;
 mod recent;
 pub mod row_sql;
@@ -22,6 +23,7 @@ pub mod snapshot;
 mod transaction;
 pub mod unit;
 pub mod upcast;
+mod wire;
 
 pub use error::{AppendError, ReadError};
 pub use event::{NewEvent, RecordedEvent, StreamId};

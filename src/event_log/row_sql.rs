@@ -1,8 +1,12 @@
 //! The SQL of projected tables: their DDL, a function a table that carries out settled changes, and calls of it.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 
-use super::rows::{Column, ColumnType, Settled, Table, Value};
+use tokio_postgres::types::ToSql;
+
+use super::rows::{Column, ColumnType, Settled, SettledRow, Table, Value};
+use super::wire::{EncodeError, Fields, Row, Rows};
 
 impl ColumnType {
     const fn ddl(self) -> &'static str {
@@ -13,17 +17,6 @@ impl ColumnType {
             Self::Uuid => "uuid",
             Self::Bytea => "bytea",
             Self::Timestamptz => "timestamptz",
-        }
-    }
-
-    const fn array(self) -> &'static str {
-        match self {
-            Self::Bool => "boolean[]",
-            Self::BigInt | Self::Position => "bigint[]",
-            Self::Text => "text[]",
-            Self::Uuid => "uuid[]",
-            Self::Bytea => "bytea[]",
-            Self::Timestamptz => "timestamptz[]",
         }
     }
 }
@@ -59,40 +52,21 @@ fn apply_name(table: &Table, schema: &str) -> String {
     format!("{schema}.{}_apply", table.name)
 }
 
-/// The parameters of the function behind the base: the keys of rows that end, the columns of rows that begin, then for
-/// rows that change their keys, which columns change (a bit each), and the columns.
-fn parameters(table: &Table) -> Vec<(String, ColumnType)> {
-    let named = |prefix, columns: &[Column]| {
-        let name = move |(place, column): (usize, &Column)| (format!("{prefix}{place}"), column.column_type);
-        columns.iter().enumerate().map(name).collect::<Vec<_>>()
-    };
-    let (key, columns) = (&table.columns[..table.key_columns], table.columns);
-    let mut all = named("deleted_", key);
-    all.extend(named("inserted_", columns));
-    all.extend(named("key_", key));
-    all.push(("patched".to_owned(), ColumnType::BigInt));
-    all.extend(named("patch_", columns));
-    all
-}
-
-/// A function that changes the rows of a table, set-based, and raises TN003 unless every change meets its row.
+/// A function that changes the rows of a table, set-based, and raises TN003 unless every change meets its row: rows
+/// that end (of which only the keys matter), rows that begin, rows that change, each of those with the columns that
+/// change (a bit each).
 fn apply_function(table: &Table, schema: &str) -> String {
     let name = format!("{schema}.{}", table.name);
     let key = &table.columns[..table.key_columns];
-    let value = |column: &Column, place: usize| match column.column_type {
-        ColumnType::Position => format!("base + t.c{place}"),
-        _ => format!("t.c{place}"),
+    let value = |column: &Column| match column.column_type {
+        ColumnType::Position => format!("base + t.{}", column.name),
+        _ => format!("t.{}", column.name),
     };
-    let list = |prefix: &str, count: usize| {
-        (0..count).map(|place| format!("{prefix}{place}")).collect::<Vec<_>>().join(", ")
-    };
-    let key_match: Vec<String> =
-        key.iter().enumerate().map(|(place, column)| format!("r.{} = t.k{place}", column.name)).collect();
+    let list =
+        |shown: &dyn Fn(&Column) -> String| table.columns.iter().map(shown).collect::<Vec<_>>().join(", ");
+    let key_match: Vec<String> = key.iter().map(|column| format!("r.{0} = t.{0}", column.name)).collect();
     let key_match = key_match.join(" and ");
-    let all = table.columns.len();
-    let names: Vec<&str> = table.columns.iter().map(|column| column.name).collect();
-    let inserted: Vec<String> =
-        table.columns.iter().enumerate().map(|(place, column)| value(column, place)).collect();
+    let names = list(&|column| column.name.to_owned());
     let patched: Vec<String> = table
         .columns
         .iter()
@@ -100,48 +74,34 @@ fn apply_function(table: &Table, schema: &str) -> String {
         .skip(table.key_columns)
         .map(|(place, column)| {
             let (name, bit) = (column.name, 1_i64 << place);
-            format!(
-                "{name} = case when t.patched & {bit} <> 0 then {} else r.{name} end",
-                value(column, place)
-            )
+            format!("{name} = case when t.mask & {bit} <> 0 then {} else r.{name} end", value(column))
         })
         .collect();
-    let (k, deleted, keys, columns) =
-        (list("k", key.len()), list("deleted_", key.len()), list("key_", key.len()), list("c", all));
-    let declared: Vec<String> =
-        parameters(table).iter().map(|(name, column)| format!("{name} {}", column.array())).collect();
-    let update = if patched.is_empty() {
+    let change = if patched.is_empty() {
         String::new()
     } else {
         checked(
-            "key_0",
+            "changed",
             &format!(
-                "update {name} r set {} from unnest({keys}, patched, {}) as t ({k}, patched, {columns}) where {key_match}",
+                "update {name} r set {} from rows from (unnest(changed), unnest(masks)) as t ({names}, mask) \
+                 where {key_match}",
                 patched.join(", "),
-                list("patch_", all)
             ),
         )
     };
     format!(
-        "create or replace function {}(base bigint, {}) returns void language plpgsql as $apply$
-         declare changed bigint;
+        "create or replace function {}(base bigint, ended {name}[], begun {name}[], changed {name}[], masks bigint[])
+         returns void language plpgsql as $apply$
+         #variable_conflict use_column
+         declare met bigint;
          begin
-         {}{}{update}
+         {}{}{change}
          end $apply$;\n",
         apply_name(table, schema),
-        declared.join(", "),
+        checked("ended", &format!("delete from {name} r using unnest(ended) as t where {key_match}")),
         checked(
-            "deleted_0",
-            &format!("delete from {name} r using unnest({deleted}) as t ({k}) where {key_match}")
-        ),
-        checked(
-            "inserted_0",
-            &format!(
-                "insert into {name} ({}) select {} from unnest({}) as t ({columns})",
-                names.join(", "),
-                inserted.join(", "),
-                list("inserted_", all)
-            )
+            "begun",
+            &format!("insert into {name} ({names}) select {} from unnest(begun) as t", list(&value))
         ),
     )
 }
@@ -151,8 +111,8 @@ fn checked(array: &str, statement: &str) -> String {
     format!(
         "if {array} is not null then
              {statement};
-             get diagnostics changed = row_count;
-             if changed <> cardinality({array}) then
+             get diagnostics met = row_count;
+             if met <> cardinality({array}) then
                  raise exception using errcode = 'TN003', message = 'not every row was there to be changed';
              end if;
          end if;
@@ -160,52 +120,80 @@ fn checked(array: &str, statement: &str) -> String {
     )
 }
 
-/// The settled changes of one table as the arguments of its function; absent arrays are null.
-pub struct Application<'a> {
+/// The settled changes of one table as the arguments of its function.
+pub(super) struct Application<'a> {
     /// The table.
-    pub table: &'static Table,
-    /// Its arrays, in the order of the function's parameters.
-    pub arguments: Vec<Option<Vec<&'a Value>>>,
+    pub(super) table: &'static Table,
+    ended: Rows<Key<'a>>,
+    begun: Rows<&'a [Cow<'a, Value>]>,
+    changed: Rows<Changed<'a>>,
+    masks: Option<Vec<i64>>,
+}
+
+/// A row of which only the key matters.
+struct Key<'a>(&'a [Value]);
+
+/// The key of a row and the columns that change, in order of their places.
+struct Changed<'a> {
+    key: &'a [Value],
+    columns: &'a [(usize, Cow<'a, Value>)],
+    all: usize,
+}
+
+impl Row for Key<'_> {
+    fn write(&self, fields: &mut Fields<'_>) -> Result<(), EncodeError> {
+        self.0.iter().try_for_each(|value| fields.put(value))?;
+        fields.rest_is_null();
+        Ok(())
+    }
+}
+
+impl Row for &[Cow<'_, Value>] {
+    fn write(&self, fields: &mut Fields<'_>) -> Result<(), EncodeError> {
+        self.iter().try_for_each(|value| fields.put(&**value))
+    }
+}
+
+impl Row for Changed<'_> {
+    fn write(&self, fields: &mut Fields<'_>) -> Result<(), EncodeError> {
+        self.key.iter().try_for_each(|value| fields.put(value))?;
+        for place in self.key.len()..self.all {
+            let column = self.columns.iter().find(|(column, _)| *column == place);
+            fields.put(column.map_or(&Value::Null, |(_, value)| value))?;
+        }
+        Ok(())
+    }
 }
 
 impl<'a> Application<'a> {
     fn new(table: &'static Table) -> Self {
-        Self { table, arguments: vec![None; parameters(table).len()] }
+        Self { table, ended: Rows::default(), begun: Rows::default(), changed: Rows::default(), masks: None }
     }
 
-    fn push(&mut self, place: usize, value: &'a Value) {
-        if let Some(argument) = self.arguments.get_mut(place) {
-            argument.get_or_insert_default().push(value);
-        }
-    }
-
-    fn add(&mut self, key: &'a [Value], row: &'a Settled) {
-        let (keys, all) = (self.table.key_columns, self.table.columns.len());
+    fn add(&mut self, key: &'a [Value], row: &'a Settled<'a>) {
         if row.delete {
-            for (place, value) in key.iter().enumerate() {
-                self.push(place, value);
-            }
+            self.ended.push(Key(key));
         }
         if let Some(values) = &row.insert {
-            for (place, value) in values.iter().enumerate() {
-                self.push(keys + place, value);
-            }
+            self.begun.push(values);
         } else if !row.patch.is_empty() {
-            for (place, value) in key.iter().enumerate() {
-                self.push(keys + all + place, value);
-            }
-            self.push(2 * keys + all, &row.patched);
-            for place in 0..all {
-                let value = row.patch.iter().find(|(column, _)| *column == place);
-                self.push(2 * keys + all + 1 + place, value.map_or(&Value::Null, |(_, value)| value));
-            }
+            self.changed.push(Changed { key, columns: &row.patch, all: self.table.columns.len() });
+            let mask = row.patch.iter().fold(0, |bits, (column, _)| bits | (1 << column));
+            self.masks.get_or_insert_default().push(mask);
         }
+    }
+
+    /// In the order of the function's parameters behind the base.
+    pub(super) fn arguments(&self) -> [&(dyn ToSql + Sync); PARAMETERS] {
+        [&self.ended, &self.begun, &self.changed, &self.masks]
     }
 }
 
+/// How many parameters the function of a table has behind the base.
+const PARAMETERS: usize = 4;
+
 /// The settled changes of a batch by table, in the order of the tables' names, so that equal sets make equal calls.
-#[must_use]
-pub fn applications<'a>(settled: &'a [(&'static Table, Vec<Value>, Settled)]) -> Vec<Application<'a>> {
+pub(super) fn applications<'a>(settled: &'a [SettledRow<'a>]) -> Vec<Application<'a>> {
     let mut all: Vec<Application<'a>> = Vec::new();
     for (table, key, row) in settled {
         let place = match all.binary_search_by_key(&table.name, |known| known.table.name) {
@@ -221,16 +209,15 @@ pub fn applications<'a>(settled: &'a [(&'static Table, Vec<Value>, Settled)]) ->
 }
 
 /// The calls of the tables' functions as expressions on `a.base`, their parameters counted on from `next`.
-#[must_use]
-pub fn calls(tables: &[&'static Table], schema: &str, mut next: usize) -> String {
+pub(super) fn calls(tables: &[&'static Table], schema: &str, next: usize) -> String {
     let mut sql = String::new();
-    for table in tables {
-        let _ = write!(sql, ", {}(a.base", apply_name(table, schema));
-        for (_, column) in parameters(table) {
-            let _ = write!(sql, ", ${next}::{}", column.array());
-            next += 1;
-        }
-        sql.push(')');
+    for (table, next) in tables.iter().zip((next..).step_by(PARAMETERS)) {
+        let (call, rows) = (apply_name(table, schema), format!("{schema}.{}[]", table.name));
+        let (begun, changed, masks) = (next + 1, next + 2, next + 3);
+        let _ = write!(
+            sql,
+            ", {call}(a.base, ${next}::{rows}, ${begun}::{rows}, ${changed}::{rows}, ${masks}::bigint[])"
+        );
     }
     sql
 }

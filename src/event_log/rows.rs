@@ -1,5 +1,7 @@
 //! Projected tables and the changes that events make to their rows, free of SQL.
 
+use std::borrow::Cow;
+
 use foldhash::{HashMap, HashMapExt as _};
 use tokio_postgres::types::{IsNull, ToSql, Type, to_sql_checked};
 use uuid::Uuid;
@@ -261,32 +263,31 @@ impl RowChange {
 
 /// What is left to do to one row after all changes of a batch: at most one deletion, then at most one writing.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Settled {
+pub struct Settled<'a> {
     /// The row existed before and goes.
     pub delete: bool,
     /// A row begins, perhaps in the place of the deleted one.
-    pub insert: Option<Vec<Value>>,
+    pub insert: Option<Vec<Cow<'a, Value>>>,
     /// Columns of the row that existed before change.
-    pub patch: Vec<(usize, Value)>,
-    /// Which columns those are: bit n for column n.
-    pub patched: Value,
+    pub patch: Vec<(usize, Cow<'a, Value>)>,
 }
+
+/// A row, by its table and key, with what is left to do to it.
+pub type SettledRow<'a> = (&'static Table, &'a [Value], Settled<'a>);
 
 /// Brings the changes of a batch down to one settled change a row, in order of first appearance.
 ///
 /// Positions are made plain here: `Value::Position` becomes the ordinal that comes with its change.
-pub fn settle<'a>(
-    changes: impl IntoIterator<Item = (i64, &'a RowChange)>,
-) -> Vec<(&'static Table, Vec<Value>, Settled)> {
+pub fn settle<'a>(changes: impl IntoIterator<Item = (i64, &'a RowChange)>) -> Vec<SettledRow<'a>> {
     let mut places: HashMap<(&'static str, &'a [Value]), usize> = HashMap::new();
-    let mut settled: Vec<(&'static Table, Vec<Value>, Settled)> = Vec::new();
+    let mut settled: Vec<SettledRow<'a>> = Vec::new();
     for (ordinal, change) in changes {
-        let plain = |value: &Value| match value {
-            Value::Position => Value::Int(ordinal),
-            other => other.clone(),
+        let plain = |value: &'a Value| match value {
+            Value::Position => Cow::Owned(Value::Int(ordinal)),
+            other => Cow::Borrowed(other),
         };
         let place = *places.entry((change.table.name, &change.key)).or_insert_with(|| {
-            settled.push((change.table, change.key.clone(), Settled::default()));
+            settled.push((change.table, &change.key, Settled::default()));
             settled.len() - 1
         });
         let row = &mut settled[place].2;
@@ -315,10 +316,7 @@ pub fn settle<'a>(
             }
         }
     }
-    settled.retain(|(_, _, row)| *row != Settled::default());
-    for (_, _, row) in settled.iter_mut().filter(|(_, _, row)| !row.patch.is_empty()) {
-        row.patched = row.patch.iter().fold(0_i64, |bits, (column, _)| bits | (1 << column)).into();
-    }
+    settled.retain(|(_, _, row)| row.delete || row.insert.is_some() || !row.patch.is_empty());
     settled
 }
 
@@ -350,26 +348,26 @@ mod tests {
         RowChange::delete(&THINGS, vec![id.into()])
     }
 
-    fn settled(changes: &[RowChange]) -> Vec<Settled> {
+    fn settled(changes: &[RowChange]) -> Vec<Settled<'_>> {
         settle((1..).zip(changes)).into_iter().map(|(_, _, row)| row).collect()
+    }
+
+    fn row(values: [Value; 3]) -> Vec<Cow<'static, Value>> {
+        values.into_iter().map(Cow::Owned).collect()
     }
 
     #[test]
     fn the_last_of_several_patches_of_a_row_wins() {
-        let rows = settled(&[rename(1, "a"), rename(1, "b")]);
-        assert_eq!(
-            rows,
-            [Settled { patch: vec![(1, "b".into())], patched: 0b10.into(), ..Settled::default() }]
-        );
+        let changes = [rename(1, "a"), rename(1, "b")];
+        let patch = vec![(1, Cow::Owned("b".into()))];
+        assert_eq!(settled(&changes), [Settled { patch, ..Settled::default() }]);
     }
 
     #[test]
     fn a_patch_of_a_row_that_begins_in_the_batch_joins_its_insert() {
-        let rows = settled(&[insert(1, "a"), rename(1, "b")]);
-        assert_eq!(
-            rows,
-            [Settled { insert: Some(vec![1.into(), "b".into(), 1.into()]), ..Settled::default() }]
-        );
+        let changes = [insert(1, "a"), rename(1, "b")];
+        let insert = Some(row([1.into(), "b".into(), 1.into()]));
+        assert_eq!(settled(&changes), [Settled { insert, ..Settled::default() }]);
     }
 
     #[test]
@@ -379,14 +377,8 @@ mod tests {
 
     #[test]
     fn a_row_that_ends_and_begins_again_is_deleted_and_inserted() {
-        let rows = settled(&[rename(1, "x"), delete(1), insert(1, "b")]);
-        assert_eq!(
-            rows,
-            [Settled {
-                delete: true,
-                insert: Some(vec![1.into(), "b".into(), 3.into()]),
-                ..Settled::default()
-            }]
-        );
+        let changes = [rename(1, "x"), delete(1), insert(1, "b")];
+        let insert = Some(row([1.into(), "b".into(), 3.into()]));
+        assert_eq!(settled(&changes), [Settled { delete: true, insert, ..Settled::default() }]);
     }
 }

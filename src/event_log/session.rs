@@ -7,6 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use tokio_postgres::Statement;
 
 use super::error::AppendError;
+use super::parameters::{APPEND, NEXT};
 use super::row_sql;
 use super::rows::Table;
 use crate::ids::{EventId, LogId};
@@ -20,21 +21,6 @@ const SETTINGS: &str = "
     set default_transaction_isolation = 'read committed';
     select set_config('synchronous_commit', 'on', false)
     where current_setting('synchronous_commit') in ('off', 'local');";
-
-/// Stores a batch; its parameters are made in `transaction.rs`.
-const APPEND: &str = "log.append(
-    $1::bigint, $2::text, $3::timestamptz, $4::boolean, $5::uuid,
-    $6::int, $7::int[], $8::text[], $9::text[], $10::bigint[],
-    $11::int[], $12::text[], $13::bigint[], $14::text[], $15::int[], $16::uuid[], $17::bigint[],
-    $18::int[], $19::text[], $20::bytea[], $21::text[], $22::timestamptz[], $23::text[], $24::timestamptz[], $25::bigint[],
-    $26::text[], $27::bytea[], $28::text[],
-    $29::text[], $30::text[], $31::bytea[], $32::text[],
-    $33::uuid[], $34::text[], $35::text[], $36::bigint[], $37::text[], $38::text[], $39::uuid[],
-    $40::bytea[], $41::bytea[], $42::bytea[],
-    $43::int[], $44::bytea[], $45::bytea[], $46::bytea[], $47::bigint[])";
-
-/// The first parameter behind those of [`APPEND`].
-const NEXT: usize = 48;
 
 /// How many statements are kept for as many sets of tables that batches change together.
 const MAX_STATEMENTS: usize = 256;

@@ -5,17 +5,14 @@ use std::task::Poll;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
-use tokio_postgres::types::ToSql;
-use uuid::Uuid;
 
 use super::error::AppendError;
-use super::recent::Sight;
+use super::parameters::{Parameters, Way};
 use super::row_sql;
 use super::rows::settle;
 use super::session::{Session, reason};
-use super::unit::{ClaimKey, StreamRead, Succession, Unit};
+use super::unit::{ClaimKey, Unit};
 use crate::clock::Timestamp;
-use crate::ids::EventId;
 
 /// The unique keys on a stream and its versions, and on claims.
 const COLLIDING: [&str; 2] = ["event_stream_version", "unique_claims_pkey"];
@@ -30,15 +27,6 @@ pub struct Stored {
     pub base: i64,
     /// When the first event was recorded; each later one a microsecond after.
     pub recorded_from: Timestamp,
-}
-
-/// What is looked up before a batch is stored.
-#[derive(Clone, Copy)]
-pub enum Way {
-    /// Streams that are only read; with a sight of the log, only those that it does not know.
-    Usual(Option<Sight>),
-    /// Everything.
-    Careful,
 }
 
 /// Why a batch was not stored, by what follows from it.
@@ -91,9 +79,7 @@ pub async fn store(
 
     let parameters = Parameters::of(session.fence(), &projection_set, now, units, &ordinals, way);
     let mut arguments = parameters.in_order();
-    for application in &applications {
-        arguments.extend(application.arguments.iter().map(|array| array as &(dyn ToSql + Sync)));
-    }
+    arguments.extend(applications.iter().flat_map(row_sql::Application::arguments));
     // Encoded and handed to the connection when it is first polled.
     let answer = session.connection.client.query_one(&statement, &arguments);
     let mut answer = std::pin::pin!(tokio::time::timeout(ANSWER_WITHIN, answer));
@@ -116,7 +102,7 @@ pub async fn store(
 }
 
 /// The ordinal in the batch of an event of a unit.
-fn ordinal(first: i64, event: usize) -> i64 {
+pub fn ordinal(first: i64, event: usize) -> i64 {
     first + i64::try_from(event).unwrap_or(i64::MAX / 2)
 }
 
@@ -211,212 +197,4 @@ fn claim_name(key: &ClaimKey) -> String {
         let _ = write!(name, "{byte:02x}");
     }
     name
-}
-
-/// The arrays that `log.append` takes, one entry for each thing of the batch.
-#[derive(Default)]
-struct Parameters<'a> {
-    fence: i64,
-    projection_set: &'a str,
-    now: Timestamp,
-    careful: bool,
-    expected_newest: Option<EventId>,
-    unknown: i32,
-    stream_unit: Vec<i32>,
-    stream_type: Vec<&'a str>,
-    stream_id: Vec<&'a str>,
-    stream_version: Vec<i64>,
-    guard_unit: Vec<i32>,
-    guard_name: Vec<&'a str>,
-    guard_version: Vec<i64>,
-    guard_bumped: Vec<&'a str>,
-    account_unit: Vec<i32>,
-    account_read: Vec<Uuid>,
-    account_position: Vec<i64>,
-    claim_unit: Vec<i32>,
-    claim_kind: Vec<&'a str>,
-    claim_key: Vec<&'a [u8]>,
-    claim_holder: Vec<&'a str>,
-    claim_free_after: Vec<Option<Timestamp>>,
-    claim_succeeds: Vec<Option<&'a str>>,
-    claim_at: Vec<Timestamp>,
-    claim_ordinal: Vec<i64>,
-    release_kind: Vec<&'a str>,
-    release_key: Vec<&'a [u8]>,
-    release_holder: Vec<&'a str>,
-    key_subject: Vec<&'a str>,
-    key_wrapping: Vec<&'a str>,
-    key_wrapped: Vec<&'a [u8]>,
-    key_destroyed: Vec<&'a str>,
-    event_id: Vec<Uuid>,
-    event_stream_type: Vec<&'a str>,
-    event_stream_id: Vec<&'a str>,
-    event_version: Vec<i64>,
-    event_type: Vec<&'a str>,
-    event_type_version: Vec<&'a str>,
-    event_account: Vec<Option<Uuid>>,
-    event_payload: Vec<&'a [u8]>,
-    event_metadata: Vec<&'a [u8]>,
-    event_sealed: Vec<Option<&'a [u8]>>,
-    idempotent_unit: Vec<i32>,
-    idempotent_request: Vec<&'a [u8]>,
-    idempotent_body: Vec<&'a [u8]>,
-    idempotent_answer: Vec<&'a [u8]>,
-    idempotent_ordinal: Vec<i64>,
-}
-
-impl<'a> Parameters<'a> {
-    fn of(
-        fence: i64,
-        projection_set: &'a str,
-        now: Timestamp,
-        units: &'a [Arc<Unit>],
-        ordinals: &FirstOrdinals,
-        way: Way,
-    ) -> Self {
-        let mut all = Self { fence, projection_set, now, ..Self::default() };
-        let written =
-            |unit: &Unit, read: &StreamRead| unit.events.iter().any(|event| event.stream == read.stream);
-        match way {
-            Way::Careful => {
-                all.careful = true;
-                all.add_reads(units, |_, _| true);
-            }
-            Way::Usual(None) => all.add_reads(units, |unit, read| !written(unit, read)),
-            Way::Usual(Some(sight)) => {
-                all.expected_newest = Some(sight.newest);
-                all.add_reads(units, |unit, read| !sight.knows(read) && !written(unit, read));
-                all.unknown = i32::try_from(all.stream_unit.len()).unwrap_or(i32::MAX);
-                all.add_reads(units, |unit, read| sight.knows(read) && !written(unit, read));
-            }
-        }
-        for ((number, place), unit) in (0..).zip(0..).zip(units) {
-            all.add(number, ordinals.of_unit(place), unit);
-        }
-        all
-    }
-
-    fn add_reads(&mut self, units: &'a [Arc<Unit>], wanted: impl Fn(&Unit, &StreamRead) -> bool) {
-        for (number, unit) in (0..).zip(units) {
-            for read in unit.premises.streams.iter().filter(|read| wanted(unit, read)) {
-                self.stream_unit.push(number);
-                self.stream_type.push(&read.stream.stream_type);
-                self.stream_id.push(&read.stream.id);
-                self.stream_version.push(read.version);
-            }
-        }
-    }
-
-    fn add(&mut self, number: i32, first_ordinal: i64, unit: &'a Unit) {
-        for (guard, version) in &unit.premises.guards {
-            self.guard_unit.push(number);
-            self.guard_name.push(guard);
-            self.guard_version.push(*version);
-        }
-        self.guard_bumped.extend(unit.bumps.iter().map(String::as_str));
-        for (account, position) in &unit.premises.accounts {
-            self.account_unit.push(number);
-            self.account_read.push(*account);
-            self.account_position.push(*position);
-        }
-        let claims = unit.settled_claims();
-        for (event, claim) in claims.taken {
-            self.claim_unit.push(number);
-            self.claim_kind.push(claim.key.kind);
-            self.claim_key.push(&claim.key.key);
-            self.claim_holder.push(&claim.holder);
-            self.claim_free_after.push(claim.free_after);
-            self.claim_succeeds.push(match &claim.succeeds {
-                Succession::Anybodys => None,
-                // No holder has an empty name.
-                Succession::Nobodys => Some(""),
-                Succession::Only(holder) => Some(holder),
-            });
-            self.claim_at.push(unit.at);
-            self.claim_ordinal.push(ordinal(first_ordinal, event));
-        }
-        for (key, holder) in claims.released {
-            self.release_kind.push(key.kind);
-            self.release_key.push(&key.key);
-            self.release_holder.push(holder);
-        }
-        for key in &unit.new_keys {
-            self.key_subject.push(&key.subject);
-            self.key_wrapping.push(&key.key_id);
-            self.key_wrapped.push(&key.wrapped);
-        }
-        self.key_destroyed.extend(unit.destroyed_keys.iter().map(String::as_str));
-        if let Some(record) = &unit.idempotency {
-            self.idempotent_unit.push(number);
-            self.idempotent_request.push(&record.request);
-            self.idempotent_body.push(&record.body);
-            self.idempotent_answer.push(&record.answer);
-            self.idempotent_ordinal.push(ordinal(first_ordinal, unit.events.len().saturating_sub(1)));
-        }
-        for event in &unit.events {
-            self.event_id.push(event.id.as_uuid());
-            self.event_stream_type.push(&event.stream.stream_type);
-            self.event_stream_id.push(&event.stream.id);
-            self.event_version.push(event.version);
-            self.event_type.push(&event.event_type);
-            self.event_type_version.push(&event.event_version);
-            self.event_account.push(event.account_id);
-            self.event_payload.push(&event.payload);
-            self.event_metadata.push(&event.metadata);
-            self.event_sealed.push(event.sealed.as_deref());
-        }
-    }
-
-    /// In the order of `log.append`'s parameters.
-    fn in_order(&self) -> Vec<&(dyn ToSql + Sync)> {
-        vec![
-            &self.fence,
-            &self.projection_set,
-            &self.now,
-            &self.careful,
-            &self.expected_newest,
-            &self.unknown,
-            &self.stream_unit,
-            &self.stream_type,
-            &self.stream_id,
-            &self.stream_version,
-            &self.guard_unit,
-            &self.guard_name,
-            &self.guard_version,
-            &self.guard_bumped,
-            &self.account_unit,
-            &self.account_read,
-            &self.account_position,
-            &self.claim_unit,
-            &self.claim_kind,
-            &self.claim_key,
-            &self.claim_holder,
-            &self.claim_free_after,
-            &self.claim_succeeds,
-            &self.claim_at,
-            &self.claim_ordinal,
-            &self.release_kind,
-            &self.release_key,
-            &self.release_holder,
-            &self.key_subject,
-            &self.key_wrapping,
-            &self.key_wrapped,
-            &self.key_destroyed,
-            &self.event_id,
-            &self.event_stream_type,
-            &self.event_stream_id,
-            &self.event_version,
-            &self.event_type,
-            &self.event_type_version,
-            &self.event_account,
-            &self.event_payload,
-            &self.event_metadata,
-            &self.event_sealed,
-            &self.idempotent_unit,
-            &self.idempotent_request,
-            &self.idempotent_body,
-            &self.idempotent_answer,
-            &self.idempotent_ordinal,
-        ]
-    }
 }

@@ -1,0 +1,300 @@
+//! The parameters of `log.append`: what the units of a batch read and write, as rows.
+
+use std::sync::Arc;
+
+use tokio_postgres::types::ToSql;
+use uuid::Uuid;
+
+use super::event::NewEvent;
+use super::recent::Sight;
+use super::transaction::{FirstOrdinals, ordinal};
+use super::unit::{Claim, ClaimKey, IdempotencyRecord, NewDataKey, Premises, StreamRead, Succession, Unit};
+use super::wire::{EncodeError, Fields, Row, Rows};
+use crate::clock::Timestamp;
+use crate::ids::EventId;
+
+/// What is looked up before a batch is stored.
+#[derive(Clone, Copy)]
+pub enum Way {
+    /// Streams that are only read; with a sight of the log, only those that it does not know.
+    Usual(Option<Sight>),
+    /// Everything.
+    Careful,
+}
+
+/// Stores a batch; its parameters are those of [`Parameters::in_order`].
+pub const APPEND: &str = "log.append(
+    $1::bigint, $2::text, $3::timestamptz, $4::boolean, $5::uuid,
+    $6::int, $7::log.stream_read[], $8::log.guard_read[], $9::log.account_read[],
+    $10::text[], $11::log.claim[], $12::log.claim[], $13::log.data_key[], $14::text[],
+    $15::log.event[], $16::log.request[])";
+
+/// The first parameter behind those of [`APPEND`].
+pub const NEXT: usize = 17;
+
+/// What was read, as `log.confirm` and `log.append` take it.
+#[derive(Default)]
+pub struct Reads<'a> {
+    /// Streams, as `log.stream_read[]`.
+    pub streams: Rows<StreamRow<'a>>,
+    /// Guards, as `log.guard_read[]`.
+    pub guards: Rows<GuardRow<'a>>,
+    /// Accounts, as `log.account_read[]`.
+    pub accounts: Rows<AccountRow>,
+}
+
+impl<'a> Reads<'a> {
+    /// Everything that one decision read.
+    pub fn of(premises: &'a Premises) -> Self {
+        let streams = premises.streams.iter().map(|read| StreamRow(0, read)).collect();
+        let mut reads = Self { streams, ..Self::default() };
+        reads.add_sets(0, premises);
+        reads
+    }
+
+    fn add_sets(&mut self, unit: i32, premises: &'a Premises) {
+        for (guard, version) in &premises.guards {
+            self.guards.push(GuardRow(unit, guard, *version));
+        }
+        for (account, position) in &premises.accounts {
+            self.accounts.push(AccountRow(unit, *account, *position));
+        }
+    }
+
+    fn add_streams(&mut self, units: &'a [Arc<Unit>], wanted: impl Fn(&Unit, &StreamRead) -> bool) {
+        for (number, unit) in (0..).zip(units) {
+            let wanted = unit.premises.streams.iter().filter(|read| wanted(unit, read));
+            wanted.for_each(|read| self.streams.push(StreamRow(number, read)));
+        }
+    }
+}
+
+/// What `log.append` takes, one row for each thing of the batch.
+#[derive(Default)]
+pub struct Parameters<'a> {
+    fence: i64,
+    projection_set: &'a str,
+    now: Timestamp,
+    careful: bool,
+    expected_newest: Option<EventId>,
+    unknown: i32,
+    reads: Reads<'a>,
+    bumped: Option<Vec<&'a str>>,
+    claims: Rows<ClaimRow<'a>>,
+    released: Rows<ReleaseRow<'a>>,
+    new_keys: Rows<&'a NewDataKey>,
+    destroyed: Option<Vec<&'a str>>,
+    events: Rows<EventRow<'a>>,
+    requests: Rows<RequestRow<'a>>,
+}
+
+impl<'a> Parameters<'a> {
+    /// Of a batch that is stored in this way.
+    pub fn of(
+        fence: i64,
+        projection_set: &'a str,
+        now: Timestamp,
+        units: &'a [Arc<Unit>],
+        ordinals: &FirstOrdinals,
+        way: Way,
+    ) -> Self {
+        let mut all = Self { fence, projection_set, now, ..Self::default() };
+        let written =
+            |unit: &Unit, read: &StreamRead| unit.events.iter().any(|event| event.stream == read.stream);
+        match way {
+            Way::Careful => {
+                all.careful = true;
+                all.reads.add_streams(units, |_, _| true);
+            }
+            Way::Usual(None) => all.reads.add_streams(units, |unit, read| !written(unit, read)),
+            Way::Usual(Some(sight)) => {
+                all.expected_newest = Some(sight.newest);
+                all.reads.add_streams(units, |unit, read| !sight.knows(read) && !written(unit, read));
+                all.unknown = i32::try_from(all.reads.streams.len()).unwrap_or(i32::MAX);
+                all.reads.add_streams(units, |unit, read| sight.knows(read) && !written(unit, read));
+            }
+        }
+        for ((number, place), unit) in (0..).zip(0..).zip(units) {
+            all.add(number, ordinals.of_unit(place), unit);
+        }
+        all
+    }
+
+    fn add(&mut self, number: i32, first_ordinal: i64, unit: &'a Unit) {
+        self.reads.add_sets(number, &unit.premises);
+        for bumped in &unit.bumps {
+            self.bumped.get_or_insert_default().push(bumped);
+        }
+        let claims = unit.settled_claims();
+        for (event, claim) in claims.taken {
+            let ordinal = ordinal(first_ordinal, event);
+            self.claims.push(ClaimRow { unit: number, claim, at: unit.at, ordinal });
+        }
+        for (key, holder) in claims.released {
+            self.released.push(ReleaseRow { unit: number, key, holder });
+        }
+        unit.new_keys.iter().for_each(|key| self.new_keys.push(key));
+        for destroyed in &unit.destroyed_keys {
+            self.destroyed.get_or_insert_default().push(destroyed);
+        }
+        if let Some(record) = &unit.idempotency {
+            let ordinal = ordinal(first_ordinal, unit.events.len().saturating_sub(1));
+            self.requests.push(RequestRow { unit: number, record, ordinal });
+        }
+        for (ordinal, event) in (first_ordinal..).zip(&unit.events) {
+            self.events.push(EventRow { ordinal, event });
+        }
+    }
+
+    /// In the order of [`APPEND`].
+    pub fn in_order(&self) -> Vec<&(dyn ToSql + Sync)> {
+        vec![
+            &self.fence,
+            &self.projection_set,
+            &self.now,
+            &self.careful,
+            &self.expected_newest,
+            &self.unknown,
+            &self.reads.streams,
+            &self.reads.guards,
+            &self.reads.accounts,
+            &self.bumped,
+            &self.claims,
+            &self.released,
+            &self.new_keys,
+            &self.destroyed,
+            &self.events,
+            &self.requests,
+        ]
+    }
+}
+
+/// `log.stream_read`
+pub struct StreamRow<'a>(i32, &'a StreamRead);
+
+impl Row for StreamRow<'_> {
+    fn write(&self, fields: &mut Fields<'_>) -> Result<(), EncodeError> {
+        let Self(unit, StreamRead { stream, version, .. }) = self;
+        fields.put(unit)?;
+        fields.put(&&*stream.stream_type)?;
+        fields.put(&&*stream.id)?;
+        fields.put(version)
+    }
+}
+
+/// `log.guard_read`
+pub struct GuardRow<'a>(i32, &'a str, i64);
+
+impl Row for GuardRow<'_> {
+    fn write(&self, fields: &mut Fields<'_>) -> Result<(), EncodeError> {
+        fields.put(&self.0)?;
+        fields.put(&self.1)?;
+        fields.put(&self.2)
+    }
+}
+
+/// `log.account_read`
+pub struct AccountRow(i32, Uuid, i64);
+
+impl Row for AccountRow {
+    fn write(&self, fields: &mut Fields<'_>) -> Result<(), EncodeError> {
+        fields.put(&self.0)?;
+        fields.put(&self.1)?;
+        fields.put(&self.2)
+    }
+}
+
+/// `log.claim` that is taken
+struct ClaimRow<'a> {
+    unit: i32,
+    claim: &'a Claim,
+    at: Timestamp,
+    ordinal: i64,
+}
+
+impl Row for ClaimRow<'_> {
+    fn write(&self, fields: &mut Fields<'_>) -> Result<(), EncodeError> {
+        let Claim { key, holder, free_after, succeeds } = self.claim;
+        fields.put(&self.unit)?;
+        fields.put(&key.kind)?;
+        fields.put(&key.key.as_slice())?;
+        fields.put(holder)?;
+        fields.put(free_after)?;
+        fields.put(&match succeeds {
+            Succession::Anybodys => None,
+            // No holder has an empty name.
+            Succession::Nobodys => Some(""),
+            Succession::Only(holder) => Some(holder.as_str()),
+        })?;
+        fields.put(&self.at)?;
+        fields.put(&self.ordinal)
+    }
+}
+
+/// `log.claim` that is released
+struct ReleaseRow<'a> {
+    unit: i32,
+    key: &'a ClaimKey,
+    holder: &'a str,
+}
+
+impl Row for ReleaseRow<'_> {
+    fn write(&self, fields: &mut Fields<'_>) -> Result<(), EncodeError> {
+        fields.put(&self.unit)?;
+        fields.put(&self.key.kind)?;
+        fields.put(&self.key.key.as_slice())?;
+        fields.put(&self.holder)?;
+        fields.rest_is_null();
+        Ok(())
+    }
+}
+
+/// `log.data_key`
+impl Row for &NewDataKey {
+    fn write(&self, fields: &mut Fields<'_>) -> Result<(), EncodeError> {
+        fields.put(&self.subject)?;
+        fields.put(&self.key_id)?;
+        fields.put(&&*self.wrapped)
+    }
+}
+
+/// `log.event`, its position being the ordinal in the batch
+struct EventRow<'a> {
+    ordinal: i64,
+    event: &'a NewEvent,
+}
+
+impl Row for EventRow<'_> {
+    fn write(&self, fields: &mut Fields<'_>) -> Result<(), EncodeError> {
+        let event = self.event;
+        fields.put(&self.ordinal)?;
+        fields.put(&event.id)?;
+        fields.put(&&*event.stream.stream_type)?;
+        fields.put(&&*event.stream.id)?;
+        fields.put(&event.version)?;
+        fields.put(&&*event.event_type)?;
+        fields.put(&&*event.event_version)?;
+        fields.put(&event.account_id)?;
+        fields.put(&None::<Timestamp>)?;
+        fields.put(&&*event.payload)?;
+        fields.put(&&*event.metadata)?;
+        fields.put(&event.sealed.as_deref())
+    }
+}
+
+/// `log.request`
+struct RequestRow<'a> {
+    unit: i32,
+    record: &'a IdempotencyRecord,
+    ordinal: i64,
+}
+
+impl Row for RequestRow<'_> {
+    fn write(&self, fields: &mut Fields<'_>) -> Result<(), EncodeError> {
+        fields.put(&self.unit)?;
+        fields.put(&self.record.request.as_slice())?;
+        fields.put(&self.record.body.as_slice())?;
+        fields.put(&&*self.record.answer)?;
+        fields.put(&self.ordinal)
+    }
+}
