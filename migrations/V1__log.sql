@@ -23,13 +23,13 @@ create table log.event (
     payload       bytea       not null,
     metadata      bytea       not null,
     sealed        bytea,
-    constraint event_stream_version unique (stream_type, stream_id, version)
+    constraint event_stream_version unique (stream_id, stream_type, version)
 );
 create index event_account_position on log.event (account_id, position) where account_id is not null;
 alter table log.event
     alter column sealed set storage external,
-    set (autovacuum_vacuum_insert_scale_factor = 0, autovacuum_vacuum_insert_threshold = 50000,
-         autovacuum_analyze_scale_factor = 0, autovacuum_analyze_threshold = 50000);
+    set (autovacuum_vacuum_insert_scale_factor = 0, autovacuum_vacuum_insert_threshold = 1000000,
+         autovacuum_analyze_scale_factor = 0, autovacuum_analyze_threshold = 1000000);
 
 create table log.guard (
     name    text   collate "C" primary key,

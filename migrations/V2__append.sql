@@ -89,8 +89,9 @@ create type log.appended as (base bigint, recorded_from timestamptz);
 -- unique key refuses a version that exists. Nor are claims looked at unless `careful`: their unique key refuses what is
 -- held, dead or alive. An array without a row is null; the position of an event is its ordinal.
 create function log.append(
-    expected_fence bigint, expected_projection_set text, at timestamptz, careful boolean, expected_newest uuid,
-    unknown int, streams log.stream_read[], guards log.guard_read[], accounts log.account_read[],
+    expected_fence bigint, expected_projection_set text, at timestamptz, notifies boolean, careful boolean,
+    expected_newest uuid, unknown int,
+    streams log.stream_read[], guards log.guard_read[], accounts log.account_read[],
     bumped text[], claims log.claim[], released log.claim[], new_keys log.data_key[], destroyed text[],
     events log.event[], requests log.request[]
 ) returns log.appended language plpgsql as
@@ -188,7 +189,9 @@ begin
         insert into log.idempotency (request, body, answer, position, recorded_at)
         select t.request, t.body, t.answer, base + t.ordinal, at from unnest(requests) as t;
     end if;
-    perform pg_notify('tenure_log', '');
+    if notifies then
+        perform pg_notify('tenure_log', '');
+    end if;
     return (base, recorded_from);
 end
 $$;

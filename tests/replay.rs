@@ -82,7 +82,7 @@ pub async fn assert_tables_are_a_fold_of_the_log(tenure: &Tenure, client: &Clien
                 .map(|(claim, position)| {
                     let free_after = claim.free_after.map_or(Value::Null, Value::Time);
                     let key = Value::Bytes(claim.key.key.to_vec());
-                    [claim.key.kind.into(), key, claim.holder.as_str().into(), free_after, position.into()]
+                    [key, claim.key.kind.into(), claim.holder.as_str().into(), free_after, position.into()]
                         .iter()
                         .map(shown)
                         .collect::<Vec<_>>()

@@ -20,7 +20,7 @@ const CHECK_TEXT: &[u8] = b"tenure key ring check";
 const LOOKUP_NAME: &[u8] = b"tenure lookup key";
 
 /// How many data keys are kept in memory.
-const CACHED_KEYS: usize = 100_000;
+const CACHED_KEYS: usize = 200_000;
 
 /// The keys of one log, as far as this node may know them.
 pub struct KeyRing {

@@ -9,7 +9,7 @@ use crate::event_log::StreamId;
 use crate::event_log::unit::StreamRead;
 
 /// How many aggregates are kept in memory.
-const CAPACITY: usize = 50_000;
+const CAPACITY: usize = 200_000;
 
 /// An aggregate's state behind its type.
 pub(super) type AnyState = Arc<dyn Any + Send + Sync>;

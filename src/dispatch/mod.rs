@@ -33,7 +33,7 @@ const MAX_DECISIONS: u32 = 500;
 const CONTESTED_CLAIMS: usize = 10_000;
 
 /// How many holders of claims are remembered.
-const KNOWN_HOLDERS: usize = 100_000;
+const KNOWN_HOLDERS: usize = 200_000;
 
 /// A command over one or several aggregates.
 pub trait Operation: Send + Sync {

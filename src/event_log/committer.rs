@@ -19,7 +19,7 @@ use super::recent::Recent;
 use super::session::{Head, Resolution, Session, reason};
 use super::transaction::{self, BatchError, FirstOrdinals, Stored};
 use super::unit::Unit;
-use crate::clock::{Clock, Timestamp};
+use crate::clock::{Clock, Stopwatch, Timestamp};
 use crate::postgres::Database;
 
 /// How often a batch is sent again after a deadlock, a lock not granted or a moved fence.
@@ -33,6 +33,9 @@ const MIN_BEHIND: usize = 32;
 
 /// How often other tasks get their turn before a batch leaves that is smaller than the last one was.
 const MAX_YIELDS: u32 = 4;
+
+/// How often other nodes are told of commits at most; this one is told of each.
+const NOTICE_EVERY: Duration = Duration::from_millis(2);
 
 /// How many units are taken from the callers' channel before they have been sent.
 const MAX_TAKEN: usize = 2 * batch::MAX_BATCH_UNITS;
@@ -60,6 +63,7 @@ impl Waiting for Pending {
 /// A batch that has been sent.
 struct UnderWay {
     part: Vec<Pending>,
+    notifies: bool,
     outcome: MaybeDone<BoxFuture<'static, Result<Stored, BatchError>>>,
 }
 
@@ -85,6 +89,9 @@ pub(super) struct Committer {
     blocked: bool,
     session: Option<Arc<Session>>,
     recent: Recent,
+    noticed: Stopwatch,
+    /// Other nodes have not been told of the newest commit.
+    owes_notice: bool,
     wake: Arc<watch::Sender<i64>>,
     commits: metrics::Counter,
     events: metrics::Counter,
@@ -111,6 +118,8 @@ impl Committer {
             blocked: false,
             session: None,
             recent: Recent::new(),
+            noticed: Stopwatch::start(),
+            owes_notice: false,
             wake,
             commits: metrics::counter!("tenure_commits_total"),
             events: metrics::counter!("tenure_events_total"),
@@ -128,9 +137,14 @@ impl Committer {
                 continue;
             }
             let Some(oldest) = self.under_way.front_mut() else {
-                match self.waiting.recv().await {
-                    Some(pending) => self.queue.push_back(pending),
-                    None => return,
+                let pause = NOTICE_EVERY.saturating_sub(self.noticed.elapsed());
+                tokio::select! {
+                    biased;
+                    pending = self.waiting.recv() => match pending {
+                        Some(pending) => self.queue.push_back(pending),
+                        None => return,
+                    },
+                    () = tokio::time::sleep(pause), if self.owes_notice => self.notify().await,
                 }
                 continue;
             };
@@ -140,6 +154,9 @@ impl Committer {
                     if let Some(done) = self.under_way.pop_front() {
                         self.blocked = false;
                         let answered = done.part.len();
+                        if outcome.is_ok() {
+                            self.owes_notice = !done.notifies;
+                        }
                         self.settle(done.part, outcome).await;
                         self.gather(answered).await;
                     }
@@ -238,16 +255,31 @@ impl Committer {
         let ahead = ahead.and_then(|pending| pending.unit.events.last()).map(|event| event.id);
         let careful = part.iter().any(|pending| pending.careful);
         let way = if careful { Way::Careful } else { Way::Usual(self.recent.sight(ahead)) };
+        let notifies = self.noticed.elapsed() >= NOTICE_EVERY;
+        if notifies {
+            self.noticed = Stopwatch::start();
+        }
         let (sent, all_sent) = oneshot::channel();
         let mut outcome = maybe_done(
-            transaction::store(session, projection_set, units, self.clock.now(), way, sent).boxed(),
+            transaction::store(session, projection_set, units, self.clock.now(), way, notifies, sent).boxed(),
         );
         tokio::select! {
             biased;
             () = &mut outcome => {}
             _ = all_sent => {}
         }
-        self.under_way.push_back(UnderWay { part, outcome });
+        self.under_way.push_back(UnderWay { part, notifies, outcome });
+    }
+
+    /// Tells other nodes of what was committed since they were told; should it fail, they find out by themselves.
+    async fn notify(&mut self) {
+        self.owes_notice = false;
+        self.noticed = Stopwatch::start();
+        if let Some(session) = &self.session
+            && let Err(error) = session.notify().await
+        {
+            tracing::debug!(error = reason(&error), "other nodes were not told of a commit");
+        }
     }
 
     /// Answers the units of a batch, or sees to it that they are sent again.

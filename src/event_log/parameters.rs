@@ -24,13 +24,13 @@ pub enum Way {
 
 /// Stores a batch; its parameters are those of [`Parameters::in_order`].
 pub const APPEND: &str = "log.append(
-    $1::bigint, $2::text, $3::timestamptz, $4::boolean, $5::uuid,
-    $6::int, $7::log.stream_read[], $8::log.guard_read[], $9::log.account_read[],
-    $10::text[], $11::log.claim[], $12::log.claim[], $13::log.data_key[], $14::text[],
-    $15::log.event[], $16::log.request[])";
+    $1::bigint, $2::text, $3::timestamptz, $4::boolean, $5::boolean, $6::uuid,
+    $7::int, $8::log.stream_read[], $9::log.guard_read[], $10::log.account_read[],
+    $11::text[], $12::log.claim[], $13::log.claim[], $14::log.data_key[], $15::text[],
+    $16::log.event[], $17::log.request[])";
 
 /// The first parameter behind those of [`APPEND`].
-pub const NEXT: usize = 17;
+pub const NEXT: usize = 18;
 
 /// What was read, as `log.confirm` and `log.append` take it.
 #[derive(Default)]
@@ -75,6 +75,7 @@ pub struct Parameters<'a> {
     fence: i64,
     projection_set: &'a str,
     now: Timestamp,
+    notifies: bool,
     careful: bool,
     expected_newest: Option<EventId>,
     unknown: i32,
@@ -97,8 +98,9 @@ impl<'a> Parameters<'a> {
         units: &'a [Arc<Unit>],
         ordinals: &FirstOrdinals,
         way: Way,
+        notifies: bool,
     ) -> Self {
-        let mut all = Self { fence, projection_set, now, ..Self::default() };
+        let mut all = Self { fence, projection_set, now, notifies, ..Self::default() };
         let written =
             |unit: &Unit, read: &StreamRead| unit.events.iter().any(|event| event.stream == read.stream);
         match way {
@@ -152,6 +154,7 @@ impl<'a> Parameters<'a> {
             &self.fence,
             &self.projection_set,
             &self.now,
+            &self.notifies,
             &self.careful,
             &self.expected_newest,
             &self.unknown,

@@ -34,11 +34,12 @@ pub fn ddl(table: &Table, schema: &str) -> String {
         .collect();
     let key: Vec<&str> = table.columns[..table.key_columns].iter().map(|column| column.name).collect();
     let mut sql = format!(
-        "create table if not exists {schema}.{} ({}, primary key ({})) with (fillfactor = 90, \
+        "create table if not exists {schema}.{} ({}, primary key ({})) with (fillfactor = {}, \
          autovacuum_vacuum_scale_factor = 0.05, autovacuum_analyze_scale_factor = 0.05);\n",
         table.name,
         columns.join(", "),
-        key.join(", ")
+        key.join(", "),
+        table.fill
     );
     for (number, index) in (1..).zip(table.indexes) {
         let _ = writeln!(sql, "create index if not exists {0}_{number} on {schema}.{0} {index};", table.name);

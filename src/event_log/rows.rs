@@ -63,6 +63,9 @@ pub struct Table {
     pub columns: &'static [Column],
     /// How many leading columns form the primary key.
     pub key_columns: usize,
+    /// How full a page gets with new rows, in percent: where there is room, a row changes without its indexes, unless
+    /// what changes is indexed.
+    pub fill: u8,
     /// What is indexed besides the key: the parenthesised part of `create index`.
     pub indexes: &'static [&'static str],
 }
@@ -333,6 +336,7 @@ mod tests {
             Column::required("position", ColumnType::Position),
         ],
         key_columns: 1,
+        fill: 90,
         indexes: &[],
     };
 

@@ -114,6 +114,11 @@ impl Session {
         Ok(())
     }
 
+    /// Wakes whoever follows the log on other nodes.
+    pub async fn notify(&self) -> Result<(), tokio_postgres::Error> {
+        self.connection.client.batch_execute("select pg_notify('tenure_log', '')").await
+    }
+
     /// The fence that appends of this session name.
     pub fn fence(&self) -> i64 {
         self.fence.load(Ordering::SeqCst)

@@ -64,6 +64,7 @@ pub async fn store(
     units: Vec<Arc<Unit>>,
     now: Timestamp,
     way: Way,
+    notifies: bool,
     sent: oneshot::Sender<()>,
 ) -> Result<Stored, BatchError> {
     let units = units.as_slice();
@@ -77,7 +78,7 @@ pub async fn store(
     let tables: Vec<_> = applications.iter().map(|application| application.table).collect();
     let statement = session.append_to(&tables).await.map_err(|error| failure(&error, units))?;
 
-    let parameters = Parameters::of(session.fence(), &projection_set, now, units, &ordinals, way);
+    let parameters = Parameters::of(session.fence(), &projection_set, now, units, &ordinals, way, notifies);
     let mut arguments = parameters.in_order();
     arguments.extend(applications.iter().flat_map(row_sql::Application::arguments));
     // Encoded and handed to the connection when it is first polled.

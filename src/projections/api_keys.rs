@@ -32,6 +32,7 @@ pub static TABLE: Table = Table {
         Column::required("position", Position),
     ],
     key_columns: 1,
+    fill: 70,
     indexes: &["(account_id)", "(key_prefix)", "(former_prefix) where former_prefix is not null"],
 };
 

@@ -30,10 +30,11 @@ pub static TABLE: Table = Table {
         Column::required("position", Position),
     ],
     key_columns: 1,
+    fill: 50,
     indexes: &[
         "(account_id)",
         "(invitee_user_id)",
-        "(lower(invitee_username)) where invitee_user_id is null and status = 'pending'",
+        "(lower(invitee_username)) where invitee_user_id is null",
     ],
 };
 

@@ -23,6 +23,7 @@ pub static TABLE: Table = Table {
         Column::required("position", Position),
     ],
     key_columns: 2,
+    fill: 90,
     indexes: &["(user_id)"],
 };
 

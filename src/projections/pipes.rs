@@ -27,6 +27,7 @@ pub static TABLE: Table = Table {
         Column::required("position", Position),
     ],
     key_columns: 1,
+    fill: 90,
     indexes: &["(source_id, name)"],
 };
 

@@ -11,13 +11,14 @@ pub static TABLE: Table = Table {
     name: "unique_claims",
     version: 1,
     columns: &[
-        Column::required("kind", Text),
         Column::required("key", Bytea),
+        Column::required("kind", Text),
         Column::required("holder", Text),
         Column::optional("free_after", Timestamptz),
         Column::required("position", Position),
     ],
     key_columns: 2,
+    fill: 90,
     indexes: &[],
 };
 
