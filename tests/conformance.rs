@@ -1,6 +1,7 @@
 //! What the log promises, each promise a sentence, on real PostgreSQL.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::future::join_all;
@@ -135,6 +136,49 @@ async fn an_event_of_an_account_refuses_who_decided_on_what_it_had() {
     assert_eq!(refused, AppendError::AccountMoved { account });
     assert!(tenure.log().confirm(&premises).await.unwrap().is_none());
     tenure.log().append(read_at(stored)).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_another_node_wrote_is_never_taken_for_known() {
+    let database = TestDatabase::new().await;
+    let (tenure, other) = tokio::join!(database.open(), database.open());
+    let shared = stream();
+    let seen = tenure.log().append(unit(&shared, 0)).await.unwrap().last;
+    let reading = |version, seen| {
+        let mut unit = unit(&stream(), 0);
+        unit.premises.streams.push(StreamRead { stream: shared.clone(), version, seen });
+        unit
+    };
+    tenure.log().append(reading(1, seen)).await.unwrap();
+    let moved = other.log().append(unit(&shared, 1)).await.unwrap().last;
+    let conflict = AppendError::Conflict { stream: shared.clone() };
+    assert_eq!(tenure.log().append(reading(1, seen)).await.unwrap_err(), conflict);
+    // Having written since makes nothing known that was seen before.
+    tenure.log().append(unit(&stream(), 0)).await.unwrap();
+    assert_eq!(tenure.log().append(reading(1, seen)).await.unwrap_err(), conflict);
+    tenure.log().append(reading(2, moved)).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_does_not_write_where_an_event_that_it_acknowledged_is_gone() {
+    let database = TestDatabase::new().await;
+    let tenure = database.open().await;
+    let position = tenure.log().append(unit(&stream(), 0)).await.unwrap().last;
+    let admin = database.connect(None).await;
+    let lose =
+        format!("set session_replication_role = replica; delete from log.event where position = {position}");
+    admin.batch_execute(&lose).await.unwrap();
+    let cut =
+        "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'tenure committer'
+               and datname = current_database()";
+    admin.execute(cut, &[]).await.unwrap();
+    // Whether this one was stored cannot be found out there; when nobody waits for it any more, others are answered.
+    let unknown = tokio::time::timeout(Duration::from_millis(200), tenure.log().append(unit(&stream(), 0)));
+    assert!(unknown.await.is_err() || tenure.log().newest().await.unwrap() < position);
+    let refused = tenure.log().append(unit(&stream(), 0)).await.unwrap_err();
+    let said = refused.to_string();
+    assert!(said.contains(&format!("acknowledged at position {position}, is not there any more")), "{said}");
+    assert_eq!(tenure.log().newest().await.unwrap(), position - 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -29,7 +29,7 @@ const MAX_TRIES: u32 = 10;
 const MAX_UNDER_WAY: usize = 2;
 
 /// How large a batch must be to be sent behind another: below that, one larger batch costs less than two.
-const MIN_BEHIND: usize = 32;
+const MIN_BEHIND: usize = 8;
 
 /// How often other tasks get their turn before a batch leaves that is smaller than the last one was.
 const MAX_YIELDS: u32 = 4;
