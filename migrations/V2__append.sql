@@ -85,12 +85,12 @@ create type log.appended as (base bigint, recorded_from timestamptz);
 -- moved; TN004 when the projections have been replaced. Whatever is raised, nothing is stored.
 --
 -- The streams that were only read come first those that must be looked up (`unknown` of them), then those that need
--- be looked up only if the newest event is not `expected_newest`. Streams that are written need not be among them: the
+-- be looked up only if the newest event is not `expected_newest` at `expected_base`. Streams that are written need not be among them: the
 -- unique key refuses a version that exists. Nor are claims looked at unless `careful`: their unique key refuses what is
 -- held, dead or alive. An array without a row is null; the position of an event is its ordinal.
 create function log.append(
     expected_fence bigint, expected_projection_set text, at timestamptz, notifies boolean, careful boolean,
-    expected_newest uuid, unknown int,
+    expected_newest uuid, expected_base bigint, unknown int,
     streams log.stream_read[], guards log.guard_read[], accounts log.account_read[],
     bumped text[], claims log.claim[], released log.claim[], new_keys log.data_key[], destroyed text[],
     events log.event[], requests log.request[]
@@ -127,7 +127,7 @@ begin
         recorded_from := at;
     end if;
 
-    if newest is distinct from expected_newest then
+    if expected_newest is null or newest is distinct from expected_newest or base is distinct from expected_base then
         unknown := cardinality(streams);
     end if;
     if unknown > 0 then

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::future::join_all;
+use tenure::Tenure;
 use tenure::clock::{Clock, SystemClock, Timestamp};
 use tenure::entropy::{OsEntropy, uuid_v7};
 use tenure::event_log::read::Filter;
@@ -157,6 +158,53 @@ async fn what_another_node_wrote_is_never_taken_for_known() {
     tenure.log().append(unit(&stream(), 0)).await.unwrap();
     assert_eq!(tenure.log().append(reading(1, seen)).await.unwrap_err(), conflict);
     tenure.log().append(reading(2, moved)).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_another_node_wrote_before_the_batch_ahead_is_not_taken_for_known() {
+    let database = TestDatabase::new().await;
+    let (tenure, other) = tokio::join!(database.open(), database.open());
+    let shared = stream();
+    let seen = tenure.log().append(unit(&shared, 0)).await.unwrap().last;
+    other.log().append(unit(&stream(), 0)).await.unwrap();
+    let seen = tenure.log().append(unit(&shared, 1)).await.unwrap().last.max(seen);
+
+    let holder = database.connect(None).await;
+    let waiting = async |wanted: i64| {
+        let sql = "select count(*) from pg_stat_activity where application_name = 'tenure committer'
+                   and datname = current_database() and wait_event_type = 'Lock'";
+        while holder.query_one(sql, &[]).await.unwrap().get::<_, i64>(0) < wanted {
+            tokio::task::yield_now().await;
+        }
+    };
+    let append = |tenure: &Tenure, unit: Unit| {
+        let log = tenure.log().clone();
+        tokio::spawn(async move { log.append(unit).await })
+    };
+    holder.batch_execute("begin; select from log.head for update").await.unwrap();
+    let before = append(&other, unit(&shared, 2));
+    waiting(1).await;
+    let ahead = append(&tenure, unit(&stream(), 0));
+    waiting(2).await;
+    let behind: Vec<_> = (0..16)
+        .map(|_| {
+            let mut unit = unit(&stream(), 0);
+            unit.premises.streams.push(StreamRead { stream: shared.clone(), version: 2, seen });
+            append(&tenure, unit)
+        })
+        .collect();
+    // They go out behind the one that waits for the lock.
+    waiting(2).await;
+    for _ in 0..1_000 {
+        tokio::task::yield_now().await;
+    }
+    holder.batch_execute("commit").await.unwrap();
+    before.await.unwrap().unwrap();
+    ahead.await.unwrap().unwrap();
+    for refused in behind {
+        let conflict = AppendError::Conflict { stream: shared.clone() };
+        assert_eq!(refused.await.unwrap().unwrap_err(), conflict);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

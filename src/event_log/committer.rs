@@ -20,12 +20,13 @@ use super::session::{Head, Resolution, Session, reason};
 use super::transaction::{self, BatchError, FirstOrdinals, Stored};
 use super::unit::Unit;
 use crate::clock::{Clock, Stopwatch, Timestamp};
+use crate::ids::EventId;
 use crate::postgres::Database;
 
 /// How often a batch is sent again after a deadlock, a lock not granted or a moved fence.
 const MAX_TRIES: u32 = 10;
 
-/// How many batches are under way at most.
+/// How many batches are under way at most; [`Recent::sight`] relies on no more than one being ahead of another.
 const MAX_UNDER_WAY: usize = 2;
 
 /// How large a batch must be to be sent behind another: below that, one larger batch costs less than two.
@@ -36,6 +37,9 @@ const MAX_YIELDS: u32 = 4;
 
 /// How often other nodes are told of commits at most; this one is told of each.
 const NOTICE_EVERY: Duration = Duration::from_millis(2);
+
+/// How long that may take before the connection counts as lost.
+const NOTICE_WITHIN: Duration = Duration::from_secs(5);
 
 /// How many units are taken from the callers' channel before they have been sent.
 const MAX_TAKEN: usize = 2 * batch::MAX_BATCH_UNITS;
@@ -68,6 +72,13 @@ struct UnderWay {
 }
 
 impl UnderWay {
+    /// Its last event, and how many it has.
+    fn end(&self) -> Option<(EventId, i64)> {
+        let last = self.part.last()?.unit.events.last()?;
+        let events: usize = self.part.iter().map(|pending| pending.unit.events.len()).sum();
+        Some((last.id, i64::try_from(events).ok()?))
+    }
+
     /// What became of it; to be awaited as often as one likes.
     async fn outcome(&mut self) -> Result<Stored, BatchError> {
         (&mut self.outcome).await;
@@ -241,7 +252,7 @@ impl Committer {
     async fn send(&mut self, part: Vec<Pending>) {
         let session = match &self.session {
             Some(session) => session.clone(),
-            None => match Session::open(&self.database, &self.head, self.recent.acknowledged()).await {
+            None => match self.connect().await {
                 Ok(session) => {
                     self.recent.lose_sight();
                     self.session.insert(Arc::new(session)).clone()
@@ -251,8 +262,7 @@ impl Committer {
         };
         let units = part.iter().map(|pending| pending.unit.clone()).collect();
         let projection_set = self.head.projection_set.clone();
-        let ahead = self.under_way.back().and_then(|sent| sent.part.last());
-        let ahead = ahead.and_then(|pending| pending.unit.events.last()).map(|event| event.id);
+        let ahead = self.under_way.back().and_then(UnderWay::end);
         let careful = part.iter().any(|pending| pending.careful);
         let way = if careful { Way::Careful } else { Way::Usual(self.recent.sight(ahead)) };
         let notifies = self.noticed.elapsed() >= NOTICE_EVERY;
@@ -275,10 +285,13 @@ impl Committer {
     async fn notify(&mut self) {
         self.owes_notice = false;
         self.noticed = Stopwatch::start();
-        if let Some(session) = &self.session
-            && let Err(error) = session.notify().await
-        {
-            tracing::debug!(error = reason(&error), "other nodes were not told of a commit");
+        let Some(session) = &self.session else { return };
+        match tokio::time::timeout(NOTICE_WITHIN, session.notify()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                tracing::debug!(error = reason(&error), "other nodes were not told of a commit");
+            }
+            Err(_) => self.session = None,
         }
     }
 
@@ -351,6 +364,11 @@ impl Committer {
         }
     }
 
+    async fn connect(&mut self) -> Result<Session, AppendError> {
+        let seen = *self.wake.borrow();
+        Session::open(&self.database, &self.head, self.recent.acknowledged(), seen).await
+    }
+
     /// Puts units at the front of the queue, in order.
     fn queue_again(&mut self, part: Vec<Pending>) {
         for pending in part.into_iter().rev() {
@@ -374,7 +392,7 @@ impl Committer {
         let first = part.iter().find_map(|pending| pending.unit.events.first())?;
         let mut pause = Duration::from_millis(20);
         loop {
-            let error = match Session::open(&self.database, &self.head, self.recent.acknowledged()).await {
+            let error = match self.connect().await {
                 Ok(mut session) => {
                     self.recent.lose_sight();
                     let (stream, version) = (&first.stream, first.version);

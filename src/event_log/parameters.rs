@@ -24,13 +24,13 @@ pub enum Way {
 
 /// Stores a batch; its parameters are those of [`Parameters::in_order`].
 pub const APPEND: &str = "log.append(
-    $1::bigint, $2::text, $3::timestamptz, $4::boolean, $5::boolean, $6::uuid,
-    $7::int, $8::log.stream_read[], $9::log.guard_read[], $10::log.account_read[],
-    $11::text[], $12::log.claim[], $13::log.claim[], $14::log.data_key[], $15::text[],
-    $16::log.event[], $17::log.request[])";
+    $1::bigint, $2::text, $3::timestamptz, $4::boolean, $5::boolean, $6::uuid, $7::bigint,
+    $8::int, $9::log.stream_read[], $10::log.guard_read[], $11::log.account_read[],
+    $12::text[], $13::log.claim[], $14::log.claim[], $15::log.data_key[], $16::text[],
+    $17::log.event[], $18::log.request[])";
 
 /// The first parameter behind those of [`APPEND`].
-pub const NEXT: usize = 18;
+pub const NEXT: usize = 19;
 
 /// What was read, as `log.confirm` and `log.append` take it.
 #[derive(Default)]
@@ -78,6 +78,7 @@ pub struct Parameters<'a> {
     notifies: bool,
     careful: bool,
     expected_newest: Option<EventId>,
+    expected_base: Option<i64>,
     unknown: i32,
     reads: Reads<'a>,
     bumped: Option<Vec<&'a str>>,
@@ -111,6 +112,7 @@ impl<'a> Parameters<'a> {
             Way::Usual(None) => all.reads.add_streams(units, |unit, read| !written(unit, read)),
             Way::Usual(Some(sight)) => {
                 all.expected_newest = Some(sight.newest);
+                all.expected_base = Some(sight.base);
                 all.reads.add_streams(units, |unit, read| !sight.knows(read) && !written(unit, read));
                 all.unknown = i32::try_from(all.reads.streams.len()).unwrap_or(i32::MAX);
                 all.reads.add_streams(units, |unit, read| sight.knows(read) && !written(unit, read));
@@ -157,6 +159,7 @@ impl<'a> Parameters<'a> {
             &self.notifies,
             &self.careful,
             &self.expected_newest,
+            &self.expected_base,
             &self.unknown,
             &self.reads.streams,
             &self.reads.guards,

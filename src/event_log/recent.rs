@@ -2,8 +2,9 @@
 //!
 //! A version that was seen at a position still holds at the head if no other process has appended since, and this one
 //! has not appended to that stream. The first is known when a batch finds the head where this process left it: each
-//! batch names the event that it expects there (not its position, which another's event may take when a batch of ours
-//! fails), and has every version checked if it is another. The second is what is kept here.
+//! batch names the event that it expects there and its position, and has every version checked if it is another. It
+//! takes both: another's event may have the position when a batch of ours fails, and a batch of ours may be stored behind
+//! another's event and then be the newest. The second is what is kept here.
 
 use foldhash::{HashMap, HashMapExt as _};
 
@@ -32,6 +33,8 @@ impl Span {
 pub struct Sight {
     /// The newest event if no other process has appended.
     pub newest: EventId,
+    /// Its position.
+    pub base: i64,
     /// What was seen at this position or later has not changed unbeknownst, in that case.
     pub from: i64,
 }
@@ -71,11 +74,17 @@ impl Recent {
         self.acknowledged
     }
 
-    /// What a batch may rely on that is sent behind what is under way, which ends with this event.
-    pub fn sight(&self, under_way: Option<EventId>) -> Option<Sight> {
-        self.head?;
-        let newest = under_way.or_else(|| self.acknowledged.map(|(_, event)| event))?;
-        Some(Sight { newest, from: self.own_after.max(self.previous.after) })
+    /// What a batch may rely on that is sent behind another, which ends with this event and has so many.
+    ///
+    /// With two ahead that would not do: the second may be the newest at the expected position although another's events
+    /// have taken the place of the first.
+    pub fn sight(&self, ahead: Option<(EventId, i64)>) -> Option<Sight> {
+        let head = self.head?;
+        let (newest, base) = match ahead {
+            Some((last, events)) => (last, head + events),
+            None => (self.acknowledged?.1, head),
+        };
+        Some(Sight { newest, base, from: self.own_after.max(self.previous.after) })
     }
 
     /// The connection is gone: whatever was under way may have been stored, and others may have appended.
@@ -128,7 +137,11 @@ mod tests {
         let mut recent = Recent::new();
         assert_eq!(recent.sight(None), None, "nothing is known before the first batch");
         recent.stored(10, [&writing(1, 1)]);
+        let last = EventId::from_uuid(Uuid::max());
+        let behind = recent.sight(Some((last, 2))).unwrap();
+        assert_eq!((behind.newest, behind.base), (last, 13));
         let sight = recent.sight(None).unwrap();
+        assert_eq!(sight.base, 11);
         assert!(sight.knows(&read(7, 3, 10)) && sight.knows(&read(1, 1, 11)));
         assert!(!sight.knows(&read(7, 3, 9)), "another process may have written position 10");
         recent.stored(11, [&writing(2, 1)]);

@@ -62,11 +62,13 @@ pub enum Resolution {
 impl Session {
     /// Opens the connection and prepares it for the log that `expected` names.
     ///
-    /// `acknowledged` is an event that has to be there: callers have been told so.
+    /// `acknowledged` is an event that has to be there: callers have been told so. So has whatever this node has `seen`,
+    /// of whichever node: it remembers versions from there.
     pub async fn open(
         database: &Database,
         expected: &Head,
         acknowledged: Option<(i64, EventId)>,
+        seen: i64,
     ) -> Result<Self, AppendError> {
         let unavailable = |error: tokio_postgres::Error| AppendError::Unavailable(reason(&error));
         let connection = database
@@ -94,6 +96,14 @@ impl Session {
                      events; restore them, or start this node again to go on without them"
                 )));
             }
+        }
+        let sql = "select coalesce((select position from log.event order by position desc limit 1), 0)";
+        let newest: i64 = client.query_one(sql, &[]).await.map_err(unavailable)?.get(0);
+        if newest < seen {
+            return Err(AppendError::Unavailable(format!(
+                "the log ends at position {newest}, and this node has seen position {seen}: the database has lost events; \
+                 restore them, or start this node again to go on without them"
+            )));
         }
         Ok(Self {
             connection,
