@@ -52,7 +52,8 @@ impl Default for Limits {
     }
 }
 
-/// So close to the bound, the set is guarded: more than this many are never decided on at once.
+/// So close to the bound, the set is guarded and the bound exact. Further away it is not: more than this many commands on
+/// one set, all decided before the first of them is stored, could pass it.
 const MARGIN: u32 = 512;
 
 /// What is counted.
