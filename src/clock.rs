@@ -126,7 +126,16 @@ impl<'a> FromSql<'a> for Timestamp {
 pub trait Clock: Send + Sync + 'static {
     /// The present instant.
     fn now(&self) -> Timestamp;
+
+    /// By how much it may differ from the database server's clock when something is stored; `None`: by any, as a clock
+    /// must that is moved by hand.
+    fn max_offset(&self) -> Option<Duration> {
+        None
+    }
 }
+
+/// By how much the machine's clock may differ from the database server's.
+pub const MAX_CLOCK_OFFSET: Duration = Duration::from_secs(5);
 
 /// The machine's own clock.
 #[derive(Clone, Copy, Debug, Default)]
@@ -136,6 +145,10 @@ impl Clock for SystemClock {
     #[allow(clippy::disallowed_methods)]
     fn now(&self) -> Timestamp {
         OffsetDateTime::now_utc().into()
+    }
+
+    fn max_offset(&self) -> Option<Duration> {
+        Some(MAX_CLOCK_OFFSET)
     }
 }
 

@@ -4,12 +4,11 @@
 
 use std::time::Duration;
 
-use deadpool_postgres::Pool;
 use tokio_postgres::types::ToSql;
 use uuid::Uuid;
 
 use crate::clock::Timestamp;
-use crate::event_log::ReadError;
+use crate::event_log::{Primary, ReadError};
 use crate::ids::{DeviceCodeId, SourceId};
 
 /// How often, at most, the use of a secret is written down.
@@ -33,20 +32,18 @@ pub type Bucket = (String, u32);
 /// Writes to the schema `coarse`.
 #[derive(Clone)]
 pub struct Coarse {
-    pool: Pool,
+    primary: Primary,
 }
 
 impl Coarse {
-    /// Writes through this pool.
+    /// Writes to this primary.
     #[must_use]
-    pub const fn new(pool: Pool) -> Self {
-        Self { pool }
+    pub const fn new(primary: Primary) -> Self {
+        Self { primary }
     }
 
     async fn execute(&self, sql: &str, parameters: &[&(dyn ToSql + Sync)]) -> Result<u64, ReadError> {
-        let client = self.pool.get().await?;
-        let statement = client.prepare_cached(sql).await?;
-        Ok(client.execute(&statement, parameters).await?)
+        self.primary.execute(sql, parameters).await
     }
 
     /// Writes down that an API key or a bearer token was good for something, at most once a minute.
@@ -69,15 +66,14 @@ impl Coarse {
     /// # Errors
     /// The database cannot be written to.
     pub async fn broadcast(&self, source: SourceId, at: Timestamp, payload: &str) -> Result<bool, ReadError> {
-        let sql = "with there as (select id from view.sources where id = $1),
-                        kept as (insert into coarse.last_broadcast as b (source_id, at, payload)
-                                 select id, $2, $3 from there
-                                 on conflict (source_id) do update set at = excluded.at, payload = excluded.payload
-                                 where b.at < excluded.at)
-                   select exists (select from there)";
-        let client = self.pool.get().await?;
-        let statement = client.prepare_cached(sql).await?;
-        Ok(client.query_one(&statement, &[&source, &at, &payload]).await?.try_get(0)?)
+        let with = "there as (select id from view.sources where id = $1),
+                    kept as (insert into coarse.last_broadcast as b (source_id, at, payload)
+                             select id, $2, $3 from there
+                             on conflict (source_id) do update set at = excluded.at, payload = excluded.payload
+                             where b.at < excluded.at)";
+        let answer =
+            self.primary.ask(with, "select exists (select from there)", &[&source, &at, &payload]).await?;
+        Ok(answer.rows.first().map_or(Ok(false), |row| row.try_get(0))?)
     }
 
     /// Whether a device polls in time: for the first time, or later than the interval, less a second for the way, after
@@ -110,13 +106,12 @@ impl Coarse {
         (per_network, in_all): (u32, u32),
     ) -> Result<Option<DeviceCodesFull>, ReadError> {
         let sql = "select coarse.admit_device_code($1, $2, $3, $4, $5, $6, $7)";
-        let client = self.pool.get().await?;
-        let statement = client.prepare_cached(sql).await?;
         let (network, address) = from;
         let (per_network, in_all) = (i64::from(per_network), i64::from(in_all));
         let parameters: [&(dyn ToSql + Sync); 7] =
             [&code, &network, &address, &at, &expires_at, &per_network, &in_all];
-        let full: Option<String> = client.query_one(&statement, &parameters).await?.try_get(0)?;
+        let row = self.primary.row(sql, &parameters).await?;
+        let full: Option<String> = row.map_or(Ok(None), |row| row.try_get(0))?;
         Ok(full.map(|full| if full == "network" { DeviceCodesFull::Network } else { DeviceCodesFull::All }))
     }
 
@@ -126,9 +121,7 @@ impl Coarse {
     /// The database cannot be read.
     pub async fn device_address(&self, code: DeviceCodeId) -> Result<Option<String>, ReadError> {
         let sql = "select address from coarse.device_origin where device_code_id = $1";
-        let client = self.pool.get().await?;
-        let statement = client.prepare_cached(sql).await?;
-        Ok(client.query_opt(&statement, &[&code]).await?.map(|row| row.try_get(0)).transpose()?)
+        Ok(self.primary.row(sql, &[&code]).await?.map(|row| row.try_get(0)).transpose()?)
     }
 
     /// Counts a try in each bucket; `false` if one of them has been tried too often within the window.
@@ -148,10 +141,9 @@ impl Coarse {
                        select o.bucket from coarse.attempt o where o.since <= $1::timestamptz - make_interval(secs => $2)
                        for update skip locked)";
         self.execute(old, &[&at, &within.as_secs_f64()]).await?;
-        let client = self.pool.get().await?;
         let sql = "select coarse.attempt($1, $2, $3, make_interval(secs => $4))";
-        let statement = client.prepare_cached(sql).await?;
-        Ok(client.query_one(&statement, &[&names, &mosts, &at, &within.as_secs_f64()]).await?.try_get(0)?)
+        let row = self.primary.row(sql, &[&names, &mosts, &at, &within.as_secs_f64()]).await?;
+        Ok(row.map_or(Ok(false), |row| row.try_get(0))?)
     }
 
     /// Takes a try back that was no failure.
@@ -184,9 +176,8 @@ impl Coarse {
     /// # Errors
     /// The database cannot be read.
     pub async fn served_at(&self) -> Result<Option<String>, ReadError> {
-        let client = self.pool.get().await?;
-        let statement = client.prepare_cached("select public_url from coarse.served_at").await?;
-        Ok(client.query_opt(&statement, &[]).await?.map(|row| row.try_get(0)).transpose()?)
+        let row = self.primary.row("select public_url from coarse.served_at", &[]).await?;
+        Ok(row.map(|row| row.try_get(0)).transpose()?)
     }
 
     /// Whether this is the first time that something comes that may come once until it expires.

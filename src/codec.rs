@@ -4,7 +4,6 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use deadpool_postgres::Pool;
 use uuid::Uuid;
 
 use crate::aggregates::{AnyEvent, DecodeError, EventSourced};
@@ -14,7 +13,7 @@ use crate::event_log::seal::{self, DataKey, FieldVisitor, SealError, SealedField
 use crate::event_log::snapshot::Snapshot;
 use crate::event_log::unit::Unit;
 use crate::event_log::upcast::{NotJson, Upcasters};
-use crate::event_log::{NewEvent, RecordedEvent, StreamId};
+use crate::event_log::{NewEvent, Primary, RecordedEvent, StreamId};
 use crate::ids::EventId;
 use crate::projections;
 
@@ -94,7 +93,7 @@ impl Codec {
         unit: &mut Unit,
         decided: &mut [Decided],
         metadata: &Bytes,
-        pool: &Pool,
+        primary: &Primary,
     ) -> Result<Vec<(String, DataKey)>, CodecError> {
         let mut fresh: HashMap<Subject, DataKey> = HashMap::new();
         let mut needed = Vec::new();
@@ -111,7 +110,7 @@ impl Codec {
         }
         needed.sort_unstable();
         needed.dedup();
-        let loaded = self.keys.load(needed.iter().map(ToString::to_string).collect(), pool).await?;
+        let loaded = self.keys.load(needed.iter().map(ToString::to_string).collect(), primary).await?;
         for event in decided {
             self.encode_one(unit, event, metadata, &fresh, &loaded)?;
         }
@@ -156,7 +155,11 @@ impl Codec {
     ///
     /// # Errors
     /// An event of an unknown type, version or shape; keys that cannot be loaded.
-    pub async fn decode(&self, events: &[RecordedEvent], pool: &Pool) -> Result<Vec<AnyEvent>, CodecError> {
+    pub async fn decode(
+        &self,
+        events: &[RecordedEvent],
+        primary: &Primary,
+    ) -> Result<Vec<AnyEvent>, CodecError> {
         let mut subjects = Vec::new();
         for event in events {
             if let Some(block) = &event.sealed {
@@ -166,7 +169,7 @@ impl Codec {
         }
         subjects.sort_unstable();
         subjects.dedup();
-        let keys = self.keys.load(subjects, pool).await?;
+        let keys = self.keys.load(subjects, primary).await?;
         events.iter().map(|event| self.decode_one(event, &keys)).collect()
     }
 
@@ -217,12 +220,12 @@ impl Codec {
         id: Uuid,
         version: i64,
         state: &A,
-        pool: &Pool,
+        primary: &Primary,
     ) -> Result<Snapshot, CodecError> {
         let owner = A::subject(id);
         let mut state = state.clone();
         let payload = serde_json::to_vec(&state)?.into();
-        let keys = self.keys.load(vec![owner.to_string()], pool).await?;
+        let keys = self.keys.load(vec![owner.to_string()], primary).await?;
         let mut key = |_: Subject| keys.get(&owner.to_string());
         let sealed = seal::seal(&mut state, owner, snapshot_id(id, version), &mut key, &*self.entropy)?;
         Ok(Snapshot { version, state_version: A::STATE_VERSION, payload, sealed })
@@ -236,10 +239,10 @@ impl Codec {
         &self,
         id: Uuid,
         snapshot: &Snapshot,
-        pool: &Pool,
+        primary: &Primary,
     ) -> Result<Option<A>, CodecError> {
         let owner = A::subject(id);
-        let keys = self.keys.load(vec![owner.to_string()], pool).await?;
+        let keys = self.keys.load(vec![owner.to_string()], primary).await?;
         let Ok(mut state) = serde_json::from_slice::<A>(&snapshot.payload) else {
             return Ok(None);
         };

@@ -4,9 +4,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::time::timeout;
+use tokio_postgres::Client;
+
 use crate::aggregates::source::RetentionDefaults;
 use crate::aggregates::{self, ClaimHasher as _};
-use crate::clock::{Clock, Timestamp};
+use crate::clock::{Clock, Stopwatch, Timestamp};
 use crate::coarse::Coarse;
 use crate::codec::{Codec, CodecError};
 use crate::context::{Actor, IdempotencyKey};
@@ -17,14 +20,17 @@ use crate::credentials::master_key::MasterKeySource;
 use crate::dispatch::{DispatchError, Dispatcher};
 use crate::entropy::Entropy;
 use crate::event_log::follow::Follower;
+use crate::event_log::probe::NotReady;
+use crate::event_log::seen;
 use crate::event_log::upcast::Upcasters;
-use crate::event_log::{self, AppendError, EventLog, ReadError};
+use crate::event_log::{self, AppendError, Checkpoint, EventLog, PrimaryError, ReadError};
 use crate::genesis;
 use crate::ids::LogId;
 use crate::operations::{Limits, Refusal};
-use crate::postgres::migrate::{MigrateError, Migration};
-use crate::postgres::{Address, ConnectError};
+use crate::postgres::migrate::{MigrateError, Migration, Projections};
+use crate::postgres::{Address, ConnectError, STATEMENT_TIMEOUT};
 use crate::projections::{self, Reader};
+use crate::replay::fold::{self, FoldError};
 
 /// How an engine is opened.
 #[derive(Clone)]
@@ -45,6 +51,8 @@ pub struct Settings {
     pub forgotten_list: Option<PathBuf>,
     /// What is not left to the code.
     pub rules: Rules,
+    /// Told how many events are done of how many, while the projections of another release are replaced.
+    pub progress: Option<Arc<dyn Fn(u64, u64) + Send + Sync>>,
 }
 
 /// What an instance may set for itself.
@@ -80,13 +88,20 @@ impl Settings {
             connections: 16,
             master_key,
             queue: 4_096,
-            answer_within: Duration::from_secs(30),
+            answer_within: event_log::ANSWER_TIMEOUT,
             hash_queue: argon2_pool::QUEUE,
             forgotten_list: None,
             rules: Rules::default(),
+            progress: None,
         }
     }
 }
+
+/// How often the log says how far a long start has come.
+const SAY_EVERY: Duration = Duration::from_secs(5);
+
+/// How often the requests that are over are removed.
+const SWEEP_EVERY: Duration = Duration::from_secs(60);
 
 /// How often the memory of a node takes in what others have committed, at most.
 const OBSERVE_EVERY: Duration = Duration::from_millis(10);
@@ -100,6 +115,15 @@ pub enum OpenError {
     /// There is no connection.
     #[error(transparent)]
     Connect(#[from] ConnectError),
+    /// The server does not answer for the log.
+    #[error(transparent)]
+    Primary(#[from] PrimaryError),
+    /// The projections of another release could not be replaced.
+    #[error(transparent)]
+    Fold(#[from] FoldError),
+    /// This machine's clock and the database server's differ.
+    #[error(transparent)]
+    Clock(AppendError),
     /// The keys cannot be opened.
     #[error(transparent)]
     KeyRing(#[from] KeyRingError),
@@ -144,25 +168,35 @@ impl Tenure {
         entropy: Arc<dyn Entropy>,
     ) -> Result<Self, OpenError> {
         let mut migration = Migration::begin(&settings.address).await?;
+        check_clock(migration.client(), &*clock).await?;
         let set = projections::set_name();
         let log_id = LogId::new(clock.now(), &*entropy);
-        migration.run(projections::TABLES, &set, log_id).await?;
+        let found = migration.run(projections::TABLES, &set, log_id, seen::new_epoch(&*entropy)).await?;
         let keys = Arc::new(KeyRing::open(migration.client(), &settings.master_key, &*entropy).await?);
-        let database = migration.database(settings.connections)?;
+        let head = seen::take_home(migration.client(), &*entropy).await?;
+        keys.begin_epoch(head.epoch);
         let options = event_log::Options {
+            connections: settings.connections,
             queue: settings.queue,
             answer_within: settings.answer_within,
             ..event_log::Options::new(set, aggregates::STREAM_TYPES)
         };
-        let log = EventLog::open(&database, clock.clone(), options).await?;
+        let log = EventLog::open(migration.database()?, &head, clock.clone(), entropy.clone(), options)?;
+        let of_epoch = keys.clone();
+        log.seen().on_new_epoch(move |epoch| of_epoch.begin_epoch(epoch));
         let codec = Codec::new(keys, Upcasters::default(), entropy.clone());
+        if let Projections::Outdated(former) = found {
+            let progress = settings.progress.as_deref();
+            replace_projections(&mut migration, &former, &codec, &log, progress).await?;
+        }
+        migration.finish().await?;
         if log.newest().await? == 0 {
             genesis::write(&log, &codec, clock.now()).await?;
         }
         drop(migration);
         let dispatcher = Dispatcher::new(log.clone(), codec.clone(), clock.clone(), entropy.clone());
-        let reader = Reader::new(log.pool().clone(), codec.keys().clone());
-        let coarse = Coarse::new(log.pool().clone());
+        let reader = Reader::new(log.primary().clone(), codec.keys().clone());
+        let coarse = Coarse::new(log.primary().clone());
         let argon2 = Argon2Pool::new(settings.hash_queue, &*entropy);
         let forgotten_list = settings.forgotten_list.map(ForgottenList::new);
         let rules = settings.rules;
@@ -250,15 +284,46 @@ impl Tenure {
     }
 
     /// Keeps memory in step with what other nodes commit, and counts how far behind it is; waits out a database that
-    /// cannot be reached. Ends only when the log can no longer be trusted, with the reason.
+    /// cannot be reached, and begins anew when positions get another epoch. Ends only when the log can no longer be
+    /// trusted, with the reason.
     pub async fn observe(&self) -> ReadError {
+        tokio::select! {
+            error = self.follow() => error,
+            () = self.sweep() => ReadError::Unavailable("the sweeper has ended".into()),
+        }
+    }
+
+    /// Removes what is over and kept by nothing else, in small steps, for ever.
+    async fn sweep(&self) {
+        let mut from = Timestamp::default();
+        loop {
+            tokio::time::sleep(SWEEP_EVERY).await;
+            loop {
+                match self.log.sweep_requests(from, self.clock.now()).await {
+                    Ok((reached, more)) => {
+                        from = reached;
+                        if !more {
+                            break;
+                        }
+                    }
+                    Err(error) => {
+                        tracing::debug!(%error, "requests that are over could not be removed");
+                        break;
+                    }
+                }
+            }
+        }
+    }
+
+    async fn follow(&self) -> ReadError {
         let lag = metrics::gauge!("tenure_follower_lag_events");
         let mut follower: Option<Follower> = None;
         loop {
             let step = async {
                 let follower = match &mut follower {
                     Some(follower) => follower,
-                    None => follower.insert(self.log.follow(self.log.newest().await?)),
+                    // From what was read when the node opened, so that nothing between is missed.
+                    None => follower.insert(self.log.follow(self.log.seen().get().position)),
                 };
                 for event in follower.next().await? {
                     self.dispatcher.observe(&event);
@@ -276,9 +341,25 @@ impl Tenure {
                     tracing::warn!(%error, "the follower waits for the database");
                     tokio::time::sleep(Duration::from_millis(500)).await;
                 }
+                Err(error @ ReadError::LogReplaced { .. }) => {
+                    tracing::warn!(%error, "the follower begins anew");
+                    follower = None;
+                    // Events that the log has lost may have forgotten people.
+                    if let Err(error) = self.repeat_forgettings().await {
+                        tracing::error!(%error, "the list of the forgotten could not be brought together with the log");
+                    }
+                }
                 Err(error) => return error,
             }
         }
+    }
+
+    /// The newest place in the log, if this node can serve at present.
+    ///
+    /// # Errors
+    /// See [`NotReady`]
+    pub async fn ready(&self) -> Result<Checkpoint, NotReady> {
+        self.log.ready().await
     }
 
     /// Writes down where people reach this instance, for whoever makes links beside it.
@@ -303,4 +384,62 @@ impl Tenure {
         drop(dispatcher);
         log.close().await;
     }
+}
+
+/// Gives the log in a database a new epoch, whatever nodes run: they follow.
+///
+/// # Errors
+/// The database cannot be reached or written to, or holds no log.
+pub async fn new_epoch(address: &Address, entropy: &dyn Entropy) -> Result<Checkpoint, OpenError> {
+    let mut migration = Migration::begin(address).await?;
+    migration.act_as_owner().await?;
+    let renewing = timeout(STATEMENT_TIMEOUT, seen::renew(migration.client(), |_| true, entropy)).await;
+    let head = renewing.unwrap_or(Err(PrimaryError::TimedOut(STATEMENT_TIMEOUT)))?;
+    let seen::Head { log_id, epoch, position, event_id, .. } = head;
+    Ok(Checkpoint { log_id, epoch, position, event_id })
+}
+
+/// Refuses a clock that is too far from the database server's.
+async fn check_clock(client: &Client, clock: &dyn Clock) -> Result<(), OpenError> {
+    let Some(bound) = clock.max_offset() else { return Ok(()) };
+    // Asked twice if need be: the first answer may have waited for a server that was busy.
+    let mut offset = 0.0;
+    for _ in 0..2 {
+        let asked = clock.now();
+        let asking = timeout(STATEMENT_TIMEOUT, client.query_one("select clock_timestamp()", &[])).await;
+        let row =
+            asking.map_err(|_| PrimaryError::TimedOut(STATEMENT_TIMEOUT))?.map_err(PrimaryError::from)?;
+        let server: Timestamp = row.try_get(0).map_err(PrimaryError::from)?;
+        #[allow(clippy::cast_precision_loss)] // an offset that is far beyond the bound in any case
+        let seconds = (asked.as_micros() - server.as_micros()) as f64 / 1_000_000.0;
+        offset = seconds;
+        if offset.abs() <= bound.as_secs_f64() {
+            return Ok(());
+        }
+    }
+    Err(OpenError::Clock(AppendError::clock(offset)))
+}
+
+/// Folds the log into this release's projections, in place of those of another one.
+async fn replace_projections(
+    migration: &mut Migration,
+    former: &str,
+    codec: &Codec,
+    log: &EventLog,
+    progress: Option<&(dyn Fn(u64, u64) + Send + Sync)>,
+) -> Result<(), OpenError> {
+    tracing::warn!(former, "the projections of another release are replaced: the whole log is read once");
+    let said = std::cell::Cell::new(Stopwatch::start());
+    let tell = |done, all| {
+        if let Some(progress) = progress {
+            progress(done, all);
+        }
+        if said.get().elapsed() >= SAY_EVERY || done == all {
+            tracing::warn!(done, all, "events folded");
+            said.set(Stopwatch::start());
+        }
+    };
+    let folded =
+        migration.long(async |client| fold::fold(client, former, codec, log.primary(), tell).await).await;
+    Ok(folded?)
 }

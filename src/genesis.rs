@@ -41,7 +41,7 @@ pub(crate) async fn write(log: &EventLog, codec: &Codec, at: Timestamp) -> Resul
         [Decided { id: EVENT_ID, stream_id: id, stream: stream.clone(), version: 1, event: event.into() }];
     let mut unit = Unit { at, premises: Premises::of_stream(stream, 0), ..Unit::default() };
     let metadata = Bytes::from(Context::of(Actor::System).metadata());
-    codec.encode(&mut unit, &mut decided, &metadata, log.pool()).await?;
+    codec.encode(&mut unit, &mut decided, &metadata, log.primary()).await?;
     match log.append(unit).await {
         Ok(_) | Err(AppendError::Conflict { .. }) => Ok(()),
         Err(error) => Err(error.into()),

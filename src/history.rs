@@ -85,7 +85,7 @@ impl Tenure {
         for name in seal::field_names(block).unwrap_or_default() {
             fields.insert(name.to_owned(), Value::Null);
         }
-        match self.codec().decode(std::slice::from_ref(event), self.log().pool()).await {
+        match self.codec().decode(std::slice::from_ref(event), self.log().primary()).await {
             Ok(mut decoded) => {
                 if let Some(event) = decoded.first_mut() {
                     collect(event, &mut fields)?;

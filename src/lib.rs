@@ -9,6 +9,7 @@
 //! | [`dispatch`] | load, decide, append, and decide again when somebody else was faster |
 //! | [`event_log`] | the truth: one committer, contiguous positions, following |
 //! | [`projections`] | the tables that people query, as pure functions of events |
+//! | [`replay`] | the tables again, from the log |
 //! | [`codec`] | between typed events and stored ones: seal, open, upcast |
 //! | [`credentials`] | the key ring |
 //! | [`postgres`] | connections and migrations |
@@ -37,6 +38,7 @@ pub mod ids;
 pub mod operations;
 pub mod postgres;
 pub mod projections;
+pub mod replay;
 pub mod seed;
 pub mod telemetry;
 

@@ -197,7 +197,7 @@ impl Maker {
 
     async fn unit(&self, mut decided: Vec<Decided>) -> Result<Unit, SeedError> {
         let mut unit = Unit { at: self.at, ..Unit::default() };
-        self.codec.encode(&mut unit, &mut decided, &self.metadata, self.log.pool()).await?;
+        self.codec.encode(&mut unit, &mut decided, &self.metadata, self.log.primary()).await?;
         Ok(unit)
     }
 }

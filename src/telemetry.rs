@@ -1,7 +1,14 @@
 //! Logs to standard error and metrics for Prometheus.
 
+use std::io::{self, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, channel, sync_channel};
+use std::time::Duration;
+
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::MakeWriter;
 
 /// Latencies, in seconds.
 const SECONDS: &[f64] = &[0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
@@ -9,13 +16,110 @@ const SECONDS: &[f64] = &[0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0
 /// Units in a batch.
 const UNITS: &[f64] = &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0];
 
+/// How many lines may wait for standard error; more are dropped, and counted.
+const MAX_LINES: usize = 8_192;
+
+/// How long the end of the process waits for lines that have not been written.
+const FLUSH_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// Something for the thread that writes.
+enum Message {
+    Line(Vec<u8>),
+    /// Answered when everything before it has been written.
+    Flush(std::sync::mpsc::Sender<()>),
+}
+
+/// The log of this process.
+///
+/// Lines are written by a thread of their own: a reader that has gone, a full disk or a pipe that nobody empties costs
+/// lines, and never holds up or ends the process.
+pub struct Log {
+    messages: Option<SyncSender<Message>>,
+}
+
+impl Log {
+    /// Waits a moment for the lines that have not been written yet.
+    pub fn flush(&self) {
+        let (written, wait) = channel();
+        if let Some(messages) = &self.messages
+            && messages.try_send(Message::Flush(written)).is_ok()
+        {
+            let _ = wait.recv_timeout(FLUSH_TIMEOUT);
+        }
+    }
+}
+
+/// Makes a writer for each line.
+#[derive(Clone)]
+struct Lines {
+    messages: SyncSender<Message>,
+    dropped: Arc<AtomicU64>,
+}
+
+/// One line, handed over when it is complete.
+struct Line<'a> {
+    lines: &'a Lines,
+    text: Vec<u8>,
+}
+
+impl<'a> MakeWriter<'a> for Lines {
+    type Writer = Line<'a>;
+
+    fn make_writer(&'a self) -> Line<'a> {
+        Line { lines: self, text: Vec::new() }
+    }
+}
+
+impl Write for Line<'_> {
+    fn write(&mut self, text: &[u8]) -> io::Result<usize> {
+        self.text.extend_from_slice(text);
+        Ok(text.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Drop for Line<'_> {
+    fn drop(&mut self) {
+        let text = std::mem::take(&mut self.text);
+        if let Err(TrySendError::Full(_)) = self.lines.messages.try_send(Message::Line(text)) {
+            self.lines.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+fn write_lines(messages: &Receiver<Message>, dropped: &AtomicU64, mut out: impl Write) {
+    while let Ok(message) = messages.recv() {
+        match message {
+            // There is nobody to tell of an error, and the next line may fare better.
+            Message::Line(text) => drop(out.write_all(&text)),
+            Message::Flush(written) => drop(written.send(())),
+        }
+        let lost = dropped.swap(0, Ordering::Relaxed);
+        if lost > 0 {
+            let _ = writeln!(out, "{lost} log lines were dropped: standard error is not read fast enough");
+        }
+    }
+}
+
 /// Writes logs to standard error from this level on; `TENURE_LOG` overrides it.
-pub fn log(level: &str) {
-    // The pool warns of every idle connection that ends, also when we stop the server ourselves.
-    let default = || EnvFilter::new(format!("{level},deadpool=error"));
-    let filter = EnvFilter::try_from_env("TENURE_LOG").unwrap_or_else(|_| default());
+#[must_use]
+pub fn log(level: &str) -> Log {
+    let filter = EnvFilter::try_from_env("TENURE_LOG").unwrap_or_else(|_| EnvFilter::new(level));
+    let (messages, received) = sync_channel(MAX_LINES);
+    let lines = Lines { messages: messages.clone(), dropped: Arc::default() };
+    let dropped = lines.dropped.clone();
+    let thread = std::thread::Builder::new().name("log".to_owned());
+    let started = thread.spawn(move || write_lines(&received, &dropped, io::stderr()));
     // A second subscriber in one process (tests) is of no use, and no harm.
-    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(lines)
+        .log_internal_errors(false)
+        .try_init();
+    Log { messages: started.is_ok().then_some(messages) }
 }
 
 /// Collects metrics from now on; the handle renders them.
@@ -29,6 +133,10 @@ pub fn collect_metrics() -> Result<PrometheusHandle, BuildError> {
         .install_recorder()?;
     metrics::describe_counter!("tenure_commits_total", "Transactions of the committer");
     metrics::describe_counter!("tenure_events_total", "Events stored by this node");
+    metrics::describe_counter!(
+        "tenure_epoch_changes_total",
+        "How often positions got a new epoch while this node served"
+    );
     metrics::describe_histogram!("tenure_batch_units", "Units of work in a transaction");
     metrics::describe_gauge!("tenure_append_queue", "Units of work waiting for the committer");
     metrics::describe_histogram!("tenure_append_seconds", "From handing a unit in to its answer");
@@ -37,4 +145,65 @@ pub fn collect_metrics() -> Result<PrometheusHandle, BuildError> {
         "Events committed and not yet followed by this node"
     );
     Ok(handle)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+
+    /// Takes nothing until it is let.
+    struct Stuck(Arc<Mutex<()>>, Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Stuck {
+        fn write(&mut self, text: &[u8]) -> io::Result<usize> {
+            let _turn = self.0.lock().unwrap();
+            self.1.lock().unwrap().extend_from_slice(text);
+            Ok(text.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_log_that_nobody_reads_costs_lines_and_holds_up_nobody() {
+        let (messages, received) = sync_channel(4);
+        let lines = Lines { messages, dropped: Arc::default() };
+        let (turn, written) = (Arc::new(Mutex::new(())), Arc::new(Mutex::new(Vec::new())));
+        let held = turn.lock().unwrap();
+        let (out, dropped) = (Stuck(turn.clone(), written.clone()), lines.dropped.clone());
+        let writer = std::thread::spawn(move || write_lines(&received, &dropped, out));
+        for number in 0..100 {
+            writeln!(lines.make_writer(), "line {number}").unwrap();
+        }
+        drop(held);
+        drop(lines);
+        writer.join().unwrap();
+        let text = String::from_utf8(written.lock().unwrap().clone()).unwrap();
+        assert!(text.starts_with("line 0\n") && text.contains("log lines were dropped"), "{text}");
+    }
+
+    #[test]
+    fn an_error_of_the_log_is_nobodys_end() {
+        struct Broken;
+        impl Write for Broken {
+            fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+                Err(io::ErrorKind::BrokenPipe.into())
+            }
+
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        let (messages, received) = sync_channel(4);
+        let writer = std::thread::spawn(move || write_lines(&received, &AtomicU64::new(0), Broken));
+        let log = Log { messages: Some(messages.clone()) };
+        messages.send(Message::Line(b"x\n".to_vec())).unwrap();
+        log.flush();
+        drop((log, messages));
+        writer.join().unwrap();
+    }
 }

@@ -38,7 +38,7 @@ enum Told {
 
 async fn register(tenure: &Tenure, name: &str) -> Told {
     match tenure.insert_user(&operator(), name, &format!("{name}@people.example"), "internal").await {
-        Ok(done) => Told::Stored(done.answer, done.position),
+        Ok(done) => Told::Stored(done.answer, done.checkpoint.position),
         Err(DispatchError::Failed(Failure::Append(AppendError::OutcomeUnknown))) => Told::Unknown,
         Err(_) => Told::NotStored,
     }

@@ -33,7 +33,7 @@ async fn the_log_begins_with_the_seeded_user() {
 async fn an_inserted_user_is_read_by_id_and_by_name_in_any_case() {
     let tenure = TestDatabase::new().await.open().await;
     let done = tenure.insert_user(&operator(), "Ada", "ada@example.org", "internal").await.unwrap();
-    assert_eq!((done.events.len(), done.position), (1, 2));
+    assert_eq!((done.events.len(), done.checkpoint.position), (1, 2));
     let by_id = tenure.reader().user(done.answer).await.unwrap();
     assert_eq!(by_id.username, "Ada");
     assert_eq!(tenure.reader().user_by_username("aDA").await.unwrap(), by_id);
@@ -92,7 +92,7 @@ async fn a_github_sign_in_registers_once_and_refreshes_only_what_changed() {
         .await
         .unwrap();
     assert_eq!((again.events.len(), again.answer.created, again.answer.first_account), (0, false, None));
-    assert_eq!(again.position, first.position);
+    assert_eq!(again.checkpoint, first.checkpoint);
     let mail =
         tenure.upsert_user_by_github_id(&system, 7, "octocat", Some("new@example.org"), None).await.unwrap();
     assert_eq!(mail.events.len(), 1);
@@ -222,7 +222,7 @@ async fn members_are_added_once_and_keep_the_first_time() {
     let added = tenure.add_member(&as_user(ada), acme, bob).await.unwrap();
     let since = tenure.reader().members(acme).await.unwrap()[0].added_at;
     let again = tenure.add_member(&as_user(ada), acme, bob).await.unwrap();
-    assert_eq!((again.events.len(), again.position), (0, added.position));
+    assert_eq!((again.events.len(), again.checkpoint), (0, added.checkpoint));
     assert_eq!(tenure.add_member(&as_user(ada), acme, ada).await.unwrap().events.len(), 0);
     let members = tenure.reader().members(acme).await.unwrap();
     assert_eq!((members.len(), members[0].added_at, members[0].user.id), (1, since, bob));

@@ -30,14 +30,14 @@ async fn nobody_can_change_an_event_not_even_its_owner() {
 async fn the_serving_role_can_append_and_can_make_no_table() {
     let database = TestDatabase::new().await;
     let tenure = database.open().await;
-    let client = tenure.log().pool().get().await.unwrap();
-    let role: String = client.query_one("select current_user::text", &[]).await.unwrap().get(0);
-    assert_eq!(role, "tenure_app");
+    let row = tenure.log().primary().row("select current_user::text", &[]).await.unwrap().unwrap();
+    assert_eq!(row.get::<_, &str>(0), "tenure_app");
+    let client = database.connect(Some("tenure_app")).await;
     user(&tenure, "ada").await;
     for statement in [
         "create table log.x ()",
         "create table view.x ()",
-        "update log.head set epoch = 2",
+        "update log.head set log_id = gen_random_uuid()",
         "drop table log.event",
         "alter table log.event disable trigger all",
     ] {
@@ -61,7 +61,9 @@ async fn a_login_without_createrole_works_with_triggers_alone() {
     address.config.user(&name);
     let tenure = crate::support::open_with(tenure::Settings { address, ..database.settings() }).await;
     user(&tenure, "ada").await;
-    let client = tenure.log().pool().get().await.unwrap();
+    let mut own = database.address.config.clone();
+    let (client, connection) = own.user(&name).connect(tokio_postgres::NoTls).await.unwrap();
+    tokio::spawn(connection);
     let error = client.batch_execute("delete from log.event").await.unwrap_err();
     assert_eq!(error.code().unwrap().code(), "TN010");
     tenure.close().await;

@@ -146,7 +146,7 @@ async fn race(
             followed.extend(events.iter().map(|event| event.position));
             let after = polled.last().copied().unwrap_or(0);
             let page = watching.read_page(after, &Filter::default(), 1_000).await.unwrap();
-            polled.extend(page.iter().map(|event| event.position));
+            polled.extend(page.events.iter().map(|event| event.position));
             if events.iter().any(|event| event.event_type == "user.operator_granted") {
                 return (followed, polled);
             }
@@ -220,8 +220,8 @@ async fn a_membership_is_removed_or_made_an_ownership_and_never_both() {
 async fn many_nodes_start_at_once_on_an_empty_database() {
     let database = TestDatabase::empty().await;
     let nodes = join_all((0..6).map(|_| database.open())).await;
-    let first = nodes[0].log().identity().log_id;
-    assert!(nodes.iter().all(|node| node.log().identity().log_id == first));
+    let first = nodes[0].log().log_id();
+    assert!(nodes.iter().all(|node| node.log().log_id() == first));
     assert_eq!(history(&nodes[0]).await.len(), 1);
     let context = operator();
     let names =

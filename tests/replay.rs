@@ -54,7 +54,7 @@ async fn stored(client: &Client, table: &Table, living: &str, now: Timestamp) ->
 /// Folds the log from position 1 and compares every table with what is stored.
 pub async fn assert_tables_are_a_fold_of_the_log(tenure: &Tenure, client: &Client) {
     let events = history(tenure).await;
-    let decoded = tenure.codec().decode(&events, tenure.log().pool()).await.unwrap();
+    let decoded = tenure.codec().decode(&events, tenure.log().primary()).await.unwrap();
     let hasher: &dyn ClaimHasher = &**tenure.codec().keys();
     let mut claims = Claims::default();
     let mut changes: Vec<(i64, RowChange)> = Vec::new();

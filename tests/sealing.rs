@@ -86,7 +86,7 @@ async fn what_a_closed_account_sealed_is_unreadable_on_every_node_from_then_on()
     let fresh = database.open().await;
     for node in [&tenure, &fresh] {
         let events = history(node).await;
-        let decoded = node.codec().decode(&events, node.log().pool()).await.unwrap();
+        let decoded = node.codec().decode(&events, node.log().primary()).await.unwrap();
         let mut sealed = 0;
         for event in decoded {
             if let tenure::aggregates::AnyEvent::Account(
@@ -153,7 +153,7 @@ async fn a_second_node_with_the_key_in_its_environment_reads_everything() {
     let source = MasterKeySource { value: Some(text.into()), ..MasterKeySource::default() };
     let two = open(&database, source).await.unwrap();
     let events = history(&two).await;
-    let decoded = two.codec().decode(&events, two.log().pool()).await.unwrap();
+    let decoded = two.codec().decode(&events, two.log().primary()).await.unwrap();
     assert!(matches!(
         &decoded[1],
         tenure::aggregates::AnyEvent::User(tenure::aggregates::user::UserEvent::Registered { username, .. })

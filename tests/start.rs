@@ -33,24 +33,28 @@ async fn a_newer_schema_is_refused_with_both_versions_named() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn projections_of_another_release_are_refused_by_name() {
+async fn projections_of_another_release_are_not_replaced_while_other_nodes_run() {
     let database = TestDatabase::new().await;
+    let running = database.open().await;
+    user(&running, "ada").await;
     let client = database.connect(None).await;
     client.batch_execute("update log.head set projection_set = 'users:999'").await.unwrap();
     let error = open(database.settings()).await.err().unwrap();
     assert!(
-        matches!(&error, OpenError::Migrate(MigrateError::Projections { database, .. }) if database == "users:999")
+        matches!(&error, OpenError::Migrate(MigrateError::NodesRunning { database, .. }) if database == "users:999"),
+        "{error}"
     );
+    assert!(error.to_string().contains("stop all nodes, then run `tenure migrate`"), "{error}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn starting_twice_changes_nothing() {
     let database = TestDatabase::new().await;
     let first = database.open().await;
-    let log_id = first.log().identity().log_id;
+    let log_id = first.log().log_id();
     first.close().await;
     let second = database.open().await;
-    assert_eq!((second.log().identity().log_id, second.log().newest().await.unwrap()), (log_id, 1));
+    assert_eq!((second.log().log_id(), second.log().newest().await.unwrap()), (log_id, 1));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -145,8 +145,8 @@ impl TlsServer {
         let root = root.map_or_else(String::new, |root| format!("&sslrootcert={}", root.display()));
         let url = format!("postgres://tenure@{host}:{}/tenure?sslmode={mode}{root}", self.port);
         let address: Address = url.parse().unwrap();
-        let database = Database::new(&address, None, 2).map_err(|error| error.to_string())?;
-        let connection = database.connect("tls test").await.map_err(|error| error.to_string())?;
+        let database = Database::new(&address, None).map_err(|error| error.to_string())?;
+        let connection = database.connect("tls test", "").await.map_err(|error| error.to_string())?;
         let sql = "select ssl from pg_stat_ssl where pid = pg_backend_pid()";
         Ok(connection.client.query_one(sql, &[]).await.unwrap().get(0))
     }

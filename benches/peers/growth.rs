@@ -54,9 +54,12 @@ async fn lane(server: &Server, name: &str, events: u64) -> anyhow::Result<Lane<O
 }
 
 async fn elders(tenure: &Tenure) -> anyhow::Result<Vec<Person>> {
-    let client = tenure.log().pool().get().await?;
     let sql = "select id, username from view.users where username not like '%~%' and id::text <> $2 order by random() limit $1";
-    let rows = client.query(sql, &[&ELDERS, &tenure::ids::UserId::UNAUTHENTICATED.to_string()]).await?;
+    let rows = tenure
+        .log()
+        .primary()
+        .rows(sql, &[&ELDERS, &tenure::ids::UserId::UNAUTHENTICATED.to_string()])
+        .await?;
     Ok(rows
         .iter()
         .map(|row| Ok(Person { id: row.try_get(0)?, name: row.try_get(1)? }))

@@ -56,7 +56,7 @@ pub struct TransactionPerCommand {
 pub struct Writer {
     address: Address,
     pool: Pool,
-    log_pool: Pool,
+    log: tenure::event_log::EventLog,
     codec: tenure::codec::Codec,
     clock: std::sync::Arc<dyn tenure::clock::Clock>,
     entropy: std::sync::Arc<dyn tenure::entropy::Entropy>,
@@ -76,7 +76,7 @@ impl Contestant for TransactionPerCommand {
         Ok(Writer {
             address: self.address.clone(),
             pool: server::connect(&self.address, callers).await?,
-            log_pool: self.tenure.log().pool().clone(),
+            log: self.tenure.log().clone(),
             codec: self.tenure.codec().clone(),
             clock: self.tenure.clock(),
             entropy: self.tenure.entropy(),
@@ -91,7 +91,7 @@ impl Session for Writer {
         let id = decided.first().map_or_else(Uuid::nil, |first| first.stream_id);
         let metadata = Bytes::from(Context::of(Actor::Operator).metadata());
         let mut unit = Unit { at, ..Unit::default() };
-        let keys = self.codec.encode(&mut unit, &mut decided, &metadata, &self.log_pool).await?;
+        let keys = self.codec.encode(&mut unit, &mut decided, &metadata, self.log.primary()).await?;
 
         let client = self.pool.get().await?;
         client.batch_execute(BEGIN).await?;
@@ -123,7 +123,7 @@ impl Session for Writer {
         }
         client.batch_execute("commit").await?;
         for (subject, key) in keys {
-            self.codec.keys().remember(&subject, key);
+            self.codec.keys().remember(self.log.seen().get().epoch, &subject, key);
         }
         Ok(id)
     }

@@ -120,7 +120,7 @@ async fn carry_out(tenure: &Tenure, config: &Config, command: AccountCommand) ->
             let done = tenure.open_account(&operator, &name, Some(owner.id)).await?;
             if config.json {
                 let answer = json!({
-                    "id": done.answer, "name": name, "owner_user_id": owner.id, "position": done.position,
+                    "id": done.answer, "name": name, "owner_user_id": owner.id, "position": done.checkpoint.to_string(),
                 });
                 return output::json(&answer);
             }

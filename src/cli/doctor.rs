@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use super::{open, output};
+use crate::clock::{MAX_CLOCK_OFFSET, SystemClock};
 use crate::config::Config;
 use crate::postgres::{Database, health, private};
 use crate::projections;
@@ -72,9 +73,9 @@ pub(super) async fn run(config: Config) -> anyhow::Result<()> {
     }
     if let Some(address) = address {
         let given = key.ok().flatten();
-        match Database::new(&address, None, 2) {
+        match Database::new(&address, None) {
             Err(error) => findings.add("database", Status::Failed, address.to_string(), error.to_string()),
-            Ok(database) => match health::look(&database).await {
+            Ok(database) => match health::look(&database, &SystemClock).await {
                 Err(error) => {
                     findings.add("database", Status::Failed, address.to_string(), error.to_string());
                 }
@@ -136,6 +137,34 @@ fn database_findings(health: &health::Health, given: Option<&str>, findings: &mu
             );
         }
     }
+    if health.in_recovery {
+        let advice = "this is a replica; name the primary";
+        findings.add("primary", Status::Failed, "in recovery", advice);
+    } else if health.read_only {
+        let advice = "turn default_transaction_read_only off for the server, the database and the login";
+        findings.add("primary", Status::Failed, "read-only", advice);
+    } else {
+        findings.ok("primary", "takes writes");
+    }
+    if !health.may_write {
+        findings.add(
+            "privileges",
+            Status::Failed,
+            "this login may not write to the log",
+            "migrate once with a login that owns the database, or grant this one membership of tenure_app",
+        );
+    }
+    let offset = format!("{:+.3} s against the server's", health.clock_offset);
+    if health.clock_offset.abs() <= MAX_CLOCK_OFFSET.as_secs_f64() {
+        findings.ok("clock", offset);
+    } else {
+        findings.add(
+            "clock",
+            Status::Failed,
+            offset,
+            "set both clocks by NTP: writes are refused beyond 5 s",
+        );
+    }
     if health.encoding == "UTF8" {
         findings.ok("encoding", "UTF8");
     } else {
@@ -183,7 +212,15 @@ fn database_findings(health: &health::Health, given: Option<&str>, findings: &mu
         ),
     }
     if let Some(log) = &health.log {
-        findings.ok("log", format!("{} at position {}", log.log_id, log.newest));
+        findings.ok("log", format!("{} at position {}-{}", log.log_id, log.epoch, log.newest));
+        if log.at_home == Some(false) {
+            findings.add(
+                "server",
+                Status::Warning,
+                "another one than the log was served from last (restored, copied or promoted)",
+                "the next start gives positions a new epoch; those from before are refused",
+            );
+        }
         let set = projections::set_name();
         if log.projection_set == set {
             findings.ok("projections", set);

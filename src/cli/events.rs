@@ -9,9 +9,12 @@ use super::{open, output};
 use crate::Tenure;
 use crate::aggregates::field::Invalid;
 use crate::clock::Timestamp;
+use crate::codec::CodecError;
 use crate::config::Config;
+use crate::credentials::key_ring::KeyLoadError;
 use crate::event_log::read::Filter;
-use crate::event_log::{ReadError, RecordedEvent, StreamId};
+use crate::event_log::{PositionToken, ReadError, RecordedEvent, StreamId};
+use crate::history::EventRecord;
 
 #[derive(Subcommand)]
 pub(super) enum EventsCommand {
@@ -38,9 +41,9 @@ pub(super) struct Selection {
     /// Only recorded before this time (RFC 3339)
     #[arg(long)]
     until: Option<String>,
-    /// Only after this position
+    /// Only after this position: what a write has answered with, or `cursor` of an event (with --json)
     #[arg(long, value_name = "POSITION")]
-    after: Option<i64>,
+    after: Option<String>,
     /// At most so many events
     #[arg(long)]
     limit: Option<usize>,
@@ -58,6 +61,9 @@ pub(super) async fn run(config: Config, command: EventsCommand) -> anyhow::Resul
     opened.close().await?;
     result
 }
+
+/// How many of the newest events a tail begins with.
+const NEWEST: i64 = 10;
 
 /// How often a server is asked for further events.
 const ASK_EVERY: std::time::Duration = std::time::Duration::from_secs(1);
@@ -85,16 +91,25 @@ async fn over_http(remote: &Remote, config: &Config, command: EventsCommand) -> 
     let kind = selection.types.first().map_or_else(String::new, |kind| path("&type={}", &[kind]));
     let mut left = selection.limit.unwrap_or(usize::MAX);
     let mut after = match (selection.after, follow) {
-        (Some(after), _) => after,
-        (None, false) => 0,
         (None, true) => {
-            let newest = remote.get(&format!("{feed}?limit=10{kind}")).await?;
-            let oldest = newest["items"].as_array().and_then(|items| items.last());
-            oldest.and_then(|event| event["position"].as_i64()).map_or(0, |position| position - 1)
+            // The page goes back to the one before the first that is shown; there is none in a short log.
+            let newest = remote.get(&format!("{feed}?limit={}{kind}", NEWEST + 1)).await?;
+            newest["next_cursor"].as_str().map(str::to_owned)
         }
+        (after, _) => after,
     };
     while left > 0 {
-        let page = remote.get(&format!("{feed}?order=asc&limit=200&cursor={after}{kind}")).await?;
+        let cursor = after.as_deref().map_or_else(String::new, |after| path("&cursor={}", &[after]));
+        let page = match remote.get(&format!("{feed}?order=asc&limit=200{cursor}{kind}")).await {
+            Err(error) if follow && error.exit_code() == 5 => {
+                tracing::warn!(%error, "waiting for the server");
+                tokio::select! {
+                    () = tokio::time::sleep(WAIT) => continue,
+                    _ = tokio::signal::ctrl_c() => return Ok(()),
+                }
+            }
+            page => page?,
+        };
         let items = page["items"].as_array().map(Vec::as_slice).unwrap_or_default();
         for event in items.iter().take(left) {
             if config.json {
@@ -104,8 +119,11 @@ async fn over_http(remote: &Remote, config: &Config, command: EventsCommand) -> 
             }
         }
         left = left.saturating_sub(items.len());
-        after = page["next_cursor"].as_i64().unwrap_or(after);
-        if items.is_empty() {
+        let next = page["next_cursor"].as_str().map(str::to_owned).or_else(|| after.clone());
+        // A search may have looked at many events without finding one.
+        let is_at_end = items.is_empty() && next == after;
+        after = next;
+        if is_at_end {
             if !follow {
                 return Ok(());
             }
@@ -158,7 +176,11 @@ async fn filter(tenure: &Tenure, selection: &Selection) -> anyhow::Result<Filter
 async fn show(tenure: &Tenure, config: &Config, selection: Selection) -> anyhow::Result<()> {
     let filter = filter(tenure, &selection).await?;
     let mut left = selection.limit.unwrap_or(usize::MAX);
-    let pages = tenure.log().read(selection.after.unwrap_or(0), filter);
+    let after = match &selection.after {
+        Some(after) => place(tenure, after).await?,
+        None => 0,
+    };
+    let pages = tenure.log().read(after, filter);
     pin_mut!(pages);
     while let Some(page) = pages.next().await {
         let page = page?;
@@ -173,9 +195,9 @@ async fn show(tenure: &Tenure, config: &Config, selection: Selection) -> anyhow:
 
 async fn tail(tenure: &Tenure, config: &Config, selection: Selection) -> anyhow::Result<()> {
     let filter = filter(tenure, &selection).await?;
-    let after = match selection.after {
-        Some(after) => after,
-        None => (tenure.log().newest().await? - 10).max(0),
+    let after = match &selection.after {
+        Some(after) => place(tenure, after).await?,
+        None => (tenure.log().newest().await? - NEWEST).max(0),
     };
     let mut follower = tenure.log().follow(after);
     let mut left = selection.limit.unwrap_or(usize::MAX);
@@ -189,11 +211,20 @@ async fn tail(tenure: &Tenure, config: &Config, selection: Selection) -> anyhow:
                 let wanted: Vec<_> =
                     events.into_iter().filter(|event| filter.matches(event)).take(left).collect();
                 left -= wanted.len();
-                print(tenure, config, &wanted).await?;
+                let printed = async {
+                    for event in &wanted {
+                        print_patiently(tenure, config, event).await?;
+                    }
+                    anyhow::Ok(())
+                };
+                tokio::select! {
+                    printed = printed => printed?,
+                    _ = tokio::signal::ctrl_c() => return Ok(()),
+                }
             }
             Err(error @ ReadError::Unavailable(_)) => {
                 tracing::warn!(%error, "waiting for the database");
-                tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+                tokio::time::sleep(WAIT).await;
             }
             Err(error) => return Err(error.into()),
         }
@@ -201,16 +232,50 @@ async fn tail(tenure: &Tenure, config: &Config, selection: Selection) -> anyhow:
     Ok(())
 }
 
-async fn print(tenure: &Tenure, config: &Config, events: &[RecordedEvent]) -> anyhow::Result<()> {
-    for event in events {
-        let record = serde_json::to_value(tenure.describe(event).await?)?;
-        if config.json {
-            output::json(&record)?;
-        } else {
-            output::line(&as_text(&record))?;
+/// How long a tail waits before it asks a database again that could not be read.
+const WAIT: std::time::Duration = std::time::Duration::from_secs(1);
+
+/// The position that a token names, in this log as it is now.
+async fn place(tenure: &Tenure, text: &str) -> anyhow::Result<i64> {
+    let rule =
+        "the `position` of a write, or the `cursor` of an event (with --json), and not beyond the newest";
+    let token = text.parse().map_err(|_| Invalid { field: "--after", rule })?;
+    match tenure.log().place(token).await {
+        Err(ReadError::BeyondHead { .. }) => Err(Invalid { field: "--after", rule }.into()),
+        place => Ok(place?.position),
+    }
+}
+
+/// Prints an event; waits out a database that goes while the keys of its sealed fields are read.
+async fn print_patiently(tenure: &Tenure, config: &Config, event: &RecordedEvent) -> anyhow::Result<()> {
+    loop {
+        match tenure.describe(event).await {
+            Ok(record) => return print_record(tenure, config, record),
+            Err(CodecError::Keys(KeyLoadError::Read(error @ ReadError::Unavailable(_)))) => {
+                tracing::warn!(%error, "waiting for the database");
+                tokio::time::sleep(WAIT).await;
+            }
+            Err(error) => return Err(error.into()),
         }
     }
+}
+
+async fn print(tenure: &Tenure, config: &Config, events: &[RecordedEvent]) -> anyhow::Result<()> {
+    for event in events {
+        print_record(tenure, config, tenure.describe(event).await?)?;
+    }
     Ok(())
+}
+
+fn print_record(tenure: &Tenure, config: &Config, record: EventRecord) -> anyhow::Result<()> {
+    let token = PositionToken { epoch: tenure.log().seen().get().epoch, position: record.position };
+    let mut record = serde_json::to_value(record)?;
+    if config.json {
+        record["cursor"] = token.to_string().into();
+        output::json(&record)
+    } else {
+        output::line(&as_text(&record))
+    }
 }
 
 fn as_text(event: &Value) -> String {

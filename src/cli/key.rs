@@ -171,7 +171,8 @@ async fn carry_out(tenure: &Tenure, config: &Config, command: KeyCommand) -> any
 fn secret(json: bool, done: &Dispatched<ApiKeySecret>) -> anyhow::Result<()> {
     let plaintext = done.answer.plaintext.as_ref().map(SecretString::expose_secret).unwrap_or_default();
     if json {
-        let answer = json!({"id": done.answer.id, "plaintext": plaintext, "position": done.position});
+        let answer =
+            json!({"id": done.answer.id, "plaintext": plaintext, "position": done.checkpoint.to_string()});
         return output::json(&answer);
     }
     output::line(&format!("key {}: {}", done.answer.id, output::outcome(done)))?;

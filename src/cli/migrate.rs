@@ -8,13 +8,18 @@ use crate::postgres::migrate;
 
 pub(super) async fn run(config: Config) -> anyhow::Result<()> {
     let opened = open::open(&config).await?;
-    let position = opened.tenure.log().newest().await?;
-    let log_id = opened.tenure.log().identity().log_id;
+    let log = opened.tenure.log();
+    let (position, log_id) = (log.seen().checkpoint(), log.log_id());
     let version = migrate::newest_version();
     if config.json {
-        output::json(&json!({"schema_version": version, "log_id": log_id, "position": position}))?;
+        output::json(
+            &json!({"schema_version": version, "log_id": log_id, "position": position.to_string()}),
+        )?;
     } else {
-        output::line(&format!("schema version {version}, log {log_id}, newest position {position}"))?;
+        output::line(&format!(
+            "schema version {version}, log {log_id}, newest position {}",
+            position.position
+        ))?;
     }
     opened.close().await
 }

@@ -6,6 +6,7 @@ mod doctor;
 mod events;
 mod invite;
 mod key;
+mod log;
 mod lookup;
 mod migrate;
 mod open;
@@ -19,6 +20,7 @@ mod token;
 mod tour;
 mod user;
 
+use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
@@ -27,10 +29,11 @@ use crate::aggregates::field::Invalid;
 use crate::config::Flags;
 use crate::dispatch::{DispatchError, Failure};
 use crate::engine::OpenError;
-use crate::event_log::AppendError;
+use crate::event_log::{AppendError, ReadError};
 use crate::operations::Refusal;
 use crate::postgres::migrate::MigrateError;
 use crate::projections::QueryError;
+use crate::replay::fold::FoldError;
 use crate::telemetry;
 
 /// An event-sourced identity and tenancy engine.
@@ -91,6 +94,9 @@ enum Command {
     /// The event log
     #[command(subcommand)]
     Events(events::EventsCommand),
+    /// The log itself
+    #[command(subcommand)]
+    Log(log::LogCommand),
     /// Data and load for measurements
     #[command(subcommand)]
     Bench(bench::BenchCommand),
@@ -99,17 +105,31 @@ enum Command {
 /// Runs the command line of this process.
 pub async fn main() -> ExitCode {
     let cli = Cli::parse();
-    telemetry::log(if matches!(cli.command, Command::Serve) { "info" } else { "warn" });
-    match Box::pin(run(cli)).await {
+    let log = telemetry::log(if matches!(cli.command, Command::Serve) { "info" } else { "warn" });
+    let result = Box::pin(run(cli)).await;
+    log.flush();
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // A reader that has seen enough (`| head`) is no failure worth words.
+            // A reader that has seen enough (`| head`) is no failure worth words. Standard error may be gone or full: the
+            // exit code says it all the same.
             if !is_broken_pipe(&error) {
-                eprintln!("tenure: {error:#}");
+                let _ = writeln!(std::io::stderr(), "tenure: {}", in_full(&error));
             }
             ExitCode::from(exit_code(&error))
         }
     }
+}
+
+/// An error with its causes, each said once: some repeat theirs.
+fn in_full(error: &anyhow::Error) -> String {
+    let mut text = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    text
 }
 
 async fn run(cli: Cli) -> anyhow::Result<()> {
@@ -135,6 +155,7 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Logout => remote::login::log_out(config).await,
         Command::Completions { .. } | Command::Man => Ok(()),
         Command::Events(command) => events::run(config, command).await,
+        Command::Log(command) => log::run(config, command).await,
         Command::Bench(command) => bench::run(config, command).await,
     }
 }
@@ -150,8 +171,14 @@ fn exit_code(error: &anyhow::Error) -> u8 {
             DispatchError::Refused(Refusal::Busy)
             | DispatchError::Contended
             | DispatchError::Failed(Failure::Append(
-                AppendError::Busy | AppendError::Unavailable(_) | AppendError::OutcomeUnknown,
-            )) => 5,
+                AppendError::Busy
+                | AppendError::Unavailable(_)
+                | AppendError::OutcomeUnknown
+                | AppendError::EpochChanged
+                | AppendError::ClockAhead(_)
+                | AppendError::ClockBehind(_),
+            ))
+            | DispatchError::Failed(Failure::Read(ReadError::Unavailable(_))) => 5,
             DispatchError::Refused(_) | DispatchError::KeyReused => 3,
             DispatchError::Failed(_) => 1,
         };
@@ -162,14 +189,37 @@ fn exit_code(error: &anyhow::Error) -> u8 {
     if error.downcast_ref::<Invalid>().is_some() {
         return 3;
     }
-    if let Some(OpenError::Connect(_) | OpenError::Read(_) | OpenError::Migrate(MigrateError::Connect(_))) =
-        error.downcast_ref()
-    {
-        return 5;
+    if let Some(error) = error.downcast_ref::<OpenError>() {
+        return if is_unavailable(error) { 5 } else { 1 };
+    }
+    if let Some(error) = error.downcast_ref::<ReadError>() {
+        return match error {
+            ReadError::Unavailable(_) => 5,
+            ReadError::LogReplaced { .. } | ReadError::BeyondHead { .. } | ReadError::AnotherLog { .. } => 3,
+            ReadError::Gap { .. } => 1,
+        };
     }
     match error.downcast_ref::<QueryError>() {
         Some(QueryError::NotFound) => 4,
         Some(QueryError::Unavailable(_)) => 5,
         None => 1,
+    }
+}
+
+/// Whether it is the database's fault or its address's, so that the same command may succeed later or elsewhere.
+fn is_unavailable(error: &OpenError) -> bool {
+    match error {
+        OpenError::Connect(_) | OpenError::Read(_) | OpenError::Primary(_) | OpenError::Clock(_) => true,
+        OpenError::Migrate(error) | OpenError::Fold(FoldError::Migrate(error)) => matches!(
+            error,
+            MigrateError::Connect(_)
+                | MigrateError::Pooler
+                | MigrateError::NodesRunning { .. }
+                | MigrateError::Locked { .. }
+                | MigrateError::Denied(_)
+                | MigrateError::MayNotWrite { .. }
+                | MigrateError::TimedOut
+        ),
+        _ => false,
     }
 }

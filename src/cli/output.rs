@@ -39,7 +39,7 @@ pub(super) fn render(headings: &[&str], rows: Vec<Vec<String>>) -> String {
 /// Prints what a command did: as JSON its answer with the position, for people a line.
 pub(super) fn done<T>(as_json: bool, done: &Dispatched<T>, mut answer: Value) -> anyhow::Result<()> {
     if as_json {
-        answer["position"] = done.position.into();
+        answer["position"] = done.checkpoint.to_string().into();
         answer["events"] = done.events.len().into();
         return json(&answer);
     }
@@ -76,7 +76,7 @@ pub(super) fn secret_from_stdin() -> anyhow::Result<secrecy::SecretString> {
 pub(super) fn outcome<T>(done: &Dispatched<T>) -> String {
     match done.events.len() {
         0 => "nothing had to change".to_owned(),
-        1 => format!("1 event, at position {}", done.position),
-        count => format!("{count} events, up to position {}", done.position),
+        1 => format!("1 event, at position {}", done.checkpoint.position),
+        count => format!("{count} events, up to position {}", done.checkpoint.position),
     }
 }

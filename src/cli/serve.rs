@@ -2,11 +2,13 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use secrecy::ExposeSecret as _;
 use serde_json::json;
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::{open, output};
@@ -15,33 +17,64 @@ use crate::context::{Actor, Context};
 use crate::dispatch::DispatchError;
 use crate::http::DoorSettings;
 use crate::operations::Refusal;
-use crate::postgres::private::State;
+use crate::postgres::private::{PrivatePostgres, State};
 use crate::{Tenure, http, telemetry};
 
+/// How long the engine may take to finish what it has accepted.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The signals that end the process. From the moment they are installed on, nothing else handles them.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn install() -> std::io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    async fn received(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
 pub(super) async fn run(config: Config) -> anyhow::Result<()> {
+    let mut signals = Signals::install()?;
     let metrics = telemetry::collect_metrics()?;
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
     // Bound before anything is started, so that an address in use is found out at once.
     let public = bind(config.listen).await?;
     let internal = bind(config.metrics_listen).await?;
     let (listen, metrics_listen) = (public.local_addr()?, internal.local_addr()?);
 
-    let private = match &config.database {
-        None => Some(open::start_private(&config).await?),
-        Some(_) => None,
+    let mut private = None;
+    let started = tokio::select! {
+        started = start(&config, &mut private) => Some(started),
+        () = signals.received() => None,
     };
-    let address = match (&private, &config.database) {
-        (Some(private), _) => open::address(private.endpoint()),
-        (None, Some(address)) => address.clone(),
-        (None, None) => anyhow::bail!("there is no database"),
+    let tenure = match started {
+        Some(Ok(tenure)) => Arc::new(tenure),
+        ended => {
+            if ended.is_none() {
+                tracing::info!("told to stop while starting");
+            }
+            if let Some(private) = private {
+                private.stop().await?;
+            }
+            return ended.map_or(Ok(()), |failed| failed.map(|_| ()));
+        }
     };
-    let database = private.as_ref().map_or_else(
-        || address.to_string(),
-        |private| format!("private PostgreSQL, socket in {}", private.endpoint().socket_dir.display()),
-    );
-    let mut postgres_state = private.as_ref().map(crate::postgres::private::PrivatePostgres::state);
-    let tenure = Arc::new(open::engine(&config, address).await?);
+    let database = match (&private, &config.database) {
+        (Some(private), _) => {
+            format!("private PostgreSQL, socket in {}", private.endpoint().socket_dir.display())
+        }
+        (None, Some(address)) => address.to_string(),
+        (None, None) => String::new(),
+    };
+    let mut postgres_state = private.as_ref().map(PrivatePostgres::state);
 
     let stop = CancellationToken::new();
     let mut observer = tokio::spawn({
@@ -75,8 +108,7 @@ pub(super) async fn run(config: Config) -> anyhow::Result<()> {
         }
     };
     let reason = tokio::select! {
-        _ = terminate.recv() => None,
-        _ = interrupt.recv() => None,
+        () = signals.received() => None,
         reason = failed => Some(format!("PostgreSQL does not come back: {reason}")),
         ended = &mut observer => match ended {
             Ok(Some(error)) => Some(format!("the log can no longer be trusted: {error}")),
@@ -91,8 +123,10 @@ pub(super) async fn run(config: Config) -> anyhow::Result<()> {
     if !observer.is_finished() {
         let _ = observer.await;
     }
-    if let Ok(tenure) = Arc::try_unwrap(tenure) {
-        tenure.close().await;
+    if let Ok(tenure) = Arc::try_unwrap(tenure)
+        && timeout(CLOSE_TIMEOUT, tenure.close()).await.is_err()
+    {
+        tracing::warn!("the database does not answer: the outcome of some commands is not known");
     }
     if let Some(private) = private {
         private.stop().await?;
@@ -101,6 +135,15 @@ pub(super) async fn run(config: Config) -> anyhow::Result<()> {
         None => Ok(()),
         Some(reason) => anyhow::bail!(reason),
     }
+}
+
+/// Starts what serves: the private PostgreSQL, if no database is named, and the engine on it.
+async fn start(config: &Config, private: &mut Option<PrivatePostgres>) -> anyhow::Result<Tenure> {
+    let address = match &config.database {
+        Some(address) => address.clone(),
+        None => open::address(private.insert(open::start_private(config).await?).endpoint()),
+    };
+    open::engine(config, address).await
 }
 
 /// What the first person is called who runs an instance that had nobody.

@@ -82,7 +82,7 @@ async fn carry_out(tenure: &Tenure, config: &Config, command: TokenCommand) -> a
             if config.json {
                 let seconds = ttl.as_secs();
                 let answer = json!({
-                    "id": id, "token": secret, "expires_in": seconds, "position": done.position,
+                    "id": id, "token": secret, "expires_in": seconds, "position": done.checkpoint.to_string(),
                 });
                 return output::json(&answer);
             }

@@ -144,7 +144,8 @@ impl Tour {
         self.forget(tenure, carol).await?;
 
         self.heading("The log")?;
-        let events = tenure.log().read_page(0, &crate::event_log::read::Filter::default(), 1_000).await?;
+        let events =
+            tenure.log().read_page(0, &crate::event_log::read::Filter::default(), 1_000).await?.events;
         self.contiguous = (1..).zip(&events).all(|(position, event)| event.position == position);
         anyhow::ensure!(self.contiguous && events.len() == self.events + 1, "the log and the answers differ");
         self.say("every position once, in order", &format!("1 to {} (1 is genesis)", events.len()))
@@ -224,8 +225,8 @@ impl Tour {
         self.done("forget carol", tenure.forget_user(&Context::of(Actor::User(carol)), carol).await)?;
         self.done("again", tenure.forget_user(&Context::of(Actor::Operator), carol).await)?;
         let row = tenure.reader().user(carol).await?;
-        let events = tenure.log().read_page(0, &Filter::default(), 1_000).await?;
-        let decoded = tenure.codec().decode(&events, tenure.log().pool()).await?;
+        let events = tenure.log().read_page(0, &Filter::default(), 1_000).await?.events;
+        let decoded = tenure.codec().decode(&events, tenure.log().primary()).await?;
         let hers = events.iter().zip(&decoded).filter(|(event, _)| *event.stream.id == *carol.to_string());
         let unreadable = hers.into_iter().all(|(_, event)| match event {
             AnyEvent::User(UserEvent::Registered { username, email, .. }) => {

@@ -118,7 +118,7 @@ async fn carry_out(tenure: &Tenure, config: &Config, command: UserCommand) -> an
             if config.json {
                 let answer = json!({
                     "id": done.answer, "username": name, "email": email, "mode": mode, "operator": operator,
-                    "position": done.position,
+                    "position": done.checkpoint.to_string(),
                 });
                 return output::json(&answer);
             }
@@ -144,7 +144,8 @@ async fn carry_out(tenure: &Tenure, config: &Config, command: UserCommand) -> an
             let url = sign_in_link_url(served_at, done.answer.expose_secret());
             if config.json {
                 let seconds = SIGN_IN_LINK_LIFE.as_secs();
-                let answer = json!({"url": url, "expires_in": seconds, "position": done.position});
+                let answer =
+                    json!({"url": url, "expires_in": seconds, "position": done.checkpoint.to_string()});
                 return output::json(&answer);
             }
             output::line(&format!("{} signs in by this link, once, within ten minutes:", user.username))?;

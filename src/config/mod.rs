@@ -15,7 +15,7 @@ use crate::aggregates::source::Retention;
 use crate::credentials::master_key::MasterKeySource;
 use crate::engine::Rules;
 use crate::http::DoorSettings;
-use crate::postgres::{Address, UrlError};
+use crate::postgres::{Address, AddressError};
 
 /// What every command can be told.
 #[derive(Args, Clone)]
@@ -142,7 +142,7 @@ pub enum ConfigError {
     },
     /// The connection string is refused.
     #[error(transparent)]
-    Url(#[from] UrlError),
+    Url(#[from] AddressError),
     /// Metrics would be reachable from elsewhere.
     #[error("metrics_listen must be a loopback address, not {0}")]
     NotLoopback(SocketAddr),

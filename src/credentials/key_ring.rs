@@ -1,9 +1,9 @@
 //! The key ring: data keys of subjects, wrapped by the master key, and the key of guessable claims.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use bytes::Bytes;
-use deadpool_postgres::Pool;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use quick_cache::sync::Cache;
 use sha2::Sha256;
@@ -12,9 +12,9 @@ use tokio_postgres::Client;
 use super::master_key::{MasterKey, MasterKeyError, MasterKeySource};
 use crate::aggregates::ClaimHasher;
 use crate::entropy::Entropy;
-use crate::event_log::ReadError;
 use crate::event_log::seal::{DataKey, SealError, Subject};
 use crate::event_log::unit::{ClaimKey, NewDataKey};
+use crate::event_log::{Primary, ReadError};
 
 const CHECK_TEXT: &[u8] = b"tenure key ring check";
 const LOOKUP_NAME: &[u8] = b"tenure lookup key";
@@ -26,7 +26,10 @@ const CACHED_KEYS: usize = 200_000;
 pub struct KeyRing {
     master: MasterKey,
     lookup: DataKey,
-    cache: Cache<String, DataKey>,
+    /// Each with the epoch in which it was read.
+    cache: Cache<String, (i64, DataKey)>,
+    /// The epoch whose keys may be in memory.
+    epoch: AtomicI64,
 }
 
 /// Why the key ring cannot be opened.
@@ -91,7 +94,7 @@ impl KeyRing {
     }
 
     fn new(master: MasterKey, lookup: DataKey) -> Self {
-        Self { master, lookup, cache: Cache::new(CACHED_KEYS) }
+        Self { master, lookup, cache: Cache::new(CACHED_KEYS), epoch: AtomicI64::new(0) }
     }
 
     /// The public name of the master key in use.
@@ -116,8 +119,14 @@ impl KeyRing {
     }
 
     /// Remembers the key of a subject once its first event is stored.
-    pub fn remember(&self, subject: &str, key: DataKey) {
-        self.cache.insert(subject.to_owned(), key);
+    pub fn remember(&self, epoch: i64, subject: &str, key: DataKey) {
+        self.cache.insert(subject.to_owned(), (epoch, key));
+    }
+
+    /// Forgets all keys: of another epoch than this one, some may have been destroyed.
+    pub fn begin_epoch(&self, epoch: i64) {
+        self.epoch.store(epoch, Ordering::SeqCst);
+        self.cache.clear();
     }
 
     /// Forgets the key of a subject, once it has been destroyed.
@@ -128,7 +137,11 @@ impl KeyRing {
     /// The key of a subject, if it is in memory.
     #[must_use]
     pub fn cached(&self, subject: &str) -> Option<DataKey> {
-        self.cache.get(subject)
+        // One that was read before and put here after the epoch changed is not of this epoch.
+        self.cache
+            .get(subject)
+            .filter(|(epoch, _)| *epoch == self.epoch.load(Ordering::SeqCst))
+            .map(|(_, key)| key)
     }
 
     /// The keys of these subjects, in one round trip for those not in memory; destroyed ones are absent.
@@ -138,12 +151,12 @@ impl KeyRing {
     pub async fn load(
         &self,
         subjects: Vec<String>,
-        pool: &Pool,
+        primary: &Primary,
     ) -> Result<HashMap<String, DataKey>, KeyLoadError> {
         let mut found = HashMap::with_capacity(subjects.len());
         let mut missing = Vec::new();
         for subject in subjects {
-            match self.cache.get(&subject) {
+            match self.cached(&subject) {
                 Some(key) => drop(found.insert(subject, key)),
                 None => missing.push(subject),
             }
@@ -151,13 +164,12 @@ impl KeyRing {
         if missing.is_empty() {
             return Ok(found);
         }
-        let client = pool.get().await.map_err(ReadError::from)?;
         let sql = "select subject, wrapped from log.data_key where subject = any ($1)";
-        let statement = client.prepare_cached(sql).await.map_err(ReadError::from)?;
-        for row in client.query(&statement, &[&missing]).await.map_err(ReadError::from)? {
+        let answer = primary.query(sql, &[&missing]).await?;
+        for row in answer.rows {
             let subject: String = row.try_get(0).map_err(ReadError::from)?;
             let key = unwrap(&self.master, row.try_get(1).map_err(ReadError::from)?, subject.as_bytes())?;
-            self.cache.insert(subject.clone(), key.clone());
+            self.remember(answer.epoch, &subject, key.clone());
             found.insert(subject, key);
         }
         Ok(found)

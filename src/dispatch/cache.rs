@@ -17,6 +17,8 @@ pub(super) type AnyState = Arc<dyn Any + Send + Sync>;
 /// A state with its version, which it had at or behind the position at which that was seen.
 #[derive(Clone)]
 pub(super) struct Known {
+    /// The epoch in which it was read: in another one the same version may be another event.
+    pub epoch: i64,
     pub version: i64,
     pub seen: i64,
     pub state: AnyState,
@@ -35,20 +37,22 @@ impl Default for States {
 }
 
 impl States {
-    pub(super) fn get(&self, stream: &StreamId) -> Option<Known> {
-        self.0.get(stream)
+    pub(super) fn get(&self, stream: &StreamId, epoch: i64) -> Option<Known> {
+        self.0.get(stream).filter(|known| known.epoch == epoch)
     }
 
     /// Keeps a state, unless a newer one is there.
     pub(super) fn keep(&self, stream: StreamId, seen: Known) {
-        if self.0.get(&stream).is_none_or(|known| known.version < seen.version) {
+        if self.0.get(&stream).is_none_or(|known| known.epoch != seen.epoch || known.version < seen.version) {
             self.0.insert(stream, seen);
         }
     }
 
     /// Notes that a state still held at a position, if it was last seen long ago.
     pub(super) fn confirm(&self, stream: StreamId, seen: Known, position: i64) {
-        let again = |known: Known| known.version == seen.version && known.seen < position;
+        let again = |known: Known| {
+            known.epoch == seen.epoch && known.version == seen.version && known.seen < position
+        };
         if position - seen.seen > SEEN_LONG_AGO && self.0.get(&stream).is_some_and(again) {
             self.0.insert(stream, Known { seen: position, ..seen });
         }

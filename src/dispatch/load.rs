@@ -11,22 +11,22 @@ use crate::event_log::snapshot::SNAPSHOT_EVERY;
 
 impl Dispatcher {
     /// The state of an aggregate, with where it was seen; from memory if it is there, and possibly stale then.
-    pub(super) async fn load<A>(&self, id: Uuid) -> Result<(Known, Arc<A>), Failure>
+    pub(super) async fn load<A>(&self, id: Uuid, epoch: i64) -> Result<(Known, Arc<A>), Failure>
     where
         A: EventSourced,
         A::Event: TryFrom<AnyEvent>,
     {
         let stream = A::stream(id);
-        if let Some(seen) = self.states.get(&stream)
+        if let Some(seen) = self.states.get(&stream, epoch)
             && let Ok(state) = seen.state.clone().downcast::<A>()
         {
             return Ok((seen, state));
         }
-        let position = self.log.known_head().unwrap_or(0);
-        let pool = self.log.pool();
+        let position = self.log.seen().get().position;
+        let primary = self.log.primary();
         let snapshot = self.log.load_snapshot(&stream, A::STATE_VERSION).await?;
         let restored = match &snapshot {
-            Some(snapshot) => self.codec.decode_snapshot::<A>(id, snapshot, pool).await?,
+            Some(snapshot) => self.codec.decode_snapshot::<A>(id, snapshot, primary).await?,
             None => None,
         };
         let (mut version, mut state) = match (restored, &snapshot) {
@@ -34,7 +34,7 @@ impl Dispatcher {
             _ => (0, A::default()),
         };
         let behind = self.log.read_stream(&stream, version).await?;
-        for event in self.codec.decode(&behind, pool).await? {
+        for event in self.codec.decode(&behind, primary).await? {
             if let Ok(event) = A::Event::try_from(event) {
                 state.apply(event);
             }
@@ -45,7 +45,7 @@ impl Dispatcher {
             self.save_snapshot(id, version, &state).await;
         }
         let state = Arc::new(state);
-        let seen = Known { version, seen: position, state: state.clone() };
+        let seen = Known { epoch, version, seen: position, state: state.clone() };
         if version > 0 {
             self.states.keep(stream, seen.clone());
         }
@@ -54,9 +54,9 @@ impl Dispatcher {
 
     /// A snapshot that cannot be stored costs only time later.
     async fn save_snapshot<A: EventSourced>(&self, id: Uuid, version: i64, state: &A) {
-        let pool = self.log.pool();
+        let primary = self.log.primary();
         let stream = A::stream(id);
-        match self.codec.encode_snapshot(id, version, state, pool).await {
+        match self.codec.encode_snapshot(id, version, state, primary).await {
             Ok(snapshot) => {
                 if let Err(error) = self.log.save_snapshot(&stream, &snapshot).await {
                     tracing::warn!(%stream, %error, "a snapshot could not be stored");

@@ -23,7 +23,7 @@ use crate::codec::{Codec, CodecError};
 use crate::context::Context;
 use crate::entropy::Entropy;
 use crate::event_log::unit::{ClaimKey, IdempotencyRecord};
-use crate::event_log::{AppendError, EventLog, RecordedEvent, StreamId};
+use crate::event_log::{AppendError, Checkpoint, EventLog, RecordedEvent, StreamId};
 use crate::projections::Reader;
 
 /// How often a command is decided again before it is given up as contended.
@@ -64,8 +64,9 @@ pub struct Dispatched<T> {
     pub answer: T,
     /// The events that were stored, in order; none when nothing had to change.
     pub events: Vec<(i64, StreamId, AnyEvent)>,
-    /// The position from which on the outcome can be read: the newest event's, or the head for a repeated wish.
-    pub position: i64,
+    /// From where on the outcome can be read: the newest event, or the end of the log if nothing had to change. Its
+    /// text is the position token.
+    pub checkpoint: Checkpoint,
     /// Whether the request had been carried out before, by its idempotency key; the answer is that one's.
     pub repeated: bool,
 }
@@ -76,7 +77,7 @@ impl<T> Dispatched<T> {
         Dispatched {
             answer: f(self.answer),
             events: self.events,
-            position: self.position,
+            checkpoint: self.checkpoint,
             repeated: self.repeated,
         }
     }
@@ -99,7 +100,7 @@ impl Dispatcher {
     /// A dispatcher on this log.
     #[must_use]
     pub fn new(log: EventLog, codec: Codec, clock: Arc<dyn Clock>, entropy: Arc<dyn Entropy>) -> Self {
-        let reader = Reader::new(log.pool().clone(), codec.keys().clone());
+        let reader = Reader::new(log.primary().clone(), codec.keys().clone());
         let (contested, holders) = (Cache::new(CONTESTED_CLAIMS), Cache::new(KNOWN_HOLDERS));
         let states = cache::States::default();
         Self { log, codec, reader, clock, entropy, states, contested, holders }
@@ -146,11 +147,11 @@ impl Dispatcher {
             }
         };
         if work.is_empty() {
-            let position = self.confirm(&work).await?;
-            return Ok(position.map(|position| Dispatched {
+            let checkpoint = self.confirm(&work).await?;
+            return Ok(checkpoint.map(|checkpoint| Dispatched {
                 answer,
                 events: Vec::new(),
-                position,
+                checkpoint,
                 repeated: false,
             }));
         }
@@ -196,17 +197,20 @@ impl Dispatcher {
                     self.holders.insert(claim, holder);
                 }
                 for (subject, key) in keys {
-                    self.codec.keys().remember(&subject, key);
+                    self.codec.keys().remember(appended.last.epoch, &subject, key);
                 }
                 let events = decided.finish(&self.states, self.codec.keys(), appended);
-                Ok(Some(Dispatched { answer, events, position: appended.last, repeated: false }))
+                Ok(Some(Dispatched { answer, events, checkpoint: appended.last, repeated: false }))
             }
             Err(AppendError::Conflict { .. }) => {
                 self.states.forget(&premises.streams);
                 Ok(None)
             }
             Err(
-                AppendError::GuardMoved { .. } | AppendError::AccountMoved { .. } | AppendError::Repeated,
+                AppendError::GuardMoved { .. }
+                | AppendError::AccountMoved { .. }
+                | AppendError::Repeated
+                | AppendError::EpochChanged,
             ) => Ok(None),
             Err(AppendError::ClaimTaken { key, holder }) => {
                 self.contested.insert(key.clone(), ());
@@ -223,7 +227,8 @@ impl Dispatcher {
         at: Timestamp,
     ) -> Result<Option<Dispatched<T>>, DispatchError<R>> {
         let Some(key) = context.idempotency else { return Ok(None) };
-        let Some((record, position)) = self.log.carried_out(&key.request, at).await.map_err(Failure::from)?
+        let Some((record, checkpoint)) =
+            self.log.carried_out(&key.request, at).await.map_err(Failure::from)?
         else {
             return Ok(None);
         };
@@ -231,7 +236,7 @@ impl Dispatcher {
             return Err(DispatchError::KeyReused);
         }
         let answer = serde_json::from_slice(&record.answer).map_err(|error| Failure::Codec(error.into()))?;
-        Ok(Some(Dispatched { answer, events: Vec::new(), position, repeated: true }))
+        Ok(Some(Dispatched { answer, events: Vec::new(), checkpoint, repeated: true }))
     }
 
     /// Takes note of an event of whichever node: what is in memory of its stream is outdated, and the keys that it
@@ -244,13 +249,13 @@ impl Dispatcher {
     }
 
     /// Whether what a decision without events has read still holds; forgets what does not.
-    async fn confirm(&self, work: &UnitOfWork<'_>) -> Result<Option<i64>, Failure> {
+    async fn confirm(&self, work: &UnitOfWork<'_>) -> Result<Option<Checkpoint>, Failure> {
         let premises = work.premises();
-        let position = self.log.confirm(premises).await?;
-        if position.is_none() {
+        let checkpoint = self.log.confirm(premises).await?;
+        if checkpoint.is_none() {
             self.states.forget(&premises.streams);
         }
-        Ok(position)
+        Ok(checkpoint)
     }
 }
 

@@ -35,6 +35,7 @@ pub struct UnitOfWork<'d> {
 /// An aggregate as this decision has left it.
 struct WorkingState {
     stream: StreamId,
+    epoch: i64,
     version: i64,
     seen: i64,
     state: AnyState,
@@ -48,7 +49,7 @@ impl<'d> UnitOfWork<'d> {
             context,
             at,
             attempt,
-            premises: Premises::default(),
+            premises: Premises { epoch: Some(dispatcher.log.seen().get().epoch), ..Premises::default() },
             bumps: Vec::new(),
             states: Vec::new(),
             decided: Vec::new(),
@@ -108,15 +109,15 @@ impl<'d> UnitOfWork<'d> {
         {
             return Ok(state);
         }
-        let (seen, state) = self.dispatcher.load::<A>(id).await?;
+        let (seen, state) = self.dispatcher.load::<A>(id, self.premises.epoch.unwrap_or_default()).await?;
         self.begin(stream, seen);
         Ok(state)
     }
 
     fn begin(&mut self, stream: StreamId, seen: Known) {
-        let Known { version, seen, state } = seen;
+        let Known { epoch, version, seen, state } = seen;
         self.premises.streams.push(StreamRead { stream: stream.clone(), version, seen });
-        self.states.push(WorkingState { stream, version, seen, state, changed: false });
+        self.states.push(WorkingState { stream, epoch, version, seen, state, changed: false });
     }
 
     /// Carries out a command on an aggregate that exists, and keeps its events for the unit.
@@ -143,7 +144,7 @@ impl<'d> UnitOfWork<'d> {
         A::Event: Into<AnyEvent>,
         R: From<A::Error>,
     {
-        self.begin(A::stream(id), Known { version: 0, seen: 0, state: Arc::new(A::default()) });
+        self.begin(A::stream(id), Known { epoch: 0, version: 0, seen: 0, state: Arc::new(A::default()) });
         self.decide::<A, R>(id, command)
     }
 
@@ -215,11 +216,8 @@ impl<'d> UnitOfWork<'d> {
     /// # Errors
     /// The database cannot be read.
     pub async fn read_things_of(&mut self, account: AccountId) -> Result<(), Failure> {
-        let known = if self.attempt == 0 { self.dispatcher.log.known_head() } else { None };
-        let position = match known {
-            Some(position) => position,
-            None => self.dispatcher.log.newest().await?,
-        };
+        let log = &self.dispatcher.log;
+        let position = if self.attempt == 0 { log.seen().get().position } else { log.newest().await? };
         self.premises.accounts.push((account.as_uuid(), position));
         Ok(())
     }
@@ -257,8 +255,8 @@ impl<'d> UnitOfWork<'d> {
         let mut decided = self.decided;
         let mut unit = Unit { at: self.at, premises: self.premises, bumps: self.bumps, ..Unit::default() };
         let metadata = Bytes::from(self.context.metadata());
-        let pool = self.dispatcher.log.pool();
-        let keys = self.dispatcher.codec.encode(&mut unit, &mut decided, &metadata, pool).await?;
+        let primary = self.dispatcher.log.primary();
+        let keys = self.dispatcher.codec.encode(&mut unit, &mut decided, &metadata, primary).await?;
         for (_, change) in &mut unit.claims {
             if let ClaimChange::Take(claim) = change
                 && let Some((_, holder)) = self.successions.iter().find(|(key, _)| *key == claim.key)
@@ -284,11 +282,11 @@ impl Outcome {
         keys: &KeyRing,
         appended: Appended,
     ) -> Vec<(i64, StreamId, AnyEvent)> {
-        for WorkingState { stream, version, seen, state, changed } in self.states {
+        for WorkingState { stream, epoch, version, seen, state, changed } in self.states {
             if changed {
-                states.keep(stream, Known { version, seen: appended.last, state });
+                states.keep(stream, Known { epoch, version, seen: appended.last.position, state });
             } else {
-                states.confirm(stream, Known { version, seen, state }, appended.last);
+                states.confirm(stream, Known { epoch, version, seen, state }, appended.last.position);
             }
         }
         (appended.first..)

@@ -1,17 +1,21 @@
 //! Bulk appends: many units of new streams by binary COPY, through the same encoding and the same row changes.
 
+use std::time::Duration;
+
 use futures::pin_mut;
+use tokio::time::timeout;
 use tokio_postgres::binary_copy::BinaryCopyInWriter;
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Transaction};
 
+use super::error::{AppendError, PrimaryError};
 use super::log::EventLog;
 use super::rows::{ColumnType, Table, settle};
 use super::session::reason;
 use super::transaction::FirstOrdinals;
 use super::unit::Unit;
 use crate::clock::{Clock, Timestamp};
-use crate::postgres::{ConnectError, Connection};
+use crate::postgres::{ConnectError, Connection, STATEMENT_TIMEOUT};
 
 /// Why a bulk append did not happen; nothing of it remains.
 #[derive(Debug, thiserror::Error)]
@@ -22,6 +26,15 @@ pub enum BulkError {
     /// The projections are another set now.
     #[error("the projections have been replaced by set {0}")]
     Superseded(String),
+    /// The clocks differ, or positions have a new epoch.
+    #[error(transparent)]
+    Append(#[from] AppendError),
+    /// The database did not answer in time; whether the last units were stored is not known.
+    #[error("the database did not answer the bulk append within {} s", BULK_TIMEOUT.as_secs())]
+    TimedOut,
+    /// The server does not answer for the log.
+    #[error(transparent)]
+    Primary(#[from] PrimaryError),
     /// The database refuses: a stream or a name is there already, or it cannot write.
     #[error("the database refuses the bulk append: {0}")]
     Refused(String),
@@ -33,10 +46,18 @@ impl From<tokio_postgres::Error> for BulkError {
     }
 }
 
+/// How long one bulk append may take.
+const BULK_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// Long statements, but none without an end.
+const SETTINGS: &str = "set lock_timeout = '60s'; set idle_in_transaction_session_timeout = '60s';
+                        set statement_timeout = '115s'; set max_parallel_workers_per_gather = 0;";
+
 /// A connection that appends in bulk.
 pub struct BulkWriter {
     log: EventLog,
     connection: Connection,
+    epoch: i64,
 }
 
 /// What the position of a claim and of an event is counted from.
@@ -52,10 +73,10 @@ impl EventLog {
     /// # Errors
     /// There is no connection.
     pub async fn bulk_writer(&self) -> Result<BulkWriter, BulkError> {
-        let connection = self.database().connect("tenure bulk").await?;
-        let settings = "set lock_timeout = '60s'; set idle_in_transaction_session_timeout = '60s'";
-        connection.client.batch_execute(settings).await?;
-        Ok(BulkWriter { log: self.clone(), connection })
+        let mut connection = self.database().connect("tenure bulk", SETTINGS).await?;
+        let checked = timeout(STATEMENT_TIMEOUT, self.seen().check(&mut connection.client)).await;
+        let head = checked.unwrap_or(Err(PrimaryError::TimedOut(STATEMENT_TIMEOUT)))?;
+        Ok(BulkWriter { log: self.clone(), connection, epoch: head.epoch })
     }
 }
 
@@ -66,22 +87,43 @@ impl BulkWriter {
     /// # Errors
     /// See [`BulkError`].
     pub async fn append(&mut self, units: &[Unit], clock: &dyn Clock) -> Result<i64, BulkError> {
+        let stored = timeout(BULK_TIMEOUT, self.store(units, clock)).await;
+        stored.unwrap_or_else(|_| {
+            // Whatever of it is still on its way must not be stored later.
+            self.connection.cut();
+            Err(BulkError::TimedOut)
+        })
+    }
+
+    async fn store(&mut self, units: &[Unit], clock: &dyn Clock) -> Result<i64, BulkError> {
         let units: Vec<&Unit> = units.iter().collect();
         let ordinals = FirstOrdinals::of(units.iter().copied());
-        let known = self.log.identity().projection_set.clone();
         let transaction = self.connection.client.transaction().await?;
-        let head = transaction.query_one("select projection_set from log.head for update", &[]).await?;
-        let set: String = head.try_get(0)?;
-        if set != known {
+        let now = clock.now();
+        let sql = "select projection_set, epoch, statement_timestamp() from log.head for update";
+        let head = transaction.query_one(sql, &[]).await?;
+        // The time of the statement, not of the lock: waiting is no offset.
+        let (set, epoch, server_time): (String, i64, Timestamp) =
+            (head.try_get(0)?, head.try_get(1)?, head.try_get(2)?);
+        if set != self.log.projection_set() {
             return Err(BulkError::Superseded(set));
         }
-        let base = base(&transaction, clock.now()).await?;
+        if epoch != self.epoch {
+            return Err(AppendError::EpochChanged.into());
+        }
+        check_clock(now, server_time, clock)?;
+        let base = base(&transaction, now).await?;
         copy_events(&transaction, &units, base).await?;
         copy_keys(&transaction, &units).await?;
         copy_claims(&transaction, &units, &ordinals, base).await?;
         copy_rows(&transaction, &units, &ordinals, base).await?;
         transaction.execute("select pg_notify('tenure_log', '')", &[]).await?;
         transaction.commit().await?;
+        if let Some(last) = units.last().and_then(|unit| unit.events.last()) {
+            let count: usize = units.iter().map(|unit| unit.events.len()).sum();
+            let newest = base.position + i64::try_from(count).unwrap_or(0);
+            self.log.seen().note_stored(self.epoch, newest, last.id);
+        }
         let count: usize = units.iter().map(|unit| unit.events.len()).sum();
         Ok(base.position + i64::try_from(count).unwrap_or(0))
     }
@@ -94,6 +136,14 @@ impl BulkWriter {
             tracing::debug!(%error, "statistics are left to autovacuum");
         }
     }
+}
+
+/// Refuses a clock that is too far from the server's.
+fn check_clock(now: Timestamp, server: Timestamp, clock: &dyn Clock) -> Result<(), BulkError> {
+    let Some(bound) = clock.max_offset() else { return Ok(()) };
+    #[allow(clippy::cast_precision_loss)] // an offset that is far beyond the bound in any case
+    let offset = (now.as_micros() - server.as_micros()) as f64 / 1_000_000.0;
+    if offset.abs() > bound.as_secs_f64() { Err(AppendError::clock(offset).into()) } else { Ok(()) }
 }
 
 async fn base(transaction: &Transaction<'_>, now: Timestamp) -> Result<Base, BulkError> {

@@ -9,19 +9,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::{BoxFuture, FutureExt as _, MaybeDone, maybe_done};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
 
 use super::batch::{self, Waiting};
+use super::checkpoint::Checkpoint;
 use super::error::AppendError;
 use super::log::Appended;
-use super::parameters::Way;
+use super::parameters::{Expected, Way};
 use super::recent::Recent;
-use super::session::{Head, Resolution, Session, reason};
+use super::seen::SeenLog;
+use super::session::{Resolution, Session, reason};
 use super::transaction::{self, BatchError, FirstOrdinals, Stored};
 use super::unit::Unit;
 use crate::clock::{Clock, Stopwatch, Timestamp};
 use crate::ids::EventId;
-use crate::postgres::Database;
+use crate::postgres::{Database, STATEMENT_TIMEOUT};
 
 /// How often a batch is sent again after a deadlock, a lock not granted or a moved fence.
 const MAX_TRIES: u32 = 10;
@@ -50,11 +53,13 @@ pub(super) struct Pending {
     answer: oneshot::Sender<Result<Appended, AppendError>>,
     tries: u32,
     careful: bool,
+    /// The clocks seemed to differ once: the batch may have waited.
+    timed_again: bool,
 }
 
 impl Pending {
     pub(super) fn new(unit: Unit, answer: oneshot::Sender<Result<Appended, AppendError>>) -> Self {
-        Self { unit: Arc::new(unit), answer, tries: 0, careful: false }
+        Self { unit: Arc::new(unit), answer, tries: 0, careful: false, timed_again: false }
     }
 }
 
@@ -90,7 +95,7 @@ impl UnderWay {
 pub(super) struct Committer {
     database: Database,
     clock: Arc<dyn Clock>,
-    head: Head,
+    projection_set: String,
     waiting: mpsc::Receiver<Pending>,
     queue: VecDeque<Pending>,
     /// Halves of batches whose data the database refused, each to be tried by itself.
@@ -103,7 +108,7 @@ pub(super) struct Committer {
     noticed: Stopwatch,
     /// Other nodes have not been told of the newest commit.
     owes_notice: bool,
-    wake: Arc<watch::Sender<i64>>,
+    seen: Arc<SeenLog>,
     commits: metrics::Counter,
     events: metrics::Counter,
     batch_units: metrics::Histogram,
@@ -114,14 +119,14 @@ impl Committer {
     pub(super) fn new(
         database: Database,
         clock: Arc<dyn Clock>,
-        head: Head,
+        projection_set: String,
         waiting: mpsc::Receiver<Pending>,
-        wake: Arc<watch::Sender<i64>>,
+        seen: Arc<SeenLog>,
     ) -> Self {
         Self {
             database,
             clock,
-            head,
+            projection_set,
             waiting,
             queue: VecDeque::new(),
             apart: VecDeque::new(),
@@ -131,7 +136,7 @@ impl Committer {
             recent: Recent::new(),
             noticed: Stopwatch::start(),
             owes_notice: false,
-            wake,
+            seen,
             commits: metrics::counter!("tenure_commits_total"),
             events: metrics::counter!("tenure_events_total"),
             batch_units: metrics::histogram!("tenure_batch_units"),
@@ -253,15 +258,26 @@ impl Committer {
         let session = match &self.session {
             Some(session) => session.clone(),
             None => match self.connect().await {
-                Ok(session) => {
-                    self.recent.lose_sight();
-                    self.session.insert(Arc::new(session)).clone()
-                }
+                Ok(session) => self.session.insert(Arc::new(session)).clone(),
                 Err(error) => return refuse(part, &error),
             },
         };
+        // What was decided on the events of another epoch may rest on some that are not there any more.
+        let is_current =
+            |pending: &Pending| pending.unit.premises.epoch.is_none_or(|epoch| epoch == session.epoch());
+        let (part, outdated): (Vec<_>, Vec<_>) = part.into_iter().partition(is_current);
+        refuse(outdated, &AppendError::EpochChanged);
+        if part.is_empty() {
+            return;
+        }
         let units = part.iter().map(|pending| pending.unit.clone()).collect();
-        let projection_set = self.head.projection_set.clone();
+        let expected = Expected {
+            epoch: session.epoch(),
+            fence: session.fence(),
+            projection_set: self.projection_set.clone(),
+            now: self.clock.now(),
+            clock_bound: self.clock.max_offset().map(|bound| bound.as_secs_f64()),
+        };
         let ahead = self.under_way.back().and_then(UnderWay::end);
         let careful = part.iter().any(|pending| pending.careful);
         let way = if careful { Way::Careful } else { Way::Usual(self.recent.sight(ahead)) };
@@ -270,9 +286,8 @@ impl Committer {
             self.noticed = Stopwatch::start();
         }
         let (sent, all_sent) = oneshot::channel();
-        let mut outcome = maybe_done(
-            transaction::store(session, projection_set, units, self.clock.now(), way, notifies, sent).boxed(),
-        );
+        let mut outcome =
+            maybe_done(transaction::store(session, expected, units, way, notifies, sent).boxed());
         tokio::select! {
             biased;
             () = &mut outcome => {}
@@ -286,7 +301,7 @@ impl Committer {
         self.owes_notice = false;
         self.noticed = Stopwatch::start();
         let Some(session) = &self.session else { return };
-        match tokio::time::timeout(NOTICE_WITHIN, session.notify()).await {
+        match timeout(NOTICE_WITHIN, session.notify()).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => {
                 tracing::debug!(error = reason(&error), "other nodes were not told of a commit");
@@ -321,7 +336,9 @@ impl Committer {
                     let endless = AppendError::Unavailable("the fence moves without end".to_owned());
                     self.try_again(part, &endless);
                     if let Some(session) = &self.session
-                        && session.refresh_fence().await.is_err()
+                        && !timeout(STATEMENT_TIMEOUT, session.refresh_fence())
+                            .await
+                            .is_ok_and(|read| read.is_ok())
                     {
                         self.session = None;
                     }
@@ -333,6 +350,24 @@ impl Committer {
                 BatchError::Superseded(set) => {
                     self.session = None;
                     refuse(part, &AppendError::Superseded(set));
+                }
+                BatchError::EpochChanged => {
+                    // The connection is opened anew, and with it this node follows to the new epoch.
+                    self.session = None;
+                    self.queue_again(part);
+                }
+                BatchError::ClockOff(offset) => {
+                    let (again, first): (Vec<_>, Vec<_>) =
+                        part.into_iter().partition(|pending| pending.timed_again);
+                    if !again.is_empty() {
+                        let error = AppendError::clock(offset);
+                        tracing::error!(%error, "nothing can be stored");
+                        refuse(again, &error);
+                    }
+                    // It may have waited on its way, behind another batch or on a server that stood still.
+                    let timed_again =
+                        first.into_iter().map(|pending| Pending { timed_again: true, ..pending });
+                    self.queue_again(timed_again.collect());
                 }
                 BatchError::Data(code) if part.len() == 1 => {
                     tracing::error!(code, "the database refuses the data of a unit");
@@ -350,7 +385,10 @@ impl Committer {
                 }
                 BatchError::Unknown(reason) => {
                     tracing::warn!(reason, "the connection was lost while committing");
-                    self.session = None;
+                    // The other batch on it cannot be answered either: it must not wait for its own time to run out.
+                    if let Some(session) = self.session.take() {
+                        session.cut();
+                    }
                     while let Some(mut sent) = self.under_way.pop_front() {
                         let outcome = sent.outcome().await;
                         settling.push_back((sent.part, outcome));
@@ -365,8 +403,9 @@ impl Committer {
     }
 
     async fn connect(&mut self) -> Result<Session, AppendError> {
-        let seen = *self.wake.borrow();
-        Session::open(&self.database, &self.head, self.recent.acknowledged(), seen).await
+        let session = Session::open(&self.database, &self.seen, &self.projection_set).await?;
+        self.recent.lose_sight(session.epoch());
+        Ok(session)
     }
 
     /// Puts units at the front of the queue, in order.
@@ -394,20 +433,20 @@ impl Committer {
         loop {
             let error = match self.connect().await {
                 Ok(mut session) => {
-                    self.recent.lose_sight();
                     let (stream, version) = (&first.stream, first.version);
-                    let found = session.resolve(&stream.stream_type, &stream.id, version, first.id).await;
-                    match found {
-                        Ok(resolution) => {
+                    let found = session.resolve(&stream.stream_type, &stream.id, version, first.id);
+                    match timeout(STATEMENT_TIMEOUT, found).await {
+                        Ok(Ok(resolution)) => {
                             self.session = Some(Arc::new(session));
                             return match resolution {
                                 Resolution::Stored { base, recorded_from } => {
-                                    Some(Stored { base, recorded_from })
+                                    Some(Stored { epoch: self.seen.get().epoch, base, recorded_from })
                                 }
                                 Resolution::NotStored => None,
                             };
                         }
-                        Err(error) => AppendError::Unavailable(reason(&error)),
+                        Ok(Err(error)) => AppendError::Unavailable(reason(&error)),
+                        Err(_) => AppendError::Unavailable("the database did not answer in time".to_owned()),
                     }
                 }
                 Err(error) => error,
@@ -436,6 +475,11 @@ impl Committer {
         let ordinals = FirstOrdinals::of(units.iter().copied());
         let events: usize = units.iter().map(|unit| unit.events.len()).sum();
         let newest = stored.base + i64::try_from(events).unwrap_or(0);
+        let last_event = units.last().and_then(|unit| unit.events.last()).map(|event| event.id);
+        // Before anybody is told: whatever is read from now on has to show it.
+        if let Some(event_id) = last_event {
+            self.seen.note_stored(stored.epoch, newest, event_id);
+        }
         self.commits.increment(1);
         self.events.increment(events as u64);
         #[allow(clippy::cast_precision_loss)]
@@ -446,7 +490,16 @@ impl Committer {
             let micros = stored.recorded_from.as_micros() + first - 1;
             let appended = Appended {
                 first: stored.base + first,
-                last: stored.base + first + count - 1,
+                last: Checkpoint {
+                    log_id: self.seen.log_id(),
+                    epoch: stored.epoch,
+                    position: stored.base + first + count - 1,
+                    event_id: pending
+                        .unit
+                        .events
+                        .last()
+                        .map_or(EventId::from_uuid(uuid::Uuid::nil()), |event| event.id),
+                },
                 recorded_from: Timestamp::from_micros(micros),
             };
             // Whoever has stopped waiting finds the events in the log.
@@ -455,7 +508,6 @@ impl Committer {
         for (pending, error) in bounced {
             let _ = pending.answer.send(Err(error));
         }
-        self.wake.send_modify(|position| *position = (*position).max(newest));
     }
 }
 

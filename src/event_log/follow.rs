@@ -4,12 +4,15 @@ use std::sync::Weak;
 use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio::time::timeout;
+use uuid::Uuid;
 
-use super::error::ReadError;
+use super::checkpoint::Checkpoint;
+use super::error::{PrimaryError, ReadError};
 use super::event::RecordedEvent;
 use super::log::EventLog;
 use super::read::{PAGE, contiguous};
-use crate::ids::{EventId, LogId};
+use crate::ids::EventId;
 use crate::postgres::Database;
 
 /// How long a follower sleeps when nothing wakes it: NOTIFY is only a hint.
@@ -19,15 +22,34 @@ const POLL: Duration = Duration::from_millis(500);
 pub struct Follower {
     log: EventLog,
     wake: watch::Receiver<i64>,
-    position: i64,
-    last: Option<EventId>,
+    /// The event at this place is nil while it is not known which one it is.
+    place: Checkpoint,
 }
 
 impl EventLog {
-    /// Follows from behind a position: the first event given has the next one.
+    /// Follows from behind a position of the epoch that this node is in: the first event given has the next one.
     #[must_use]
     pub fn follow(&self, after: i64) -> Follower {
-        Follower { log: self.clone(), wake: self.wake_ups(), position: after, last: None }
+        let epoch = self.seen().get().epoch;
+        let event_id = EventId::from_uuid(Uuid::nil());
+        let place = Checkpoint { log_id: self.log_id(), epoch, position: after, event_id };
+        Follower { log: self.clone(), wake: self.wake_ups(), place }
+    }
+
+    /// Follows on from a place that was kept, perhaps by another process.
+    ///
+    /// # Errors
+    /// [`ReadError::AnotherLog`], [`ReadError::LogReplaced`] or [`ReadError::BeyondHead`] if it is not a place of this
+    /// log as it is now, or the log cannot be read.
+    pub async fn resume(&self, from: &Checkpoint) -> Result<Follower, ReadError> {
+        if from.log_id != self.log_id() {
+            return Err(ReadError::AnotherLog { from: *from, found: self.log_id() });
+        }
+        let place = self.place(from.token()).await?;
+        if from.position > 0 && place.event_id != from.event_id {
+            return Err(ReadError::LogReplaced { from: *from, epoch: place.epoch });
+        }
+        Ok(Follower { log: self.clone(), wake: self.wake_ups(), place })
     }
 }
 
@@ -35,79 +57,80 @@ impl Follower {
     /// The position of the last event given.
     #[must_use]
     pub const fn position(&self) -> i64 {
-        self.position
+        self.place.position
+    }
+
+    /// The place of the last event given, to be kept and given to [`EventLog::resume`].
+    #[must_use]
+    pub const fn checkpoint(&self) -> Checkpoint {
+        self.place
     }
 
     /// How many events this node has committed that the follower has not given yet; commits of other nodes are
     /// counted once they are seen.
     #[must_use]
     pub fn behind(&self) -> i64 {
-        (*self.wake.borrow() - self.position).max(0)
+        (*self.wake.borrow() - self.place.position).max(0)
     }
 
     /// The next events, at least one: waits until there are some.
     ///
     /// # Errors
-    /// The log cannot be read (ask again: no event is lost), positions are missing, or another log has taken the
-    /// place of the one that was followed.
+    /// [`ReadError::Unavailable`]: the log cannot be read (ask again: no event is lost). [`ReadError::LogReplaced`]: the
+    /// place has lost its meaning. [`ReadError::Gap`]: positions are missing.
     pub async fn next(&mut self) -> Result<Vec<RecordedEvent>, ReadError> {
         loop {
             self.wake.borrow_and_update();
             let page = self.page().await?;
             if let Some(last) = page.last() {
-                self.position = last.position;
-                self.log.note(last.position);
-                self.last = Some(last.id);
+                (self.place.position, self.place.event_id) = (last.position, last.id);
                 return Ok(page);
             }
             let changed = self.wake.changed();
             // A closed channel only means that nobody wakes us any more: the poll goes on.
-            let _ = tokio::time::timeout(POLL, changed).await;
+            let _ = timeout(POLL, changed).await;
         }
     }
 
-    /// The next page, read in one statement with the log's identity and the event at our own position, so that no
-    /// other log is taken for this one.
-    async fn page(&self) -> Result<Vec<RecordedEvent>, ReadError> {
-        let client = self.log.pool().get().await?;
+    /// The next page, read in one statement with the event at our own place.
+    async fn page(&mut self) -> Result<Vec<RecordedEvent>, ReadError> {
         let sql = format!(
-            "select h.log_id, h.epoch, (select own.event_id from log.event own where own.position = $1), e.*
-             from log.head h
+            "select own.event_id, e.*
+             from (select (select event_id from log.event where position = $1)) own
              left join lateral (select {} from log.event where position > $1 order by position limit $2) e on true
              order by e.position",
             RecordedEvent::COLUMNS
         );
-        let statement = client.prepare_cached(&sql).await?;
-        let rows = client.query(&statement, &[&self.position, &PAGE]).await?;
-        let Some(first) = rows.first() else {
-            return Err(ReadError::AnotherLog("the head row has gone".to_owned()));
-        };
-        self.same_log(first.try_get(0)?, first.try_get(1)?, first.try_get(2)?)?;
-        let mut events = Vec::with_capacity(rows.len());
-        for row in &rows {
-            if row.try_get::<_, Option<i64>>(3)?.is_some() {
-                events.push(RecordedEvent::from_row_after(row, 3)?);
+        let answer = self.log.primary().query(&sql, &[&self.place.position, &PAGE]).await?;
+        if answer.epoch != self.place.epoch {
+            return Err(ReadError::LogReplaced { from: self.place, epoch: answer.epoch });
+        }
+        let found: Option<EventId> = answer.rows.first().map_or(Ok(None), |row| row.try_get(0))?;
+        self.same_event(found)?;
+        let mut events = Vec::with_capacity(answer.rows.len());
+        for row in &answer.rows {
+            if row.try_get::<_, Option<i64>>(1)?.is_some() {
+                events.push(RecordedEvent::from_row_after(row, 1)?);
             }
         }
-        contiguous(self.position, &events)?;
+        contiguous(self.place.position, &events)?;
         Ok(events)
     }
 
-    /// Compares the log's identity, its epoch, and the event at our own position.
-    fn same_log(&self, log_id: LogId, epoch: i64, at_position: Option<EventId>) -> Result<(), ReadError> {
-        let known = self.log.identity();
-        if (log_id, epoch) != (known.log_id, known.epoch) {
-            return Err(ReadError::AnotherLog(format!(
-                "log {} epoch {} has become log {log_id} epoch {epoch}",
-                known.log_id, known.epoch
-            )));
+    /// Compares the event at our own place; learns it if it was not known.
+    fn same_event(&mut self, found: Option<EventId>) -> Result<(), ReadError> {
+        let Checkpoint { position, event_id, .. } = self.place;
+        if position == 0 || found == Some(event_id) {
+            return Ok(());
         }
-        match (self.last, at_position) {
-            (Some(last), Some(found)) if found != last => {
-                Err(ReadError::AnotherLog(format!("position {} holds {found}, not {last}", self.position)))
+        match found {
+            Some(found) if event_id.as_uuid().is_nil() => {
+                self.place.event_id = found;
+                Ok(())
             }
-            (Some(_), None) => Err(ReadError::AnotherLog(format!("position {} has gone", self.position))),
-            _ => Ok(()),
+            // A position that this node was told of, and that nothing has reached yet.
+            None if event_id.as_uuid().is_nil() => Ok(()),
+            _ => Err(PrimaryError::LostEvents { position, event_id }.into()),
         }
     }
 }
@@ -124,8 +147,7 @@ pub(super) async fn listen(database: Database, wake: Weak<watch::Sender<i64>>) {
                     let Some(wake) = wake.upgrade() else { return };
                     wake.send_modify(|_| {});
                     drop(wake);
-                    let notified = tokio::time::timeout(Duration::from_secs(5), listening.notified()).await;
-                    if notified == Ok(false) {
+                    if !listening.notified().await {
                         break;
                     }
                 }

@@ -4,21 +4,31 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use deadpool_postgres::Pool;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::task::TaskTracker;
 
+use super::checkpoint::{Checkpoint, PositionToken};
 use super::committer::{Committer, Pending};
 use super::error::{AppendError, ReadError};
 use super::event::StreamId;
 use super::parameters::Reads;
-use super::session::{Head, read_head};
+use super::primary::Primary;
+use super::probe::{NotReady, Probe};
+use super::seen::{Head, SeenLog};
 use super::unit::{IdempotencyRecord, MAX_UNIT_BYTES, MAX_UNIT_EVENTS, Premises, Unit};
 use crate::clock::{Clock, Stopwatch, Timestamp};
+use crate::entropy::Entropy;
+use crate::ids::LogId;
 use crate::postgres::Database;
+
+/// How long a caller waits for the outcome of an append, if nothing else is set: a little longer than the committer
+/// waits for the database.
+pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How the log is opened.
 pub struct Options {
+    /// The most connections that read.
+    pub connections: usize,
     /// How many units may wait; one more is refused as [`AppendError::Busy`].
     pub queue: usize,
     /// How long a caller waits for an answer before it is told that the outcome is not known.
@@ -33,17 +43,20 @@ impl Options {
     /// The defaults, for this set of projections and these types of our own.
     #[must_use]
     pub const fn new(projection_set: String, reserved_types: &'static [&'static str]) -> Self {
-        Self { queue: 4_096, answer_within: Duration::from_secs(30), projection_set, reserved_types }
+        Self { connections: 16, queue: 4_096, answer_within: ANSWER_TIMEOUT, projection_set, reserved_types }
     }
 }
+
+/// How many requests that are over one statement removes.
+const REQUESTS_A_SWEEP: i64 = 2_000;
 
 /// Where a unit's events are in the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Appended {
     /// The position of the first event.
     pub first: i64,
-    /// The position of the last: the unit's position token.
-    pub last: i64,
+    /// The place of the last: the unit's position token.
+    pub last: Checkpoint,
     /// When the first event was recorded; each later one a microsecond after.
     pub recorded_from: Timestamp,
 }
@@ -58,43 +71,47 @@ struct Inner {
     submissions: mpsc::Sender<Pending>,
     answer_within: Duration,
     reserved_types: &'static [&'static str],
-    head: Head,
+    projection_set: String,
     database: Database,
-    pool: Pool,
-    wake: Arc<watch::Sender<i64>>,
+    primary: Primary,
+    probe: Probe,
+    seen: Arc<SeenLog>,
     tasks: TaskTracker,
     latency: metrics::Histogram,
 }
 
 impl EventLog {
-    /// Opens the log of a migrated database and starts its committer and its listener.
+    /// Opens the log with this head and starts its committer and its listener.
     ///
     /// # Errors
-    /// The database cannot be read.
-    pub async fn open(
-        database: &Database,
+    /// The pool of connections cannot be made.
+    pub fn open(
+        database: Database,
+        head: &Head,
         clock: Arc<dyn Clock>,
+        entropy: Arc<dyn Entropy>,
         options: Options,
     ) -> Result<Self, ReadError> {
-        let pool = database.pool().clone();
-        let mut head = read_head(&**pool.get().await?).await?;
-        // The release's own set is what its appends compare, so that a superseded node finds out at its first.
-        head.projection_set = options.projection_set;
+        let seen = Arc::new(SeenLog::new(head, entropy));
+        let primary = Primary::new(database.clone(), seen.clone(), options.connections)?;
         let (submissions, waiting) = mpsc::channel(options.queue);
-        let wake = Arc::new(watch::Sender::new(0));
         let tasks = TaskTracker::new();
-        let committer = Committer::new(database.clone(), clock, head.clone(), waiting, wake.clone());
+        // The release's own set is what its appends compare, so that a superseded node finds out at its first.
+        let projection_set = options.projection_set;
+        let committer =
+            Committer::new(database.clone(), clock, projection_set.clone(), waiting, seen.clone());
         tasks.spawn(committer.run());
-        tokio::spawn(super::follow::listen(database.clone(), Arc::downgrade(&wake)));
+        tokio::spawn(super::follow::listen(database.clone(), Arc::downgrade(seen.wake())));
         let latency = metrics::histogram!("tenure_append_seconds");
         let inner = Inner {
             submissions,
             answer_within: options.answer_within,
             reserved_types: options.reserved_types,
-            head,
-            database: database.clone(),
-            pool,
-            wake,
+            probe: Probe::new(database.clone(), seen.clone(), projection_set.clone()),
+            projection_set,
+            database,
+            primary,
+            seen,
             tasks,
             latency,
         };
@@ -126,30 +143,41 @@ impl EventLog {
     ///
     /// # Errors
     /// The database cannot be read.
-    pub async fn confirm(&self, premises: &Premises) -> Result<Option<i64>, ReadError> {
-        let client = self.pool().get().await?;
-        let sql = "select contested, newest
+    pub async fn confirm(&self, premises: &Premises) -> Result<Option<Checkpoint>, ReadError> {
+        let sql = "select contested
                    from log.confirm($1::log.stream_read[], $2::log.guard_read[], $3::log.account_read[])";
-        let statement = client.prepare_cached(sql).await?;
         let Reads { streams, guards, accounts } = &Reads::of(premises);
-        let row = client.query_one(&statement, &[streams, guards, accounts]).await?;
-        let contested: i64 = row.try_get(0)?;
-        Ok(if contested == 0 { Some(row.try_get(1)?) } else { None })
+        let answer = self.primary().query(sql, &[streams, guards, accounts]).await?;
+        let contested: i64 = answer.rows.first().map_or(Ok(1), |row| row.try_get(0))?;
+        let is_current = premises.epoch.is_none_or(|epoch| epoch == answer.epoch);
+        Ok((contested == 0 && is_current).then(|| answer.checkpoint(self.log_id())))
     }
 
-    /// The newest position that this node knows of, by its own commits or by having read it; `None` if it has neither
-    /// committed nor followed yet.
+    /// What this node has seen of the log.
     #[must_use]
-    pub fn known_head(&self) -> Option<i64> {
-        Some(*self.inner.wake.borrow()).filter(|position| *position > 0)
+    pub fn seen(&self) -> &SeenLog {
+        &self.inner.seen
     }
 
-    /// Notes a position that was read, whoever committed it; wakes nobody.
-    pub(super) fn note(&self, position: i64) {
-        self.inner.wake.send_if_modified(|known| {
-            *known = (*known).max(position);
-            false
-        });
+    /// The place of a position that a caller brings back: of this epoch, and not beyond the newest event.
+    ///
+    /// # Errors
+    /// [`ReadError::LogReplaced`], [`ReadError::BeyondHead`], or the log cannot be read.
+    pub async fn place(&self, token: PositionToken) -> Result<Checkpoint, ReadError> {
+        let sql = "select (select event_id from log.event where position = $1)";
+        let answer = self.primary().query(sql, &[&token.position]).await?;
+        let event_id: Option<crate::ids::EventId> =
+            answer.rows.first().map_or(Ok(None), |row| row.try_get(0))?;
+        let event_id = event_id.unwrap_or(crate::ids::EventId::from_uuid(uuid::Uuid::nil()));
+        let PositionToken { epoch, position } = token;
+        let place = Checkpoint { log_id: self.log_id(), epoch, position, event_id };
+        if epoch != answer.epoch {
+            return Err(ReadError::LogReplaced { from: place, epoch: answer.epoch });
+        }
+        if position > answer.position {
+            return Err(ReadError::BeyondHead { from: place, newest: answer.position });
+        }
+        Ok(place)
     }
 
     /// The version of a guard, to be read before the set that it guards.
@@ -157,9 +185,9 @@ impl EventLog {
     /// # Errors
     /// The database cannot be read.
     pub async fn guard_version(&self, name: &str) -> Result<i64, ReadError> {
-        let client = self.pool().get().await?;
-        let statement = client.prepare_cached("select log.read_guard($1)").await?;
-        Ok(client.query_one(&statement, &[&name]).await?.try_get(0)?)
+        let row = self.primary().row("select log.read_guard($1)", &[&name]).await?;
+        let row = row.ok_or_else(|| ReadError::Unavailable("a guard gives no version".into()))?;
+        Ok(row.try_get(0)?)
     }
 
     /// The request with this key and the position that it led to, if it was carried out less than a day ago.
@@ -170,24 +198,53 @@ impl EventLog {
         &self,
         request: &[u8; 32],
         now: Timestamp,
-    ) -> Result<Option<(IdempotencyRecord, i64)>, ReadError> {
-        let client = self.pool().get().await?;
-        let sql = "select body, answer, position from log.idempotency
-                   where request = $1 and recorded_at > $2::timestamptz - interval '1 day'";
-        let statement = client.prepare_cached(sql).await?;
-        let Some(row) = client.query_opt(&statement, &[&request.as_slice(), &now]).await? else {
+    ) -> Result<Option<(IdempotencyRecord, Checkpoint)>, ReadError> {
+        let sql = "select i.body, i.answer, i.position, e.event_id
+                   from log.idempotency i join log.event e on e.position = i.position
+                   where i.request = $1 and i.recorded_at > $2::timestamptz - interval '1 day'";
+        let answer = self.primary().query(sql, &[&request.as_slice(), &now]).await?;
+        let Some(row) = answer.rows.first() else {
             return Ok(None);
         };
+        let (log_id, epoch) = (self.log_id(), answer.epoch);
+        let place = Checkpoint { log_id, epoch, position: row.try_get(2)?, event_id: row.try_get(3)? };
         let damaged = |_| ReadError::Unavailable("a record of an idempotency key is damaged".into());
         let body = row.try_get::<_, &[u8]>(0)?.try_into().map_err(damaged)?;
         let answer = Bytes::copy_from_slice(row.try_get(1)?);
-        Ok(Some((IdempotencyRecord { request: *request, body, answer }, row.try_get(2)?)))
+        Ok(Some((IdempotencyRecord { request: *request, body, answer }, place)))
     }
 
-    /// The connections that read.
+    /// Removes requests that are over, a few thousand at a time and outside the head lock; gives the newest time that
+    /// it has looked at, from where the next sweep goes on, and whether more may be left.
+    ///
+    /// # Errors
+    /// The database cannot be written to.
+    pub async fn sweep_requests(
+        &self,
+        from: Timestamp,
+        now: Timestamp,
+    ) -> Result<(Timestamp, bool), ReadError> {
+        // From where the last sweep ended: a long snapshot elsewhere keeps the dead rows before that in the index.
+        let with = "gone as (
+                        delete from log.idempotency where request in (
+                            select o.request from log.idempotency o
+                            where o.recorded_at >= $1 and o.recorded_at <= $2::timestamptz - interval '1 day'
+                            order by o.recorded_at limit $3 for update skip locked)
+                        returning recorded_at)";
+        let limit = REQUESTS_A_SWEEP;
+        let answer = self
+            .primary()
+            .ask(with, "select count(*), max(recorded_at) from gone", &[&from, &now, &limit])
+            .await?;
+        let Some(row) = answer.rows.first() else { return Ok((from, false)) };
+        let (count, newest): (i64, Option<Timestamp>) = (row.try_get(0)?, row.try_get(1)?);
+        Ok((newest.unwrap_or(from), count == limit))
+    }
+
+    /// Questions to the primary.
     #[must_use]
-    pub fn pool(&self) -> &Pool {
-        &self.inner.pool
+    pub fn primary(&self) -> &Primary {
+        &self.inner.primary
     }
 
     /// The database of the log.
@@ -195,10 +252,28 @@ impl EventLog {
         &self.inner.database
     }
 
-    /// Which log this is, as it was when the handle was opened.
+    /// Which log this is.
     #[must_use]
-    pub fn identity(&self) -> &Head {
-        &self.inner.head
+    pub fn log_id(&self) -> LogId {
+        self.inner.seen.log_id()
+    }
+
+    /// The set of projections that this process maintains.
+    #[must_use]
+    pub fn projection_set(&self) -> &str {
+        &self.inner.projection_set
+    }
+
+    /// The newest place, if this node can serve at present.
+    ///
+    /// # Errors
+    /// See [`NotReady`]
+    pub async fn ready(&self) -> Result<Checkpoint, NotReady> {
+        // The committer ends before the last handle only by a fault of this program.
+        if self.inner.submissions.is_closed() {
+            return Err(NotReady::Stopped);
+        }
+        self.inner.probe.ask().await
     }
 
     /// Stream types that only Tenure itself may append to.
@@ -209,7 +284,7 @@ impl EventLog {
 
     /// Changes with every commit of any node; a poll is the fallback.
     pub(super) fn wake_ups(&self) -> watch::Receiver<i64> {
-        self.inner.wake.subscribe()
+        self.inner.seen.wake().subscribe()
     }
 
     /// Stops the committer once this is the last handle: waits until everything accepted is stored or refused.

@@ -5,6 +5,7 @@
 
 pub mod batch;
 pub mod bulk;
+pub mod checkpoint;
 mod committer;
 pub mod error;
 pub mod event;
@@ -13,11 +14,14 @@ pub mod foreign;
 mod log;
 pub mod merkle;
 mod parameters;
+pub mod primary;
+pub mod probe;
 pub mod read;
 mod recent;
 pub mod row_sql;
 pub mod rows;
 pub mod seal;
+pub mod seen;
 mod session;
 pub mod snapshot;
 mod transaction;
@@ -25,7 +29,9 @@ pub mod unit;
 pub mod upcast;
 mod wire;
 
-pub use error::{AppendError, ReadError};
+pub use checkpoint::{Checkpoint, PositionToken};
+pub use error::{AppendError, PrimaryError, ReadError};
 pub use event::{NewEvent, RecordedEvent, StreamId};
-pub use log::{Appended, EventLog, Options};
+pub use log::{ANSWER_TIMEOUT, Appended, EventLog, Options};
+pub use primary::Primary;
 pub use unit::{Premises, Unit};

@@ -24,13 +24,28 @@ pub enum Way {
 
 /// Stores a batch; its parameters are those of [`Parameters::in_order`].
 pub const APPEND: &str = "log.append(
-    $1::bigint, $2::text, $3::timestamptz, $4::boolean, $5::boolean, $6::uuid, $7::bigint,
-    $8::int, $9::log.stream_read[], $10::log.guard_read[], $11::log.account_read[],
-    $12::text[], $13::log.claim[], $14::log.claim[], $15::log.data_key[], $16::text[],
-    $17::log.event[], $18::log.request[])";
+    $1::bigint, $2::bigint, $3::text, $4::timestamptz, $5::double precision, $6::boolean, $7::boolean,
+    $8::uuid, $9::bigint, $10::int, $11::log.stream_read[], $12::log.guard_read[], $13::log.account_read[],
+    $14::text[], $15::log.claim[], $16::log.claim[], $17::log.data_key[], $18::text[],
+    $19::log.event[], $20::log.request[])";
 
 /// The first parameter behind those of [`APPEND`].
-pub const NEXT: usize = 19;
+pub const NEXT: usize = 21;
+
+/// The state of the log that a batch expects, and when it is stored.
+#[derive(Clone, Debug)]
+pub struct Expected {
+    /// The epoch of positions.
+    pub epoch: i64,
+    /// The fence.
+    pub fence: i64,
+    /// The set of projections.
+    pub projection_set: String,
+    /// The committer's clock.
+    pub now: Timestamp,
+    /// By how many seconds it may differ from the server's; `None`: by any.
+    pub clock_bound: Option<f64>,
+}
 
 /// What was read, as `log.confirm` and `log.append` take it.
 #[derive(Default)]
@@ -72,9 +87,11 @@ impl<'a> Reads<'a> {
 /// What `log.append` takes, one row for each thing of the batch.
 #[derive(Default)]
 pub struct Parameters<'a> {
+    epoch: i64,
     fence: i64,
     projection_set: &'a str,
     now: Timestamp,
+    clock_bound: Option<f64>,
     notifies: bool,
     careful: bool,
     expected_newest: Option<EventId>,
@@ -93,15 +110,14 @@ pub struct Parameters<'a> {
 impl<'a> Parameters<'a> {
     /// Of a batch that is stored in this way.
     pub fn of(
-        fence: i64,
-        projection_set: &'a str,
-        now: Timestamp,
+        expected: &'a Expected,
         units: &'a [Arc<Unit>],
         ordinals: &FirstOrdinals,
         way: Way,
         notifies: bool,
     ) -> Self {
-        let mut all = Self { fence, projection_set, now, notifies, ..Self::default() };
+        let Expected { epoch, fence, ref projection_set, now, clock_bound } = *expected;
+        let mut all = Self { epoch, fence, projection_set, now, clock_bound, notifies, ..Self::default() };
         let written =
             |unit: &Unit, read: &StreamRead| unit.events.iter().any(|event| event.stream == read.stream);
         match way {
@@ -153,9 +169,11 @@ impl<'a> Parameters<'a> {
     /// In the order of [`APPEND`].
     pub fn in_order(&self) -> Vec<&(dyn ToSql + Sync)> {
         vec![
+            &self.epoch,
             &self.fence,
             &self.projection_set,
             &self.now,
+            &self.clock_bound,
             &self.notifies,
             &self.careful,
             &self.expected_newest,

@@ -1,4 +1,4 @@
-//! Reading the log by stream, by account and by position: streamed, back-pressured, in short transactions.
+//! Reading the log by stream, by account and by position: streamed, back-pressured, in short statements.
 
 use futures::Stream;
 use futures::stream::try_unfold;
@@ -12,6 +12,12 @@ use crate::clock::Timestamp;
 
 /// How many events one statement reads.
 pub const PAGE: i64 = 1_000;
+
+/// How many events one statement looks at while it searches for those of a type, which no index finds.
+const SCAN: i64 = 10_000;
+
+/// How many events a page of a search looks at before it is given as it is, perhaps empty.
+const MAX_SCANNED: i64 = 200_000;
 
 /// Which events are wanted; everything that is set must hold.
 #[derive(Clone, Debug, Default)]
@@ -48,16 +54,29 @@ impl Filter {
     }
 }
 
+/// Some of the wanted events.
+#[derive(Clone, Debug, Default)]
+pub struct Page {
+    /// The events, in the order that was asked for.
+    pub events: Vec<RecordedEvent>,
+    /// From where to go on: the position that the next page is behind. `None` at the end of the log.
+    pub next: Option<i64>,
+}
+
+/// Which way a page goes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Order {
+    OldestFirst,
+    NewestFirst,
+}
+
 impl EventLog {
     /// The newest position; 0 if the log is empty.
     ///
     /// # Errors
     /// The log cannot be read.
     pub async fn newest(&self) -> Result<i64, ReadError> {
-        let client = self.pool().get().await?;
-        let sql = "select coalesce((select position from log.event order by position desc limit 1), 0)";
-        let statement = client.prepare_cached(sql).await?;
-        Ok(client.query_one(&statement, &[]).await?.try_get(0)?)
+        Ok(self.primary().query("select true", &[]).await?.position)
     }
 
     /// All events of a stream after a version, in order.
@@ -65,16 +84,14 @@ impl EventLog {
     /// # Errors
     /// The log cannot be read.
     pub async fn read_stream(&self, stream: &StreamId, after: i64) -> Result<Vec<RecordedEvent>, ReadError> {
-        let client = self.pool().get().await?;
         let sql = select_events(
             "where stream_type = $1 and stream_id = $2 and version > $3 order by version limit $4",
         );
-        let statement = client.prepare_cached(&sql).await?;
         let mut events: Vec<RecordedEvent> = Vec::new();
         loop {
             let after = events.last().map_or(after, |event| event.version);
             let parameters: [&(dyn ToSql + Sync); 4] = [&&*stream.stream_type, &&*stream.id, &after, &PAGE];
-            let rows = client.query(&statement, &parameters).await?;
+            let rows = self.primary().rows(&sql, &parameters).await?;
             for row in &rows {
                 events.push(RecordedEvent::from_row(row)?);
             }
@@ -95,56 +112,144 @@ impl EventLog {
         try_unfold(Some(after), move |after| {
             let (log, filter) = (log.clone(), filter.clone());
             async move {
-                let Some(after) = after else { return Ok(None) };
-                let page = log.read_page(after, &filter, PAGE).await?;
-                let Some(last) = page.last().map(|event| event.position) else {
-                    return Ok(None);
-                };
-                let more = page.len() == usize::try_from(PAGE).unwrap_or(usize::MAX);
-                Ok(Some((page, more.then_some(last))))
+                let mut next = after;
+                while let Some(after) = next {
+                    let page = log.read_page(after, &filter, PAGE).await?;
+                    if !page.events.is_empty() {
+                        return Ok(Some((page.events, page.next)));
+                    }
+                    next = page.next;
+                }
+                Ok(None)
             }
         })
     }
 
-    /// The first wanted events after a position, at most `limit`.
+    /// The first wanted events after a position, at most `limit`. A search by type may give fewer, and from where to go
+    /// on, when it has looked at many.
     ///
     /// # Errors
     /// The log cannot be read, or (unfiltered) positions are missing.
-    pub async fn read_page(
-        &self,
-        after: i64,
-        filter: &Filter,
-        limit: i64,
-    ) -> Result<Vec<RecordedEvent>, ReadError> {
-        let events = self.select(("position > $1", "asc"), after, filter, limit).await?;
+    pub async fn read_page(&self, after: i64, filter: &Filter, limit: i64) -> Result<Page, ReadError> {
+        let page = self.page(Order::OldestFirst, after, filter, limit).await?;
         if filter.is_all() {
-            contiguous(after, &events)?;
+            contiguous(after, &page.events)?;
         }
-        Ok(events)
+        Ok(page)
     }
 
-    /// The last wanted events before a position, newest first, at most `limit`.
+    /// The last wanted events before a position, newest first, at most `limit`; like [`EventLog::read_page`].
     ///
     /// # Errors
     /// The log cannot be read.
-    pub async fn read_page_back(
+    pub async fn read_page_back(&self, before: i64, filter: &Filter, limit: i64) -> Result<Page, ReadError> {
+        self.page(Order::NewestFirst, before, filter, limit).await
+    }
+
+    async fn page(&self, order: Order, from: i64, filter: &Filter, limit: i64) -> Result<Page, ReadError> {
+        let Some((low, high)) = self.bounds(order, from, filter).await? else {
+            return Ok(Page::default());
+        };
+        let mut page = Page::default();
+        let (mut low, mut high, mut scanned) = (low, high, 0);
+        while low < high {
+            let wanted = limit - i64::try_from(page.events.len()).unwrap_or(limit);
+            // What an index finds is read as far as it goes; what must be searched for, in windows.
+            let window = if filter.types.is_empty() {
+                (low, high)
+            } else {
+                self.window(order, low, high, filter).await?
+            };
+            let events = self.select(order, window, filter, wanted).await?;
+            let is_full = i64::try_from(events.len()).unwrap_or(wanted) == wanted;
+            page.events.extend(events);
+            if is_full {
+                page.next = page.events.last().map(|event| event.position);
+                return Ok(page);
+            }
+            match order {
+                Order::OldestFirst => low = window.1,
+                Order::NewestFirst => high = window.0,
+            }
+            scanned += SCAN;
+            if scanned >= MAX_SCANNED && low < high {
+                page.next = Some(if order == Order::OldestFirst { low } else { high + 1 });
+                return Ok(page);
+            }
+        }
+        Ok(page)
+    }
+
+    /// The positions among which the wanted events are: behind the first, up to the second. `None`: there are none.
+    async fn bounds(
         &self,
-        before: i64,
+        order: Order,
+        from: i64,
         filter: &Filter,
-        limit: i64,
-    ) -> Result<Vec<RecordedEvent>, ReadError> {
-        self.select(("position < $1", "desc"), before, filter, limit).await
+    ) -> Result<Option<(i64, i64)>, ReadError> {
+        if filter.since.is_none() && filter.until.is_none() && filter.types.is_empty() {
+            return Ok(match order {
+                Order::OldestFirst => Some((from, i64::MAX)),
+                Order::NewestFirst => Some((0, from.saturating_sub(1))),
+            });
+        }
+        let sql = "select log.position_at($1), log.position_at($2)";
+        let answer = self.primary().query(sql, &[&filter.since.unwrap_or_default(), &filter.until]).await?;
+        let Some(row) = answer.rows.first() else { return Ok(None) };
+        let (since, until): (i64, Option<i64>) = (row.try_get(0)?, row.try_get(1)?);
+        let (mut low, mut high) = (since - 1, answer.position);
+        if filter.until.is_some() {
+            high = high.min(until.unwrap_or(i64::MAX) - 1);
+        }
+        match order {
+            Order::OldestFirst => low = low.max(from),
+            Order::NewestFirst => high = high.min(from.saturating_sub(1)),
+        }
+        Ok((low < high).then_some((low, high)))
+    }
+
+    /// The part of a range that one statement may search.
+    async fn window(
+        &self,
+        order: Order,
+        low: i64,
+        high: i64,
+        filter: &Filter,
+    ) -> Result<(i64, i64), ReadError> {
+        let Some(account) = &filter.account else {
+            return Ok(match order {
+                Order::OldestFirst => (low, high.min(low + SCAN)),
+                Order::NewestFirst => (low.max(high - SCAN), high),
+            });
+        };
+        let sql = match order {
+            Order::OldestFirst => {
+                "select position from log.event where account_id = $1 and position > $2 and position <= $3
+                 order by position offset $4 limit 1"
+            }
+            Order::NewestFirst => {
+                "select position from log.event where account_id = $1 and position > $2 and position <= $3
+                 order by position desc offset $4 limit 1"
+            }
+        };
+        let row = self.primary().row(sql, &[account, &low, &high, &SCAN]).await?;
+        let end: Option<i64> = row.map(|row| row.try_get(0)).transpose()?;
+        Ok(match (order, end) {
+            (_, None) => (low, high),
+            (Order::OldestFirst, Some(end)) => (low, end),
+            (Order::NewestFirst, Some(end)) => (end - 1, high),
+        })
     }
 
     async fn select(
         &self,
-        (side, direction): (&str, &str),
-        position: i64,
+        order: Order,
+        (low, high): (i64, i64),
         filter: &Filter,
         limit: i64,
     ) -> Result<Vec<RecordedEvent>, ReadError> {
-        let mut conditions = format!("where {side}");
-        let mut parameters: Vec<&(dyn ToSql + Sync)> = vec![&position];
+        let mut conditions = "where position > $1 and position <= $2".to_owned();
+        let mut parameters: Vec<&(dyn ToSql + Sync)> = vec![&low, &high];
         let (stream_type, stream_id) =
             filter.stream.as_ref().map_or(("", ""), |stream| (&*stream.stream_type, &*stream.id));
         let mut restrict = |condition: &str, parameter| {
@@ -161,17 +266,11 @@ impl EventLog {
         if !filter.types.is_empty() {
             restrict(" and event_type = any (?)", &filter.types);
         }
-        if let Some(since) = &filter.since {
-            restrict(" and recorded_at >= ?", since);
-        }
-        if let Some(until) = &filter.until {
-            restrict(" and recorded_at < ?", until);
-        }
-        restrict(&format!(" order by position {direction} limit ?"), &limit);
-
-        let client = self.pool().get().await?;
-        let statement = client.prepare_cached(&select_events(&conditions)).await?;
-        let rows = client.query(&statement, &parameters).await?;
+        // The versions of a stream grow with positions, and its index has them in order.
+        let key = if filter.stream.is_some() { "version" } else { "position" };
+        let direction = if order == Order::OldestFirst { "asc" } else { "desc" };
+        restrict(&format!(" order by {key} {direction} limit ?"), &limit);
+        let rows = self.primary().rows(&select_events(&conditions), &parameters).await?;
         Ok(rows.iter().map(RecordedEvent::from_row).collect::<Result<_, _>>()?)
     }
 }

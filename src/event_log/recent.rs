@@ -48,11 +48,13 @@ impl Sight {
 
 /// The tail of the log as far as this process has written it.
 pub(super) struct Recent {
+    /// The epoch of all positions here; 0 before the first connection.
+    epoch: i64,
     /// The newest position, if nobody else has appended.
     head: Option<i64>,
     /// From here on, this process has written every event up to `head`.
     own_after: i64,
-    /// The last event that was acknowledged, with its position.
+    /// The last event that this process stored, with its position.
     acknowledged: Option<(i64, EventId)>,
     current: Span,
     previous: Span,
@@ -61,17 +63,13 @@ pub(super) struct Recent {
 impl Recent {
     pub fn new() -> Self {
         Self {
+            epoch: 0,
             head: None,
             own_after: 0,
             acknowledged: None,
             current: Span::behind(0),
             previous: Span::behind(0),
         }
-    }
-
-    /// The last event that was acknowledged: it has to be there in whatever database answers next.
-    pub const fn acknowledged(&self) -> Option<(i64, EventId)> {
-        self.acknowledged
     }
 
     /// What a batch may rely on that is sent behind another, which ends with this event and has so many.
@@ -87,9 +85,14 @@ impl Recent {
         Some(Sight { newest, base, from: self.own_after.max(self.previous.after) })
     }
 
-    /// The connection is gone: whatever was under way may have been stored, and others may have appended.
-    pub const fn lose_sight(&mut self) {
-        self.head = None;
+    /// The connection is gone: whatever was under way may have been stored, and others may have appended. In another
+    /// epoch nothing that is remembered holds.
+    pub fn lose_sight(&mut self, epoch: i64) {
+        if self.epoch == epoch {
+            self.head = None;
+        } else {
+            *self = Self { epoch, ..Self::new() };
+        }
     }
 
     /// Takes note of units that were stored behind this position.
@@ -155,7 +158,7 @@ mod tests {
         recent.stored(12, [&writing(2, 1)]);
         let sight = recent.sight(None).unwrap();
         assert!(!sight.knows(&read(1, 1, 11)) && sight.knows(&read(2, 1, 13)));
-        recent.lose_sight();
+        recent.lose_sight(0);
         assert_eq!(recent.sight(None), None);
         recent.stored(13, [&writing(3, 1)]);
         let sight = recent.sight(None).unwrap();
@@ -184,7 +187,9 @@ mod tests {
         let sight = recent.sight(None).unwrap();
         assert!(sight.knows(&read(0, 1, reach)) && !sight.knows(&read(0, 1, reach - 1)));
         assert!(recent.loss(&writing(streams, 1)).is_some());
-        assert_eq!(recent.acknowledged().map(|(position, _)| position), Some(2 * reach));
-        assert_eq!(recent.acknowledged().map(|(_, id)| id.as_uuid()), Some(Uuid::nil()));
+        assert_eq!(recent.acknowledged.map(|(position, _)| position), Some(2 * reach));
+        assert_eq!(recent.acknowledged.map(|(_, id)| id.as_uuid()), Some(Uuid::nil()));
+        recent.lose_sight(7);
+        assert!(recent.loss(&writing(streams, 1)).is_none(), "another epoch may have the version free");
     }
 }

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
+use sha2::{Digest as _, Sha256};
 use tokio_postgres::types::ToSql;
 
 use super::rows::{Column, ColumnType, Settled, SettledRow, Table, Value};
@@ -21,9 +22,17 @@ impl ColumnType {
     }
 }
 
-/// The statements that make a projected table and its indexes in a schema.
+/// The statements that make a projected table, its indexes and its function in a schema.
 #[must_use]
 pub fn ddl(table: &Table, schema: &str) -> String {
+    let indexes: Vec<String> = indexes(table, schema, "").collect();
+    [create_table(table, schema), storage(table, schema), indexes.concat(), apply_function(table, schema)]
+        .concat()
+}
+
+/// The statement that makes a projected table without indexes beyond its key.
+#[must_use]
+pub fn create_table(table: &Table, schema: &str) -> String {
     let columns: Vec<String> = table
         .columns
         .iter()
@@ -33,19 +42,49 @@ pub fn ddl(table: &Table, schema: &str) -> String {
         })
         .collect();
     let key: Vec<&str> = table.columns[..table.key_columns].iter().map(|column| column.name).collect();
-    let mut sql = format!(
-        "create table if not exists {schema}.{} ({}, primary key ({})) with (fillfactor = {}, \
-         autovacuum_vacuum_scale_factor = 0.05, autovacuum_analyze_scale_factor = 0.05);\n",
+    format!(
+        "create table if not exists {schema}.{} ({}, primary key ({}));\n",
         table.name,
         columns.join(", "),
         key.join(", "),
-        table.fill
-    );
-    for (number, index) in (1..).zip(table.indexes) {
-        let _ = writeln!(sql, "create index if not exists {0}_{number} on {schema}.{0} {index};", table.name);
-    }
-    sql.push_str(&apply_function(table, schema));
-    sql
+    )
+}
+
+/// The statement that sets how a projected table is stored and vacuumed.
+#[must_use]
+pub fn storage(table: &Table, schema: &str) -> String {
+    format!(
+        "alter table {schema}.{} set (fillfactor = {}, autovacuum_vacuum_scale_factor = 0.05, \
+         autovacuum_analyze_scale_factor = 0.05);\n",
+        table.name, table.fill
+    )
+}
+
+/// The statements that make the indexes of a projected table; `concurrently` or nothing.
+pub fn indexes<'a>(
+    table: &'a Table,
+    schema: &'a str,
+    concurrently: &'a str,
+) -> impl Iterator<Item = String> + use<'a> {
+    index_names(table).zip(table.indexes).map(move |(name, index)| {
+        format!("create index {concurrently} if not exists {name} on {schema}.{} {index};\n", table.name)
+    })
+}
+
+/// The names of the indexes of a projected table, each after what it indexes: an index that changes gets another name.
+pub fn index_names(table: &Table) -> impl Iterator<Item = String> + use<'_> {
+    table.indexes.iter().map(|index| {
+        let digest = Sha256::digest(index);
+        let digest: String = digest[..4].iter().map(|octet| format!("{octet:02x}")).collect();
+        format!("{}_{digest}", table.name)
+    })
+}
+
+/// The parameters of the function that carries out the settled changes of one table, as PostgreSQL shows them.
+#[must_use]
+pub fn apply_arguments(table: &Table, schema: &str) -> String {
+    let name = format!("{schema}.{}", table.name);
+    format!("base bigint, ended {name}[], begun {name}[], changed {name}[], masks bigint[]")
 }
 
 /// The name of the function that carries out the settled changes of one table.
@@ -56,7 +95,7 @@ fn apply_name(table: &Table, schema: &str) -> String {
 /// A function that changes the rows of a table, set-based, and raises TN003 unless every change meets its row: rows
 /// that end (of which only the keys matter), rows that begin, rows that change, each of those with the columns that
 /// change (a bit each).
-fn apply_function(table: &Table, schema: &str) -> String {
+pub fn apply_function(table: &Table, schema: &str) -> String {
     let name = format!("{schema}.{}", table.name);
     let key = &table.columns[..table.key_columns];
     let value = |column: &Column| match column.column_type {
@@ -91,7 +130,7 @@ fn apply_function(table: &Table, schema: &str) -> String {
         )
     };
     format!(
-        "create or replace function {}(base bigint, ended {name}[], begun {name}[], changed {name}[], masks bigint[])
+        "create or replace function {}({})
          returns void language plpgsql as $apply$
          #variable_conflict use_column
          declare met bigint;
@@ -99,6 +138,7 @@ fn apply_function(table: &Table, schema: &str) -> String {
          {}{}{change}
          end $apply$;\n",
         apply_name(table, schema),
+        apply_arguments(table, schema),
         checked("ended", &format!("delete from {name} r using unnest(ended) as t where {key_match}")),
         checked(
             "begun",
@@ -122,9 +162,9 @@ fn checked(array: &str, statement: &str) -> String {
 }
 
 /// The settled changes of one table as the arguments of its function.
-pub(super) struct Application<'a> {
+pub(crate) struct Application<'a> {
     /// The table.
-    pub(super) table: &'static Table,
+    pub(crate) table: &'static Table,
     ended: Rows<Key<'a>>,
     begun: Rows<&'a [Cow<'a, Value>]>,
     changed: Rows<Changed<'a>>,
@@ -185,7 +225,7 @@ impl<'a> Application<'a> {
     }
 
     /// In the order of the function's parameters behind the base.
-    pub(super) fn arguments(&self) -> [&(dyn ToSql + Sync); PARAMETERS] {
+    pub(crate) fn arguments(&self) -> [&(dyn ToSql + Sync); PARAMETERS] {
         [&self.ended, &self.begun, &self.changed, &self.masks]
     }
 }
@@ -194,7 +234,7 @@ impl<'a> Application<'a> {
 const PARAMETERS: usize = 4;
 
 /// The settled changes of a batch by table, in the order of the tables' names, so that equal sets make equal calls.
-pub(super) fn applications<'a>(settled: &'a [SettledRow<'a>]) -> Vec<Application<'a>> {
+pub(crate) fn applications<'a>(settled: &'a [SettledRow<'a>]) -> Vec<Application<'a>> {
     let mut all: Vec<Application<'a>> = Vec::new();
     for (table, key, row) in settled {
         let place = match all.binary_search_by_key(&table.name, |known| known.table.name) {
@@ -210,7 +250,7 @@ pub(super) fn applications<'a>(settled: &'a [SettledRow<'a>]) -> Vec<Application
 }
 
 /// The calls of the tables' functions as expressions on `a.base`, their parameters counted on from `next`.
-pub(super) fn calls(tables: &[&'static Table], schema: &str, next: usize) -> String {
+pub(crate) fn calls(tables: &[&'static Table], schema: &str, next: usize) -> String {
     let mut sql = String::new();
     for (table, next) in tables.iter().zip((next..).step_by(PARAMETERS)) {
         let (call, rows) = (apply_name(table, schema), format!("{schema}.{}[]", table.name));

@@ -4,20 +4,22 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
+use tokio::time::timeout;
 use tokio_postgres::Statement;
 
-use super::error::AppendError;
+use super::error::{AppendError, PrimaryError};
 use super::parameters::{APPEND, NEXT};
 use super::row_sql;
 use super::rows::Table;
-use crate::ids::{EventId, LogId};
-use crate::postgres::{ConnectError, Connection, Database};
+use super::seen::SeenLog;
+use crate::ids::EventId;
+use crate::postgres::{Connection, Database, STATEMENT_TIMEOUT};
 
 /// Settings that keep plans on the indexes however small the tables were at first, and locks short.
 const SETTINGS: &str = "
     set enable_seqscan = off; set enable_hashjoin = off; set enable_mergejoin = off; set enable_bitmapscan = off;
-    set plan_cache_mode = force_generic_plan; set jit = off;
-    set idle_in_transaction_session_timeout = '3s'; set lock_timeout = '10s'; set statement_timeout = '60s';
+    set plan_cache_mode = force_generic_plan; set jit = off; set max_parallel_workers_per_gather = 0;
+    set idle_in_transaction_session_timeout = '3s'; set lock_timeout = '5s'; set statement_timeout = '8s';
     set default_transaction_isolation = 'read committed';
     select set_config('synchronous_commit', 'on', false)
     where current_setting('synchronous_commit') in ('off', 'local');";
@@ -25,24 +27,11 @@ const SETTINGS: &str = "
 /// How many statements are kept for as many sets of tables that batches change together.
 const MAX_STATEMENTS: usize = 256;
 
-/// What the head row says about the log.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Head {
-    /// Which log this is.
-    pub log_id: LogId,
-    /// Raised when a log begins anew at a position it had before, for example after a restore.
-    pub epoch: i64,
-    /// Raised to make everything sent before worthless.
-    pub fence: i64,
-    /// Which set of projections `view` holds.
-    pub projection_set: String,
-}
-
 /// A connection with all that an append needs prepared.
 pub struct Session {
     pub(super) connection: Connection,
+    epoch: i64,
     fence: AtomicI64,
-    log: (LogId, i64),
     statements: Mutex<HashMap<Vec<&'static str>, Statement>>,
 }
 
@@ -60,68 +49,44 @@ pub enum Resolution {
 }
 
 impl Session {
-    /// Opens the connection and prepares it for the log that `expected` names.
-    ///
-    /// `acknowledged` is an event that has to be there: callers have been told so. So has whatever this node has `seen`,
-    /// of whichever node: it remembers versions from there.
+    /// Opens the connection, to a server that holds what this node has seen and the projections that this release
+    /// maintains.
     pub async fn open(
         database: &Database,
-        expected: &Head,
-        acknowledged: Option<(i64, EventId)>,
-        seen: i64,
+        seen: &SeenLog,
+        projection_set: &str,
     ) -> Result<Self, AppendError> {
-        let unavailable = |error: tokio_postgres::Error| AppendError::Unavailable(reason(&error));
-        let connection = database
-            .connect("tenure committer")
-            .await
-            .map_err(|error: ConnectError| AppendError::Unavailable(error.to_string()))?;
-        let client = &connection.client;
-        client.batch_execute(SETTINGS).await.map_err(unavailable)?;
-        let head = read_head(client).await.map_err(unavailable)?;
-        if (head.log_id, head.epoch) != (expected.log_id, expected.epoch) {
-            return Err(AppendError::Unavailable(format!(
-                "the database now holds log {} epoch {}, this node was started on log {} epoch {}",
-                head.log_id, head.epoch, expected.log_id, expected.epoch
-            )));
-        }
-        if head.projection_set != expected.projection_set {
+        let unavailable = |error: PrimaryError| AppendError::Unavailable(error.to_string());
+        let connection = database.connect("tenure committer", SETTINGS).await;
+        let mut connection = connection.map_err(|error| unavailable(error.into()))?;
+        let checked = timeout(STATEMENT_TIMEOUT, seen.check(&mut connection.client)).await;
+        let head = checked.unwrap_or(Err(PrimaryError::TimedOut(STATEMENT_TIMEOUT))).map_err(unavailable)?;
+        if head.projection_set != projection_set {
             return Err(AppendError::Superseded(head.projection_set));
-        }
-        if let Some((position, event)) = acknowledged {
-            let sql = "select event_id from log.event where position = $1";
-            let found = client.query_opt(sql, &[&position]).await.map_err(unavailable)?;
-            if found.is_none_or(|row| row.get::<_, EventId>(0) != event) {
-                return Err(AppendError::Unavailable(format!(
-                    "event {event}, acknowledged at position {position}, is not there any more: the database has lost \
-                     events; restore them, or start this node again to go on without them"
-                )));
-            }
-        }
-        let sql = "select coalesce((select position from log.event order by position desc limit 1), 0)";
-        let newest: i64 = client.query_one(sql, &[]).await.map_err(unavailable)?.get(0);
-        if newest < seen {
-            return Err(AppendError::Unavailable(format!(
-                "the log ends at position {newest}, and this node has seen position {seen}: the database has lost events; \
-                 restore them, or start this node again to go on without them"
-            )));
         }
         Ok(Self {
             connection,
+            epoch: head.epoch,
             fence: AtomicI64::new(head.fence),
-            log: (head.log_id, head.epoch),
             statements: Mutex::default(),
         })
     }
 
-    /// Reads the fence again, after another node has moved it; an error if another log has taken the place of ours.
-    pub async fn refresh_fence(&self) -> Result<(), AppendError> {
-        let head = read_head(&self.connection.client).await;
-        let head = head.map_err(|error| AppendError::Unavailable(reason(&error)))?;
-        if (head.log_id, head.epoch) != self.log {
-            return Err(AppendError::Unavailable("another log has taken the place of this one".to_owned()));
-        }
-        self.fence.store(head.fence, Ordering::SeqCst);
+    /// The epoch of positions that appends of this session name.
+    pub const fn epoch(&self) -> i64 {
+        self.epoch
+    }
+
+    /// Reads the fence again, after another node has moved it.
+    pub async fn refresh_fence(&self) -> Result<(), tokio_postgres::Error> {
+        let fence = self.connection.client.query_one("select fence from log.head", &[]).await?.try_get(0)?;
+        self.fence.store(fence, Ordering::SeqCst);
         Ok(())
+    }
+
+    /// Cuts the connection: every batch that waits on it fails at once, and whether it was stored is not known.
+    pub fn cut(&self) {
+        self.connection.cut();
     }
 
     /// Wakes whoever follows the log on other nodes.
@@ -181,17 +146,6 @@ impl Session {
         statements.insert(names, prepared.clone());
         Ok(prepared)
     }
-}
-
-/// The head row of the log.
-pub async fn read_head(client: &tokio_postgres::Client) -> Result<Head, tokio_postgres::Error> {
-    let row = client.query_one("select log_id, epoch, fence, projection_set from log.head", &[]).await?;
-    Ok(Head {
-        log_id: row.try_get(0)?,
-        epoch: row.try_get(1)?,
-        fence: row.try_get(2)?,
-        projection_set: row.try_get(3)?,
-    })
 }
 
 /// Why a statement failed, without its parameters: PostgreSQL's message of a data error may quote a value.

@@ -1,6 +1,7 @@
 //! Snapshots of long streams: a shortcut for loading, never the truth. A missing or outdated one costs only time.
 
 use bytes::Bytes;
+use tokio_postgres::types::ToSql;
 
 use super::error::ReadError;
 use super::event::StreamId;
@@ -32,15 +33,9 @@ impl EventLog {
         stream: &StreamId,
         state_version: i32,
     ) -> Result<Option<Snapshot>, ReadError> {
-        let client = self.pool().get().await?;
-        let statement = client
-            .prepare_cached(
-                "select version, state_version, payload, sealed from log.snapshot \
-                 where stream_type = $1 and stream_id = $2 and state_version = $3",
-            )
-            .await?;
-        let row =
-            client.query_opt(&statement, &[&&*stream.stream_type, &&*stream.id, &state_version]).await?;
+        let sql = "select version, state_version, payload, sealed from log.snapshot
+                   where stream_type = $1 and stream_id = $2 and state_version = $3";
+        let row = self.primary().row(sql, &[&&*stream.stream_type, &&*stream.id, &state_version]).await?;
         row.map(|row| {
             Ok(Snapshot {
                 version: row.try_get(0)?,
@@ -57,30 +52,22 @@ impl EventLog {
     /// # Errors
     /// The database cannot be written to.
     pub async fn save_snapshot(&self, stream: &StreamId, snapshot: &Snapshot) -> Result<(), ReadError> {
-        let client = self.pool().get().await?;
-        let statement = client
-            .prepare_cached(
-                "insert into log.snapshot as s (stream_type, stream_id, version, state_version, payload, sealed)
-                 values ($1, $2, $3, $4, $5, $6)
-                 on conflict (stream_type, stream_id) do update
-                     set version = excluded.version, state_version = excluded.state_version,
-                         payload = excluded.payload, sealed = excluded.sealed
-                     where s.state_version <> excluded.state_version or s.version < excluded.version",
-            )
-            .await?;
-        client
-            .execute(
-                &statement,
-                &[
-                    &&*stream.stream_type,
-                    &&*stream.id,
-                    &snapshot.version,
-                    &snapshot.state_version,
-                    &&*snapshot.payload,
-                    &snapshot.sealed.as_deref(),
-                ],
-            )
-            .await?;
+        let sql =
+            "insert into log.snapshot as s (stream_type, stream_id, version, state_version, payload, sealed)
+                   values ($1, $2, $3, $4, $5, $6)
+                   on conflict (stream_type, stream_id) do update
+                       set version = excluded.version, state_version = excluded.state_version,
+                           payload = excluded.payload, sealed = excluded.sealed
+                       where s.state_version <> excluded.state_version or s.version < excluded.version";
+        let parameters: [&(dyn ToSql + Sync); 6] = [
+            &&*stream.stream_type,
+            &&*stream.id,
+            &snapshot.version,
+            &snapshot.state_version,
+            &&*snapshot.payload,
+            &snapshot.sealed.as_deref(),
+        ];
+        self.primary().execute(sql, &parameters).await?;
         Ok(())
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use super::error::AppendError;
-use super::parameters::{Parameters, Way};
+use super::parameters::{Expected, Parameters, Way};
 use super::row_sql;
 use super::rows::settle;
 use super::session::{Session, reason};
@@ -17,12 +17,15 @@ use crate::clock::Timestamp;
 /// The unique keys on a stream and its versions, and on claims.
 const COLLIDING: [&str; 2] = ["event_stream_version", "unique_claims_pkey"];
 
-/// How long the database may take for one batch before the connection counts as lost.
-const ANSWER_WITHIN: Duration = Duration::from_secs(30);
+/// How long the database may take for one batch before the connection counts as lost: a little longer than the server
+/// gives its statement, so that a server that is merely slow says itself that nothing was stored.
+const BATCH_TIMEOUT: Duration = Duration::from_millis(8_500);
 
 /// A stored batch: its events follow the base without a gap, in the order of its units.
 #[derive(Clone, Copy, Debug)]
 pub struct Stored {
+    /// The epoch of the positions.
+    pub epoch: i64,
     /// The position before the first event.
     pub base: i64,
     /// When the first event was recorded; each later one a microsecond after.
@@ -39,6 +42,10 @@ pub enum BatchError {
     Collided,
     /// The projections are another set now. Nothing was written.
     Superseded(String),
+    /// Positions have another epoch now. Nothing was written.
+    EpochChanged,
+    /// The committer's clock is off by so many seconds, ahead if that is positive. Nothing was written.
+    ClockOff(f64),
     /// The data of one unit or more are refused. Nothing was written.
     Data(String),
     /// A deadlock or a lock not granted in time. Nothing was written.
@@ -60,9 +67,8 @@ pub enum BatchError {
 /// after that comes after it.
 pub async fn store(
     session: Arc<Session>,
-    projection_set: String,
+    expected: Expected,
     units: Vec<Arc<Unit>>,
-    now: Timestamp,
     way: Way,
     notifies: bool,
     sent: oneshot::Sender<()>,
@@ -76,14 +82,18 @@ pub async fn store(
     let settled = settle(changes);
     let applications = row_sql::applications(&settled);
     let tables: Vec<_> = applications.iter().map(|application| application.table).collect();
-    let statement = session.append_to(&tables).await.map_err(|error| failure(&error, units))?;
+    let prepared = tokio::time::timeout(BATCH_TIMEOUT, session.append_to(&tables)).await;
+    // Nothing was sent but the text of the statement.
+    let prepared =
+        prepared.map_err(|_| BatchError::Unavailable("the database did not answer in time".to_owned()))?;
+    let statement = prepared.map_err(|error| failure(&error, units))?;
 
-    let parameters = Parameters::of(session.fence(), &projection_set, now, units, &ordinals, way, notifies);
+    let parameters = Parameters::of(&expected, units, &ordinals, way, notifies);
     let mut arguments = parameters.in_order();
     arguments.extend(applications.iter().flat_map(row_sql::Application::arguments));
     // Encoded and handed to the connection when it is first polled.
     let answer = session.connection.client.query_one(&statement, &arguments);
-    let mut answer = std::pin::pin!(tokio::time::timeout(ANSWER_WITHIN, answer));
+    let mut answer = std::pin::pin!(tokio::time::timeout(BATCH_TIMEOUT, answer));
     let early = futures::poll!(&mut answer);
     // Nobody may be listening any more.
     let _ = sent.send(());
@@ -97,8 +107,14 @@ pub async fn store(
     let row = answer
         .map_err(|_| BatchError::Unknown("the database did not answer in time".to_owned()))?
         .map_err(|error| failure(&error, units))?;
-    let read =
-        || Ok::<_, tokio_postgres::Error>(Stored { base: row.try_get(0)?, recorded_from: row.try_get(1)? });
+    let epoch = expected.epoch;
+    let read = || {
+        Ok::<_, tokio_postgres::Error>(Stored {
+            epoch,
+            base: row.try_get(0)?,
+            recorded_from: row.try_get(1)?,
+        })
+    };
     read().map_err(|error| BatchError::Unknown(reason(&error)))
 }
 
@@ -143,6 +159,10 @@ fn failure(error: &tokio_postgres::Error, units: &[Arc<Unit>]) -> BatchError {
         "TN002" => BatchError::FenceMoved,
         "TN003" => BatchError::Data(code.to_owned()),
         "TN004" => BatchError::Superseded(refused.detail().unwrap_or_default().to_owned()),
+        "TN005" => BatchError::EpochChanged,
+        "TN006" => {
+            BatchError::ClockOff(refused.detail().and_then(|detail| detail.parse().ok()).unwrap_or(0.0))
+        }
         "23505" if refused.constraint().is_some_and(|key| COLLIDING.contains(&key)) => BatchError::Collided,
         "40P01" | "55P03" | "40001" => BatchError::TryAgain(reason(error)),
         _ if matches!(code.get(..2), Some("22" | "23" | "21")) => BatchError::Data(code.to_owned()),

@@ -155,6 +155,8 @@ pub struct Premises {
     /// Accounts whose things (whatever has events with that account) were read, with a position that the reading saw:
     /// no later event of the account may have been stored.
     pub accounts: Vec<(Uuid, i64)>,
+    /// The epoch in which all of this was read; `None` if nobody took note of it.
+    pub epoch: Option<i64>,
 }
 
 impl Premises {

@@ -11,6 +11,8 @@ use http_body_util::BodyExt as _;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
+use crate::event_log::Checkpoint;
+
 /// The position of a write.
 pub const POSITION: HeaderName = HeaderName::from_static("tenure-position");
 
@@ -18,13 +20,13 @@ pub const POSITION: HeaderName = HeaderName::from_static("tenure-position");
 pub const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 
 /// A write with a body.
-pub fn written<T: Serialize>(status: StatusCode, position: i64, body: T) -> Response {
-    (status, [(POSITION, HeaderValue::from(position))], Json(body)).into_response()
+pub fn written<T: Serialize>(status: StatusCode, position: Checkpoint, body: T) -> Response {
+    (status, [(POSITION, position.to_string())], Json(body)).into_response()
 }
 
 /// A write without a body.
-pub fn done(position: i64) -> Response {
-    (StatusCode::NO_CONTENT, [(POSITION, HeaderValue::from(position))]).into_response()
+pub fn done(position: Checkpoint) -> Response {
+    (StatusCode::NO_CONTENT, [(POSITION, position.to_string())]).into_response()
 }
 
 /// Gives a JSON answer to a GET its `ETag`, and answers 304 to who has it already (RFC 9110 §13).

@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 use super::caller::{Caller, Via};
 use super::csrf::X_CSRF_TOKEN;
 use super::door::{Door, Shared};
-use super::error::DoorError;
+use super::error::{DoorError, place};
 use super::request_id::RequestId;
 use crate::context::Context;
 
@@ -86,15 +86,8 @@ impl FromRequestParts<Shared> for Reading {
         let caller = Caller::from_request_parts(parts, door).await?;
         caller.context()?;
         if let Some(position) = parts.headers.get(MIN_POSITION) {
-            let malformed =
-                || DoorError::field("tenure-min-position", "a position that a write has answered with");
-            let position = position.to_str().ok().and_then(|text| text.parse::<i64>().ok());
-            let position = position.filter(|position| *position >= 0).ok_or_else(malformed)?;
             // Every read goes to the primary, which has whatever was ever acknowledged: there is nothing to wait for.
-            let head = door.tenure.log().newest().await.map_err(crate::dispatch::Failure::Read)?;
-            if position > head {
-                return Err(malformed());
-            }
+            place(door.tenure.log(), position.to_str().unwrap_or_default(), MIN_POSITION.as_str()).await?;
         }
         Ok(Self { caller })
     }

@@ -8,6 +8,7 @@ use ipnet::IpNet;
 use secrecy::SecretString;
 use tokio::sync::Semaphore;
 
+use super::health::ReadinessCache;
 use super::limits::{Limiter, Rates};
 use super::oauth::github::Github;
 use crate::Tenure;
@@ -101,6 +102,8 @@ pub struct Door {
     pub settings: DoorSettings,
     /// The limits of this node.
     pub limiter: Limiter,
+    /// Whether this node can serve, as it was found a moment ago.
+    pub readiness: ReadinessCache,
     /// Signing in through GitHub.
     pub github: Option<Github>,
     /// Whose turn it is to read a list that may be long and is not paged.
@@ -123,7 +126,8 @@ impl Door {
             settings.github.as_ref().map(|github| Github::new(github, &settings.public_url)).transpose()?;
         let limiter = Limiter::new(&settings.rates);
         let whole_lists = Semaphore::new(WHOLE_LISTS);
-        Ok(Arc::new(Self { tenure, settings, limiter, github, whole_lists }))
+        let readiness = ReadinessCache::default();
+        Ok(Arc::new(Self { tenure, settings, limiter, readiness, github, whole_lists }))
     }
 
     /// An HMAC of the log's keys over text, for one purpose: good on every node.

@@ -7,8 +7,8 @@ use axum::response::{IntoResponse, Response};
 
 use crate::aggregates::field::Invalid;
 use crate::dispatch::{DispatchError, Failure};
-use crate::event_log::AppendError;
 use crate::event_log::unit::MAX_UNIT_EVENTS;
+use crate::event_log::{AppendError, Checkpoint, EventLog, ReadError};
 use crate::operations::{LimitReached, Refusal, Thing};
 use crate::projections::QueryError;
 
@@ -46,6 +46,8 @@ pub enum DoorError {
     KeyReused,
     /// The request was carried out before, and its answer held a secret that is given once: the record without it.
     GivenOnce(serde_json::Value),
+    /// A position or a cursor from before the log was replaced, by a restore or a failover.
+    LogReplaced,
     /// Too often.
     TooMany {
         /// After how many seconds it makes sense to come again.
@@ -99,7 +101,7 @@ impl DoorError {
             Self::NoCredential | Self::BadCredential => StatusCode::UNAUTHORIZED,
             Self::InvalidOrg => StatusCode::FORBIDDEN,
             Self::KeyReused => StatusCode::UNPROCESSABLE_ENTITY,
-            Self::GivenOnce(_) => StatusCode::CONFLICT,
+            Self::GivenOnce(_) | Self::LogReplaced => StatusCode::CONFLICT,
             Self::TooMany { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
@@ -143,6 +145,7 @@ impl DoorError {
             Self::InvalidOrg => "account.invalid",
             Self::KeyReused => "idempotency_key_reused",
             Self::GivenOnce(_) => "secret_given_once",
+            Self::LogReplaced => "log_replaced",
             Self::TooMany { .. } => "too_many_requests",
             Self::Unavailable => "unavailable",
             Self::Internal => "internal",
@@ -180,6 +183,10 @@ impl DoorError {
             Self::KeyReused => "this idempotency key was used for a request with another body".into(),
             Self::GivenOnce(_) => {
                 "this request was carried out before; its secret was given then, and is not kept".into()
+            }
+            Self::LogReplaced => {
+                "this position is from before the log was restored or failed over; read again from the start"
+                    .into()
             }
             Self::TooMany { .. } => "too often; come again later".into(),
             Self::Unavailable => "something that is needed cannot be reached; come again later".into(),
@@ -244,6 +251,9 @@ impl From<Failure> for DoorError {
             let most = u32::try_from(MAX_UNIT_EVENTS).unwrap_or(u32::MAX);
             return Self::Refused(Refusal::LimitReached(LimitReached { what: "changes in one step", most }));
         }
+        if matches!(failure, Failure::Read(ReadError::LogReplaced { .. })) {
+            return Self::LogReplaced;
+        }
         let unavailable = matches!(
             failure,
             Failure::Read(_)
@@ -253,6 +263,9 @@ impl From<Failure> for DoorError {
                         | AppendError::Unavailable(_)
                         | AppendError::OutcomeUnknown
                         | AppendError::Superseded(_)
+                        | AppendError::EpochChanged
+                        | AppendError::ClockAhead(_)
+                        | AppendError::ClockBehind(_)
                         | AppendError::Closed
                 )
         );
@@ -275,6 +288,18 @@ pub fn found<T>(answer: Result<T, QueryError>, thing: Thing) -> Result<T, DoorEr
         Ok(answer) => Ok(answer),
         Err(QueryError::NotFound) => Err(DoorError::not_found(thing)),
         Err(error) => Err(error.into()),
+    }
+}
+
+/// The place that a position token or a cursor names, in a field or header of this name.
+pub async fn place(log: &EventLog, text: &str, field: &str) -> Result<Checkpoint, DoorError> {
+    let malformed = || {
+        DoorError::field(field, "a position or cursor that an answer has given, and not beyond the newest")
+    };
+    let token = text.parse().map_err(|_| malformed())?;
+    match log.place(token).await {
+        Err(ReadError::BeyondHead { .. }) => Err(malformed()),
+        place => Ok(place.map_err(Failure::Read)?),
     }
 }
 

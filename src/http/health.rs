@@ -1,5 +1,6 @@
-//! `GET /healthz`, `GET /readyz`, `GET /metrics`: for whoever runs the instance.
+//! `GET /healthz`, `GET /readyz`, `GET /metrics`: for the people and programs that run the instance.
 
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::Json;
@@ -8,12 +9,18 @@ use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use metrics_exporter_prometheus::PrometheusHandle;
 use serde::Serialize;
+use tokio::time::timeout;
 use utoipa::ToSchema;
 
 use super::door::Shared;
+use crate::Tenure;
+use crate::clock::Stopwatch;
 
-/// How long a readiness check waits for PostgreSQL.
-const READY_WITHIN: Duration = Duration::from_secs(2);
+/// How old the status may be that `/readyz` answers with.
+const MAX_AGE: Duration = Duration::from_millis(250);
+
+/// How long `/readyz` waits for a younger one.
+const READY_TIMEOUT: Duration = Duration::from_millis(1_500);
 
 /// The process lives.
 #[derive(Serialize, ToSchema)]
@@ -24,23 +31,80 @@ pub struct Health {
     version: &'static str,
 }
 
-/// What the process needs.
-#[derive(Serialize, ToSchema)]
+/// Whether the process can serve.
+#[derive(Clone, Serialize, ToSchema)]
 pub struct Readiness {
     /// `ready` or `not ready`.
     status: &'static str,
     /// The database.
     postgres: Postgres,
+    /// Why the process cannot serve, and what to do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
 }
 
 /// The database.
-#[derive(Serialize, ToSchema)]
+#[derive(Clone, Serialize, ToSchema)]
 pub struct Postgres {
-    /// `up` or `unreachable`.
+    /// `up`, `unreachable`, `replica`, `read_only`, `may_not_write`, `superseded`, `stale` or `stopped`.
     state: &'static str,
-    /// The newest position.
+    /// The newest position; opaque.
     #[serde(skip_serializing_if = "Option::is_none")]
-    position: Option<i64>,
+    position: Option<String>,
+}
+
+/// The last answer to whether the process can serve, and since when it is known.
+#[derive(Default)]
+pub struct ReadinessCache {
+    last: Mutex<Option<(Stopwatch, Readiness)>>,
+    /// One request at a time asks the database; the others take its answer.
+    asking: tokio::sync::Mutex<()>,
+}
+
+impl Readiness {
+    async fn of(tenure: &Tenure) -> Self {
+        match tenure.ready().await {
+            Ok(newest) => {
+                let postgres = Postgres { state: "up", position: Some(newest.to_string()) };
+                Self { status: "ready", postgres, reason: None }
+            }
+            Err(error) => Self::not(error.code(), error.to_string()),
+        }
+    }
+
+    fn not(state: &'static str, reason: String) -> Self {
+        Self { status: "not ready", postgres: Postgres { state, position: None }, reason: Some(reason) }
+    }
+}
+
+impl ReadinessCache {
+    fn fresh(&self) -> Option<Readiness> {
+        let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        last.as_ref().filter(|(since, _)| since.elapsed() <= MAX_AGE).map(|(_, readiness)| readiness.clone())
+    }
+
+    /// A status that is no older than [`MAX_AGE`].
+    async fn get(&self, tenure: &Tenure) -> Readiness {
+        let ask = async {
+            loop {
+                if let Some(fresh) = self.fresh() {
+                    return fresh;
+                }
+                let _asking = self.asking.lock().await;
+                if self.fresh().is_none() {
+                    // The age counts from the question: what the answer says was true at some time after it.
+                    let since = Stopwatch::start();
+                    let readiness = Readiness::of(tenure).await;
+                    *self.last.lock().unwrap_or_else(PoisonError::into_inner) =
+                        Some((since, readiness.clone()));
+                    return readiness;
+                }
+            }
+        };
+        timeout(READY_TIMEOUT, ask).await.unwrap_or_else(|_| {
+            Readiness::not("unreachable", "PostgreSQL has not answered in time".to_owned())
+        })
+    }
 }
 
 /// The process lives
@@ -50,17 +114,14 @@ pub async fn healthz() -> Json<Health> {
     Json(Health { status: "ok", version: env!("CARGO_PKG_VERSION") })
 }
 
-/// The process can do its work: PostgreSQL answers
+/// The process can serve: its database is a primary that has what this node has seen, and may be written to
 #[utoipa::path(get, path = "/readyz", operation_id = "getReadiness", tag = "health", security(()),
     responses((status = 200, description = "It can", body = Readiness),
-        (status = 503, description = "It cannot", body = Readiness)))]
+        (status = 503, description = "It cannot; `reason` says why", body = Readiness)))]
 pub async fn readyz(State(door): State<Shared>) -> (StatusCode, Json<Readiness>) {
-    if let Ok(Ok(position)) = tokio::time::timeout(READY_WITHIN, door.tenure.log().newest()).await {
-        let postgres = Postgres { state: "up", position: Some(position) };
-        return (StatusCode::OK, Json(Readiness { status: "ready", postgres }));
-    }
-    let postgres = Postgres { state: "unreachable", position: None };
-    (StatusCode::SERVICE_UNAVAILABLE, Json(Readiness { status: "not ready", postgres }))
+    let readiness = door.readiness.get(&door.tenure).await;
+    let status = if readiness.reason.is_none() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, Json(readiness))
 }
 
 /// All metrics, for Prometheus.

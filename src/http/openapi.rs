@@ -106,6 +106,10 @@ fn complete(operation: &mut Operation, errors: &Errors, reads: bool) {
             ("401", "A credential is needed, or known to be bad"),
             ("403", "Not the caller's to do"),
             ("404", "There is no such thing, or none that the caller may know of"),
+            (
+                "409",
+                "`log_replaced`: the position or cursor is from before the log was restored or failed over",
+            ),
             ("429", TOO_MANY),
             ("503", UNAVAILABLE),
         ],
@@ -135,8 +139,8 @@ fn complete(operation: &mut Operation, errors: &Errors, reads: bool) {
         for (status, response) in &mut operation.responses.responses {
             if let (true, RefOr::T(response)) = (status.starts_with('2'), response) {
                 let position = HeaderBuilder::new()
-                    .schema(Some(ObjectBuilder::new().schema_type(Type::Integer).build()))
-                    .description(Some("From this position on everybody can read what was written."));
+                    .schema(Some(ObjectBuilder::new().schema_type(Type::String).build()))
+                    .description(Some("From here on everybody can read what was written; opaque."));
                 response.headers.insert("Tenure-Position".to_owned(), RefOr::T(position.build()));
             }
         }

@@ -1,7 +1,8 @@
 //! Lists, a page at a time: each page says where the next begins.
 
-use std::fmt::Write as _;
-
+use base64::Engine as _;
+use base64::alphabet::URL_SAFE;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -13,6 +14,18 @@ pub const MOST: u32 = 200;
 /// How many things a page holds when nothing is said.
 const USUAL: u32 = 50;
 
+/// How keys become cursors: base64url (RFC 4648 §5) without padding, and no text of that form refused.
+const CURSOR: GeneralPurpose = GeneralPurpose::new(
+    &URL_SAFE,
+    GeneralPurposeConfig::new()
+        .with_encode_padding(false)
+        .with_decode_padding_mode(DecodePaddingMode::RequireNone)
+        .with_decode_allow_trailing_bits(true),
+);
+
+/// The longest cursor that is read.
+const MAX_CURSOR: usize = 1_024;
+
 /// Which page.
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
@@ -22,7 +35,7 @@ pub struct Paging {
     #[param(minimum = 1, maximum = 200)]
     pub limit: Option<u32>,
     /// `next_cursor` of the page before.
-    #[param(pattern = "^([0-9a-f]{2}){1,512}$")]
+    #[param(pattern = "^([A-Za-z0-9_-]{4}){0,255}([A-Za-z0-9_-]{2,3})?$")]
     pub cursor: Option<String>,
 }
 
@@ -51,28 +64,26 @@ impl Paging {
     pub fn after(&self) -> Result<Option<String>, DoorError> {
         let malformed = || DoorError::field("cursor", "`next_cursor` of the page before");
         let Some(cursor) = &self.cursor else { return Ok(None) };
-        let digits = cursor.as_bytes();
-        let hex = |digit: &u8| digit.is_ascii_digit() || (b'a'..=b'f').contains(digit);
-        if digits.is_empty() || digits.len() > 1_024 || digits.len() % 2 == 1 || !digits.iter().all(hex) {
+        if cursor.len() > MAX_CURSOR {
             return Err(malformed());
         }
-        let octets = cursor.as_bytes().chunks(2).map(|pair| {
-            let pair = std::str::from_utf8(pair).map_err(|_| malformed())?;
-            u8::from_str_radix(pair, 16).map_err(|_| malformed())
-        });
-        let octets = octets.collect::<Result<Vec<u8>, _>>()?;
+        let octets = CURSOR.decode(cursor).map_err(|_| malformed())?;
         // A key that no list has ever given names a place all the same. Keys hold no NUL.
         let key = String::from_utf8_lossy(&octets).into_owned();
         Ok(Some(key.split('\0').next().unwrap_or_default().to_owned()))
+    }
+
+    /// The position behind which the page begins, in a list in the order of positions.
+    pub fn after_position(&self) -> Result<i64, DoorError> {
+        let malformed = || DoorError::field("cursor", "`next_cursor` of the page before");
+        let Some(key) = self.after()? else { return Ok(0) };
+        key.parse().ok().filter(|position| *position >= 0).ok_or_else(malformed)
     }
 }
 
 /// A cursor that names this key.
 pub fn cursor(key: &str) -> String {
-    key.bytes().fold(String::with_capacity(key.len() * 2), |mut cursor, octet| {
-        let _ = write!(cursor, "{octet:02x}");
-        cursor
-    })
+    CURSOR.encode(key)
 }
 
 /// The page of a whole list, whose things have keys that grow along it.

@@ -1,28 +1,42 @@
-//! Connections: the pool that reads, and single ones for the committer, the listener and migrations.
+//! Connections to a primary: opened, secured and set up within a bounded time, or refused with the reason.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use deadpool::managed::QueueMode;
-use deadpool_postgres::{Hook, HookError, Manager, ManagerConfig, Pool, RecyclingMethod};
-use futures::{FutureExt as _, TryStreamExt as _, stream};
+use futures::{TryStreamExt as _, stream};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
-use tokio_postgres::{AsyncMessage, Client, Config};
+use tokio::time::timeout;
+use tokio_postgres::config::LoadBalanceHosts;
+use tokio_postgres::{AsyncMessage, Client, Config, SimpleQueryMessage};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
+use super::address::Address;
 use super::tls;
-use super::url::Address;
 
-/// The most connections that a node uses by default.
-pub const DEFAULT_CONNECTIONS: usize = 64;
+/// How long connecting may take, TLS, authentication and session settings included; several hosts share it.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(4);
 
-/// How long connecting may take.
-const CONNECT_WITHIN: Duration = Duration::from_secs(10);
+/// The longest `connect_timeout` of a connection string that is honoured, for each host.
+const MAX_CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The least time that each host gets.
+const MIN_HOST_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// How long sent bytes may stay unacknowledged before a TCP connection counts as lost.
 const TCP_USER_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Why there is no connection.
+/// When an idle connection begins to be probed; short, because a load balancer forgets idle connections silently.
+const KEEPALIVE_IDLE: Duration = Duration::from_secs(30);
+
+/// How often a connection that listens is asked whether it still lives.
+const LISTENING_PROBE: Duration = Duration::from_secs(5);
+
+/// How long any short statement beside the hot paths may take before its connection counts as lost.
+pub const STATEMENT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Why there is no usable connection.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
     /// TLS cannot be set up as asked.
@@ -36,16 +50,44 @@ pub enum ConnectError {
         /// What the driver or the server said.
         reason: String,
     },
+    /// The server accepts connections and does not answer.
+    #[error("PostgreSQL at {address} did not answer within {} s", timeout.as_secs_f32())]
+    TimedOut {
+        /// Host, port and database.
+        address: String,
+        /// How long it had.
+        timeout: Duration,
+    },
+    /// The server is a standby, or is still recovering.
+    #[error("PostgreSQL at {address}: this is a replica; name the primary")]
+    Replica {
+        /// Host, port and database.
+        address: String,
+    },
+    /// The server, the database or the login is set to read only.
+    #[error(
+        "PostgreSQL at {address} is read-only (default_transaction_read_only is on for the server, the database or the \
+         login); turn that off, or name another database"
+    )]
+    ReadOnly {
+        /// Host, port and database.
+        address: String,
+    },
 }
 
 /// A database that Tenure runs on.
 #[derive(Clone)]
 pub struct Database {
-    config: Config,
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    hosts: Vec<Config>,
+    /// Where the next attempt begins, if the hosts are to share the load.
+    next_host: Option<AtomicUsize>,
     address: String,
     tls: MakeRustlsConnect,
     role: Option<String>,
-    pool: Pool,
 }
 
 /// A connection whose driving task ends with it.
@@ -53,6 +95,13 @@ pub struct Connection {
     /// The client.
     pub client: Client,
     driver: JoinHandle<()>,
+}
+
+impl Connection {
+    /// Cuts the connection: every statement that still waits on it fails at once.
+    pub fn cut(&self) {
+        self.driver.abort();
+    }
 }
 
 impl Drop for Connection {
@@ -63,144 +112,195 @@ impl Drop for Connection {
 
 /// A connection that is told of commits.
 pub struct Listening {
-    client: Client,
+    connection: Connection,
     notifications: mpsc::Receiver<()>,
-    driver: JoinHandle<()>,
 }
 
 impl Listening {
-    /// Waits for the next notification; `false` when the connection is lost.
+    /// Waits for the next notification, a few seconds at most; `false` when the connection is lost.
     pub async fn notified(&mut self) -> bool {
-        self.notifications.recv().await.is_some()
-    }
-}
-
-impl Drop for Listening {
-    fn drop(&mut self) {
-        self.driver.abort();
+        match timeout(LISTENING_PROBE, self.notifications.recv()).await {
+            Ok(notified) => notified.is_some(),
+            // A load balancer may have dropped the connection without a word.
+            Err(_) => {
+                let probe = self.connection.client.batch_execute("");
+                timeout(LISTENING_PROBE, probe).await.is_ok_and(|answer| answer.is_ok())
+            }
+        }
     }
 }
 
 impl Database {
-    /// A database at this address, with at most so many connections in the pool; none is opened yet.
+    /// A database at this address; nothing is opened yet.
     ///
     /// With a role, every connection acts as it (`SET ROLE`).
     ///
     /// # Errors
     /// TLS cannot be set up as the address asks.
-    pub fn new(address: &Address, role: Option<&str>, connections: usize) -> Result<Self, ConnectError> {
-        let mut config = address.config.clone();
-        config.connect_timeout(CONNECT_WITHIN);
-        config.tcp_user_timeout(TCP_USER_TIMEOUT);
-        config.keepalives_idle(Duration::from_secs(30));
-        let tls = MakeRustlsConnect::new(tls::client_config(address)?);
-        let mut pooled = config.clone();
-        if pooled.get_application_name().is_none() {
-            pooled.application_name("tenure");
-        }
-        let manager = Manager::from_config(
-            pooled,
-            tls.clone(),
-            ManagerConfig { recycling_method: RecyclingMethod::Fast },
-        );
-        let role = role.map(str::to_owned);
-        let setup = format!("{PLANS}{}", set_role(role.as_deref()));
-        let pool = Pool::builder(manager)
-            .max_size(connections)
-            .queue_mode(QueueMode::Lifo)
-            .runtime(deadpool_postgres::Runtime::Tokio1)
-            .wait_timeout(Some(CONNECT_WITHIN))
-            .create_timeout(Some(CONNECT_WITHIN))
-            .post_create(Hook::async_fn(move |client, _| {
-                let setup = setup.clone();
-                async move { client.batch_execute(&setup).await.map_err(HookError::Backend) }.boxed()
-            }))
-            .build()
-            .map_err(|error| ConnectError::Tls(error.to_string()))?;
-        Ok(Self { config, address: address.to_string(), tls, role, pool })
-    }
-
-    /// The same database under another role.
-    ///
-    /// # Errors
-    /// As [`Database::new`].
-    pub fn with_role(address: &Address, role: Option<&str>) -> Result<Self, ConnectError> {
-        Self::new(address, role, DEFAULT_CONNECTIONS)
-    }
-
-    /// The connections that read.
-    #[must_use]
-    pub const fn pool(&self) -> &Pool {
-        &self.pool
+    pub fn new(address: &Address, role: Option<&str>) -> Result<Self, ConnectError> {
+        let hosts = address.configs().into_iter().map(with_defaults).collect();
+        let spread = address.config.get_load_balance_hosts() == LoadBalanceHosts::Random;
+        let inner = Inner {
+            hosts,
+            next_host: spread.then(AtomicUsize::default),
+            address: address.to_string(),
+            tls: MakeRustlsConnect::new(tls::client_config(address)?),
+            role: role.map(str::to_owned),
+        };
+        Ok(Self { inner: Arc::new(inner) })
     }
 
     /// The role that connections act as, if it is not the login's own.
     #[must_use]
     pub fn role(&self) -> Option<&str> {
-        self.role.as_deref()
+        self.inner.role.as_deref()
     }
 
-    /// Opens a connection of its own.
+    /// Opens a connection to the primary, with these session settings.
+    ///
+    /// Of several hosts the first one that is a primary is taken.
     ///
     /// # Errors
-    /// [`ConnectError::Refused`]
-    pub async fn connect(&self, name: &str) -> Result<Connection, ConnectError> {
-        let mut config = self.config.clone();
-        config.application_name(name);
-        let (client, connection) =
-            config.connect(self.tls.clone()).await.map_err(|error| self.refused(&error))?;
-        let driver = tokio::spawn(async move {
-            if let Err(error) = connection.await {
-                tracing::debug!(%error, "a connection to PostgreSQL ended");
-            }
-        });
-        let connection = Connection { client, driver };
-        let role = set_role(self.role.as_deref());
-        connection.client.batch_execute(&role).await.map_err(|error| self.refused(&error))?;
-        Ok(connection)
+    /// See [`ConnectError`].
+    pub async fn connect(&self, name: &str, settings: &str) -> Result<Connection, ConnectError> {
+        self.first_host(name, settings, Wanted::Primary).await.map(|(connection, _)| connection)
     }
 
-    /// Opens a connection that listens on a channel.
+    /// Opens a connection to whatever server answers, to look at it.
     ///
     /// # Errors
-    /// [`ConnectError::Refused`]
+    /// As [`Database::connect`], but for a replica and a read-only server.
+    pub async fn connect_to_any(&self, name: &str, settings: &str) -> Result<Connection, ConnectError> {
+        self.first_host(name, settings, Wanted::Any).await.map(|(connection, _)| connection)
+    }
+
+    /// Opens a connection to the primary that listens on a channel.
+    ///
+    /// # Errors
+    /// See [`ConnectError`].
     pub async fn listen(&self, name: &str, channel: &str) -> Result<Listening, ConnectError> {
-        let mut config = self.config.clone();
+        let listen = format!("listen {channel}");
+        let (connection, notifications) = self.first_host(name, &listen, Wanted::Primary).await?;
+        Ok(Listening { connection, notifications })
+    }
+
+    async fn first_host(
+        &self,
+        name: &str,
+        settings: &str,
+        wanted: Wanted,
+    ) -> Result<(Connection, mpsc::Receiver<()>), ConnectError> {
+        let hosts = &self.inner.hosts;
+        let first = self.inner.next_host.as_ref().map_or(0, |next| next.fetch_add(1, Ordering::Relaxed));
+        let share = CONNECT_TIMEOUT / u32::try_from(hosts.len()).unwrap_or(1).max(1);
+        let mut failed = None;
+        for place in 0..hosts.len() {
+            let host = &hosts[(first + place) % hosts.len()];
+            let given = host.get_connect_timeout().copied();
+            let limit = given.unwrap_or(share.max(MIN_HOST_TIMEOUT)).min(MAX_CONNECT_TIMEOUT);
+            match timeout(limit, self.one_host(host, name, settings, wanted)).await {
+                Ok(Ok(connection)) => return Ok(connection),
+                // What a host said is worth more than that another did not answer.
+                Ok(Err(error)) => failed = Some(error),
+                Err(_) if failed.is_some() => {}
+                Err(_) => {
+                    let address = self.inner.address.clone();
+                    failed = Some(ConnectError::TimedOut { address, timeout: limit });
+                }
+            }
+        }
+        Err(failed.unwrap_or_else(|| self.refused("no host is named".to_owned())))
+    }
+
+    async fn one_host(
+        &self,
+        host: &Config,
+        name: &str,
+        settings: &str,
+        wanted: Wanted,
+    ) -> Result<(Connection, mpsc::Receiver<()>), ConnectError> {
+        let mut config = host.clone();
         config.application_name(name);
-        let (client, mut connection) =
-            config.connect(self.tls.clone()).await.map_err(|error| self.refused(&error))?;
+        let refused = |error: tokio_postgres::Error| self.refused(connect_reason(&error));
+        let (client, mut driven) = config.connect(self.inner.tls.clone()).await.map_err(refused)?;
         // One place is enough: a notification only says that there is something to look for.
         let (notify, notifications) = mpsc::channel(1);
         let driver = tokio::spawn(async move {
-            let mut messages = stream::poll_fn(move |context| connection.poll_message(context));
-            while let Ok(Some(message)) = messages.try_next().await {
-                if matches!(message, AsyncMessage::Notification(_)) {
-                    let _ = notify.try_send(());
+            let mut messages = stream::poll_fn(move |context| driven.poll_message(context));
+            loop {
+                match messages.try_next().await {
+                    Ok(Some(AsyncMessage::Notification(_))) => drop(notify.try_send(())),
+                    Ok(Some(_)) => {}
+                    Ok(None) => return,
+                    Err(error) => {
+                        tracing::debug!(%error, "a connection to PostgreSQL ended");
+                        return;
+                    }
                 }
             }
         });
-        let listening = Listening { client, notifications, driver };
-        let statement = format!("listen {channel}");
-        listening.client.batch_execute(&statement).await.map_err(|error| self.refused(&error))?;
-        Ok(listening)
+        let connection = Connection { client, driver };
+        let role = self.role().map_or_else(String::new, |role| format!("set role {role};"));
+        // The state comes first: a replica refuses some settings with words that do not say why.
+        let state = "select pg_is_in_recovery(), current_setting('transaction_read_only')::boolean;";
+        let batch = match wanted {
+            Wanted::Primary => state.to_owned(),
+            Wanted::Any => format!("{role}{settings}"),
+        };
+        let answer = connection.client.simple_query(&batch).await.map_err(refused)?;
+        if wanted == Wanted::Primary {
+            let address = || self.inner.address.clone();
+            match state_of(&answer) {
+                (false, false) => {}
+                (true, _) => return Err(ConnectError::Replica { address: address() }),
+                (false, true) => return Err(ConnectError::ReadOnly { address: address() }),
+            }
+            connection.client.batch_execute(&format!("{role}{settings}")).await.map_err(refused)?;
+        }
+        Ok((connection, notifications))
     }
 
-    fn refused(&self, error: &tokio_postgres::Error) -> ConnectError {
-        let reason = std::error::Error::source(error).map_or_else(|| error.to_string(), ToString::to_string);
-        ConnectError::Refused { address: self.address.clone(), reason }
+    fn refused(&self, reason: String) -> ConnectError {
+        ConnectError::Refused { address: self.inner.address.clone(), reason }
     }
 }
 
-/// A question is planned once and by its index, however small the tables were at that time: each has one.
-const PLANS: &str = "set plan_cache_mode = force_generic_plan; set enable_seqscan = off; set jit = off;";
+/// What a connection is for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Wanted {
+    Primary,
+    Any,
+}
 
-/// What every connection does first. Role names are our own constants.
-fn set_role(role: Option<&str>) -> String {
-    role.map_or_else(String::new, |role| format!("set role {role}"))
+/// Whether a server is in recovery, and whether it is read-only; a server that does not say counts as a replica.
+fn state_of(answer: &[SimpleQueryMessage]) -> (bool, bool) {
+    let row = answer.iter().find_map(|message| match message {
+        SimpleQueryMessage::Row(row) => Some(row),
+        _ => None,
+    });
+    let is_false = |place| row.and_then(|row| row.try_get(place).ok().flatten()) == Some("f");
+    (!is_false(0), !is_false(1))
+}
+
+/// Limits that a connection string has not set itself.
+fn with_defaults(mut config: Config) -> Config {
+    if config.get_tcp_user_timeout().is_none() {
+        config.tcp_user_timeout(TCP_USER_TIMEOUT);
+    }
+    // The driver's own default is two hours, and so is libpq's.
+    if config.get_keepalives_idle() > Duration::from_secs(3_600) {
+        config.keepalives_idle(KEEPALIVE_IDLE);
+    }
+    config
+}
+
+/// Why connecting failed, without the driver's own preamble.
+fn connect_reason(error: &tokio_postgres::Error) -> String {
+    std::error::Error::source(error).map_or_else(|| error.to_string(), ToString::to_string)
 }
 
 impl std::fmt::Debug for Database {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Database({})", self.address)
+        write!(f, "Database({})", self.inner.address)
     }
 }

@@ -1,8 +1,17 @@
 //! A look at a database without changing it.
 
-use super::connection::{ConnectError, Database};
+use tokio::time::timeout;
+use tokio_postgres::Client;
+
+use super::connection::{ConnectError, Database, STATEMENT_TIMEOUT};
 use super::migrate::applied_version;
+use crate::clock::{Clock, Timestamp};
 use crate::ids::LogId;
+
+const SETTINGS: &str = "set statement_timeout = '9s'; set lock_timeout = '8s';";
+
+/// The schema version from which on a log knows the server that it is served from.
+const IDENTITY_SINCE: i64 = 4;
 
 /// What a database says of itself.
 #[derive(Debug)]
@@ -11,6 +20,10 @@ pub struct Health {
     pub server_version: String,
     /// For comparing.
     pub server_version_num: i32,
+    /// Whether the server is a standby, or still recovers.
+    pub in_recovery: bool,
+    /// Whether it is set to read only.
+    pub read_only: bool,
     /// How text is stored.
     pub encoding: String,
     /// Settings without which acknowledged writes can be lost.
@@ -19,6 +32,10 @@ pub struct Health {
     pub schema_version: Option<i64>,
     /// Whether both roles exist, and this login may act as them.
     pub roles: bool,
+    /// Whether this login, or the serving role that it may act as, may write to the log.
+    pub may_write: bool,
+    /// By how many seconds the server's clock is behind this machine's; negative if it is ahead.
+    pub clock_offset: f64,
     /// The log, if there is one.
     pub log: Option<Log>,
 }
@@ -30,8 +47,12 @@ pub struct Log {
     pub log_id: LogId,
     /// The set of projections in `view`.
     pub projection_set: String,
+    /// The epoch of positions.
+    pub epoch: i64,
     /// The newest position.
     pub newest: i64,
+    /// Whether it is served from the server that it was served from last; not known on a replica.
+    pub at_home: Option<bool>,
     /// The master key that wraps its keys.
     pub key_id: Option<String>,
 }
@@ -45,21 +66,30 @@ pub enum HealthError {
     /// A statement failed.
     #[error("the database cannot be looked at: {0}")]
     Statement(#[from] tokio_postgres::Error),
+    /// The server does not answer.
+    #[error("PostgreSQL did not answer within {} s", STATEMENT_TIMEOUT.as_secs())]
+    TimedOut,
 }
 
 /// Looks at a database.
 ///
 /// # Errors
 /// It cannot be reached or read.
-pub async fn look(database: &Database) -> Result<Health, HealthError> {
-    let connection = database.connect("tenure doctor").await?;
-    let client = &connection.client;
+pub async fn look(database: &Database, clock: &dyn Clock) -> Result<Health, HealthError> {
+    let connection = database.connect_to_any("tenure doctor", SETTINGS).await?;
+    let looked = timeout(STATEMENT_TIMEOUT, look_on(&connection.client, clock)).await;
+    looked.unwrap_or(Err(HealthError::TimedOut))
+}
+
+async fn look_on(client: &Client, clock: &dyn Clock) -> Result<Health, HealthError> {
+    let asked = clock.now();
     let server = client
         .query_one(
             "select current_setting('server_version'), current_setting('server_version_num')::int,
                     current_setting('server_encoding'),
                     (select count(*) = 2 from pg_roles
-                     where rolname in ('tenure_owner', 'tenure_app') and pg_has_role(oid, 'member'))",
+                     where rolname in ('tenure_owner', 'tenure_app') and pg_has_role(oid, 'member')),
+                    pg_is_in_recovery(), current_setting('transaction_read_only')::boolean, clock_timestamp()",
             &[],
         )
         .await?;
@@ -74,13 +104,13 @@ pub async fn look(database: &Database) -> Result<Health, HealthError> {
         .map(|row| Ok((row.try_get(0)?, row.try_get(1)?)))
         .collect::<Result<_, tokio_postgres::Error>>()?;
     let schema_version = applied_version(client).await?;
-    let log = match schema_version {
+    let mut log = match schema_version {
         None => None,
         Some(_) => client
             .query_opt(
                 "select log_id, projection_set,
                         coalesce((select position from log.event order by position desc limit 1), 0),
-                        (select key_id from log.key_ring limit 1)
+                        (select key_id from log.key_ring limit 1), epoch
                  from log.head",
                 &[],
             )
@@ -91,11 +121,36 @@ pub async fn look(database: &Database) -> Result<Health, HealthError> {
                     projection_set: row.try_get(1)?,
                     newest: row.try_get(2)?,
                     key_id: row.try_get(3)?,
+                    epoch: row.try_get(4)?,
+                    at_home: None,
                 })
             })
             .transpose()?,
     };
+    let in_recovery: bool = server.try_get(4)?;
+    if let Some(log) = log.as_mut().filter(|_| !in_recovery && schema_version >= Some(IDENTITY_SINCE)) {
+        let sql = "select (h.system_identifier, h.timeline, h.head_oid) is not distinct from
+                          (i.system_identifier, i.timeline, i.head_oid)
+                   from log.head h, log.server_identity() i";
+        log.at_home = Some(client.query_one(sql, &[]).await?.try_get(0)?);
+    }
+    let may_write = match schema_version {
+        None => true,
+        Some(_) => {
+            let sql = "select has_table_privilege('log.event', 'insert')
+                              or exists (select from pg_roles where rolname = 'tenure_app' and pg_has_role(oid, 'member')
+                                         and has_table_privilege(oid, 'log.event', 'insert'))";
+            client.query_one(sql, &[]).await?.try_get(0)?
+        }
+    };
+    let server_time: Timestamp = server.try_get(6)?;
+    #[allow(clippy::cast_precision_loss)] // for people
+    let clock_offset = (asked.as_micros() - server_time.as_micros()) as f64 / 1_000_000.0;
     Ok(Health {
+        in_recovery,
+        read_only: server.try_get(5)?,
+        may_write,
+        clock_offset,
         server_version: server.try_get(0)?,
         server_version_num: server.try_get(1)?,
         encoding: server.try_get(2)?,

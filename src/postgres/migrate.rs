@@ -1,45 +1,49 @@
-//! Bringing a database up to this release: roles, schema, privileges; one node at a time, however many start.
+//! Bringing a database up to this release: roles, schema, projections, privileges; one node at a time, however many
+//! start.
 
+use std::time::Duration;
+
+use tokio::time::timeout;
 use tokio_postgres::Client;
 
-use super::connection::{ConnectError, Connection, Database};
-use super::url::Address;
+use super::connection::{ConnectError, Connection, Database, STATEMENT_TIMEOUT};
 use super::version::{self, TooOld};
-use crate::event_log::row_sql;
+use super::{Address, pooler, roles, view_tables};
+use crate::clock::Stopwatch;
 use crate::event_log::rows::Table;
 use crate::ids::LogId;
+
+pub use super::roles::{APP_ROLE, OWNER_ROLE};
 
 mod embedded {
     refinery::embed_migrations!("migrations");
 }
 
-/// Owns the schema.
-pub const OWNER_ROLE: &str = "tenure_owner";
-
-/// Serves: may append to the log and never change it.
-pub const APP_ROLE: &str = "tenure_app";
-
 /// Taken while migrating; "tenure" in ASCII.
 const LOCK: i64 = 0x74_65_6e_75_72_65;
 
+/// How long another node may hold it.
+const LOCK_TIMEOUT: Duration = Duration::from_mins(10);
+
+/// How often it is asked for. Never waited for in the server: a waiting statement would hold a snapshot, which whoever
+/// makes an index meanwhile would wait for.
+const LOCK_POLL: Duration = Duration::from_millis(100);
+
+/// How often the log says who holds it.
+const LOCK_NOTICE: Duration = Duration::from_secs(5);
+
+/// How often a server is asked whether it still lives while a long statement runs.
+const WATCH_EVERY: Duration = Duration::from_secs(5);
+
 const HISTORY: &str = "log.schema_history";
 
-/// What the serving role may do; what is not here it may not.
-const PRIVILEGES: &str = "
-    revoke all on schema log, view from public;
-    grant usage on schema log, view to tenure_app;
-    grant select on all tables in schema log, view to tenure_app;
-    grant insert on log.event to tenure_app;
-    grant update (fence) on log.head to tenure_app;
-    grant insert, update on log.guard, log.snapshot to tenure_app;
-    grant insert, delete on log.idempotency to tenure_app;
-    revoke all on schema coarse from public;
-    grant usage on schema coarse to tenure_app;
-    grant select, insert, update, delete on all tables in schema coarse to tenure_app;
-    grant execute on all functions in schema coarse to tenure_app;
-    grant insert, delete on log.data_key to tenure_app;
-    revoke update, delete, truncate on log.event from tenure_owner;
-    grant insert, update, delete on all tables in schema view to tenure_app;";
+/// For the short statements of a start.
+const SETTINGS: &str =
+    "set statement_timeout = '10s'; set lock_timeout = '8s'; set client_min_messages = warning;
+                        set max_parallel_workers_per_gather = 0;";
+
+/// For migrations and indexes of large tables. Locks are still not waited for without end.
+const LONG: &str = "set statement_timeout = 0; set lock_timeout = '60s';";
 
 /// Why a database could not be brought up to this release.
 #[derive(Debug, thiserror::Error)]
@@ -50,6 +54,12 @@ pub enum MigrateError {
     /// The server is too old.
     #[error(transparent)]
     TooOld(#[from] TooOld),
+    /// The address leads to a pooler that does not keep sessions.
+    #[error(
+        "DATABASE_URL leads to a connection pooler in transaction mode (PgBouncer: pool_mode), behind which session \
+         settings and locks are lost: connect to PostgreSQL itself, or set pool_mode = session"
+    )]
+    Pooler,
     /// The database was migrated by a newer release.
     #[error(
         "the database has schema version {database}, this release knows {binary}: \
@@ -64,22 +74,53 @@ pub enum MigrateError {
     /// The database does not store text as UTF-8.
     #[error("the database is encoded as {0}; create one with `encoding 'UTF8' template template0`")]
     Encoding(String),
-    /// The projections in the database are of another release.
+    /// The projections of another release are there, and other nodes still maintain them.
     #[error(
-        "the database holds projections {database}, this release maintains {binary}: they must be rebuilt"
+        "the database holds the projections of another release ({database}), and {nodes} other connections of Tenure use \
+         them: stop all nodes, then run `tenure migrate`"
     )]
-    Projections {
+    NodesRunning {
         /// The set in the database.
         database: String,
-        /// The set of this binary.
-        binary: String,
+        /// How many connections of other nodes there are.
+        nodes: i64,
+    },
+    /// Another node has held the migration lock for too long.
+    #[error("another connection ({holder}) has held the migration lock for {} s: end it, then try again", LOCK_TIMEOUT.as_secs())]
+    Locked {
+        /// Its process and application name.
+        holder: String,
+    },
+    /// The login may not do what has to be done.
+    #[error("{0}; migrate once with a login that owns the database, or that may create roles")]
+    Denied(String),
+    /// The role that serves may not write.
+    #[error(
+        "the role `{role}` may not write to the log: migrate once with a login that owns the database, or grant it \
+         membership of `tenure_app`"
+    )]
+    MayNotWrite {
+        /// The role.
+        role: String,
     },
     /// A migration failed; nothing of it remains.
     #[error("a migration failed: {0}")]
     Migration(#[source] Box<refinery::Error>),
     /// A statement failed.
-    #[error("preparing the database failed")]
-    Statement(#[from] tokio_postgres::Error),
+    #[error("preparing the database failed: {0}")]
+    Statement(#[source] tokio_postgres::Error),
+    /// The server stopped answering.
+    #[error("PostgreSQL stopped answering while the database was being prepared")]
+    TimedOut,
+}
+
+impl From<tokio_postgres::Error> for MigrateError {
+    fn from(error: tokio_postgres::Error) -> Self {
+        match error.as_db_error() {
+            Some(refused) if refused.code().code() == "42501" => Self::Denied(refused.message().to_owned()),
+            _ => Self::Statement(error),
+        }
+    }
 }
 
 /// The newest schema version that this binary knows.
@@ -99,43 +140,65 @@ pub fn count() -> usize {
     embedded::migrations::runner().get_migrations().len()
 }
 
+/// Which projections a database holds.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Projections {
+    /// Those of this release.
+    Current,
+    /// Those of another release, of this set: they have to be folded from the log again.
+    Outdated(String),
+}
+
 /// A connection that holds the migration lock until it is dropped.
 pub struct Migration {
     connection: Connection,
+    database: Database,
     role: Option<&'static str>,
     address: Address,
 }
 
 impl Migration {
-    /// Connects, checks the server and takes the lock, waiting for whoever holds it.
+    /// Connects, checks the server and takes the lock.
     ///
     /// # Errors
-    /// No connection, or a server that Tenure does not run on.
+    /// No connection, a server that Tenure does not run on, or another node that keeps the lock.
     pub async fn begin(address: &Address) -> Result<Self, MigrateError> {
-        let connection = Database::new(address, None, 1)?.connect("tenure migrate").await?;
+        let database = Database::new(address, None)?;
+        let connection = database.connect("tenure migrate", SETTINGS).await?;
+        let second = database.connect("tenure migrate", SETTINGS).await?;
+        if in_time(pooler::shares_sessions(&connection.client, &second.client)).await? {
+            return Err(MigrateError::Pooler);
+        }
+        drop(second);
         let client = &connection.client;
-        let row = client
-            .query_one(
-                "select current_setting('server_version_num')::int, current_setting('server_encoding')",
-                &[],
-            )
-            .await?;
+        let sql = "select current_setting('server_version_num')::int, current_setting('server_encoding')";
+        let row = in_time(client.query_one(sql, &[])).await?;
         version::supported(row.try_get(0)?)?;
         let encoding: String = row.try_get(1)?;
         if encoding != "UTF8" {
             return Err(MigrateError::Encoding(encoding));
         }
-        client.execute("select pg_advisory_lock($1)", &[&LOCK]).await?;
-        Ok(Self { connection, role: None, address: address.clone() })
+        take_lock(client).await?;
+        Ok(Self { connection, database, role: None, address: address.clone() })
     }
 
     /// The locked connection.
     #[must_use]
-    pub const fn client(&self) -> &Client {
-        &self.connection.client
+    pub const fn client(&mut self) -> &mut Client {
+        &mut self.connection.client
     }
 
-    /// Makes roles and schema, runs what has not run yet, and sets the privileges.
+    /// Acts as the owner of the schema from now on, where the login may; makes the roles if they are missing.
+    ///
+    /// # Errors
+    /// See [`MigrateError`]
+    pub async fn act_as_owner(&mut self) -> Result<(), MigrateError> {
+        self.role = in_time(roles::prepare(&self.connection.client)).await?;
+        Ok(())
+    }
+
+    /// Makes roles and schema and runs what has not run yet; makes the projections of a new log, or mends those of this
+    /// release's set.
     ///
     /// # Errors
     /// See [`MigrateError`]; a failed migration leaves nothing behind.
@@ -144,36 +207,130 @@ impl Migration {
         tables: &[&Table],
         projection_set: &str,
         log_id: LogId,
-    ) -> Result<(), MigrateError> {
-        let client = &mut self.connection.client;
-        self.role = prepare_roles(client).await?;
-        client
-            .batch_execute(
-                "set client_min_messages = warning; create schema if not exists log; create schema if not exists view",
-            )
-            .await?;
-        let (binary, database) = (newest_version(), applied_version(client).await?.unwrap_or(0));
-        if database > binary {
-            return Err(MigrateError::NewerSchema { database, binary });
+        epoch: i64,
+    ) -> Result<Projections, MigrateError> {
+        self.act_as_owner().await?;
+        let Self { connection, database, .. } = self;
+        let client = &mut connection.client;
+        in_time(make_schemas(client)).await?;
+        let binary = newest_version();
+        let applied = in_time(applied_version(client)).await?.unwrap_or(0);
+        if applied > binary {
+            return Err(MigrateError::NewerSchema { database: applied, binary });
         }
-        let mut runner = embedded::migrations::runner();
-        runner.set_migration_table_name(HISTORY);
-        runner.run_async(client).await.map_err(|error| MigrateError::Migration(Box::new(error)))?;
-        prepare_projections(client, tables, projection_set, log_id).await?;
-        if self.role.is_some() && !is_privileged(client).await? {
-            client.batch_execute(PRIVILEGES).await?;
+        client.batch_execute(LONG).await?;
+        if applied < binary {
+            let mut runner = embedded::migrations::runner();
+            runner.set_migration_table_name(HISTORY);
+            let run = while_alive(database, runner.run_async(client)).await?;
+            run.map_err(|error| MigrateError::Migration(Box::new(error)))?;
         }
+        let prepared = prepare_projections(client, tables, projection_set, log_id, epoch);
+        let projections = while_alive(database, prepared).await??;
+        client.batch_execute(SETTINGS).await?;
+        Ok(projections)
+    }
+
+    /// Carries out something that may take long on the locked connection, for as long as the server lives.
+    ///
+    /// # Errors
+    /// Its own, or [`MigrateError::TimedOut`].
+    pub async fn long<T, E: From<MigrateError> + From<tokio_postgres::Error>>(
+        &mut self,
+        work: impl AsyncFnOnce(&mut Client) -> Result<T, E>,
+    ) -> Result<T, E> {
+        self.connection.client.batch_execute(LONG).await?;
+        let done = while_alive(&self.database, work(&mut self.connection.client)).await??;
+        self.connection.client.batch_execute(SETTINGS).await?;
+        Ok(done)
+    }
+
+    /// Grants the privileges, and refuses a role that could not serve.
+    ///
+    /// # Errors
+    /// See [`MigrateError`]
+    pub async fn finish(&mut self) -> Result<(), MigrateError> {
+        let client = &self.connection.client;
+        if let Some(role) = self.role {
+            in_time(roles::grant(client)).await?;
+            client.batch_execute(&format!("set role {role}")).await?;
+        }
+        let checked = timeout(STATEMENT_TIMEOUT, roles::check(client)).await;
         client.batch_execute("reset role").await?;
-        Ok(())
+        checked.unwrap_or(Err(MigrateError::TimedOut))
     }
 
     /// The database as it is served: under the serving role, where there is one.
     ///
     /// # Errors
     /// TLS cannot be set up.
-    pub fn database(&self, connections: usize) -> Result<Database, ConnectError> {
-        Database::new(&self.address, self.role, connections)
+    pub fn database(&self) -> Result<Database, ConnectError> {
+        Database::new(&self.address, self.role)
     }
+}
+
+/// A short statement, or an error if it takes long.
+async fn in_time<T>(work: impl Future<Output = Result<T, tokio_postgres::Error>>) -> Result<T, MigrateError> {
+    match timeout(STATEMENT_TIMEOUT, work).await {
+        Ok(done) => Ok(done?),
+        Err(_) => Err(MigrateError::TimedOut),
+    }
+}
+
+/// Long work, for as long as the server answers others.
+async fn while_alive<T>(database: &Database, work: impl Future<Output = T>) -> Result<T, MigrateError> {
+    let mut work = std::pin::pin!(work);
+    let mut silent = 0;
+    loop {
+        match timeout(WATCH_EVERY, &mut work).await {
+            Ok(done) => return Ok(done),
+            Err(_) if database.connect_to_any("tenure watch", "").await.is_ok() => silent = 0,
+            Err(_) if silent == 2 => return Err(MigrateError::TimedOut),
+            Err(_) => silent += 1,
+        }
+    }
+}
+
+async fn take_lock(client: &Client) -> Result<(), MigrateError> {
+    let waiting = Stopwatch::start();
+    let mut noticed = Stopwatch::start();
+    loop {
+        let row = in_time(client.query_one("select pg_try_advisory_lock($1)", &[&LOCK])).await?;
+        if row.try_get(0)? {
+            return Ok(());
+        }
+        if noticed.elapsed() >= LOCK_NOTICE {
+            let holder = holder(client).await?;
+            tracing::warn!(holder, "waiting for another connection that prepares the database");
+            noticed = Stopwatch::start();
+        }
+        if waiting.elapsed() >= LOCK_TIMEOUT {
+            return Err(MigrateError::Locked { holder: holder(client).await? });
+        }
+        tokio::time::sleep(LOCK_POLL).await;
+    }
+}
+
+/// Who holds the migration lock, for people.
+async fn holder(client: &Client) -> Result<String, MigrateError> {
+    let sql = "select coalesce(string_agg(format('process %s, %s', a.pid, coalesce(a.application_name, '?')), '; '), 'gone')
+               from pg_locks l join pg_stat_activity a on a.pid = l.pid
+               where l.locktype = 'advisory' and l.granted and l.objsubid = 1
+                 and l.database = (select oid from pg_database where datname = current_database())
+                 and (l.classid::bigint << 32 | l.objid::bigint) = $1";
+    Ok(in_time(client.query_one(sql, &[&LOCK])).await?.try_get(0)?)
+}
+
+/// Makes the schemas that are missing; a login that may not is fine where they are there.
+async fn make_schemas(client: &Client) -> Result<(), tokio_postgres::Error> {
+    for schema in ["log", "view"] {
+        let sql = "select to_regnamespace($1) is not null";
+        let exists: bool = client.query_one(sql, &[&schema]).await?.try_get(0)?;
+        if !exists {
+            client.batch_execute(&format!("create schema {schema}")).await?;
+        }
+    }
+    Ok(())
 }
 
 /// The schema version of a database, if it has one.
@@ -189,98 +346,45 @@ pub async fn applied_version(client: &Client) -> Result<Option<i64>, tokio_postg
     client.query_one(&format!("select max(version)::bigint from {HISTORY}"), &[]).await?.try_get(0)
 }
 
-/// Makes the two roles where the login may, and acts as the owner from then on; gives the role that serves.
-async fn prepare_roles(client: &Client) -> Result<Option<&'static str>, tokio_postgres::Error> {
-    let row = client
-        .query_one(
-            "select r.rolsuper, r.rolsuper or r.rolcreaterole,
-                    (select r.rolsuper or pg_has_role(d.datdba, 'member') from pg_database d
-                     where d.datname = current_database())
-             from pg_roles r where r.rolname = current_user",
-            &[],
-        )
-        .await?;
-    let (superuser, creates, owns): (bool, bool, bool) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
-    for role in [OWNER_ROLE, APP_ROLE] {
-        if creates {
-            // Roles belong to the whole cluster, so another database's migration may make them at the same moment.
-            client
-                .batch_execute(&format!(
-                    "do $$ begin
-                         if not exists (select from pg_roles where rolname = '{role}') then
-                             create role {role} nologin;
-                         end if;
-                     exception when duplicate_object or unique_violation then null;
-                     end $$"
-                ))
-                .await?;
-        }
-        let member = client
-            .query_one("select count(*) filter (where pg_has_role(oid, 'member')) = 1, count(*) = 1 from pg_roles where rolname = $1", &[&role])
-            .await?;
-        let (member, exists): (bool, bool) = (member.try_get(0)?, member.try_get(1)?);
-        if !exists || !(superuser || member || creates) {
-            return Ok(None);
-        }
-        if !superuser && !member {
-            client.batch_execute(&format!("grant {role} to current_user")).await?;
-        }
-    }
-    if owns {
-        client
-            .batch_execute(
-                "do $$ begin
-                     if not has_database_privilege('tenure_owner', current_database(), 'create') then
-                         execute format('grant create on database %I to tenure_owner', current_database());
-                     end if;
-                 end $$",
-            )
-            .await?;
-    }
-    let may_create: bool = client
-        .query_one(
-            "select has_database_privilege('tenure_owner', current_database(), 'create')
-                    and (select coalesce(bool_and(nspowner = 'tenure_owner'::regrole), true)
-                         from pg_namespace where nspname in ('log', 'view'))",
-            &[],
-        )
-        .await?
-        .try_get(0)?;
-    if !may_create {
-        return Ok(None);
-    }
-    client.batch_execute(&format!("set role {OWNER_ROLE}")).await?;
-    Ok(Some(APP_ROLE))
-}
-
-/// Whether the serving role may do what it must: [`PRIVILEGES`] are granted together, so the last one tells. Granted
-/// only where they are missing, because each grant makes every node plan its statements anew.
-async fn is_privileged(client: &Client) -> Result<bool, tokio_postgres::Error> {
-    let sql = "select coalesce(bool_and(has_table_privilege('tenure_app', c.oid, 'select, insert, update, delete')), false)
-                      and has_table_privilege('tenure_app', 'log.event', 'insert')
-               from pg_class c where c.relnamespace = 'view'::regnamespace and c.relkind = 'r'";
-    client.query_one(sql, &[]).await?.try_get(0)
-}
-
-/// Makes the head row and the projected tables of a new log; refuses those of another release.
+/// Makes the head row and the projected tables of a new log; mends those of this release's set; leaves others alone.
 async fn prepare_projections(
-    client: &Client,
+    client: &mut Client,
     tables: &[&Table],
     projection_set: &str,
     log_id: LogId,
-) -> Result<(), MigrateError> {
-    if let Some(row) = client.query_opt("select projection_set from log.head", &[]).await? {
-        let database: String = row.try_get(0)?;
+    epoch: i64,
+) -> Result<Projections, MigrateError> {
+    let definition = view_tables::digest(tables);
+    if let Some(row) = client.query_opt("select projection_set, view_definition from log.head", &[]).await? {
+        let (database, standing): (String, String) = (row.try_get(0)?, row.try_get(1)?);
         if database != projection_set {
-            return Err(MigrateError::Projections { database, binary: projection_set.to_owned() });
+            let nodes = other_nodes(client).await?;
+            if nodes > 0 {
+                return Err(MigrateError::NodesRunning { database, nodes });
+            }
+            return Ok(Projections::Outdated(database));
         }
-        return Ok(());
+        if standing != definition {
+            view_tables::mend(client, tables).await?;
+        }
+        return Ok(Projections::Current);
     }
-    for table in tables {
-        client.batch_execute(&row_sql::ddl(table, "view")).await?;
-    }
+    view_tables::create(client, tables).await?;
     // Last, because it says that the tables are there.
-    let sql = "insert into log.head (log_id, projection_set) values ($1, $2)";
-    client.execute(sql, &[&log_id, &projection_set]).await?;
-    Ok(())
+    let sql = "insert into log.head (log_id, epoch, projection_set, view_definition) values ($1, $2, $3, $4)";
+    client.execute(sql, &[&log_id, &epoch, &projection_set, &definition]).await?;
+    Ok(Projections::Current)
+}
+
+/// How many connections other nodes have to this database.
+async fn other_nodes(client: &Client) -> Result<i64, tokio_postgres::Error> {
+    let sql = "select count(*) from pg_stat_activity
+               where datname = current_database() and application_name in ('tenure', 'tenure committer', 'tenure follower')";
+    client.query_one(sql, &[]).await?.try_get(0)
+}
+
+/// The digest that [`Migration::run`] stores, for who makes the tables in another way.
+#[must_use]
+pub fn definition_of(tables: &[&Table]) -> String {
+    view_tables::digest(tables)
 }

@@ -1,83 +1,244 @@
 //! libpq's `sslmode`s on rustls.
 
-use std::fs::File;
-use std::io::BufReader;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{WebPkiServerVerifier, verify_server_name};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::server::ParsedCertificate;
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
+use x509_cert::Certificate;
+use x509_cert::der::Decode as _;
+use x509_cert::der::oid::db::rfc4519::COMMON_NAME;
+use x509_cert::der::oid::db::rfc5912::ID_CE_SUBJECT_ALT_NAME;
 
+use super::address::{Address, RootCerts, SslMode, TlsVersion};
 use super::connection::ConnectError;
-use super::url::{Address, SslMode};
 
 /// The TLS configuration that an address asks for.
 pub(super) fn client_config(address: &Address) -> Result<ClientConfig, ConnectError> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let all: [(TlsVersion, &'static rustls::SupportedProtocolVersion); 2] =
+        [(TlsVersion::Tls12, &rustls::version::TLS12), (TlsVersion::Tls13, &rustls::version::TLS13)];
+    let wanted = address.oldest_tls..=address.newest_tls;
+    let versions: Vec<_> =
+        all.into_iter().filter(|(version, _)| wanted.contains(version)).map(|(_, version)| version).collect();
     let builder = ClientConfig::builder_with_provider(provider.clone())
-        .with_safe_default_protocol_versions()
+        .with_protocol_versions(&versions)
         .map_err(|error| ConnectError::Tls(error.to_string()))?;
+    let roots = roots(address)?;
     // As in libpq: with a root certificate at hand, `require` verifies like `verify-ca`.
-    let mode = match (address.ssl_mode, &address.ssl_root_cert) {
+    let mode = match (address.ssl_mode, &roots) {
         (SslMode::Require, Some(_)) => SslMode::VerifyCa,
         (mode, _) => mode,
     };
-    Ok(match mode {
-        SslMode::Disable | SslMode::Prefer | SslMode::Require => builder
-            .dangerous()
-            .with_custom_certificate_verifier(Arc::new(Lenient { provider, chain: None }))
-            .with_no_client_auth(),
-        SslMode::VerifyCa => {
-            let roots = Arc::new(roots(address.ssl_root_cert.as_deref())?);
-            let chain = rustls::client::WebPkiServerVerifier::builder_with_provider(roots, provider.clone())
-                .build()
-                .map_err(|error| ConnectError::Tls(error.to_string()))?;
-            builder
-                .dangerous()
-                .with_custom_certificate_verifier(Arc::new(Lenient { provider, chain: Some(chain) }))
-                .with_no_client_auth()
-        }
-        SslMode::VerifyFull => {
-            builder.with_root_certificates(roots(address.ssl_root_cert.as_deref())?).with_no_client_auth()
-        }
-    })
+    let trust = match (mode, roots) {
+        (SslMode::Disable | SslMode::Prefer | SslMode::Require, _) | (_, None) => None,
+        (_, Some(roots)) => Some(Trust::new(roots, mode == SslMode::VerifyFull, &provider)?),
+    };
+    let mut config = builder
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(LibpqVerifier { provider, trust }))
+        .with_no_client_auth();
+    config.enable_sni = address.sni;
+    Ok(config)
 }
 
-fn roots(file: Option<&Path>) -> Result<RootCertStore, ConnectError> {
-    let mut store = RootCertStore::empty();
-    if let Some(file) = file {
-        let unreadable =
-            |reason: String| ConnectError::Tls(format!("sslrootcert {}: {reason}", file.display()));
-        let reader = BufReader::new(File::open(file).map_err(|error| unreadable(error.to_string()))?);
-        for certificate in CertificateDer::pem_reader_iter(reader) {
-            let certificate = certificate.map_err(|error| unreadable(error.to_string()))?;
-            store.add(certificate).map_err(|error| unreadable(error.to_string()))?;
-        }
-        if store.is_empty() {
-            return Err(unreadable("it holds no certificate".to_owned()));
-        }
-    } else {
-        store.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+/// The certificates to trust; none where nothing is verified.
+fn roots(address: &Address) -> Result<Option<Vec<CertificateDer<'static>>>, ConnectError> {
+    if address.ssl_mode < SslMode::Require {
+        return Ok(None);
+    }
+    match (&address.root_certs, default_root_file()) {
+        (RootCerts::File(file), _) => read_roots(file).map(Some),
+        (RootCerts::Default, Some(file)) => read_roots(&file).map(Some),
+        (RootCerts::System, _) => system_roots().map(Some),
+        (RootCerts::Default, None) => match address.ssl_mode {
+            SslMode::VerifyFull => system_roots().map(Some),
+            // The system's authorities would give anybody a certificate for some name, and no name is compared.
+            SslMode::VerifyCa => Err(ConnectError::Tls(
+                "sslmode=verify-ca needs to know the authority: set sslrootcert to its certificate, or use verify-full"
+                    .to_owned(),
+            )),
+            SslMode::Disable | SslMode::Prefer | SslMode::Require => Ok(None),
+        },
+    }
+}
+
+/// libpq's default file of trusted authorities, if it is there.
+fn default_root_file() -> Option<PathBuf> {
+    let file = Path::new(&std::env::var_os("HOME")?).join(".postgresql/root.crt");
+    file.is_file().then_some(file)
+}
+
+fn read_roots(file: &Path) -> Result<Vec<CertificateDer<'static>>, ConnectError> {
+    let unreadable = |reason: String| ConnectError::Tls(format!("sslrootcert {}: {reason}", file.display()));
+    let pem = std::fs::read(file).map_err(|error| unreadable(error.to_string()))?;
+    let all: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
+    let all = all.map_err(|error| unreadable(error.to_string()))?;
+    if all.is_empty() {
+        return Err(unreadable("it holds no certificate".to_owned()));
+    }
+    Ok(all)
+}
+
+fn system_roots() -> Result<Vec<CertificateDer<'static>>, ConnectError> {
+    let all = rustls_native_certs::load_native_certs().certs;
+    if all.is_empty() {
+        return Err(ConnectError::Tls(
+            "this system trusts no authority; name one with sslrootcert".to_owned(),
+        ));
+    }
+    Ok(all)
+}
+
+/// Whom to trust, and whether the certificate must name the host.
+#[derive(Debug)]
+struct Trust {
+    roots: Vec<CertificateDer<'static>>,
+    chain: Arc<WebPkiServerVerifier>,
+    checks_name: bool,
+}
+
+impl Trust {
+    fn new(
+        roots: Vec<CertificateDer<'static>>,
+        checks_name: bool,
+        provider: &Arc<CryptoProvider>,
+    ) -> Result<Self, ConnectError> {
+        let mut store = RootCertStore::empty();
+        store.add_parsable_certificates(roots.iter().cloned());
         if store.is_empty() {
             return Err(ConnectError::Tls(
-                "this system trusts no authority; name one with sslrootcert".to_owned(),
+                "no certificate of sslrootcert can be used as an authority".to_owned(),
             ));
         }
+        let chain = WebPkiServerVerifier::builder_with_provider(Arc::new(store), provider.clone())
+            .build()
+            .map_err(|error| ConnectError::Tls(error.to_string()))?;
+        Ok(Self { roots, chain, checks_name })
     }
-    Ok(store)
+
+    fn verify(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<(), Error> {
+        // PostgreSQL's manual makes a certificate that signs itself and has the server use it. OpenSSL accepts it where
+        // it is itself trusted; webpki refuses an authority as a server.
+        if is_self_signed(end_entity) && self.roots.iter().any(|root| root.as_ref() == end_entity.as_ref()) {
+            check_dates(end_entity, now)?;
+            return if self.checks_name { check_name(end_entity, server_name) } else { Ok(()) };
+        }
+        match self.chain.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now) {
+            Ok(_) => Ok(()),
+            // The name is checked after the chain, so the chain is sound.
+            Err(error) if is_wrong_name(&error) => {
+                if self.checks_name { check_common_name(end_entity, server_name, error) } else { Ok(()) }
+            }
+            Err(Error::InvalidCertificate(CertificateError::BadEncoding | CertificateError::Other(_)))
+                if is_version_1(end_entity) =>
+            {
+                Err(Error::General(
+                    "the server's certificate is X.509 version 1, which cannot be verified: issue it with extensions, \
+                     for example `openssl x509 -req -extfile … `with basicConstraints and subjectAltName"
+                        .to_owned(),
+                ))
+            }
+            Err(error) => Err(error),
+        }
+    }
 }
 
-/// Accepts any host name, and any chain unless there are roots to check it against.
+fn parse<'a>(certificate: &'a CertificateDer<'_>) -> Result<Certificate, Error> {
+    let certificate: &'a [u8] = certificate.as_ref();
+    Certificate::from_der(certificate).map_err(|_| CertificateError::BadEncoding.into())
+}
+
+fn is_self_signed(certificate: &CertificateDer<'_>) -> bool {
+    parse(certificate).is_ok_and(|parsed| parsed.tbs_certificate.issuer == parsed.tbs_certificate.subject)
+}
+
+fn is_version_1(certificate: &CertificateDer<'_>) -> bool {
+    parse(certificate).is_ok_and(|parsed| parsed.tbs_certificate.version == x509_cert::Version::V1)
+}
+
+fn check_dates(certificate: &CertificateDer<'_>, now: UnixTime) -> Result<(), Error> {
+    let validity = parse(certificate)?.tbs_certificate.validity;
+    let now = now.as_secs();
+    if now < validity.not_before.to_unix_duration().as_secs() {
+        return Err(CertificateError::NotValidYet.into());
+    }
+    if now > validity.not_after.to_unix_duration().as_secs() {
+        return Err(CertificateError::Expired.into());
+    }
+    Ok(())
+}
+
+const fn is_wrong_name(error: &Error) -> bool {
+    matches!(
+        error,
+        Error::InvalidCertificate(
+            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. }
+        )
+    )
+}
+
+fn check_name(certificate: &CertificateDer<'_>, name: &ServerName<'_>) -> Result<(), Error> {
+    match verify_server_name(&ParsedCertificate::try_from(certificate)?, name) {
+        Ok(()) => Ok(()),
+        Err(error) if is_wrong_name(&error) => check_common_name(certificate, name, error),
+        Err(error) => Err(error),
+    }
+}
+
+/// As libpq does it: where a certificate has no alternative names at all, its common name counts.
+fn check_common_name(
+    certificate: &CertificateDer<'_>,
+    name: &ServerName<'_>,
+    error: Error,
+) -> Result<(), Error> {
+    let subject = parse(certificate)?.tbs_certificate;
+    let mut extensions = subject.extensions.iter().flatten();
+    if extensions.any(|extension| extension.extn_id == ID_CE_SUBJECT_ALT_NAME) {
+        return Err(error);
+    }
+    let mut attributes = subject.subject.0.iter().flat_map(|names| names.0.iter());
+    let Some(common_name) = attributes.find(|attribute| attribute.oid == COMMON_NAME) else {
+        return Err(error);
+    };
+    let common_name = std::str::from_utf8(common_name.value.value()).unwrap_or_default();
+    if matches(common_name, &name.to_str()) { Ok(()) } else { Err(error) }
+}
+
+/// Whether a common name names a host: a `*` stands for the first label, and never for a whole name or an address.
+fn matches(common_name: &str, host: &str) -> bool {
+    if common_name.eq_ignore_ascii_case(host) {
+        return !common_name.is_empty();
+    }
+    let is_address = host.parse::<std::net::IpAddr>().is_ok();
+    match (common_name.strip_prefix("*."), host.split_once('.')) {
+        (Some(domain), Some((label, rest))) => {
+            !is_address && !label.is_empty() && domain.contains('.') && domain.eq_ignore_ascii_case(rest)
+        }
+        _ => false,
+    }
+}
+
+/// Verifies as much of a server's certificate as the `sslmode` asks for.
 #[derive(Debug)]
-struct Lenient {
+struct LibpqVerifier {
     provider: Arc<CryptoProvider>,
-    chain: Option<Arc<rustls::client::WebPkiServerVerifier>>,
+    trust: Option<Trust>,
 }
 
-impl ServerCertVerifier for Lenient {
+impl ServerCertVerifier for LibpqVerifier {
     fn verify_server_cert(
         &self,
         end_entity: &CertificateDer<'_>,
@@ -86,16 +247,10 @@ impl ServerCertVerifier for Lenient {
         ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        let Some(chain) = &self.chain else {
-            return Ok(ServerCertVerified::assertion());
-        };
-        match chain.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now) {
-            // The name is checked after the chain, so the chain is sound.
-            Err(Error::InvalidCertificate(
-                CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
-            )) => Ok(ServerCertVerified::assertion()),
-            other => other,
+        if let Some(trust) = &self.trust {
+            trust.verify(end_entity, intermediates, server_name, ocsp_response, now)?;
         }
+        Ok(ServerCertVerified::assertion())
     }
 
     fn verify_tls12_signature(
@@ -104,6 +259,11 @@ impl ServerCertVerifier for Lenient {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
+        // Whose key it is has not been verified, so that the signature would prove nothing; and webpki cannot read every
+        // certificate that OpenSSL makes.
+        if self.trust.is_none() {
+            return Ok(HandshakeSignatureValid::assertion());
+        }
         verify_tls12_signature(
             message,
             certificate,
@@ -118,6 +278,9 @@ impl ServerCertVerifier for Lenient {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
+        if self.trust.is_none() {
+            return Ok(HandshakeSignatureValid::assertion());
+        }
         verify_tls13_signature(
             message,
             certificate,
@@ -128,5 +291,27 @@ impl ServerCertVerifier for Lenient {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.provider.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::matches;
+
+    #[test]
+    fn a_common_name_names_hosts_as_in_libpq() {
+        for (common_name, host, expected) in [
+            ("db.example.org", "DB.example.org", true),
+            ("*.example.org", "db.example.org", true),
+            ("*.example.org", "a.db.example.org", false),
+            ("*.example.org", "example.org", false),
+            ("*.org", "example.org", false),
+            ("*", "db", false),
+            ("*.0.0.1", "127.0.0.1", false),
+            ("127.0.0.1", "127.0.0.1", true),
+            ("", "", false),
+        ] {
+            assert_eq!(matches(common_name, host), expected, "{common_name} {host}");
+        }
     }
 }

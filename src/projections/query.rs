@@ -2,13 +2,12 @@
 
 use std::sync::Arc;
 
-use deadpool_postgres::Pool;
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
 use crate::aggregates::ClaimHasher;
 use crate::credentials::key_ring::KeyRing;
-use crate::event_log::ReadError;
+use crate::event_log::{Primary, ReadError};
 
 /// Why a question has no answer.
 #[derive(Debug, thiserror::Error)]
@@ -27,18 +26,18 @@ impl From<tokio_postgres::Error> for QueryError {
     }
 }
 
-/// Asks the projections; clones share the pool.
+/// Asks the projections; clones share its connections.
 #[derive(Clone)]
 pub struct Reader {
-    pool: Pool,
+    primary: Primary,
     keys: Arc<KeyRing>,
 }
 
 impl Reader {
-    /// Questions through this pool, of a log with these keys.
+    /// Questions to this primary, of a log with these keys.
     #[must_use]
-    pub const fn new(pool: Pool, keys: Arc<KeyRing>) -> Self {
-        Self { pool, keys }
+    pub const fn new(primary: Primary, keys: Arc<KeyRing>) -> Self {
+        Self { primary, keys }
     }
 
     /// Makes the keys of claims, through which names are found.
@@ -51,9 +50,7 @@ impl Reader {
         sql: &str,
         parameters: &[&(dyn ToSql + Sync)],
     ) -> Result<Vec<Row>, QueryError> {
-        let client = self.pool.get().await.map_err(ReadError::from)?;
-        let statement = client.prepare_cached(sql).await?;
-        Ok(client.query(&statement, parameters).await?)
+        Ok(self.primary.rows(sql, parameters).await?)
     }
 
     pub(super) async fn list<T>(

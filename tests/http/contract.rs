@@ -305,14 +305,14 @@ async fn reads_have_tags_and_positions_and_lists_have_pages() {
     let positions = |page: &Value| -> Vec<i64> {
         page["items"].as_array().unwrap().iter().map(|event| event["position"].as_i64().unwrap()).collect()
     };
-    let top: i64 = position.parse().unwrap();
+    let top = position.parse::<tenure::event_log::PositionToken>().unwrap().position;
     assert_eq!(positions(&newest), [top, top - 1]);
     let mut all = positions(&newest);
-    let mut cursor = newest["next_cursor"].as_i64();
+    let mut cursor = newest["next_cursor"].as_str().map(str::to_owned);
     while let Some(before) = cursor {
         let page = answer(events(&format!("?limit=2&cursor={before}"))).await.is(200).json();
         all.extend(positions(&page));
-        cursor = page["next_cursor"].as_i64();
+        cursor = page["next_cursor"].as_str().map(str::to_owned);
     }
     all.reverse();
     let oldest = answer(events("?order=asc")).await.is(200).json();

@@ -221,12 +221,8 @@ async fn whoever_guesses_alone_is_locked_out_and_nobody_else() {
         answer(guess).await;
     }
     let count = "select count from coarse.attempt where bucket = 'user_code:all'";
-    let database = server.tenure.log().pool().get().await.unwrap();
-    assert_eq!(
-        database.query_one(count, &[]).await.unwrap().get::<_, i64>(0),
-        10,
-        "refused tries count for nobody"
-    );
+    let row = server.tenure.log().primary().row(count, &[]).await.unwrap().unwrap();
+    assert_eq!(row.get::<_, i64>(0), 10, "refused tries count for nobody");
     // Bob is elsewhere; his key, too, is his own whatever others say of its prefix.
     let acme = server.account("acme", bob).await;
     let key = server.key(acme, bob).await.1;

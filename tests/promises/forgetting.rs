@@ -65,7 +65,7 @@ async fn a_forgotten_person_leaves_nothing_readable_and_all_that_was_theirs_ends
     let client = database.connect(None).await;
     let fresh = database.open().await;
     assert_tables_are_a_fold_of_the_log(&fresh, &client).await;
-    let decoded = fresh.codec().decode(&history(&fresh).await, fresh.log().pool()).await.unwrap();
+    let decoded = fresh.codec().decode(&history(&fresh).await, fresh.log().primary()).await.unwrap();
     assert!(!format!("{decoded:?}").to_lowercase().contains("zebedee"));
     assert_tables_are_a_fold_of_the_log(&tenure, &client).await;
 

@@ -32,7 +32,8 @@ async fn the_same_request_is_carried_out_once_on_every_node_and_after_a_restart(
     assert!(
         outcomes
             .iter()
-            .all(|outcome| outcome.answer == outcomes[0].answer && outcome.position == outcomes[0].position)
+            .all(|outcome| outcome.answer == outcomes[0].answer
+                && outcome.checkpoint == outcomes[0].checkpoint)
     );
     one.close().await;
     two.close().await;

@@ -196,8 +196,12 @@ pub async fn history(tenure: &Tenure) -> Vec<RecordedEvent> {
     let mut events: Vec<RecordedEvent> = Vec::new();
     loop {
         let after = events.last().map_or(0, |event| event.position);
-        let page =
-            tenure.log().read_page(after, &Filter::default(), 1_000).await.expect("a page without gaps");
+        let page = tenure
+            .log()
+            .read_page(after, &Filter::default(), 1_000)
+            .await
+            .expect("a page without gaps")
+            .events;
         if page.is_empty() {
             return events;
         }

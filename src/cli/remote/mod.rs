@@ -30,7 +30,7 @@ pub(super) struct Written {
     /// The answer; `null` if there is none.
     pub(super) body: Value,
     /// From where on it can be read.
-    pub(super) position: Option<i64>,
+    pub(super) position: Option<String>,
 }
 
 /// Why a server has not done as asked.
@@ -127,7 +127,7 @@ impl Remote {
         let response = request.send().await.map_err(unreachable)?;
         let status = response.status();
         let position = response.headers().get("tenure-position").and_then(|value| value.to_str().ok());
-        let position = position.and_then(|text| text.parse().ok());
+        let position = position.map(str::to_owned);
         let text = response.text().await.map_err(unreachable)?;
         let body: Value = serde_json::from_str(&text).unwrap_or_default();
         if status.is_success() {
@@ -160,7 +160,6 @@ impl Remote {
             }
             cursor = match &page["next_cursor"] {
                 Value::String(next) => format!("&cursor={next}"),
-                Value::Number(next) => format!("&cursor={next}"),
                 _ => return Ok(all),
             };
         }
@@ -195,14 +194,14 @@ pub(super) fn done(as_json: bool, written: &Written, beside: Value) -> anyhow::R
             answer.entry(name).or_insert(value);
         }
     }
-    if let Some(position) = written.position {
-        answer["position"] = position.into();
+    if let Some(position) = &written.position {
+        answer["position"] = position.as_str().into();
     }
     if as_json {
         return output::json(&answer);
     }
     let id = answer["id"].as_str().map(|id| format!("{id}: ")).unwrap_or_default();
-    match written.position {
+    match &written.position {
         Some(position) => output::line(&format!("{id}done, at position {position}")),
         None => output::line(&format!("{id}done")),
     }
@@ -219,7 +218,7 @@ pub(super) fn secret(
     if as_json {
         let mut answer = written.body.clone();
         answer[name] = secret.into();
-        answer["position"] = written.position.into();
+        answer["position"] = written.position.clone().into();
         return output::json(&answer);
     }
     output::line(&format!("{what} {}: done", written.body["id"].as_str().unwrap_or_default()))?;

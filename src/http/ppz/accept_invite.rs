@@ -22,5 +22,5 @@ pub async fn accept_invite(
 ) -> Result<Response, DoorError> {
     let me = wish.caller.person()?;
     let invite = id(&invite, Thing::Invite)?;
-    Ok(done(door.tenure.accept_invite(&wish.context, invite, me).await?.position))
+    Ok(done(door.tenure.accept_invite(&wish.context, invite, me).await?.checkpoint))
 }

@@ -79,5 +79,5 @@ pub async fn create_pipe(
     let (ttl_seconds, max_msgs, max_bytes) = door.resolved(pipe.retention);
     let stream_name = stream_name(account, &handle, &pipe.name);
     let made = Made { handle, name: pipe.name, stream_name, ttl_seconds, max_msgs, max_bytes };
-    Ok(written(StatusCode::CREATED, done.position, made))
+    Ok(written(StatusCode::CREATED, done.checkpoint, made))
 }

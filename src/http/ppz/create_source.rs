@@ -52,5 +52,5 @@ pub async fn create_source(
         handle: source.handle,
         created_at: source.created_at,
     };
-    Ok(written(StatusCode::CREATED, done.position, created))
+    Ok(written(StatusCode::CREATED, done.checkpoint, created))
 }

@@ -24,5 +24,5 @@ pub async fn delete_pipe(
     wish: Wish,
 ) -> Result<Response, DoorError> {
     let account = door.org(wish.caller, org.org.as_deref()).await?;
-    Ok(done(door.tenure.delete_pipe(&wish.context, account, &handle, &name).await?.position))
+    Ok(done(door.tenure.delete_pipe(&wish.context, account, &handle, &name).await?.checkpoint))
 }

@@ -22,5 +22,5 @@ pub async fn delete_source(
     wish: Wish,
 ) -> Result<Response, DoorError> {
     let account = door.org(wish.caller, org.org.as_deref()).await?;
-    Ok(done(door.tenure.delete_source(&wish.context, account, &handle).await?.position))
+    Ok(done(door.tenure.delete_source(&wish.context, account, &handle).await?.checkpoint))
 }

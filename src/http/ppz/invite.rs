@@ -38,5 +38,5 @@ pub async fn invite(
     let created = door.tenure.create_invite(&ask.context, account.id, &ask.body.username, by).await;
     let done = created.map_err(|error| DoorError::from(error).renamed("invitee", "username"))?;
     let invite = door.invite_record(account.id, done.answer).await?;
-    Ok(written(StatusCode::CREATED, done.position, OneInvite { invite }))
+    Ok(written(StatusCode::CREATED, done.checkpoint, OneInvite { invite }))
 }

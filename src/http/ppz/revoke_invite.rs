@@ -25,5 +25,5 @@ pub async fn revoke_invite(
 ) -> Result<Response, DoorError> {
     let account = door.admit(wish.caller, Act::Own, &slug).await?;
     let invite = id(&invite, Thing::Invite)?;
-    Ok(done(door.tenure.revoke_invite(&wish.context, Some(account.id), invite).await?.position))
+    Ok(done(door.tenure.revoke_invite(&wish.context, Some(account.id), invite).await?.checkpoint))
 }

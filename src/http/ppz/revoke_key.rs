@@ -36,5 +36,5 @@ pub async fn revoke_key(
         .map_err(|error| if error.status() == StatusCode::NOT_FOUND { hidden() } else { error })?;
     let done = door.tenure.revoke_api_key(&wish.context, Some(account.id), key).await?;
     let record = found(reader.api_key(key).await, Thing::ApiKey)?;
-    Ok(written(StatusCode::OK, done.position, KeyRecord::from(record)))
+    Ok(written(StatusCode::OK, done.checkpoint, KeyRecord::from(record)))
 }

@@ -22,5 +22,5 @@ pub async fn close(
     wish: Wish,
 ) -> Result<Response, DoorError> {
     let account = door.admit(wish.caller, Act::Own, &account).await?;
-    Ok(done(door.tenure.close_account(&wish.context, account.id).await?.position))
+    Ok(done(door.tenure.close_account(&wish.context, account.id).await?.checkpoint))
 }

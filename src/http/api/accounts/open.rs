@@ -35,5 +35,5 @@ pub async fn open(State(door): State<Shared>, ask: Ask<OpenAccount>) -> Result<R
         Some(slug) => door.oneself(ask.caller, slug).await?,
     };
     let done = door.tenure.open_account(&ask.context, &ask.body.name, Some(owner)).await?;
-    Ok(written(StatusCode::CREATED, done.position, door.account_record(done.answer).await?))
+    Ok(written(StatusCode::CREATED, done.checkpoint, door.account_record(done.answer).await?))
 }

@@ -43,5 +43,5 @@ pub async fn transfer(
         Err(forbidden) => forbidden,
     })?;
     let done = door.tenure.transfer_ownership(&ask.context, account.id, to).await?;
-    Ok(written(StatusCode::OK, done.position, door.account_record(account.id).await?))
+    Ok(written(StatusCode::OK, done.checkpoint, door.account_record(account.id).await?))
 }

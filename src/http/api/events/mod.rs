@@ -7,10 +7,11 @@ use axum::Json;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use crate::event_log::read::Filter;
+use crate::event_log::PositionToken;
+use crate::event_log::read::{Filter, Page};
 use crate::history::EventRecord;
 use crate::http::door::Door;
-use crate::http::error::DoorError;
+use crate::http::error::{DoorError, place};
 
 /// How many events a page holds at most.
 const MOST: u32 = 1_000;
@@ -26,9 +27,9 @@ pub struct Feed {
     /// How many at most [default: 100].
     #[param(minimum = 1, maximum = 1000)]
     pub limit: Option<u32>,
-    /// The position behind which the page begins: `next_cursor` of the page before.
-    #[param(minimum = 0)]
-    pub cursor: Option<i64>,
+    /// Behind which the page begins: `next_cursor` of the page before, or the `Tenure-Position` of a write.
+    #[param(pattern = "^[0-9]{1,19}-[0-9]{1,19}$")]
+    pub cursor: Option<String>,
     /// Only events of this type, for example `account.opened`.
     #[serde(rename = "type")]
     #[param(rename = "type", pattern = "^[a-z_.]{1,64}$")]
@@ -44,7 +45,7 @@ pub struct EventPage {
     /// Where the next page begins. Oldest first it is always there, so that a reader can come back for what is yet to
     /// happen; newest first it is absent on the last page.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub next_cursor: Option<i64>,
+    pub next_cursor: Option<String>,
 }
 
 /// An event.
@@ -90,9 +91,6 @@ impl Door {
         if !(1..=MOST).contains(&limit) {
             return Err(DoorError::field("limit", "1 to 1000"));
         }
-        if feed.cursor.is_some_and(|cursor| cursor < 0) {
-            return Err(DoorError::field("cursor", "`next_cursor` of the page before"));
-        }
         let named = |octet: u8| octet.is_ascii_lowercase() || matches!(octet, b'_' | b'.');
         if feed
             .event_type
@@ -108,18 +106,25 @@ impl Door {
             None | Some("desc") => false,
             Some(_) => return Err(DoorError::field("order", "`asc` or `desc`")),
         };
-        let events = if oldest_first {
-            log.read_page(feed.cursor.unwrap_or(0), &filter, i64::from(limit)).await
-        } else {
-            log.read_page_back(feed.cursor.unwrap_or(i64::MAX), &filter, i64::from(limit)).await
+        let begin = match &feed.cursor {
+            Some(cursor) => Some(place(log, cursor, "cursor").await?),
+            None => None,
         };
-        let events = events.map_err(crate::dispatch::Failure::Read)?;
-        let last = events.last().map(|event| event.position);
-        let next_cursor = if oldest_first {
-            last.or(Some(feed.cursor.unwrap_or(0)))
+        // The epoch from before the page is read: should it change meanwhile, the cursor is refused and not misread.
+        let epoch = begin.map_or_else(|| log.seen().get().epoch, |place| place.epoch);
+        let (from, limit) = (begin.map(|place| place.position), i64::from(limit));
+        let page = if oldest_first {
+            log.read_page(from.unwrap_or(0), &filter, limit).await
         } else {
-            last.filter(|position| events.len() == limit as usize && *position > 1)
+            log.read_page_back(from.unwrap_or(i64::MAX), &filter, limit).await
         };
+        let Page { events, next } = page.map_err(crate::dispatch::Failure::Read)?;
+        let next = if oldest_first {
+            next.or_else(|| events.last().map(|event| event.position)).or(Some(from.unwrap_or(0)))
+        } else {
+            next.filter(|position| *position > 1)
+        };
+        let next_cursor = next.map(|position| PositionToken { epoch, position }.to_string());
         let mut items = Vec::with_capacity(events.len());
         for event in &events {
             items.push(self.tenure.describe(event).await.map_err(crate::dispatch::Failure::Codec)?);

@@ -48,5 +48,5 @@ pub async fn create(
     let created = door.tenure.create_invite_for_mode(&ask.context, account.id, username, by, mode).await;
     let done = created.map_err(|error| DoorError::from(error).renamed("invitee", "username"))?;
     let record = door.invite_record(account.id, done.answer).await?;
-    Ok(written(StatusCode::CREATED, done.position, record))
+    Ok(written(StatusCode::CREATED, done.checkpoint, record))
 }

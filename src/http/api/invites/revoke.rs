@@ -25,5 +25,5 @@ pub async fn revoke(
 ) -> Result<Response, DoorError> {
     let account = door.admit(wish.caller, Act::Own, &account).await?;
     let invite = id(&invite, Thing::Invite)?;
-    Ok(done(door.tenure.revoke_invite(&wish.context, Some(account.id), invite).await?.position))
+    Ok(done(door.tenure.revoke_invite(&wish.context, Some(account.id), invite).await?.checkpoint))
 }

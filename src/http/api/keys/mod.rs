@@ -89,7 +89,7 @@ impl Door {
         match done.answer.plaintext {
             Some(secret) => {
                 let plaintext = secret.expose_secret().to_owned();
-                Ok(written(status, done.position, KeySecret { key, plaintext }))
+                Ok(written(status, done.checkpoint, KeySecret { key, plaintext }))
             }
             None => Err(DoorError::GivenOnce(serde_json::to_value(key).map_err(|_| DoorError::Internal)?)),
         }

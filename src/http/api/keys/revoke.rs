@@ -24,5 +24,5 @@ pub async fn revoke(
 ) -> Result<Response, DoorError> {
     let account = door.admit(wish.caller, Act::Own, &account).await?;
     let key = id(&key, Thing::ApiKey)?;
-    Ok(done(door.tenure.revoke_api_key(&wish.context, Some(account.id), key).await?.position))
+    Ok(done(door.tenure.revoke_api_key(&wish.context, Some(account.id), key).await?.checkpoint))
 }

@@ -23,5 +23,5 @@ pub async fn add(
 ) -> Result<Response, DoorError> {
     let account = door.admit(wish.caller, Act::Own, &account).await?;
     let user = door.user(wish.caller, &user).await?;
-    Ok(done(door.tenure.add_member(&wish.context, account.id, user).await?.position))
+    Ok(done(door.tenure.add_member(&wish.context, account.id, user).await?.checkpoint))
 }

@@ -57,5 +57,5 @@ pub async fn remove(
     } else {
         door.tenure.remove_member(&wish.context, account.id, user).await?
     };
-    Ok(written(StatusCode::OK, done.position, Removed { revoked_api_keys: done.answer }))
+    Ok(written(StatusCode::OK, done.checkpoint, Removed { revoked_api_keys: done.answer }))
 }

@@ -30,5 +30,5 @@ pub async fn change(
     let keeps = ask.body.into();
     let done = door.tenure.change_pipe_retention(&ask.context, account.id, &handle, &name, keeps).await?;
     let pipe = door.pipe(account.id, &handle, &name).await?;
-    Ok(written(StatusCode::OK, done.position, pipe))
+    Ok(written(StatusCode::OK, done.checkpoint, pipe))
 }

@@ -57,5 +57,5 @@ pub async fn create(
     let done = door.tenure.create_pipe(&ask.context, account.id, None, &handle, &name, keeps).await?;
     let source = door.source(account.id, &handle).await?;
     let pipe = found(door.tenure.reader().pipe(done.answer).await, Thing::Pipe)?;
-    Ok(written(StatusCode::CREATED, done.position, door.pipe_record(&source, pipe)))
+    Ok(written(StatusCode::CREATED, done.checkpoint, door.pipe_record(&source, pipe)))
 }

@@ -24,5 +24,5 @@ pub async fn delete(
     wish: Wish,
 ) -> Result<Response, DoorError> {
     let account = door.admit(wish.caller, Act::UseThings, &account).await?;
-    Ok(done(door.tenure.delete_pipe(&wish.context, account.id, &handle, &name).await?.position))
+    Ok(done(door.tenure.delete_pipe(&wish.context, account.id, &handle, &name).await?.checkpoint))
 }

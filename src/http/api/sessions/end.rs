@@ -28,5 +28,5 @@ pub async fn end(
     if record.user_id != user {
         return Err(DoorError::not_found(Thing::Session));
     }
-    Ok(done(door.tenure.end_session(&wish.context, session).await?.position))
+    Ok(done(door.tenure.end_session(&wish.context, session).await?.checkpoint))
 }

@@ -43,5 +43,5 @@ pub async fn create(
     let CreateSource { handle, kind } = &ask.body;
     let done = door.tenure.create_source(&ask.context, account.id, None, handle, kind.as_deref()).await?;
     let source = found(door.tenure.reader().source(done.answer).await, Thing::Source)?;
-    Ok(written(StatusCode::CREATED, done.position, SourceRecord::from(source)))
+    Ok(written(StatusCode::CREATED, done.checkpoint, SourceRecord::from(source)))
 }

@@ -23,5 +23,5 @@ pub async fn delete(
     wish: Wish,
 ) -> Result<Response, DoorError> {
     let account = door.admit(wish.caller, Act::UseThings, &account).await?;
-    Ok(done(door.tenure.delete_source(&wish.context, account.id, &handle).await?.position))
+    Ok(done(door.tenure.delete_source(&wish.context, account.id, &handle).await?.checkpoint))
 }

@@ -64,7 +64,7 @@ pub async fn issue(
         return Err(DoorError::GivenOnce(serde_json::to_value(token).map_err(|_| DoorError::Internal)?));
     };
     let body = TokenSecret { token, access_token: secret.expose_secret().to_owned() };
-    let mut response = written(StatusCode::CREATED, done.position, body);
+    let mut response = written(StatusCode::CREATED, done.checkpoint, body);
     response.headers_mut().insert(header::CACHE_CONTROL, NO_STORE);
     Ok(response)
 }

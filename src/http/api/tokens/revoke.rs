@@ -28,5 +28,5 @@ pub async fn revoke(
     if record.user_id != user {
         return Err(DoorError::not_found(Thing::BearerToken));
     }
-    Ok(done(door.tenure.revoke_bearer_token(&wish.context, token).await?.position))
+    Ok(done(door.tenure.revoke_bearer_token(&wish.context, token).await?.checkpoint))
 }

@@ -33,5 +33,5 @@ pub async fn forget(
 ) -> Result<Response, DoorError> {
     let user = door.oneself(wish.caller, &user).await?;
     let done = door.tenure.forget_user(&wish.context, user).await?;
-    Ok(written(StatusCode::OK, done.position, Forgotten { revoked_api_keys: done.answer }))
+    Ok(written(StatusCode::OK, done.checkpoint, Forgotten { revoked_api_keys: done.answer }))
 }

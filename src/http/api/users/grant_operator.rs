@@ -21,5 +21,5 @@ pub async fn grant_operator(
 ) -> Result<Response, DoorError> {
     door.operator(wish.caller).await?;
     let user = door.user(wish.caller, &user).await?;
-    Ok(done(door.tenure.set_operator(&wish.context, user, true).await?.position))
+    Ok(done(door.tenure.set_operator(&wish.context, user, true).await?.checkpoint))
 }

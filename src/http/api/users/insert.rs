@@ -44,5 +44,5 @@ pub async fn insert(State(door): State<Shared>, ask: Ask<InsertUser>) -> Result<
     door.operator(ask.caller).await?;
     let InsertUser { username, email, mode } = &ask.body;
     let done = door.tenure.insert_user(&ask.context, username, email, mode).await?;
-    Ok(written(StatusCode::CREATED, done.position, door.user_record(done.answer).await?))
+    Ok(written(StatusCode::CREATED, done.checkpoint, door.user_record(done.answer).await?))
 }

@@ -38,7 +38,7 @@ pub async fn sign_in_link(
     let done = door.tenure.issue_sign_in_link(&wish.context, user).await?;
     let url = crate::http::pages::sign_in_link::url(&door.settings.public_url, done.answer.expose_secret());
     let link = SignInLink { url, expires_in: SIGN_IN_LINK_LIFE.as_secs() };
-    let mut response = written(StatusCode::CREATED, done.position, link);
+    let mut response = written(StatusCode::CREATED, done.checkpoint, link);
     response.headers_mut().insert(header::CACHE_CONTROL, NO_STORE);
     Ok(response)
 }

@@ -1,0 +1,314 @@
+//! Questions to the database, answered by the primary or not at all.
+//!
+//! Each question carries, in its own statement, whether the server may answer it: it must not be in recovery nor
+//! read-only, it must hold what this node has acknowledged or read before, in the same epoch. An answer from another
+//! server is thrown away with its connection, and asked for again on a new one.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use deadpool::managed::{self, Metrics, PoolError, QueueMode, RecycleError, RecycleResult};
+use tokio::time::{Instant, timeout_at};
+use tokio_postgres::types::ToSql;
+use tokio_postgres::{Row, Statement};
+
+use super::checkpoint::Checkpoint;
+use super::error::{PrimaryError, ReadError};
+use super::seen::{Seen, SeenLog};
+use crate::ids::{EventId, LogId};
+use crate::postgres::{Connection, Database};
+
+/// How long a question may take, waiting for a connection and connecting included.
+pub const READ_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A question is planned once and by its index, however small the tables were at that time: each has one. No question
+/// is worth the start of background workers. The server gives up a little before this node does.
+const SETTINGS: &str = "
+    set plan_cache_mode = force_generic_plan; set enable_seqscan = off; set jit = off;
+    set max_parallel_workers_per_gather = 0;
+    set statement_timeout = '4500ms'; set lock_timeout = '4s'; set idle_in_transaction_session_timeout = '5s';";
+
+/// What is asked beside each question, behind its own columns: whether there is a row at all, and what the server is.
+const GUARDED: &str = "
+    select q.*, g.is_primary, g.epoch, g.position, g.event_id
+    from (select h.epoch, n.position, n.event_id,
+                 not pg_is_in_recovery() and current_setting('transaction_read_only') = 'off' as is_primary
+          from log.head h
+          left join lateral (select position, event_id from log.event order by position desc limit 1) n on true) g
+    left join lateral (select x.*, true as is_present from (";
+
+/// How many columns that adds.
+const GUARD_COLUMNS: usize = 5;
+
+/// A connection with the statements that were prepared on it.
+pub struct Session {
+    connection: Connection,
+    statements: Mutex<HashMap<Question, Statement>>,
+}
+
+/// Opens the connections of the pool.
+struct Opener {
+    database: Database,
+    seen: Arc<SeenLog>,
+}
+
+impl managed::Manager for Opener {
+    type Type = Session;
+    type Error = PrimaryError;
+
+    async fn create(&self) -> Result<Session, PrimaryError> {
+        let mut connection = self.database.connect("tenure", SETTINGS).await?;
+        self.seen.check(&mut connection.client).await?;
+        Ok(Session { connection, statements: Mutex::default() })
+    }
+
+    async fn recycle(&self, session: &mut Session, _: &Metrics) -> RecycleResult<PrimaryError> {
+        if session.connection.client.is_closed() {
+            return Err(RecycleError::message("the connection is closed"));
+        }
+        Ok(())
+    }
+}
+
+/// A question in SQL; what changes data stands in a `with` clause, which PostgreSQL takes at the top level alone.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+struct Question {
+    with: String,
+    select: String,
+}
+
+impl Question {
+    fn guarded(&self) -> String {
+        let Self { with, select } = self;
+        let with = if with.is_empty() { String::new() } else { format!("with {with} ") };
+        format!("{with}{GUARDED}{select}) x) q on true")
+    }
+}
+
+/// The rows of an answer, and the state of the log that they show.
+pub struct Answer {
+    /// The rows, each with [`GUARD_COLUMNS`] more columns behind its own.
+    pub rows: Vec<Row>,
+    /// The epoch of the log.
+    pub epoch: i64,
+    /// The newest position in the snapshot that the rows are from.
+    pub position: i64,
+    /// The event there; nil in an empty log.
+    pub event_id: EventId,
+}
+
+impl Answer {
+    /// The newest place in the snapshot that the rows are from.
+    #[must_use]
+    pub const fn checkpoint(&self, log_id: LogId) -> Checkpoint {
+        Checkpoint { log_id, epoch: self.epoch, position: self.position, event_id: self.event_id }
+    }
+}
+
+/// Why an answer is not taken.
+enum Rejected {
+    /// The server may not answer: nothing was changed, or only what means little. To be asked again elsewhere.
+    Server,
+    /// The connection is of no use any more, and whether the statement was carried out is not known.
+    Connection(PrimaryError),
+    /// The statement was refused; the connection is fine.
+    Statement(PrimaryError),
+}
+
+/// Asks the primary; clones share the pool.
+#[derive(Clone)]
+pub struct Primary {
+    pool: managed::Pool<Opener>,
+    seen: Arc<SeenLog>,
+}
+
+impl Primary {
+    /// Questions to this database, through at most so many connections; none is opened yet.
+    ///
+    /// # Errors
+    /// The pool cannot be made.
+    pub fn new(database: Database, seen: Arc<SeenLog>, connections: usize) -> Result<Self, ReadError> {
+        let opener = Opener { database, seen: seen.clone() };
+        let pool = managed::Pool::builder(opener).max_size(connections).queue_mode(QueueMode::Lifo).build();
+        let pool = pool.map_err(|error| ReadError::Unavailable(Box::new(error)))?;
+        Ok(Self { pool, seen })
+    }
+
+    /// Asks a question.
+    ///
+    /// # Errors
+    /// [`ReadError::Unavailable`]
+    pub async fn query(&self, select: &str, parameters: &[&(dyn ToSql + Sync)]) -> Result<Answer, ReadError> {
+        self.ask("", select, parameters).await
+    }
+
+    /// The rows of an answer.
+    ///
+    /// # Errors
+    /// [`ReadError::Unavailable`]
+    pub async fn rows(
+        &self,
+        select: &str,
+        parameters: &[&(dyn ToSql + Sync)],
+    ) -> Result<Vec<Row>, ReadError> {
+        Ok(self.query(select, parameters).await?.rows)
+    }
+
+    /// The first row of an answer, if it has any.
+    ///
+    /// # Errors
+    /// [`ReadError::Unavailable`]
+    pub async fn row(
+        &self,
+        select: &str,
+        parameters: &[&(dyn ToSql + Sync)],
+    ) -> Result<Option<Row>, ReadError> {
+        Ok(self.rows(select, parameters).await?.into_iter().next())
+    }
+
+    /// Changes rows outside the log, and gives how many.
+    ///
+    /// # Errors
+    /// [`ReadError::Unavailable`]; the rows may have been changed all the same if the connection was lost.
+    pub async fn execute(&self, change: &str, parameters: &[&(dyn ToSql + Sync)]) -> Result<u64, ReadError> {
+        let with = format!("changed as ({change} returning true)");
+        let answer = self.ask(&with, "select count(*) from changed", parameters).await?;
+        let count: i64 = answer.rows.first().map_or(Ok(0), |row| row.try_get(0))?;
+        Ok(count.unsigned_abs())
+    }
+
+    /// Asks a question beside the changes of its `with` clause.
+    ///
+    /// # Errors
+    /// As [`Primary::execute`].
+    pub async fn ask(
+        &self,
+        with: &str,
+        select: &str,
+        parameters: &[&(dyn ToSql + Sync)],
+    ) -> Result<Answer, ReadError> {
+        // Every operation and every route has this at its bottom: boxed, it does not make each of their futures larger.
+        Box::pin(self.ask_until_accepted(with, select, parameters)).await
+    }
+
+    async fn ask_until_accepted(
+        &self,
+        with: &str,
+        select: &str,
+        parameters: &[&(dyn ToSql + Sync)],
+    ) -> Result<Answer, ReadError> {
+        let question = Question { with: with.to_owned(), select: select.to_owned() };
+        let deadline = Instant::now() + READ_TIMEOUT;
+        let mut is_repeated = false;
+        // Each connection may lead astray once; after that they are new.
+        for _ in 0..=self.pool.status().max_size {
+            let seen = self.seen.get();
+            let session = match timeout_at(deadline, self.pool.get()).await {
+                Ok(Ok(session)) => session,
+                Ok(Err(PoolError::Backend(error))) => return Err(error.into()),
+                Ok(Err(error)) => return Err(ReadError::Unavailable(Box::new(error))),
+                Err(_) => return Err(PrimaryError::TimedOut(READ_TIMEOUT).into()),
+            };
+            let answered = timeout_at(deadline, session.ask(&question, parameters)).await;
+            let rejected = match answered {
+                Ok(Ok(rows)) => match self.accept(rows, &seen)? {
+                    Some(answer) => return Ok(answer),
+                    None => Rejected::Server,
+                },
+                Ok(Err(rejected)) => rejected,
+                Err(_) => Rejected::Connection(PrimaryError::TimedOut(READ_TIMEOUT)),
+            };
+            if let Rejected::Statement(error) = rejected {
+                return Err(error.into());
+            }
+            drop(managed::Object::take(session));
+            // The others were opened to the same address: they are checked anew before they are trusted again.
+            self.pool.retain(|_, _| false);
+            match rejected {
+                // Nothing was changed, so that it can be asked again; once, or a table that is missing would be asked
+                // for without end.
+                Rejected::Connection(PrimaryError::Statement(error)) if with.is_empty() && !is_repeated => {
+                    is_repeated = true;
+                    tracing::debug!(%error, "a question is asked again on another connection");
+                }
+                Rejected::Connection(error) => return Err(error.into()),
+                _ => tracing::warn!(
+                    "a server that may not answer for the log was asked; trying another connection"
+                ),
+            }
+        }
+        Err(PrimaryError::Stale.into())
+    }
+
+    /// The answer, if the server may give it.
+    fn accept(&self, mut rows: Vec<Row>, seen: &Seen) -> Result<Option<Answer>, tokio_postgres::Error> {
+        let Some(first) = rows.first() else {
+            return Ok(None);
+        };
+        let guard = first.len() - GUARD_COLUMNS;
+        let (is_primary, epoch): (bool, i64) = (first.try_get(guard + 1)?, first.try_get(guard + 2)?);
+        let position = first.try_get::<_, Option<i64>>(guard + 3)?.unwrap_or(0);
+        let event_id = first.try_get::<_, Option<EventId>>(guard + 4)?;
+        let event_id = event_id.unwrap_or(EventId::from_uuid(uuid::Uuid::nil()));
+        let is_another = position == seen.position && event_id != seen.event_id;
+        if !is_primary || epoch != seen.epoch || position < seen.position || is_another {
+            return Ok(None);
+        }
+        self.seen.note_read(epoch, position, event_id);
+        if first.try_get::<_, Option<bool>>(guard)?.is_none() {
+            rows.clear();
+        }
+        Ok(Some(Answer { rows, epoch, position, event_id }))
+    }
+}
+
+impl Session {
+    async fn ask(
+        &self,
+        question: &Question,
+        parameters: &[&(dyn ToSql + Sync)],
+    ) -> Result<Vec<Row>, Rejected> {
+        let client = &self.connection.client;
+        let statements = || self.statements.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = statements().get(question).cloned();
+        let statement = match known {
+            Some(statement) => statement,
+            None => {
+                let prepared = match client.prepare(&question.guarded()).await {
+                    Ok(prepared) => prepared,
+                    // Nothing of it was carried out.
+                    Err(_) if client.is_closed() => return Err(Rejected::Server),
+                    Err(error) => return Err(rejected(error)),
+                };
+                statements().insert(question.clone(), prepared.clone());
+                prepared
+            }
+        };
+        client.query(&statement, parameters).await.map_err(rejected)
+    }
+}
+
+/// What follows from the error of a statement.
+fn rejected(error: tokio_postgres::Error) -> Rejected {
+    let Some(refused) = error.as_db_error() else {
+        // A parameter that does not encode has not been sent.
+        let is_lost = error.is_closed() || is_io(&error);
+        return if is_lost { Rejected::Connection(error.into()) } else { Rejected::Statement(error.into()) };
+    };
+    let ends_session = refused.parsed_severity() != Some(tokio_postgres::error::Severity::Error);
+    match refused.code().code() {
+        // Read-only, and a query that a standby cancels because it replays what conflicts.
+        "25006" | "40001" => Rejected::Server,
+        // Tables or functions were replaced under a prepared statement; or a pooler has lost it.
+        "0A000" | "26000" | "42P01" | "42703" | "42883" | "42804" | "42846" => {
+            Rejected::Connection(error.into())
+        }
+        _ if ends_session => Rejected::Connection(error.into()),
+        _ => Rejected::Statement(error.into()),
+    }
+}
+
+fn is_io(error: &tokio_postgres::Error) -> bool {
+    std::error::Error::source(error).is_some_and(<dyn std::error::Error>::is::<std::io::Error>)
+}

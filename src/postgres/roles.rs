@@ -1,0 +1,150 @@
+//! The two roles, what they may do, and whether the one that serves may do what it must.
+
+use sha2::{Digest as _, Sha256};
+use tokio_postgres::Client;
+
+use super::migrate::MigrateError;
+
+/// Owns the schema.
+pub const OWNER_ROLE: &str = "tenure_owner";
+
+/// Serves: may append to the log and never change it.
+pub const APP_ROLE: &str = "tenure_app";
+
+/// What the serving role may do; what is not here it may not.
+const PRIVILEGES: &str = "
+    revoke all on schema log, view from public;
+    grant usage on schema log, view to tenure_app;
+    grant select on all tables in schema log, view to tenure_app;
+    grant insert on log.event to tenure_app;
+    grant update (fence, epoch, system_identifier, timeline, head_oid) on log.head to tenure_app;
+    grant insert, update on log.guard, log.snapshot to tenure_app;
+    grant insert, update, delete on log.idempotency to tenure_app;
+    revoke all on schema coarse from public;
+    grant usage on schema coarse to tenure_app;
+    grant select, insert, update, delete on all tables in schema coarse to tenure_app;
+    grant execute on all functions in schema coarse to tenure_app;
+    grant insert, delete on log.data_key to tenure_app;
+    revoke update, delete, truncate on log.event from tenure_owner;
+    grant insert, update, delete on all tables in schema view to tenure_app;";
+
+/// What nobody can serve without, as a condition on the current role.
+const NEEDED: &str = "
+    select coalesce(bool_and(allowed), false) from (values
+        (has_schema_privilege(current_user, 'log', 'usage')),
+        (has_schema_privilege(current_user, 'view', 'usage')),
+        (has_schema_privilege(current_user, 'coarse', 'usage')),
+        (has_table_privilege(current_user, 'log.event', 'select')),
+        (has_table_privilege(current_user, 'log.event', 'insert')),
+        (has_column_privilege(current_user, 'log.head', 'fence', 'update')),
+        (has_column_privilege(current_user, 'log.head', 'epoch', 'update')),
+        (has_table_privilege(current_user, 'log.data_key', 'insert')),
+        (has_table_privilege(current_user, 'log.idempotency', 'insert')),
+        (has_table_privilege(current_user, 'view.users', 'insert')),
+        (has_table_privilege(current_user, 'coarse.last_used', 'insert'))
+    ) as needed (allowed)";
+
+/// A digest of all privileges on Tenure's schemas, as they stand.
+const STANDING: &str = "
+    select md5(coalesce(string_agg(name || ' ' || acl, E'\n' order by name collate \"C\"), '')) from (
+        select 'schema ' || nspname, coalesce(nspacl::text, '') from pg_namespace
+        where nspname in ('log', 'view', 'coarse')
+        union all
+        select 'relation ' || c.oid::regclass, coalesce(c.relacl::text, '') from pg_class c
+        where c.relnamespace = any (array['log', 'view', 'coarse']::regnamespace[]) and c.relkind in ('r', 'v')
+        union all
+        select 'column ' || a.attrelid::regclass || '.' || a.attname, a.attacl::text
+        from pg_attribute a join pg_class c on c.oid = a.attrelid
+        where c.relnamespace = any (array['log', 'view', 'coarse']::regnamespace[]) and a.attacl is not null
+        union all
+        select 'function ' || p.oid::regprocedure, coalesce(p.proacl::text, '') from pg_proc p
+        where p.pronamespace = any (array['log', 'view', 'coarse']::regnamespace[])
+    ) as standing (name, acl)";
+
+/// Makes the two roles where the login may, and acts as the owner from then on; gives the role that serves.
+pub(super) async fn prepare(client: &Client) -> Result<Option<&'static str>, tokio_postgres::Error> {
+    let row = client
+        .query_one(
+            "select r.rolsuper, r.rolsuper or r.rolcreaterole,
+                    (select r.rolsuper or pg_has_role(d.datdba, 'member') from pg_database d
+                     where d.datname = current_database())
+             from pg_roles r where r.rolname = current_user",
+            &[],
+        )
+        .await?;
+    let (superuser, creates, owns): (bool, bool, bool) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
+    for role in [OWNER_ROLE, APP_ROLE] {
+        if creates {
+            // Roles belong to the whole cluster, so another database's migration may make them at the same moment.
+            client
+                .batch_execute(&format!(
+                    "do $$ begin
+                         if not exists (select from pg_roles where rolname = '{role}') then
+                             create role {role} nologin;
+                         end if;
+                     exception when duplicate_object or unique_violation then null;
+                     end $$"
+                ))
+                .await?;
+        }
+        let member = client
+            .query_one("select count(*) filter (where pg_has_role(oid, 'member')) = 1, count(*) = 1 from pg_roles where rolname = $1", &[&role])
+            .await?;
+        let (member, exists): (bool, bool) = (member.try_get(0)?, member.try_get(1)?);
+        if !exists || !(superuser || member || creates) {
+            return Ok(None);
+        }
+        if !superuser && !member {
+            client.batch_execute(&format!("grant {role} to current_user")).await?;
+        }
+    }
+    if owns {
+        client
+            .batch_execute(
+                "do $$ begin
+                     if not has_database_privilege('tenure_owner', current_database(), 'create') then
+                         execute format('grant create on database %I to tenure_owner', current_database());
+                     end if;
+                 end $$",
+            )
+            .await?;
+    }
+    let may_create: bool = client
+        .query_one(
+            "select has_database_privilege('tenure_owner', current_database(), 'create')
+                    and (select coalesce(bool_and(nspowner = 'tenure_owner'::regrole), true)
+                         from pg_namespace where nspname in ('log', 'view'))",
+            &[],
+        )
+        .await?
+        .try_get(0)?;
+    if !may_create {
+        return Ok(None);
+    }
+    client.batch_execute(&format!("set role {OWNER_ROLE}")).await?;
+    Ok(Some(APP_ROLE))
+}
+
+/// Grants the privileges if anything has changed since they were granted last: this release's list, the objects, or what
+/// somebody took away. Not at every start, because each grant makes every node plan its statements anew.
+pub(super) async fn grant(client: &Client) -> Result<(), tokio_postgres::Error> {
+    let wanted = super::hex(&Sha256::digest(PRIVILEGES)[..8]);
+    let standing = async || -> Result<String, tokio_postgres::Error> {
+        let acl: String = client.query_one(STANDING, &[]).await?.try_get(0)?;
+        Ok(format!("{wanted}:{acl}"))
+    };
+    let granted: String = client.query_one("select privileges from log.head", &[]).await?.try_get(0)?;
+    if granted == standing().await? {
+        return Ok(());
+    }
+    client.batch_execute(PRIVILEGES).await?;
+    client.execute("update log.head set privileges = $1", &[&standing().await?]).await?;
+    Ok(())
+}
+
+/// Refuses a role that could not serve: it would find out at its first write.
+pub(super) async fn check(client: &Client) -> Result<(), MigrateError> {
+    let row = client.query_one(&format!("select current_user::text, ({NEEDED})"), &[]).await?;
+    let (role, may_serve): (String, bool) = (row.try_get(0)?, row.try_get(1)?);
+    if may_serve { Ok(()) } else { Err(MigrateError::MayNotWrite { role }) }
+}

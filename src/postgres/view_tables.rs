@@ -1,0 +1,88 @@
+//! The tables of schema `view`: made for a new log, and their functions and indexes brought up to this release where the
+//! set of projections is the same.
+
+use std::collections::BTreeSet;
+
+use sha2::{Digest as _, Sha256};
+use tokio_postgres::Client;
+
+use crate::event_log::row_sql;
+use crate::event_log::rows::Table;
+
+/// A digest of everything about the tables that may change without their set: functions, indexes, storage.
+pub(super) fn digest(tables: &[&Table]) -> String {
+    let mut digest = Sha256::new();
+    for table in tables {
+        digest.update(row_sql::ddl(table, "view"));
+    }
+    super::hex(&digest.finalize()[..16])
+}
+
+/// Makes the tables of a new log.
+pub(super) async fn create(client: &Client, tables: &[&Table]) -> Result<(), tokio_postgres::Error> {
+    for table in tables {
+        client.batch_execute(&row_sql::ddl(table, "view")).await?;
+    }
+    Ok(())
+}
+
+/// Brings functions, indexes and storage settings up to this release while other nodes work. Touches nothing that is
+/// somebody else's.
+pub(super) async fn mend(client: &Client, tables: &[&Table]) -> Result<(), tokio_postgres::Error> {
+    for table in tables {
+        drop_outgrown_functions(client, table).await?;
+        client.batch_execute(&row_sql::apply_function(table, "view")).await?;
+        client.batch_execute(&row_sql::storage(table, "view")).await?;
+        mend_indexes(client, table).await?;
+    }
+    let sql = "update log.head set view_definition = $1";
+    client.execute(sql, &[&digest(tables)]).await?;
+    Ok(())
+}
+
+/// `create or replace` makes a second function where the parameters have changed.
+async fn drop_outgrown_functions(client: &Client, table: &Table) -> Result<(), tokio_postgres::Error> {
+    let sql = "select p.oid::regprocedure::text from pg_proc p
+               where p.pronamespace = 'view'::regnamespace and p.proname = $1
+                 and pg_get_function_identity_arguments(p.oid) <> $2";
+    let name = format!("{}_apply", table.name);
+    for row in client.query(sql, &[&name, &row_sql::apply_arguments(table, "view")]).await? {
+        let function: String = row.try_get(0)?;
+        client.batch_execute(&format!("drop function {function}")).await?;
+    }
+    Ok(())
+}
+
+async fn mend_indexes(client: &Client, table: &Table) -> Result<(), tokio_postgres::Error> {
+    let sql = "select c.relname::text, i.indisvalid from pg_index i join pg_class c on c.oid = i.indexrelid
+               where i.indrelid = format('view.%I', $1::text)::regclass and not i.indisprimary";
+    let mut standing = BTreeSet::new();
+    for row in client.query(sql, &[&table.name]).await? {
+        let (name, is_valid): (String, bool) = (row.try_get(0)?, row.try_get(1)?);
+        let is_wanted = row_sql::index_names(table).any(|wanted| wanted == name);
+        // One that is not valid is left of a start that was interrupted.
+        if is_valid && (is_wanted || !is_ours(&name, table)) {
+            standing.insert(name);
+        } else {
+            client.batch_execute(&format!("drop index concurrently view.{name}")).await?;
+        }
+    }
+    for (name, statement) in row_sql::index_names(table).zip(row_sql::indexes(table, "view", "concurrently"))
+    {
+        if !standing.contains(&name) {
+            tracing::info!(index = name, "making an index");
+            client.batch_execute(&statement).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether a name is one that some release has given to an index of this table.
+fn is_ours(index: &str, table: &Table) -> bool {
+    let suffix = index.strip_prefix(table.name).and_then(|rest| rest.strip_prefix('_'));
+    suffix.is_some_and(|suffix| {
+        let is_number = suffix.len() <= 2 && suffix.bytes().all(|byte| byte.is_ascii_digit());
+        let is_digest = suffix.len() == 8 && suffix.bytes().all(|byte| byte.is_ascii_hexdigit());
+        !suffix.is_empty() && (is_number || is_digest)
+    })
+}

@@ -1,0 +1,237 @@
+//! The whole log, folded into new tables of schema `view` in one transaction, while no node runs.
+
+use std::collections::HashMap;
+
+use tokio_postgres::types::ToSql;
+use tokio_postgres::{Client, Transaction};
+use uuid::Uuid;
+
+use crate::aggregates::ClaimHasher;
+use crate::clock::Timestamp;
+use crate::codec::{Codec, CodecError};
+use crate::event_log::row_sql::{self, Application};
+use crate::event_log::rows::{RowChange, Table, settle};
+use crate::event_log::unit::{ClaimChange, ClaimKey};
+use crate::event_log::{Primary, RecordedEvent};
+use crate::postgres::migrate::{MigrateError, definition_of};
+use crate::projections;
+
+/// How many events are read, decoded and applied at a time: that much is in memory.
+const PAGE: i64 = 5_000;
+
+/// Why the log could not be folded; the tables are as they were.
+#[derive(Debug, thiserror::Error)]
+pub enum FoldError {
+    /// The server stopped answering, or the connection cannot be used.
+    #[error(transparent)]
+    Migrate(#[from] MigrateError),
+    /// Something that is not Tenure's depends on a table that has to be made anew.
+    #[error(
+        "the projections cannot be made anew while other objects use them: {0}; drop those, and make them again after"
+    )]
+    InUse(String),
+    /// A statement failed.
+    #[error("the projections could not be made anew: {0}")]
+    Statement(#[source] tokio_postgres::Error),
+    /// An event cannot be read.
+    #[error(transparent)]
+    Codec(#[from] CodecError),
+    /// An event of an aggregate has an identifier that is no UUID.
+    #[error("event {position} belongs to no aggregate of Tenure's: its stream is called `{stream}`")]
+    Stream {
+        /// Where the event is.
+        position: i64,
+        /// The stream.
+        stream: String,
+    },
+}
+
+impl From<tokio_postgres::Error> for FoldError {
+    fn from(error: tokio_postgres::Error) -> Self {
+        match error.as_db_error() {
+            Some(refused) if refused.code().code() == "2BP01" => {
+                Self::InUse(refused.detail().unwrap_or(refused.message()).replace('\n', "; "))
+            }
+            _ => Self::Statement(error),
+        }
+    }
+}
+
+/// Makes the tables of this release from all events, in place of those of the set that is there; tells `progress` how
+/// many events are done, of how many.
+///
+/// # Errors
+/// See [`FoldError`]
+pub async fn fold(
+    client: &mut Client,
+    former_set: &str,
+    codec: &Codec,
+    primary: &Primary,
+    progress: impl Fn(u64, u64),
+) -> Result<(), FoldError> {
+    let transaction = client.transaction().await?;
+    // Whoever writes waits from here on; nobody should.
+    transaction.execute("select from log.head for update", &[]).await?;
+    let newest: i64 =
+        transaction.query_one("select coalesce(max(position), 0) from log.event", &[]).await?.try_get(0)?;
+    drop_former(&transaction, former_set).await?;
+    for table in projections::TABLES {
+        for statement in [
+            row_sql::create_table(table, "view"),
+            row_sql::storage(table, "view"),
+            row_sql::apply_function(table, "view"),
+        ] {
+            transaction.batch_execute(&statement).await?;
+        }
+    }
+    let mut done = 0;
+    while done < newest {
+        let events = page(&transaction, done).await?;
+        let Some(last) = events.last() else { break };
+        done = last.position;
+        apply(&transaction, &events, codec, primary).await?;
+        progress(done.unsigned_abs(), newest.unsigned_abs());
+    }
+    for table in projections::TABLES {
+        for index in row_sql::indexes(table, "view", "") {
+            transaction.batch_execute(&index).await?;
+        }
+    }
+    let sql = "update log.head set projection_set = $1, view_definition = $2";
+    transaction.execute(sql, &[&projections::set_name(), &definition_of(projections::TABLES)]).await?;
+    transaction.commit().await?;
+    for table in projections::TABLES {
+        client.batch_execute(&format!("analyze view.{}", table.name)).await?;
+    }
+    Ok(())
+}
+
+/// Drops the tables of a set, and their functions before them; refuses where others depend on one.
+async fn drop_former(transaction: &Transaction<'_>, set: &str) -> Result<(), FoldError> {
+    let former = set.split(',').filter_map(|table| table.split(':').next());
+    let mut names: Vec<&str> = former.chain(projections::TABLES.iter().map(|table| table.name)).collect();
+    names.sort_unstable();
+    names.dedup();
+    let sql = "select format('drop function %s', p.oid::regprocedure) from pg_proc p
+               where p.pronamespace = 'view'::regnamespace and p.proname = any ($1)";
+    let functions: Vec<String> = names.iter().map(|name| format!("{name}_apply")).collect();
+    for row in transaction.query(sql, &[&functions]).await? {
+        transaction.batch_execute(row.try_get(0)?).await?;
+    }
+    let sql = "select format('drop table view.%I', c.relname) from pg_class c
+               where c.relnamespace = 'view'::regnamespace and c.relkind = 'r' and c.relname = any ($1)";
+    for row in transaction.query(sql, &[&names]).await? {
+        transaction.batch_execute(row.try_get(0)?).await?;
+    }
+    Ok(())
+}
+
+async fn page(transaction: &Transaction<'_>, after: i64) -> Result<Vec<RecordedEvent>, FoldError> {
+    let columns = RecordedEvent::COLUMNS;
+    let sql = format!("select {columns} from log.event where position > $1 order by position limit $2");
+    let rows = transaction.query(&sql, &[&after, &PAGE]).await?;
+    Ok(rows.iter().map(RecordedEvent::from_row).collect::<Result<_, _>>()?)
+}
+
+/// Does to the tables what these events did.
+async fn apply(
+    transaction: &Transaction<'_>,
+    events: &[RecordedEvent],
+    codec: &Codec,
+    primary: &Primary,
+) -> Result<(), FoldError> {
+    // Streams of others in the same log have no projections here.
+    let ours: Vec<RecordedEvent> = events
+        .iter()
+        .filter(|event| crate::aggregates::STREAM_TYPES.contains(&&*event.stream.stream_type))
+        .cloned()
+        .collect();
+    let hasher: &dyn ClaimHasher = &**codec.keys();
+    let (mut changes, mut claims): (Vec<(i64, RowChange)>, Vec<(i64, ClaimChange)>) = Default::default();
+    for (stored, event) in ours.iter().zip(codec.decode(&ours, primary).await?) {
+        let stream: Uuid = stored.stream.id.parse().map_err(|_| FoldError::Stream {
+            position: stored.position,
+            stream: stored.stream.id.to_string(),
+        })?;
+        let rows = projections::changes(stream, &event);
+        changes.extend(rows.into_iter().map(|change| (stored.position, change)));
+        claims.extend(event.claims(stream, hasher).into_iter().map(|change| (stored.position, change)));
+    }
+    let settled = settle(changes.iter().map(|(position, change)| (*position, change)));
+    let applications = row_sql::applications(&settled);
+    let tables: Vec<&'static Table> = applications.iter().map(|application| application.table).collect();
+    let calls = row_sql::calls(&tables, "view", 1);
+    let sql = format!("select a.base{calls} from (select 0::bigint as base) a");
+    let arguments: Vec<&(dyn ToSql + Sync)> = applications.iter().flat_map(Application::arguments).collect();
+    transaction.query(&sql, &arguments).await?;
+    apply_claims(transaction, claims).await
+}
+
+/// Who holds a claim until when, and the position that took it.
+type Held = (String, Option<Timestamp>, i64);
+
+async fn apply_claims(
+    transaction: &Transaction<'_>,
+    changes: Vec<(i64, ClaimChange)>,
+) -> Result<(), FoldError> {
+    let mut after: HashMap<ClaimKey, Option<Held>> = standing(transaction, &changes).await?;
+    for (position, change) in changes {
+        match change {
+            ClaimChange::Take(claim) => {
+                after.insert(claim.key, Some((claim.holder, claim.free_after, position)));
+            }
+            ClaimChange::Release { key, holder } => {
+                if matches!(after.get(&key), Some(Some((former, _, _))) if *former == holder) {
+                    after.insert(key, None);
+                }
+            }
+        }
+    }
+    let (kinds, keys): (Vec<&str>, Vec<&[u8]>) =
+        after.keys().map(|key| (key.kind, key.key.as_slice())).unzip();
+    let sql = "delete from view.unique_claims c using unnest($1::text[], $2::bytea[]) as t (kind, key)
+               where c.kind = t.kind and c.key = t.key";
+    transaction.execute(sql, &[&kinds, &keys]).await?;
+    let sql = "insert into view.unique_claims (kind, key, holder, free_after, position)
+               select * from unnest($1::text[], $2::bytea[], $3::text[], $4::timestamptz[], $5::bigint[])";
+    let (mut kinds, mut keys, mut holders) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut ends, mut positions) = (Vec::new(), Vec::new());
+    for (key, held) in &after {
+        if let Some((holder, end, position)) = held {
+            kinds.push(key.kind);
+            keys.push(key.key.as_slice());
+            holders.push(holder.as_str());
+            ends.push(*end);
+            positions.push(*position);
+        }
+    }
+    transaction.execute(sql, &[&kinds, &keys, &holders, &ends, &positions]).await?;
+    Ok(())
+}
+
+/// The claims that these changes touch, as they stand.
+async fn standing(
+    transaction: &Transaction<'_>,
+    changes: &[(i64, ClaimChange)],
+) -> Result<HashMap<ClaimKey, Option<Held>>, FoldError> {
+    let mut touched: HashMap<ClaimKey, Option<Held>> = HashMap::new();
+    for (_, change) in changes {
+        let (ClaimChange::Take(crate::event_log::unit::Claim { key, .. }) | ClaimChange::Release { key, .. }) =
+            change;
+        touched.insert(key.clone(), None);
+    }
+    let keys: Vec<ClaimKey> = touched.keys().cloned().collect();
+    let (kinds, digests): (Vec<&str>, Vec<&[u8]>) =
+        keys.iter().map(|key| (key.kind, key.key.as_slice())).unzip();
+    let sql = "select t.place, c.holder, c.free_after, c.position
+               from unnest($1::text[], $2::bytea[]) with ordinality as t (kind, key, place)
+               join view.unique_claims c on c.kind = t.kind and c.key = t.key";
+    for row in transaction.query(sql, &[&kinds, &digests]).await? {
+        let place: i64 = row.try_get(0)?;
+        let key = usize::try_from(place - 1).ok().and_then(|place| keys.get(place));
+        if let Some(key) = key {
+            touched.insert(key.clone(), Some((row.try_get(1)?, row.try_get(2)?, row.try_get(3)?)));
+        }
+    }
+    Ok(touched)
+}

@@ -1,0 +1,3 @@
+//! Making the projections again from the log.
+
+pub mod fold;
