@@ -41,7 +41,7 @@ pub(super) struct Selection {
     /// Only recorded before this time (RFC 3339)
     #[arg(long)]
     until: Option<String>,
-    /// Only after this position: what a write has answered with, or `cursor` of an event (with --json)
+    /// Only after this position: what a write has answered with, or `cursor` of an event (with --json); 0: from the start
     #[arg(long, value_name = "POSITION")]
     after: Option<String>,
     /// At most so many events
@@ -64,6 +64,9 @@ pub(super) async fn run(config: Config, command: EventsCommand) -> anyhow::Resul
 
 /// How many of the newest events a tail begins with.
 const NEWEST: i64 = 10;
+
+/// The place before the first event, for `--after`.
+const START: &str = "0";
 
 /// How often a server is asked for further events.
 const ASK_EVERY: std::time::Duration = std::time::Duration::from_secs(1);
@@ -96,7 +99,7 @@ async fn over_http(remote: &Remote, config: &Config, command: EventsCommand) -> 
             let newest = remote.get(&format!("{feed}?limit={}{kind}", NEWEST + 1)).await?;
             newest["next_cursor"].as_str().map(str::to_owned)
         }
-        (after, _) => after,
+        (after, _) => after.filter(|after| after != START),
     };
     while left > 0 {
         let cursor = after.as_deref().map_or_else(String::new, |after| path("&cursor={}", &[after]));
@@ -239,6 +242,10 @@ const WAIT: std::time::Duration = std::time::Duration::from_secs(1);
 async fn place(tenure: &Tenure, text: &str) -> anyhow::Result<i64> {
     let rule =
         "the `position` of a write, or the `cursor` of an event (with --json), and not beyond the newest";
+    // The start is the same place in every epoch.
+    if text == START {
+        return Ok(0);
+    }
     let token = text.parse().map_err(|_| Invalid { field: "--after", rule })?;
     match tenure.log().place(token).await {
         Err(ReadError::BeyondHead { .. }) => Err(Invalid { field: "--after", rule }.into()),

@@ -9,7 +9,7 @@ use tokio_postgres::Row;
 
 use super::checkpoint::Checkpoint;
 use super::error::PrimaryError;
-use super::seen::SeenLog;
+use super::seen::{Seen, SeenLog};
 use crate::ids::EventId;
 use crate::postgres::{ConnectError, Connection, Database};
 
@@ -113,24 +113,27 @@ impl Probe {
     }
 
     async fn ask_on(&self, kept: Option<Connection>) -> Result<(Connection, Checkpoint), NotReady> {
+        // What was seen before the question has to be in its answer; what is seen meanwhile need not.
+        let seen = self.seen.get();
         if let Some(connection) = kept
             && let Ok(row) = connection.client.query_one(STATE, &[]).await
-            && let Some(checkpoint) = self.judge(&row)?
+            && let Some(checkpoint) = self.judge(&row, &seen)?
         {
             return Ok((connection, checkpoint));
         }
         let connection = self.database.connect("tenure probe", SETTINGS).await;
         let mut connection = connection.map_err(PrimaryError::from)?;
         self.seen.check(&mut connection.client).await?;
+        let seen = self.seen.get();
         let row = connection.client.query_one(STATE, &[]).await.map_err(PrimaryError::from)?;
-        match self.judge(&row)? {
+        match self.judge(&row, &seen)? {
             Some(checkpoint) => Ok((connection, checkpoint)),
             None => Err(NotReady::Stale("the log changes its epoch".to_owned())),
         }
     }
 
     /// What a server says of itself; `None`: it has to be checked anew.
-    fn judge(&self, row: &Row) -> Result<Option<Checkpoint>, NotReady> {
+    fn judge(&self, row: &Row, seen: &Seen) -> Result<Option<Checkpoint>, NotReady> {
         let state = || -> Result<_, tokio_postgres::Error> {
             Ok((
                 (row.try_get::<_, bool>(0)?, row.try_get::<_, bool>(1)?, row.try_get::<_, bool>(2)?),
@@ -158,7 +161,6 @@ impl Probe {
         if set != self.projection_set {
             return Err(NotReady::Superseded(set));
         }
-        let seen = self.seen.get();
         Ok((newest.epoch == seen.epoch && newest.position >= seen.position).then_some(newest))
     }
 }

@@ -2,6 +2,8 @@
 
 pub mod process;
 pub mod proxy;
+pub mod server;
+pub mod switch;
 
 use std::path::PathBuf;
 use std::sync::Arc;
