@@ -40,3 +40,4 @@ mod sealing;
 mod start;
 mod support;
 mod tls;
+mod upgrade;

@@ -1,0 +1,180 @@
+//! Databases that an earlier release made: brought up to this one, with the same objects, privileges and data as a fresh
+//! one has.
+
+use std::io::Write as _;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+
+use secrecy::SecretString;
+use tenure::clock::SystemClock;
+use tenure::credentials::master_key::MasterKeySource;
+use tenure::engine::OpenError;
+use tenure::entropy::OsEntropy;
+use tenure::replay::fold::FoldError;
+use tenure::{Settings, Tenure};
+
+use crate::replay::assert_tables_are_a_fold_of_the_log;
+use crate::sealing::{dump, program};
+use crate::support::{TestDatabase, history, operator, user};
+
+/// Made by the release before schema version 4, with something of everything in it.
+const SCHEMA_V3: &str = include_str!("databases/schema_v3.sql");
+
+/// The API keys in it: one that is good, and one that was revoked.
+const KEYS: [&str; 2] = ["ppz_0f8053408ed2a5112882c269a0", "ppz_e0df08d5fbfd893ef97520f92b"];
+
+pub fn master_key() -> MasterKeySource {
+    let text = include_str!("databases/master.key").trim();
+    MasterKeySource { value: Some(SecretString::from(text)), ..MasterKeySource::default() }
+}
+
+/// Runs a script as the superuser.
+pub fn load(database: &TestDatabase, script: &str) {
+    let mut psql = Command::new(program("psql"))
+        .args(["--quiet", "--no-psqlrc", "--set", "ON_ERROR_STOP=1", "--dbname", &database.url()])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    psql.stdin.take().unwrap().write_all(script.as_bytes()).unwrap();
+    assert!(psql.wait().unwrap().success());
+}
+
+async fn v3() -> TestDatabase {
+    // The roles belong to the server, and its first database has made them.
+    drop(TestDatabase::new().await);
+    let database = TestDatabase::empty().await;
+    load(&database, SCHEMA_V3);
+    database
+}
+
+async fn open(database: &TestDatabase) -> Result<Tenure, OpenError> {
+    let settings = Settings { master_key: master_key(), ..database.settings() };
+    Tenure::open(settings, Arc::new(SystemClock), Arc::new(OsEntropy::default())).await
+}
+
+/// What `pg_dump` says of a database's objects and privileges.
+fn schema(database: &TestDatabase) -> String {
+    let text = dump(database, &["--schema-only"]);
+    // Newer clients write a random word around the dump.
+    text.lines().filter(|line| !line.starts_with("\\restrict") && !line.starts_with("\\unrestrict")).collect::<Vec<_>>().join("\n")
+}
+
+async fn assert_is_as_good_as_fresh(database: &TestDatabase) {
+    let fresh = TestDatabase::new().await;
+    assert_eq!(schema(database), schema(&fresh));
+    let tenure = open(database).await.unwrap();
+    let [good, revoked] = KEYS;
+    let found = tenure.lookup_api_key(&SecretString::from(good)).await.unwrap();
+    assert_eq!(tenure.reader().account(found.account_id).await.unwrap().name, "acme");
+    assert!(tenure.lookup_api_key(&SecretString::from(revoked)).await.is_err());
+    let events = history(&tenure).await;
+    let decoded = tenure.codec().decode(&events, tenure.log().primary()).await.unwrap();
+    assert_eq!(decoded.len(), events.len());
+    let dave = tenure.reader().forgotten_users().await.unwrap();
+    assert_eq!(dave.len(), 1);
+    let owner = tenure.reader().user_by_username("carol").await.unwrap().id;
+    tenure.create_source(&operator(), found.account_id, Some(owner), "newer", None).await.unwrap();
+    user(&tenure, "after-the-upgrade").await;
+    let client = database.connect(None).await;
+    assert_tables_are_a_fold_of_the_log(&tenure, &client).await;
+    tenure.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_of_the_release_before_becomes_one_like_a_fresh_one() {
+    let database = v3().await;
+    let tenure = open(&database).await.unwrap();
+    assert_ne!(tenure.log().seen().get().epoch, 1, "positions from before mean nothing on another server");
+    tenure.close().await;
+    assert_is_as_good_as_fresh(&database).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn projections_with_one_column_fewer_are_folded_from_the_log_again() {
+    let database = v3().await;
+    let client = database.connect(None).await;
+    client
+        .batch_execute(
+            "drop function view.users_apply; alter table view.users drop column avatar_url;
+             drop function view.pipes_apply; drop table view.pipes;
+             create table view.gadgets (id uuid primary key);
+             create function view.gadgets_apply(base bigint, ended view.gadgets[]) returns void language sql as '';
+             update log.head set projection_set =
+                 'users:0,accounts:1,members:1,invites:1,api_keys:1,device_codes:1,bearer_tokens:1,sessions:1,'
+                 'sign_in_links:1,sources:1,gadgets:3,unique_claims:1'",
+        )
+        .await
+        .unwrap();
+    open(&database).await.unwrap().close().await;
+    assert_is_as_good_as_fresh(&database).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn projections_that_others_build_on_are_not_taken_away_from_under_them() {
+    let database = v3().await;
+    let client = database.connect(None).await;
+    client
+        .batch_execute(
+            "create schema reporting; create view reporting.people as select id, username from view.users;
+             update log.head set projection_set = 'users:0'",
+        )
+        .await
+        .unwrap();
+    let error = open(&database).await.err().unwrap();
+    assert!(matches!(&error, OpenError::Fold(FoldError::InUse(what)) if what.contains("reporting.people")), "{error}");
+    client.batch_execute("drop schema reporting cascade").await.unwrap();
+    let others = "select count(*) from pg_stat_activity
+                  where datname = current_database() and application_name like 'tenure%'";
+    while client.query_one(others, &[]).await.unwrap().get::<_, i64>(0) > 0 {
+        tokio::task::yield_now().await;
+    }
+    open(&database).await.unwrap().close().await;
+    assert_is_as_good_as_fresh(&database).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_later_release_adds_reaches_a_database_that_exists() {
+    let database = TestDatabase::new().await;
+    let expected = schema(&database);
+    let client = database.connect(None).await;
+    // As an earlier release of the same set would have left it, or an operator who tried things out.
+    for damage in [
+        "create or replace function view.users_apply(base bigint, ended view.users[], begun view.users[],
+             changed view.users[], masks bigint[]) returns void language plpgsql as 'begin end'",
+        "do $$ declare name text; begin
+             for name in select indexrelid::regclass::text from pg_index
+                 where indrelid = 'view.invites'::regclass and not indisprimary
+             loop execute 'drop index ' || name; end loop; end $$",
+        "create index invites_1 on view.invites (account_id)",
+        "create index invites_deadbeef on view.invites (mode)",
+        "create function view.users_apply(base bigint) returns void language sql as ''",
+        "alter table view.users set (fillfactor = 50)",
+    ] {
+        client.batch_execute(damage).await.unwrap();
+    }
+    client.batch_execute("update log.head set view_definition = 'of an earlier release'").await.unwrap();
+    database.open().await.close().await;
+    assert_eq!(schema(&database), expected);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn privileges_that_are_missing_are_granted_at_the_next_start() {
+    let database = TestDatabase::new().await;
+    let expected = schema(&database);
+    let client = database.connect(None).await;
+    for lost in [
+        "revoke insert on log.event from tenure_app",
+        "revoke update (epoch) on log.head from tenure_app",
+        "revoke update on log.idempotency from tenure_app",
+        "revoke select on view.sources from tenure_app",
+        "revoke usage on schema coarse from tenure_app",
+        "revoke delete on coarse.attempt from tenure_app",
+        "revoke insert on log.data_key from tenure_app",
+    ] {
+        client.batch_execute(lost).await.unwrap();
+        let tenure = database.open().await;
+        tenure.close().await;
+        assert_eq!(schema(&database), expected, "{lost}");
+    }
+}
