@@ -257,3 +257,150 @@ async fn fault_no_detour_of_the_databases_address_makes_a_stale_answer_or_a_stuc
     assert_eq!(now, epoch, "nothing was lost, so that positions keep their meaning");
     println!("{} detours, {} answers checked", detours(), answered.load(Ordering::SeqCst));
 }
+
+/// The position token of an answer.
+fn token(answer: &Answer) -> String {
+    answer.header("tenure-position").to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn fault_a_standby_that_was_promoted_without_its_tail_begins_a_new_epoch_and_service_goes_on() {
+    let mut primary = Server::primary().await;
+    let switch = Switch::to(primary.port).await;
+    let keys = tempfile::tempdir().unwrap();
+    let nodes = [node(&switch, &keys).await, node(&switch, &keys).await];
+    let runs = nodes[0].tenure.insert_operator(&operator(), "runs", "r@example.org").await.unwrap().answer;
+    let bearer = nodes[0].token(runs).await;
+    let kept = nodes[0].user("kept").await;
+    let acme = nodes[0].account("acme", kept).await;
+    let standby = primary.standby().await;
+    standby.catch_up(&primary).await;
+    let epoch = nodes[0].tenure.log().seen().get().epoch;
+
+    // The tail: acknowledged, read on both nodes, in the memory of both, and on no other disk.
+    standby.lag().await;
+    let get = |node: &Node, path: &str| node.get(path).bearer_auth(&bearer);
+    let add = |node: &Node, name: &str| {
+        let body = json!({"username": name, "email": format!("{name}@people.example")});
+        node.post("/api/v1/users", body).bearer_auth(&bearer)
+    };
+    let lost = answer(add(&nodes[0], "lost")).await.is(201);
+    let (lost_token, lost_id) = (token(&lost), lost.json()["id"].as_str().unwrap().parse().unwrap());
+    nodes[1].tenure.add_member(&operator(), acme, lost_id).await.unwrap();
+    let page = answer(get(&nodes[1], "/api/v1/events?order=asc")).await.is(200).json();
+    let cursor = page["next_cursor"].as_str().unwrap().to_owned();
+    let mut follower = nodes[0].tenure.log().follow(0);
+    follower.next().await.unwrap();
+    let place = follower.checkpoint();
+
+    primary.kill();
+    standby.promote().await;
+    switch.lead_to(standby.port);
+    switch.cut();
+    let served = async {
+        while answer(get(&nodes[0], "/api/v1/users/kept")).await.status != StatusCode::OK
+            || answer(get(&nodes[1], "/api/v1/users/kept")).await.status != StatusCode::OK
+        {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(RECOVERY, served).await.expect("service goes on");
+
+    for node in &nodes {
+        answer(node.get("/readyz")).await.is(200);
+        assert_ne!(node.tenure.log().seen().get().epoch, epoch);
+        let read = get(node, "/api/v1/users/kept").header("tenure-min-position", &lost_token);
+        answer(read).await.fails(409, "log_replaced");
+        let path = format!("/api/v1/events?order=asc&cursor={cursor}");
+        answer(get(node, &path)).await.fails(409, "log_replaced");
+        let refused = node.tenure.log().resume(&place).await.err().unwrap();
+        assert!(matches!(refused, tenure::event_log::ReadError::LogReplaced { .. }), "{refused}");
+        answer(get(node, "/api/v1/users/lost")).await.is(404);
+    }
+    assert_eq!(nodes[0].tenure.log().seen().get().epoch, nodes[1].tenure.log().seen().get().epoch);
+    assert!(follower.next().await.is_err(), "a follower is told, and never goes on in another history");
+
+    // What is decided now rests on what is there, at the very versions at which something else was before.
+    let other = nodes[0].user("other").await;
+    nodes[0].tenure.add_member(&operator(), acme, other).await.unwrap();
+    let members = answer(get(&nodes[1], "/api/v1/accounts/acme/members")).await.is(200);
+    assert!(members.text.contains(&other.to_string()) && !members.text.contains(&lost_id.to_string()), "{members:?}");
+    let again = answer(add(&nodes[1], "lost")).await.is(201);
+    let read = get(&nodes[0], "/api/v1/users/lost").header("tenure-min-position", token(&again));
+    answer(read).await.is(200);
+    let client = standby.connect_to("tenure").await;
+    crate::replay::assert_tables_are_a_fold_of_the_log(&nodes[0].tenure, &client).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn fault_a_frozen_postgresql_is_answered_for_in_time_and_forgotten_soon() {
+    let server = Server::primary().await;
+    let switch = Switch::to(server.port).await;
+    let keys = tempfile::tempdir().unwrap();
+    let node = Arc::new(node(&switch, &keys).await);
+    let runs = node.tenure.insert_operator(&operator(), "runs", "r@example.org").await.unwrap().answer;
+    let bearer = node.token(runs).await;
+    let acme = node.account("acme", runs).await;
+    let key = node.key(acme, runs).await.1;
+    let session = node.session(runs).await;
+    answer(node.get("/readyz")).await.is(200);
+
+    server.freeze();
+    let started = tenure::clock::Stopwatch::start();
+    let not_ready = answer(node.get("/readyz")).await.is(503).json();
+    assert_eq!(not_ready["postgres"]["state"], "unreachable");
+    assert!(started.elapsed() < Duration::from_secs(2), "{:?}", started.elapsed());
+
+    let description = serde_json::to_value(tenure::http::description()).unwrap();
+    let mut asked = Vec::new();
+    for (path, operations) in description["paths"].as_object().unwrap() {
+        let path = path.replace("{user}", "me").replace("{account}", "acme").replace("{slug}", "acme");
+        let path = path.replace("{handle}", "robot").replace("{name}", "logs").replace("{id}", &runs.to_string());
+        for method in operations.as_object().unwrap().keys() {
+            let method: reqwest::Method = method.to_uppercase().parse().unwrap();
+            for credential in 0..3 {
+                let request = node.request(method.clone(), &path);
+                let request = match credential {
+                    0 => request.bearer_auth(&bearer),
+                    1 => request.bearer_auth(&key),
+                    _ => request.header("cookie", &session),
+                };
+                let request = if method == reqwest::Method::GET { request } else { request.json(&json!({"name": "x"})) };
+                asked.push((format!("{method} {path}"), request));
+            }
+        }
+    }
+    asked.push(("a page".to_owned(), node.get("/").header("cookie", &session)));
+    let body = json!({"username": "written", "email": "w@example.org"});
+    asked.push(("a write".to_owned(), node.post("/api/v1/users", body).bearer_auth(&bearer)));
+    let (count, waiting) = (asked.len(), asked.into_iter());
+    let answers = waiting.map(|(what, request)| async move {
+        let started = tenure::clock::Stopwatch::start();
+        let answer = answer(request).await;
+        assert!(started.elapsed() < Duration::from_secs(15), "{what} after {:?}: {answer:?}", started.elapsed());
+        answer.status
+    });
+    let statuses = futures::future::join_all(answers).await;
+    assert!(statuses.iter().filter(|status| **status == StatusCode::SERVICE_UNAVAILABLE).count() > count / 2);
+    assert!(statuses.iter().all(|status| !status.is_success() || *status == StatusCode::OK));
+    assert!(started.elapsed() < Duration::from_secs(16), "{:?} for all of them at once", started.elapsed());
+
+    server.thaw();
+    let thawed = tenure::clock::Stopwatch::start();
+    let well = async {
+        loop {
+            let body = json!({"username": "again", "email": "a@example.org"});
+            let write = answer(node.post("/api/v1/users", body).bearer_auth(&bearer)).await.status;
+            let read = answer(node.get("/api/v1/users/runs").bearer_auth(&bearer)).await.status;
+            let ready = answer(node.get("/readyz")).await.status;
+            let flow = node.form("/oauth/device/code", &[("client_name", "x")]).await.status;
+            if [write, read, ready, flow] == [StatusCode::CREATED, StatusCode::OK, StatusCode::OK, StatusCode::OK]
+                || (write == StatusCode::CONFLICT && read == StatusCode::OK && ready == StatusCode::OK && flow == StatusCode::OK)
+            {
+                return;
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(2), well).await.expect("all is well within 2 s");
+    println!("frozen: {count} requests answered, not ready at once, well {:?} after", thawed.elapsed());
+}

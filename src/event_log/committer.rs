@@ -255,6 +255,10 @@ impl Committer {
 
     /// Sends a batch; comes back once all its bytes are on their way, so that the next cannot get between them.
     async fn send(&mut self, part: Vec<Pending>) {
+        // Another connection of this node may have found a new epoch first.
+        if self.session.as_ref().is_some_and(|session| session.epoch() != self.seen.get().epoch) {
+            self.session = None;
+        }
         let session = match &self.session {
             Some(session) => session.clone(),
             None => match self.connect().await {

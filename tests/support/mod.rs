@@ -32,6 +32,9 @@ struct Cluster {
     server: PrivatePostgres,
 }
 
+/// Makes every test run on databases that the release before made, and this one has brought up to date.
+const UPGRADED: &str = "TENURE_TEST_UPGRADED";
+
 /// Names the directory of the run's server to the processes that its tests start.
 pub const CLUSTER_DIR: &str = "TENURE_TEST_CLUSTER";
 
@@ -65,6 +68,15 @@ async fn cluster() -> &'static Cluster {
             let cluster = Cluster { server };
             let admin = connect(&cluster.address("postgres"), None).await;
             admin.batch_execute(&format!("create database {TEMPLATE}")).await.unwrap();
+            if std::env::var_os(UPGRADED).is_some() {
+                for role in ["tenure_owner", "tenure_app"] {
+                    admin.batch_execute(&format!("create role {role} nologin")).await.unwrap();
+                }
+                let key = include_str!("../databases/master.key");
+                std::fs::write(cluster_dir().join("master.key"), key).unwrap();
+                let template = TestDatabase { address: cluster.address(TEMPLATE), name: TEMPLATE.to_owned() };
+                crate::upgrade::load(&template, include_str!("../databases/schema_v3_empty.sql"));
+            }
             let settings = Settings::new(cluster.address(TEMPLATE), master_key());
             open_with(settings).await.close().await;
             // A template is cloned only when nobody is connected to it.
