@@ -36,6 +36,7 @@ mod privileges;
 mod promises;
 mod races;
 mod replay;
+mod restored;
 mod sealing;
 mod start;
 mod support;

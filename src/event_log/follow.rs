@@ -45,7 +45,11 @@ impl EventLog {
         if from.log_id != self.log_id() {
             return Err(ReadError::AnotherLog { from: *from, found: self.log_id() });
         }
-        let place = self.place(from.token()).await?;
+        let place = self.place(from.token()).await.map_err(|error| match error {
+            ReadError::LogReplaced { epoch, .. } => ReadError::LogReplaced { from: *from, epoch },
+            ReadError::BeyondHead { newest, .. } => ReadError::BeyondHead { from: *from, newest },
+            error => error,
+        })?;
         if from.position > 0 && place.event_id != from.event_id {
             return Err(ReadError::LogReplaced { from: *from, epoch: place.epoch });
         }

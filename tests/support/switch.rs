@@ -2,7 +2,7 @@
 //! while a database fails over.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU16, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -24,7 +24,6 @@ struct State {
     wake: tokio::sync::Notify,
     /// Whether connections that exist are led elsewhere between two statements.
     repoints: AtomicBool,
-    accepted: AtomicUsize,
 }
 
 impl Switch {
@@ -37,7 +36,6 @@ impl Switch {
         let accepting = state.clone();
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
-                accepting.accepted.fetch_add(1, Ordering::SeqCst);
                 tokio::spawn(relay(client, accepting.clone(), cuts.clone()));
             }
         });
@@ -74,10 +72,6 @@ impl Switch {
         format!("postgres://tenure@127.0.0.1:{}/tenure?{parameters}", self.port)
     }
 
-    /// How many connections came so far.
-    pub fn accepted(&self) -> usize {
-        self.state.accepted.load(Ordering::SeqCst)
-    }
 }
 
 async fn relay(mut client: TcpStream, state: Arc<State>, mut cuts: watch::Receiver<usize>) {
