@@ -109,9 +109,14 @@ impl<'d> UnitOfWork<'d> {
         {
             return Ok(state);
         }
-        let (seen, state) = self.dispatcher.load::<A>(id, self.premises.epoch.unwrap_or_default()).await?;
+        let (seen, state) = self.dispatcher.load::<A>(id, self.epoch()).await?;
         self.begin(stream, seen);
         Ok(state)
+    }
+
+    /// The epoch in which this decision began.
+    fn epoch(&self) -> i64 {
+        self.premises.epoch.unwrap_or_default()
     }
 
     fn begin(&mut self, stream: StreamId, seen: Known) {
@@ -144,7 +149,7 @@ impl<'d> UnitOfWork<'d> {
         A::Event: Into<AnyEvent>,
         R: From<A::Error>,
     {
-        self.begin(A::stream(id), Known { epoch: 0, version: 0, seen: 0, state: Arc::new(A::default()) });
+        self.begin(A::stream(id), Known { epoch: self.epoch(), version: 0, seen: 0, state: Arc::new(A::default()) });
         self.decide::<A, R>(id, command)
     }
 

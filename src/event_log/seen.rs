@@ -146,10 +146,12 @@ pub async fn take_home(client: &mut Client, entropy: &dyn Entropy) -> Result<Hea
         return Ok(head);
     }
     let renewed = renew(client, |head| !head.is_at_home(), entropy).await?;
-    tracing::warn!(
-        epoch = renewed.epoch,
-        "the log is served from another server than before: positions from before are refused"
-    );
+    if head.position > 0 {
+        tracing::warn!(
+            epoch = renewed.epoch,
+            "the log is served from another server than before: positions from before are refused"
+        );
+    }
     Ok(renewed)
 }
 
