@@ -30,6 +30,7 @@ mod guides;
 mod http;
 mod model;
 mod operations;
+mod plans;
 mod primary;
 mod private_postgres;
 mod privileges;

@@ -26,7 +26,7 @@ pub static TABLE: Table = Table {
     ],
     key_columns: 1,
     fill: 90,
-    indexes: &["(owner_user_id)"],
+    indexes: &["(owner_user_id)", "(name, position)"],
 };
 
 const COLUMNS: &str = "a.id, a.name, a.owner_user_id, a.created_at, a.nats_account_pub, a.position";
@@ -138,8 +138,10 @@ impl Reader {
     /// The database cannot be read.
     pub async fn accounts_for_user(&self, user: UserId) -> Result<Vec<Account>, QueryError> {
         let sql = format!(
-            "select {COLUMNS} from view.accounts a
-             where a.owner_user_id = $1 or a.id in (select m.account_id from view.members m where m.user_id = $1)
+            "select {COLUMNS} from (
+                 select o.id from view.accounts o where o.owner_user_id = $1
+                 union select m.account_id from view.members m where m.user_id = $1
+             ) theirs join view.accounts a on a.id = theirs.id
              order by a.name, a.position"
         );
         self.list(&sql, &[&user], read).await

@@ -33,8 +33,10 @@ pub static TABLE: Table = Table {
     fill: 50,
     indexes: &[
         "(account_id)",
+        "(account_id, expires_at) where status = 'pending'",
         "(invitee_user_id)",
-        "(lower(invitee_username)) where invitee_user_id is null",
+        "(invitee_user_id, expires_at) where status = 'pending'",
+        "(lower(invitee_username), expires_at) where invitee_user_id is null and status = 'pending'",
     ],
 };
 
@@ -226,11 +228,14 @@ impl Reader {
             Err(error) => return Err(error),
         };
         let sql = format!(
-            "select {COLUMNS}, a.name from view.invites i join view.accounts a on a.id = i.account_id
-             where i.status = 'pending' and i.expires_at > $3
-               and (i.invitee_user_id = $1
-                    or (i.invitee_user_id is null and lower(i.invitee_username) = $2
-                        and i.mode = coalesce($4::text, i.mode)))
+            "select {COLUMNS}, a.name from (
+                 select b.* from view.invites b
+                 where b.invitee_user_id = $1 and b.status = 'pending' and b.expires_at > $3
+                 union all
+                 select u.* from view.invites u
+                 where u.invitee_user_id is null and lower(u.invitee_username) = $2 and u.status = 'pending'
+                   and u.expires_at > $3 and u.mode = coalesce($4::text, u.mode)
+             ) i join view.accounts a on a.id = i.account_id
              order by i.created_at, i.position"
         );
         let name = crate::aggregates::field::fold(username);

@@ -36,7 +36,7 @@ pub static TABLE: Table = Table {
     ],
     key_columns: 1,
     fill: 90,
-    indexes: &[],
+    indexes: &["(position)", "(position) where forgotten_at is not null"],
 };
 
 const COLUMNS: &str = "id, username, email, mode, github_id, github_login, avatar_url, operator, created_at, forgotten_at, position";

@@ -19,6 +19,8 @@ pub struct Server {
     pub port: u16,
     directory: tempfile::TempDir,
     child: Option<Child>,
+    /// Further `-c name=value`.
+    settings: Vec<&'static str>,
 }
 
 /// Whom the server's programs run as: never root.
@@ -67,11 +69,33 @@ impl Server {
         run(command("initdb")
             .args(["--encoding=UTF8", "--locale=C", "--no-sync", "--auth=trust", "--username=tenure", "--pgdata"])
             .arg(&data));
-        let mut server = Self { port: free_port(), directory, child: None };
+        let mut server = Self { port: free_port(), directory, child: None, settings: Vec::new() };
         server.allow_replication();
         server.start().await;
         server.connect_to("postgres").await.batch_execute("create database tenure").await.unwrap();
         server
+    }
+
+    /// A primary that logs the plan of every statement.
+    pub async fn explaining() -> Self {
+        let mut server = Self::primary().await;
+        server.shut_down();
+        server.settings = vec![
+            "shared_preload_libraries=auto_explain",
+            "log_min_messages=log",
+            "auto_explain.log_min_duration=0",
+            "auto_explain.log_analyze=on",
+            "auto_explain.log_timing=off",
+            "auto_explain.log_format=json",
+            "auto_explain.log_nested_statements=on",
+        ];
+        server.start().await;
+        server
+    }
+
+    /// What the server has logged so far.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.directory.path().join("log")).unwrap_or_default()
     }
 
     /// A streaming standby of this server.
@@ -82,7 +106,7 @@ impl Server {
             .arg(format!("--port={}", self.port))
             .arg("--pgdata")
             .arg(directory.path().join("data")));
-        let mut standby = Self { port: free_port(), directory, child: None };
+        let mut standby = Self { port: free_port(), directory, child: None, settings: Vec::new() };
         standby.start().await;
         standby
     }
@@ -100,7 +124,7 @@ impl Server {
 
     /// A server that begins from a backup, recovers as far as the backup goes, and is a primary on a timeline of its own.
     pub async fn recovered(backup: tempfile::TempDir) -> Self {
-        let mut server = Self { port: free_port(), directory: backup, child: None };
+        let mut server = Self { port: free_port(), directory: backup, child: None, settings: Vec::new() };
         server.write("recovery.signal", "");
         server.append("postgresql.auto.conf", "restore_command = 'false'\nrecovery_target = 'immediate'\nrecovery_target_action = 'promote'\n");
         server.start().await;
@@ -135,6 +159,7 @@ impl Server {
 
     /// Starts the server and waits until it takes connections.
     pub async fn start(&mut self) {
+        let log = std::fs::OpenOptions::new().create(true).append(true).open(self.directory.path().join("log"));
         let child = command("postgres")
             .arg("-D")
             .arg(self.data())
@@ -142,7 +167,8 @@ impl Server {
             .args(["-c", "wal_keep_size=256MB", "-c", "max_connections=300", "-c", "wal_log_hints=on"])
             .args(["-c", "log_min_messages=fatal", "-c", "max_wal_senders=8", "-c", "hot_standby=on"])
             .args(["-c", &format!("port={}", self.port)])
-            .stderr(Stdio::null())
+            .args(self.settings.iter().flat_map(|setting| ["-c", setting]))
+            .stderr(log.unwrap())
             .spawn()
             .unwrap();
         self.child = Some(child);

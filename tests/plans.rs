@@ -1,0 +1,252 @@
+//! Every question of the readers on large and skewed tables: answered through an index, without background workers, and
+//! without walking past what is over to find what is alive.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::time::Duration;
+
+use serde_json::Value;
+use tenure::Tenure;
+use tenure::clock::{Clock as _, SystemClock, Timestamp};
+use tenure::credentials::master_key::MasterKeySource;
+use tenure::event_log::read::Filter;
+use tenure::ids::{AccountId, ApiKeyId, BearerTokenId, InviteId, PipeId, SessionId, SourceId, UserId};
+use tenure::{Settings, aggregates};
+use uuid::Uuid;
+
+use crate::support::server::Server;
+
+/// How many rows each table gets, nearly all of them of one person or one account, and over.
+const ROWS: u32 = 100_000;
+
+/// How many rows a plan may look at in vain.
+const MAX_IN_VAIN: u64 = 1_100;
+
+/// The account that has nearly everything, and the person.
+const HEAVY: u128 = 0x7;
+
+/// Skewed tables, written past the log: only their plans are of interest.
+const FILL: &str = "
+    insert into view.users (id, username, email, mode, operator, created_at, forgotten_at, position)
+        select lpad(to_hex(n), 32, '0')::uuid, 'user' || n, 'e', 'internal', false, now(),
+               case when n % 50 = 0 then now() end, 1000 + n
+        from generate_series(16, 16 + $ROWS) n;
+    insert into view.users (id, username, mode, operator, created_at, position)
+        values ('00000000-0000-0000-0000-000000000007', 'heavy', 'internal', false, now(), 900);
+    insert into view.accounts (id, name, owner_user_id, created_at, position)
+        select lpad(to_hex(n), 32, '0')::uuid, 'account' || n,
+               lpad(to_hex(case when n % 2000 = 0 then 7 else n end), 32, '0')::uuid, now(), 1000 + n
+        from generate_series(16, 16 + $ROWS) n;
+    insert into view.accounts (id, name, owner_user_id, created_at, position)
+        values ('00000000-0000-0000-0000-000000000007', 'heavy', '00000000-0000-0000-0000-000000000007', now(), 900);
+    insert into view.members (account_id, user_id, added_at, position)
+        select lpad(to_hex(n), 32, '0')::uuid, '00000000-0000-0000-0000-000000000007', now(), n
+        from generate_series(16, 500) n;
+    insert into view.members (account_id, user_id, added_at, position)
+        select '00000000-0000-0000-0000-000000000007', lpad(to_hex(n), 32, '0')::uuid, now(), n
+        from generate_series(16, 200) n;
+    insert into view.members (account_id, user_id, added_at, position)
+        select lpad(to_hex(n), 32, '0')::uuid, lpad(to_hex(n + 1), 32, '0')::uuid, now(), n
+        from generate_series(1000, 1000 + $ROWS) n;
+    insert into view.invites (id, account_id, invitee_username, mode, inviter_user_id, status, created_at, expires_at,
+                              invitee_user_id, position)
+        select gen_random_uuid(), '00000000-0000-0000-0000-000000000007', 'name' || n % 10, 'github',
+               '00000000-0000-0000-0000-000000000007',
+               case when n % 1000 = 0 then 'pending' when n % 3 = 0 then 'pending' else 'revoked' end, now(),
+               case when n % 1000 = 0 then now() + interval '1 day' else now() - interval '1 day' end,
+               case when n % 2 = 0 then '00000000-0000-0000-0000-000000000007'::uuid end, n
+        from generate_series(1, $ROWS) n;
+    insert into view.api_keys (id, account_id, created_by_user_id, key_hash, key_prefix, label, created_at, revoked_at, position)
+        select gen_random_uuid(), '00000000-0000-0000-0000-000000000007', '00000000-0000-0000-0000-000000000007', 'h',
+               substr(md5(n::text), 1, 8), 'l', now(), case when n % 500 <> 0 then now() end, n
+        from generate_series(1, $ROWS) n;
+    insert into view.bearer_tokens (id, user_id, digest, prefix, created_at, expires_at, revoked_at, position)
+        select gen_random_uuid(), '00000000-0000-0000-0000-000000000007', sha256(n::text::bytea), 'p', now(),
+               case when n % 3 = 0 then now() - interval '1 day' else now() + interval '1 day' end,
+               case when n % 500 <> 1 then now() end, n
+        from generate_series(1, $ROWS) n;
+    insert into view.sessions (id, user_id, digest, created_at, expires_at, ended_at, position)
+        select gen_random_uuid(), '00000000-0000-0000-0000-000000000007', sha256(n::text::bytea), now(),
+               case when n % 3 = 0 then now() - interval '1 day' else now() + interval '1 day' end,
+               case when n % 500 <> 1 then now() end, n
+        from generate_series(1, $ROWS) n;
+    insert into view.sources (id, account_id, handle, kind, created_by_user_id, created_at, position)
+        select lpad(to_hex(n), 32, '0')::uuid,
+               case when n < 1000 then '00000000-0000-0000-0000-000000000007'::uuid else lpad(to_hex(n), 32, '0')::uuid end,
+               'h' || n, 'message', '00000000-0000-0000-0000-000000000007', now(), n
+        from generate_series(16, 16 + $ROWS) n;
+    insert into view.unique_claims (kind, key, holder, free_after, position)
+        select 'username', sha256(n::text::bytea), 'x', null, n from generate_series(1, $ROWS) n;";
+
+async fn open(server: &Server, keys: &Path) -> Tenure {
+    let key = MasterKeySource { default_file: keys.join("master.key"), ..MasterKeySource::default() };
+    let address = server.conninfo("tenure").parse().unwrap();
+    crate::support::open_with(Settings { connections: 2, ..Settings::new(address, key) }).await
+}
+
+/// What is wrong with a node of a plan and those below it.
+fn judge(node: &Value, wrong: &mut Vec<String>) {
+    let kind = node["Node Type"].as_str().unwrap_or_default();
+    let relation = node["Relation Name"].as_str().unwrap_or_default();
+    let loops = node["Actual Loops"].as_f64().unwrap_or(1.0);
+    let in_vain = node["Rows Removed by Filter"].as_f64().unwrap_or(0.0) * loops;
+    // One row each.
+    let is_tiny = matches!(relation, "head" | "served_at");
+    if kind == "Seq Scan" && !is_tiny {
+        wrong.push(format!("reads all of {relation}"));
+    }
+    if kind.starts_with("Gather") {
+        wrong.push("starts background workers".to_owned());
+    }
+    if kind.contains("Index") && node["Index Cond"].is_null() && !node["Filter"].is_null() {
+        wrong.push(format!("walks all of an index of {relation} to filter it"));
+    }
+    #[allow(clippy::cast_precision_loss)]
+    if in_vain > MAX_IN_VAIN as f64 && !is_tiny {
+        wrong.push(format!("looks at {in_vain} rows of {relation} in vain"));
+    }
+    for below in node["Plans"].as_array().into_iter().flatten() {
+        judge(below, wrong);
+    }
+}
+
+/// The plans that the server has logged, each with its statement.
+fn plans(log: &str) -> Vec<(String, Value)> {
+    log.split("plan:\n")
+        .skip(1)
+        .map(|text| {
+            let lines = text.lines().take_while(|line| line.starts_with('\t') || line.starts_with('{'));
+            let json: String = lines.collect::<Vec<_>>().join("\n");
+            let plan: Value = serde_json::from_str(&json).unwrap_or_else(|error| panic!("{error}: {json}"));
+            (plan["Query Text"].as_str().unwrap_or_default().to_owned(), plan["Plan"].clone())
+        })
+        .collect()
+}
+
+/// The names of all questions, as the source has them.
+fn questions() -> BTreeSet<String> {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/projections");
+    let mut names = BTreeSet::new();
+    for file in std::fs::read_dir(directory).unwrap().flatten() {
+        let text = std::fs::read_to_string(file.path()).unwrap();
+        for part in text.split("    pub async fn ").skip(1) {
+            names.insert(part.split(['(', '<']).next().unwrap().to_owned());
+        }
+    }
+    names
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_question_of_the_readers_is_answered_through_an_index() {
+    let server = Server::explaining().await;
+    let keys = tempfile::tempdir().unwrap();
+    let tenure = open(&server, keys.path()).await;
+    tenure::seed::fill(&tenure, 60_000, 1, |_| {}).await.unwrap();
+    let rare = crate::support::user(&tenure, "rare").await;
+    tenure.set_operator(&crate::support::operator(), rare, true).await.unwrap();
+    let admin = server.connect_to("tenure").await;
+    admin.batch_execute(&FILL.replace("$ROWS", &ROWS.to_string())).await.unwrap();
+    admin.batch_execute("analyze").await.unwrap();
+    let before = server.log().len();
+
+    let (reader, now) = (tenure.reader(), SystemClock.now());
+    let (account, user) = (AccountId::from_uuid(Uuid::from_u128(HEAVY)), UserId::from_uuid(Uuid::from_u128(HEAVY)));
+    let nobody = Uuid::from_u128(0xdead_beef);
+    let name = aggregates::user::Username::parse("name1").unwrap();
+    let mut asked = BTreeSet::new();
+    macro_rules! ask {
+        ($question:ident($($argument:expr),*)) => {
+            let _ = reader.$question($($argument),*).await;
+            asked.insert(stringify!($question).to_owned());
+        };
+    }
+    ask!(account(account));
+    ask!(account_by_name("account77"));
+    ask!(account_by_slug("account77"));
+    ask!(accounts_for_user(user));
+    ask!(first_owned_account_for(user));
+    ask!(default_account_for(user));
+    ask!(is_member_or_owner(account, user));
+    ask!(membership(account, user));
+    ask!(count_of_accounts(user));
+    ask!(accounts_after("account5", 50));
+    ask!(api_key(ApiKeyId::from_uuid(nobody)));
+    ask!(api_key_candidates(&aggregates::api_key::KeyPrefix::of("ppz_00000000000000000000000000"), now));
+    ask!(api_keys_minted_by(account, user));
+    ask!(count_of_api_keys(account));
+    ask!(bearer_token("ppz_oauth_x", now));
+    ask!(bearer_token_by_id(BearerTokenId::from_uuid(nobody)));
+    ask!(count_of_bearer_tokens(user, now));
+    ask!(device_code("x"));
+    ask!(device_code_by_user_code("BCDF-GHJK", now));
+    ask!(invite(InviteId::from_uuid(nobody)));
+    ask!(pending_invites_for_username("heavy", now));
+    ask!(pending_invites_for_username("name1", now));
+    ask!(unbound_invites(&name, aggregates::user::UserMode::Github, now));
+    ask!(undecided_invites(account));
+    ask!(count_of_pending_invites(account, now));
+    ask!(members(account));
+    ask!(pipe_by_name(SourceId::from_uuid(nobody), "logs"));
+    ask!(pipes_for_source(SourceId::from_uuid(nobody)));
+    ask!(count_of_pipes(account));
+    ask!(pipes_for_account(account));
+    ask!(pipe(PipeId::from_uuid(nobody)));
+    ask!(session("x", now));
+    ask!(session_by_id(SessionId::from_uuid(nobody)));
+    ask!(count_of_sessions(user, now));
+    ask!(sign_in_link("x", now));
+    ask!(source_by_handle(account, "h20"));
+    ask!(sources_for_account(account));
+    ask!(count_of_sources(account));
+    ask!(source(SourceId::from_uuid(nobody)));
+    ask!(sources_after(account, "h2", 50));
+    ask!(source_ids(account));
+    ask!(user(user));
+    ask!(user_by_username("user77"));
+    ask!(usernames_by_ids(&[user, rare]));
+    ask!(forgotten_users());
+    ask!(users_after(50_000, 50));
+    let claim = aggregates::user::username_claim(&name, &**tenure.codec().keys());
+    ask!(last_holder(&claim));
+    ask!(holder(&claim, now));
+    // These give everything, and so read everything of what they are about.
+    ask!(accounts());
+    ask!(api_keys_for_account(account, now));
+    ask!(api_keys_ever(account));
+    ask!(bearer_tokens_for_user(user));
+    ask!(invites_for_account(account));
+    ask!(invites_of_user(user));
+    ask!(sessions_for_user(user));
+    assert_eq!(questions(), asked, "a question of the source is not asked here");
+
+    // The log: by type, by time, by account, by stream, forwards and backwards.
+    let log = tenure.log();
+    let some = Timestamp::from_micros(now.as_micros() - 1_000_000);
+    for filter in [
+        Filter { types: vec!["user.operator_granted".to_owned()], ..Filter::default() },
+        Filter { since: Some(some), until: Some(now.after(Duration::from_secs(1))), ..Filter::default() },
+        Filter { account: Some(nobody), types: vec!["account.opened".to_owned()], ..Filter::default() },
+        Filter { stream: Some(tenure::event_log::StreamId::new("user", rare.as_uuid())), ..Filter::default() },
+        Filter::default(),
+    ] {
+        let forwards = log.read_page(0, &filter, 100).await.unwrap();
+        let backwards = log.read_page_back(i64::MAX, &filter, 100).await.unwrap();
+        if !filter.types.is_empty() && filter.account.is_none() {
+            assert_eq!((forwards.events.len(), backwards.events.len()), (1, 1));
+        }
+    }
+    tenure.close().await;
+
+    let logged = server.log()[before..].to_owned();
+    let plans = plans(&logged);
+    let mut wrong = BTreeSet::new();
+    for (sql, plan) in &plans {
+        let mut found = Vec::new();
+        judge(plan, &mut found);
+        // A search by type looks at so many events a statement, and says so.
+        let bounded = sql.contains("event_type = any");
+        wrong.extend(found.into_iter().filter(|_| !bounded).map(|what| format!("{what}: {sql}")));
+    }
+    assert!(plans.len() > asked.len(), "{} plans", plans.len());
+    assert!(wrong.is_empty(), "{}", wrong.into_iter().collect::<Vec<_>>().join("\n"));
+}
