@@ -42,4 +42,5 @@ mod sealing;
 mod start;
 mod support;
 mod tls;
+mod unusable;
 mod upgrade;

@@ -228,6 +228,10 @@ impl Migration {
         let prepared = prepare_projections(client, tables, projection_set, log_id, epoch);
         let projections = while_alive(database, prepared).await??;
         client.batch_execute(SETTINGS).await?;
+        if self.role.is_none() && projections == Projections::Current {
+            // The login itself will serve: it is told before it is asked for a master key.
+            in_time_to(roles::check(&self.connection.client)).await?;
+        }
         Ok(projections)
     }
 
@@ -255,9 +259,9 @@ impl Migration {
             in_time(roles::grant(client)).await?;
             client.batch_execute(&format!("set role {role}")).await?;
         }
-        let checked = timeout(STATEMENT_TIMEOUT, roles::check(client)).await;
+        let checked = in_time_to(roles::check(client)).await;
         client.batch_execute("reset role").await?;
-        checked.unwrap_or(Err(MigrateError::TimedOut))
+        checked
     }
 
     /// The database as it is served: under the serving role, where there is one.
@@ -271,10 +275,12 @@ impl Migration {
 
 /// A short statement, or an error if it takes long.
 async fn in_time<T>(work: impl Future<Output = Result<T, tokio_postgres::Error>>) -> Result<T, MigrateError> {
-    match timeout(STATEMENT_TIMEOUT, work).await {
-        Ok(done) => Ok(done?),
-        Err(_) => Err(MigrateError::TimedOut),
-    }
+    in_time_to(async { Ok(work.await?) }).await
+}
+
+/// The same for several.
+async fn in_time_to<T>(work: impl Future<Output = Result<T, MigrateError>>) -> Result<T, MigrateError> {
+    timeout(STATEMENT_TIMEOUT, work).await.unwrap_or(Err(MigrateError::TimedOut))
 }
 
 /// Long work, for as long as the server answers others.

@@ -29,7 +29,7 @@ fn account() -> Option<User> {
     geteuid().is_root().then(|| named("postgres").or_else(|| named("nobody")).expect("an unprivileged user"))
 }
 
-fn command(name: &str) -> Command {
+pub fn command(name: &str) -> Command {
     let mut command = match account() {
         Some(user) => {
             let mut command = Command::new("setpriv");
@@ -48,17 +48,29 @@ fn run(command: &mut Command) {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
-fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
-fn directory() -> tempfile::TempDir {
+pub fn directory() -> tempfile::TempDir {
     let directory = tempfile::tempdir().unwrap();
     std::fs::set_permissions(directory.path(), std::fs::Permissions::from_mode(0o700)).unwrap();
     if let Some(user) = account() {
         chown(directory.path(), Some(user.uid.as_raw()), Some(user.gid.as_raw())).unwrap();
     }
     directory
+}
+
+/// Gives a file to the account that the server's programs run as.
+pub fn own(path: &Path) {
+    if let Some(user) = account() {
+        chown(path, Some(user.uid.as_raw()), Some(user.gid.as_raw())).unwrap();
+    }
+}
+
+/// What other services of a test need too, which must not run as root.
+pub mod run_as_service {
+    pub use super::{command, directory, free_port, own};
 }
 
 impl Server {
@@ -136,16 +148,10 @@ impl Server {
         self.directory.path().join("data")
     }
 
-    fn own(path: &Path) {
-        if let Some(user) = account() {
-            chown(path, Some(user.uid.as_raw()), Some(user.gid.as_raw())).unwrap();
-        }
-    }
-
     fn write(&self, name: &str, text: &str) {
         let path = self.data().join(name);
         std::fs::write(&path, text).unwrap();
-        Self::own(&path);
+        own(&path);
     }
 
     fn append(&self, name: &str, text: &str) {

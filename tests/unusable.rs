@@ -1,0 +1,266 @@
+//! Databases that cannot be used: silent, a replica, read-only, not to be written to, behind the wrong pooler. What is
+//! wrong is said, with an exit code, within seconds; and a node that runs on one says so at `/readyz`.
+
+use std::io::Write as _;
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use tenure::clock::Stopwatch;
+
+use crate::http::{Server as Node, answer};
+use crate::support::TestDatabase;
+use crate::support::server::{Server, run_as_service};
+
+/// How long any command may take to give up.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+fn tenure(url: &str, directory: &std::path::Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tenure"));
+    command
+        .args(arguments)
+        .args(["--listen", "127.0.0.1:0", "--metrics-listen", "127.0.0.1:0"])
+        .env("DATABASE_URL", url)
+        .env("TENURE_DATA_DIR", directory)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    command
+}
+
+/// Runs a command that has to end by itself.
+fn outcome(url: &str, arguments: &[&str]) -> (Option<i32>, String) {
+    let directory = tempfile::tempdir().unwrap();
+    let started = Stopwatch::start();
+    let Output { status, stdout, stderr } = tenure(url, directory.path(), arguments).output().unwrap();
+    assert!(started.elapsed() < PATIENCE, "{arguments:?}: {:?}", started.elapsed());
+    (status.code(), [stdout, stderr].iter().map(|text| String::from_utf8_lossy(text).into_owned()).collect())
+}
+
+const COMMANDS: [(&[&str], i32); 5] = [
+    (&["serve"], 5),
+    (&["migrate"], 5),
+    (&["user", "show", "ada"], 5),
+    (&["log", "new-epoch", "--yes"], 5),
+    (&["doctor"], 1),
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_accepts_and_never_speaks_is_given_up_in_seconds() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    // The kernel accepts, and nobody ever reads.
+    std::thread::scope(|scope| {
+        for tls in ["disable", "require"] {
+            for (arguments, code) in COMMANDS {
+                let url = format!("postgres://tenure@127.0.0.1:{port}/tenure?sslmode={tls}");
+                scope.spawn(move || {
+                    let (found, said) = outcome(&url, arguments);
+                    assert_eq!(found, Some(code), "{arguments:?}: {said}");
+                    assert!(said.contains("did not answer within 4 s"), "{arguments:?}: {said}");
+                });
+            }
+        }
+    });
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_signal_ends_a_start_that_waits() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("postgres://tenure@127.0.0.1:{}/tenure?connect_timeout=9", listener.local_addr().unwrap().port());
+    for signal in [Signal::SIGTERM, Signal::SIGINT] {
+        let directory = tempfile::tempdir().unwrap();
+        let mut child = tenure(&url, directory.path(), &["serve"]).spawn().unwrap();
+        // The start waits once it has connected.
+        let (_waiting, _) = listener.accept().unwrap();
+        let told = Stopwatch::start();
+        kill(Pid::from_raw(child.id() as i32), signal).unwrap();
+        let status = child.wait().unwrap();
+        assert!(told.elapsed() < Duration::from_secs(2), "{signal}: {:?}", told.elapsed());
+        assert_eq!(status.code(), Some(0), "{signal}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_is_refused_by_name() {
+    let primary = Server::primary().await;
+    let key = tempfile::tempdir().unwrap();
+    let url = |server: &Server| format!("postgres://tenure@127.0.0.1:{}/tenure", server.port);
+    let migrated = tenure(&url(&primary), key.path(), &["migrate"]).output().unwrap();
+    assert!(migrated.status.success(), "{}", String::from_utf8_lossy(&migrated.stderr));
+    let standby = primary.standby().await;
+    for (arguments, code) in COMMANDS {
+        let (found, said) = outcome(&url(&standby), arguments);
+        assert_eq!(found, Some(code), "{arguments:?}: {said}");
+        assert!(said.contains("this is a replica; name the primary"), "{arguments:?}: {said}");
+    }
+    // Of several hosts the primary is found, wherever it stands in the list.
+    let both = format!("postgres://tenure@127.0.0.1:{},127.0.0.1:{}/tenure", standby.port, primary.port);
+    let listed = tenure(&both, key.path(), &["account", "list"]).output().unwrap();
+    assert!(listed.status.success(), "{}", String::from_utf8_lossy(&listed.stderr));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_is_read_only_is_refused_by_name_and_makes_a_node_not_ready() {
+    let database = TestDatabase::new().await;
+    let node = Node::on(&database).await;
+    answer(node.get("/readyz")).await.is(200);
+    let admin = database.connect(None).await;
+    let name = &database.name;
+    admin
+        .batch_execute(&format!("alter database {name} set default_transaction_read_only = on"))
+        .await
+        .unwrap();
+    let others = "select pg_terminate_backend(pid) from pg_stat_activity
+                  where datname = current_database() and pid <> pg_backend_pid()";
+    admin.query(others, &[]).await.unwrap();
+    let state = async {
+        loop {
+            let readiness = answer(node.get("/readyz")).await;
+            if readiness.status == 503 {
+                return readiness.json();
+            }
+        }
+    };
+    let state = tokio::time::timeout(Duration::from_secs(2), state).await.expect("not ready in time");
+    assert_eq!(state["postgres"]["state"], "read_only", "{state}");
+    for (arguments, code) in COMMANDS {
+        let (found, said) = outcome(&database.url(), arguments);
+        assert_eq!(found, Some(code), "{arguments:?}: {said}");
+        assert!(said.contains("default_transaction_read_only"), "{arguments:?}: {said}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_login_that_may_not_write_is_refused_by_name() {
+    let database = TestDatabase::new().await;
+    let admin = database.connect(None).await;
+    let reader = format!("reader_{}", database.name);
+    admin
+        .batch_execute(&format!(
+            "create role {reader} login; grant usage on schema log, view, coarse to {reader};
+             grant select on all tables in schema log, view, coarse to {reader}"
+        ))
+        .await
+        .unwrap();
+    let url = database.url().replace("user=tenure", &format!("user={reader}"));
+    for (arguments, code) in [(&["serve"][..], 5), (&["user", "show", "ada"][..], 5), (&["doctor"][..], 1)] {
+        let (found, said) = outcome(&url, arguments);
+        assert_eq!(found, Some(code), "{arguments:?}: {said}");
+        assert!(said.contains("may not write"), "{arguments:?}: {said}");
+    }
+    admin.batch_execute(&format!("drop owned by {reader}; drop role {reader}")).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_login_that_may_serve_and_nothing_more_serves_a_database_that_is_up_to_date() {
+    let database = TestDatabase::new().await;
+    let admin = database.connect(None).await;
+    let name = format!("app_{}", database.name);
+    admin.batch_execute(&format!("create role {name} login; grant tenure_app to {name}")).await.unwrap();
+    let mut address = database.address.clone();
+    address.config.user(&name);
+    let tenure = crate::support::open_with(tenure::Settings { address, ..database.settings() }).await;
+    crate::support::user(&tenure, "ada").await;
+    tenure.close().await;
+    admin.batch_execute(&format!("drop owned by {name}; drop role {name}")).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_whose_projections_were_replaced_or_that_lost_its_rights_is_not_ready_at_once() {
+    let database = TestDatabase::new().await;
+    let node = Node::on(&database).await;
+    let admin = database.connect(None).await;
+    for (damage, mend, state) in [
+        (
+            "update log.head set projection_set = 'users:999'",
+            "update log.head set projection_set = (select set from was)",
+            "superseded",
+        ),
+        ("revoke insert on log.event from tenure_app", "grant insert on log.event to tenure_app", "may_not_write"),
+    ] {
+        admin.batch_execute("create temp table if not exists was as select projection_set as set from log.head").await.unwrap();
+        answer(node.get("/readyz")).await.is(200);
+        admin.batch_execute(damage).await.unwrap();
+        let since = Stopwatch::start();
+        let seen = loop {
+            let readiness = answer(node.get("/readyz")).await;
+            if readiness.status == 503 {
+                break readiness.json();
+            }
+            assert!(since.elapsed() < Duration::from_millis(500), "still ready after {:?}", since.elapsed());
+        };
+        assert_eq!(seen["postgres"]["state"], state, "{seen}");
+        admin.batch_execute(mend).await.unwrap();
+        let well = async { while answer(node.get("/readyz")).await.status != 200 {} };
+        tokio::time::timeout(Duration::from_secs(2), well).await.expect("ready again");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn readiness_is_asked_of_the_database_a_few_times_a_second_however_many_ask() {
+    let database = TestDatabase::new().await;
+    let node = Node::on(&database).await;
+    answer(node.get("/readyz")).await.is(200);
+    let asked = "select xact_commit from pg_stat_database where datname = current_database()";
+    let admin = database.connect(None).await;
+    admin.batch_execute("set stats_fetch_consistency = none").await.unwrap();
+    let before: i64 = admin.query_one(asked, &[]).await.unwrap().get(0);
+    let started = Stopwatch::start();
+    let requests = (0..2_000).map(|_| async { answer(node.get("/readyz")).await.is(200) });
+    futures::future::join_all(requests).await;
+    let after: i64 = admin.query_one(asked, &[]).await.unwrap().get(0);
+    let windows = started.elapsed().as_millis() as i64 / 250 + 1;
+    // Statistics come late, and others ask too: far fewer than one for each request all the same.
+    assert!(after - before < 20 * windows + 100, "{} transactions in {windows} windows", after - before);
+}
+
+/// PgBouncer in front of a server, as the package of the distribution has it.
+struct Pooler {
+    port: u16,
+    _directory: tempfile::TempDir,
+    child: std::process::Child,
+}
+
+impl Drop for Pooler {
+    fn drop(&mut self) {
+        let _ = kill(Pid::from_raw(self.child.id() as i32), Signal::SIGTERM);
+        let _ = self.child.wait();
+    }
+}
+
+async fn pooler(server: &Server, mode: &str) -> Pooler {
+    let directory = run_as_service::directory();
+    let port = run_as_service::free_port();
+    let path = directory.path().join("pgbouncer.ini");
+    let mut file = std::fs::File::create(&path).unwrap();
+    write!(
+        file,
+        "[databases]\n* = host=127.0.0.1 port={} user=tenure\n[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\n\
+         unix_socket_dir =\nauth_type = any\npool_mode = {mode}\nlogfile = {}\n",
+        server.port,
+        directory.path().join("log").display()
+    )
+    .unwrap();
+    run_as_service::own(&path);
+    // Debian's place for it is not on everybody's PATH.
+    let debian = "/usr/sbin/pgbouncer";
+    let program = if std::path::Path::new(debian).exists() { debian } else { "pgbouncer" };
+    let child = run_as_service::command(program).arg(&path).stderr(Stdio::null()).spawn().unwrap();
+    let ready = async { while tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_err() {} };
+    tokio::time::timeout(PATIENCE, ready).await.expect("the pooler starts");
+    Pooler { port, _directory: directory, child }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pooler_in_transaction_mode_is_recognised_and_one_that_keeps_sessions_is_fine() {
+    let server = Server::primary().await;
+    for (mode, code) in [("transaction", 5), ("statement", 5), ("session", 0)] {
+        let pooler = pooler(&server, mode).await;
+        let url = format!("postgres://tenure@127.0.0.1:{}/tenure?sslmode=disable", pooler.port);
+        let (found, said) = outcome(&url, &["migrate"]);
+        assert_eq!(found, Some(code), "{mode}: {said}");
+        assert_eq!(said.contains("set pool_mode = session"), code == 5, "{mode}: {said}");
+    }
+}
