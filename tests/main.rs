@@ -21,6 +21,7 @@
 
 mod architecture;
 mod argon2;
+mod clocks;
 mod command_line;
 mod conformance;
 mod faults;
@@ -28,6 +29,7 @@ mod fixtures;
 mod foreign;
 mod guides;
 mod http;
+mod logging;
 mod model;
 mod operations;
 mod plans;

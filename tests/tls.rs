@@ -86,7 +86,34 @@ fn certificates(directory: &Path) {
     ]));
 }
 
-async fn server() -> TlsServer {
+/// A certificate that signs itself, as PostgreSQL's manual makes it (19.9.5): an authority by OpenSSL's defaults, with a
+/// common name and no alternative ones.
+fn self_signed(directory: &Path) {
+    let at = |name: &str| directory.join(name).display().to_string();
+    run(Command::new("openssl").args(["req", "-new", "-x509", "-days", "365", "-nodes", "-text"]).args([
+        "-out",
+        &at("server.pem"),
+        "-keyout",
+        &at("server.key"),
+        "-subj",
+        "/CN=localhost",
+    ]));
+}
+
+/// The manual's certificate that an authority has signed: without extensions, and so of version 1 with some OpenSSLs.
+fn version_1(directory: &Path) {
+    let at = |name: &str| directory.join(name).display().to_string();
+    certificates(directory);
+    run(Command::new("openssl").args(["x509", "-req", "-days", "2", "-in", &at("server.csr"), "-CA", &at("ca.pem")]).args([
+        "-CAkey",
+        &at("ca.key"),
+        "-CAcreateserial",
+        "-out",
+        &at("server.pem"),
+    ]));
+}
+
+async fn server(certificates: fn(&Path)) -> TlsServer {
     let directory = tempfile::tempdir().unwrap();
     std::fs::set_permissions(directory.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
     let options = Options { data_dir: directory.path().join("data"), bin_dir: None };
@@ -154,7 +181,7 @@ impl TlsServer {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_sslmode_asks_for_as_much_as_libpqs() {
-    let server = server().await;
+    let server = server(certificates).await;
     let authority = server.directory.path().join("ca.pem");
     let stranger = server.directory.path().join("server.pem");
     for mode in ["prefer", "require"] {
@@ -175,4 +202,34 @@ async fn each_sslmode_asks_for_as_much_as_libpqs() {
     let missing = server.directory.path().join("missing.pem");
     let error = server.encrypted("localhost", "verify-full", Some(&missing)).await.unwrap_err();
     assert!(error.contains("missing.pem"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_manuals_self_signed_certificate_is_its_own_authority() {
+    let server = server(self_signed).await;
+    let own = server.directory.path().join("server.pem");
+    for (host, mode) in
+        [("localhost", "require"), ("127.0.0.1", "verify-ca"), ("localhost", "verify-ca"), ("localhost", "verify-full")]
+    {
+        assert_eq!(server.encrypted(host, mode, Some(&own)).await, Ok(true), "{mode} {host}");
+    }
+    assert!(server.encrypted("127.0.0.1", "verify-full", Some(&own)).await.is_err(), "another name");
+    let other = tempfile::tempdir().unwrap();
+    self_signed(other.path());
+    for mode in ["require", "verify-ca", "verify-full"] {
+        let stranger = other.path().join("server.pem");
+        assert!(server.encrypted("localhost", mode, Some(&stranger)).await.is_err(), "{mode}: another certificate");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_that_cannot_be_verified_still_encrypts_where_nothing_is_verified() {
+    let server = server(version_1).await;
+    assert_eq!(server.encrypted("localhost", "require", None).await, Ok(true));
+    let authority = server.directory.path().join("ca.pem");
+    // Newer OpenSSLs make version 3 of it, with a common name alone.
+    match server.encrypted("localhost", "verify-full", Some(&authority)).await {
+        Ok(encrypted) => assert!(encrypted),
+        Err(error) => assert!(error.contains("X.509 version 1") && error.contains("subjectAltName"), "{error}"),
+    }
 }

@@ -1,0 +1,114 @@
+//! The log of a process: a reader that goes, a pipe that nobody empties or a full disk costs lines and nothing else.
+
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use tenure::clock::Stopwatch;
+
+use crate::support::TestDatabase;
+
+struct Serve {
+    child: Child,
+    listen: String,
+}
+
+fn serve(database: &TestDatabase, directory: &std::path::Path, stderr: Stdio, level: &str) -> Serve {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_tenure"))
+        .args(["serve", "--json", "--listen", "127.0.0.1:0", "--metrics-listen", "127.0.0.1:0"])
+        .env("DATABASE_URL", database.url())
+        .env("TENURE_DATA_DIR", directory)
+        .env("TENURE_MASTER_KEY_FILE", crate::support::cluster_dir().join("master.key"))
+        .env("TENURE_LOG", level)
+        .stdout(Stdio::piped())
+        .stderr(stderr)
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let said: serde_json::Value = serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line}"));
+    Serve { child, listen: said["listen"].as_str().unwrap().to_owned() }
+}
+
+impl Serve {
+    async fn answers(&self) {
+        tenure::http::client::use_our_cryptography();
+        let client = reqwest::Client::builder().timeout(Duration::from_secs(2)).build().unwrap();
+        for path in ["/healthz", "/readyz", "/sign-in"] {
+            let answer = client.get(format!("http://{}{path}", self.listen)).send().await.expect("an answer in time");
+            assert!(answer.status().is_success(), "{path}: {}", answer.status());
+        }
+    }
+
+    /// Ends the server and gives its exit code.
+    fn end(&mut self) -> Option<i32> {
+        let told = Stopwatch::start();
+        kill(Pid::from_raw(self.child.id() as i32), Signal::SIGTERM).unwrap();
+        let status = self.child.wait().unwrap();
+        assert!(told.elapsed() < Duration::from_secs(8), "{:?}", told.elapsed());
+        status.code()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reader_of_the_log_that_goes_away_ends_nothing() {
+    let database = TestDatabase::new().await;
+    let directory = tempfile::tempdir().unwrap();
+    let mut serve = serve(&database, directory.path(), Stdio::piped(), "debug");
+    let mut first = [0; 1];
+    serve.child.stderr.as_mut().unwrap().read_exact(&mut first).unwrap();
+    drop(serve.child.stderr.take());
+    for _ in 0..50 {
+        serve.answers().await;
+    }
+    // The committer logs too when its connection goes.
+    let cut = "select pg_terminate_backend(pid) from pg_stat_activity
+               where datname = current_database() and application_name like 'tenure%'";
+    database.connect(None).await.query(cut, &[]).await.unwrap();
+    serve.answers().await;
+    assert_eq!(serve.end(), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pipe_that_nobody_empties_holds_up_nothing() {
+    let database = TestDatabase::new().await;
+    let directory = tempfile::tempdir().unwrap();
+    let mut serve = serve(&database, directory.path(), Stdio::piped(), "trace");
+    // Far more than a pipe holds.
+    for _ in 0..100 {
+        serve.answers().await;
+    }
+    assert_eq!(serve.end(), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_under_the_log_ends_nothing_and_exit_codes_stay() {
+    let database = TestDatabase::new().await;
+    let directory = tempfile::tempdir().unwrap();
+    let full = || Stdio::from(std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap());
+    let mut serve = serve(&database, directory.path(), full(), "debug");
+    for _ in 0..10 {
+        serve.answers().await;
+    }
+    assert_eq!(serve.end(), Some(0));
+    let code = |stderr: &str, arguments: &str| {
+        let command = format!("exec \"$0\" {arguments} {stderr}");
+        let status = Command::new("sh")
+            .args(["-c", &command, env!("CARGO_BIN_EXE_tenure")])
+            .env("DATABASE_URL", database.url())
+            .env("TENURE_DATA_DIR", directory.path())
+            .env("TENURE_MASTER_KEY_FILE", crate::support::cluster_dir().join("master.key"))
+            .env("TENURE_LOG", "trace")
+            .stdout(Stdio::null())
+            .status()
+            .unwrap();
+        status.code()
+    };
+    for stderr in ["2>/dev/full", "2>&-"] {
+        assert_eq!(code(stderr, "user show nobody"), Some(4), "{stderr}");
+        assert_eq!(code(stderr, "user add 'not a name' --email a@example.org"), Some(3), "{stderr}");
+        assert_eq!(code(stderr, "user show unauthenticated"), Some(0), "{stderr}");
+    }
+}
