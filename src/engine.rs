@@ -101,7 +101,7 @@ impl Settings {
 const SAY_EVERY: Duration = Duration::from_secs(5);
 
 /// How often the requests that are over are removed.
-const SWEEP_EVERY: Duration = Duration::from_secs(60);
+const SWEEP_EVERY: Duration = Duration::from_mins(1);
 
 /// How often the memory of a node takes in what others have committed, at most.
 const OBSERVE_EVERY: Duration = Duration::from_millis(10);

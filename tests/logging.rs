@@ -28,7 +28,8 @@ fn serve(database: &TestDatabase, directory: &std::path::Path, stderr: Stdio, le
         .unwrap();
     let mut line = String::new();
     BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-    let said: serde_json::Value = serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line}"));
+    let said: serde_json::Value =
+        serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line}"));
     Serve { child, listen: said["listen"].as_str().unwrap().to_owned() }
 }
 
@@ -37,7 +38,8 @@ impl Serve {
         tenure::http::client::use_our_cryptography();
         let client = reqwest::Client::builder().timeout(Duration::from_secs(2)).build().unwrap();
         for path in ["/healthz", "/readyz", "/sign-in"] {
-            let answer = client.get(format!("http://{}{path}", self.listen)).send().await.expect("an answer in time");
+            let answer =
+                client.get(format!("http://{}{path}", self.listen)).send().await.expect("an answer in time");
             assert!(answer.status().is_success(), "{path}: {}", answer.status());
         }
     }

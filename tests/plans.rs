@@ -150,7 +150,8 @@ async fn every_question_of_the_readers_is_answered_through_an_index() {
     let before = server.log().len();
 
     let (reader, now) = (tenure.reader(), SystemClock.now());
-    let (account, user) = (AccountId::from_uuid(Uuid::from_u128(HEAVY)), UserId::from_uuid(Uuid::from_u128(HEAVY)));
+    let (account, user) =
+        (AccountId::from_uuid(Uuid::from_u128(HEAVY)), UserId::from_uuid(Uuid::from_u128(HEAVY)));
     let nobody = Uuid::from_u128(0xdead_beef);
     let name = aggregates::user::Username::parse("name1").unwrap();
     let mut asked = BTreeSet::new();
@@ -226,7 +227,10 @@ async fn every_question_of_the_readers_is_answered_through_an_index() {
         Filter { types: vec!["user.operator_granted".to_owned()], ..Filter::default() },
         Filter { since: Some(some), until: Some(now.after(Duration::from_secs(1))), ..Filter::default() },
         Filter { account: Some(nobody), types: vec!["account.opened".to_owned()], ..Filter::default() },
-        Filter { stream: Some(tenure::event_log::StreamId::new("user", rare.as_uuid())), ..Filter::default() },
+        Filter {
+            stream: Some(tenure::event_log::StreamId::new("user", rare.as_uuid())),
+            ..Filter::default()
+        },
         Filter::default(),
     ] {
         let forwards = log.read_page(0, &filter, 100).await.unwrap();

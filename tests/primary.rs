@@ -7,14 +7,14 @@ use std::time::Duration;
 
 use reqwest::StatusCode;
 use serde_json::json;
+use tenure::Settings;
 use tenure::credentials::master_key::MasterKeySource;
 use tenure::http::Rate;
-use tenure::Settings;
 
 use crate::http::{Answer, Server as Node, answer};
+use crate::support::operator;
 use crate::support::server::Server;
 use crate::support::switch::Switch;
-use crate::support::operator;
 
 /// How long everything may take to work again after a detour.
 const RECOVERY: Duration = Duration::from_secs(8);
@@ -324,7 +324,10 @@ async fn fault_a_standby_that_was_promoted_without_its_tail_begins_a_new_epoch_a
     let other = nodes[0].user("other").await;
     nodes[0].tenure.add_member(&operator(), acme, other).await.unwrap();
     let members = answer(get(&nodes[1], "/api/v1/accounts/acme/members")).await.is(200);
-    assert!(members.text.contains(&other.to_string()) && !members.text.contains(&lost_id.to_string()), "{members:?}");
+    assert!(
+        members.text.contains(&other.to_string()) && !members.text.contains(&lost_id.to_string()),
+        "{members:?}"
+    );
     let again = answer(add(&nodes[1], "lost")).await.is(201);
     let read = get(&nodes[0], "/api/v1/users/lost").header("tenure-min-position", token(&again));
     answer(read).await.is(200);
@@ -355,7 +358,8 @@ async fn fault_a_frozen_postgresql_is_answered_for_in_time_and_forgotten_soon() 
     let mut asked = Vec::new();
     for (path, operations) in description["paths"].as_object().unwrap() {
         let path = path.replace("{user}", "me").replace("{account}", "acme").replace("{slug}", "acme");
-        let path = path.replace("{handle}", "robot").replace("{name}", "logs").replace("{id}", &runs.to_string());
+        let path =
+            path.replace("{handle}", "robot").replace("{name}", "logs").replace("{id}", &runs.to_string());
         for method in operations.as_object().unwrap().keys() {
             let method: reqwest::Method = method.to_uppercase().parse().unwrap();
             for credential in 0..3 {
@@ -365,7 +369,11 @@ async fn fault_a_frozen_postgresql_is_answered_for_in_time_and_forgotten_soon() 
                     1 => request.bearer_auth(&key),
                     _ => request.header("cookie", &session),
                 };
-                let request = if method == reqwest::Method::GET { request } else { request.json(&json!({"name": "x"})) };
+                let request = if method == reqwest::Method::GET {
+                    request
+                } else {
+                    request.json(&json!({"name": "x"}))
+                };
                 asked.push((format!("{method} {path}"), request));
             }
         }
@@ -377,7 +385,11 @@ async fn fault_a_frozen_postgresql_is_answered_for_in_time_and_forgotten_soon() 
     let answers = waiting.map(|(what, request)| async move {
         let started = tenure::clock::Stopwatch::start();
         let answer = answer(request).await;
-        assert!(started.elapsed() < Duration::from_secs(15), "{what} after {:?}: {answer:?}", started.elapsed());
+        assert!(
+            started.elapsed() < Duration::from_secs(15),
+            "{what} after {:?}: {answer:?}",
+            started.elapsed()
+        );
         answer.status
     });
     let statuses = futures::future::join_all(answers).await;
@@ -394,8 +406,12 @@ async fn fault_a_frozen_postgresql_is_answered_for_in_time_and_forgotten_soon() 
             let read = answer(node.get("/api/v1/users/runs").bearer_auth(&bearer)).await.status;
             let ready = answer(node.get("/readyz")).await.status;
             let flow = node.form("/oauth/device/code", &[("client_name", "x")]).await.status;
-            if [write, read, ready, flow] == [StatusCode::CREATED, StatusCode::OK, StatusCode::OK, StatusCode::OK]
-                || (write == StatusCode::CONFLICT && read == StatusCode::OK && ready == StatusCode::OK && flow == StatusCode::OK)
+            if [write, read, ready, flow]
+                == [StatusCode::CREATED, StatusCode::OK, StatusCode::OK, StatusCode::OK]
+                || (write == StatusCode::CONFLICT
+                    && read == StatusCode::OK
+                    && ready == StatusCode::OK
+                    && flow == StatusCode::OK)
             {
                 return;
             }
@@ -403,4 +419,76 @@ async fn fault_a_frozen_postgresql_is_answered_for_in_time_and_forgotten_soon() 
     };
     tokio::time::timeout(Duration::from_secs(2), well).await.expect("all is well within 2 s");
     println!("frozen: {count} requests answered, not ready at once, well {:?} after", thawed.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn fault_a_connection_that_falls_silent_under_two_batches_holds_up_neither_longer_than_the_first() {
+    let server = Server::primary().await;
+    let switch = Switch::to(server.port).await;
+    let keys = tempfile::tempdir().unwrap();
+    let tenure = Arc::new(crate::support::open_with(settings(&switch, &keys)).await);
+    crate::support::user(&tenure, "first").await;
+    let register = |name: String| {
+        let tenure = tenure.clone();
+        tokio::spawn(async move {
+            let started = tenure::clock::Stopwatch::start();
+            let done = tenure.insert_user(&operator(), &name, "x@people.example", "internal").await;
+            (done.map(|done| done.answer), started.elapsed())
+        })
+    };
+    switch.silence(true);
+    let ahead = register("ahead".to_owned());
+    // The second batch leaves shortly before the first is given up.
+    tokio::time::sleep(Duration::from_secs(7)).await;
+    let behind: Vec<_> = (0..32).map(|number| register(format!("behind{number}"))).collect();
+    ahead.await.unwrap().0.expect("the first is found out about");
+    for caller in behind {
+        let (done, took) = caller.await.unwrap();
+        done.expect("and so are the others");
+        assert!(took < Duration::from_secs(6), "{took:?}");
+    }
+    assert_eq!(crate::support::history(&tenure).await.len(), 2 + 1 + 32);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn fault_a_tail_waits_out_a_database_that_goes_while_it_opens_sealed_fields() {
+    use std::io::BufRead as _;
+
+    let server = Server::primary().await;
+    let switch = Switch::to(server.port).await;
+    let keys = tempfile::tempdir().unwrap();
+    let tenure = crate::support::open_with(settings(&switch, &keys)).await;
+    let mut tail = std::process::Command::new(env!("CARGO_BIN_EXE_tenure"))
+        .args(["events", "tail", "--json", "--after", "0", "--limit", "120"])
+        .env("DATABASE_URL", switch.url("sslmode=disable"))
+        .env("TENURE_DATA_DIR", keys.path())
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = std::io::BufReader::new(tail.stdout.take().unwrap()).lines();
+    let first: serde_json::Value = serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap();
+    assert_eq!(first["position"], 1);
+    // Each event has a key of its own to be read, so that some are opened while the database is gone.
+    let direct = {
+        let address = server.conninfo("tenure").parse().unwrap();
+        crate::support::open_with(Settings { address, ..settings(&switch, &keys) }).await
+    };
+    for number in 0..119 {
+        if number == 20 {
+            switch.swallow();
+            switch.cut();
+        }
+        if number == 100 {
+            switch.lead_to(server.port);
+            switch.cut();
+        }
+        crate::support::user(&direct, &format!("u{number}")).await;
+    }
+    let rest: Vec<serde_json::Value> =
+        lines.map(|line| serde_json::from_str(&line.unwrap()).unwrap()).collect();
+    assert!(tail.wait().unwrap().success());
+    let positions: Vec<i64> = rest.iter().map(|event| event["position"].as_i64().unwrap()).collect();
+    assert_eq!(positions, (2..=120).collect::<Vec<_>>());
+    assert!(rest.iter().all(|event| event["sealed"]["username"].is_string()));
+    tenure.close().await;
 }

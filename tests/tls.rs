@@ -100,17 +100,13 @@ fn self_signed(directory: &Path) {
     ]));
 }
 
-/// The manual's certificate that an authority has signed: without extensions, and so of version 1 with some OpenSSLs.
+/// The manual's certificate that an authority has signed: without extensions, and so of version 1 with older releases of it.
 fn version_1(directory: &Path) {
     let at = |name: &str| directory.join(name).display().to_string();
     certificates(directory);
-    run(Command::new("openssl").args(["x509", "-req", "-days", "2", "-in", &at("server.csr"), "-CA", &at("ca.pem")]).args([
-        "-CAkey",
-        &at("ca.key"),
-        "-CAcreateserial",
-        "-out",
-        &at("server.pem"),
-    ]));
+    run(Command::new("openssl")
+        .args(["x509", "-req", "-days", "2", "-in", &at("server.csr"), "-CA", &at("ca.pem")])
+        .args(["-CAkey", &at("ca.key"), "-CAcreateserial", "-out", &at("server.pem")]));
 }
 
 async fn server(certificates: fn(&Path)) -> TlsServer {
@@ -208,9 +204,12 @@ async fn each_sslmode_asks_for_as_much_as_libpqs() {
 async fn the_manuals_self_signed_certificate_is_its_own_authority() {
     let server = server(self_signed).await;
     let own = server.directory.path().join("server.pem");
-    for (host, mode) in
-        [("localhost", "require"), ("127.0.0.1", "verify-ca"), ("localhost", "verify-ca"), ("localhost", "verify-full")]
-    {
+    for (host, mode) in [
+        ("localhost", "require"),
+        ("127.0.0.1", "verify-ca"),
+        ("localhost", "verify-ca"),
+        ("localhost", "verify-full"),
+    ] {
         assert_eq!(server.encrypted(host, mode, Some(&own)).await, Ok(true), "{mode} {host}");
     }
     assert!(server.encrypted("127.0.0.1", "verify-full", Some(&own)).await.is_err(), "another name");
@@ -218,7 +217,10 @@ async fn the_manuals_self_signed_certificate_is_its_own_authority() {
     self_signed(other.path());
     for mode in ["require", "verify-ca", "verify-full"] {
         let stranger = other.path().join("server.pem");
-        assert!(server.encrypted("localhost", mode, Some(&stranger)).await.is_err(), "{mode}: another certificate");
+        assert!(
+            server.encrypted("localhost", mode, Some(&stranger)).await.is_err(),
+            "{mode}: another certificate"
+        );
     }
 }
 
@@ -227,9 +229,11 @@ async fn a_certificate_that_cannot_be_verified_still_encrypts_where_nothing_is_v
     let server = server(version_1).await;
     assert_eq!(server.encrypted("localhost", "require", None).await, Ok(true));
     let authority = server.directory.path().join("ca.pem");
-    // Newer OpenSSLs make version 3 of it, with a common name alone.
+    // Newer ones make version 3 of it, with a common name alone.
     match server.encrypted("localhost", "verify-full", Some(&authority)).await {
         Ok(encrypted) => assert!(encrypted),
-        Err(error) => assert!(error.contains("X.509 version 1") && error.contains("subjectAltName"), "{error}"),
+        Err(error) => {
+            assert!(error.contains("X.509 version 1") && error.contains("subjectAltName"), "{error}");
+        }
     }
 }

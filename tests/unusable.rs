@@ -68,7 +68,10 @@ async fn a_server_that_accepts_and_never_speaks_is_given_up_in_seconds() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_signal_ends_a_start_that_waits() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let url = format!("postgres://tenure@127.0.0.1:{}/tenure?connect_timeout=9", listener.local_addr().unwrap().port());
+    let url = format!(
+        "postgres://tenure@127.0.0.1:{}/tenure?connect_timeout=9",
+        listener.local_addr().unwrap().port()
+    );
     for signal in [Signal::SIGTERM, Signal::SIGINT] {
         let directory = tempfile::tempdir().unwrap();
         let mut child = tenure(&url, directory.path(), &["serve"]).spawn().unwrap();
@@ -178,9 +181,18 @@ async fn a_node_whose_projections_were_replaced_or_that_lost_its_rights_is_not_r
             "update log.head set projection_set = (select set from was)",
             "superseded",
         ),
-        ("revoke insert on log.event from tenure_app", "grant insert on log.event to tenure_app", "may_not_write"),
+        (
+            "revoke insert on log.event from tenure_app",
+            "grant insert on log.event to tenure_app",
+            "may_not_write",
+        ),
     ] {
-        admin.batch_execute("create temp table if not exists was as select projection_set as set from log.head").await.unwrap();
+        admin
+            .batch_execute(
+                "create temp table if not exists was as select projection_set as set from log.head",
+            )
+            .await
+            .unwrap();
         answer(node.get("/readyz")).await.is(200);
         admin.batch_execute(damage).await.unwrap();
         let since = Stopwatch::start();
@@ -216,7 +228,7 @@ async fn readiness_is_asked_of_the_database_a_few_times_a_second_however_many_as
     assert!(after - before < 20 * windows + 100, "{} transactions in {windows} windows", after - before);
 }
 
-/// PgBouncer in front of a server, as the package of the distribution has it.
+/// `PgBouncer` in front of a server, as the package of the distribution has it.
 struct Pooler {
     port: u16,
     _directory: tempfile::TempDir,

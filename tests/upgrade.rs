@@ -57,7 +57,10 @@ async fn open(database: &TestDatabase) -> Result<Tenure, OpenError> {
 fn schema(database: &TestDatabase) -> String {
     let text = dump(database, &["--schema-only"]);
     // Newer clients write a random word around the dump.
-    text.lines().filter(|line| !line.starts_with("\\restrict") && !line.starts_with("\\unrestrict")).collect::<Vec<_>>().join("\n")
+    text.lines()
+        .filter(|line| !line.starts_with("\\restrict") && !line.starts_with("\\unrestrict"))
+        .collect::<Vec<_>>()
+        .join("\n")
 }
 
 async fn assert_is_as_good_as_fresh(database: &TestDatabase) {
@@ -122,7 +125,10 @@ async fn projections_that_others_build_on_are_not_taken_away_from_under_them() {
         .await
         .unwrap();
     let error = open(&database).await.err().unwrap();
-    assert!(matches!(&error, OpenError::Fold(FoldError::InUse(what)) if what.contains("reporting.people")), "{error}");
+    assert!(
+        matches!(&error, OpenError::Fold(FoldError::InUse(what)) if what.contains("reporting.people")),
+        "{error}"
+    );
     client.batch_execute("drop schema reporting cascade").await.unwrap();
     let others = "select count(*) from pg_stat_activity
                   where datname = current_database() and application_name like 'tenure%'";

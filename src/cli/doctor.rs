@@ -137,34 +137,7 @@ fn database_findings(health: &health::Health, given: Option<&str>, findings: &mu
             );
         }
     }
-    if health.in_recovery {
-        let advice = "this is a replica; name the primary";
-        findings.add("primary", Status::Failed, "in recovery", advice);
-    } else if health.read_only {
-        let advice = "turn default_transaction_read_only off for the server, the database and the login";
-        findings.add("primary", Status::Failed, "read-only", advice);
-    } else {
-        findings.ok("primary", "takes writes");
-    }
-    if !health.may_write {
-        findings.add(
-            "privileges",
-            Status::Failed,
-            "this login may not write to the log",
-            "migrate once with a login that owns the database, or grant this one membership of tenure_app",
-        );
-    }
-    let offset = format!("{:+.3} s against the server's", health.clock_offset);
-    if health.clock_offset.abs() <= MAX_CLOCK_OFFSET.as_secs_f64() {
-        findings.ok("clock", offset);
-    } else {
-        findings.add(
-            "clock",
-            Status::Failed,
-            offset,
-            "set both clocks by NTP: writes are refused beyond 5 s",
-        );
-    }
+    server_findings(health, findings);
     if health.encoding == "UTF8" {
         findings.ok("encoding", "UTF8");
     } else {
@@ -212,52 +185,89 @@ fn database_findings(health: &health::Health, given: Option<&str>, findings: &mu
         ),
     }
     if let Some(log) = &health.log {
-        findings.ok("log", format!("{} at position {}-{}", log.log_id, log.epoch, log.newest));
-        if log.at_home == Some(false) {
-            findings.add(
-                "server",
-                Status::Warning,
-                "another one than the log was served from last (restored, copied or promoted)",
-                "the next start gives positions a new epoch; those from before are refused",
-            );
-        }
-        let set = projections::set_name();
-        if log.projection_set == set {
-            findings.ok("projections", set);
-        } else {
-            findings.add(
-                "projections",
-                Status::Failed,
-                log.projection_set.clone(),
-                format!("this release maintains {set}"),
-            );
-        }
-        match (&log.key_id, given) {
-            (Some(log), Some(given)) if log == given => findings.ok("key ring", log.clone()),
-            (Some(log), Some(given)) => findings.add(
-                "key ring",
-                Status::Failed,
-                format!("the log is sealed under {log}, the key given is {given}"),
-                "give this node the log's own key",
-            ),
-            (Some(log), None) => findings.add(
-                "key ring",
-                Status::Failed,
-                format!("the log is sealed under {log}, no key is given"),
-                "set TENURE_MASTER_KEY_FILE",
-            ),
-            (None, _) => findings.add("key ring", Status::Warning, "none yet", "the first start makes it"),
-        }
-        if health.roles {
-            findings.ok("roles", "tenure_owner owns, tenure_app serves");
-        } else {
-            findings.add(
-                "roles",
-                Status::Warning,
-                "this login could not make tenure_owner and tenure_app",
-                "only triggers guard the log; migrate once with a login that has CREATEROLE",
-            );
-        }
+        log_findings(health, log, given, findings);
+    }
+}
+
+/// What the log says of itself, and whether this release and this key fit it.
+fn log_findings(health: &health::Health, log: &health::Log, given: Option<&str>, findings: &mut Findings) {
+    findings.ok("log", format!("{} at position {}-{}", log.log_id, log.epoch, log.newest));
+    if log.at_home == Some(false) {
+        findings.add(
+            "server",
+            Status::Warning,
+            "another one than the log was served from last (restored, copied or promoted)",
+            "the next start gives positions a new epoch; those from before are refused",
+        );
+    }
+    let set = projections::set_name();
+    if log.projection_set == set {
+        findings.ok("projections", set);
+    } else {
+        findings.add(
+            "projections",
+            Status::Failed,
+            log.projection_set.clone(),
+            format!("this release maintains {set}"),
+        );
+    }
+    match (&log.key_id, given) {
+        (Some(log), Some(given)) if log == given => findings.ok("key ring", log.clone()),
+        (Some(log), Some(given)) => findings.add(
+            "key ring",
+            Status::Failed,
+            format!("the log is sealed under {log}, the key given is {given}"),
+            "give this node the log's own key",
+        ),
+        (Some(log), None) => findings.add(
+            "key ring",
+            Status::Failed,
+            format!("the log is sealed under {log}, no key is given"),
+            "set TENURE_MASTER_KEY_FILE",
+        ),
+        (None, _) => findings.add("key ring", Status::Warning, "none yet", "the first start makes it"),
+    }
+    if health.roles {
+        findings.ok("roles", "tenure_owner owns, tenure_app serves");
+    } else {
+        findings.add(
+            "roles",
+            Status::Warning,
+            "this login could not make tenure_owner and tenure_app",
+            "only triggers guard the log; migrate once with a login that has CREATEROLE",
+        );
+    }
+}
+
+/// Whether the server takes writes, from this login, at this time.
+fn server_findings(health: &health::Health, findings: &mut Findings) {
+    if health.in_recovery {
+        let advice = "this is a replica; name the primary";
+        findings.add("primary", Status::Failed, "in recovery", advice);
+    } else if health.read_only {
+        let advice = "turn default_transaction_read_only off for the server, the database and the login";
+        findings.add("primary", Status::Failed, "read-only", advice);
+    } else {
+        findings.ok("primary", "takes writes");
+    }
+    if !health.may_write {
+        findings.add(
+            "privileges",
+            Status::Failed,
+            "this login may not write to the log",
+            "migrate once with a login that owns the database, or grant this one membership of tenure_app",
+        );
+    }
+    let offset = format!("{:+.3} s against the server's", health.clock_offset);
+    if health.clock_offset.abs() <= MAX_CLOCK_OFFSET.as_secs_f64() {
+        findings.ok("clock", offset);
+    } else {
+        findings.add(
+            "clock",
+            Status::Failed,
+            offset,
+            "set both clocks by NTP: writes are refused beyond 5 s",
+        );
     }
 }
 

@@ -170,15 +170,14 @@ fn exit_code(error: &anyhow::Error) -> u8 {
             DispatchError::Refused(Refusal::NotFound(_)) => 4,
             DispatchError::Refused(Refusal::Busy)
             | DispatchError::Contended
-            | DispatchError::Failed(Failure::Append(
-                AppendError::Busy
-                | AppendError::Unavailable(_)
-                | AppendError::OutcomeUnknown
-                | AppendError::EpochChanged
-                | AppendError::ClockAhead(_)
-                | AppendError::ClockBehind(_),
-            ))
             | DispatchError::Failed(Failure::Read(ReadError::Unavailable(_))) => 5,
+            DispatchError::Failed(Failure::Append(error)) => {
+                if may_succeed_later(error) {
+                    5
+                } else {
+                    1
+                }
+            }
             DispatchError::Refused(_) | DispatchError::KeyReused => 3,
             DispatchError::Failed(_) => 1,
         };
@@ -204,6 +203,19 @@ fn exit_code(error: &anyhow::Error) -> u8 {
         Some(QueryError::Unavailable(_)) => 5,
         None => 1,
     }
+}
+
+/// Whether an append that was refused may succeed if it is tried again.
+const fn may_succeed_later(error: &AppendError) -> bool {
+    matches!(
+        error,
+        AppendError::Busy
+            | AppendError::Unavailable(_)
+            | AppendError::OutcomeUnknown
+            | AppendError::EpochChanged
+            | AppendError::ClockAhead(_)
+            | AppendError::ClockBehind(_)
+    )
 }
 
 /// Whether it is the database's fault or its address's, so that the same command may succeed later or elsewhere.

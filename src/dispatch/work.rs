@@ -149,7 +149,10 @@ impl<'d> UnitOfWork<'d> {
         A::Event: Into<AnyEvent>,
         R: From<A::Error>,
     {
-        self.begin(A::stream(id), Known { epoch: self.epoch(), version: 0, seen: 0, state: Arc::new(A::default()) });
+        self.begin(
+            A::stream(id),
+            Known { epoch: self.epoch(), version: 0, seen: 0, state: Arc::new(A::default()) },
+        );
         self.decide::<A, R>(id, command)
     }
 

@@ -47,7 +47,7 @@ impl From<tokio_postgres::Error> for BulkError {
 }
 
 /// How long one bulk append may take.
-const BULK_TIMEOUT: Duration = Duration::from_secs(120);
+const BULK_TIMEOUT: Duration = Duration::from_mins(2);
 
 /// Long statements, but none without an end.
 const SETTINGS: &str = "set lock_timeout = '60s'; set idle_in_transaction_session_timeout = '60s';

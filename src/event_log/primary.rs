@@ -9,18 +9,23 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use deadpool::managed::{self, Metrics, PoolError, QueueMode, RecycleError, RecycleResult};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Row, Statement};
 
 use super::checkpoint::Checkpoint;
 use super::error::{PrimaryError, ReadError};
 use super::seen::{Seen, SeenLog};
+use crate::clock::Stopwatch;
 use crate::ids::{EventId, LogId};
 use crate::postgres::{Connection, Database};
 
 /// How long a question may take, waiting for a connection and connecting included.
 pub const READ_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// After how long without use a connection is asked whether it still lives, and how long it has for the answer.
+const IDLE_LIMIT: Duration = Duration::from_secs(5);
+const PING_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A question is planned once and by its index, however small the tables were at that time: each has one. No question
 /// is worth the start of background workers. The server gives up a little before this node does.
@@ -51,6 +56,8 @@ pub struct Session {
 struct Opener {
     database: Database,
     seen: Arc<SeenLog>,
+    /// When an idle connection was last found to be lost: those that were idle then are not waited for.
+    found_lost: Mutex<Option<Stopwatch>>,
 }
 
 impl managed::Manager for Opener {
@@ -63,9 +70,24 @@ impl managed::Manager for Opener {
         Ok(Session { connection, statements: Mutex::default() })
     }
 
-    async fn recycle(&self, session: &mut Session, _: &Metrics) -> RecycleResult<PrimaryError> {
-        if session.connection.client.is_closed() {
+    async fn recycle(&self, session: &mut Session, metrics: &Metrics) -> RecycleResult<PrimaryError> {
+        let client = &session.connection.client;
+        if client.is_closed() {
             return Err(RecycleError::message("the connection is closed"));
+        }
+        // Firewalls and load balancers forget idle connections without a word to either end, and all of them alike.
+        let idle = metrics.last_used();
+        if idle <= IDLE_LIMIT {
+            return Ok(());
+        }
+        let lost = || RecycleError::message("the connection was lost while nobody used it");
+        let found_lost = || self.found_lost.lock().unwrap_or_else(PoisonError::into_inner);
+        if found_lost().as_ref().is_some_and(|since| since.elapsed() < idle) {
+            return Err(lost());
+        }
+        if !timeout(PING_TIMEOUT, client.batch_execute("")).await.is_ok_and(|pong| pong.is_ok()) {
+            *found_lost() = Some(Stopwatch::start());
+            return Err(lost());
         }
         Ok(())
     }
@@ -129,7 +151,7 @@ impl Primary {
     /// # Errors
     /// The pool cannot be made.
     pub fn new(database: Database, seen: Arc<SeenLog>, connections: usize) -> Result<Self, ReadError> {
-        let opener = Opener { database, seen: seen.clone() };
+        let opener = Opener { database, seen: seen.clone(), found_lost: Mutex::default() };
         let pool = managed::Pool::builder(opener).max_size(connections).queue_mode(QueueMode::Lifo).build();
         let pool = pool.map_err(|error| ReadError::Unavailable(Box::new(error)))?;
         Ok(Self { pool, seen })
@@ -272,18 +294,17 @@ impl Session {
         let client = &self.connection.client;
         let statements = || self.statements.lock().unwrap_or_else(PoisonError::into_inner);
         let known = statements().get(question).cloned();
-        let statement = match known {
-            Some(statement) => statement,
-            None => {
-                let prepared = match client.prepare(&question.guarded()).await {
-                    Ok(prepared) => prepared,
-                    // Nothing of it was carried out.
-                    Err(_) if client.is_closed() => return Err(Rejected::Server),
-                    Err(error) => return Err(rejected(error)),
-                };
-                statements().insert(question.clone(), prepared.clone());
-                prepared
-            }
+        let statement = if let Some(statement) = known {
+            statement
+        } else {
+            let prepared = match client.prepare(&question.guarded()).await {
+                Ok(prepared) => prepared,
+                // Nothing of it was carried out.
+                Err(_) if client.is_closed() => return Err(Rejected::Server),
+                Err(error) => return Err(rejected(error)),
+            };
+            statements().insert(question.clone(), prepared.clone());
+            prepared
         };
         client.query(&statement, parameters).await.map_err(rejected)
     }

@@ -75,8 +75,11 @@ pub fn indexes<'a>(
 pub fn index_names(table: &Table) -> impl Iterator<Item = String> + use<'_> {
     table.indexes.iter().map(|index| {
         let digest = Sha256::digest(index);
-        let digest: String = digest[..4].iter().map(|octet| format!("{octet:02x}")).collect();
-        format!("{}_{digest}", table.name)
+        let mut name = format!("{}_", table.name);
+        for octet in &digest[..4] {
+            let _ = write!(name, "{octet:02x}");
+        }
+        name
     })
 }
 
@@ -95,6 +98,7 @@ fn apply_name(table: &Table, schema: &str) -> String {
 /// A function that changes the rows of a table, set-based, and raises TN003 unless every change meets its row: rows
 /// that end (of which only the keys matter), rows that begin, rows that change, each of those with the columns that
 /// change (a bit each).
+#[must_use]
 pub fn apply_function(table: &Table, schema: &str) -> String {
     let name = format!("{schema}.{}", table.name);
     let key = &table.columns[..table.key_columns];

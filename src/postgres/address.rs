@@ -404,10 +404,10 @@ impl Builder {
             }
             "sslsni" => address.sni = integer("sslsni", value)? != 0,
             "ssl_min_protocol_version" => {
-                address.oldest_tls = tls_version("ssl_min_protocol_version", value, true)?
+                address.oldest_tls = tls_version("ssl_min_protocol_version", value, true)?;
             }
             "ssl_max_protocol_version" => {
-                address.newest_tls = tls_version("ssl_max_protocol_version", value, false)?
+                address.newest_tls = tls_version("ssl_max_protocol_version", value, false)?;
             }
             // No server of today compresses, and libpq ignores it too.
             "sslcompression" => drop(integer("sslcompression", value)?),
@@ -548,11 +548,9 @@ fn ssl_mode(mode: &str) -> Result<SslMode, AddressError> {
 /// Older versions than 1.2 are never spoken: as the oldest they ask for less than that, as the newest for the impossible.
 fn tls_version(name: &'static str, value: &str, oldest: bool) -> Result<TlsVersion, AddressError> {
     match value {
-        "" if oldest => Ok(TlsVersion::Tls12),
-        "" => Ok(TlsVersion::Tls13),
-        "TLSv1" | "TLSv1.1" if oldest => Ok(TlsVersion::Tls12),
+        "" | "TLSv1" | "TLSv1.1" if oldest => Ok(TlsVersion::Tls12),
         "TLSv1.2" => Ok(TlsVersion::Tls12),
-        "TLSv1.3" => Ok(TlsVersion::Tls13),
+        "" | "TLSv1.3" => Ok(TlsVersion::Tls13),
         _ => Err(AddressError::Invalid { name, rule: "TLSv1.2 or TLSv1.3" }),
     }
 }

@@ -119,14 +119,12 @@ pub struct Listening {
 impl Listening {
     /// Waits for the next notification, a few seconds at most; `false` when the connection is lost.
     pub async fn notified(&mut self) -> bool {
-        match timeout(LISTENING_PROBE, self.notifications.recv()).await {
-            Ok(notified) => notified.is_some(),
-            // A load balancer may have dropped the connection without a word.
-            Err(_) => {
-                let probe = self.connection.client.batch_execute("");
-                timeout(LISTENING_PROBE, probe).await.is_ok_and(|answer| answer.is_ok())
-            }
+        if let Ok(notified) = timeout(LISTENING_PROBE, self.notifications.recv()).await {
+            return notified.is_some();
         }
+        // A load balancer may have dropped the connection without a word.
+        let probe = self.connection.client.batch_execute("");
+        timeout(LISTENING_PROBE, probe).await.is_ok_and(|answer| answer.is_ok())
     }
 }
 
@@ -225,7 +223,7 @@ impl Database {
         let (client, mut driven) = config.connect(self.inner.tls.clone()).await.map_err(refused)?;
         // One place is enough: a notification only says that there is something to look for.
         let (notify, notifications) = mpsc::channel(1);
-        let driver = tokio::spawn(async move {
+        let driving = tokio::spawn(async move {
             let mut messages = stream::poll_fn(move |context| driven.poll_message(context));
             loop {
                 match messages.try_next().await {
@@ -239,7 +237,7 @@ impl Database {
                 }
             }
         });
-        let connection = Connection { client, driver };
+        let connection = Connection { client, driver: driving };
         let role = self.role().map_or_else(String::new, |role| format!("set role {role};"));
         // The state comes first: a replica refuses some settings with words that do not say why.
         let state = "select pg_is_in_recovery(), current_setting('transaction_read_only')::boolean;";
@@ -288,7 +286,7 @@ fn with_defaults(mut config: Config) -> Config {
         config.tcp_user_timeout(TCP_USER_TIMEOUT);
     }
     // The driver's own default is two hours, and so is libpq's.
-    if config.get_keepalives_idle() > Duration::from_secs(3_600) {
+    if config.get_keepalives_idle() > Duration::from_hours(1) {
         config.keepalives_idle(KEEPALIVE_IDLE);
     }
     config

@@ -127,7 +127,7 @@ fn parse_pairs(text: &str) -> Result<Vec<Parameter>, AddressError> {
     // An unquoted password with a blank in it goes on in what looks like the next keyword.
     let mut name_is_safe = true;
     loop {
-        while characters.next_if(|next| next.is_ascii_whitespace()).is_some() {}
+        while characters.next_if(char::is_ascii_whitespace).is_some() {}
         if characters.peek().is_none() {
             return Ok(all);
         }
@@ -135,13 +135,13 @@ fn parse_pairs(text: &str) -> Result<Vec<Parameter>, AddressError> {
         while let Some(next) = characters.next_if(|next| *next != '=' && !next.is_ascii_whitespace()) {
             name.push(next);
         }
-        while characters.next_if(|next| next.is_ascii_whitespace()).is_some() {}
+        while characters.next_if(char::is_ascii_whitespace).is_some() {}
         if characters.next() != Some('=') {
             return Err(AddressError::Unreadable(
                 "it is neither a postgres:// URI nor `key=value` pairs (a value with a blank needs quotes: 'a b')",
             ));
         }
-        while characters.next_if(|next| next.is_ascii_whitespace()).is_some() {}
+        while characters.next_if(char::is_ascii_whitespace).is_some() {}
         let quoted = characters.next_if_eq(&'\'').is_some();
         let mut value = String::new();
         loop {

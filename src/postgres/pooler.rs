@@ -13,7 +13,9 @@ pub(super) async fn shares_sessions(one: &Client, two: &Client) -> Result<bool, 
     let other = match session(two, "begin; select pg_backend_pid()").await {
         Ok(other) => other,
         // In statement mode PgBouncer ends a connection that begins a transaction; no server does.
-        Err(error) if error.as_db_error().is_some_and(|refused| refused.severity() == "FATAL") => return Ok(true),
+        Err(error) if error.as_db_error().is_some_and(|refused| refused.severity() == "FATAL") => {
+            return Ok(true);
+        }
         Err(error) => return Err(error),
     };
     let shares = before == other || session(one, "select pg_backend_pid()").await? != before;

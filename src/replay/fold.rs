@@ -147,7 +147,8 @@ async fn apply(
         .cloned()
         .collect();
     let hasher: &dyn ClaimHasher = &**codec.keys();
-    let (mut changes, mut claims): (Vec<(i64, RowChange)>, Vec<(i64, ClaimChange)>) = Default::default();
+    let mut changes: Vec<(i64, RowChange)> = Vec::new();
+    let mut claims: Vec<(i64, ClaimChange)> = Vec::new();
     for (stored, event) in ours.iter().zip(codec.decode(&ours, primary).await?) {
         let stream: Uuid = stored.stream.id.parse().map_err(|_| FoldError::Stream {
             position: stored.position,

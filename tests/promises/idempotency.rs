@@ -80,3 +80,49 @@ async fn refusals_are_not_remembered_and_no_secret_is_given_twice() {
     let (first, again) = (create().await.unwrap(), create().await.unwrap());
     assert!(again.repeated && again.answer == first.answer, "the pipe that is there, not another identifier");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_that_are_over_are_removed_beside_the_appends_and_hold_up_none() {
+    let database = TestDatabase::new().await;
+    let tenure = database.open().await;
+    let client = database.connect(None).await;
+    client
+        .batch_execute(
+            "insert into log.idempotency (request, body, answer, position, recorded_at)
+             select sha256(n::text::bytea), 'b', '{}', 1, now() - interval '2 days' from generate_series(1, 5000) n",
+        )
+        .await
+        .unwrap();
+    let holder = database.connect(None).await;
+    holder.batch_execute("begin; select from log.idempotency for update").await.unwrap();
+    let count = async || -> i64 {
+        client.query_one("select count(*) from log.idempotency", &[]).await.unwrap().get(0)
+    };
+    let first = keyed(&tenure, operator(), "users", "ada");
+    let done = tokio::time::timeout(
+        Duration::from_secs(3),
+        tenure.insert_user(&first, "ada", "ada@example.org", "internal"),
+    );
+    done.await.expect("an append looks at no request that is over").unwrap();
+    assert_eq!(count().await, 5_001);
+    holder.batch_execute("commit").await.unwrap();
+
+    let now = tenure.clock().now();
+    let (mut from, mut sweeps) = (tenure::clock::Timestamp::default(), 0);
+    loop {
+        let (reached, more) = tenure.log().sweep_requests(from, now).await.unwrap();
+        (from, sweeps) = (reached, sweeps + 1);
+        if !more {
+            break;
+        }
+    }
+    assert_eq!((count().await, sweeps), (1, 3), "a few thousand at a time, and what is not over stays");
+    assert!(tenure.insert_user(&first, "ada", "ada@example.org", "internal").await.unwrap().repeated);
+
+    // One that is over and still there is no hindrance to the same key.
+    client.batch_execute("update log.idempotency set recorded_at = now() - interval '2 days'").await.unwrap();
+    let again = keyed(&tenure, operator(), "users", "bob");
+    let done = tenure.insert_user(&again, "bob", "bob@example.org", "internal").await.unwrap();
+    assert!(!done.repeated);
+    assert!(tenure.insert_user(&again, "bob", "bob@example.org", "internal").await.unwrap().repeated);
+}

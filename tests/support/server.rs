@@ -79,7 +79,14 @@ impl Server {
         let directory = directory();
         let data = directory.path().join("data");
         run(command("initdb")
-            .args(["--encoding=UTF8", "--locale=C", "--no-sync", "--auth=trust", "--username=tenure", "--pgdata"])
+            .args([
+                "--encoding=UTF8",
+                "--locale=C",
+                "--no-sync",
+                "--auth=trust",
+                "--username=tenure",
+                "--pgdata",
+            ])
             .arg(&data));
         let mut server = Self { port: free_port(), directory, child: None, settings: Vec::new() };
         server.allow_replication();
@@ -114,7 +121,13 @@ impl Server {
     pub async fn standby(&self) -> Self {
         let directory = directory();
         run(command("pg_basebackup")
-            .args(["--host=127.0.0.1", "--username=tenure", "--checkpoint=fast", "--write-recovery-conf", "--no-sync"])
+            .args([
+                "--host=127.0.0.1",
+                "--username=tenure",
+                "--checkpoint=fast",
+                "--write-recovery-conf",
+                "--no-sync",
+            ])
             .arg(format!("--port={}", self.port))
             .arg("--pgdata")
             .arg(directory.path().join("data")));
@@ -138,7 +151,10 @@ impl Server {
     pub async fn recovered(backup: tempfile::TempDir) -> Self {
         let mut server = Self { port: free_port(), directory: backup, child: None, settings: Vec::new() };
         server.write("recovery.signal", "");
-        server.append("postgresql.auto.conf", "restore_command = 'false'\nrecovery_target = 'immediate'\nrecovery_target_action = 'promote'\n");
+        server.append(
+            "postgresql.auto.conf",
+            "restore_command = 'false'\nrecovery_target = 'immediate'\nrecovery_target_action = 'promote'\n",
+        );
         server.start().await;
         server.until("select not pg_is_in_recovery()").await;
         server
@@ -155,7 +171,8 @@ impl Server {
     }
 
     fn append(&self, name: &str, text: &str) {
-        let mut file = std::fs::OpenOptions::new().append(true).create(true).open(self.data().join(name)).unwrap();
+        let mut file =
+            std::fs::OpenOptions::new().append(true).create(true).open(self.data().join(name)).unwrap();
         file.write_all(text.as_bytes()).unwrap();
     }
 
@@ -165,7 +182,8 @@ impl Server {
 
     /// Starts the server and waits until it takes connections.
     pub async fn start(&mut self) {
-        let log = std::fs::OpenOptions::new().create(true).append(true).open(self.directory.path().join("log"));
+        let log =
+            std::fs::OpenOptions::new().create(true).append(true).open(self.directory.path().join("log"));
         let child = command("postgres")
             .arg("-D")
             .arg(self.data())
@@ -262,7 +280,8 @@ impl Server {
             let Ok(pid) = entry.file_name().to_string_lossy().parse::<i32>() else { continue };
             let stat = std::fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
             // The name may hold blanks; the parent is the second field behind it.
-            let parent = stat.rsplit(')').next().and_then(|rest| rest.split_whitespace().nth(1)?.parse::<i32>().ok());
+            let parent =
+                stat.rsplit(')').next().and_then(|rest| rest.split_whitespace().nth(1)?.parse::<i32>().ok());
             if parent == Some(postmaster.as_raw()) {
                 all.push(Pid::from_raw(pid));
             }

@@ -2,7 +2,7 @@
 //! while a database fails over.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicUsize, Ordering};
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -19,8 +19,9 @@ pub struct Switch {
 struct State {
     /// The port of the server that new connections lead to; 0: they are accepted and nothing is ever said on them.
     target: AtomicU16,
-    /// Whether connections that exist are silent too.
-    silent: AtomicBool,
+    /// Up to which connection, by the order in which they came, nothing is said.
+    silent: AtomicUsize,
+    accepted: AtomicUsize,
     wake: tokio::sync::Notify,
     /// Whether connections that exist are led elsewhere between two statements.
     repoints: AtomicBool,
@@ -52,9 +53,10 @@ impl Switch {
         self.state.target.store(0, Ordering::SeqCst);
     }
 
-    /// Holds back every octet of the connections that exist, or lets them go on.
+    /// Holds back every octet of the connections that exist, or lets them go on. Later ones are not concerned.
     pub fn silence(&self, silent: bool) {
-        self.state.silent.store(silent, Ordering::SeqCst);
+        let up_to = if silent { self.state.accepted.load(Ordering::SeqCst) } else { 0 };
+        self.state.silent.store(up_to, Ordering::SeqCst);
         self.state.wake.notify_waiters();
     }
 
@@ -71,11 +73,11 @@ impl Switch {
     pub fn url(&self, parameters: &str) -> String {
         format!("postgres://tenure@127.0.0.1:{}/tenure?{parameters}", self.port)
     }
-
 }
 
 async fn relay(mut client: TcpStream, state: Arc<State>, mut cuts: watch::Receiver<usize>) {
     cuts.mark_unchanged();
+    let number = state.accepted.fetch_add(1, Ordering::SeqCst) + 1;
     let mut target = state.target.load(Ordering::SeqCst);
     if target == 0 {
         let _ = cuts.changed().await;
@@ -93,7 +95,7 @@ async fn relay(mut client: TcpStream, state: Arc<State>, mut cuts: watch::Receiv
         let Ok(octets @ [_, ..]) = octets else { return };
         loop {
             let woken = state.wake.notified();
-            if !state.silent.load(Ordering::SeqCst) {
+            if state.silent.load(Ordering::SeqCst) < number {
                 break;
             }
             tokio::select! {
@@ -124,7 +126,7 @@ async fn relay(mut client: TcpStream, state: Arc<State>, mut cuts: watch::Receiv
     }
 }
 
-/// ReadyForQuery outside a transaction, the last message of an answer.
+/// `ReadyForQuery` outside a transaction, the last message of an answer.
 const IDLE: &[u8] = &[b'Z', 0, 0, 0, 5, b'I'];
 
 /// A session on another server, begun as the client began its own.
