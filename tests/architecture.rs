@@ -47,6 +47,21 @@ fn aggregates_know_no_io_clock_sql_or_http() {
 }
 
 #[test]
+fn only_the_primary_is_asked() {
+    // Connections of their own have only the starts, the committer and the bulk writer, which are checked by the epoch that
+    // they name under the head lock.
+    for directory in ["src/aggregates", "src/projections", "src/operations", "src/dispatch", "src/http", "src/cli"] {
+        never_mentions(directory, &["tokio_postgres::Client", "deadpool", ".connect("]);
+    }
+    for (path, text) in sources("src") {
+        let asks = ["primary.rs", "Cargo.toml"].iter().any(|name| path.ends_with(name));
+        assert!(asks || !text.contains("deadpool"), "{} has a pool of its own", path.display());
+    }
+    let coarse = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("src/coarse.rs")).unwrap();
+    assert!(!coarse.contains("Client"), "coarse rows are written through the primary");
+}
+
+#[test]
 fn the_event_log_knows_no_aggregate_and_no_projection() {
     never_mentions(
         "src/event_log",
