@@ -498,3 +498,43 @@ async fn fault_a_tail_waits_out_a_database_that_goes_while_it_opens_sealed_field
     assert!(rest.iter().all(|event| event["sealed"]["username"].is_string()));
     tenure.close().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn fault_connections_to_a_primary_that_was_left_behind_give_no_answer() {
+    let primary = Server::primary().await;
+    let switch = Switch::to(primary.port).await;
+    let keys = tempfile::tempdir().unwrap();
+    let node = node(&switch, &keys).await;
+    let runs = node.tenure.insert_operator(&operator(), "runs", "r@example.org").await.unwrap().answer;
+    let bearer = node.token(runs).await;
+    // Many at once, so that every place in the pool is taken by a connection to the old primary.
+    let reads = (0..64).map(|_| async { answer(node.get("/api/v1/users/runs").bearer_auth(&bearer)).await.is(200) });
+    futures::future::join_all(reads).await;
+    let standby = primary.standby().await;
+    standby.catch_up(&primary).await;
+    standby.promote().await;
+    switch.lead_to(standby.port);
+    // Only the committer is led to the new one; the old one goes on, fenced by nobody.
+    let committer = "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'tenure committer'";
+    primary.connect_to("tenure").await.query(committer, &[]).await.unwrap();
+    for number in 0..20 {
+        let name = format!("n{number}");
+        let body = json!({"username": name, "email": format!("{name}@people.example")});
+        let made = async {
+            loop {
+                let made = answer(node.post("/api/v1/users", body.clone()).bearer_auth(&bearer)).await;
+                if made.status == StatusCode::CREATED {
+                    return;
+                }
+                assert_eq!(made.status, StatusCode::SERVICE_UNAVAILABLE, "{made:?}");
+            }
+        };
+        tokio::time::timeout(RECOVERY, made).await.expect("it is written");
+        let reads = (0..16).map(|_| {
+            let path = format!("/api/v1/users/{name}");
+            let read = node.get(&path).bearer_auth(&bearer);
+            async move { answer(read).await.is(200) }
+        });
+        futures::future::join_all(reads).await;
+    }
+}
