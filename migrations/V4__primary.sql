@@ -49,10 +49,7 @@ begin
 end
 $$;
 
-drop function log.append(
-    bigint, text, timestamptz, boolean, boolean, uuid, bigint, int, log.stream_read[], log.guard_read[],
-    log.account_read[], text[], log.claim[], log.claim[], log.data_key[], text[], log.event[], log.request[]
-);
+-- The function of the same name with fewer parameters stays: nodes of the release before call it until they are replaced.
 
 -- Stores a batch. The head row is locked by the first statement, so that every later one sees all earlier appends.
 -- Raises TN001 with the losers as JSON when any version, guard, account or claim is contested; TN002 when the fence has

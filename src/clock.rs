@@ -48,6 +48,13 @@ impl Timestamp {
         Self::from_micros(self.0.saturating_add(micros))
     }
 
+    /// How many seconds after another instant this one is; negative if it is before.
+    #[must_use]
+    #[allow(clippy::cast_precision_loss)] // for offsets of clocks: a microsecond in centuries
+    pub fn seconds_since(self, other: Self) -> f64 {
+        (self.0 - other.0) as f64 / 1_000_000.0
+    }
+
     /// Reads RFC 3339 text, cutting what is finer than a microsecond.
     ///
     /// # Errors

@@ -110,7 +110,7 @@ impl Coarse {
         let (per_network, in_all) = (i64::from(per_network), i64::from(in_all));
         let parameters: [&(dyn ToSql + Sync); 7] =
             [&code, &network, &address, &at, &expires_at, &per_network, &in_all];
-        let row = self.primary.row(sql, &parameters).await?;
+        let row = self.primary.call(sql, &parameters).await?;
         let full: Option<String> = row.map_or(Ok(None), |row| row.try_get(0))?;
         Ok(full.map(|full| if full == "network" { DeviceCodesFull::Network } else { DeviceCodesFull::All }))
     }
@@ -142,7 +142,7 @@ impl Coarse {
                        for update skip locked)";
         self.execute(old, &[&at, &within.as_secs_f64()]).await?;
         let sql = "select coarse.attempt($1, $2, $3, make_interval(secs => $4))";
-        let row = self.primary.row(sql, &[&names, &mosts, &at, &within.as_secs_f64()]).await?;
+        let row = self.primary.call(sql, &[&names, &mosts, &at, &within.as_secs_f64()]).await?;
         Ok(row.map_or(Ok(false), |row| row.try_get(0))?)
     }
 

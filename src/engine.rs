@@ -97,6 +97,9 @@ impl Settings {
     }
 }
 
+/// After how many sweeps one begins from the start again.
+const SWEEPS_FROM_THE_START: u64 = 60;
+
 /// How often the log says how far a long start has come.
 const SAY_EVERY: Duration = Duration::from_secs(5);
 
@@ -172,8 +175,11 @@ impl Tenure {
         let set = projections::set_name();
         let log_id = LogId::new(clock.now(), &*entropy);
         let found = migration.run(projections::TABLES, &set, log_id, seen::new_epoch(&*entropy)).await?;
-        let keys = Arc::new(KeyRing::open(migration.client(), &settings.master_key, &*entropy).await?);
-        let head = seen::take_home(migration.client(), &*entropy).await?;
+        let slow = || PrimaryError::TimedOut(STATEMENT_TIMEOUT);
+        let opening = KeyRing::open(migration.client(), &settings.master_key, &*entropy);
+        let keys = Arc::new(timeout(STATEMENT_TIMEOUT, opening).await.map_err(|_| slow())??);
+        let taking = seen::take_home(migration.client(), &*entropy);
+        let head = timeout(STATEMENT_TIMEOUT, taking).await.map_err(|_| slow())??;
         keys.begin_epoch(head.epoch);
         let options = event_log::Options {
             connections: settings.connections,
@@ -186,6 +192,8 @@ impl Tenure {
         log.seen().on_new_epoch(move |epoch| of_epoch.begin_epoch(epoch));
         let codec = Codec::new(keys, Upcasters::default(), entropy.clone());
         if let Projections::Outdated(former) = found {
+            // What it reads beside the locked connection, it reads as it will be served.
+            migration.grant().await?;
             let progress = settings.progress.as_deref();
             replace_projections(&mut migration, &former, &codec, &log, progress).await?;
         }
@@ -296,8 +304,12 @@ impl Tenure {
     /// Removes what is over and kept by nothing else, in small steps, for ever.
     async fn sweep(&self) {
         let mut from = Timestamp::default();
-        loop {
+        for round in 0_u64.. {
             tokio::time::sleep(SWEEP_EVERY).await;
+            // Now and then from the start: some were locked when they were passed, or came back with a backup.
+            if round.is_multiple_of(SWEEPS_FROM_THE_START) {
+                from = Timestamp::default();
+            }
             loop {
                 match self.log.sweep_requests(from, self.clock.now()).await {
                     Ok((reached, more)) => {
@@ -318,12 +330,22 @@ impl Tenure {
     async fn follow(&self) -> ReadError {
         let lag = metrics::gauge!("tenure_follower_lag_events");
         let mut follower: Option<Follower> = None;
+        let mut owes_forgettings = false;
         loop {
+            if owes_forgettings {
+                // Events that the log has lost may have forgotten people.
+                match self.repeat_forgettings().await {
+                    Ok(_) => owes_forgettings = false,
+                    Err(error) => {
+                        tracing::warn!(%error, "the list of the forgotten is not yet brought together with the log");
+                    }
+                }
+            }
             let step = async {
                 let follower = match &mut follower {
                     Some(follower) => follower,
                     // From what was read when the node opened, so that nothing between is missed.
-                    None => follower.insert(self.log.follow(self.log.seen().get().position)),
+                    None => follower.insert(self.log.follow_on()),
                 };
                 for event in follower.next().await? {
                     self.dispatcher.observe(&event);
@@ -344,10 +366,7 @@ impl Tenure {
                 Err(error @ ReadError::LogReplaced { .. }) => {
                     tracing::warn!(%error, "the follower begins anew");
                     follower = None;
-                    // Events that the log has lost may have forgotten people.
-                    if let Err(error) = self.repeat_forgettings().await {
-                        tracing::error!(%error, "the list of the forgotten could not be brought together with the log");
-                    }
+                    owes_forgettings = true;
                 }
                 Err(error) => return error,
             }
@@ -410,9 +429,7 @@ async fn check_clock(client: &Client, clock: &dyn Clock) -> Result<(), OpenError
         let row =
             asking.map_err(|_| PrimaryError::TimedOut(STATEMENT_TIMEOUT))?.map_err(PrimaryError::from)?;
         let server: Timestamp = row.try_get(0).map_err(PrimaryError::from)?;
-        #[allow(clippy::cast_precision_loss)] // an offset that is far beyond the bound in any case
-        let seconds = (asked.as_micros() - server.as_micros()) as f64 / 1_000_000.0;
-        offset = seconds;
+        offset = asked.seconds_since(server);
         if offset.abs() <= bound.as_secs_f64() {
             return Ok(());
         }

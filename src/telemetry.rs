@@ -38,6 +38,13 @@ pub struct Log {
 }
 
 impl Log {
+    /// Writes a line as it is, behind those that were logged before.
+    pub fn say(&self, line: &str) {
+        if let Some(messages) = &self.messages {
+            let _ = messages.try_send(Message::Line(format!("{line}\n").into_bytes()));
+        }
+    }
+
     /// Waits a moment for the lines that have not been written yet.
     pub fn flush(&self) {
         let (written, wait) = channel();
@@ -119,6 +126,8 @@ pub fn log(level: &str) -> Log {
         .with_writer(lines)
         .log_internal_errors(false)
         .try_init();
+    // The usual hook writes to standard error by itself, and would wait for a pipe that nobody empties.
+    std::panic::set_hook(Box::new(|panic| tracing::error!("{panic}")));
     Log { messages: started.is_ok().then_some(messages) }
 }
 

@@ -50,7 +50,9 @@ fn aggregates_know_no_io_clock_sql_or_http() {
 fn only_the_primary_is_asked() {
     // Connections of their own have only the starts, the committer and the bulk writer, which are checked by the epoch that
     // they name under the head lock.
-    for directory in ["src/aggregates", "src/projections", "src/operations", "src/dispatch", "src/http", "src/cli"] {
+    for directory in
+        ["src/aggregates", "src/projections", "src/operations", "src/dispatch", "src/http", "src/cli"]
+    {
         never_mentions(directory, &["tokio_postgres::Client", "deadpool", ".connect("]);
     }
     for (path, text) in sources("src") {

@@ -512,9 +512,11 @@ async fn an_older_snapshot_never_replaces_a_newer_one() {
     let stream = stream();
     let snapshot =
         |version| Snapshot { version, state_version: 1, payload: Bytes::from_static(b"{}"), sealed: None };
-    for version in [5, 3] {
-        tenure.log().save_snapshot(&stream, &snapshot(version)).await.unwrap();
+    let epoch = tenure.log().seen().get().epoch;
+    for (version, epoch) in [(5, epoch), (3, epoch), (7, epoch - 1)] {
+        tenure.log().save_snapshot(&stream, &snapshot(version), epoch).await.unwrap();
     }
+    // The last one was made of events of another epoch, which may be gone.
     assert_eq!(tenure.log().load_snapshot(&stream, 1).await.unwrap().unwrap().version, 5);
     assert!(tenure.log().load_snapshot(&stream, 2).await.unwrap().is_none());
 }

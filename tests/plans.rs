@@ -150,6 +150,15 @@ async fn every_question_of_the_readers_is_answered_through_an_index() {
     let before = server.log().len();
 
     let (reader, now) = (tenure.reader(), SystemClock.now());
+    // The heavy person is found by name, so that the invites bound to them are looked for.
+    let heavy = aggregates::user::username_claim(
+        &aggregates::user::Username::parse("heavy").unwrap(),
+        &**tenure.codec().keys(),
+    );
+    let claim = "insert into view.unique_claims (kind, key, holder, position)
+                 values ($1, $2, '00000000-0000-0000-0000-000000000007', 900)";
+    admin.execute(claim, &[&heavy.kind, &heavy.key.as_slice()]).await.unwrap();
+    assert!(!reader.pending_invites_for_username("heavy", now).await.unwrap().is_empty());
     let (account, user) =
         (AccountId::from_uuid(Uuid::from_u128(HEAVY)), UserId::from_uuid(Uuid::from_u128(HEAVY)));
     let nobody = Uuid::from_u128(0xdead_beef);

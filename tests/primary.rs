@@ -508,14 +508,16 @@ async fn fault_connections_to_a_primary_that_was_left_behind_give_no_answer() {
     let runs = node.tenure.insert_operator(&operator(), "runs", "r@example.org").await.unwrap().answer;
     let bearer = node.token(runs).await;
     // Many at once, so that every place in the pool is taken by a connection to the old primary.
-    let reads = (0..64).map(|_| async { answer(node.get("/api/v1/users/runs").bearer_auth(&bearer)).await.is(200) });
+    let reads =
+        (0..64).map(|_| async { answer(node.get("/api/v1/users/runs").bearer_auth(&bearer)).await.is(200) });
     futures::future::join_all(reads).await;
     let standby = primary.standby().await;
     standby.catch_up(&primary).await;
     standby.promote().await;
     switch.lead_to(standby.port);
     // Only the committer is led to the new one; the old one goes on, fenced by nobody.
-    let committer = "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'tenure committer'";
+    let committer =
+        "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'tenure committer'";
     primary.connect_to("tenure").await.query(committer, &[]).await.unwrap();
     for number in 0..20 {
         let name = format!("n{number}");

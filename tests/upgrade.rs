@@ -140,6 +140,51 @@ async fn projections_that_others_build_on_are_not_taken_away_from_under_them() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_others_have_put_on_the_projections_is_on_the_new_ones_too() {
+    let database = v3().await;
+    let client = database.connect(None).await;
+    let reader = format!("bi_{}", database.name);
+    client
+        .batch_execute(&format!(
+            "create role {reader}; grant usage on schema view to {reader}; grant select on view.users to {reader};
+             create index \"Mine\" on view.users (mode);
+             create table view.mine (x int); create table log.mine (x int); create materialized view view.seen as select 1;
+             create function public.nothing() returns trigger language plpgsql as 'begin return null; end';
+             create trigger theirs after insert on view.users for each statement execute function public.nothing();
+             update log.head set projection_set = 'users:0'"
+        ))
+        .await
+        .unwrap();
+    open(&database).await.unwrap().close().await;
+    let kept = "select has_table_privilege($1, 'view.users', 'select')
+                   and to_regclass('view.\"Mine\"') is not null
+                   and exists (select from pg_trigger where tgname = 'theirs' and tgrelid = 'view.users'::regclass)
+                   and to_regclass('view.mine') is not null";
+    assert!(client.query_one(kept, &[&reader]).await.unwrap().get::<_, bool>(0));
+    // Nor do they hinder a later start, or what it mends.
+    client.batch_execute("update log.head set view_definition = 'another', privileges = ''").await.unwrap();
+    open(&database).await.unwrap().close().await;
+    assert!(client.query_one(kept, &[&reader]).await.unwrap().get::<_, bool>(0));
+    client.batch_execute(&format!("drop owned by {reader}; drop role {reader}")).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backup_without_privileges_is_given_them_before_its_projections_are_replaced() {
+    let database = v3().await;
+    let client = database.connect(None).await;
+    client
+        .batch_execute(
+            "revoke all on schema log, view, coarse from tenure_app;
+             revoke all on all tables in schema log, view, coarse from tenure_app;
+             update log.head set projection_set = 'users:0'",
+        )
+        .await
+        .unwrap();
+    open(&database).await.unwrap().close().await;
+    assert_is_as_good_as_fresh(&database).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_a_later_release_adds_reaches_a_database_that_exists() {
     let database = TestDatabase::new().await;
     let expected = schema(&database);

@@ -196,7 +196,7 @@ fn log_findings(health: &health::Health, log: &health::Log, given: Option<&str>,
         findings.add(
             "server",
             Status::Warning,
-            "another one than the log was served from last (restored, copied or promoted)",
+            "another one than the log was served from last (restored or promoted)",
             "the next start gives positions a new epoch; those from before are refused",
         );
     }

@@ -183,11 +183,15 @@ async fn show(tenure: &Tenure, config: &Config, selection: Selection) -> anyhow:
         Some(after) => place(tenure, after).await?,
         None => 0,
     };
+    // A replaced log ends the reading, so that all that is printed is of this epoch.
+    let epoch = tenure.log().seen().get().epoch;
     let pages = tenure.log().read(after, filter);
     pin_mut!(pages);
     while let Some(page) = pages.next().await {
         let page = page?;
-        print(tenure, config, &page[..page.len().min(left)]).await?;
+        for event in page.iter().take(left) {
+            print_record(config, tenure.describe(event).await?, epoch)?;
+        }
         left = left.saturating_sub(page.len());
         if left == 0 {
             break;
@@ -214,9 +218,10 @@ async fn tail(tenure: &Tenure, config: &Config, selection: Selection) -> anyhow:
                 let wanted: Vec<_> =
                     events.into_iter().filter(|event| filter.matches(event)).take(left).collect();
                 left -= wanted.len();
+                let epoch = follower.checkpoint().epoch;
                 let printed = async {
                     for event in &wanted {
-                        print_patiently(tenure, config, event).await?;
+                        print_patiently(tenure, config, event, epoch).await?;
                     }
                     anyhow::Ok(())
                 };
@@ -254,10 +259,15 @@ async fn place(tenure: &Tenure, text: &str) -> anyhow::Result<i64> {
 }
 
 /// Prints an event; waits out a database that goes while the keys of its sealed fields are read.
-async fn print_patiently(tenure: &Tenure, config: &Config, event: &RecordedEvent) -> anyhow::Result<()> {
+async fn print_patiently(
+    tenure: &Tenure,
+    config: &Config,
+    event: &RecordedEvent,
+    epoch: i64,
+) -> anyhow::Result<()> {
     loop {
         match tenure.describe(event).await {
-            Ok(record) => return print_record(tenure, config, record),
+            Ok(record) => return print_record(config, record, epoch),
             Err(CodecError::Keys(KeyLoadError::Read(error @ ReadError::Unavailable(_)))) => {
                 tracing::warn!(%error, "waiting for the database");
                 tokio::time::sleep(WAIT).await;
@@ -267,15 +277,8 @@ async fn print_patiently(tenure: &Tenure, config: &Config, event: &RecordedEvent
     }
 }
 
-async fn print(tenure: &Tenure, config: &Config, events: &[RecordedEvent]) -> anyhow::Result<()> {
-    for event in events {
-        print_record(tenure, config, tenure.describe(event).await?)?;
-    }
-    Ok(())
-}
-
-fn print_record(tenure: &Tenure, config: &Config, record: EventRecord) -> anyhow::Result<()> {
-    let token = PositionToken { epoch: tenure.log().seen().get().epoch, position: record.position };
+fn print_record(config: &Config, record: EventRecord, epoch: i64) -> anyhow::Result<()> {
+    let token = PositionToken { epoch, position: record.position };
     let mut record = serde_json::to_value(record)?;
     if config.json {
         record["cursor"] = token.to_string().into();

@@ -20,7 +20,6 @@ mod token;
 mod tour;
 mod user;
 
-use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
@@ -31,6 +30,7 @@ use crate::dispatch::{DispatchError, Failure};
 use crate::engine::OpenError;
 use crate::event_log::{AppendError, ReadError};
 use crate::operations::Refusal;
+use crate::postgres;
 use crate::postgres::migrate::MigrateError;
 use crate::projections::QueryError;
 use crate::replay::fold::FoldError;
@@ -107,18 +107,19 @@ pub async fn main() -> ExitCode {
     let cli = Cli::parse();
     let log = telemetry::log(if matches!(cli.command, Command::Serve) { "info" } else { "warn" });
     let result = Box::pin(run(cli)).await;
-    log.flush();
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
+    let code = match result {
+        Ok(()) => 0,
         Err(error) => {
-            // A reader that has seen enough (`| head`) is no failure worth words. Standard error may be gone or full: the
-            // exit code says it all the same.
+            // A reader that has seen enough (`| head`) is no failure worth words.
             if !is_broken_pipe(&error) {
-                let _ = writeln!(std::io::stderr(), "tenure: {}", in_full(&error));
+                log.say(&format!("tenure: {}", in_full(&error)));
             }
-            ExitCode::from(exit_code(&error))
+            exit_code(&error)
         }
-    }
+    };
+    // Standard error may be gone, full, or a pipe that nobody empties: the exit code says it all the same.
+    log.flush();
+    ExitCode::from(code)
 }
 
 /// An error with its causes, each said once: some repeat theirs.
@@ -222,16 +223,20 @@ const fn may_succeed_later(error: &AppendError) -> bool {
 fn is_unavailable(error: &OpenError) -> bool {
     match error {
         OpenError::Connect(_) | OpenError::Read(_) | OpenError::Primary(_) | OpenError::Clock(_) => true,
-        OpenError::Migrate(error) | OpenError::Fold(FoldError::Migrate(error)) => matches!(
-            error,
-            MigrateError::Connect(_)
-                | MigrateError::Pooler
-                | MigrateError::NodesRunning { .. }
-                | MigrateError::Locked { .. }
-                | MigrateError::Denied(_)
-                | MigrateError::MayNotWrite { .. }
-                | MigrateError::TimedOut
-        ),
-        _ => false,
+        OpenError::Append(error) => may_succeed_later(error),
+        OpenError::Migrate(error) | OpenError::Fold(FoldError::Migrate(error)) => {
+            let is_named = matches!(
+                error,
+                MigrateError::Connect(_)
+                    | MigrateError::Pooler
+                    | MigrateError::NodesRunning { .. }
+                    | MigrateError::Locked { .. }
+                    | MigrateError::Denied(_)
+                    | MigrateError::MayNotWrite { .. }
+                    | MigrateError::TimedOut
+            );
+            is_named || postgres::is_outage(error)
+        }
+        other => postgres::is_outage(other),
     }
 }

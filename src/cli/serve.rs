@@ -50,13 +50,14 @@ pub(super) async fn run(config: Config) -> anyhow::Result<()> {
     let internal = bind(config.metrics_listen).await?;
     let (listen, metrics_listen) = (public.local_addr()?, internal.local_addr()?);
 
+    let settings = settings(&config, listen);
     let mut private = None;
     let started = tokio::select! {
-        started = start(&config, &mut private) => Some(started),
+        started = start(&config, &settings, &mut private) => Some(started),
         () = signals.received() => None,
     };
-    let tenure = match started {
-        Some(Ok(tenure)) => Arc::new(tenure),
+    let (tenure, first_link) = match started {
+        Some(Ok((tenure, first_link))) => (Arc::new(tenure), first_link),
         ended => {
             if ended.is_none() {
                 tracing::info!("told to stop while starting");
@@ -81,18 +82,7 @@ pub(super) async fn run(config: Config) -> anyhow::Result<()> {
         let (tenure, stop) = (tenure.clone(), stop.clone());
         async move { stop.run_until_cancelled(tenure.observe()).await }
     });
-    let mut settings = config.doors.clone();
-    if !settings.public_url_is_set {
-        // The port may have been left to the system.
-        settings.public_url = DoorSettings::new(listen).public_url;
-        if !listen.ip().is_loopback() {
-            let url = &settings.public_url;
-            tracing::warn!(%url, "links, the issuer and forms go by this address: set --public-url to the one that people use");
-        }
-    }
     raise_file_limit();
-    tenure.serve_at(&settings.public_url).await?;
-    let first_link = first_operator(&tenure, &settings).await?;
     let door = http::Door::new(tenure.clone(), settings).map_err(|reason| anyhow::anyhow!(reason))?;
     let serve = |listener, router| tokio::spawn(http::serve(listener, router, stop.clone()));
     let doors = [serve(public, http::public(door)), serve(internal, http::internal(metrics))];
@@ -137,13 +127,35 @@ pub(super) async fn run(config: Config) -> anyhow::Result<()> {
     }
 }
 
-/// Starts what serves: the private PostgreSQL, if no database is named, and the engine on it.
-async fn start(config: &Config, private: &mut Option<PrivatePostgres>) -> anyhow::Result<Tenure> {
+/// Starts what serves: the private PostgreSQL, if no database is named, and the engine on it. Gives the link of the first
+/// operator too, if there was none before.
+async fn start(
+    config: &Config,
+    settings: &DoorSettings,
+    private: &mut Option<PrivatePostgres>,
+) -> anyhow::Result<(Tenure, Option<String>)> {
     let address = match &config.database {
         Some(address) => address.clone(),
         None => open::address(private.insert(open::start_private(config).await?).endpoint()),
     };
-    open::engine(config, address).await
+    let tenure = open::engine(config, address).await?;
+    tenure.serve_at(&settings.public_url).await?;
+    let first_link = first_operator(&tenure, settings).await?;
+    Ok((tenure, first_link))
+}
+
+/// The settings of what is served on this address.
+fn settings(config: &Config, listen: SocketAddr) -> DoorSettings {
+    let mut settings = config.doors.clone();
+    if !settings.public_url_is_set {
+        // The port may have been left to the system.
+        settings.public_url = DoorSettings::new(listen).public_url;
+        if !listen.ip().is_loopback() {
+            let url = &settings.public_url;
+            tracing::warn!(%url, "links, the issuer and forms go by this address: set --public-url to the one that people use");
+        }
+    }
+    settings
 }
 
 /// What the first person is called who runs an instance that had nobody.

@@ -1,13 +1,18 @@
 //! Loading an aggregate: from memory, else from its snapshot and the events behind it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use tokio::time::timeout;
 use uuid::Uuid;
 
 use super::error::Failure;
 use super::{Dispatcher, cache::Known};
 use crate::aggregates::{AnyEvent, EventSourced};
 use crate::event_log::snapshot::SNAPSHOT_EVERY;
+
+/// How long the storing of a snapshot may hold up a command.
+const SNAPSHOT_TIMEOUT: Duration = Duration::from_secs(1);
 
 impl Dispatcher {
     /// The state of an aggregate, with where it was seen; from memory if it is there, and possibly stale then.
@@ -42,7 +47,7 @@ impl Dispatcher {
         let tail = i64::try_from(behind.len()).unwrap_or(i64::MAX);
         version += tail;
         if tail >= SNAPSHOT_EVERY {
-            self.save_snapshot(id, version, &state).await;
+            self.save_snapshot(id, version, &state, epoch).await;
         }
         let state = Arc::new(state);
         let seen = Known { epoch, version, seen: position, state: state.clone() };
@@ -53,13 +58,16 @@ impl Dispatcher {
     }
 
     /// A snapshot that cannot be stored costs only time later.
-    async fn save_snapshot<A: EventSourced>(&self, id: Uuid, version: i64, state: &A) {
+    async fn save_snapshot<A: EventSourced>(&self, id: Uuid, version: i64, state: &A, epoch: i64) {
         let primary = self.log.primary();
         let stream = A::stream(id);
         match self.codec.encode_snapshot(id, version, state, primary).await {
             Ok(snapshot) => {
-                if let Err(error) = self.log.save_snapshot(&stream, &snapshot).await {
-                    tracing::warn!(%stream, %error, "a snapshot could not be stored");
+                // Nobody is to wait for it, least of all on a database that does not answer.
+                match timeout(SNAPSHOT_TIMEOUT, self.log.save_snapshot(&stream, &snapshot, epoch)).await {
+                    Ok(Ok(())) => {}
+                    Ok(Err(error)) => tracing::warn!(%stream, %error, "a snapshot could not be stored"),
+                    Err(_) => tracing::warn!(%stream, "a snapshot could not be stored in time"),
                 }
             }
             Err(error) => tracing::debug!(%stream, %error, "no snapshot can be made"),

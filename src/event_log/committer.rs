@@ -18,7 +18,7 @@ use super::error::AppendError;
 use super::log::Appended;
 use super::parameters::{Expected, Way};
 use super::recent::Recent;
-use super::seen::SeenLog;
+use super::seen::{Seen, SeenLog};
 use super::session::{Resolution, Session, reason};
 use super::transaction::{self, BatchError, FirstOrdinals, Stored};
 use super::unit::Unit;
@@ -53,13 +53,11 @@ pub(super) struct Pending {
     answer: oneshot::Sender<Result<Appended, AppendError>>,
     tries: u32,
     careful: bool,
-    /// The clocks seemed to differ once: the batch may have waited.
-    timed_again: bool,
 }
 
 impl Pending {
     pub(super) fn new(unit: Unit, answer: oneshot::Sender<Result<Appended, AppendError>>) -> Self {
-        Self { unit: Arc::new(unit), answer, tries: 0, careful: false, timed_again: false }
+        Self { unit: Arc::new(unit), answer, tries: 0, careful: false }
     }
 }
 
@@ -255,8 +253,8 @@ impl Committer {
 
     /// Sends a batch; comes back once all its bytes are on their way, so that the next cannot get between them.
     async fn send(&mut self, part: Vec<Pending>) {
-        // Another connection of this node may have found a new epoch first.
-        if self.session.as_ref().is_some_and(|session| session.epoch() != self.seen.get().epoch) {
+        // Another connection of this node may have found a new epoch, or another server, first.
+        if self.session.as_ref().is_some_and(|session| !session.is_current(&self.seen)) {
             self.session = None;
         }
         let session = match &self.session {
@@ -319,9 +317,13 @@ impl Committer {
         let mut settling = VecDeque::from([(part, outcome)]);
         while let Some((mut part, outcome)) = settling.pop_front() {
             let error = match outcome {
-                Ok(stored) => {
+                Ok(stored) if stored.server == self.seen.get().server => {
                     self.answer(part, stored);
                     continue;
+                }
+                // On a server that the node has left meanwhile: only what is there where it is now counts.
+                Ok(_) => {
+                    BatchError::Unknown("the batch was stored on a server that was left since".to_owned())
                 }
                 Err(error) => error,
             };
@@ -351,6 +353,11 @@ impl Committer {
                     tracing::warn!(reason, "a batch is sent again");
                     self.try_again(part, &AppendError::Unavailable(reason));
                 }
+                BatchError::Replaced(reason) => {
+                    tracing::warn!(reason, "a batch is prepared anew");
+                    self.session = None;
+                    self.try_again(part, &AppendError::Unavailable(reason));
+                }
                 BatchError::Superseded(set) => {
                     self.session = None;
                     refuse(part, &AppendError::Superseded(set));
@@ -360,18 +367,22 @@ impl Committer {
                     self.session = None;
                     self.queue_again(part);
                 }
-                BatchError::ClockOff(offset) => {
-                    let (again, first): (Vec<_>, Vec<_>) =
-                        part.into_iter().partition(|pending| pending.timed_again);
-                    if !again.is_empty() {
-                        let error = AppendError::clock(offset);
-                        tracing::error!(%error, "nothing can be stored");
-                        refuse(again, &error);
+                BatchError::ClockOff => {
+                    let bound = self.clock.max_offset().unwrap_or(Duration::MAX).as_secs_f64();
+                    match self.clock_offset().await.filter(|offset| offset.abs() > bound) {
+                        Some(offset) => {
+                            let error = AppendError::clock(offset);
+                            tracing::error!(%error, "nothing can be stored");
+                            refuse(part, &error);
+                        }
+                        // It had waited on its way, behind another batch or on a server that stood still.
+                        None => {
+                            self.try_again(
+                                part,
+                                &AppendError::Unavailable("the database is too slow".to_owned()),
+                            );
+                        }
                     }
-                    // It may have waited on its way, behind another batch or on a server that stood still.
-                    let timed_again =
-                        first.into_iter().map(|pending| Pending { timed_again: true, ..pending });
-                    self.queue_again(timed_again.collect());
                 }
                 BatchError::Data(code) if part.len() == 1 => {
                     tracing::error!(code, "the database refuses the data of a unit");
@@ -404,6 +415,12 @@ impl Committer {
                 }
             }
         }
+    }
+
+    /// By how much this machine's clock differs from the server's, in seconds, if that can be found out.
+    fn clock_offset(&self) -> impl Future<Output = Option<f64>> + use<> {
+        let (session, clock) = (self.session.clone(), self.clock.clone());
+        async move { timeout(STATEMENT_TIMEOUT, session?.clock_offset(&*clock)).await.ok()?.ok() }
     }
 
     async fn connect(&mut self) -> Result<Session, AppendError> {
@@ -444,7 +461,8 @@ impl Committer {
                             self.session = Some(Arc::new(session));
                             return match resolution {
                                 Resolution::Stored { base, recorded_from } => {
-                                    Some(Stored { epoch: self.seen.get().epoch, base, recorded_from })
+                                    let Seen { epoch, server, .. } = self.seen.get();
+                                    Some(Stored { epoch, server, base, recorded_from })
                                 }
                                 Resolution::NotStored => None,
                             };

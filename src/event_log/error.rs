@@ -9,6 +9,12 @@ use super::unit::{ClaimKey, MAX_UNIT_BYTES, MAX_UNIT_EVENTS};
 use crate::ids::{EventId, LogId};
 use crate::postgres::ConnectError;
 
+/// Why a statement failed, for people: without values that the message may quote.
+#[must_use]
+pub fn statement_reason(error: &tokio_postgres::Error) -> String {
+    reason(error)
+}
+
 /// Why a unit was not appended, or why that is not known.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AppendError {

@@ -36,6 +36,12 @@ impl EventLog {
         Follower { log: self.clone(), wake: self.wake_ups(), place }
     }
 
+    /// Follows from the newest event that this node has seen.
+    #[must_use]
+    pub fn follow_on(&self) -> Follower {
+        Follower { log: self.clone(), wake: self.wake_ups(), place: self.seen().checkpoint() }
+    }
+
     /// Follows on from a place that was kept, perhaps by another process.
     ///
     /// # Errors
@@ -134,7 +140,11 @@ impl Follower {
             }
             // A position that this node was told of, and that nothing has reached yet.
             None if event_id.as_uuid().is_nil() => Ok(()),
-            _ => Err(PrimaryError::LostEvents { position, event_id }.into()),
+            _ => {
+                // The next connection is checked for this event before it is asked.
+                self.log.primary().distrust();
+                Err(PrimaryError::LostEvents { position, event_id }.into())
+            }
         }
     }
 }

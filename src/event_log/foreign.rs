@@ -80,6 +80,8 @@ impl ForeignStore {
 pub struct ForeignContext<A: Aggregate> {
     stream: StreamId,
     version: i64,
+    /// The epoch in which it was loaded.
+    epoch: i64,
     aggregate: A,
 }
 
@@ -103,6 +105,7 @@ impl<A: Aggregate> EventStore<A> for ForeignStore {
 
     async fn load_aggregate(&self, aggregate_id: &str) -> Result<Self::AC, AggregateError<A::Error>> {
         let stream = self.stream::<A>(aggregate_id)?;
+        let epoch = self.log.seen().get().epoch;
         let mut aggregate = A::default();
         let mut version = 0;
         for envelope in self.load_events(aggregate_id).await? {
@@ -110,7 +113,7 @@ impl<A: Aggregate> EventStore<A> for ForeignStore {
             version = i64::try_from(envelope.sequence).unwrap_or(i64::MAX);
             aggregate.apply(envelope.payload);
         }
-        Ok(ForeignContext { stream, version, aggregate })
+        Ok(ForeignContext { stream, version, epoch, aggregate })
     }
 
     async fn commit(
@@ -131,7 +134,10 @@ impl<A: Aggregate> EventStore<A> for ForeignStore {
         let stored_metadata = serialised(serde_json::to_vec(&metadata))?;
         let mut unit = Unit {
             at: now,
-            premises: Premises::of_stream(context.stream.clone(), context.version),
+            premises: Premises {
+                epoch: Some(context.epoch),
+                ..Premises::of_stream(context.stream.clone(), context.version)
+            },
             ..Unit::default()
         };
         for (version, event) in (context.version + 1..).zip(&events) {
@@ -148,7 +154,7 @@ impl<A: Aggregate> EventStore<A> for ForeignStore {
             });
         }
         self.log.append(unit).await.map_err(|error| match error {
-            AppendError::Conflict { .. } => AggregateError::AggregateConflict,
+            AppendError::Conflict { .. } | AppendError::EpochChanged => AggregateError::AggregateConflict,
             AppendError::Busy
             | AppendError::Unavailable(_)
             | AppendError::OutcomeUnknown

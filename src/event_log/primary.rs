@@ -15,7 +15,7 @@ use tokio_postgres::{Row, Statement};
 
 use super::checkpoint::Checkpoint;
 use super::error::{PrimaryError, ReadError};
-use super::seen::{Seen, SeenLog};
+use super::seen::{Seen, SeenLog, ServerIdentity};
 use crate::clock::Stopwatch;
 use crate::ids::{EventId, LogId};
 use crate::postgres::{Connection, Database};
@@ -43,12 +43,17 @@ const GUARDED: &str = "
           left join lateral (select position, event_id from log.event order by position desc limit 1) n on true) g
     left join lateral (select x.*, true as is_present from (";
 
+/// How many statements a connection keeps prepared; there are fewer questions than that.
+const MAX_STATEMENTS: usize = 512;
+
 /// How many columns that adds.
 const GUARD_COLUMNS: usize = 5;
 
 /// A connection with the statements that were prepared on it.
 pub struct Session {
     connection: Connection,
+    /// The server behind the connection, which is another one if the node has moved on since.
+    server: ServerIdentity,
     statements: Mutex<HashMap<Question, Statement>>,
 }
 
@@ -66,8 +71,8 @@ impl managed::Manager for Opener {
 
     async fn create(&self) -> Result<Session, PrimaryError> {
         let mut connection = self.database.connect("tenure", SETTINGS).await?;
-        self.seen.check(&mut connection.client).await?;
-        Ok(Session { connection, statements: Mutex::default() })
+        let server = self.seen.check(&mut connection.client).await?.actual;
+        Ok(Session { connection, server, statements: Mutex::default() })
     }
 
     async fn recycle(&self, session: &mut Session, metrics: &Metrics) -> RecycleResult<PrimaryError> {
@@ -210,8 +215,36 @@ impl Primary {
         select: &str,
         parameters: &[&(dyn ToSql + Sync)],
     ) -> Result<Answer, ReadError> {
+        self.boxed(with, select, parameters, with.is_empty()).await
+    }
+
+    /// Calls a function that changes rows outside the log: not carried out again when the connection is lost.
+    ///
+    /// # Errors
+    /// As [`Primary::execute`].
+    pub async fn call(
+        &self,
+        select: &str,
+        parameters: &[&(dyn ToSql + Sync)],
+    ) -> Result<Option<Row>, ReadError> {
+        Ok(self.boxed("", select, parameters, false).await?.rows.into_iter().next())
+    }
+
+    /// Closes the idle connections: they were opened to the same address as one that led astray, and are checked anew
+    /// before they are trusted again.
+    pub(super) fn distrust(&self) {
+        self.pool.retain(|_, _| false);
+    }
+
+    async fn boxed(
+        &self,
+        with: &str,
+        select: &str,
+        parameters: &[&(dyn ToSql + Sync)],
+        is_question: bool,
+    ) -> Result<Answer, ReadError> {
         // Every operation and every route has this at its bottom: boxed, it does not make each of their futures larger.
-        Box::pin(self.ask_until_accepted(with, select, parameters)).await
+        Box::pin(self.ask_until_accepted(with, select, parameters, is_question)).await
     }
 
     async fn ask_until_accepted(
@@ -219,6 +252,7 @@ impl Primary {
         with: &str,
         select: &str,
         parameters: &[&(dyn ToSql + Sync)],
+        is_question: bool,
     ) -> Result<Answer, ReadError> {
         let question = Question { with: with.to_owned(), select: select.to_owned() };
         let deadline = Instant::now() + READ_TIMEOUT;
@@ -227,30 +261,38 @@ impl Primary {
         for _ in 0..=self.pool.status().max_size {
             let seen = self.seen.get();
             let session = match timeout_at(deadline, self.pool.get()).await {
-                Ok(Ok(session)) => session,
+                Ok(Ok(session)) => InUse(Some(session)),
                 Ok(Err(PoolError::Backend(error))) => return Err(error.into()),
                 Ok(Err(error)) => return Err(ReadError::Unavailable(Box::new(error))),
                 Err(_) => return Err(PrimaryError::TimedOut(READ_TIMEOUT).into()),
             };
-            let answered = timeout_at(deadline, session.ask(&question, parameters)).await;
-            let rejected = match answered {
-                Ok(Ok(rows)) => match self.accept(rows, &seen)? {
-                    Some(answer) => return Ok(answer),
-                    None => Rejected::Server,
-                },
-                Ok(Err(rejected)) => rejected,
-                Err(_) => Rejected::Connection(PrimaryError::TimedOut(READ_TIMEOUT)),
+            // The node has moved on to another server since this connection was checked.
+            let is_left_behind = session.server() != Some(seen.server);
+            let rejected = if is_left_behind {
+                Rejected::Server
+            } else {
+                match timeout_at(deadline, session.ask(&question, parameters)).await {
+                    Ok(Ok(rows)) => match self.accept(rows, &seen)? {
+                        Some(answer) => {
+                            session.give_back();
+                            return Ok(answer);
+                        }
+                        None => Rejected::Server,
+                    },
+                    Ok(Err(rejected)) => rejected,
+                    Err(_) => Rejected::Connection(PrimaryError::TimedOut(READ_TIMEOUT)),
+                }
             };
             if let Rejected::Statement(error) = rejected {
+                session.give_back();
                 return Err(error.into());
             }
-            drop(managed::Object::take(session));
-            // The others were opened to the same address: they are checked anew before they are trusted again.
-            self.pool.retain(|_, _| false);
+            session.discard();
+            self.distrust();
             match rejected {
                 // Nothing was changed, so that it can be asked again; once, or a table that is missing would be asked
                 // for without end.
-                Rejected::Connection(PrimaryError::Statement(error)) if with.is_empty() && !is_repeated => {
+                Rejected::Connection(PrimaryError::Statement(error)) if is_question && !is_repeated => {
                     is_repeated = true;
                     tracing::debug!(%error, "a question is asked again on another connection");
                 }
@@ -285,6 +327,55 @@ impl Primary {
     }
 }
 
+/// A connection out of the pool. It goes back only once its answer has come: whoever is handed it next must not wait
+/// behind the statement of a caller that has gone.
+struct InUse(Option<managed::Object<Opener>>);
+
+impl InUse {
+    fn server(&self) -> Option<ServerIdentity> {
+        self.0.as_ref().map(|session| session.server)
+    }
+
+    async fn ask(
+        &self,
+        question: &Question,
+        parameters: &[&(dyn ToSql + Sync)],
+    ) -> Result<Vec<Row>, Rejected> {
+        match &self.0 {
+            Some(session) => session.ask(question, parameters).await,
+            None => Err(Rejected::Server),
+        }
+    }
+
+    fn give_back(mut self) {
+        drop(self.0.take());
+    }
+
+    fn discard(mut self) {
+        if let Some(session) = self.0.take() {
+            drop(managed::Object::take(session));
+        }
+    }
+}
+
+impl Drop for InUse {
+    fn drop(&mut self) {
+        // Its caller has gone. It keeps its place in the pool until the server is done with the statement, so that callers
+        // who come and go make no more connections than the pool may have.
+        let Some(session) = self.0.take() else { return };
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(async move {
+                let idle = timeout(READ_TIMEOUT, session.connection.client.batch_execute("")).await;
+                if !idle.is_ok_and(|idle| idle.is_ok()) {
+                    drop(managed::Object::take(session));
+                }
+            });
+        } else {
+            drop(managed::Object::take(session));
+        }
+    }
+}
+
 impl Session {
     async fn ask(
         &self,
@@ -303,7 +394,11 @@ impl Session {
                 Err(_) if client.is_closed() => return Err(Rejected::Server),
                 Err(error) => return Err(rejected(error)),
             };
-            statements().insert(question.clone(), prepared.clone());
+            let mut statements = statements();
+            if statements.len() >= MAX_STATEMENTS {
+                statements.clear();
+            }
+            statements.insert(question.clone(), prepared.clone());
             prepared
         };
         client.query(&statement, parameters).await.map_err(rejected)

@@ -9,7 +9,7 @@ use tokio_postgres::Row;
 
 use super::checkpoint::Checkpoint;
 use super::error::PrimaryError;
-use super::seen::{Seen, SeenLog};
+use super::seen::{Seen, SeenLog, ServerIdentity};
 use crate::ids::EventId;
 use crate::postgres::{ConnectError, Connection, Database};
 
@@ -53,6 +53,27 @@ pub enum NotReady {
 }
 
 impl NotReady {
+    /// What strangers may be told: neither addresses nor the server's words.
+    #[must_use]
+    pub const fn advice(&self) -> &'static str {
+        match self {
+            Self::Unreachable(_) => {
+                "PostgreSQL does not answer, or refuses; the log of this process says why"
+            }
+            Self::Replica => "the address of the database leads to a replica; name the primary",
+            Self::ReadOnly => "the database is read-only; turn default_transaction_read_only off",
+            Self::MayNotWrite => {
+                "the role that serves may not write to the log; `tenure migrate` grants what is missing"
+            }
+            Self::Superseded(_) => "another release has replaced the projections; start that one",
+            Self::Stale(_) => {
+                "the database lacks events that this node has seen, or holds another log: restore them, or run \
+                 `tenure log new-epoch --yes` to go on without them"
+            }
+            Self::Stopped => "this process no longer stores events; start it again",
+        }
+    }
+
     /// A stable word for it.
     #[must_use]
     pub const fn code(&self) -> &'static str {
@@ -86,7 +107,8 @@ pub struct Probe {
     database: Database,
     seen: Arc<SeenLog>,
     projection_set: String,
-    connection: Mutex<Option<Connection>>,
+    /// With the server that it leads to.
+    connection: Mutex<Option<(Connection, ServerIdentity)>>,
 }
 
 impl Probe {
@@ -103,8 +125,8 @@ impl Probe {
         // Taken out while it is asked: a connection that failed, or that nobody waited for, is not asked again.
         let kept = place.take();
         match timeout(PROBE_TIMEOUT, self.ask_on(kept)).await {
-            Ok(Ok((connection, checkpoint))) => {
-                *place = Some(connection);
+            Ok(Ok((kept, checkpoint))) => {
+                *place = Some(kept);
                 Ok(checkpoint)
             }
             Ok(Err(error)) => Err(error),
@@ -112,22 +134,26 @@ impl Probe {
         }
     }
 
-    async fn ask_on(&self, kept: Option<Connection>) -> Result<(Connection, Checkpoint), NotReady> {
+    async fn ask_on(
+        &self,
+        kept: Option<(Connection, ServerIdentity)>,
+    ) -> Result<((Connection, ServerIdentity), Checkpoint), NotReady> {
         // What was seen before the question has to be in its answer; what is seen meanwhile need not.
         let seen = self.seen.get();
-        if let Some(connection) = kept
+        if let Some((connection, server)) = kept
+            && server == seen.server
             && let Ok(row) = connection.client.query_one(STATE, &[]).await
             && let Some(checkpoint) = self.judge(&row, &seen)?
         {
-            return Ok((connection, checkpoint));
+            return Ok(((connection, server), checkpoint));
         }
         let connection = self.database.connect("tenure probe", SETTINGS).await;
         let mut connection = connection.map_err(PrimaryError::from)?;
-        self.seen.check(&mut connection.client).await?;
+        let server = self.seen.check(&mut connection.client).await?.actual;
         let seen = self.seen.get();
         let row = connection.client.query_one(STATE, &[]).await.map_err(PrimaryError::from)?;
         match self.judge(&row, &seen)? {
-            Some(checkpoint) => Ok((connection, checkpoint)),
+            Some(checkpoint) => Ok(((connection, server), checkpoint)),
             None => Err(NotReady::Stale("the log changes its epoch".to_owned())),
         }
     }

@@ -5,6 +5,7 @@ use futures::stream::try_unfold;
 use tokio_postgres::types::ToSql;
 use uuid::Uuid;
 
+use super::checkpoint::Checkpoint;
 use super::error::ReadError;
 use super::event::{RecordedEvent, StreamId};
 use super::log::EventLog;
@@ -59,6 +60,8 @@ impl Filter {
 pub struct Page {
     /// The events, in the order that was asked for.
     pub events: Vec<RecordedEvent>,
+    /// The epoch of their positions, and of `next`; 0 if nothing had to be read.
+    pub epoch: i64,
     /// From where to go on: the position that the next page is behind. `None` at the end of the log.
     pub next: Option<i64>,
 }
@@ -109,16 +112,20 @@ impl EventLog {
         filter: Filter,
     ) -> impl Stream<Item = Result<Vec<RecordedEvent>, ReadError>> + use<> {
         let log = self.clone();
-        try_unfold(Some(after), move |after| {
+        let begin = Checkpoint { position: after, ..self.seen().checkpoint() };
+        try_unfold(Some(begin), move |place| {
             let (log, filter) = (log.clone(), filter.clone());
             async move {
-                let mut next = after;
-                while let Some(after) = next {
-                    let page = log.read_page(after, &filter, PAGE).await?;
-                    if !page.events.is_empty() {
-                        return Ok(Some((page.events, page.next)));
+                let mut next = place;
+                while let Some(place) = next {
+                    let page = log.read_page(place.position, &filter, PAGE).await?;
+                    if page.epoch != place.epoch && page.epoch != 0 {
+                        return Err(ReadError::LogReplaced { from: place, epoch: page.epoch });
                     }
-                    next = page.next;
+                    next = page.next.map(|position| Checkpoint { position, ..place });
+                    if !page.events.is_empty() {
+                        return Ok(Some((page.events, next)));
+                    }
                 }
                 Ok(None)
             }
@@ -160,7 +167,12 @@ impl EventLog {
             } else {
                 self.window(order, low, high, filter).await?
             };
-            let events = self.select(order, window, filter, wanted).await?;
+            let (epoch, events) = self.select(order, window, filter, wanted).await?;
+            if page.epoch != 0 && page.epoch != epoch {
+                // The rest is of other events: the reader is told by the epoch, and begins again.
+                return Ok(Page { epoch, ..Page::default() });
+            }
+            page.epoch = epoch;
             let is_full = i64::try_from(events.len()).unwrap_or(wanted) == wanted;
             page.events.extend(events);
             if is_full {
@@ -247,7 +259,7 @@ impl EventLog {
         (low, high): (i64, i64),
         filter: &Filter,
         limit: i64,
-    ) -> Result<Vec<RecordedEvent>, ReadError> {
+    ) -> Result<(i64, Vec<RecordedEvent>), ReadError> {
         let mut conditions = "where position > $1 and position <= $2".to_owned();
         let mut parameters: Vec<&(dyn ToSql + Sync)> = vec![&low, &high];
         let (stream_type, stream_id) =
@@ -270,8 +282,8 @@ impl EventLog {
         let key = if filter.stream.is_some() { "version" } else { "position" };
         let direction = if order == Order::OldestFirst { "asc" } else { "desc" };
         restrict(&format!(" order by {key} {direction} limit ?"), &limit);
-        let rows = self.primary().rows(&select_events(&conditions), &parameters).await?;
-        Ok(rows.iter().map(RecordedEvent::from_row).collect::<Result<_, _>>()?)
+        let answer = self.primary().query(&select_events(&conditions), &parameters).await?;
+        Ok((answer.epoch, answer.rows.iter().map(RecordedEvent::from_row).collect::<Result<_, _>>()?))
     }
 }
 

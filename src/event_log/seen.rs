@@ -68,6 +68,8 @@ type OnNewEpoch = Box<dyn Fn(i64) + Send + Sync>;
 pub struct SeenLog {
     log_id: LogId,
     seen: Mutex<Seen>,
+    /// Epochs that this node has left: whichever server still has one of them is behind.
+    left: Mutex<Vec<i64>>,
     /// Wakes followers; its value is the position that was seen.
     wake: Arc<watch::Sender<i64>>,
     /// One connection at a time decides about an epoch.
@@ -196,6 +198,7 @@ impl SeenLog {
         Self {
             log_id: head.log_id,
             seen: Mutex::new(head.seen()),
+            left: Mutex::default(),
             wake: Arc::new(watch::Sender::new(head.position)),
             deciding: tokio::sync::Mutex::default(),
             entropy,
@@ -289,7 +292,8 @@ impl SeenLog {
             return Ok(head);
         }
         let has_all = head.epoch == seen.epoch && (seen.position == 0 || found == Some(seen.event_id));
-        let is_followed = head.epoch != seen.epoch && head.is_at_home();
+        let was_left = self.left.lock().unwrap_or_else(PoisonError::into_inner).contains(&head.epoch);
+        let is_followed = head.epoch != seen.epoch && head.is_at_home() && !was_left;
         if !has_all && !is_followed {
             head.epoch = new_epoch(&*self.entropy);
         }
@@ -333,6 +337,7 @@ impl SeenLog {
         for clear in self.on_new_epoch.lock().unwrap_or_else(PoisonError::into_inner).iter() {
             clear(head.epoch);
         }
+        self.left.lock().unwrap_or_else(PoisonError::into_inner).push(before.epoch);
         *self.lock() = head.seen();
         self.wake.send_modify(|position| *position = head.position);
     }

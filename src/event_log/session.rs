@@ -11,7 +11,8 @@ use super::error::{AppendError, PrimaryError};
 use super::parameters::{APPEND, NEXT};
 use super::row_sql;
 use super::rows::Table;
-use super::seen::SeenLog;
+use super::seen::{SeenLog, ServerIdentity};
+use crate::clock::Clock;
 use crate::ids::EventId;
 use crate::postgres::{Connection, Database, STATEMENT_TIMEOUT};
 
@@ -31,6 +32,7 @@ const MAX_STATEMENTS: usize = 256;
 pub struct Session {
     pub(super) connection: Connection,
     epoch: i64,
+    server: ServerIdentity,
     fence: AtomicI64,
     statements: Mutex<HashMap<Vec<&'static str>, Statement>>,
 }
@@ -67,14 +69,33 @@ impl Session {
         Ok(Self {
             connection,
             epoch: head.epoch,
+            server: head.actual,
             fence: AtomicI64::new(head.fence),
             statements: Mutex::default(),
         })
     }
 
+    /// The server behind the connection.
+    pub const fn server(&self) -> ServerIdentity {
+        self.server
+    }
+
     /// The epoch of positions that appends of this session name.
     pub const fn epoch(&self) -> i64 {
         self.epoch
+    }
+
+    /// Whether the node is still in this epoch and on this server.
+    pub fn is_current(&self, seen: &SeenLog) -> bool {
+        let now = seen.get();
+        (now.epoch, now.server) == (self.epoch, self.server)
+    }
+
+    /// By how many seconds a clock is ahead of the server's, measured anew.
+    pub async fn clock_offset(&self, clock: &dyn Clock) -> Result<f64, tokio_postgres::Error> {
+        let asked = clock.now();
+        let row = self.connection.client.query_one("select clock_timestamp()", &[]).await?;
+        Ok(asked.seconds_since(row.try_get(0)?))
     }
 
     /// Reads the fence again, after another node has moved it.

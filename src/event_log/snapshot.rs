@@ -47,25 +47,32 @@ impl EventLog {
         .transpose()
     }
 
-    /// Stores a snapshot, unless a newer one of the same shape is there.
+    /// Stores a snapshot, unless a newer one of the same shape is there, or positions have another epoch than the one in
+    /// which its events were read: some of them may not be there any more.
     ///
     /// # Errors
     /// The database cannot be written to.
-    pub async fn save_snapshot(&self, stream: &StreamId, snapshot: &Snapshot) -> Result<(), ReadError> {
+    pub async fn save_snapshot(
+        &self,
+        stream: &StreamId,
+        snapshot: &Snapshot,
+        epoch: i64,
+    ) -> Result<(), ReadError> {
         let sql =
             "insert into log.snapshot as s (stream_type, stream_id, version, state_version, payload, sealed)
-                   values ($1, $2, $3, $4, $5, $6)
+                   select $1, $2, $3, $4, $5, $6 from log.head h where h.epoch = $7
                    on conflict (stream_type, stream_id) do update
                        set version = excluded.version, state_version = excluded.state_version,
                            payload = excluded.payload, sealed = excluded.sealed
                        where s.state_version <> excluded.state_version or s.version < excluded.version";
-        let parameters: [&(dyn ToSql + Sync); 6] = [
+        let parameters: [&(dyn ToSql + Sync); 7] = [
             &&*stream.stream_type,
             &&*stream.id,
             &snapshot.version,
             &snapshot.state_version,
             &&*snapshot.payload,
             &snapshot.sealed.as_deref(),
+            &epoch,
         ];
         self.primary().execute(sql, &parameters).await?;
         Ok(())

@@ -10,6 +10,7 @@ use super::error::AppendError;
 use super::parameters::{Expected, Parameters, Way};
 use super::row_sql;
 use super::rows::settle;
+use super::seen::ServerIdentity;
 use super::session::{Session, reason};
 use super::unit::{ClaimKey, Unit};
 use crate::clock::Timestamp;
@@ -26,6 +27,8 @@ const BATCH_TIMEOUT: Duration = Duration::from_millis(8_500);
 pub struct Stored {
     /// The epoch of the positions.
     pub epoch: i64,
+    /// The server that stored it.
+    pub server: ServerIdentity,
     /// The position before the first event.
     pub base: i64,
     /// When the first event was recorded; each later one a microsecond after.
@@ -44,12 +47,14 @@ pub enum BatchError {
     Superseded(String),
     /// Positions have another epoch now. Nothing was written.
     EpochChanged,
-    /// The committer's clock is off by so many seconds, ahead if that is positive. Nothing was written.
-    ClockOff(f64),
+    /// The committer's clock seems to be off, or the batch has waited on its way. Nothing was written.
+    ClockOff,
     /// The data of one unit or more are refused. Nothing was written.
     Data(String),
     /// A deadlock or a lock not granted in time. Nothing was written.
     TryAgain(String),
+    /// What the statement names was replaced since it was prepared: to be prepared anew. Nothing was written.
+    Replaced(String),
     /// The server cannot write at present. Nothing was written.
     Unavailable(String),
     /// The connection was lost: whether the batch was stored is not known.
@@ -107,10 +112,11 @@ pub async fn store(
     let row = answer
         .map_err(|_| BatchError::Unknown("the database did not answer in time".to_owned()))?
         .map_err(|error| failure(&error, units))?;
-    let epoch = expected.epoch;
+    let (epoch, server) = (expected.epoch, session.server());
     let read = || {
         Ok::<_, tokio_postgres::Error>(Stored {
             epoch,
+            server,
             base: row.try_get(0)?,
             recorded_from: row.try_get(1)?,
         })
@@ -160,11 +166,13 @@ fn failure(error: &tokio_postgres::Error, units: &[Arc<Unit>]) -> BatchError {
         "TN003" => BatchError::Data(code.to_owned()),
         "TN004" => BatchError::Superseded(refused.detail().unwrap_or_default().to_owned()),
         "TN005" => BatchError::EpochChanged,
-        "TN006" => {
-            BatchError::ClockOff(refused.detail().and_then(|detail| detail.parse().ok()).unwrap_or(0.0))
-        }
+        "TN006" => BatchError::ClockOff,
         "23505" if refused.constraint().is_some_and(|key| COLLIDING.contains(&key)) => BatchError::Collided,
         "40P01" | "55P03" | "40001" => BatchError::TryAgain(reason(error)),
+        // Functions, types or tables were replaced under the prepared statement; or a pooler has lost it.
+        "0A000" | "26000" | "42P01" | "42703" | "42883" | "42804" | "42846" => {
+            BatchError::Replaced(reason(error))
+        }
         _ if matches!(code.get(..2), Some("22" | "23" | "21")) => BatchError::Data(code.to_owned()),
         _ => BatchError::Unavailable(reason(error)),
     }

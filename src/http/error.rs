@@ -8,7 +8,7 @@ use axum::response::{IntoResponse, Response};
 use crate::aggregates::field::Invalid;
 use crate::dispatch::{DispatchError, Failure};
 use crate::event_log::unit::MAX_UNIT_EVENTS;
-use crate::event_log::{AppendError, Checkpoint, EventLog, ReadError};
+use crate::event_log::{AppendError, Checkpoint, EventLog, PrimaryError, ReadError};
 use crate::operations::{LimitReached, Refusal, Thing};
 use crate::projections::QueryError;
 
@@ -55,6 +55,8 @@ pub enum DoorError {
     },
     /// Something that is needed cannot be reached.
     Unavailable,
+    /// The database lacks events that this node has seen: a person has to decide.
+    EventsLost,
     /// Something is wrong with the server.
     Internal,
 }
@@ -103,7 +105,7 @@ impl DoorError {
             Self::KeyReused => StatusCode::UNPROCESSABLE_ENTITY,
             Self::GivenOnce(_) | Self::LogReplaced => StatusCode::CONFLICT,
             Self::TooMany { .. } => StatusCode::TOO_MANY_REQUESTS,
-            Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Unavailable | Self::EventsLost => StatusCode::SERVICE_UNAVAILABLE,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Refused(refusal) => match refusal {
                 Refusal::Invalid(_) | Refusal::InvalidUserMode => StatusCode::BAD_REQUEST,
@@ -147,7 +149,7 @@ impl DoorError {
             Self::GivenOnce(_) => "secret_given_once",
             Self::LogReplaced => "log_replaced",
             Self::TooMany { .. } => "too_many_requests",
-            Self::Unavailable => "unavailable",
+            Self::Unavailable | Self::EventsLost => "unavailable",
             Self::Internal => "internal",
             Self::Refused(refusal) => refusal.code(),
         }
@@ -190,6 +192,9 @@ impl DoorError {
             }
             Self::TooMany { .. } => "too often; come again later".into(),
             Self::Unavailable => "something that is needed cannot be reached; come again later".into(),
+            Self::EventsLost => {
+                "the database has lost events; who runs this instance restores them, or runs `tenure log new-epoch`".into()
+            }
             Self::Internal => "something is wrong with the server; its log says what".into(),
             Self::Refused(refusal) => refusal.to_string().into(),
         }
@@ -271,14 +276,21 @@ impl From<Failure> for DoorError {
         );
         let source = std::error::Error::source(&failure).map(ToString::to_string);
         tracing::error!(error = %failure, source, "a command could not be carried out");
-        if unavailable { Self::Unavailable } else { Self::Internal }
+        match &failure {
+            Failure::Read(error) if is_loss(error) => Self::EventsLost,
+            _ if unavailable => Self::Unavailable,
+            _ => Self::Internal,
+        }
     }
 }
 
 impl From<QueryError> for DoorError {
     fn from(error: QueryError) -> Self {
         tracing::error!(%error, "a question could not be answered");
-        Self::Unavailable
+        match &error {
+            QueryError::Unavailable(error) if is_loss(error) => Self::EventsLost,
+            _ => Self::Unavailable,
+        }
     }
 }
 
@@ -289,6 +301,12 @@ pub fn found<T>(answer: Result<T, QueryError>, thing: Thing) -> Result<T, DoorEr
         Err(QueryError::NotFound) => Err(DoorError::not_found(thing)),
         Err(error) => Err(error.into()),
     }
+}
+
+/// Whether the database lacks events that this node has seen.
+fn is_loss(error: &ReadError) -> bool {
+    let ReadError::Unavailable(source) = error else { return false };
+    matches!(source.downcast_ref(), Some(PrimaryError::LostEvents { .. }))
 }
 
 /// The place that a position token or a cursor names, in a field or header of this name.

@@ -40,7 +40,7 @@ pub struct Readiness {
     postgres: Postgres,
     /// Why the process cannot serve, and what to do.
     #[serde(skip_serializing_if = "Option::is_none")]
-    reason: Option<String>,
+    reason: Option<&'static str>,
 }
 
 /// The database.
@@ -68,11 +68,14 @@ impl Readiness {
                 let postgres = Postgres { state: "up", position: Some(newest.to_string()) };
                 Self { status: "ready", postgres, reason: None }
             }
-            Err(error) => Self::not(error.code(), error.to_string()),
+            Err(error) => {
+                tracing::warn!(%error, "this node is not ready");
+                Self::not(error.code(), error.advice())
+            }
         }
     }
 
-    fn not(state: &'static str, reason: String) -> Self {
+    fn not(state: &'static str, reason: &'static str) -> Self {
         Self { status: "not ready", postgres: Postgres { state, position: None }, reason: Some(reason) }
     }
 }
@@ -101,9 +104,9 @@ impl ReadinessCache {
                 }
             }
         };
-        timeout(READY_TIMEOUT, ask).await.unwrap_or_else(|_| {
-            Readiness::not("unreachable", "PostgreSQL has not answered in time".to_owned())
-        })
+        timeout(READY_TIMEOUT, ask)
+            .await
+            .unwrap_or_else(|_| Readiness::not("unreachable", "PostgreSQL has not answered in time"))
     }
 }
 

@@ -69,8 +69,8 @@ pub enum AddressError {
     #[error("the connection string cannot be read: {0}")]
     Unreadable(&'static str),
     /// An `sslmode` that libpq does not have either.
-    #[error("unknown sslmode `{0}`: use disable, allow, prefer, require, verify-ca or verify-full")]
-    SslMode(String),
+    #[error("unknown `sslmode`: use disable, allow, prefer, require, verify-ca or verify-full")]
+    SslMode,
     /// A parameter that libpq does not know.
     #[error(
         "unknown connection parameter `{0}`: remove it; see docs/operations.md for the parameters that Tenure reads"
@@ -131,14 +131,29 @@ impl Address {
 
     /// One configuration for each host, in the order in which they are given: each host gets its own share of the time,
     /// and TLS settings do not apply to a socket.
+    /// Whether any host is reached by TCP.
+    pub(super) fn has_tcp_host(&self) -> bool {
+        let is_tcp = |host: &Host| matches!(host, Host::Tcp(_));
+        !self.config.get_hostaddrs().is_empty() || self.config.get_hosts().iter().any(is_tcp)
+    }
+
     #[must_use]
     pub(super) fn configs(&self) -> Vec<Config> {
         let (hosts, ports) = (self.config.get_hosts(), self.config.get_ports());
         let one = |(place, host): (usize, &Host)| {
-            let mut config = self.with_host(host);
-            if let Some(address) = self.config.get_hostaddrs().get(place) {
-                config.hostaddr(*address);
-            }
+            let mut config = match self.config.get_hostaddrs().get(place) {
+                None => self.with_host(host),
+                // The address decides where to connect, and so that it is by TCP, whatever the host is called.
+                Some(address) => {
+                    let name = match host {
+                        Host::Tcp(name) => name.clone(),
+                        Host::Unix(_) => address.to_string(),
+                    };
+                    let mut config = self.with_host(&Host::Tcp(name));
+                    config.hostaddr(*address);
+                    config
+                }
+            };
             if let Some(port) = ports.get(place).or_else(|| ports.first()) {
                 config.port(*port);
             }
@@ -290,6 +305,10 @@ impl Builder {
     #[allow(clippy::too_many_lines)] // one arm a parameter: a table, read from top to bottom
     fn set(&mut self, name: &str, value: &str) -> Result<bool, AddressError> {
         if let Some((name, advice)) = UNSUPPORTED.iter().find(|(unsupported, _)| *unsupported == name) {
+            // As in libpq, an empty value is none.
+            if value.is_empty() {
+                return Ok(true);
+            }
             return Err(AddressError::Unsupported { name, advice });
         }
         let address = &mut self.address;
@@ -298,6 +317,8 @@ impl Builder {
             "host" => self.hosts = Some(value.to_owned()),
             "hostaddr" => self.addresses = Some(value.to_owned()),
             "port" => self.ports = Some(value.to_owned()),
+            // As in libpq, an empty value is none.
+            "user" | "dbname" | "keepalives" | "sslsni" | "sslcompression" if value.is_empty() => {}
             "user" => drop(config.user(value)),
             "password" => drop(config.password(value)),
             "dbname" => drop(config.dbname(value)),
@@ -378,8 +399,7 @@ impl Builder {
             "sslmode" => self.ssl_mode = Some(ssl_mode(value)?),
             "requiressl" => {
                 // The name before sslmode: 1 is require, 0 is prefer.
-                let mode =
-                    if integer("requiressl", value)? == 1 { SslMode::Require } else { SslMode::Prefer };
+                let mode = if value.starts_with('1') { SslMode::Require } else { SslMode::Prefer };
                 self.ssl_mode = Some(mode);
             }
             "sslrootcert" => {
@@ -512,7 +532,7 @@ impl Builder {
                 rule: "one port, or as many as there are hosts",
             });
         }
-        for port in ports {
+        for port in ports.into_iter().map(str::trim) {
             let malformed = AddressError::Invalid { name: "port", rule: "1 to 65535" };
             let port =
                 if port.is_empty() { DEFAULT_PORT } else { port.parse().map_err(|_| malformed.clone())? };
@@ -541,7 +561,7 @@ fn ssl_mode(mode: &str) -> Result<SslMode, AddressError> {
         "require" => Ok(SslMode::Require),
         "verify-ca" => Ok(SslMode::VerifyCa),
         "verify-full" => Ok(SslMode::VerifyFull),
-        other => Err(AddressError::SslMode(other.chars().take(32).collect())),
+        _ => Err(AddressError::SslMode),
     }
 }
 
@@ -578,10 +598,7 @@ mod tests {
             assert_eq!(url.config.get_application_name(), Some("x"));
             assert_eq!(parse(&format!("host=h dbname=d sslmode={text}")).unwrap().ssl_mode, mode);
         }
-        assert_eq!(
-            parse("postgres://h/d?sslmode=maybe").unwrap_err(),
-            AddressError::SslMode("maybe".to_owned())
-        );
+        assert_eq!(parse("postgres://h/d?sslmode=maybe").unwrap_err(), AddressError::SslMode);
         assert!(parse("host=h sslmode=''").is_err());
     }
 
@@ -601,6 +618,9 @@ mod tests {
             "host=h\tsslmode\t=\trequire",
             "host=h password='sslmode=disable  x' sslmode=require",
             "host=h requiressl=1",
+            "host=h requiressl=10",
+            "host=h sslmode=require sslcert='' dbname=''",
+            "postgres://h/d?sslmode=require&",
         ] {
             let address = parse(text).unwrap();
             assert_eq!(address.ssl_mode, SslMode::Require, "{text}");
@@ -669,13 +689,31 @@ mod tests {
         assert_eq!(configs[1].get_ssl_mode(), tokio_postgres::config::SslMode::Require);
         assert_eq!((configs[0].get_ports(), configs[1].get_ports()), (&[1][..], &[2][..]));
         assert_eq!(configs[1].get_user(), Some("u"));
+        assert!(!parse("host=/run/pg sslmode=verify-full").unwrap().has_tcp_host());
+        // An address makes it TCP, whatever the host is called.
+        let address = parse("host=/run/pg hostaddr=127.0.0.1 sslmode=require").unwrap();
+        assert!(address.has_tcp_host());
+        assert_eq!(address.configs()[0].get_ssl_mode(), tokio_postgres::config::SslMode::Require);
+        assert!(matches!(address.configs()[0].get_hosts(), [Host::Tcp(_)]));
     }
 
     #[test]
     fn a_password_is_never_shown() {
         let url = parse("postgres://user:hunter2@host:5433/db").unwrap();
         assert_eq!(format!("{url:?}"), "host port 5433 database db");
-        let wrong = parse("postgres://user:hunter2@host:port/db").unwrap_err();
-        assert!(!format!("{wrong} {wrong:?}").contains("hunter2"));
+        for text in [
+            "postgres://user:hunter2@host:port/db",
+            "host=h sslmode= password=hunter2",
+            "host=h user= password=hunter2",
+            "postgres://u:p@hunter2@h/d",
+            "postgres://u:/hunter2@h/d",
+            "postgres://u:123/hunter2@h/d",
+            "postgres://u:a@b/x?sslmode=hunter2@h/d",
+            "password='it'hunter2=5",
+            "host=h sslmode=hunter2",
+        ] {
+            let wrong = parse(text).unwrap_err();
+            assert!(!format!("{wrong} {wrong:?}").contains("hunter2"), "{text}: {wrong}");
+        }
     }
 }

@@ -53,6 +53,12 @@ fn parse_uri(text: &str) -> Result<Vec<Parameter>, AddressError> {
     // A second raw `@` means that the password was cut short: what follows may be the rest of it.
     let name_is_safe = !rest.contains('@');
 
+    if rest.split('?').next().is_some_and(|before| before.contains('@')) {
+        // libpq takes it for a part of the host or the database, and says so aloud.
+        return Err(AddressError::Unreadable(
+            "percent-encode `@` and `/` in user, password and database: %40, %2F",
+        ));
+    }
     let end = rest.find(['/', '?']).unwrap_or(rest.len());
     let (hosts, ports) = host_list(&rest[..end])?;
     if hosts.iter().any(|host| !host.is_empty()) {
@@ -71,7 +77,7 @@ fn parse_uri(text: &str) -> Result<Vec<Parameter>, AddressError> {
         rest = &path[end..];
     }
     if let Some(query) = rest.strip_prefix('?').filter(|query| !query.is_empty()) {
-        for pair in query.split('&') {
+        for pair in query.strip_suffix('&').unwrap_or(query).split('&') {
             let Some((name, value)) = pair.split_once('=') else {
                 return Err(AddressError::Unreadable("a parameter behind the `?` has no `=`"));
             };
@@ -97,12 +103,13 @@ fn host_list(text: &str) -> Result<(Vec<String>, Vec<String>), AddressError> {
     let (mut hosts, mut ports) = (Vec::new(), Vec::new());
     for one in text.split(',') {
         let (host, behind) = match one.strip_prefix('[') {
-            Some(address) => {
-                let Some((host, behind)) = address.split_once(']') else {
-                    return Err(AddressError::Unreadable("an IPv6 address has no closing `]`"));
-                };
-                (host, behind)
-            }
+            Some(address) => match address.split_once(']') {
+                None => return Err(AddressError::Unreadable("an IPv6 address has no closing `]`")),
+                Some(("", _)) => {
+                    return Err(AddressError::Unreadable("there is no address between `[` and `]`"));
+                }
+                Some((host, behind)) => (host, behind),
+            },
             None => one.split_at(one.find(':').unwrap_or(one.len())),
         };
         let port = match behind.strip_prefix(':') {
@@ -127,21 +134,24 @@ fn parse_pairs(text: &str) -> Result<Vec<Parameter>, AddressError> {
     // An unquoted password with a blank in it goes on in what looks like the next keyword.
     let mut name_is_safe = true;
     loop {
-        while characters.next_if(char::is_ascii_whitespace).is_some() {}
+        while characters.next_if(|next| is_blank(*next)).is_some() {}
         if characters.peek().is_none() {
             return Ok(all);
         }
         let mut name = String::new();
-        while let Some(next) = characters.next_if(|next| *next != '=' && !next.is_ascii_whitespace()) {
+        while let Some(next) = characters.next_if(|next| *next != '=' && !is_blank(*next)) {
             name.push(next);
         }
-        while characters.next_if(char::is_ascii_whitespace).is_some() {}
+        while characters.next_if(|next| is_blank(*next)).is_some() {}
         if characters.next() != Some('=') {
             return Err(AddressError::Unreadable(
                 "it is neither a postgres:// URI nor `key=value` pairs (a value with a blank needs quotes: 'a b')",
             ));
         }
-        while characters.next_if(char::is_ascii_whitespace).is_some() {}
+        let mut has_blank = false;
+        while characters.next_if(|next| is_blank(*next)).is_some() {
+            has_blank = true;
+        }
         let quoted = characters.next_if_eq(&'\'').is_some();
         let mut value = String::new();
         loop {
@@ -152,7 +162,7 @@ fn parse_pairs(text: &str) -> Result<Vec<Parameter>, AddressError> {
                     characters.next();
                     break;
                 }
-                Some(next) if !quoted && next.is_ascii_whitespace() => break,
+                Some(next) if !quoted && is_blank(*next) => break,
                 Some('\\') => {
                     characters.next();
                     value.extend(characters.next());
@@ -160,10 +170,21 @@ fn parse_pairs(text: &str) -> Result<Vec<Parameter>, AddressError> {
                 Some(_) => value.extend(characters.next()),
             }
         }
-        let next_is_safe = name != "password" || quoted;
+        if has_blank && !quoted && value.contains('=') {
+            // libpq takes the next pair for the value, a password perhaps; nobody means that.
+            return Err(AddressError::Unreadable(
+                "a value is missing behind a `=`: write '' for an empty one",
+            ));
+        }
+        let next_is_safe = name != "password";
         all.push(Parameter { name, value, name_is_safe });
         name_is_safe = next_is_safe;
     }
+}
+
+/// C's `isspace`.
+const fn is_blank(character: char) -> bool {
+    matches!(character, ' ' | '\t' | '\n' | '\r' | '\x0b' | '\x0c')
 }
 
 /// Decodes `%XX`; refuses what libpq refuses.
@@ -255,8 +276,9 @@ mod tests {
         );
         assert_eq!(parsed(r"password=a\ b user=''"), pairs(&[("password", "a b"), ("user", "")]));
         assert_eq!(parsed(""), pairs(&[]));
-        // A value begins behind the blanks that follow its `=`.
-        assert_eq!(parsed("password= user=x"), pairs(&[("password", "user=x")]));
+        // A value begins behind the blanks that follow its `=`, unless it is another pair.
+        assert_eq!(parsed("password= x"), pairs(&[("password", "x")]));
+        assert!(parse("password= user=x").is_err());
         assert_eq!(parsed("password=p://q host=h"), pairs(&[("password", "p://q"), ("host", "h")]));
     }
 
@@ -275,6 +297,7 @@ mod tests {
             let error = parse(text).unwrap_err();
             assert!(!format!("{error} {error:?}").contains("hunter2"), "{error:?}");
         }
+        assert!(parse("postgres://u:a@b@h/d").is_err() && parse("postgres://u:a/b@h/d").is_err());
         let cut = parse("postgres://u:a@b?hunter2=x@h/d").unwrap();
         assert!(!cut.iter().any(|parameter| parameter.name == "hunter2" && parameter.name_is_safe));
         let cut = parse("password=a hunter2=x host=h").unwrap();

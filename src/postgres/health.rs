@@ -65,7 +65,7 @@ pub enum HealthError {
     #[error(transparent)]
     Connect(#[from] ConnectError),
     /// A statement failed.
-    #[error("the database cannot be looked at: {0}")]
+    #[error("the database cannot be looked at: {}", crate::event_log::error::statement_reason(.0))]
     Statement(#[from] tokio_postgres::Error),
     /// The server does not answer.
     #[error("PostgreSQL did not answer within {} s", STATEMENT_TIMEOUT.as_secs())]
@@ -89,7 +89,9 @@ async fn look_on(client: &Client, clock: &dyn Clock) -> Result<Health, HealthErr
             "select current_setting('server_version'), current_setting('server_version_num')::int,
                     current_setting('server_encoding'),
                     (select count(*) = 2 from pg_roles
-                     where rolname in ('tenure_owner', 'tenure_app') and pg_has_role(oid, 'member')),
+                     where rolname in ('tenure_owner', 'tenure_app') and pg_has_role(oid, 'member'))
+                    and coalesce((select nspowner = 'tenure_owner'::regrole from pg_namespace
+                                  where nspname = 'log' and exists (select from pg_roles where rolname = 'tenure_owner')), true),
                     pg_is_in_recovery(), current_setting('transaction_read_only')::boolean, clock_timestamp()",
             &[],
         )
@@ -140,8 +142,7 @@ async fn look_on(client: &Client, clock: &dyn Clock) -> Result<Health, HealthErr
                                  and has_table_privilege(oid, 'log.event', 'insert'))";
     let may_write = schema_version.is_none() || client.query_one(sql, &[]).await?.try_get(0)?;
     let server_time: Timestamp = server.try_get(6)?;
-    #[allow(clippy::cast_precision_loss)] // for people
-    let clock_offset = (asked.as_micros() - server_time.as_micros()) as f64 / 1_000_000.0;
+    let clock_offset = asked.seconds_since(server_time);
     Ok(Health {
         in_recovery,
         read_only: server.try_get(5)?,

@@ -42,8 +42,16 @@ const SETTINGS: &str =
     "set statement_timeout = '10s'; set lock_timeout = '8s'; set client_min_messages = warning;
                         set max_parallel_workers_per_gather = 0;";
 
-/// For migrations and indexes of large tables. Locks are still not waited for without end.
+/// For indexes and folds of large tables. Locks are still not waited for without end.
 const LONG: &str = "set statement_timeout = 0; set lock_timeout = '60s';";
+
+/// For migrations: whoever waits for a lock on the head row makes everybody else wait behind it, so they wait shortly and
+/// often.
+const MIGRATING: &str = "set statement_timeout = 0; set lock_timeout = '1s';";
+
+/// How often a migration is tried that meets a lock of somebody else's, and the pause between.
+const MIGRATION_TRIES: u32 = 30;
+const MIGRATION_PAUSE: Duration = Duration::from_secs(1);
 
 /// Why a database could not be brought up to this release.
 #[derive(Debug, thiserror::Error)]
@@ -107,7 +115,7 @@ pub enum MigrateError {
     #[error("a migration failed: {0}")]
     Migration(#[source] Box<refinery::Error>),
     /// A statement failed.
-    #[error("preparing the database failed: {0}")]
+    #[error("preparing the database failed: {}", crate::event_log::error::statement_reason(.0))]
     Statement(#[source] tokio_postgres::Error),
     /// The server stopped answering.
     #[error("PostgreSQL stopped answering while the database was being prepared")]
@@ -218,16 +226,13 @@ impl Migration {
         if applied > binary {
             return Err(MigrateError::NewerSchema { database: applied, binary });
         }
-        client.batch_execute(LONG).await?;
         if applied < binary {
-            let mut runner = embedded::migrations::runner();
-            runner.set_migration_table_name(HISTORY);
-            let run = while_alive(database, runner.run_async(client)).await?;
-            run.map_err(|error| MigrateError::Migration(Box::new(error)))?;
+            run_migrations(client, database).await?;
         }
+        in_time(client.batch_execute(LONG)).await?;
         let prepared = prepare_projections(client, tables, projection_set, log_id, epoch);
         let projections = while_alive(database, prepared).await??;
-        client.batch_execute(SETTINGS).await?;
+        in_time(client.batch_execute(SETTINGS)).await?;
         if self.role.is_none() && projections == Projections::Current {
             // The login itself will serve: it is told before it is asked for a master key.
             in_time_to(roles::check(&self.connection.client)).await?;
@@ -243,10 +248,21 @@ impl Migration {
         &mut self,
         work: impl AsyncFnOnce(&mut Client) -> Result<T, E>,
     ) -> Result<T, E> {
-        self.connection.client.batch_execute(LONG).await?;
+        in_time(self.connection.client.batch_execute(LONG)).await?;
         let done = while_alive(&self.database, work(&mut self.connection.client)).await??;
-        self.connection.client.batch_execute(SETTINGS).await?;
+        in_time(self.connection.client.batch_execute(SETTINGS)).await?;
         Ok(done)
+    }
+
+    /// Grants the privileges that the serving role lacks, if there is such a role.
+    ///
+    /// # Errors
+    /// See [`MigrateError`]
+    pub async fn grant(&mut self) -> Result<(), MigrateError> {
+        if self.role.is_some() {
+            in_time(roles::grant(&self.connection.client)).await?;
+        }
+        Ok(())
     }
 
     /// Grants the privileges, and refuses a role that could not serve.
@@ -254,13 +270,13 @@ impl Migration {
     /// # Errors
     /// See [`MigrateError`]
     pub async fn finish(&mut self) -> Result<(), MigrateError> {
+        self.grant().await?;
         let client = &self.connection.client;
         if let Some(role) = self.role {
-            in_time(roles::grant(client)).await?;
-            client.batch_execute(&format!("set role {role}")).await?;
+            in_time(client.batch_execute(&format!("set role {role}"))).await?;
         }
         let checked = in_time_to(roles::check(client)).await;
-        client.batch_execute("reset role").await?;
+        in_time(client.batch_execute("reset role")).await?;
         checked
     }
 
@@ -271,6 +287,38 @@ impl Migration {
     pub fn database(&self) -> Result<Database, ConnectError> {
         Database::new(&self.address, self.role)
     }
+}
+
+async fn run_migrations(client: &mut Client, database: &Database) -> Result<(), MigrateError> {
+    in_time(client.batch_execute(MIGRATING)).await?;
+    for attempt in 1.. {
+        let mut runner = embedded::migrations::runner();
+        runner.set_migration_table_name(HISTORY);
+        match while_alive(database, runner.run_async(client)).await? {
+            Ok(_) => break,
+            Err(error) if attempt < MIGRATION_TRIES && is_locked(&error) => {
+                tracing::warn!(
+                    attempt,
+                    "a migration waits for somebody's lock on the log; see pg_stat_activity"
+                );
+                tokio::time::sleep(MIGRATION_PAUSE).await;
+            }
+            Err(error) => return Err(MigrateError::Migration(Box::new(error))),
+        }
+    }
+    Ok(())
+}
+
+/// Whether a lock was not granted in time.
+fn is_locked(error: &refinery::Error) -> bool {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = cause {
+        if let Some(error) = error.downcast_ref::<tokio_postgres::Error>() {
+            return error.code().is_some_and(|code| code.code() == "55P03");
+        }
+        cause = error.source();
+    }
+    false
 }
 
 /// A short statement, or an error if it takes long.
@@ -290,9 +338,12 @@ async fn while_alive<T>(database: &Database, work: impl Future<Output = T>) -> R
     loop {
         match timeout(WATCH_EVERY, &mut work).await {
             Ok(done) => return Ok(done),
-            Err(_) if database.connect_to_any("tenure watch", "").await.is_ok() => silent = 0,
-            Err(_) if silent == 2 => return Err(MigrateError::TimedOut),
-            Err(_) => silent += 1,
+            // A server that refuses one more connection lives.
+            Err(_) => match database.connect_to_any("tenure watch", "").await {
+                Err(ConnectError::TimedOut { .. }) if silent == 2 => return Err(MigrateError::TimedOut),
+                Err(ConnectError::TimedOut { .. }) => silent += 1,
+                _ => silent = 0,
+            },
         }
     }
 }
@@ -387,6 +438,12 @@ async fn other_nodes(client: &Client) -> Result<i64, tokio_postgres::Error> {
     let sql = "select count(*) from pg_stat_activity
                where datname = current_database() and application_name in ('tenure', 'tenure committer', 'tenure follower')";
     client.query_one(sql, &[]).await?.try_get(0)
+}
+
+/// Whether some release has given this name to an index of this table.
+#[must_use]
+pub fn is_index_of_ours(index: &str, table: &Table) -> bool {
+    view_tables::is_ours(index, table)
 }
 
 /// The digest that [`Migration::run`] stores, for who makes the tables in another way.

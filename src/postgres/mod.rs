@@ -23,3 +23,27 @@ fn hex(octets: &[u8]) -> String {
         text
     })
 }
+
+/// Whether an error, or one that it comes from, is the database's: it cannot be reached, is busy, or does not allow what
+/// has to be done.
+#[must_use]
+pub fn is_outage(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        if error.is::<ConnectError>() {
+            return true;
+        }
+        if let Some(error) = error.downcast_ref::<tokio_postgres::Error>() {
+            return error.code().is_none_or(|code| {
+                let code = code.code();
+                matches!(code, "42501" | "55P03" | "57014" | "25006" | "40001" | "40P01")
+                    || matches!(code.get(..2), Some("08" | "53" | "57"))
+            });
+        }
+        if let Some(error) = error.downcast_ref::<crate::event_log::PrimaryError>() {
+            return !matches!(error, crate::event_log::PrimaryError::NoLog);
+        }
+        cause = error.source();
+    }
+    false
+}

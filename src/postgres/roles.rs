@@ -12,21 +12,39 @@ pub const OWNER_ROLE: &str = "tenure_owner";
 pub const APP_ROLE: &str = "tenure_app";
 
 /// What the serving role may do; what is not here it may not.
+///
+/// Of the relations only those that Tenure owns: others may keep theirs in the same schemas.
 const PRIVILEGES: &str = "
-    revoke all on schema log, view from public;
-    grant usage on schema log, view to tenure_app;
-    grant select on all tables in schema log, view to tenure_app;
+    revoke all on schema log, view, coarse from public;
+    grant usage on schema log, view, coarse to tenure_app;
+    do $$
+    declare
+        relation record;
+    begin
+        for relation in
+            select c.oid::regclass::text as name, n.nspname as schema
+            from pg_class c join pg_namespace n on n.oid = c.relnamespace
+            where n.nspname in ('log', 'view', 'coarse') and c.relkind in ('r', 'v') and c.relowner = 'tenure_owner'::regrole
+            order by c.oid
+        loop
+            execute format('grant select on %s to tenure_app', relation.name);
+            if relation.schema in ('view', 'coarse') then
+                execute format('grant insert, update, delete on %s to tenure_app', relation.name);
+            end if;
+        end loop;
+        for relation in
+            select p.oid::regprocedure::text as name from pg_proc p
+            where p.pronamespace = 'coarse'::regnamespace and p.proowner = 'tenure_owner'::regrole order by p.oid
+        loop
+            execute format('grant execute on function %s to tenure_app', relation.name);
+        end loop;
+    end $$;
     grant insert on log.event to tenure_app;
     grant update (fence, epoch, system_identifier, timeline, head_oid) on log.head to tenure_app;
     grant insert, update on log.guard, log.snapshot to tenure_app;
     grant insert, update, delete on log.idempotency to tenure_app;
-    revoke all on schema coarse from public;
-    grant usage on schema coarse to tenure_app;
-    grant select, insert, update, delete on all tables in schema coarse to tenure_app;
-    grant execute on all functions in schema coarse to tenure_app;
     grant insert, delete on log.data_key to tenure_app;
-    revoke update, delete, truncate on log.event from tenure_owner;
-    grant insert, update, delete on all tables in schema view to tenure_app;";
+    revoke update, delete, truncate on log.event from tenure_owner;";
 
 /// What nobody can serve without, as a condition on the current role.
 const NEEDED: &str = "
@@ -52,14 +70,22 @@ const STANDING: &str = "
         union all
         select 'relation ' || c.oid::regclass, coalesce(c.relacl::text, '') from pg_class c
         where c.relnamespace = any (array['log', 'view', 'coarse']::regnamespace[]) and c.relkind in ('r', 'v')
+          and c.relowner = 'tenure_owner'::regrole
         union all
         select 'column ' || a.attrelid::regclass || '.' || a.attname, a.attacl::text
         from pg_attribute a join pg_class c on c.oid = a.attrelid
         where c.relnamespace = any (array['log', 'view', 'coarse']::regnamespace[]) and a.attacl is not null
+          and c.relowner = 'tenure_owner'::regrole
         union all
         select 'function ' || p.oid::regprocedure, coalesce(p.proacl::text, '') from pg_proc p
         where p.pronamespace = any (array['log', 'view', 'coarse']::regnamespace[])
+          and p.proowner = 'tenure_owner'::regrole
     ) as standing (name, acl)";
+
+/// Whether the login may act as a role, if there is that role.
+const ACTS_AS: &str = "
+    select pg_has_role(oid, case when current_setting('server_version_num')::int >= 160000 then 'SET' else 'MEMBER' end)
+    from pg_roles where rolname = $1";
 
 /// Makes the two roles where the login may, and acts as the owner from then on; gives the role that serves.
 pub(super) async fn prepare(client: &Client) -> Result<Option<&'static str>, tokio_postgres::Error> {
@@ -87,15 +113,18 @@ pub(super) async fn prepare(client: &Client) -> Result<Option<&'static str>, tok
                 ))
                 .await?;
         }
-        let member = client
-            .query_one("select count(*) filter (where pg_has_role(oid, 'member')) = 1, count(*) = 1 from pg_roles where rolname = $1", &[&role])
-            .await?;
-        let (member, exists): (bool, bool) = (member.try_get(0)?, member.try_get(1)?);
-        if !exists || !(superuser || member || creates) {
-            return Ok(None);
+        let acts = client.query_opt(ACTS_AS, &[&role]).await?;
+        let Some(acts) = acts else { return Ok(None) };
+        let acts: bool = acts.try_get(0)?;
+        if superuser || acts {
+            continue;
         }
-        if !superuser && !member {
-            client.batch_execute(&format!("grant {role} to current_user")).await?;
+        // Since PostgreSQL 16 who makes a role may grant it, to itself too, and nothing more.
+        match client.batch_execute(&format!("grant {role} to current_user")).await {
+            Ok(()) => {}
+            // Somebody else has made the roles of this server: this login serves by itself.
+            Err(error) if error.code().is_some_and(|code| code.code() == "42501") => return Ok(None),
+            Err(error) => return Err(error),
         }
     }
     if owns {

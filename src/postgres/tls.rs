@@ -10,10 +10,13 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
+use tokio_postgres::config::SslNegotiation;
 use x509_cert::Certificate;
 use x509_cert::der::Decode as _;
 use x509_cert::der::oid::db::rfc4519::COMMON_NAME;
 use x509_cert::der::oid::db::rfc5912::ID_CE_SUBJECT_ALT_NAME;
+use x509_cert::ext::pkix::SubjectAltName;
+use x509_cert::ext::pkix::name::GeneralName;
 
 use super::address::{Address, RootCerts, SslMode, TlsVersion};
 use super::connection::ConnectError;
@@ -29,10 +32,11 @@ pub(super) fn client_config(address: &Address) -> Result<ClientConfig, ConnectEr
     let builder = ClientConfig::builder_with_provider(provider.clone())
         .with_protocol_versions(&versions)
         .map_err(|error| ConnectError::Tls(error.to_string()))?;
-    let roots = roots(address)?;
+    // Nothing of it applies to a socket, not even that the root certificate must be there.
+    let roots = if address.has_tcp_host() { roots(address)? } else { None };
     // As in libpq: with a root certificate at hand, `require` verifies like `verify-ca`.
     let mode = match (address.ssl_mode, &roots) {
-        (SslMode::Require, Some(_)) => SslMode::VerifyCa,
+        (SslMode::Prefer | SslMode::Require, Some(_)) => SslMode::VerifyCa,
         (mode, _) => mode,
     };
     let trust = match (mode, roots) {
@@ -44,12 +48,16 @@ pub(super) fn client_config(address: &Address) -> Result<ClientConfig, ConnectEr
         .with_custom_certificate_verifier(Arc::new(LibpqVerifier { provider, trust }))
         .with_no_client_auth();
     config.enable_sni = address.sni;
+    if address.config.get_ssl_negotiation() == SslNegotiation::Direct {
+        config.alpn_protocols = vec![b"postgresql".to_vec()];
+    }
     Ok(config)
 }
 
 /// The certificates to trust; none where nothing is verified.
 fn roots(address: &Address) -> Result<Option<Vec<CertificateDer<'static>>>, ConnectError> {
-    if address.ssl_mode < SslMode::Require {
+    let is_named = matches!(address.root_certs, RootCerts::File(_));
+    if address.ssl_mode == SslMode::Disable || (address.ssl_mode == SslMode::Prefer && !is_named) {
         return Ok(None);
     }
     match (&address.root_certs, default_root_file()) {
@@ -198,7 +206,7 @@ fn check_name(certificate: &CertificateDer<'_>, name: &ServerName<'_>) -> Result
     }
 }
 
-/// As libpq does it: where a certificate has no alternative names at all, its common name counts.
+/// As libpq does it: where a certificate has no alternative name of the kind of the host, its common name counts.
 fn check_common_name(
     certificate: &CertificateDer<'_>,
     name: &ServerName<'_>,
@@ -206,8 +214,16 @@ fn check_common_name(
 ) -> Result<(), Error> {
     let subject = parse(certificate)?.tbs_certificate;
     let mut extensions = subject.extensions.iter().flatten();
-    if extensions.any(|extension| extension.extn_id == ID_CE_SUBJECT_ALT_NAME) {
-        return Err(error);
+    let alternatives = extensions.find(|extension| extension.extn_id == ID_CE_SUBJECT_ALT_NAME);
+    if let Some(extension) = alternatives {
+        let names = SubjectAltName::from_der(extension.extn_value.as_bytes());
+        let is_of_its_kind = |alternative: &GeneralName| match name {
+            ServerName::IpAddress(_) => matches!(alternative, GeneralName::IpAddress(_)),
+            _ => matches!(alternative, GeneralName::DnsName(_)),
+        };
+        if names.map_or(true, |names| names.0.iter().any(is_of_its_kind)) {
+            return Err(error);
+        }
     }
     let mut attributes = subject.subject.0.iter().flat_map(|names| names.0.iter());
     let Some(common_name) = attributes.find(|attribute| attribute.oid == COMMON_NAME) else {

@@ -13,7 +13,7 @@ use crate::event_log::row_sql::{self, Application};
 use crate::event_log::rows::{RowChange, Table, settle};
 use crate::event_log::unit::{ClaimChange, ClaimKey};
 use crate::event_log::{Primary, RecordedEvent};
-use crate::postgres::migrate::{MigrateError, definition_of};
+use crate::postgres::migrate::{MigrateError, definition_of, is_index_of_ours};
 use crate::projections;
 
 /// How many events are read, decoded and applied at a time: that much is in memory.
@@ -31,7 +31,7 @@ pub enum FoldError {
     )]
     InUse(String),
     /// A statement failed.
-    #[error("the projections could not be made anew: {0}")]
+    #[error("the projections could not be made anew: {}", crate::event_log::error::statement_reason(.0))]
     Statement(#[source] tokio_postgres::Error),
     /// An event cannot be read.
     #[error(transparent)]
@@ -74,7 +74,9 @@ pub async fn fold(
     transaction.execute("select from log.head for update", &[]).await?;
     let newest: i64 =
         transaction.query_one("select coalesce(max(position), 0) from log.event", &[]).await?.try_get(0)?;
-    drop_former(&transaction, former_set).await?;
+    let names = table_names(former_set);
+    let theirs = objects_of_others(&transaction, &names).await?;
+    drop_former(&transaction, &names).await?;
     for table in projections::TABLES {
         for statement in [
             row_sql::create_table(table, "view"),
@@ -97,6 +99,9 @@ pub async fn fold(
             transaction.batch_execute(&index).await?;
         }
     }
+    for statement in theirs {
+        transaction.batch_execute(&statement).await?;
+    }
     let sql = "update log.head set projection_set = $1, view_definition = $2";
     transaction.execute(sql, &[&projections::set_name(), &definition_of(projections::TABLES)]).await?;
     transaction.commit().await?;
@@ -106,12 +111,63 @@ pub async fn fold(
     Ok(())
 }
 
-/// Drops the tables of a set, and their functions before them; refuses where others depend on one.
-async fn drop_former(transaction: &Transaction<'_>, set: &str) -> Result<(), FoldError> {
+/// The tables of a set, and those of this release.
+fn table_names(set: &str) -> Vec<&str> {
     let former = set.split(',').filter_map(|table| table.split(':').next());
     let mut names: Vec<&str> = former.chain(projections::TABLES.iter().map(|table| table.name)).collect();
     names.sort_unstable();
     names.dedup();
+    names
+}
+
+/// The statements that give the new tables what others have put on the old ones: grants, indexes, triggers.
+///
+/// # Errors
+/// [`FoldError::InUse`] for what cannot be put back: policies and publications.
+async fn objects_of_others(transaction: &Transaction<'_>, names: &[&str]) -> Result<Vec<String>, FoldError> {
+    let sql = "select format('the policy %I on %s', p.polname, p.polrelid::regclass) from pg_policy p
+               join pg_class c on c.oid = p.polrelid
+               where c.relnamespace = 'view'::regnamespace and c.relname = any ($1)
+               union all
+               select format('the publication %I of %s', b.pubname, r.prrelid::regclass) from pg_publication_rel r
+               join pg_publication b on b.oid = r.prpubid join pg_class c on c.oid = r.prrelid
+               where c.relnamespace = 'view'::regnamespace and c.relname = any ($1)";
+    let rows = transaction.query(sql, &[&names]).await?;
+    if !rows.is_empty() {
+        let kept: Result<Vec<String>, _> = rows.iter().map(|row| row.try_get(0)).collect();
+        return Err(FoldError::InUse(kept?.join("; ")));
+    }
+    let mut statements = Vec::new();
+    // Tables that the new set has not got are no loss: what was on them goes with them.
+    let stays: Vec<&str> = projections::TABLES.iter().map(|table| table.name).collect();
+    let sql = "select format('grant %s on view.%I to %s%s', a.privilege_type, c.relname,
+                             case a.grantee when 0 then 'public' else quote_ident(a.grantee::regrole::text) end,
+                             case when a.is_grantable then ' with grant option' else '' end)
+               from pg_class c cross join aclexplode(c.relacl) a
+               where c.relnamespace = 'view'::regnamespace and c.relname = any ($1) and a.grantee <> c.relowner
+                 and a.grantee not in (select oid from pg_roles where rolname = 'tenure_app')
+               union all
+               select pg_get_triggerdef(t.oid) from pg_trigger t join pg_class c on c.oid = t.tgrelid
+               where c.relnamespace = 'view'::regnamespace and c.relname = any ($1) and not t.tgisinternal";
+    for row in transaction.query(sql, &[&stays]).await? {
+        statements.push(row.try_get(0)?);
+    }
+    let sql = "select t.relname::text, c.relname::text, pg_get_indexdef(i.indexrelid)
+               from pg_index i join pg_class c on c.oid = i.indexrelid join pg_class t on t.oid = i.indrelid
+               where t.relnamespace = 'view'::regnamespace and t.relname = any ($1) and not i.indisprimary";
+    for row in transaction.query(sql, &[&stays]).await? {
+        let (table, index): (&str, &str) = (row.try_get(0)?, row.try_get(1)?);
+        let is_ours =
+            projections::TABLES.iter().any(|ours| ours.name == table && is_index_of_ours(index, ours));
+        if !is_ours {
+            statements.push(row.try_get(2)?);
+        }
+    }
+    Ok(statements)
+}
+
+/// Drops the tables of a set, and their functions before them; refuses where others depend on one.
+async fn drop_former(transaction: &Transaction<'_>, names: &[&str]) -> Result<(), FoldError> {
     let sql = "select format('drop function %s', p.oid::regprocedure) from pg_proc p
                where p.pronamespace = 'view'::regnamespace and p.proname = any ($1)";
     let functions: Vec<String> = names.iter().map(|name| format!("{name}_apply")).collect();

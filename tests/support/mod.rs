@@ -73,7 +73,9 @@ async fn cluster() -> &'static Cluster {
                     admin.batch_execute(&format!("create role {role} nologin")).await.unwrap();
                 }
                 let key = include_str!("../databases/master.key");
-                std::fs::write(cluster_dir().join("master.key"), key).unwrap();
+                let file = cluster_dir().join("master.key");
+                std::fs::write(&file, key).unwrap();
+                std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
                 let template = TestDatabase { address: cluster.address(TEMPLATE), name: TEMPLATE.to_owned() };
                 crate::upgrade::load(&template, include_str!("../databases/schema_v3_empty.sql"));
             }

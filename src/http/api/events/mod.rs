@@ -110,7 +110,6 @@ impl Door {
             Some(cursor) => Some(place(log, cursor, "cursor").await?),
             None => None,
         };
-        // The epoch from before the page is read: should it change meanwhile, the cursor is refused and not misread.
         let epoch = begin.map_or_else(|| log.seen().get().epoch, |place| place.epoch);
         let (from, limit) = (begin.map(|place| place.position), i64::from(limit));
         let page = if oldest_first {
@@ -118,7 +117,11 @@ impl Door {
         } else {
             log.read_page_back(from.unwrap_or(i64::MAX), &filter, limit).await
         };
-        let Page { events, next } = page.map_err(crate::dispatch::Failure::Read)?;
+        let Page { events, next, epoch: found } = page.map_err(crate::dispatch::Failure::Read)?;
+        if begin.is_some() && found != 0 && found != epoch {
+            return Err(DoorError::LogReplaced);
+        }
+        let epoch = if found == 0 { epoch } else { found };
         let next = if oldest_first {
             next.or_else(|| events.last().map(|event| event.position)).or(Some(from.unwrap_or(0)))
         } else {
