@@ -540,3 +540,72 @@ async fn fault_connections_to_a_primary_that_was_left_behind_give_no_answer() {
         futures::future::join_all(reads).await;
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn fault_a_server_that_was_left_is_not_followed_back_into_its_epoch() {
+    let primary = Server::primary().await;
+    let switch = Switch::to(primary.port).await;
+    let keys = tempfile::tempdir().unwrap();
+    let node = node(&switch, &keys).await;
+    let runs = node.tenure.insert_operator(&operator(), "runs", "r@example.org").await.unwrap().answer;
+    let bearer = node.token(runs).await;
+    let standby = primary.standby().await;
+    standby.catch_up(&primary).await;
+    standby.lag().await;
+    node.user("tail").await;
+    let first = node.tenure.log().seen().checkpoint();
+    standby.promote().await;
+    let mut left = vec![first];
+    for port in [standby.port, primary.port, standby.port] {
+        switch.lead_to(port);
+        switch.cut();
+        let moved = async {
+            loop {
+                let body = json!({"username": format!("at-{}", left.len()), "email": "x@people.example"});
+                let made = answer(node.post("/api/v1/users", body).bearer_auth(&bearer)).await;
+                if made.status == StatusCode::CREATED {
+                    return;
+                }
+            }
+        };
+        tokio::time::timeout(RECOVERY, moved).await.expect("service goes on");
+        let now = node.tenure.log().seen().checkpoint();
+        assert!(
+            left.iter().all(|before| before.epoch != now.epoch),
+            "an epoch that was left is never taken up again"
+        );
+        for before in &left {
+            let read = node.get("/api/v1/users/runs").bearer_auth(&bearer);
+            answer(read.header("tenure-min-position", before.to_string())).await.fails(409, "log_replaced");
+        }
+        left.push(now);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn callers_who_go_leave_no_busy_connection_to_the_next_and_make_no_more_of_them() {
+    let database = crate::support::TestDatabase::new().await;
+    let node = Arc::new(Node::on(&database).await);
+    let runs = node.tenure.insert_operator(&operator(), "runs", "r@example.org").await.unwrap().answer;
+    let bearer = node.token(runs).await;
+    let holder = database.connect(None).await;
+    holder.batch_execute("begin; lock table view.accounts").await.unwrap();
+    for _ in 0..4 {
+        let leaving = (0..32).map(|_| async {
+            let request =
+                node.get("/api/v1/accounts").bearer_auth(&bearer).timeout(Duration::from_millis(300));
+            assert!(request.send().await.is_err(), "it waits for the lock");
+        });
+        futures::future::join_all(leaving).await;
+    }
+    let open = "select count(*) from pg_stat_activity where datname = current_database() and application_name = 'tenure'";
+    let admin = database.connect(None).await;
+    let connections: i64 = admin.query_one(open, &[]).await.unwrap().get(0);
+    assert!(connections <= 8, "{connections} connections of a pool of 8");
+    holder.batch_execute("rollback").await.unwrap();
+    let started = tenure::clock::Stopwatch::start();
+    let reads =
+        (0..32).map(|_| async { answer(node.get("/api/v1/users/runs").bearer_auth(&bearer)).await.is(200) });
+    futures::future::join_all(reads).await;
+    assert!(started.elapsed() < Duration::from_secs(2), "{:?}", started.elapsed());
+}

@@ -276,3 +276,82 @@ async fn a_pooler_in_transaction_mode_is_recognised_and_one_that_keeps_sessions_
         assert_eq!(said.contains("set pool_mode = session"), code == 5, "{mode}: {said}");
     }
 }
+
+/// An address that leads to a server, and falls silent after the client has sent so many chunks.
+async fn silent_after(chunks: usize, port: u16) -> u16 {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().port();
+    let left = Arc::new(AtomicUsize::new(chunks));
+    tokio::spawn(async move {
+        while let Ok((mut client, _)) = listener.accept().await {
+            let Ok(mut server) = tokio::net::TcpStream::connect(("127.0.0.1", port)).await else { return };
+            let left = left.clone();
+            tokio::spawn(async move {
+                let (mut from_client, mut from_server) = (vec![0; 65_536], vec![0; 65_536]);
+                loop {
+                    let is_silent = || left.load(Ordering::SeqCst) == 0;
+                    tokio::select! {
+                        read = client.read(&mut from_client) => {
+                            let Ok(read @ 1..) = read else { return };
+                            let _ = left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| Some(left.saturating_sub(1)));
+                            if !is_silent() && server.write_all(&from_client[..read]).await.is_err() {
+                                return;
+                            }
+                        }
+                        read = server.read(&mut from_server) => {
+                            let Ok(read @ 1..) = read else { return };
+                            if !is_silent() && client.write_all(&from_server[..read]).await.is_err() {
+                                return;
+                            }
+                        }
+                    }
+                }
+            });
+        }
+    });
+    address
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_start_ends_wherever_the_server_falls_silent() {
+    let server = Server::primary().await;
+    let key = tempfile::tempdir().unwrap();
+    let migrate = |port: u16| {
+        tenure(
+            &format!("postgres://tenure@127.0.0.1:{port}/tenure?sslmode=disable"),
+            key.path(),
+            &["migrate"],
+        )
+    };
+    let migrated = migrate(server.port).output().unwrap();
+    assert!(migrated.status.success(), "{}", String::from_utf8_lossy(&migrated.stderr));
+    let mut starting = Vec::new();
+    for chunks in (1..160).step_by(7) {
+        let port = silent_after(chunks, server.port).await;
+        starting.push((chunks, migrate(port).spawn().unwrap()));
+    }
+    let started = Stopwatch::start();
+    let (mut given_up, mut done) = (0, 0);
+    for (chunks, mut child) in starting {
+        let code = loop {
+            if let Some(status) = child.try_wait().unwrap() {
+                break status.code();
+            }
+            assert!(
+                started.elapsed() < Duration::from_secs(45),
+                "silent after {chunks} chunks: it still waits"
+            );
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        };
+        match code {
+            Some(5) => given_up += 1,
+            Some(0) => done += 1,
+            code => panic!("silent after {chunks} chunks: exit code {code:?}"),
+        }
+    }
+    assert!(given_up > 10, "{given_up} were given up, {done} were done before the silence");
+}
