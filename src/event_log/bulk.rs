@@ -127,7 +127,8 @@ impl BulkWriter {
         if let Some(last) = units.last().and_then(|unit| unit.events.last()) {
             let count: usize = units.iter().map(|unit| unit.events.len()).sum();
             let newest = base.position + i64::try_from(count).unwrap_or(0);
-            self.log.seen().note_stored(self.epoch, newest, last.id);
+            self.log.seen().note(self.epoch, newest, last.id);
+            self.log.seen().wake_followers();
         }
         let count: usize = units.iter().map(|unit| unit.events.len()).sum();
         Ok(base.position + i64::try_from(count).unwrap_or(0))

@@ -500,7 +500,7 @@ impl Committer {
         let last_event = units.last().and_then(|unit| unit.events.last()).map(|event| event.id);
         // Before anybody is told: whatever is read from now on has to show it.
         if let Some(event_id) = last_event {
-            self.seen.note_stored(stored.epoch, newest, event_id);
+            self.seen.note(stored.epoch, newest, event_id);
         }
         self.commits.increment(1);
         self.events.increment(events as u64);
@@ -530,6 +530,8 @@ impl Committer {
         for (pending, error) in bounced {
             let _ = pending.answer.send(Err(error));
         }
+        // After the callers, who can send their next commands while the followers read.
+        self.seen.wake_followers();
     }
 }
 

@@ -319,7 +319,7 @@ impl Primary {
         if !is_primary || epoch != seen.epoch || position < seen.position || is_another {
             return Ok(None);
         }
-        self.seen.note_read(epoch, position, event_id);
+        self.seen.note(epoch, position, event_id);
         if first.try_get::<_, Option<bool>>(guard)?.is_none() {
             rows.clear();
         }

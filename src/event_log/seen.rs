@@ -239,9 +239,17 @@ impl SeenLog {
         self.on_new_epoch.lock().unwrap_or_else(PoisonError::into_inner).push(Box::new(clear));
     }
 
-    /// Takes note of an event that was read; wakes nobody.
-    pub(super) fn note_read(&self, epoch: i64, position: i64, event_id: EventId) {
-        if self.advance(epoch, position, event_id) {
+    /// Takes note of an event that was read or stored: whatever is read from now on has to show it. Wakes nobody.
+    pub(super) fn note(&self, epoch: i64, position: i64, event_id: EventId) {
+        let is_newer = {
+            let mut seen = self.lock();
+            let is_newer = seen.epoch == epoch && seen.position < position;
+            if is_newer {
+                (seen.position, seen.event_id) = (position, event_id);
+            }
+            is_newer
+        };
+        if is_newer {
             self.wake.send_if_modified(|known| {
                 *known = (*known).max(position);
                 false
@@ -249,20 +257,9 @@ impl SeenLog {
         }
     }
 
-    /// Takes note of an event that this node has stored, and wakes its followers.
-    pub(super) fn note_stored(&self, epoch: i64, position: i64, event_id: EventId) {
-        if self.advance(epoch, position, event_id) {
-            self.wake.send_modify(|known| *known = (*known).max(position));
-        }
-    }
-
-    fn advance(&self, epoch: i64, position: i64, event_id: EventId) -> bool {
-        let mut seen = self.lock();
-        let is_newer = seen.epoch == epoch && seen.position < position;
-        if is_newer {
-            (seen.position, seen.event_id) = (position, event_id);
-        }
-        is_newer
+    /// Wakes the followers on this node.
+    pub(super) fn wake_followers(&self) {
+        self.wake.send_modify(|_| {});
     }
 
     /// Whether the server behind a fresh connection may answer: it holds this log, with the newest event that this node

@@ -33,12 +33,7 @@ pub static TABLE: Table = Table {
     ],
     key_columns: 1,
     fill: 70,
-    indexes: &[
-        "(account_id)",
-        "(account_id) where revoked_at is null",
-        "(key_prefix)",
-        "(former_prefix) where former_prefix is not null",
-    ],
+    indexes: &["(account_id, revoked_at)", "(key_prefix)", "(former_prefix) where former_prefix is not null"],
 };
 
 const COLUMNS: &str = "k.id, k.account_id, k.created_by_user_id, k.key_prefix, k.label, k.created_at, k.expires_at, \

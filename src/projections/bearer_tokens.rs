@@ -28,7 +28,7 @@ pub static TABLE: Table = Table {
     ],
     key_columns: 1,
     fill: 80,
-    indexes: &["(digest)", "(user_id)", "(user_id, expires_at) where revoked_at is null"],
+    indexes: &["(digest)", "(user_id, revoked_at, expires_at)"],
 };
 
 const COLUMNS: &str = "t.id, t.user_id, t.prefix, t.created_at, t.expires_at, t.revoked_at, u.at";

@@ -27,7 +27,7 @@ pub static TABLE: Table = Table {
     ],
     key_columns: 1,
     fill: 80,
-    indexes: &["(digest)", "(user_id)", "(user_id, expires_at) where ended_at is null"],
+    indexes: &["(digest)", "(user_id, ended_at, expires_at)"],
 };
 
 const COLUMNS: &str = "t.id, t.user_id, t.created_at, t.expires_at, t.ended_at";
