@@ -132,6 +132,12 @@ identifier! {
     /// One stored event.
     EventId
 }
+
+impl EventId {
+    /// Stands where there is no event, or where it is not known which one.
+    pub const NIL: Self = Self(Uuid::nil());
+}
+
 identifier! {
     /// One event log, for as long as it lives.
     LogId

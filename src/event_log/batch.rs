@@ -162,7 +162,7 @@ pub(super) mod tests {
 
     pub fn writing(id: u128, version: i64) -> Unit {
         let event = NewEvent {
-            id: EventId::from_uuid(Uuid::nil()),
+            id: EventId::NIL,
             stream: stream(id),
             version,
             event_type: "thing.done".into(),

@@ -516,11 +516,7 @@ impl Committer {
                     log_id: self.seen.log_id(),
                     epoch: stored.epoch,
                     position: stored.base + first + count - 1,
-                    event_id: pending
-                        .unit
-                        .events
-                        .last()
-                        .map_or(EventId::from_uuid(uuid::Uuid::nil()), |event| event.id),
+                    event_id: pending.unit.events.last().map_or(EventId::NIL, |event| event.id),
                 },
                 recorded_from: Timestamp::from_micros(micros),
             };

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::timeout;
-use uuid::Uuid;
 
 use super::checkpoint::Checkpoint;
 use super::error::{PrimaryError, ReadError};
@@ -31,7 +30,7 @@ impl EventLog {
     #[must_use]
     pub fn follow(&self, after: i64) -> Follower {
         let epoch = self.seen().get().epoch;
-        let event_id = EventId::from_uuid(Uuid::nil());
+        let event_id = EventId::NIL;
         let place = Checkpoint { log_id: self.log_id(), epoch, position: after, event_id };
         Follower { log: self.clone(), wake: self.wake_ups(), place }
     }
@@ -134,12 +133,12 @@ impl Follower {
             return Ok(());
         }
         match found {
-            Some(found) if event_id.as_uuid().is_nil() => {
+            Some(found) if event_id == EventId::NIL => {
                 self.place.event_id = found;
                 Ok(())
             }
             // A position that this node was told of, and that nothing has reached yet.
-            None if event_id.as_uuid().is_nil() => Ok(()),
+            None if event_id == EventId::NIL => Ok(()),
             _ => {
                 // The next connection is checked for this event before it is asked.
                 self.log.primary().distrust();

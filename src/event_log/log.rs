@@ -168,7 +168,7 @@ impl EventLog {
         let answer = self.primary().query(sql, &[&token.position]).await?;
         let event_id: Option<crate::ids::EventId> =
             answer.rows.first().map_or(Ok(None), |row| row.try_get(0))?;
-        let event_id = event_id.unwrap_or(crate::ids::EventId::from_uuid(uuid::Uuid::nil()));
+        let event_id = event_id.unwrap_or(crate::ids::EventId::NIL);
         let PositionToken { epoch, position } = token;
         let place = Checkpoint { log_id: self.log_id(), epoch, position, event_id };
         if epoch != answer.epoch {

@@ -314,7 +314,7 @@ impl Primary {
         let (is_primary, epoch): (bool, i64) = (first.try_get(guard + 1)?, first.try_get(guard + 2)?);
         let position = first.try_get::<_, Option<i64>>(guard + 3)?.unwrap_or(0);
         let event_id = first.try_get::<_, Option<EventId>>(guard + 4)?;
-        let event_id = event_id.unwrap_or(EventId::from_uuid(uuid::Uuid::nil()));
+        let event_id = event_id.unwrap_or(EventId::NIL);
         let is_another = position == seen.position && event_id != seen.event_id;
         if !is_primary || epoch != seen.epoch || position < seen.position || is_another {
             return Ok(None);

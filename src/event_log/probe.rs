@@ -168,9 +168,7 @@ impl Probe {
                     log_id: self.seen.log_id(),
                     epoch: row.try_get(4)?,
                     position: row.try_get::<_, Option<i64>>(5)?.unwrap_or(0),
-                    event_id: row
-                        .try_get::<_, Option<EventId>>(6)?
-                        .unwrap_or(EventId::from_uuid(uuid::Uuid::nil())),
+                    event_id: row.try_get::<_, Option<EventId>>(6)?.unwrap_or(EventId::NIL),
                 },
             ))
         };

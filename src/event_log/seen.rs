@@ -115,7 +115,7 @@ impl Head {
                 head_oid: row.try_get(9)?,
             },
             position: row.try_get::<_, Option<i64>>(10)?.unwrap_or(0),
-            event_id: row.try_get::<_, Option<EventId>>(11)?.unwrap_or(EventId::from_uuid(uuid::Uuid::nil())),
+            event_id: row.try_get::<_, Option<EventId>>(11)?.unwrap_or(EventId::NIL),
         })
     }
 

@@ -75,7 +75,6 @@ mod tests {
     use bytes::Bytes;
     use cqrs_es::persist::SemanticVersionEventUpcaster;
     use serde_json::json;
-    use uuid::Uuid;
 
     use super::*;
     use crate::event_log::event::StreamId;
@@ -100,7 +99,7 @@ mod tests {
             Upcasters::new(vec![renamed_field("owner_id", "owner"), renamed_field("owner", "holder")]);
         let event = RecordedEvent {
             position: 1,
-            id: EventId::from_uuid(Uuid::nil()),
+            id: EventId::NIL,
             stream: StreamId { stream_type: "thing".into(), id: "1".into() },
             version: 1,
             event_type: "thing.made".to_owned(),
