@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use uuid::Uuid;
 
-use crate::aggregates::{AnyEvent, DecodeError, EventSourced};
+use crate::aggregates::{self, AnyEvent, DecodeError, EventSourced};
 use crate::credentials::key_ring::{KeyLoadError, KeyRing};
 use crate::entropy::Entropy;
 use crate::event_log::seal::{self, DataKey, FieldVisitor, SealError, SealedField, SealedFields, Subject};
@@ -176,6 +176,13 @@ impl Codec {
     /// The subject whose data key an event destroys, if it is one of ours and does; needs no key.
     #[must_use]
     pub fn ended_subject(&self, event: &RecordedEvent) -> Option<String> {
+        let (stream_type, event_type) = (&*event.stream.stream_type, &*event.event_type);
+        // By its name, where that says enough: each event of every node passes here, and few end anything.
+        if !self.upcasters.touches(event_type, &event.event_version)
+            && !aggregates::ends_subject(stream_type, event_type)
+        {
+            return None;
+        }
         let (stream_id, decoded) = self.public_part(event).ok()?;
         decoded.ends_subject().then(|| decoded.subject(stream_id).to_string())
     }

@@ -35,6 +35,9 @@ pub trait StoredEvent: DomainEvent + SealedFields {
     /// The stored names and versions of all events of this aggregate that this release reads.
     const KINDS: &'static [(&'static str, &'static str)];
 
+    /// The stored names of the events that destroy the data key of the stream's own subject.
+    const ENDS_SUBJECT: &'static [&'static str] = &[];
+
     /// This event's stored name and version.
     fn kind(&self) -> (&'static str, &'static str);
 
@@ -48,7 +51,9 @@ pub trait StoredEvent: DomainEvent + SealedFields {
     fn begins_subject(&self) -> bool;
 
     /// Whether the data key of the stream's own subject is destroyed by this event.
-    fn ends_subject(&self) -> bool;
+    fn ends_subject(&self) -> bool {
+        Self::ENDS_SUBJECT.contains(&self.kind().0)
+    }
 }
 
 /// An aggregate of ours: decides without touching itself, so that one loaded state serves many decisions.
@@ -121,6 +126,17 @@ macro_rules! all_aggregates {
 
         /// The types of our own streams.
         pub const STREAM_TYPES: &[&str] = &[$(<$aggregate as Aggregate>::TYPE),+];
+
+        /// Whether events with this stored name destroy the data key of their stream's own subject.
+        #[must_use]
+        pub fn ends_subject(stream_type: &str, event_type: &str) -> bool {
+            match stream_type {
+                $(<$aggregate as Aggregate>::TYPE => {
+                    <$event as StoredEvent>::ENDS_SUBJECT.contains(&event_type)
+                })+
+                _ => false,
+            }
+        }
 
         /// Every stored event that this release reads: stream type, name, version.
         #[must_use]

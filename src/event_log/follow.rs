@@ -106,8 +106,7 @@ impl Follower {
         let sql = format!(
             "select own.event_id, e.*
              from (select (select event_id from log.event where position = $1)) own
-             left join lateral (select {} from log.event where position > $1 order by position limit $2) e on true
-             order by e.position",
+             left join lateral (select {} from log.event where position > $1 order by position limit $2) e on true",
             RecordedEvent::COLUMNS
         );
         let answer = self.log.primary().query(&sql, &[&self.place.position, &PAGE]).await?;

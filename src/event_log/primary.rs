@@ -12,6 +12,7 @@ use deadpool::managed::{self, Metrics, PoolError, QueueMode, RecycleError, Recyc
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Row, Statement};
+use uuid::Uuid;
 
 use super::checkpoint::Checkpoint;
 use super::error::{PrimaryError, ReadError};
@@ -34,20 +35,25 @@ const SETTINGS: &str = "
     set max_parallel_workers_per_gather = 0;
     set statement_timeout = '4500ms'; set lock_timeout = '4s'; set idle_in_transaction_session_timeout = '5s';";
 
-/// What is asked beside each question, behind its own columns: whether there is a row at all, and what the server is.
+/// What is asked beside each question, behind its own columns: whether there is a row at all, and what the server is, in
+/// the bytes that [`Guard::decode`] reads; null if it is in recovery or read-only.
+///
+/// `offset 0` has the bytes computed once, not for each row, of which a follower's page has a thousand.
 const GUARDED: &str = "
-    select q.*, g.is_primary, g.epoch, g.position, g.event_id
-    from (select h.epoch, n.position, n.event_id,
-                 not pg_is_in_recovery() and current_setting('transaction_read_only') = 'off' as is_primary
-          from log.head h
-          left join lateral (select position, event_id from log.event order by position desc limit 1) n on true) g
+    select q.*, g.state
+    from (select case when not pg_is_in_recovery() and current_setting('transaction_read_only') = 'off'
+                      then (select int8send(epoch) from log.head)
+                           || coalesce((select int8send(position) || uuid_send(event_id)
+                                        from log.event order by position desc limit 1), '')
+                      end as state
+          offset 0) g
     left join lateral (select x.*, true as is_present from (";
 
 /// How many statements a connection keeps prepared; there are fewer questions than that.
 const MAX_STATEMENTS: usize = 512;
 
 /// How many columns that adds.
-const GUARD_COLUMNS: usize = 5;
+const GUARD_COLUMNS: usize = 2;
 
 /// A connection with the statements that were prepared on it.
 pub struct Session {
@@ -110,6 +116,28 @@ impl Question {
         let Self { with, select } = self;
         let with = if with.is_empty() { String::new() } else { format!("with {with} ") };
         format!("{with}{GUARDED}{select}) x) q on true")
+    }
+}
+
+/// What a primary says beside an answer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Guard {
+    epoch: i64,
+    position: i64,
+    event_id: EventId,
+}
+
+impl Guard {
+    /// Epoch and, unless the log is empty, newest position, 8 bytes each in network order, and the 16 bytes of the event
+    /// there.
+    fn decode(state: &[u8]) -> Option<Self> {
+        let (epoch, newest) = state.split_first_chunk()?;
+        let (position, event_id) = match newest.split_first_chunk() {
+            Some((position, event_id)) => (i64::from_be_bytes(*position), event_id.try_into().ok()?),
+            None => (0, [0; 16]),
+        };
+        let event_id = EventId::from_uuid(Uuid::from_bytes(event_id));
+        Some(Self { epoch: i64::from_be_bytes(*epoch), position, event_id })
     }
 }
 
@@ -311,12 +339,12 @@ impl Primary {
             return Ok(None);
         };
         let guard = first.len() - GUARD_COLUMNS;
-        let (is_primary, epoch): (bool, i64) = (first.try_get(guard + 1)?, first.try_get(guard + 2)?);
-        let position = first.try_get::<_, Option<i64>>(guard + 3)?.unwrap_or(0);
-        let event_id = first.try_get::<_, Option<EventId>>(guard + 4)?;
-        let event_id = event_id.unwrap_or(EventId::NIL);
+        let state: Option<&[u8]> = first.try_get(guard + 1)?;
+        let Some(Guard { epoch, position, event_id }) = state.and_then(Guard::decode) else {
+            return Ok(None);
+        };
         let is_another = position == seen.position && event_id != seen.event_id;
-        if !is_primary || epoch != seen.epoch || position < seen.position || is_another {
+        if epoch != seen.epoch || position < seen.position || is_another {
             return Ok(None);
         }
         self.seen.note(epoch, position, event_id);

@@ -104,6 +104,7 @@ impl StoredEvent for AccountEvent {
         ("account.nats_signing_seed_reissued", "1"),
         ("account.closed", "1"),
     ];
+    const ENDS_SUBJECT: &'static [&'static str] = &["account.closed"];
 
     fn kind(&self) -> (&'static str, &'static str) {
         match self {
@@ -127,10 +128,6 @@ impl StoredEvent for AccountEvent {
 
     fn begins_subject(&self) -> bool {
         matches!(self, Self::Opened { .. })
-    }
-
-    fn ends_subject(&self) -> bool {
-        matches!(self, Self::Closed { .. })
     }
 }
 

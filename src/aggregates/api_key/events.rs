@@ -99,10 +99,6 @@ impl StoredEvent for ApiKeyEvent {
     fn begins_subject(&self) -> bool {
         false
     }
-
-    fn ends_subject(&self) -> bool {
-        false
-    }
 }
 
 impl SealedFields for ApiKeyEvent {

@@ -71,10 +71,6 @@ impl StoredEvent for BearerTokenEvent {
     fn begins_subject(&self) -> bool {
         false
     }
-
-    fn ends_subject(&self) -> bool {
-        false
-    }
 }
 
 impl SealedFields for BearerTokenEvent {

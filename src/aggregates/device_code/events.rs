@@ -100,10 +100,6 @@ impl StoredEvent for DeviceCodeEvent {
     fn begins_subject(&self) -> bool {
         matches!(self, Self::Created { .. })
     }
-
-    fn ends_subject(&self) -> bool {
-        false
-    }
 }
 
 impl SealedFields for DeviceCodeEvent {

@@ -95,6 +95,7 @@ impl StoredEvent for InviteEvent {
         ("invite.revoked", "1"),
         ("invite.invitee_forgotten", "1"),
     ];
+    const ENDS_SUBJECT: &'static [&'static str] = &["invite.invitee_forgotten"];
 
     fn kind(&self) -> (&'static str, &'static str) {
         match self {
@@ -122,10 +123,6 @@ impl StoredEvent for InviteEvent {
 
     fn begins_subject(&self) -> bool {
         matches!(self, Self::Created { .. })
-    }
-
-    fn ends_subject(&self) -> bool {
-        matches!(self, Self::InviteeForgotten(_))
     }
 }
 

@@ -68,10 +68,6 @@ impl StoredEvent for SessionEvent {
     fn begins_subject(&self) -> bool {
         false
     }
-
-    fn ends_subject(&self) -> bool {
-        false
-    }
 }
 
 impl SealedFields for SessionEvent {

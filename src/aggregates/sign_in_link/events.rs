@@ -68,10 +68,6 @@ impl StoredEvent for SignInLinkEvent {
     fn begins_subject(&self) -> bool {
         false
     }
-
-    fn ends_subject(&self) -> bool {
-        false
-    }
 }
 
 impl SealedFields for SignInLinkEvent {

@@ -123,10 +123,6 @@ impl StoredEvent for SourceEvent {
     fn begins_subject(&self) -> bool {
         false
     }
-
-    fn ends_subject(&self) -> bool {
-        false
-    }
 }
 
 impl SealedFields for SourceEvent {

@@ -136,6 +136,7 @@ impl StoredEvent for UserEvent {
         ("user.operator_revoked", "1"),
         ("user.forgotten", "1"),
     ];
+    const ENDS_SUBJECT: &'static [&'static str] = &["user.forgotten"];
 
     fn kind(&self) -> (&'static str, &'static str) {
         match self {
@@ -157,10 +158,6 @@ impl StoredEvent for UserEvent {
 
     fn begins_subject(&self) -> bool {
         matches!(self, Self::Registered { .. })
-    }
-
-    fn ends_subject(&self) -> bool {
-        matches!(self, Self::Forgotten { .. })
     }
 }
 
