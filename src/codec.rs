@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use uuid::Uuid;
 
-use crate::aggregates::{self, AnyEvent, DecodeError, EventSourced};
+use crate::aggregates::{AnyEvent, DecodeError, EventSourced};
 use crate::credentials::key_ring::{KeyLoadError, KeyRing};
 use crate::entropy::Entropy;
 use crate::event_log::seal::{self, DataKey, FieldVisitor, SealError, SealedField, SealedFields, Subject};
@@ -171,20 +171,6 @@ impl Codec {
         subjects.dedup();
         let keys = self.keys.load(subjects, primary).await?;
         events.iter().map(|event| self.decode_one(event, &keys)).collect()
-    }
-
-    /// The subject whose data key an event destroys, if it is one of ours and does; needs no key.
-    #[must_use]
-    pub fn ended_subject(&self, event: &RecordedEvent) -> Option<String> {
-        let (stream_type, event_type) = (&*event.stream.stream_type, &*event.event_type);
-        // By its name, where that says enough: each event of every node passes here, and few end anything.
-        if !self.upcasters.touches(event_type, &event.event_version)
-            && !aggregates::ends_subject(stream_type, event_type)
-        {
-            return None;
-        }
-        let (stream_id, decoded) = self.public_part(event).ok()?;
-        decoded.ends_subject().then(|| decoded.subject(stream_id).to_string())
     }
 
     /// An event in today's shape, with its sealed fields absent.

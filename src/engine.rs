@@ -19,6 +19,7 @@ use crate::credentials::key_ring::{KeyRing, KeyRingError};
 use crate::credentials::master_key::MasterKeySource;
 use crate::dispatch::{DispatchError, Dispatcher};
 use crate::entropy::Entropy;
+use crate::event_log::EventHeader;
 use crate::event_log::follow::Follower;
 use crate::event_log::probe::NotReady;
 use crate::event_log::seen;
@@ -329,7 +330,7 @@ impl Tenure {
 
     async fn follow(&self) -> ReadError {
         let lag = metrics::gauge!("tenure_follower_lag_events");
-        let mut follower: Option<Follower> = None;
+        let mut follower: Option<Follower<EventHeader>> = None;
         let mut owes_forgettings = false;
         loop {
             if owes_forgettings {
@@ -345,7 +346,7 @@ impl Tenure {
                 let follower = match &mut follower {
                     Some(follower) => follower,
                     // From what was read when the node opened, so that nothing between is missed.
-                    None => follower.insert(self.log.follow_on()),
+                    None => follower.insert(self.log.follow_headers()),
                 };
                 for event in follower.next().await? {
                     self.dispatcher.observe(&event);

@@ -127,15 +127,16 @@ macro_rules! all_aggregates {
         /// The types of our own streams.
         pub const STREAM_TYPES: &[&str] = &[$(<$aggregate as Aggregate>::TYPE),+];
 
-        /// Whether events with this stored name destroy the data key of their stream's own subject.
+        /// The subject whose data key an event with this stored name destroys, if it does; none for streams of others.
         #[must_use]
-        pub fn ends_subject(stream_type: &str, event_type: &str) -> bool {
-            match stream_type {
+        pub fn ended_subject(stream: &StreamId, event_type: &str) -> Option<Subject> {
+            let (ends, subject): (&[&str], fn(Uuid) -> Subject) = match &*stream.stream_type {
                 $(<$aggregate as Aggregate>::TYPE => {
-                    <$event as StoredEvent>::ENDS_SUBJECT.contains(&event_type)
+                    (<$event as StoredEvent>::ENDS_SUBJECT, <$aggregate as EventSourced>::subject)
                 })+
-                _ => false,
-            }
+                _ => return None,
+            };
+            ends.contains(&event_type).then(|| Uuid::parse_str(&stream.id).ok().map(subject)).flatten()
         }
 
         /// Every stored event that this release reads: stream type, name, version.

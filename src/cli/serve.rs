@@ -16,6 +16,7 @@ use crate::config::Config;
 use crate::context::{Actor, Context};
 use crate::dispatch::DispatchError;
 use crate::http::DoorSettings;
+use crate::ids::UserId;
 use crate::operations::Refusal;
 use crate::postgres::private::{PrivatePostgres, State};
 use crate::{Tenure, http, telemetry};
@@ -163,7 +164,7 @@ const FIRST_OPERATOR: &str = "operator";
 
 /// On a log in which nobody is yet: makes the first operator and a link to sign in by.
 async fn first_operator(tenure: &Tenure, settings: &DoorSettings) -> anyhow::Result<Option<String>> {
-    if tenure.reader().users_after(0, 2).await?.len() > 1 {
+    if !tenure.reader().users_after(UserId::UNAUTHENTICATED, 1).await?.is_empty() {
         return Ok(None);
     }
     let operator = Context::of(Actor::Operator);

@@ -17,13 +17,13 @@ use serde::de::DeserializeOwned;
 pub use error::{DispatchError, Failure, Stop};
 pub use work::UnitOfWork;
 
-use crate::aggregates::AnyEvent;
+use crate::aggregates::{AnyEvent, ended_subject};
 use crate::clock::{Clock, Timestamp};
 use crate::codec::{Codec, CodecError};
 use crate::context::Context;
 use crate::entropy::Entropy;
 use crate::event_log::unit::{ClaimKey, IdempotencyRecord};
-use crate::event_log::{AppendError, Checkpoint, EventLog, RecordedEvent, StreamId};
+use crate::event_log::{AppendError, Checkpoint, EventHeader, EventLog, StreamId};
 use crate::projections::Reader;
 
 /// How often a command is decided again before it is given up as contended.
@@ -241,10 +241,10 @@ impl Dispatcher {
 
     /// Takes note of an event of whichever node: what is in memory of its stream is outdated, and the keys that it
     /// destroys are forgotten.
-    pub fn observe(&self, event: &RecordedEvent) {
+    pub fn observe(&self, event: &EventHeader) {
         self.states.outdate(&event.stream, event.version);
-        if let Some(subject) = self.codec.ended_subject(event) {
-            self.codec.keys().forget(&subject);
+        if let Some(subject) = ended_subject(&event.stream, &event.event_type) {
+            self.codec.keys().forget(&subject.to_string());
         }
     }
 

@@ -9,6 +9,7 @@ use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Transaction};
 
 use super::error::{AppendError, PrimaryError};
+use super::event::{FromLog as _, RecordedEvent};
 use super::log::EventLog;
 use super::rows::{ColumnType, Table, settle};
 use super::session::reason;
@@ -166,7 +167,7 @@ async fn base(transaction: &Transaction<'_>, now: Timestamp) -> Result<Base, Bul
 }
 
 async fn copy_events(transaction: &Transaction<'_>, units: &[&Unit], base: Base) -> Result<(), BulkError> {
-    let sql = format!("copy log.event ({}) from stdin binary", super::event::RecordedEvent::COLUMNS);
+    let sql = format!("copy log.event ({}) from stdin binary", RecordedEvent::COLUMNS);
     let types = [
         Type::INT8,
         Type::UUID,

@@ -101,26 +101,78 @@ pub struct RecordedEvent {
     pub sealed: Option<Bytes>,
 }
 
-impl RecordedEvent {
-    /// The columns that [`RecordedEvent::from_row`] expects, in order.
-    pub(crate) const COLUMNS: &'static str = "position, event_id, stream_type, stream_id, version, event_type, \
-                                              event_version, account_id, recorded_at, payload, metadata, sealed";
+/// What is read of an event: all of it, or no more than its reader needs.
+pub trait FromLog: Sized {
+    /// The columns of `log.event`, in order; the first is the position.
+    const COLUMNS: &'static str;
 
-    /// Reads a row of [`RecordedEvent::COLUMNS`].
-    pub(crate) fn from_row(row: &Row) -> Result<Self, tokio_postgres::Error> {
-        Self::from_row_after(row, 0)
+    /// Reads a row that has so many columns before [`FromLog::COLUMNS`].
+    ///
+    /// # Errors
+    /// The row is of another shape.
+    fn from_row_after(row: &Row, before: usize) -> Result<Self, tokio_postgres::Error>;
+
+    /// The event's place in the log.
+    fn position(&self) -> i64;
+
+    /// The event's identity.
+    fn id(&self) -> EventId;
+}
+
+/// Which event of which stream, without what it says.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct EventHeader {
+    /// Its place in the log.
+    pub position: i64,
+    /// Its identity.
+    pub id: EventId,
+    /// The stream that it belongs to.
+    pub stream: StreamId,
+    /// Its place in that stream.
+    pub version: i64,
+    /// The stored name.
+    pub event_type: String,
+}
+
+fn stream_at(row: &Row, column: usize) -> Result<StreamId, tokio_postgres::Error> {
+    Ok(StreamId {
+        stream_type: Cow::Owned(row.try_get(column)?),
+        id: Arc::from(row.try_get::<_, &str>(column + 1)?),
+    })
+}
+
+impl FromLog for EventHeader {
+    const COLUMNS: &'static str = "position, event_id, stream_type, stream_id, version, event_type";
+
+    fn from_row_after(row: &Row, before: usize) -> Result<Self, tokio_postgres::Error> {
+        Ok(Self {
+            position: row.try_get(before)?,
+            id: row.try_get(before + 1)?,
+            stream: stream_at(row, before + 2)?,
+            version: row.try_get(before + 4)?,
+            event_type: row.try_get(before + 5)?,
+        })
     }
 
-    /// Reads a row that has so many columns before [`RecordedEvent::COLUMNS`].
-    pub(crate) fn from_row_after(row: &Row, before: usize) -> Result<Self, tokio_postgres::Error> {
+    fn position(&self) -> i64 {
+        self.position
+    }
+
+    fn id(&self) -> EventId {
+        self.id
+    }
+}
+
+impl FromLog for RecordedEvent {
+    const COLUMNS: &'static str = "position, event_id, stream_type, stream_id, version, event_type, \
+                                   event_version, account_id, recorded_at, payload, metadata, sealed";
+
+    fn from_row_after(row: &Row, before: usize) -> Result<Self, tokio_postgres::Error> {
         let bytes = |column| row.try_get::<_, &[u8]>(before + column).map(Bytes::copy_from_slice);
         Ok(Self {
             position: row.try_get(before)?,
             id: row.try_get(before + 1)?,
-            stream: StreamId {
-                stream_type: Cow::Owned(row.try_get(before + 2)?),
-                id: Arc::from(row.try_get::<_, &str>(before + 3)?),
-            },
+            stream: stream_at(row, before + 2)?,
             version: row.try_get(before + 4)?,
             event_type: row.try_get(before + 5)?,
             event_version: row.try_get(before + 6)?,
@@ -130,6 +182,21 @@ impl RecordedEvent {
             metadata: bytes(10)?,
             sealed: row.try_get::<_, Option<&[u8]>>(before + 11)?.map(Bytes::copy_from_slice),
         })
+    }
+
+    fn position(&self) -> i64 {
+        self.position
+    }
+
+    fn id(&self) -> EventId {
+        self.id
+    }
+}
+
+impl RecordedEvent {
+    /// Reads a row of its columns alone.
+    pub(crate) fn from_row(row: &Row) -> Result<Self, tokio_postgres::Error> {
+        Self::from_row_after(row, 0)
     }
 }
 

@@ -1,5 +1,6 @@
 //! Following the log: every position once, in order, woken by each commit, never passed by one.
 
+use std::marker::PhantomData;
 use std::sync::Weak;
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use tokio::time::timeout;
 
 use super::checkpoint::Checkpoint;
 use super::error::{PrimaryError, ReadError};
-use super::event::RecordedEvent;
+use super::event::{EventHeader, FromLog, RecordedEvent};
 use super::log::EventLog;
 use super::read::{PAGE, contiguous};
 use crate::ids::EventId;
@@ -18,11 +19,12 @@ use crate::postgres::Database;
 const POLL: Duration = Duration::from_millis(500);
 
 /// A place in the log that moves forward with what has been read.
-pub struct Follower {
+pub struct Follower<E = RecordedEvent> {
     log: EventLog,
     wake: watch::Receiver<i64>,
     /// The event at this place is nil while it is not known which one it is.
     place: Checkpoint,
+    reads: PhantomData<fn() -> E>,
 }
 
 impl EventLog {
@@ -32,13 +34,17 @@ impl EventLog {
         let epoch = self.seen().get().epoch;
         let event_id = EventId::NIL;
         let place = Checkpoint { log_id: self.log_id(), epoch, position: after, event_id };
-        Follower { log: self.clone(), wake: self.wake_ups(), place }
+        self.follower(place)
     }
 
-    /// Follows from the newest event that this node has seen.
+    /// Follows from the newest event that this node has seen, without reading what the events say.
     #[must_use]
-    pub fn follow_on(&self) -> Follower {
-        Follower { log: self.clone(), wake: self.wake_ups(), place: self.seen().checkpoint() }
+    pub fn follow_headers(&self) -> Follower<EventHeader> {
+        self.follower(self.seen().checkpoint())
+    }
+
+    fn follower<E>(&self, place: Checkpoint) -> Follower<E> {
+        Follower { log: self.clone(), wake: self.wake_ups(), place, reads: PhantomData }
     }
 
     /// Follows on from a place that was kept, perhaps by another process.
@@ -58,11 +64,11 @@ impl EventLog {
         if from.position > 0 && place.event_id != from.event_id {
             return Err(ReadError::LogReplaced { from: *from, epoch: place.epoch });
         }
-        Ok(Follower { log: self.clone(), wake: self.wake_ups(), place })
+        Ok(self.follower(place))
     }
 }
 
-impl Follower {
+impl<E: FromLog> Follower<E> {
     /// The position of the last event given.
     #[must_use]
     pub const fn position(&self) -> i64 {
@@ -87,12 +93,12 @@ impl Follower {
     /// # Errors
     /// [`ReadError::Unavailable`]: the log cannot be read (ask again: no event is lost). [`ReadError::LogReplaced`]: the
     /// place has lost its meaning. [`ReadError::Gap`]: positions are missing.
-    pub async fn next(&mut self) -> Result<Vec<RecordedEvent>, ReadError> {
+    pub async fn next(&mut self) -> Result<Vec<E>, ReadError> {
         loop {
             self.wake.borrow_and_update();
             let page = self.page().await?;
             if let Some(last) = page.last() {
-                (self.place.position, self.place.event_id) = (last.position, last.id);
+                (self.place.position, self.place.event_id) = (last.position(), last.id());
                 return Ok(page);
             }
             let changed = self.wake.changed();
@@ -102,12 +108,12 @@ impl Follower {
     }
 
     /// The next page, read in one statement with the event at our own place.
-    async fn page(&mut self) -> Result<Vec<RecordedEvent>, ReadError> {
+    async fn page(&mut self) -> Result<Vec<E>, ReadError> {
         let sql = format!(
             "select own.event_id, e.*
              from (select (select event_id from log.event where position = $1)) own
              left join lateral (select {} from log.event where position > $1 order by position limit $2) e on true",
-            RecordedEvent::COLUMNS
+            E::COLUMNS
         );
         let answer = self.log.primary().query(&sql, &[&self.place.position, &PAGE]).await?;
         if answer.epoch != self.place.epoch {
@@ -118,7 +124,7 @@ impl Follower {
         let mut events = Vec::with_capacity(answer.rows.len());
         for row in &answer.rows {
             if row.try_get::<_, Option<i64>>(1)?.is_some() {
-                events.push(RecordedEvent::from_row_after(row, 1)?);
+                events.push(E::from_row_after(row, 1)?);
             }
         }
         contiguous(self.place.position, &events)?;

@@ -31,7 +31,7 @@ mod wire;
 
 pub use checkpoint::{Checkpoint, PositionToken};
 pub use error::{AppendError, PrimaryError, ReadError};
-pub use event::{NewEvent, RecordedEvent, StreamId};
+pub use event::{EventHeader, FromLog, NewEvent, RecordedEvent, StreamId};
 pub use log::{ANSWER_TIMEOUT, Appended, EventLog, Options};
 pub use primary::Primary;
 pub use unit::{Premises, Unit};

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::checkpoint::Checkpoint;
 use super::error::ReadError;
-use super::event::{RecordedEvent, StreamId};
+use super::event::{FromLog, RecordedEvent, StreamId};
 use super::log::EventLog;
 use crate::clock::Timestamp;
 
@@ -288,13 +288,13 @@ impl EventLog {
 }
 
 /// Refuses a page in which a position is missing.
-pub(super) fn contiguous(after: i64, events: &[RecordedEvent]) -> Result<(), ReadError> {
+pub(super) fn contiguous<E: FromLog>(after: i64, events: &[E]) -> Result<(), ReadError> {
     let mut last = after;
     for event in events {
-        if event.position != last + 1 {
-            return Err(ReadError::Gap { after: last, found: event.position });
+        if event.position() != last + 1 {
+            return Err(ReadError::Gap { after: last, found: event.position() });
         }
-        last = event.position;
+        last = event.position();
     }
     Ok(())
 }

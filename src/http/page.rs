@@ -5,6 +5,7 @@ use base64::alphabet::URL_SAFE;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
+use uuid::Uuid;
 
 use super::error::DoorError;
 
@@ -73,11 +74,11 @@ impl Paging {
         Ok(Some(key.split('\0').next().unwrap_or_default().to_owned()))
     }
 
-    /// The position behind which the page begins, in a list in the order of positions.
-    pub fn after_position(&self) -> Result<i64, DoorError> {
+    /// The identifier behind which the page begins, in a list in the order of identifiers.
+    pub fn after_id<T>(&self, of: fn(Uuid) -> T) -> Result<T, DoorError> {
         let malformed = || DoorError::field("cursor", "`next_cursor` of the page before");
-        let Some(key) = self.after()? else { return Ok(0) };
-        key.parse().ok().filter(|position| *position >= 0).ok_or_else(malformed)
+        let id = self.after()?.map_or(Ok(Uuid::nil()), |key| key.parse());
+        id.map(of).map_err(|_| malformed())
     }
 }
 

@@ -26,7 +26,7 @@ pub static TABLE: Table = Table {
     ],
     key_columns: 1,
     fill: 90,
-    indexes: &["(owner_user_id)", "(name, position)"],
+    indexes: &["(owner_user_id)", "(name)"],
 };
 
 const COLUMNS: &str = "a.id, a.name, a.owner_user_id, a.created_at, a.nats_account_pub, a.position";
@@ -128,8 +128,7 @@ impl Reader {
     /// # Errors
     /// The database cannot be read.
     pub async fn accounts(&self) -> Result<Vec<Account>, QueryError> {
-        self.list(&format!("select {COLUMNS} from view.accounts a order by a.name, a.position"), &[], read)
-            .await
+        self.list(&format!("select {COLUMNS} from view.accounts a order by a.name"), &[], read).await
     }
 
     /// The accounts that a user owns or is a member of, each once, by name.

@@ -30,7 +30,7 @@ pub static TABLE: Table = Table {
         Column::required("position", Position),
     ],
     key_columns: 1,
-    fill: 50,
+    fill: 90,
     indexes: &[
         // One for all and for the pending ones: of two the planner, which knows no values, would take either.
         "(account_id, status, expires_at)",

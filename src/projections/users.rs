@@ -36,7 +36,7 @@ pub static TABLE: Table = Table {
     ],
     key_columns: 1,
     fill: 90,
-    indexes: &["(position)", "(position) where forgotten_at is not null"],
+    indexes: &["(position) where forgotten_at is not null"],
 };
 
 const COLUMNS: &str = "id, username, email, mode, github_id, github_login, avatar_url, operator, created_at, forgotten_at, position";
@@ -209,15 +209,13 @@ impl Reader {
         self.list(sql, &[], |row| row.try_get(0)).await
     }
 
-    /// The people who were registered behind this position, oldest first, at most `limit`.
+    /// The people whose identifiers come behind this one, in the order in which those were made, at most `limit`.
     ///
     /// # Errors
     /// The database cannot be read.
-    pub async fn users_after(&self, position: i64, limit: usize) -> Result<Vec<User>, QueryError> {
-        let sql = format!(
-            "select {} from view.users u where u.position > $1 order by u.position limit $2",
-            columns_of("u")
-        );
-        self.list(&sql, &[&position, &i64::try_from(limit).unwrap_or(i64::MAX)], read).await
+    pub async fn users_after(&self, after: UserId, limit: usize) -> Result<Vec<User>, QueryError> {
+        let sql =
+            format!("select {} from view.users u where u.id > $1 order by u.id limit $2", columns_of("u"));
+        self.list(&sql, &[&after, &i64::try_from(limit).unwrap_or(i64::MAX)], read).await
     }
 }

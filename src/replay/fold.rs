@@ -12,7 +12,7 @@ use crate::codec::{Codec, CodecError};
 use crate::event_log::row_sql::{self, Application};
 use crate::event_log::rows::{RowChange, Table, settle};
 use crate::event_log::unit::{ClaimChange, ClaimKey};
-use crate::event_log::{Primary, RecordedEvent};
+use crate::event_log::{FromLog as _, Primary, RecordedEvent};
 use crate::postgres::migrate::{MigrateError, definition_of, is_index_of_ours};
 use crate::projections;
 
