@@ -146,6 +146,16 @@ impl Coarse {
         Ok(row.map_or(Ok(false), |row| row.try_get(0))?)
     }
 
+    /// How many tries are counted at most in one of these buckets.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn most_attempts(&self, buckets: &[&str]) -> Result<i64, ReadError> {
+        let sql = "select coalesce(max(count), 0) from coarse.attempt where bucket = any ($1)";
+        let row = self.primary.row(sql, &[&buckets]).await?;
+        Ok(row.map_or(Ok(0), |row| row.try_get(0))?)
+    }
+
     /// Takes a try back that was no failure.
     ///
     /// # Errors

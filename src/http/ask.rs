@@ -1,13 +1,12 @@
 //! What a request asks for: who calls, the body, and the circumstances of the command that it becomes.
 
-use std::time::Duration;
-
-use axum::body::{Bytes, to_bytes};
+use axum::body::Bytes;
 use axum::extract::{FromRequest, FromRequestParts, Query, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, Method, header};
 use serde::de::DeserializeOwned;
 
+use super::body::{MAX_BODY, read, read_known};
 use super::caller::{Caller, Via};
 use super::csrf::X_CSRF_TOKEN;
 use super::door::{Door, Shared};
@@ -15,20 +14,14 @@ use super::error::{DoorError, place};
 use super::request_id::RequestId;
 use crate::context::Context;
 
-/// The most bytes of a body: a broadcast's payload, escaped, and what is around it.
-pub const MAX_BODY: usize = 512 * 1_024;
-
-/// How long a body may take to come.
-pub const BODY_WITHIN: Duration = Duration::from_secs(10);
-
 /// The caller's own key of a request that may be sent again.
 pub const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
 /// The position from which on a read must see what was written.
 pub const MIN_POSITION: HeaderName = HeaderName::from_static("tenure-min-position");
 
-/// A command with a JSON body.
-pub struct Ask<T> {
+/// A command with a JSON body of at most so many bytes.
+pub struct Ask<T, const MAX: usize = MAX_BODY> {
     /// Who asks.
     pub caller: Caller,
     /// The circumstances.
@@ -51,7 +44,7 @@ pub struct Reading {
     pub caller: Caller,
 }
 
-impl<T: DeserializeOwned> FromRequest<Shared> for Ask<T> {
+impl<T: DeserializeOwned, const MAX: usize> FromRequest<Shared> for Ask<T, MAX> {
     type Rejection = DoorError;
 
     async fn from_request(request: Request, door: &Shared) -> Result<Self, DoorError> {
@@ -60,7 +53,7 @@ impl<T: DeserializeOwned> FromRequest<Shared> for Ask<T> {
         if !is_json(&parts.headers) {
             return Err(DoorError::MediaType);
         }
-        let bytes = read(body).await?;
+        let bytes = read_known(body, &parts.headers, MAX, caller, &door.long_bodies).await?;
         let body = from_json(&bytes)?;
         let context = context(door, caller, &parts, &bytes)?;
         Ok(Self { caller, context, body })
@@ -73,7 +66,7 @@ impl FromRequest<Shared> for Wish {
     async fn from_request(request: Request, door: &Shared) -> Result<Self, DoorError> {
         let (mut parts, body) = request.into_parts();
         let caller = known(&mut parts, door).await?;
-        let bytes = read(body).await?;
+        let bytes = read(body, &parts.headers, MAX_BODY).await?;
         let context = context(door, caller, &parts, &bytes)?;
         Ok(Self { caller, context })
     }
@@ -137,19 +130,6 @@ pub fn media_type(headers: &HeaderMap) -> Option<&str> {
     let mut kinds = headers.get_all(header::CONTENT_TYPE).iter();
     let kind = kinds.next()?.to_str().ok()?;
     kinds.next().is_none().then(|| kind.split(';').next().unwrap_or_default().trim())
-}
-
-/// The body, whole, in time.
-pub async fn read(body: axum::body::Body) -> Result<Bytes, DoorError> {
-    match tokio::time::timeout(BODY_WITHIN, to_bytes(body, MAX_BODY)).await {
-        Err(_) => Err(DoorError::TooSlow),
-        Ok(Ok(bytes)) => Ok(bytes),
-        Ok(Err(error)) => {
-            let too_large = std::error::Error::source(&error)
-                .is_some_and(<dyn std::error::Error>::is::<http_body_util::LengthLimitError>);
-            Err(if too_large { DoorError::TooLarge } else { DoorError::malformed("the body broke off") })
-        }
-    }
 }
 
 /// Reads JSON, and says where it is wrong without quoting what is there.

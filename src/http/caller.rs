@@ -67,6 +67,16 @@ impl Caller {
         }
     }
 
+    /// Whom limits count: a person whatever they call by, or a key; nobody known has no identifier.
+    #[must_use]
+    pub const fn id(self) -> Option<uuid::Uuid> {
+        match self {
+            Self::Anonymous => None,
+            Self::Person { user, .. } => Some(user.as_uuid()),
+            Self::Key { id, .. } => Some(id.as_uuid()),
+        }
+    }
+
     /// The person, if one calls: keys act for accounts, not for people.
     ///
     /// # Errors
@@ -77,6 +87,12 @@ impl Caller {
             Self::Person { user, .. } => Ok(user),
             Self::Key { .. } => Err(DoorError::FORBIDDEN),
         }
+    }
+}
+
+impl From<api_keys::ApiKey> for Caller {
+    fn from(key: api_keys::ApiKey) -> Self {
+        Self::Key { id: key.id, account: key.account_id, minter: key.created_by_user_id }
     }
 }
 
@@ -127,18 +143,35 @@ impl Door {
         credential: &SecretString,
         by: Caller,
         from: Origin,
-        told: &Told,
     ) -> Result<Caller, DoorError> {
         let token = format!("{}_oauth_", self.tenure.rules().sentinel);
         if credential.expose_secret().starts_with(&token) {
-            return match self.tenure.lookup_bearer_token(credential).await {
-                Ok(token) => Ok(Caller::Person { user: token.user_id, via: Via::Token(token.id) }),
-                Err(QueryError::NotFound) => Err(DoorError::BadCredential),
-                Err(error) => Err(error.into()),
-            };
+            return self.bearer_token(credential, by, from).await;
         }
-        let key = self.api_key(credential, by, from, told).await?;
-        Ok(Caller::Key { id: key.id, account: key.account_id, minter: key.created_by_user_id })
+        self.api_key(credential, by, from).await.map(Caller::from)
+    }
+
+    async fn bearer_token(
+        &self,
+        credential: &SecretString,
+        by: Caller,
+        from: Origin,
+    ) -> Result<Caller, DoorError> {
+        let look_up = self.limiter.look_up(credential, by, from)?;
+        match self.tenure.lookup_bearer_token(credential).await {
+            Ok(token) => {
+                look_up.was_good();
+                Ok(Caller::Person { user: token.user_id, via: Via::Token(token.id) })
+            }
+            Err(QueryError::NotFound) => {
+                look_up.was_bad();
+                Err(DoorError::BadCredential)
+            }
+            Err(error) => {
+                look_up.told_nothing();
+                Err(error.into())
+            }
+        }
     }
 
     /// The key behind a plaintext, for somebody who verifies it, or for nobody known who calls by it. After many bad ones
@@ -151,26 +184,23 @@ impl Door {
         plaintext: &SecretString,
         by: Caller,
         from: Origin,
-        told: &Told,
     ) -> Result<api_keys::ApiKey, DoorError> {
         let text = plaintext.expose_secret();
         // What does not look like a key costs nothing and guesses nothing.
         let guesses = text.starts_with(&format!("{}_", self.tenure.rules().sentinel))
             && !self.tenure.argon2().remembers(plaintext);
-        if guesses && by == Caller::Anonymous {
-            // Before anything is looked up for somebody who may be nobody.
-            self.limiter.anonymous(from, told)?;
-        }
         let now = self.tenure.clock().now();
         let tried = if guesses {
-            Some(self.limiter.try_key(by, from, key_prefix(text).as_str(), now)?)
+            let look_up = self.limiter.look_up(plaintext, by, from)?;
+            Some((look_up, self.limiter.try_key(by, from, key_prefix(text).as_str(), now)?))
         } else {
             None
         };
         match self.tenure.lookup_api_key(plaintext).await {
             Err(DispatchError::Refused(Refusal::NotFound(Thing::ApiKey))) => Err(DoorError::BadCredential),
             other => {
-                if let Some(tried) = tried {
+                if let Some((look_up, tried)) = tried {
+                    look_up.told_nothing();
                     tried.was_none();
                 }
                 Ok(other?)
@@ -183,10 +213,39 @@ impl Door {
     /// # Errors
     /// The session cannot be looked up.
     pub async fn session(&self, headers: &HeaderMap) -> Result<Option<(UserId, SessionId)>, DoorError> {
-        let Some(secret) = cookies::read(headers, &self.settings, cookies::SESSION) else {
-            return Ok(None);
-        };
-        match self.tenure.lookup_session(&secret.into()).await {
+        match self.session_secret(headers) {
+            Some(secret) => self.session_of(&secret).await,
+            None => Ok(None),
+        }
+    }
+
+    /// The person who is signed in with this browser, if anybody is; a session that was not good here lately is looked up
+    /// only while its address may try.
+    async fn browser(&self, headers: &HeaderMap, from: Origin) -> Result<Caller, DoorError> {
+        let Some(secret) = self.session_secret(headers) else { return Ok(Caller::Anonymous) };
+        let look_up = self.limiter.look_up(&secret, Caller::Anonymous, from)?;
+        match self.session_of(&secret).await {
+            Ok(Some((user, session))) => {
+                look_up.was_good();
+                Ok(Caller::Person { user, via: Via::Session(session) })
+            }
+            Ok(None) => {
+                look_up.was_bad();
+                Ok(Caller::Anonymous)
+            }
+            Err(error) => {
+                look_up.told_nothing();
+                Err(error)
+            }
+        }
+    }
+
+    fn session_secret(&self, headers: &HeaderMap) -> Option<SecretString> {
+        cookies::read(headers, &self.settings, cookies::SESSION).map(SecretString::from)
+    }
+
+    async fn session_of(&self, secret: &SecretString) -> Result<Option<(UserId, SessionId)>, DoorError> {
+        match self.tenure.lookup_session(secret).await {
             Ok(session) => Ok(Some((session.user_id, session.id))),
             Err(QueryError::NotFound) => Ok(None),
             Err(error) => Err(error.into()),
@@ -205,15 +264,13 @@ impl FromRequestParts<Shared> for Caller {
         let from = Origin::from_request_parts(parts, door).await?;
         let told = parts.extensions.get::<Told>().cloned().unwrap_or_default();
         let caller = if let Some(credential) = bearer(&parts.headers)? {
-            let known = door.identify(&credential, Self::Anonymous, from, &told).await;
+            let known = door.identify(&credential, Self::Anonymous, from).await;
             if matches!(known, Err(DoorError::BadCredential)) {
                 door.limiter.anonymous(from, &told)?;
             }
             known?
-        } else if let Some((user, session)) = door.session(&parts.headers).await? {
-            Self::Person { user, via: Via::Session(session) }
         } else {
-            Self::Anonymous
+            door.browser(&parts.headers, from).await?
         };
         let route = parts.extensions.get::<MatchedPath>().map(MatchedPath::as_str);
         door.limiter.caller(caller, from, commands(&parts.method, route), &told)?;

@@ -8,6 +8,7 @@ use ipnet::IpNet;
 use secrecy::SecretString;
 use tokio::sync::Semaphore;
 
+use super::body::LongBodies;
 use super::health::ReadinessCache;
 use super::limits::{Limiter, Rates};
 use super::oauth::github::Github;
@@ -108,6 +109,8 @@ pub struct Door {
     pub github: Option<Github>,
     /// Whose turn it is to read a list that may be long and is not paged.
     pub whole_lists: Semaphore,
+    /// The long bodies that are being read.
+    pub long_bodies: LongBodies,
 }
 
 /// How many such lists are read at once.
@@ -126,8 +129,8 @@ impl Door {
             settings.github.as_ref().map(|github| Github::new(github, &settings.public_url)).transpose()?;
         let limiter = Limiter::new(&settings.rates);
         let whole_lists = Semaphore::new(WHOLE_LISTS);
-        let readiness = ReadinessCache::default();
-        Ok(Arc::new(Self { tenure, settings, limiter, readiness, github, whole_lists }))
+        let (readiness, long_bodies) = (ReadinessCache::default(), LongBodies::default());
+        Ok(Arc::new(Self { tenure, settings, limiter, readiness, github, whole_lists, long_bodies }))
     }
 
     /// An HMAC of the log's keys over text, for one purpose: good on every node.

@@ -15,10 +15,12 @@ use governor::clock::{Clock as _, DefaultClock};
 use governor::middleware::StateInformationMiddleware;
 use governor::state::keyed::DashMapStateStore;
 use governor::{Quota, RateLimiter};
+use secrecy::SecretString;
 
 use super::caller::Caller;
 use super::door::Shared;
 use super::error::DoorError;
+use super::look_ups::{LookUp, LookUps};
 use super::origin::Origin;
 use crate::clock::{Stopwatch, Timestamp};
 use crate::ids::AccountId;
@@ -95,6 +97,7 @@ pub struct Limiter {
     most_key_failures: u32,
     newest_try: AtomicI64,
     tidied: Mutex<Option<Stopwatch>>,
+    look_ups: LookUps,
 }
 
 /// A try at a key: a failure unless it is said to be none.
@@ -187,15 +190,6 @@ const fn over(since: Timestamp, now: Timestamp) -> bool {
     now.as_micros() - since.as_micros() >= FAILURES_WITHIN
 }
 
-/// Whom a bucket of a caller is for: a person whatever they call by, or a key.
-fn actor(caller: Caller) -> Option<uuid::Uuid> {
-    match caller {
-        Caller::Anonymous => None,
-        Caller::Person { user, .. } => Some(user.as_uuid()),
-        Caller::Key { id, .. } => Some(id.as_uuid()),
-    }
-}
-
 impl Limiter {
     /// The limits at these rates.
     #[must_use]
@@ -209,6 +203,7 @@ impl Limiter {
             most_key_failures: rates.key_failures,
             newest_try: AtomicI64::new(0),
             tidied: Mutex::new(None),
+            look_ups: LookUps::new(rates.anonymous, MANY),
         }
     }
 
@@ -229,12 +224,21 @@ impl Limiter {
         told.tell(check(&self.anonymous, &network_of(from.0)))
     }
 
+    /// A secret is to be looked up for this caller.
+    ///
+    /// # Errors
+    /// Too many from this address were bad.
+    pub fn look_up(&self, secret: &SecretString, by: Caller, from: Origin) -> Result<LookUp<'_>, DoorError> {
+        let network = (by == Caller::Anonymous).then(|| network_of(from.0));
+        self.look_ups.look_up(secret, network)
+    }
+
     /// One request of this caller, by a credential that is good.
     ///
     /// # Errors
     /// Too many.
     pub fn caller(&self, caller: Caller, from: Origin, commands: bool, told: &Told) -> Result<(), DoorError> {
-        let Some(actor) = actor(caller) else { return self.anonymous(from, told) };
+        let Some(actor) = caller.id() else { return self.anonymous(from, told) };
         self.tidy();
         told.tell(check(&self.credential, &actor))?;
         if commands { told.tell(check(&self.commands, &actor)) } else { Ok(()) }
@@ -254,7 +258,7 @@ impl Limiter {
         prefix: &str,
         now: Timestamp,
     ) -> Result<KeyTry<'_>, DoorError> {
-        let by = actor(by).map_or_else(String::new, |actor| actor.to_string());
+        let by = by.id().map_or_else(String::new, |actor| actor.to_string());
         let bucket = (by, network_of(from.0), prefix.to_owned());
         self.newest_try.fetch_max(now.as_micros(), Ordering::Relaxed);
         let failures = self.key_failures.lock().unwrap_or_else(PoisonError::into_inner);
@@ -274,8 +278,14 @@ impl Limiter {
     /// make every request pay for it.
     fn tidy(&self) {
         let failures = self.key_failures.lock().unwrap_or_else(PoisonError::into_inner).len();
-        let lengths =
-            [self.anonymous.len(), self.credential.len(), self.commands.len(), self.tenant.len(), failures];
+        let lengths = [
+            self.anonymous.len(),
+            self.credential.len(),
+            self.commands.len(),
+            self.tenant.len(),
+            self.look_ups.len(),
+            failures,
+        ];
         if lengths.iter().all(|length| *length <= MANY) {
             return;
         }
@@ -285,6 +295,7 @@ impl Limiter {
             self.credential.retain_recent();
             self.commands.retain_recent();
             self.tenant.retain_recent();
+            self.look_ups.prune();
             let now = self.newest_try.load(Ordering::Relaxed);
             let mut failures = self.key_failures.lock().unwrap_or_else(PoisonError::into_inner);
             failures.retain(|_, (since, _)| !over(*since, Timestamp::from_micros(now)));

@@ -6,6 +6,7 @@
 mod answer;
 mod api;
 mod ask;
+mod body;
 mod caller;
 pub mod client;
 mod cookies;
@@ -14,6 +15,7 @@ mod door;
 mod error;
 mod health;
 mod limits;
+mod look_ups;
 mod number;
 mod oauth;
 mod openapi;

@@ -10,7 +10,7 @@ use crate::Tenure;
 use crate::coarse::{Bucket, DeviceCodesFull};
 use crate::context::Context;
 use crate::dispatch::DispatchError;
-use crate::ids::{DeviceCodeId, SessionId};
+use crate::ids::{DeviceCodeId, SessionId, UserId};
 
 /// For how long wrong user codes are counted.
 pub const GUESSES_WITHIN: Duration = Duration::from_mins(10);
@@ -32,6 +32,23 @@ pub fn network_of(address: IpAddr) -> String {
         }
     }
 }
+
+/// The /48 of an IPv6 address.
+fn site_of(address: IpAddr) -> Option<String> {
+    match address.to_canonical() {
+        IpAddr::V4(_) => None,
+        IpAddr::V6(address) => {
+            let [a, b, c, ..] = address.segments();
+            Some(format!("{}/48", std::net::Ipv6Addr::new(a, b, c, 0, 0, 0, 0, 0)))
+        }
+    }
+}
+
+/// How many more wrong codes a /48 has than a /64.
+const SITE_FACTOR: u32 = 10;
+
+/// How many of a try's buckets are of nobody else: session, person, address.
+const OWN_BUCKETS: usize = 3;
 
 impl Tenure {
     /// Hands out a pair of codes to a device that asks from this address, if there is room: strangers can neither flood
@@ -73,24 +90,44 @@ impl Tenure {
         self.coarse().device_address(device_code).await.map_err(unwritable)
     }
 
-    /// A try at a user code by this session from this address: `None` if there have been too many wrong ones lately.
+    /// A try at a user code by this person's session from this address: `None` if there have been too many wrong ones
+    /// lately. Where there have been too many of all people, each may still try once.
     /// What comes of it must be told by [`Tenure::right_user_code`] if it was right; a wrong one counts already.
     ///
     /// # Errors
     /// The database cannot be written to.
     pub async fn try_user_code(
         &self,
+        user: UserId,
         session: SessionId,
         from: IpAddr,
     ) -> Result<Option<UserCodeTry>, DispatchError<Refusal>> {
-        let limits = &self.rules().limits;
-        let buckets = vec![
-            (format!("user_code:session:{session}"), limits.user_code_failures),
-            (format!("user_code:address:{}", network_of(from)), limits.user_code_failures),
-            ("user_code:all".to_owned(), limits.user_code_failures_in_all),
+        let (limits, now) = (&self.rules().limits, self.clock().now());
+        let most = limits.user_code_failures;
+        let mut buckets = vec![
+            (format!("user_code:session:{session}"), most),
+            (format!("user_code:user:{user}"), most),
+            (format!("user_code:address:{}", network_of(from)), most),
         ];
-        let fits = self.coarse().attempt(&buckets, self.clock().now(), GUESSES_WITHIN).await;
-        Ok(fits.map_err(unwritable)?.then_some(UserCodeTry { buckets }))
+        // Whoever holds one /64 of IPv6 often holds its /48: 65,536 of them.
+        if let Some(site) = site_of(from) {
+            buckets.push((format!("user_code:site:{site}"), most.saturating_mul(SITE_FACTOR)));
+        }
+        let attempt = |buckets: Vec<Bucket>| async move {
+            self.coarse().attempt(&buckets, now, GUESSES_WITHIN).await.map_err(unwritable)
+        };
+        if !attempt(buckets.clone()).await? {
+            return Ok(None);
+        }
+        let all = ("user_code:all".to_owned(), limits.user_code_failures_in_all);
+        if attempt(vec![all.clone()]).await? {
+            buckets.push(all);
+            return Ok(Some(UserCodeTry { buckets }));
+        }
+        // Guesses of others must not keep people from approving their own devices: a first try is let through.
+        let own: Vec<&str> = buckets.iter().take(OWN_BUCKETS).map(|(name, _)| name.as_str()).collect();
+        let is_first = self.coarse().most_attempts(&own).await.map_err(unwritable)? <= 1;
+        Ok(is_first.then_some(UserCodeTry { buckets }))
     }
 
     /// The code of this try was a living one: the try is no failure. Earlier failures stay.

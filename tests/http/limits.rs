@@ -271,3 +271,74 @@ async fn the_oldest_session_makes_room_and_a_member_leaves_by_their_own_name() {
     let leave = server.request(reqwest::Method::DELETE, "/api/v1/accounts/acme/members/BOB");
     answer(leave.bearer_auth(server.token(bob).await)).await.is(200);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn guesses_of_some_keep_nobody_else_from_approving() {
+    let mut settings = TestDatabase::new().await.settings();
+    settings.rules.limits.user_code_failures_in_all = 15;
+    let tenure = std::sync::Arc::new(crate::support::open_with(settings).await);
+    let server = Server::with(tenure, |settings| {
+        settings.trusted_proxies = vec!["127.0.0.0/8".parse().unwrap()];
+    })
+    .await;
+    let guess = |session: String, from: String, code: String| {
+        let path = format!("/oauth/device/verify?user_code={code}");
+        answer(server.get(&path).header("cookie", session).header("x-forwarded-for", from))
+    };
+    // One person with a session for each /64 of one /48 has as many wrong codes as anybody else.
+    let mallory = server.user("mallory").await;
+    let mut wrong = 0;
+    for number in 0..20 {
+        let from = format!("2001:db8:1:{number:x}::1");
+        let tried = guess(server.session(mallory).await, from, "BBBB-BBBB".to_owned()).await;
+        wrong += usize::from(tried.status == 404);
+    }
+    assert_eq!(wrong, 10);
+    // Many people use up what all may try.
+    for number in 0..8 {
+        let user = server.user(&format!("m{number}")).await;
+        guess(server.session(user).await, format!("192.0.2.{number}"), "BBBB-BBBB".to_owned()).await;
+    }
+    let bob = server.user("bob").await;
+    let session = server.session(bob).await;
+    let codes = server.form("/oauth/device/code", &[("client_name", "tv")]).await.is(200).json();
+    let right = codes["user_code"].as_str().unwrap().to_owned();
+    let from = || "198.51.100.7".to_owned();
+    for _ in 0..3 {
+        guess(session.clone(), from(), right.clone()).await.is(200);
+    }
+    guess(session.clone(), from(), "BBBB-BBBB".to_owned()).await.is(404);
+    guess(session.clone(), from(), right).await.is(429);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn made_up_credentials_are_refused_before_the_database_is_asked() {
+    let database = TestDatabase::new().await;
+    let tenure = std::sync::Arc::new(database.open().await);
+    let server = Server::with(tenure, |settings| {
+        settings.rates.anonymous = Rate { burst: 20, per_second: 1 };
+    })
+    .await;
+    let ada = server.user("ada").await;
+    let (token, session) = (server.token(ada).await, server.session(ada).await);
+    let me = || server.get("/api/v1/users/me");
+    answer(me().bearer_auth(&token)).await.is(200);
+    answer(me().header("cookie", &session)).await.is(200);
+    for number in 0..30 {
+        answer(me().bearer_auth(format!("ppz_oauth_{number}"))).await;
+    }
+    // What was good here goes on.
+    answer(me().bearer_auth(&token)).await.is(200);
+    answer(me().header("cookie", &session)).await.is(200);
+    let holder = database.connect(None).await;
+    holder.batch_execute("begin; lock table view.bearer_tokens, view.sessions, view.api_keys").await.unwrap();
+    let made_up = [
+        me().bearer_auth("ppz_oauth_x"),
+        me().header("cookie", "tenure_session=x"),
+        server.get("/api/v1/sources").bearer_auth("ppz_0123456789abcdef0123456789"),
+    ];
+    for request in made_up {
+        let refused = tokio::time::timeout(std::time::Duration::from_secs(3), answer(request)).await;
+        refused.expect("the database was asked").is(429);
+    }
+}

@@ -79,18 +79,15 @@ pub async fn introspect(
 ) -> Result<Response, DoorError> {
     let in_form = parameters.get("client_secret")?.map(SecretString::from);
     let credential = credential(&headers)?.or(in_form).ok_or(DoorError::NoCredential)?;
-    let known = door.identify(&credential, Caller::Anonymous, from, &told).await;
-    let caller = match known {
-        Err(DoorError::BadCredential) => {
-            door.limiter.anonymous(from, &told)?;
-            return Err(DoorError::BadCredential);
-        }
-        known => known?,
-    };
+    let known = door.identify(&credential, Caller::Anonymous, from).await;
+    if matches!(known, Err(DoorError::BadCredential)) {
+        door.limiter.anonymous(from, &told)?;
+    }
+    let caller = known?;
     door.limiter.caller(caller, from, false, &told)?;
     let token = parameters.secret("token")?;
     parameters.get("token_type_hint")?;
-    let introspection = match door.identify(&token, caller, from, &told).await {
+    let introspection = match door.identify(&token, caller, from).await {
         Ok(of) => door.introspection(caller, of).await?,
         Err(DoorError::BadCredential) => Introspection::default(),
         Err(error) => return Err(error),

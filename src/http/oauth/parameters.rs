@@ -5,7 +5,8 @@ use std::collections::HashMap;
 use axum::extract::{FromRequest, Request};
 use secrecy::SecretString;
 
-use crate::http::ask::{media_type, read};
+use crate::http::ask::media_type;
+use crate::http::body::{MAX_BODY, read};
 use crate::http::caller::refuse_credentials_in;
 use crate::http::door::Shared;
 use crate::http::error::DoorError;
@@ -49,7 +50,7 @@ impl FromRequest<Shared> for Parameters {
     async fn from_request(request: Request, door: &Shared) -> Result<Self, DoorError> {
         let (parts, body) = request.into_parts();
         refuse_credentials_in(parts.uri.query(), &door.tenure.rules().sentinel)?;
-        let bytes = read(body).await?;
+        let bytes = read(body, &parts.headers, MAX_BODY).await?;
         let kind = media_type(&parts.headers).map(str::to_ascii_lowercase);
         match kind.as_deref() {
             Some("application/json") => from_json(&bytes),

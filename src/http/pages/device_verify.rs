@@ -14,7 +14,7 @@ use crate::http::door::{Door, Shared};
 use crate::http::error::{DoorError, found};
 use crate::http::oauth::parameters::Parameters;
 use crate::http::origin::Origin;
-use crate::ids::SessionId;
+use crate::ids::{SessionId, UserId};
 use crate::operations::{GUESSES_WITHIN, Refusal, Thing, UserCodeTry};
 use crate::projections::QueryError;
 
@@ -51,8 +51,13 @@ fn no_such_code() -> Response {
 
 impl Door {
     /// Counts a try at a user code.
-    async fn try_code(&self, session: SessionId, Origin(from): Origin) -> Result<UserCodeTry, DoorError> {
-        let tried = self.tenure.try_user_code(session, from).await?;
+    async fn try_code(
+        &self,
+        user: UserId,
+        session: SessionId,
+        Origin(from): Origin,
+    ) -> Result<UserCodeTry, DoorError> {
+        let tried = self.tenure.try_user_code(user, session, from).await?;
         tried.ok_or(DoorError::TooMany { retry_after: GUESSES_WITHIN.as_secs() })
     }
 }
@@ -78,7 +83,7 @@ pub async fn show(
     let reader = door.tenure.reader();
     let username = found(reader.user(user).await, Thing::User)?.username;
     let Some(typed) = typed else { return Ok(page(StatusCode::OK, &Enter { username })) };
-    let tried = door.try_code(session, from).await?;
+    let tried = door.try_code(user, session, from).await?;
     let code = match reader.device_code_by_user_code(&typed, door.tenure.clock().now()).await {
         Ok(code) => code,
         Err(QueryError::NotFound) => return Ok(no_such_code()),
@@ -113,7 +118,7 @@ pub async fn decide(
         "deny" => false,
         _ => return Err(DoorError::field("action", "`approve` or `deny`")),
     };
-    let tried = door.try_code(session, from).await?;
+    let tried = door.try_code(user, session, from).await?;
     let context = Context::of(Actor::User(user));
     let decided = if approve {
         door.tenure.approve_device_code(&context, typed, user).await

@@ -12,7 +12,6 @@ use super::KeyRecord;
 use crate::http::ask::Ask;
 use crate::http::door::Shared;
 use crate::http::error::{DoorError, found};
-use crate::http::limits::Told;
 use crate::http::origin::Origin;
 use crate::http::policy::Act;
 use crate::operations::Thing;
@@ -51,7 +50,7 @@ pub async fn verify(
     ask: Ask<VerifyKey>,
 ) -> Result<Json<Verification>, DoorError> {
     let from = ask.body.address.map_or(from, Origin);
-    let key = match door.api_key(&ask.body.key, ask.caller, from, &Told::default()).await {
+    let key = match door.api_key(&ask.body.key, ask.caller, from).await {
         Ok(key) => key,
         Err(DoorError::BadCredential) => return Ok(Json(Verification { valid: false, key: None })),
         Err(error) => return Err(error),

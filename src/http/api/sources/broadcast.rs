@@ -9,6 +9,7 @@ use utoipa::ToSchema;
 
 use crate::clock::Timestamp;
 use crate::http::ask::Ask;
+use crate::http::body::MAX_LONG_BODY;
 use crate::http::door::Shared;
 use crate::http::error::DoorError;
 use crate::http::policy::Act;
@@ -39,7 +40,7 @@ const AHEAD: Duration = Duration::from_mins(5);
 pub async fn broadcast(
     State(door): State<Shared>,
     Path((account, handle)): Path<(String, String)>,
-    ask: Ask<Broadcast>,
+    ask: Ask<Broadcast, MAX_LONG_BODY>,
 ) -> Result<StatusCode, DoorError> {
     let account = door.admit(ask.caller, Act::UseThings, &account).await?;
     let now = door.tenure.clock().now();

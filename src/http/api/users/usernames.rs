@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::http::ask::Ask;
+use crate::http::body::MAX_LONG_BODY;
 use crate::http::door::Shared;
 use crate::http::error::DoorError;
 use crate::ids::UserId;
@@ -38,7 +39,7 @@ pub struct Usernames {
     request_body = UsernamesOf, responses((status = 200, description = "The names", body = Usernames)))]
 pub async fn usernames(
     State(door): State<Shared>,
-    ask: Ask<UsernamesOf>,
+    ask: Ask<UsernamesOf, MAX_LONG_BODY>,
 ) -> Result<Json<Usernames>, DoorError> {
     door.operator(ask.caller).await?;
     if ask.body.ids.len() > MOST {
