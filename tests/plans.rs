@@ -11,6 +11,7 @@ use tenure::clock::{Clock as _, SystemClock, Timestamp};
 use tenure::credentials::master_key::MasterKeySource;
 use tenure::event_log::read::Filter;
 use tenure::ids::{AccountId, ApiKeyId, BearerTokenId, InviteId, PipeId, SessionId, SourceId, UserId};
+use tenure::projections::page::TimeKey;
 use tenure::{Settings, aggregates};
 use uuid::Uuid;
 
@@ -216,6 +217,7 @@ async fn every_question_of_the_readers_is_answered_through_an_index() {
     ask!(usernames_by_ids(&[user, rare]));
     ask!(forgotten_users());
     ask!(users_after(user, 50));
+    ask!(invites_before(account, TimeKey::NEWEST, 50));
     let claim = aggregates::user::username_claim(&name, &**tenure.codec().keys());
     ask!(last_holder(&claim));
     ask!(holder(&claim, now));
@@ -224,7 +226,6 @@ async fn every_question_of_the_readers_is_answered_through_an_index() {
     ask!(api_keys_for_account(account, now));
     ask!(api_keys_ever(account));
     ask!(bearer_tokens_for_user(user));
-    ask!(invites_for_account(account));
     ask!(invites_of_user(user));
     ask!(sessions_for_user(user));
     assert_eq!(questions(), asked, "a question of the source is not asked here");

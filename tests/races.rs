@@ -3,6 +3,7 @@
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::time::Duration;
 
+use futures::TryStreamExt as _;
 use futures::future::join_all;
 use secrecy::ExposeSecret as _;
 use tenure::aggregates::source::Retention;
@@ -311,7 +312,7 @@ async fn an_invite_finds_the_person_who_signs_up_at_that_moment() {
         let tenure = folded(&database).await;
         let octocat = tenure.reader().user_by_username("octocat").await.unwrap().id;
         let acme = tenure.reader().account_by_name("acme").await.unwrap().id;
-        let invites = tenure.reader().invites_for_account(acme).await.unwrap();
+        let invites = tenure.reader().invites_for_account(acme).try_collect::<Vec<_>>().await.unwrap();
         assert_eq!(invites.len(), 1);
         assert_eq!(invites[0].invitee_user_id, Some(octocat), "bound, whoever came first");
     }

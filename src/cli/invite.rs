@@ -1,6 +1,7 @@
 //! `tenure invite`: offers of membership.
 
 use clap::Subcommand;
+use futures::TryStreamExt as _;
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -127,7 +128,8 @@ async fn carry_out(tenure: &Tenure, config: &Config, command: InviteCommand) -> 
             let rows: Vec<Value> = match (account, user) {
                 (Some(account), _) => {
                     let account = lookup::account(tenure, &account).await?;
-                    let invites = tenure.reader().invites_for_account(account.id).await?;
+                    let invites =
+                        tenure.reader().invites_for_account(account.id).try_collect::<Vec<_>>().await?;
                     invites.iter().map(|invite| record(invite, &account.name, now)).collect()
                 }
                 (None, user) => {

@@ -1,6 +1,7 @@
 //! Answers to writes: with the position from which on everybody can read what was written.
 
 use axum::Json;
+use axum::body::HttpBody as _;
 use axum::extract::Request;
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
@@ -36,7 +37,9 @@ pub async fn etag(request: Request, next: Next) -> Response {
     let reads = *request.method() == Method::GET;
     let response = next.run(request).await;
     let json = response.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind == "application/json");
-    if !reads || !json || response.status() != StatusCode::OK {
+    // What is written while it is read has no length yet, and is not held to be hashed.
+    let is_whole = response.body().size_hint().exact().is_some();
+    if !reads || !json || !is_whole || response.status() != StatusCode::OK {
         return response;
     }
     let (mut parts, body) = response.into_parts();

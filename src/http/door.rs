@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use secrecy::SecretString;
-use tokio::sync::Semaphore;
 
 use super::body::LongBodies;
 use super::health::ReadinessCache;
 use super::limits::{Limiter, Rates};
 use super::oauth::github::Github;
+use super::whole_list::WholeLists;
 use crate::Tenure;
 
 /// Settings of the doors.
@@ -107,14 +107,11 @@ pub struct Door {
     pub readiness: ReadinessCache,
     /// Signing in through GitHub.
     pub github: Option<Github>,
-    /// Whose turn it is to read a list that may be long and is not paged.
-    pub whole_lists: Semaphore,
+    /// Whose turn it is to read a list whole.
+    pub whole_lists: WholeLists,
     /// The long bodies that are being read.
     pub long_bodies: LongBodies,
 }
-
-/// How many such lists are read at once.
-const WHOLE_LISTS: usize = 4;
 
 /// What every route is given.
 pub type Shared = Arc<Door>;
@@ -128,8 +125,8 @@ impl Door {
         let github =
             settings.github.as_ref().map(|github| Github::new(github, &settings.public_url)).transpose()?;
         let limiter = Limiter::new(&settings.rates);
-        let whole_lists = Semaphore::new(WHOLE_LISTS);
-        let (readiness, long_bodies) = (ReadinessCache::default(), LongBodies::default());
+        let (readiness, whole_lists) = (ReadinessCache::default(), WholeLists::default());
+        let long_bodies = LongBodies::default();
         Ok(Arc::new(Self { tenure, settings, limiter, readiness, github, whole_lists, long_bodies }))
     }
 

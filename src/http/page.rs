@@ -1,11 +1,12 @@
 //! Lists, a page at a time: each page says where the next begins.
 
+use std::str::FromStr;
+
 use base64::Engine as _;
 use base64::alphabet::URL_SAFE;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
-use uuid::Uuid;
 
 use super::error::DoorError;
 
@@ -74,16 +75,25 @@ impl Paging {
         Ok(Some(key.split('\0').next().unwrap_or_default().to_owned()))
     }
 
-    /// The identifier behind which the page begins, in a list in the order of identifiers.
-    pub fn after_id<T>(&self, of: fn(Uuid) -> T) -> Result<T, DoorError> {
-        let malformed = || DoorError::field("cursor", "`next_cursor` of the page before");
-        let id = self.after()?.map_or(Ok(Uuid::nil()), |key| key.parse());
-        id.map(of).map_err(|_| malformed())
+    /// The key behind which the page begins, in a list whose keys have a form.
+    pub fn after_key<K: FromStr>(&self) -> Result<Option<K>, DoorError> {
+        let malformed = |_| DoorError::field("cursor", "`next_cursor` of the page before");
+        self.after()?.map(|key| key.parse().map_err(malformed)).transpose()
+    }
+}
+
+impl<T> Page<T> {
+    /// A page of rows that were read from behind its cursor, one more than it holds if there is one.
+    pub fn of<R>(mut rows: Vec<R>, size: usize, key: impl Fn(&R) -> String, record: impl Fn(R) -> T) -> Self {
+        let more = rows.len() > size;
+        rows.truncate(size);
+        let next_cursor = rows.last().filter(|_| more).map(|last| cursor(&key(last)));
+        Self { items: rows.into_iter().map(record).collect(), next_cursor }
     }
 }
 
 /// A cursor that names this key.
-pub fn cursor(key: &str) -> String {
+fn cursor(key: &str) -> String {
     CURSOR.encode(key)
 }
 

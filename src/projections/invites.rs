@@ -1,8 +1,10 @@
 //! `view.invites`: one row an invite, whatever has become of it.
 
+use futures::Stream;
 use tokio_postgres::Row;
 use uuid::Uuid;
 
+use super::page::{self, TimeKey};
 use super::query::{QueryError, Reader};
 use crate::aggregates::AnyEvent;
 use crate::aggregates::invite::{InviteEnd, InviteEvent};
@@ -32,7 +34,7 @@ pub static TABLE: Table = Table {
     key_columns: 1,
     fill: 90,
     indexes: &[
-        // One for all and for the pending ones: of two the planner, which knows no values, would take either.
+        "(account_id, created_at, position)",
         "(account_id, status, expires_at)",
         "(invitee_user_id, status, expires_at)",
         "(lower(invitee_username), expires_at) where invitee_user_id is null and status = 'pending'",
@@ -40,7 +42,7 @@ pub static TABLE: Table = Table {
 };
 
 const COLUMNS: &str = "i.id, i.account_id, i.invitee_username, i.invitee_user_id, i.inviter_user_id, i.mode, i.status, \
-                       i.created_at, i.decided_at, i.expires_at";
+                       i.created_at, i.decided_at, i.expires_at, i.position";
 
 /// What has become of an invite.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,9 +96,17 @@ pub struct Invite {
     pub decided_at: Option<Timestamp>,
     /// From when on it is dead.
     pub expires_at: Timestamp,
+    /// The position of the event that made it.
+    pub position: i64,
 }
 
 impl Invite {
+    /// Its key among the invites of its account.
+    #[must_use]
+    pub const fn key(&self) -> TimeKey {
+        TimeKey { at: self.created_at, position: self.position }
+    }
+
     /// What has become of it at this time.
     #[must_use]
     pub fn status_at(&self, now: Timestamp) -> InviteStatus {
@@ -183,11 +193,12 @@ fn read(row: &Row) -> Result<Invite, tokio_postgres::Error> {
         created_at: row.try_get(7)?,
         decided_at: row.try_get(8)?,
         expires_at: row.try_get(9)?,
+        position: row.try_get(10)?,
     })
 }
 
 fn read_with_account(row: &Row) -> Result<InviteWithAccount, tokio_postgres::Error> {
-    let account_name = row.try_get::<_, Option<String>>(10)?.unwrap_or_default();
+    let account_name = row.try_get::<_, Option<String>>(11)?.unwrap_or_default();
     Ok(InviteWithAccount { invite: read(row)?, account_name })
 }
 
@@ -203,13 +214,37 @@ impl Reader {
     /// All invites of an account, newest first; none for an unknown account.
     ///
     /// # Errors
+    /// An item: the database cannot be read.
+    pub fn invites_for_account(
+        &self,
+        account: AccountId,
+    ) -> impl Stream<Item = Result<Invite, QueryError>> + use<> {
+        let reader = self.clone();
+        let read = move |before| {
+            let reader = reader.clone();
+            async move { reader.invites_before(account, before, page::PAGE).await }
+        };
+        page::all(TimeKey::NEWEST, read, Invite::key)
+    }
+
+    /// The invites of an account that were made before the one with this key, newest first, at most `limit`.
+    ///
+    /// # Errors
     /// The database cannot be read.
-    pub async fn invites_for_account(&self, account: AccountId) -> Result<Vec<Invite>, QueryError> {
+    pub async fn invites_before(
+        &self,
+        account: AccountId,
+        before: TimeKey,
+        limit: usize,
+    ) -> Result<Vec<Invite>, QueryError> {
         let sql = format!(
-            "select {COLUMNS} from view.invites i join view.accounts a on a.id = i.account_id
-             where i.account_id = $1 order by i.created_at desc, i.position desc"
+            "select {COLUMNS} from view.invites i
+             where i.account_id = $1 and (i.created_at, i.position) < ($2, $3)
+               and exists (select from view.accounts a where a.id = $1)
+             order by i.created_at desc, i.position desc limit $4"
         );
-        self.list(&sql, &[&account], read).await
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        self.list(&sql, &[&account, &before.at, &before.position, &limit], read).await
     }
 
     /// The standing invites of the person with this name, or to this name if nobody has it yet, oldest first.

@@ -8,6 +8,7 @@ pub mod bearer_tokens;
 pub mod device_codes;
 pub mod invites;
 pub mod members;
+pub mod page;
 pub mod pipes;
 mod query;
 pub mod sessions;

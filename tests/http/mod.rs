@@ -9,6 +9,7 @@ mod contract;
 mod description;
 mod device_flow;
 mod limits;
+mod lists;
 mod nodes;
 mod sign_in;
 

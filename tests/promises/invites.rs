@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use futures::TryStreamExt as _;
+
 use tenure::Tenure;
 use tenure::aggregates::user::UserMode;
 use tenure::clock::Clock as _;
@@ -188,7 +190,7 @@ async fn invites_are_listed_newest_first_for_the_account_and_scoped_to_it() {
     for name in ["one", "two", "three"] {
         made.push(tenure.create_invite(&owner, acme.account, name, None).await.unwrap().answer);
     }
-    let listed = tenure.reader().invites_for_account(acme.account).await.unwrap();
+    let listed = tenure.reader().invites_for_account(acme.account).try_collect::<Vec<_>>().await.unwrap();
     made.reverse();
     assert_eq!(listed.iter().map(|invite| invite.id).collect::<Vec<_>>(), made);
     let foreign = tenure.revoke_invite(&as_user(acme.stranger), Some(other), made[0]).await;

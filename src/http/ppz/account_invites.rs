@@ -1,7 +1,8 @@
 //! `GET /api/v1/orgs/{slug}/invites`: all invites of an account.
 
-use axum::Json;
 use axum::extract::{Path, State};
+use axum::response::Response;
+use futures::TryStreamExt as _;
 
 use super::Invites;
 use crate::http::api::invites::InviteRecord;
@@ -20,10 +21,11 @@ pub async fn account_invites(
     State(door): State<Shared>,
     reading: Reading,
     Path(slug): Path<String>,
-) -> Result<Json<Invites>, DoorError> {
+) -> Result<Response, DoorError> {
     let account = door.admit(reading.caller, Act::Own, &slug).await?;
-    let invites = door.tenure.reader().invites_for_account(account.id).await?;
     let now = door.tenure.clock().now();
-    let invites = invites.into_iter().map(|invite| InviteRecord::at(now, invite, None)).collect();
-    Ok(Json(Invites { invites }))
+    let invites = door.tenure.reader().invites_for_account(account.id);
+    door.whole_lists
+        .answer("invites", invites.map_ok(move |invite| InviteRecord::at(now, invite, None)))
+        .await
 }

@@ -7,7 +7,7 @@ use super::AccountRecord;
 use crate::http::ask::{Parameters, Reading};
 use crate::http::door::Shared;
 use crate::http::error::DoorError;
-use crate::http::page::{Page, Paging, cursor};
+use crate::http::page::{Page, Paging};
 
 /// All accounts, by name
 ///
@@ -22,9 +22,6 @@ pub async fn list(
     door.operator(reading.caller).await?;
     let size = paging.size()?;
     let after = paging.after()?.unwrap_or_default();
-    let mut accounts = door.tenure.reader().accounts_after(&after, size + 1).await?;
-    let more = accounts.len() > size;
-    accounts.truncate(size);
-    let next_cursor = accounts.last().filter(|_| more).map(|last| cursor(&last.name));
-    Ok(Json(Page { items: accounts.into_iter().map(AccountRecord::from).collect(), next_cursor }))
+    let accounts = door.tenure.reader().accounts_after(&after, size + 1).await?;
+    Ok(Json(Page::of(accounts, size, |account| account.name.clone(), AccountRecord::from)))
 }

@@ -7,9 +7,9 @@ use super::InviteRecord;
 use crate::http::ask::{Parameters, Reading};
 use crate::http::door::Shared;
 use crate::http::error::DoorError;
-use crate::http::page::{Page, Paging, page};
+use crate::http::page::{Page, Paging};
 use crate::http::policy::Act;
-use crate::projections::invites::Invite;
+use crate::projections::page::TimeKey;
 
 /// All invites of an account, newest first
 ///
@@ -24,9 +24,9 @@ pub async fn list(
     Parameters(paging): Parameters<Paging>,
 ) -> Result<Json<Page<InviteRecord>>, DoorError> {
     let account = door.admit(reading.caller, Act::Own, &account).await?;
-    let invites = door.tenure.reader().invites_for_account(account.id).await?;
+    let (size, before) = (paging.size()?, paging.after_key()?.unwrap_or(TimeKey::NEWEST));
+    let invites = door.tenure.reader().invites_before(account.id, before, size + 1).await?;
     let now = door.tenure.clock().now();
-    // Newest first: the key must grow along the list.
-    let key = |invite: &Invite| format!("{:020}{}", i64::MAX - invite.created_at.as_micros(), invite.id);
-    page(invites, &paging, key, |invite| InviteRecord::at(now, invite, None)).map(Json)
+    let record = |invite| InviteRecord::at(now, invite, None);
+    Ok(Json(Page::of(invites, size, |invite| invite.key().to_string(), record)))
 }

@@ -7,7 +7,7 @@ use super::SourceRecord;
 use crate::http::ask::{Parameters, Reading};
 use crate::http::door::Shared;
 use crate::http::error::DoorError;
-use crate::http::page::{Page, Paging, cursor};
+use crate::http::page::{Page, Paging};
 use crate::http::policy::Act;
 
 /// The sources of an account, by handle
@@ -24,9 +24,6 @@ pub async fn list(
 ) -> Result<Json<Page<SourceRecord>>, DoorError> {
     let account = door.admit(reading.caller, Act::See, &account).await?;
     let (size, after) = (paging.size()?, paging.after()?.unwrap_or_default());
-    let mut sources = door.tenure.reader().sources_after(account.id, &after, size + 1).await?;
-    let more = sources.len() > size;
-    sources.truncate(size);
-    let next_cursor = sources.last().filter(|_| more).map(|last| cursor(&last.handle));
-    Ok(Json(Page { items: sources.into_iter().map(SourceRecord::from).collect(), next_cursor }))
+    let sources = door.tenure.reader().sources_after(account.id, &after, size + 1).await?;
+    Ok(Json(Page::of(sources, size, |source| source.handle.clone(), SourceRecord::from)))
 }

@@ -7,7 +7,7 @@ use super::UserRecord;
 use crate::http::ask::{Parameters, Reading};
 use crate::http::door::Shared;
 use crate::http::error::DoorError;
-use crate::http::page::{Page, Paging, cursor};
+use crate::http::page::{Page, Paging};
 use crate::ids::UserId;
 
 /// Everybody, oldest first
@@ -21,10 +21,8 @@ pub async fn list(
     Parameters(paging): Parameters<Paging>,
 ) -> Result<Json<Page<UserRecord>>, DoorError> {
     door.operator(reading.caller).await?;
-    let (size, after) = (paging.size()?, paging.after_id(UserId::from_uuid)?);
-    let mut users = door.tenure.reader().users_after(after, size + 1).await?;
-    let more = users.len() > size;
-    users.truncate(size);
-    let next_cursor = users.last().filter(|_| more).map(|last| cursor(&last.id.to_string()));
-    Ok(Json(Page { items: users.into_iter().map(UserRecord::from).collect(), next_cursor }))
+    let (size, after) = (paging.size()?, paging.after_key()?);
+    let after = after.unwrap_or(UserId::from_uuid(uuid::Uuid::nil()));
+    let users = door.tenure.reader().users_after(after, size + 1).await?;
+    Ok(Json(Page::of(users, size, |user| user.id.to_string(), UserRecord::from)))
 }
