@@ -32,7 +32,7 @@ pub static TABLE: Table = Table {
         Column::required("position", Position),
     ],
     key_columns: 1,
-    fill: 90,
+    fill: 70,
     indexes: &["(account_id, revoked_at)", "(key_prefix)", "(former_prefix) where former_prefix is not null"],
 };
 

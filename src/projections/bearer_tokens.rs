@@ -27,7 +27,7 @@ pub static TABLE: Table = Table {
         Column::required("position", Position),
     ],
     key_columns: 1,
-    fill: 90,
+    fill: 80,
     indexes: &["(digest)", "(user_id, revoked_at, expires_at)"],
 };
 

@@ -32,7 +32,7 @@ pub static TABLE: Table = Table {
         Column::required("position", Position),
     ],
     key_columns: 1,
-    fill: 90,
+    fill: 50,
     indexes: &[
         "(account_id, created_at, position)",
         "(account_id, status, expires_at)",

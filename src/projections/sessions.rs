@@ -26,7 +26,7 @@ pub static TABLE: Table = Table {
         Column::required("position", Position),
     ],
     key_columns: 1,
-    fill: 90,
+    fill: 80,
     indexes: &["(digest)", "(user_id, ended_at, expires_at)"],
 };
 
