@@ -7,10 +7,11 @@ use std::time::Duration;
 use ipnet::IpNet;
 use secrecy::SecretString;
 
-use super::body::LongBodies;
+use super::body;
 use super::health::ReadinessCache;
 use super::limits::{Limiter, Rates};
 use super::oauth::github::Github;
+use super::turns::Turns;
 use super::whole_list::WholeLists;
 use crate::Tenure;
 
@@ -109,8 +110,8 @@ pub struct Door {
     pub github: Option<Github>,
     /// Whose turn it is to read a list whole.
     pub whole_lists: WholeLists,
-    /// The long bodies that are being read.
-    pub long_bodies: LongBodies,
+    /// Whose turn it is to send a long body.
+    pub long_bodies: Turns,
 }
 
 /// What every route is given.
@@ -126,7 +127,7 @@ impl Door {
             settings.github.as_ref().map(|github| Github::new(github, &settings.public_url)).transpose()?;
         let limiter = Limiter::new(&settings.rates);
         let (readiness, whole_lists) = (ReadinessCache::default(), WholeLists::default());
-        let long_bodies = LongBodies::default();
+        let long_bodies = body::turns();
         Ok(Arc::new(Self { tenure, settings, limiter, readiness, github, whole_lists, long_bodies }))
     }
 

@@ -28,6 +28,7 @@ mod request_id;
 mod schema;
 mod server;
 mod shape;
+mod turns;
 mod whole_list;
 
 use axum::Router;

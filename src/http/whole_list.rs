@@ -1,6 +1,5 @@
 //! Lists that existing clients are given whole: written while they are read, a page at a time, and few of them at once.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
@@ -8,15 +7,17 @@ use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use futures::stream::{Stream, StreamExt as _, TryStreamExt as _, once};
 use serde::Serialize;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::timeout;
+use tokio::time::Instant;
 
+use super::caller::Caller;
 use super::error::DoorError;
+use super::turns::{Turn, Turns};
 use crate::projections::QueryError;
 use crate::projections::page::PAGE;
 
-/// How many such lists are read at once.
+/// How many such lists are read at once, and how many of them are one caller's.
 const AT_ONCE: usize = 4;
+const PER_CALLER: u32 = 2;
 
 /// How long a list waits for its turn.
 const TURN_TIMEOUT: Duration = Duration::from_secs(5);
@@ -26,13 +27,13 @@ const LIST_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// Whose turn it is to read a list whole.
 pub struct WholeLists {
-    turns: Arc<Semaphore>,
+    turns: Turns,
     timeout: Duration,
 }
 
 impl Default for WholeLists {
     fn default() -> Self {
-        Self { turns: Arc::new(Semaphore::new(AT_ONCE)), timeout: TURN_TIMEOUT }
+        Self { turns: Turns::new(AT_ONCE, PER_CALLER), timeout: TURN_TIMEOUT }
     }
 }
 
@@ -40,10 +41,10 @@ impl WholeLists {
     /// Waits for a turn.
     ///
     /// # Errors
-    /// Too many others are at it.
-    pub async fn turn(&self) -> Result<OwnedSemaphorePermit, DoorError> {
-        let turn = timeout(self.timeout, self.turns.clone().acquire_owned()).await;
-        turn.ok().and_then(Result::ok).ok_or(DoorError::TooMany { retry_after: 1 })
+    /// The caller is not authenticated, or too many lists are being read.
+    pub async fn turn(&self, caller: Caller) -> Result<Turn, DoorError> {
+        let caller = caller.id().ok_or(DoorError::NoCredential)?;
+        self.turns.enter(caller, Instant::now() + self.timeout).await
     }
 
     /// Answers with a JSON object whose one member is the list. What goes wrong at its first page is answered as an error;
@@ -53,10 +54,11 @@ impl WholeLists {
     /// There is no turn, or the first page cannot be read.
     pub async fn answer<T: Serialize + Send + 'static>(
         &self,
+        caller: Caller,
         member: &'static str,
         items: impl Stream<Item = Result<T, QueryError>> + Send + 'static,
     ) -> Result<Response, DoorError> {
-        let turn = self.turn().await?;
+        let turn = self.turn(caller).await?;
         let mut pages = Box::pin(items.try_chunks(PAGE).map_err(|error| error.1));
         let first = pages.next().await.transpose()?.unwrap_or_default();
         let mut is_first = true;
@@ -89,9 +91,16 @@ mod tests {
 
     use super::*;
     use crate::event_log::ReadError;
+    use crate::http::caller::Via;
+    use crate::ids::{SessionId, UserId};
+
+    fn caller() -> Caller {
+        let session = SessionId::from_uuid(uuid::Uuid::nil());
+        Caller::Person { user: UserId::UNAUTHENTICATED, via: Via::Session(session) }
+    }
 
     fn lists() -> WholeLists {
-        WholeLists { turns: Arc::new(Semaphore::new(1)), timeout: Duration::from_millis(20) }
+        WholeLists { turns: Turns::new(1, 9), timeout: Duration::from_millis(20) }
     }
 
     fn lost() -> QueryError {
@@ -101,23 +110,23 @@ mod tests {
     #[tokio::test]
     async fn a_list_has_its_turn_until_it_is_read_or_left() {
         let lists = lists();
-        let answer = lists.answer("numbers", iter((0..1_000).map(Ok))).await.unwrap();
-        assert!(matches!(lists.turn().await, Err(DoorError::TooMany { .. })));
+        let answer = lists.answer(caller(), "numbers", iter((0..1_000).map(Ok))).await.unwrap();
+        assert!(matches!(lists.turn(caller()).await, Err(DoorError::TooMany { .. })));
         let octets = to_bytes(answer.into_body(), usize::MAX).await.unwrap();
         let read: serde_json::Value = serde_json::from_slice(&octets).unwrap();
         assert_eq!(read["numbers"].as_array().unwrap().len(), 1_000);
         assert_eq!(read["numbers"][999], 999);
-        drop(lists.answer("numbers", iter((0..1_000).map(Ok))).await.unwrap());
-        assert!(lists.turn().await.is_ok(), "whoever goes away gives the turn back");
+        drop(lists.answer(caller(), "numbers", iter((0..1_000).map(Ok))).await.unwrap());
+        assert!(lists.turn(caller()).await.is_ok(), "a dropped answer gives the turn back");
     }
 
     #[tokio::test]
     async fn what_goes_wrong_is_an_error_at_first_and_cuts_the_answer_later() {
         let lists = lists();
-        let first = lists.answer("numbers", iter([Err::<u32, _>(lost())])).await;
-        assert!(first.is_err() && lists.turn().await.is_ok());
+        let first = lists.answer(caller(), "numbers", iter([Err::<u32, _>(lost())])).await;
+        assert!(first.is_err() && lists.turn(caller()).await.is_ok());
         let later = iter((0..1_000).map(|number| if number < 900 { Ok(number) } else { Err(lost()) }));
-        let answer = lists.answer("numbers", later).await.unwrap();
+        let answer = lists.answer(caller(), "numbers", later).await.unwrap();
         assert!(to_bytes(answer.into_body(), usize::MAX).await.is_err());
     }
 }

@@ -26,6 +26,6 @@ pub async fn account_invites(
     let now = door.tenure.clock().now();
     let invites = door.tenure.reader().invites_for_account(account.id);
     door.whole_lists
-        .answer("invites", invites.map_ok(move |invite| InviteRecord::at(now, invite, None)))
+        .answer(reading.caller, "invites", invites.map_ok(move |invite| InviteRecord::at(now, invite, None)))
         .await
 }

@@ -59,7 +59,7 @@ pub async fn list_sources(
 ) -> Result<Json<Sources>, DoorError> {
     let account = door.org(reading.caller, org.org.as_deref()).await?;
     // The list is whole, with what each source last sent: few at a time.
-    let _turn = door.whole_lists.turn().await?;
+    let _turn = door.whole_lists.turn(reading.caller).await?;
     let reader = door.tenure.reader();
     let sources = reader.sources_for_account(account).await?;
     let mut pipes: HashMap<SourceId, Vec<Pipe>> = HashMap::new();
