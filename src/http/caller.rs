@@ -67,7 +67,8 @@ impl Caller {
         }
     }
 
-    /// Whom limits count: a person whatever they call by, or a key; nobody known has no identifier.
+    /// The identifier that limits count by: the person's, whichever credential they use, or the key's. None for anonymous
+    /// callers.
     #[must_use]
     pub const fn id(self) -> Option<uuid::Uuid> {
         match self {

@@ -1,4 +1,4 @@
-//! Secrets that are looked up for somebody who may be nobody: how many bad ones an address may try.
+//! Limits on looking up the credentials of unauthenticated callers: how many bad ones an address may try.
 //!
 //! What is tried is charged before the database is asked, and given back if it was good, so that a flood of made-up
 //! tokens costs the database no more than an address may ask. A secret that was good on this node lately is not held up
@@ -29,8 +29,8 @@ impl LookUps {
         Self { good: Cache::new(remembered), allowances }
     }
 
-    /// A secret is to be looked up: always for somebody known, who has no network here, and if it was good lately; else
-    /// only while not too many from this network were bad.
+    /// Asks to look a secret up. Always granted to authenticated callers (`network` is `None`) and for secrets that were
+    /// good lately; otherwise only while the network has not used up its allowance.
     ///
     /// # Errors
     /// Too many were.
@@ -147,7 +147,7 @@ mod tests {
         }
         let refused = look_ups.look_up(&secret("bad"), Some(network()));
         assert!(matches!(refused, Err(DoorError::TooMany { retry_after: 1 })));
-        assert!(look_ups.look_up(&secret("bad"), None).is_ok(), "of somebody known");
+        assert!(look_ups.look_up(&secret("bad"), None).is_ok(), "for an authenticated caller");
         assert!(look_ups.look_up(&secret("bad"), Some("198.51.100.1".to_owned())).is_ok());
         look_ups.look_up(&secret("good"), Some(network())).unwrap().was_bad();
         assert!(look_ups.look_up(&secret("good"), Some(network())).is_err(), "it was revoked");

@@ -109,7 +109,7 @@ impl Tenure {
             (format!("user_code:user:{user}"), most),
             (format!("user_code:address:{}", network_of(from)), most),
         ];
-        // Whoever holds one /64 of IPv6 often holds its /48: 65,536 of them.
+        // The holder of one IPv6 /64 often holds the whole /48, which has 65,536 of them.
         if let Some(site) = site_of(from) {
             buckets.push((format!("user_code:site:{site}"), most.saturating_mul(SITE_FACTOR)));
         }

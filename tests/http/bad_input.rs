@@ -192,7 +192,7 @@ async fn bodies_are_as_long_as_their_route_needs() {
     let path = format!("{sources}/robot/broadcast");
     answer(server.request(Method::PUT, &path).json(&broadcast).bearer_auth(&token)).await.is(204);
     let ids: Vec<String> = (0..10_000).map(|_| ada.to_string()).collect();
-    // What names belong to identifiers is for operators; somebody else is told so once the body has been read.
+    // Only operators may look up usernames; the permission is checked after the body has been read.
     let names = server.post("/api/v1/usernames", json!({"ids": ids})).bearer_auth(&token);
     answer(names).await.fails(403, "forbidden");
 }
