@@ -21,7 +21,7 @@ pub const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How many long bodies a node holds at once, and how many of them are one caller's: 32 MiB in all.
 const LONG_BODIES: usize = 64;
-const LONG_BODIES_PER_CALLER: u32 = 8;
+const LONG_BODIES_PER_CALLER: usize = 8;
 
 /// Turns at reading a long body.
 #[must_use]

@@ -9,33 +9,36 @@ use uuid::Uuid;
 
 use super::error::DoorError;
 
-/// Clones share the turns.
-#[derive(Clone)]
+/// How many turns there are.
 pub struct Turns {
     all: Arc<Semaphore>,
-    per_caller: u32,
-    by_caller: Arc<Mutex<HashMap<Uuid, u32>>>,
+    per_caller: usize,
+    callers: Callers,
 }
+
+/// The callers who have a turn or wait for one: each one's own turns, and how many requests that is.
+type Callers = Arc<Mutex<HashMap<Uuid, (Arc<Semaphore>, usize)>>>;
 
 /// A turn, given back when it is dropped.
 pub struct Turn {
-    _permit: OwnedSemaphorePermit,
-    _counted: Counted,
+    _own: OwnedSemaphorePermit,
+    _shared: OwnedSemaphorePermit,
+    _request: Request,
 }
 
-/// One turn of a caller, taken or waited for.
-struct Counted {
-    by_caller: Arc<Mutex<HashMap<Uuid, u32>>>,
+/// A request that has a turn or waits for one; the last of a caller removes what is kept of the caller.
+struct Request {
+    callers: Callers,
     caller: Uuid,
 }
 
-impl Drop for Counted {
+impl Drop for Request {
     fn drop(&mut self) {
-        let mut by_caller = self.by_caller.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = by_caller.get_mut(&self.caller) {
-            *count -= 1;
-            if *count == 0 {
-                by_caller.remove(&self.caller);
+        let mut callers = self.callers.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, requests)) = callers.get_mut(&self.caller) {
+            *requests -= 1;
+            if *requests == 0 {
+                callers.remove(&self.caller);
             }
         }
     }
@@ -44,33 +47,32 @@ impl Drop for Counted {
 impl Turns {
     /// So many turns at once, and so many of one caller.
     #[must_use]
-    pub fn new(at_once: usize, per_caller: u32) -> Self {
-        Self { all: Arc::new(Semaphore::new(at_once)), per_caller, by_caller: Arc::default() }
+    pub fn new(at_once: usize, per_caller: usize) -> Self {
+        Self { all: Arc::new(Semaphore::new(at_once)), per_caller, callers: Arc::default() }
     }
 
-    /// Waits for a turn.
+    /// Waits for a turn: first for one of the caller's own, so that those who wait behind others do so in few places.
     ///
     /// # Errors
-    /// The caller has as many as one caller may, or there is none before the deadline.
+    /// There is none before the deadline.
     pub async fn enter(&self, caller: Uuid, deadline: Instant) -> Result<Turn, DoorError> {
-        let too_many = DoorError::TooMany { retry_after: 1 };
-        // Before waiting: a caller who goes away while waiting gives it back, too.
-        let Some(counted) = self.count(caller) else { return Err(too_many) };
-        match timeout_at(deadline, self.all.clone().acquire_owned()).await {
-            Ok(Ok(permit)) => Ok(Turn { _permit: permit, _counted: counted }),
-            _ => Err(too_many),
-        }
+        let (own, request) = self.request(caller);
+        let entering = async {
+            let own = own.acquire_owned().await.ok()?;
+            let shared = self.all.clone().acquire_owned().await.ok()?;
+            Some((own, shared))
+        };
+        let entered = timeout_at(deadline, entering).await.ok().flatten();
+        let (own, shared) = entered.ok_or(DoorError::TooMany { retry_after: 1 })?;
+        Ok(Turn { _own: own, _shared: shared, _request: request })
     }
 
-    fn count(&self, caller: Uuid) -> Option<Counted> {
-        let mut by_caller = self.by_caller.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = by_caller.entry(caller).or_default();
-        if *count >= self.per_caller {
-            return None;
-        }
-        *count += 1;
-        drop(by_caller);
-        Some(Counted { by_caller: self.by_caller.clone(), caller })
+    fn request(&self, caller: Uuid) -> (Arc<Semaphore>, Request) {
+        let mut callers = self.callers.lock().unwrap_or_else(PoisonError::into_inner);
+        let (own, requests) =
+            callers.entry(caller).or_insert_with(|| (Arc::new(Semaphore::new(self.per_caller)), 0));
+        *requests += 1;
+        (own.clone(), Request { callers: self.callers.clone(), caller })
     }
 }
 
@@ -95,13 +97,24 @@ mod tests {
         for number in 0..2 {
             taken.push(turns.enter(caller(number), soon()).await.ok().unwrap());
             taken.push(turns.enter(caller(number), soon()).await.ok().unwrap());
-            assert!(turns.enter(caller(number), soon()).await.is_err());
+            assert!(turns.enter(caller(number), Instant::now()).await.is_err());
         }
         assert!(turns.enter(caller(9), Instant::now()).await.is_err(), "there is no turn in time");
         taken.pop();
         taken.push(turns.enter(caller(9), soon()).await.ok().unwrap());
         drop(taken);
-        assert!(turns.by_caller.lock().unwrap().is_empty());
+        assert!(turns.callers.lock().unwrap().is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_caller_waits_for_a_turn_of_their_own() {
+        let turns = Turns::new(4, 1);
+        let first = turns.enter(caller(1), soon()).await.ok().unwrap();
+        let mut second = Box::pin(turns.enter(caller(1), soon()));
+        assert!(futures::FutureExt::now_or_never(second.as_mut()).is_none());
+        assert!(turns.enter(caller(2), soon()).await.is_ok(), "others do not wait for them");
+        drop(first);
+        assert!(second.await.is_ok());
     }
 
     #[tokio::test]

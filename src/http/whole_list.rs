@@ -17,7 +17,7 @@ use crate::projections::page::PAGE;
 
 /// How many such lists are read at once, and how many of them are one caller's.
 const AT_ONCE: usize = 4;
-const PER_CALLER: u32 = 2;
+const PER_CALLER: usize = 2;
 
 /// How long a list waits for its turn.
 const TURN_TIMEOUT: Duration = Duration::from_secs(5);
