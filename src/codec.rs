@@ -162,15 +162,30 @@ impl Codec {
     ) -> Result<Vec<AnyEvent>, CodecError> {
         let mut subjects = Vec::new();
         for event in events {
-            if let Some(block) = &event.sealed {
-                let found = seal::subjects(block).map_err(|error| unreadable(event, &error))?;
-                subjects.extend(found.into_iter().map(|(kind, id)| format!("{kind}:{id}")));
-            }
+            subjects.extend(subjects_of(event)?);
         }
         subjects.sort_unstable();
         subjects.dedup();
         let keys = self.keys.load(subjects, primary).await?;
         events.iter().map(|event| self.decode_one(event, &keys)).collect()
+    }
+
+    /// The same for whoever shows them: each by itself, and with keys as they are in the log at this moment, so that what
+    /// has been forgotten on another node is not shown because this one still remembers it.
+    ///
+    /// # Errors
+    /// The keys cannot be loaded.
+    pub async fn decode_each(
+        &self,
+        events: &[RecordedEvent],
+        primary: &Primary,
+    ) -> Result<Vec<Result<AnyEvent, CodecError>>, KeyLoadError> {
+        let mut subjects: Vec<String> =
+            events.iter().flat_map(|event| subjects_of(event).unwrap_or_default()).collect();
+        subjects.sort_unstable();
+        subjects.dedup();
+        let keys = self.keys.load_afresh(&subjects, primary).await?;
+        Ok(events.iter().map(|event| self.decode_one(event, &keys)).collect())
     }
 
     /// An event in today's shape, with its sealed fields absent.
@@ -244,6 +259,13 @@ impl Codec {
         let opened = seal::open(&mut state, owner, identity, snapshot.sealed.as_deref(), &mut key);
         Ok(opened.is_ok().then_some(state))
     }
+}
+
+/// The subjects whose keys open an event.
+fn subjects_of(event: &RecordedEvent) -> Result<Vec<String>, CodecError> {
+    let Some(block) = &event.sealed else { return Ok(Vec::new()) };
+    let found = seal::subjects(block).map_err(|error| unreadable(event, &error))?;
+    Ok(found.into_iter().map(|(kind, id)| format!("{kind}:{id}")).collect())
 }
 
 /// What the ciphertexts of a snapshot are bound to: the aggregate and the version.

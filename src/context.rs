@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use sha2::{Digest as _, Sha256};
+
 use crate::ids::{ApiKeyId, BearerTokenId, CorrelationId, EventId, UserId};
 
 /// Who dispatches a command.
@@ -60,12 +62,29 @@ pub struct Context {
 }
 
 /// What tells a request that comes again from another one; made by [`crate::Tenure::idempotency_key`].
+///
+/// It covers each operation by itself: several operations under one key are all carried out, and all answered from memory
+/// when the request comes again. The same operation twice under one key is the same request twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct IdempotencyKey {
     /// An HMAC over who asks, what for, and the caller's key.
     pub request: [u8; 32],
     /// An HMAC of the request's body.
     pub body: [u8; 32],
+}
+
+impl IdempotencyKey {
+    /// The part of the request that is this operation.
+    #[must_use]
+    pub fn of_operation(self, name: &str) -> Self {
+        let request = Sha256::new()
+            .chain_update(b"tenure idempotency key of an operation\0")
+            .chain_update(self.request)
+            .chain_update(name)
+            .finalize()
+            .into();
+        Self { request, ..self }
+    }
 }
 
 impl Context {

@@ -4,8 +4,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_postgres::Client;
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::task::TaskTracker;
 
 use crate::aggregates::source::RetentionDefaults;
 use crate::aggregates::{self, ClaimHasher as _};
@@ -140,13 +143,23 @@ pub enum OpenError {
     /// People who had been forgotten could not be forgotten again.
     #[error("the list of the forgotten could not be brought together with the log: {0}")]
     Forgettings(Box<DispatchError<Refusal>>),
+    /// People or accounts whose names could be taken for something else could not be renamed.
+    #[error("people and accounts whose names could be taken for something else could not be renamed: {0}")]
+    Names(Box<DispatchError<Refusal>>),
     /// The first event could not be stored.
     #[error(transparent)]
     Append(#[from] AppendError),
 }
 
-/// Tenure on one database. Cheap to share behind an [`Arc`].
+/// Tenure on one database. Clones are handles on the same engine.
+#[derive(Clone)]
 pub struct Tenure {
+    parts: Arc<Parts>,
+    /// Ends what runs beside the callers with the last handle; what runs there has none itself.
+    _running: Option<Arc<DropGuard>>,
+}
+
+struct Parts {
     log: EventLog,
     codec: Codec,
     dispatcher: Dispatcher,
@@ -157,10 +170,15 @@ pub struct Tenure {
     rules: Rules,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+    /// Why the engine can no longer be trusted, once it cannot.
+    broken: watch::Sender<Option<Arc<ReadError>>>,
 }
 
 impl Tenure {
-    /// Migrates the database if need be, opens its keys, and starts the committer.
+    /// Migrates the database if need be, opens its keys, and starts the committer, the follower that keeps memory in step
+    /// with what other nodes commit, and the sweeper. They run until the engine is closed or its last handle is gone.
     ///
     /// Safe from many nodes at once: one migrates, the others wait.
     ///
@@ -209,41 +227,62 @@ impl Tenure {
         let argon2 = Argon2Pool::new(settings.hash_queue, &*entropy);
         let forgotten_list = settings.forgotten_list.map(ForgottenList::new);
         let rules = settings.rules;
-        let tenure =
-            Self { log, codec, dispatcher, reader, coarse, argon2, forgotten_list, rules, clock, entropy };
+        let stop = CancellationToken::new();
+        let running = Some(Arc::new(stop.clone().drop_guard()));
+        let (tasks, broken) = (TaskTracker::new(), watch::Sender::new(None));
+        let parts = Parts {
+            log,
+            codec,
+            dispatcher,
+            reader,
+            coarse,
+            argon2,
+            forgotten_list,
+            rules,
+            clock,
+            entropy,
+            stop,
+            tasks,
+            broken,
+        };
+        let tenure = Self { parts: Arc::new(parts), _running: running };
+        tenure.rename_the_ambiguous().await.map_err(|error| OpenError::Names(Box::new(error)))?;
         let again =
             tenure.repeat_forgettings().await.map_err(|error| OpenError::Forgettings(Box::new(error)))?;
         if again > 0 {
             tracing::warn!(again, "people on the list of the forgotten were forgotten again");
         }
+        let within = Self { parts: tenure.parts.clone(), _running: None };
+        let stop = within.parts.stop.clone();
+        tenure.parts.tasks.spawn(async move { stop.run_until_cancelled(within.run()).await });
         Ok(tenure)
     }
 
     /// What the instance has set for itself.
     #[must_use]
-    pub const fn rules(&self) -> &Rules {
-        &self.rules
+    pub fn rules(&self) -> &Rules {
+        &self.parts.rules
     }
 
     /// What is written often and means little.
-    pub(crate) const fn coarse(&self) -> &Coarse {
-        &self.coarse
+    pub(crate) fn coarse(&self) -> &Coarse {
+        &self.parts.coarse
     }
 
     /// Where secrets are hashed.
     #[must_use]
-    pub const fn argon2(&self) -> &Argon2Pool {
-        &self.argon2
+    pub fn argon2(&self) -> &Argon2Pool {
+        &self.parts.argon2
     }
 
-    pub(crate) const fn forgotten_list(&self) -> Option<&ForgottenList> {
-        self.forgotten_list.as_ref()
+    pub(crate) fn forgotten_list(&self) -> Option<&ForgottenList> {
+        self.parts.forgotten_list.as_ref()
     }
 
     /// What tells a request with the caller's own key from another: good for the same caller and the same route alone.
     #[must_use]
     pub fn idempotency_key(&self, actor: Actor, route: &str, key: &str, body: &[u8]) -> IdempotencyKey {
-        let keys = self.codec.keys();
+        let keys = self.parts.codec.keys();
         let request = format!("{actor}\0{route}\0{key}");
         IdempotencyKey {
             request: keys.claim("idempotency_key", request.as_bytes()).key,
@@ -253,66 +292,80 @@ impl Tenure {
 
     /// The event log.
     #[must_use]
-    pub const fn log(&self) -> &EventLog {
-        &self.log
+    pub fn log(&self) -> &EventLog {
+        &self.parts.log
     }
 
     /// Translates between stored events and typed ones.
     #[must_use]
-    pub const fn codec(&self) -> &Codec {
-        &self.codec
+    pub fn codec(&self) -> &Codec {
+        &self.parts.codec
     }
 
     /// The tables, as typed queries.
     #[must_use]
-    pub const fn reader(&self) -> &Reader {
-        &self.reader
+    pub fn reader(&self) -> &Reader {
+        &self.parts.reader
     }
 
     /// Carries out operations.
     #[must_use]
-    pub const fn dispatcher(&self) -> &Dispatcher {
-        &self.dispatcher
+    pub fn dispatcher(&self) -> &Dispatcher {
+        &self.parts.dispatcher
     }
 
     /// The clock that all domain times come from.
     #[must_use]
     pub fn clock(&self) -> Arc<dyn Clock> {
-        self.clock.clone()
+        self.parts.clock.clone()
     }
 
     /// Where identifiers and keys come from.
     #[must_use]
     pub fn entropy(&self) -> Arc<dyn Entropy> {
-        self.entropy.clone()
+        self.parts.entropy.clone()
     }
 
     /// A fresh identifier of any kind.
     pub(crate) fn new_id<T>(&self, make: fn(Timestamp, &dyn Entropy) -> T) -> T {
-        make(self.clock.now(), &*self.entropy)
+        make(self.parts.clock.now(), &*self.parts.entropy)
     }
 
-    /// Keeps memory in step with what other nodes commit, and counts how far behind it is; waits out a database that
-    /// cannot be reached, and begins anew when positions get another epoch. Ends only when the log can no longer be
-    /// trusted, with the reason.
-    pub async fn observe(&self) -> ReadError {
-        tokio::select! {
+    /// What runs beside the callers; waits out a database that cannot be reached, and begins anew when positions get
+    /// another epoch. Ends only when the log can no longer be trusted.
+    async fn run(&self) {
+        let error = tokio::select! {
             error = self.follow() => error,
-            () = self.sweep() => ReadError::Unavailable("the sweeper has ended".into()),
+            never = self.sweep() => match never {},
+        };
+        tracing::error!(%error, "the log can no longer be trusted");
+        self.parts.broken.send_replace(Some(Arc::new(error)));
+    }
+
+    /// Waits until the log can no longer be trusted, and says why: memory is not kept in step with it any more, and whoever
+    /// serves from it should end. Waits for ever while all is well, and once the engine is closed.
+    pub async fn broken(&self) -> Arc<ReadError> {
+        let mut broken = self.parts.broken.subscribe();
+        match broken.wait_for(Option::is_some).await.as_deref() {
+            Ok(Some(error)) => error.clone(),
+            // This handle has the sender, so that the channel is open.
+            Ok(None) | Err(_) => std::future::pending().await,
         }
     }
 
     /// Removes what is over and kept by nothing else, in small steps, for ever.
-    async fn sweep(&self) {
+    async fn sweep(&self) -> std::convert::Infallible {
         let mut from = Timestamp::default();
-        for round in 0_u64.. {
+        let mut round = 0_u64;
+        loop {
             tokio::time::sleep(SWEEP_EVERY).await;
             // Now and then from the start: some were locked when they were passed, or came back with a backup.
             if round.is_multiple_of(SWEEPS_FROM_THE_START) {
                 from = Timestamp::default();
             }
+            round += 1;
             loop {
-                match self.log.sweep_requests(from, self.clock.now()).await {
+                match self.parts.log.sweep_requests(from, self.parts.clock.now()).await {
                     Ok((reached, more)) => {
                         from = reached;
                         if !more {
@@ -346,10 +399,10 @@ impl Tenure {
                 let follower = match &mut follower {
                     Some(follower) => follower,
                     // From what was read when the node opened, so that nothing between is missed.
-                    None => follower.insert(self.log.follow_headers()),
+                    None => follower.insert(self.parts.log.follow_headers()),
                 };
                 for event in follower.next().await? {
-                    self.dispatcher.observe(&event);
+                    self.parts.dispatcher.observe(&event);
                 }
                 Ok::<_, ReadError>(follower.behind())
             };
@@ -379,7 +432,7 @@ impl Tenure {
     /// # Errors
     /// See [`NotReady`]
     pub async fn ready(&self) -> Result<Checkpoint, NotReady> {
-        self.log.ready().await
+        self.parts.log.ready().await
     }
 
     /// Writes down where people reach this instance, for whoever makes links beside it.
@@ -387,7 +440,7 @@ impl Tenure {
     /// # Errors
     /// The database cannot be written to.
     pub async fn serve_at(&self, public_url: &str) -> Result<(), ReadError> {
-        self.coarse.serve_at(public_url, self.clock.now()).await
+        self.parts.coarse.serve_at(public_url, self.parts.clock.now()).await
     }
 
     /// Where people reach this instance, if it has ever been served.
@@ -395,14 +448,16 @@ impl Tenure {
     /// # Errors
     /// The database cannot be read.
     pub async fn served_at(&self) -> Result<Option<String>, ReadError> {
-        self.coarse.served_at().await
+        self.parts.coarse.served_at().await
     }
 
-    /// Stores or refuses everything accepted, then stops.
-    pub async fn close(self) {
-        let Self { log, dispatcher, .. } = self;
-        drop(dispatcher);
-        log.close().await;
+    /// Refuses new commands as [`AppendError::Closed`], stores or refuses everything accepted, then returns, whoever else has
+    /// a handle on the engine or its log. Again: nothing.
+    pub async fn close(&self) {
+        self.parts.stop.cancel();
+        self.parts.tasks.close();
+        self.parts.log.close().await;
+        self.parts.tasks.wait().await;
     }
 }
 

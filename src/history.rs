@@ -51,51 +51,43 @@ pub struct EventRecord {
 }
 
 impl Tenure {
-    /// An event as it is shown to whoever may see it.
+    /// Events as they are shown to whoever may see them.
     ///
     /// # Errors
     /// The keys cannot be read.
-    pub async fn describe(&self, event: &RecordedEvent) -> Result<EventRecord, CodecError> {
-        let (sealed, unreadable) = self.open_fields(event).await?;
-        Ok(EventRecord {
-            position: event.position,
-            event_id: event.id,
-            stream_type: event.stream.stream_type.to_string(),
-            stream_id: event.stream.id.to_string(),
-            version: event.version,
-            event_type: event.event_type.clone(),
-            event_version: event.event_version.clone(),
-            account_id: event.account_id,
-            recorded_at: event.recorded_at,
-            payload: stored(&event.payload),
-            metadata: stored(&event.metadata),
-            sealed,
-            unreadable,
-        })
+    pub async fn describe(&self, events: &[RecordedEvent]) -> Result<Vec<EventRecord>, CodecError> {
+        let decoded = self.codec().decode_each(events, self.log().primary()).await?;
+        events.iter().zip(decoded).map(|(event, decoded)| record(event, decoded)).collect()
     }
+}
 
-    /// The sealed fields of an event by name, `null` where there is no key; and what is wrong with it, if it cannot be
-    /// read by this release.
-    async fn open_fields(
-        &self,
-        event: &RecordedEvent,
-    ) -> Result<(Map<String, Value>, Option<String>), CodecError> {
-        let mut fields = Map::new();
-        let Some(block) = &event.sealed else { return Ok((fields, None)) };
+fn record(event: &RecordedEvent, decoded: Result<AnyEvent, CodecError>) -> Result<EventRecord, CodecError> {
+    let mut sealed = Map::new();
+    let mut unreadable = None;
+    if let Some(block) = &event.sealed {
         for name in seal::field_names(block).unwrap_or_default() {
-            fields.insert(name.to_owned(), Value::Null);
+            sealed.insert(name.to_owned(), Value::Null);
         }
-        match self.codec().decode(std::slice::from_ref(event), self.log().primary()).await {
-            Ok(mut decoded) => {
-                if let Some(event) = decoded.first_mut() {
-                    collect(event, &mut fields)?;
-                }
-                Ok((fields, None))
-            }
-            Err(error @ CodecError::Unreadable { .. }) => Ok((fields, Some(error.to_string()))),
-            Err(error) => Err(error),
+        match decoded {
+            Ok(mut decoded) => collect(&mut decoded, &mut sealed)?,
+            Err(error) => unreadable = Some(error.to_string()),
         }
     }
+    Ok(EventRecord {
+        position: event.position,
+        event_id: event.id,
+        stream_type: event.stream.stream_type.to_string(),
+        stream_id: event.stream.id.to_string(),
+        version: event.version,
+        event_type: event.event_type.clone(),
+        event_version: event.event_version.clone(),
+        account_id: event.account_id,
+        recorded_at: event.recorded_at,
+        payload: stored(&event.payload),
+        metadata: stored(&event.metadata),
+        sealed,
+        unreadable,
+    })
 }
 
 fn stored(bytes: &[u8]) -> Value {

@@ -93,6 +93,12 @@ fn samples() -> Vec<AnyEvent> {
             former_username: Some(Username::parse("Ada").unwrap()).into(),
         }
         .into(),
+        UserEvent::Renamed {
+            at,
+            username: Username::parse("Ada~2").unwrap().into(),
+            former_username: Username::parse("Ada").unwrap().into(),
+        }
+        .into(),
         UserEvent::OperatorGranted { at }.into(),
         UserEvent::OperatorRevoked { at }.into(),
         AccountEvent::Opened { owner: ada, at, name: name().into() }.into(),
@@ -102,6 +108,12 @@ fn samples() -> Vec<AnyEvent> {
         AccountEvent::NatsAccountSet { public_key: public_key(), at, signing_seed: seed().into() }.into(),
         AccountEvent::NatsSigningSeedReissued { public_key: public_key(), at, signing_seed: seed().into() }
             .into(),
+        AccountEvent::Renamed {
+            at,
+            name: AccountName::parse("acme-2").unwrap().into(),
+            former_name: name().into(),
+        }
+        .into(),
         AccountEvent::Closed { members: vec![ada], api_keys: vec![key_id], at, name: name().into() }.into(),
         UserEvent::Forgotten {
             at,

@@ -36,8 +36,6 @@ fn settings(switch: &Switch, keys: &tempfile::TempDir) -> Settings {
 /// A node with its follower, as `serve` runs it.
 async fn node(switch: &Switch, keys: &tempfile::TempDir) -> Node {
     let tenure = Arc::new(crate::support::open_with(settings(switch, keys)).await);
-    let observed = tenure.clone();
-    tokio::spawn(async move { observed.observe().await });
     let many = Rate { burst: 1_000_000, per_second: 1_000_000 };
     Node::with(tenure, |settings| {
         settings.rates.anonymous = many;

@@ -7,6 +7,8 @@ use tenure::codec::CodecError;
 use tenure::dispatch::{DispatchError, Failure};
 use tenure::engine::OpenError;
 use tenure::entropy::OsEntropy;
+use tenure::event_log::upcast::Upcasters;
+use tenure::event_log::{AppendError, ReadError};
 use tenure::postgres::migrate::{MigrateError, newest_version};
 use tenure::{Settings, Tenure};
 
@@ -109,4 +111,57 @@ async fn an_unknown_event_type_or_version_is_named_and_harms_no_other_stream() {
     assert_eq!((event_type.as_str(), event_version.as_str()), ("account.teleported", "1"));
     assert!(error.to_string().contains("run the release that wrote it"), "{error}");
     user(&fresh, "bob").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn closing_ends_whoever_holds_a_part_of_the_engine() {
+    let database = TestDatabase::new().await;
+    let tenure = database.open().await;
+    let (log, reader, clone) = (tenure.log().clone(), tenure.reader().clone(), tenure.clone());
+    let mut follower = log.follow(0);
+    follower.next().await.unwrap();
+    let pages = log.read(0, tenure::event_log::read::Filter::default());
+    let entropy = tenure.entropy();
+    let store = tenure::event_log::foreign::ForeignStore::new(
+        log.clone(),
+        Upcasters::default(),
+        tenure.clock(),
+        entropy,
+    );
+    let accepted: Vec<_> = (0..50)
+        .map(|number| {
+            let tenure = clone.clone();
+            tokio::spawn(async move {
+                let name = format!("person-{number}");
+                tenure.insert_user(&operator(), &name, "p@example.org", "internal").await
+            })
+        })
+        .collect();
+    let closing = tokio::time::timeout(std::time::Duration::from_secs(20), tenure.close());
+    closing.await.expect("it returns although others hold parts of it");
+    let mut stored = 0;
+    for task in accepted {
+        match task.await.unwrap() {
+            Ok(_) => stored += 1,
+            Err(DispatchError::Failed(Failure::Append(AppendError::Closed))) => {}
+            Err(error) => panic!("{error}"),
+        }
+    }
+    let late = clone.insert_user(&operator(), "late", "late@example.org", "internal").await;
+    assert!(matches!(late, Err(DispatchError::Failed(Failure::Append(AppendError::Closed)))), "{late:?}");
+    clone.close().await;
+    let again = database.open().await;
+    assert_eq!(
+        again.log().newest().await.unwrap(),
+        1 + stored,
+        "what was accepted is stored, and nothing else"
+    );
+    drop((reader, follower, pages, store));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_place_beyond_the_newest_event_is_refused_and_not_waited_for() {
+    let tenure = TestDatabase::new().await.open().await;
+    let error = tenure.log().follow(500).next().await.err().unwrap();
+    assert!(matches!(error, ReadError::BeyondHead { newest: 1, .. }), "{error}");
 }

@@ -7,7 +7,6 @@ use tenure::aggregates::api_key::KeyPrefix;
 use tenure::aggregates::source::Retention;
 use tenure::context::{Actor, Context};
 use tenure::ids::{AccountId, ApiKeyId, InviteId, UserId};
-use tokio::task::JoinHandle;
 use uuid::Uuid;
 
 use crate::measure::{Contestant, Session};
@@ -20,23 +19,11 @@ pub const HASH: &str =
 /// An engine as `tenure serve` runs it.
 pub struct Ours {
     tenure: Arc<Tenure>,
-    observer: JoinHandle<tenure::event_log::ReadError>,
 }
 
 impl Ours {
     pub fn new(tenure: Tenure) -> Self {
-        let tenure = Arc::new(tenure);
-        let observer = tokio::spawn({
-            let tenure = tenure.clone();
-            async move { tenure.observe().await }
-        });
-        Self { tenure, observer }
-    }
-}
-
-impl Drop for Ours {
-    fn drop(&mut self) {
-        self.observer.abort();
+        Self { tenure: Arc::new(tenure) }
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use uuid::Uuid;
+
 /// Input refused for its form: which field, and the rule that it breaks. Never quotes the input.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("{field}: {rule}")]
@@ -24,6 +26,12 @@ pub fn is_name(text: &str) -> bool {
     text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'))
 }
 
+/// Whether a name means something else where names are understood: an identifier, whoever asks, or a step in a path.
+#[must_use]
+pub fn is_ambiguous(name: &str) -> bool {
+    matches!(name, "." | "..") || name.eq_ignore_ascii_case("me") || Uuid::try_parse(name).is_ok()
+}
+
 /// Whether text holds a control character, or one that changes the direction of what surrounds it.
 #[must_use]
 pub fn has_control(text: &str) -> bool {
@@ -40,7 +48,7 @@ pub(crate) fn hidden(name: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
 
 /// A text field with a form: parsed once, valid from then on, hidden from debug output because it is personal.
 macro_rules! text_value {
-    ($(#[$doc:meta])* $name:ident, $field:literal, $rule:literal, $valid:expr) => {
+    ($(#[$doc:meta])* $name:ident, $field:literal, $rule:expr, $valid:expr) => {
         $(#[$doc])*
         #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
         #[serde(transparent)]

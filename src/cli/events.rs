@@ -189,8 +189,8 @@ async fn show(tenure: &Tenure, config: &Config, selection: Selection) -> anyhow:
     pin_mut!(pages);
     while let Some(page) = pages.next().await {
         let page = page?;
-        for event in page.iter().take(left) {
-            print_record(config, tenure.describe(event).await?, epoch)?;
+        for record in tenure.describe(&page[..page.len().min(left)]).await? {
+            print_record(config, record, epoch)?;
         }
         left = left.saturating_sub(page.len());
         if left == 0 {
@@ -219,14 +219,8 @@ async fn tail(tenure: &Tenure, config: &Config, selection: Selection) -> anyhow:
                     events.into_iter().filter(|event| filter.matches(event)).take(left).collect();
                 left -= wanted.len();
                 let epoch = follower.checkpoint().epoch;
-                let printed = async {
-                    for event in &wanted {
-                        print_patiently(tenure, config, event, epoch).await?;
-                    }
-                    anyhow::Ok(())
-                };
                 tokio::select! {
-                    printed = printed => printed?,
+                    printed = print_patiently(tenure, config, &wanted, epoch) => printed?,
                     _ = tokio::signal::ctrl_c() => return Ok(()),
                 }
             }
@@ -258,16 +252,18 @@ async fn place(tenure: &Tenure, text: &str) -> anyhow::Result<i64> {
     }
 }
 
-/// Prints an event; waits out a database that goes while the keys of its sealed fields are read.
+/// Prints events; waits out a database that goes while the keys of their sealed fields are read.
 async fn print_patiently(
     tenure: &Tenure,
     config: &Config,
-    event: &RecordedEvent,
+    events: &[RecordedEvent],
     epoch: i64,
 ) -> anyhow::Result<()> {
     loop {
-        match tenure.describe(event).await {
-            Ok(record) => return print_record(config, record, epoch),
+        match tenure.describe(events).await {
+            Ok(records) => {
+                return records.into_iter().try_for_each(|record| print_record(config, record, epoch));
+            }
             Err(CodecError::Keys(KeyLoadError::Read(error @ ReadError::Unavailable(_)))) => {
                 tracing::warn!(%error, "waiting for the database");
                 tokio::time::sleep(WAIT).await;

@@ -79,10 +79,6 @@ pub(super) async fn run(config: Config) -> anyhow::Result<()> {
     let mut postgres_state = private.as_ref().map(PrivatePostgres::state);
 
     let stop = CancellationToken::new();
-    let mut observer = tokio::spawn({
-        let (tenure, stop) = (tenure.clone(), stop.clone());
-        async move { stop.run_until_cancelled(tenure.observe()).await }
-    });
     raise_file_limit();
     let door = http::Door::new(tenure.clone(), settings).map_err(|reason| anyhow::anyhow!(reason))?;
     let serve = |listener, router| tokio::spawn(http::serve(listener, router, stop.clone()));
@@ -101,22 +97,14 @@ pub(super) async fn run(config: Config) -> anyhow::Result<()> {
     let reason = tokio::select! {
         () = signals.received() => None,
         reason = failed => Some(format!("PostgreSQL does not come back: {reason}")),
-        ended = &mut observer => match ended {
-            Ok(Some(error)) => Some(format!("the log can no longer be trusted: {error}")),
-            _ => Some("the follower has ended".to_owned()),
-        },
+        error = tenure.broken() => Some(format!("the log can no longer be trusted: {error}")),
     };
     tracing::info!("stopping: finishing what was accepted");
     stop.cancel();
     for door in doors {
         let _ = door.await;
     }
-    if !observer.is_finished() {
-        let _ = observer.await;
-    }
-    if let Ok(tenure) = Arc::try_unwrap(tenure)
-        && timeout(CLOSE_TIMEOUT, tenure.close()).await.is_err()
-    {
+    if timeout(CLOSE_TIMEOUT, tenure.close()).await.is_err() {
         tracing::warn!("the database does not answer: the outcome of some commands is not known");
     }
     if let Some(private) = private {

@@ -1,7 +1,7 @@
 //! The key ring: data keys of subjects, wrapped by the master key, and the key of guessable claims.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use bytes::Bytes;
 use hmac::{Hmac, KeyInit as _, Mac as _};
@@ -30,6 +30,8 @@ pub struct KeyRing {
     cache: Cache<String, (i64, DataKey)>,
     /// The epoch whose keys may be in memory.
     epoch: AtomicI64,
+    /// How many keys this node knows to have been destroyed: what was read before the last one is not kept.
+    destroyed: AtomicU64,
 }
 
 /// Why the key ring cannot be opened.
@@ -94,7 +96,13 @@ impl KeyRing {
     }
 
     fn new(master: MasterKey, lookup: DataKey) -> Self {
-        Self { master, lookup, cache: Cache::new(CACHED_KEYS), epoch: AtomicI64::new(0) }
+        Self {
+            master,
+            lookup,
+            cache: Cache::new(CACHED_KEYS),
+            epoch: AtomicI64::new(0),
+            destroyed: AtomicU64::new(0),
+        }
     }
 
     /// The public name of the master key in use.
@@ -129,8 +137,9 @@ impl KeyRing {
         self.cache.clear();
     }
 
-    /// Forgets the key of a subject, once it has been destroyed.
+    /// Forgets the key of a subject, once it has been destroyed. Whoever has read it before and not kept it yet will not.
     pub fn forget(&self, subject: &str) {
+        self.destroyed.fetch_add(1, Ordering::SeqCst);
         self.cache.remove(subject);
     }
 
@@ -164,15 +173,49 @@ impl KeyRing {
         if missing.is_empty() {
             return Ok(found);
         }
-        let sql = "select subject, wrapped from log.data_key where subject = any ($1)";
-        let answer = primary.query(sql, &[&missing]).await?;
-        for row in answer.rows {
-            let subject: String = row.try_get(0).map_err(ReadError::from)?;
-            let key = unwrap(&self.master, row.try_get(1).map_err(ReadError::from)?, subject.as_bytes())?;
-            self.remember(answer.epoch, &subject, key.clone());
+        let destroyed = self.destroyed.load(Ordering::SeqCst);
+        let (epoch, read) = self.read(&missing, primary).await?;
+        for (subject, key) in read {
+            self.remember(epoch, &subject, key.clone());
+            // Checked after it is in memory: a key that is destroyed from here on is taken out again.
+            if self.destroyed.load(Ordering::SeqCst) != destroyed {
+                self.cache.remove(&subject);
+            }
             found.insert(subject, key);
         }
         Ok(found)
+    }
+
+    /// The keys of these subjects as they are in the log, whatever is in memory: one that was destroyed before the call
+    /// began is absent, on whichever node that was.
+    ///
+    /// # Errors
+    /// As [`KeyRing::load`].
+    pub async fn load_afresh(
+        &self,
+        subjects: &[String],
+        primary: &Primary,
+    ) -> Result<HashMap<String, DataKey>, KeyLoadError> {
+        if subjects.is_empty() {
+            return Ok(HashMap::new());
+        }
+        Ok(self.read(subjects, primary).await?.1.into_iter().collect())
+    }
+
+    async fn read(
+        &self,
+        subjects: &[String],
+        primary: &Primary,
+    ) -> Result<(i64, Vec<(String, DataKey)>), KeyLoadError> {
+        let sql = "select subject, wrapped from log.data_key where subject = any ($1)";
+        let answer = primary.query(sql, &[&subjects]).await?;
+        let mut keys = Vec::with_capacity(answer.rows.len());
+        for row in answer.rows {
+            let subject: String = row.try_get(0).map_err(ReadError::from)?;
+            let key = unwrap(&self.master, row.try_get(1).map_err(ReadError::from)?, subject.as_bytes())?;
+            keys.push((subject, key));
+        }
+        Ok((answer.epoch, keys))
     }
 }
 

@@ -44,6 +44,9 @@ pub trait Operation: Send + Sync {
     /// Why it can be refused.
     type Refusal: std::error::Error + Send + Sync + 'static;
 
+    /// What is asked for, in one word that no other operation has: an idempotency key covers each operation by itself.
+    fn name(&self) -> &'static str;
+
     /// Decides on the present state; called again from the start when that has changed meanwhile.
     ///
     /// # Errors
@@ -116,6 +119,8 @@ impl Dispatcher {
         operation: &O,
     ) -> Result<Dispatched<O::Answer>, DispatchError<O::Refusal>> {
         let at = self.clock.now();
+        let idempotency = context.idempotency.map(|key| key.of_operation(operation.name()));
+        let context = &Context { idempotency, ..*context };
         for attempt in 0..MAX_DECISIONS {
             if let Some(done) = self.carried_out_before(context, at).await? {
                 return Ok(done);

@@ -11,6 +11,7 @@ use std::time::Duration;
 use futures::future::{BoxFuture, FutureExt as _, MaybeDone, maybe_done};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 
 use super::batch::{self, Waiting};
 use super::checkpoint::Checkpoint;
@@ -95,6 +96,7 @@ pub(super) struct Committer {
     clock: Arc<dyn Clock>,
     projection_set: String,
     waiting: mpsc::Receiver<Pending>,
+    closing: CancellationToken,
     queue: VecDeque<Pending>,
     /// Halves of batches whose data the database refused, each to be tried by itself.
     apart: VecDeque<Vec<Pending>>,
@@ -119,6 +121,7 @@ impl Committer {
         clock: Arc<dyn Clock>,
         projection_set: String,
         waiting: mpsc::Receiver<Pending>,
+        closing: CancellationToken,
         seen: Arc<SeenLog>,
     ) -> Self {
         Self {
@@ -126,6 +129,7 @@ impl Committer {
             clock,
             projection_set,
             waiting,
+            closing,
             queue: VecDeque::new(),
             apart: VecDeque::new(),
             under_way: VecDeque::new(),
@@ -142,7 +146,7 @@ impl Committer {
         }
     }
 
-    /// Runs until every handle on the log is gone and everything accepted is stored or refused.
+    /// Runs until the log is closed, or every handle on it gone, and everything accepted is stored or refused.
     pub(super) async fn run(mut self) {
         loop {
             self.take_what_waits();
@@ -158,6 +162,7 @@ impl Committer {
                         Some(pending) => self.queue.push_back(pending),
                         None => return,
                     },
+                    () = self.closing.cancelled(), if !self.waiting.is_closed() => {}
                     () = tokio::time::sleep(pause), if self.owes_notice => self.notify().await,
                 }
                 continue;
@@ -183,6 +188,9 @@ impl Committer {
     }
 
     fn take_what_waits(&mut self) {
+        if self.closing.is_cancelled() {
+            self.waiting.close();
+        }
         while self.queue.len() < MAX_TAKEN {
             match self.waiting.try_recv() {
                 Ok(pending) => self.queue.push_back(pending),

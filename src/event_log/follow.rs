@@ -28,7 +28,8 @@ pub struct Follower<E = RecordedEvent> {
 }
 
 impl EventLog {
-    /// Follows from behind a position of the epoch that this node is in: the first event given has the next one.
+    /// Follows from behind a position of the epoch that this node is in: the first event given has the next one. A
+    /// position that was kept somewhere may be another log's: for those there is [`EventLog::resume`].
     #[must_use]
     pub fn follow(&self, after: i64) -> Follower {
         let epoch = self.seen().get().epoch;
@@ -92,7 +93,8 @@ impl<E: FromLog> Follower<E> {
     ///
     /// # Errors
     /// [`ReadError::Unavailable`]: the log cannot be read (ask again: no event is lost). [`ReadError::LogReplaced`]: the
-    /// place has lost its meaning. [`ReadError::Gap`]: positions are missing.
+    /// place has lost its meaning. [`ReadError::BeyondHead`]: there is no such place. [`ReadError::Gap`]: positions are
+    /// missing.
     pub async fn next(&mut self) -> Result<Vec<E>, ReadError> {
         loop {
             self.wake.borrow_and_update();
@@ -120,7 +122,7 @@ impl<E: FromLog> Follower<E> {
             return Err(ReadError::LogReplaced { from: self.place, epoch: answer.epoch });
         }
         let found: Option<EventId> = answer.rows.first().map_or(Ok(None), |row| row.try_get(0))?;
-        self.same_event(found)?;
+        self.same_event(found, answer.position)?;
         let mut events = Vec::with_capacity(answer.rows.len());
         for row in &answer.rows {
             if row.try_get::<_, Option<i64>>(1)?.is_some() {
@@ -132,7 +134,7 @@ impl<E: FromLog> Follower<E> {
     }
 
     /// Compares the event at our own place; learns it if it was not known.
-    fn same_event(&mut self, found: Option<EventId>) -> Result<(), ReadError> {
+    fn same_event(&mut self, found: Option<EventId>, newest: i64) -> Result<(), ReadError> {
         let Checkpoint { position, event_id, .. } = self.place;
         if position == 0 || found == Some(event_id) {
             return Ok(());
@@ -142,8 +144,8 @@ impl<E: FromLog> Follower<E> {
                 self.place.event_id = found;
                 Ok(())
             }
-            // A position that this node was told of, and that nothing has reached yet.
-            None if event_id == EventId::NIL => Ok(()),
+            // Waiting for it would pass over what comes before.
+            None if event_id == EventId::NIL => Err(ReadError::BeyondHead { from: self.place, newest }),
             _ => {
                 // The next connection is checked for this event before it is asked.
                 self.log.primary().distrust();

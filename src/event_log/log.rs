@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::checkpoint::{Checkpoint, PositionToken};
@@ -77,6 +78,7 @@ struct Inner {
     probe: Probe,
     seen: Arc<SeenLog>,
     tasks: TaskTracker,
+    closing: CancellationToken,
     latency: metrics::Histogram,
 }
 
@@ -95,13 +97,20 @@ impl EventLog {
         let seen = Arc::new(SeenLog::new(head, entropy));
         let primary = Primary::new(database.clone(), seen.clone(), options.connections)?;
         let (submissions, waiting) = mpsc::channel(options.queue);
-        let tasks = TaskTracker::new();
+        let (tasks, closing) = (TaskTracker::new(), CancellationToken::new());
         // The release's own set is what its appends compare, so that a superseded node finds out at its first.
         let projection_set = options.projection_set;
-        let committer =
-            Committer::new(database.clone(), clock, projection_set.clone(), waiting, seen.clone());
+        let committer = Committer::new(
+            database.clone(),
+            clock,
+            projection_set.clone(),
+            waiting,
+            closing.clone(),
+            seen.clone(),
+        );
         tasks.spawn(committer.run());
-        tokio::spawn(super::follow::listen(database.clone(), Arc::downgrade(seen.wake())));
+        let listening = super::follow::listen(database.clone(), Arc::downgrade(seen.wake()));
+        tokio::spawn(closing.clone().run_until_cancelled_owned(listening));
         let latency = metrics::histogram!("tenure_append_seconds");
         let inner = Inner {
             submissions,
@@ -113,6 +122,7 @@ impl EventLog {
             primary,
             seen,
             tasks,
+            closing,
             latency,
         };
         Ok(Self { inner: Arc::new(inner) })
@@ -241,6 +251,25 @@ impl EventLog {
         Ok((newest.unwrap_or(from), count == limit))
     }
 
+    /// Whether names that this release does not allow any more have been given up in this log.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn names_checked(&self) -> Result<bool, ReadError> {
+        let row = self.primary().row("select names_checked from log.head", &[]).await?;
+        Ok(row.map_or(Ok(false), |row| row.try_get(0))?)
+    }
+
+    /// Writes down that they have been.
+    ///
+    /// # Errors
+    /// The database cannot be written to.
+    pub async fn have_checked_names(&self) -> Result<(), ReadError> {
+        let sql = "update log.head set names_checked = true where not names_checked";
+        self.primary().execute(sql, &[]).await?;
+        Ok(())
+    }
+
     /// Questions to the primary.
     #[must_use]
     pub fn primary(&self) -> &Primary {
@@ -269,7 +298,7 @@ impl EventLog {
     /// # Errors
     /// See [`NotReady`]
     pub async fn ready(&self) -> Result<Checkpoint, NotReady> {
-        // The committer ends before the last handle only by a fault of this program.
+        // The committer ends when the log is closed, or by a fault of this program.
         if self.inner.submissions.is_closed() {
             return Err(NotReady::Stopped);
         }
@@ -287,12 +316,12 @@ impl EventLog {
         self.inner.seen.wake().subscribe()
     }
 
-    /// Stops the committer once this is the last handle: waits until everything accepted is stored or refused.
-    pub async fn close(self) {
-        let tasks = self.inner.tasks.clone();
-        drop(self);
-        tasks.close();
-        tasks.wait().await;
+    /// Refuses new units as [`AppendError::Closed`], and waits until everything accepted is stored or refused, whoever else
+    /// has a handle.
+    pub async fn close(&self) {
+        self.inner.closing.cancel();
+        self.inner.tasks.close();
+        self.inner.tasks.wait().await;
     }
 }
 

@@ -34,6 +34,10 @@ impl Operation for OpenAccount {
     type Answer = AccountId;
     type Refusal = Refusal;
 
+    fn name(&self) -> &'static str {
+        "open_account"
+    }
+
     async fn decide(&self, work: &mut UnitOfWork<'_>) -> Result<AccountId, Stop<Refusal>> {
         let owner = self.owner.unwrap_or(UserId::UNAUTHENTICATED);
         if authority::person(work) != Some(owner) {
@@ -61,6 +65,10 @@ impl Operation for AddMember {
     type Answer = ();
     type Refusal = Refusal;
 
+    fn name(&self) -> &'static str {
+        "add_member"
+    }
+
     async fn decide(&self, work: &mut UnitOfWork<'_>) -> Result<(), Stop<Refusal>> {
         let account = open_account(work, self.account).await?;
         authority::owner(work, &account).await?;
@@ -85,6 +93,10 @@ struct RemoveMember {
 impl Operation for RemoveMember {
     type Answer = Vec<ApiKeyId>;
     type Refusal = Refusal;
+
+    fn name(&self) -> &'static str {
+        if self.revoke_keys { "remove_member" } else { "remove_member_but_keep_keys" }
+    }
 
     async fn decide(&self, work: &mut UnitOfWork<'_>) -> Result<Vec<ApiKeyId>, Stop<Refusal>> {
         let account = open_account(work, self.account).await?;
@@ -133,6 +145,10 @@ impl Operation for TransferOwnership {
     type Answer = ();
     type Refusal = Refusal;
 
+    fn name(&self) -> &'static str {
+        "transfer_ownership"
+    }
+
     async fn decide(&self, work: &mut UnitOfWork<'_>) -> Result<(), Stop<Refusal>> {
         let account = open_account(work, self.account).await?;
         authority::owner(work, &account).await?;
@@ -161,6 +177,10 @@ impl Operation for SetNatsAccount {
     type Answer = ();
     type Refusal = Refusal;
 
+    fn name(&self) -> &'static str {
+        "set_nats_account"
+    }
+
     async fn decide(&self, work: &mut UnitOfWork<'_>) -> Result<(), Stop<Refusal>> {
         authority::operator(work).await?;
         let command = AccountCommand::SetNatsAccount {
@@ -184,6 +204,10 @@ struct CloseAccount {
 impl Operation for CloseAccount {
     type Answer = ();
     type Refusal = Refusal;
+
+    fn name(&self) -> &'static str {
+        "close_account"
+    }
 
     async fn decide(&self, work: &mut UnitOfWork<'_>) -> Result<(), Stop<Refusal>> {
         let account = open_account(work, self.account).await?;

@@ -52,6 +52,10 @@ impl Operation for Mint {
     type Answer = ApiKeyId;
     type Refusal = Refusal;
 
+    fn name(&self) -> &'static str {
+        "mint_api_key"
+    }
+
     async fn decide(&self, work: &mut UnitOfWork<'_>) -> Result<ApiKeyId, Stop<Refusal>> {
         let account = accounts::open_account(work, self.account).await?;
         authority::owner(work, &account).await?;
@@ -108,6 +112,10 @@ impl Operation for Revoke {
     type Answer = ();
     type Refusal = Refusal;
 
+    fn name(&self) -> &'static str {
+        "revoke_api_key"
+    }
+
     async fn decide(&self, work: &mut UnitOfWork<'_>) -> Result<(), Stop<Refusal>> {
         owned(work, self.account, self.key).await?;
         let command = ApiKeyCommand::Revoke { at: work.at() };
@@ -131,6 +139,10 @@ struct Rotate {
 impl Operation for Rotate {
     type Answer = ApiKeyId;
     type Refusal = Refusal;
+
+    fn name(&self) -> &'static str {
+        "rotate_api_key"
+    }
 
     async fn decide(&self, work: &mut UnitOfWork<'_>) -> Result<ApiKeyId, Stop<Refusal>> {
         owned(work, self.account, self.key).await?;

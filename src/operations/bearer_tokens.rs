@@ -74,6 +74,10 @@ impl Operation for Issue {
     type Answer = BearerTokenId;
     type Refusal = Refusal;
 
+    fn name(&self) -> &'static str {
+        "issue_bearer_token"
+    }
+
     async fn decide(&self, work: &mut UnitOfWork<'_>) -> Result<BearerTokenId, Stop<Refusal>> {
         authority::oneself(work, self.user).await?;
         self.fresh.issue(work, self.user).await?;
@@ -92,6 +96,10 @@ struct Revoke {
 impl Operation for Revoke {
     type Answer = ();
     type Refusal = Refusal;
+
+    fn name(&self) -> &'static str {
+        "revoke_bearer_token"
+    }
 
     async fn decide(&self, work: &mut UnitOfWork<'_>) -> Result<(), Stop<Refusal>> {
         let not_found = Stop::Refused(Refusal::NotFound(Thing::BearerToken));

@@ -48,6 +48,10 @@ impl Operation for Create {
     type Answer = (DeviceCodeId, usize);
     type Refusal = Refusal;
 
+    fn name(&self) -> &'static str {
+        "create_device_code"
+    }
+
     async fn decide(&self, work: &mut UnitOfWork<'_>) -> Result<Self::Answer, Stop<Refusal>> {
         let place = usize::try_from(work.attempt()).unwrap_or(0) % self.user_codes.len().max(1);
         let Some(user_code) = self.user_codes.get(place) else {
@@ -82,6 +86,10 @@ impl Operation for Decide {
     type Answer = DeviceCodeId;
     type Refusal = Refusal;
 
+    fn name(&self) -> &'static str {
+        if self.approve { "approve_device_code" } else { "deny_device_code" }
+    }
+
     async fn decide(&self, work: &mut UnitOfWork<'_>) -> Result<DeviceCodeId, Stop<Refusal>> {
         authority::oneself(work, self.user).await?;
         users::must_sign_in(work, self.user).await?;
@@ -113,6 +121,10 @@ struct Consume {
 impl Operation for Consume {
     type Answer = (UserId, DeviceCodeId);
     type Refusal = Refusal;
+
+    fn name(&self) -> &'static str {
+        "consume_device_code"
+    }
 
     async fn decide(&self, work: &mut UnitOfWork<'_>) -> Result<Self::Answer, Stop<Refusal>> {
         let not_found = Stop::Refused(Refusal::NotFound(Thing::DeviceCode));

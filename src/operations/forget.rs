@@ -22,6 +22,10 @@ impl Operation for Forget {
     type Answer = (Vec<ApiKeyId>, Vec<Uuid>);
     type Refusal = Refusal;
 
+    fn name(&self) -> &'static str {
+        "forget_user"
+    }
+
     async fn decide(&self, work: &mut UnitOfWork<'_>) -> Result<Self::Answer, Stop<Refusal>> {
         let user = self.user;
         authority::oneself(work, user).await?;

@@ -80,6 +80,10 @@ impl Operation for Create {
     type Answer = InviteId;
     type Refusal = Refusal;
 
+    fn name(&self) -> &'static str {
+        "create_invite"
+    }
+
     async fn decide(&self, work: &mut UnitOfWork<'_>) -> Result<InviteId, Stop<Refusal>> {
         let account = accounts::open_account(work, self.account).await?;
         authority::owner(work, &account).await?;
@@ -128,6 +132,10 @@ impl Operation for Decide {
     type Answer = AccountId;
     type Refusal = Refusal;
 
+    fn name(&self) -> &'static str {
+        if self.accept { "accept_invite" } else { "decline_invite" }
+    }
+
     async fn decide(&self, work: &mut UnitOfWork<'_>) -> Result<AccountId, Stop<Refusal>> {
         let offer = offer(work, self.invite).await?;
         authority::oneself(work, self.user).await?;
@@ -167,6 +175,10 @@ struct Revoke {
 impl Operation for Revoke {
     type Answer = ();
     type Refusal = Refusal;
+
+    fn name(&self) -> &'static str {
+        "revoke_invite"
+    }
 
     async fn decide(&self, work: &mut UnitOfWork<'_>) -> Result<(), Stop<Refusal>> {
         let offer = offer(work, self.invite).await?;

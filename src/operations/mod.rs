@@ -9,6 +9,7 @@ mod device_limits;
 mod forget;
 mod invites;
 mod limits;
+mod names;
 mod refusal;
 mod sessions;
 mod sign_in;

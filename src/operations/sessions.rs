@@ -74,6 +74,10 @@ impl Operation for Start {
     type Answer = SessionId;
     type Refusal = Refusal;
 
+    fn name(&self) -> &'static str {
+        "start_session"
+    }
+
     async fn decide(&self, work: &mut UnitOfWork<'_>) -> Result<SessionId, Stop<Refusal>> {
         authority::oneself(work, self.user).await?;
         self.fresh.start(work, self.user).await?;
@@ -92,6 +96,10 @@ struct End {
 impl Operation for End {
     type Answer = ();
     type Refusal = Refusal;
+
+    fn name(&self) -> &'static str {
+        "end_session"
+    }
 
     async fn decide(&self, work: &mut UnitOfWork<'_>) -> Result<(), Stop<Refusal>> {
         let not_found = Stop::Refused(Refusal::NotFound(Thing::Session));

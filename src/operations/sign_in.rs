@@ -7,15 +7,12 @@ use super::{Outcome, accounts_of, invites};
 use crate::Tenure;
 use crate::aggregates::account::{Account, AccountCommand, AccountName, account_name_claim};
 use crate::aggregates::user::{
-    AvatarUrl, Email, GithubId, GithubLogin, Profile, RegisterUser, User, UserCommand, UserMode, Username,
-    github_id_claim, username_claim,
+    AvatarUrl, Email, GithubId, GithubLogin, MAX_CLASHES, Profile, RegisterUser, User, UserCommand, UserMode,
+    Username, github_id_claim, username_claim,
 };
 use crate::context::Context;
 use crate::dispatch::{DispatchError, Operation, Stop, UnitOfWork};
 use crate::ids::{AccountId, UserId};
-
-/// The most names that are tried when a login is taken again and again.
-const MAX_CLASHES: u32 = 1_000_000;
 
 /// Who has signed in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,7 +37,7 @@ struct GithubSignIn {
 impl GithubSignIn {
     async fn register(&self, work: &mut UnitOfWork<'_>) -> Result<UserId, Stop<Refusal>> {
         let login = &self.profile.login;
-        let username = free_username(work, &login.as_username()).await?;
+        let username = free_username(work, login.usernames()).await?;
         let person = RegisterUser {
             username: username.clone(),
             email: self.profile.email.clone(),
@@ -55,16 +52,16 @@ impl GithubSignIn {
     }
 
     async fn refresh(&self, work: &mut UnitOfWork<'_>, user: UserId) -> Result<(), Stop<Refusal>> {
-        let wanted = self.profile.login.as_username();
         let state = work.load::<User>(user.as_uuid()).await?;
         let login_changed = state.registered().is_some_and(|person| {
             person.github_login.open().is_some_and(|known| known.as_ref() != Some(&self.profile.login))
         });
-        let rename_to = if login_changed {
-            let holder = work.holder(&username_claim(&wanted, work.hasher())).await?;
-            holder.is_none_or(|holder| holder == user.to_string()).then_some(wanted)
-        } else {
-            None
+        let rename_to = match self.profile.login.as_username().filter(|_| login_changed) {
+            Some(wanted) => {
+                let holder = work.holder(&username_claim(&wanted, work.hasher())).await?;
+                holder.is_none_or(|holder| holder == user.to_string()).then_some(wanted)
+            }
+            None => None,
         };
         let renamed = rename_to.clone();
         let command = UserCommand::RefreshProfile { profile: self.profile.clone(), rename_to, at: work.at() };
@@ -81,7 +78,7 @@ impl GithubSignIn {
         user: UserId,
         account: AccountId,
     ) -> Result<(), Stop<Refusal>> {
-        let name = free_account_name(work, &self.profile.login).await?;
+        let name = free_account_name(work, self.profile.login.as_str()).await?;
         work.create::<Account, _>(
             account.as_uuid(),
             AccountCommand::Open { name, owner: user, at: work.at() },
@@ -94,6 +91,10 @@ impl GithubSignIn {
 impl Operation for GithubSignIn {
     type Answer = SignedIn;
     type Refusal = Refusal;
+
+    fn name(&self) -> &'static str {
+        if self.fresh_account.is_some() { "sign_in_with_github" } else { "upsert_github_user" }
+    }
 
     async fn decide(&self, work: &mut UnitOfWork<'_>) -> Result<SignedIn, Stop<Refusal>> {
         let known = work.holder(&github_id_claim(self.github_id, work.hasher())).await?;
@@ -124,27 +125,33 @@ impl Operation for GithubSignIn {
     }
 }
 
-async fn free_username(work: &UnitOfWork<'_>, wanted: &Username) -> Result<Username, Stop<Refusal>> {
-    let mut name = wanted.clone();
-    for number in 2..MAX_CLASHES {
+/// The first of these usernames that nobody has.
+pub(super) async fn free_username(
+    work: &UnitOfWork<'_>,
+    wanted: impl Iterator<Item = Username>,
+) -> Result<Username, Stop<Refusal>> {
+    for name in wanted {
         if work.holder(&username_claim(&name, work.hasher())).await?.is_none() {
             return Ok(name);
         }
-        name = wanted.with_clash(number);
     }
     Err(Stop::Refused(Refusal::UsernameTaken))
 }
 
-async fn free_account_name(work: &UnitOfWork<'_>, login: &GithubLogin) -> Result<AccountName, Stop<Refusal>> {
-    let mut candidate = login.as_str().to_owned();
+/// An account name that nobody has: this one, or with a number behind it.
+pub(super) async fn free_account_name(
+    work: &UnitOfWork<'_>,
+    wanted: &str,
+) -> Result<AccountName, Stop<Refusal>> {
+    let mut candidate = wanted.to_owned();
     for number in 2..MAX_CLASHES {
-        // A login may look like a UUID, which no account name may.
+        // What could be taken for something else is no account's name.
         if let Ok(name) = AccountName::parse(&candidate)
             && work.holder(&account_name_claim(&name, work.hasher())).await?.is_none()
         {
             return Ok(name);
         }
-        candidate = format!("{}-{number}", login.as_str());
+        candidate = format!("{wanted}-{number}");
     }
     Err(Stop::Refused(Refusal::AccountNameTaken))
 }

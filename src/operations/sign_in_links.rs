@@ -30,6 +30,10 @@ impl Operation for Issue {
     type Answer = SignInLinkId;
     type Refusal = Refusal;
 
+    fn name(&self) -> &'static str {
+        "issue_sign_in_link"
+    }
+
     async fn decide(&self, work: &mut UnitOfWork<'_>) -> Result<SignInLinkId, Stop<Refusal>> {
         authority::operator(work).await?;
         users::must_sign_in(work, self.user).await?;
@@ -61,6 +65,10 @@ struct UseLink<'a> {
 impl Operation for UseLink<'_> {
     type Answer = (UserId, SessionId);
     type Refusal = Refusal;
+
+    fn name(&self) -> &'static str {
+        "sign_in_by_link"
+    }
 
     async fn decide(&self, work: &mut UnitOfWork<'_>) -> Result<Self::Answer, Stop<Refusal>> {
         let not_found = || Stop::Refused(Refusal::NotFound(Thing::SignInLink));

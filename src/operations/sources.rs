@@ -30,6 +30,10 @@ impl Operation for Create {
     type Answer = SourceId;
     type Refusal = Refusal;
 
+    fn name(&self) -> &'static str {
+        "create_source"
+    }
+
     async fn decide(&self, work: &mut UnitOfWork<'_>) -> Result<SourceId, Stop<Refusal>> {
         let created_by = maker(work, self.account, self.by).await?;
         let command = SourceCommand::Create(CreateSource {
@@ -94,6 +98,10 @@ impl Operation for Find<'_> {
     type Answer = SourceId;
     type Refusal = Refusal;
 
+    fn name(&self) -> &'static str {
+        "find_source"
+    }
+
     async fn decide(&self, work: &mut UnitOfWork<'_>) -> Result<SourceId, Stop<Refusal>> {
         Ok(living(work, self.account, self.handle).await?.0)
     }
@@ -111,6 +119,10 @@ struct Delete<'a> {
 impl Operation for Delete<'_> {
     type Answer = SourceId;
     type Refusal = Refusal;
+
+    fn name(&self) -> &'static str {
+        "delete_source"
+    }
 
     async fn decide(&self, work: &mut UnitOfWork<'_>) -> Result<SourceId, Stop<Refusal>> {
         let (id, _) = living(work, self.account, self.handle).await?;
@@ -141,6 +153,14 @@ struct OnPipe<'a> {
 impl Operation for OnPipe<'_> {
     type Answer = PipeId;
     type Refusal = Refusal;
+
+    fn name(&self) -> &'static str {
+        match self.wish {
+            Wish::Create { .. } => "create_pipe",
+            Wish::Change { .. } => "change_pipe_retention",
+            Wish::Delete => "delete_pipe",
+        }
+    }
 
     async fn decide(&self, work: &mut UnitOfWork<'_>) -> Result<PipeId, Stop<Refusal>> {
         let (name, at) = (self.name.clone(), work.at());

@@ -21,6 +21,10 @@ impl Operation for InsertUser {
     type Answer = UserId;
     type Refusal = Refusal;
 
+    fn name(&self) -> &'static str {
+        "insert_user"
+    }
+
     async fn decide(&self, work: &mut UnitOfWork<'_>) -> Result<UserId, Stop<Refusal>> {
         authority::operator(work).await?;
         let person = RegisterUser {
@@ -54,6 +58,10 @@ struct SetOperator {
 impl Operation for SetOperator {
     type Answer = ();
     type Refusal = Refusal;
+
+    fn name(&self) -> &'static str {
+        if self.operator { "grant_operator" } else { "revoke_operator" }
+    }
 
     async fn decide(&self, work: &mut UnitOfWork<'_>) -> Result<(), Stop<Refusal>> {
         authority::operator(work).await?;

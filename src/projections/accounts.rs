@@ -69,6 +69,9 @@ pub(super) fn changes(stream: Uuid, event: &AnyEvent) -> Vec<RowChange> {
         AccountEvent::OwnershipTransferred { to, .. } => {
             vec![RowChange::patch(&TABLE, key, [("owner_user_id", to.as_uuid().into())])]
         }
+        AccountEvent::Renamed { name, .. } => {
+            vec![RowChange::patch(&TABLE, key, [("name", name.open().map(AccountName::as_str).into())])]
+        }
         AccountEvent::Closed { .. } => vec![RowChange::delete(&TABLE, key)],
         AccountEvent::NatsAccountSet { public_key, .. } => {
             vec![RowChange::patch(&TABLE, key, [("nats_account_pub", public_key.as_str().into())])]

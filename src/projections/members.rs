@@ -59,6 +59,7 @@ pub(super) fn changes(stream: Uuid, event: &AnyEvent) -> Vec<RowChange> {
             members.iter().map(|user| RowChange::delete(&TABLE, key(stream, *user))).collect()
         }
         AccountEvent::Opened { .. }
+        | AccountEvent::Renamed { .. }
         | AccountEvent::NatsAccountSet { .. }
         | AccountEvent::NatsSigningSeedReissued { .. } => Vec::new(),
     }

@@ -111,6 +111,9 @@ pub(super) fn changes(stream: Uuid, event: &AnyEvent) -> Vec<RowChange> {
             }
             patch
         }
+        UserEvent::Renamed { username, .. } => {
+            RowChange::patch(&TABLE, key, [("username", username.open().map(Username::as_str).into())])
+        }
         UserEvent::Forgotten { at, .. } => RowChange::patch(
             &TABLE,
             key,

@@ -10,6 +10,7 @@ mod description;
 mod device_flow;
 mod limits;
 mod lists;
+mod names;
 mod nodes;
 mod sign_in;
 

@@ -10,7 +10,7 @@ use tenure::projections::QueryError;
 use super::{acme, nothing};
 use crate::refused;
 use crate::replay::assert_tables_are_a_fold_of_the_log;
-use crate::support::{TestDatabase, account, as_user, history, open_with, operator};
+use crate::support::{TestDatabase, account, as_user, history, open_with, operator, user};
 
 const TTL: Duration = Duration::from_hours(1);
 
@@ -124,4 +124,25 @@ async fn a_node_starts_although_somebody_on_the_list_owns_accounts() {
     started.close().await;
     let again = open_with(settings()).await;
     assert!(again.reader().user(acme.owner).await.unwrap().forgotten_at.is_some());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_node_shows_the_forgotten_because_it_remembers_them() {
+    let database = TestDatabase::new().await;
+    let (one, other) = (database.open().await, database.open().await);
+    let person = user(&one, "forgetme").await;
+    let shown = async || {
+        let events = history(&other).await;
+        format!("{:?}", other.describe(&events).await.unwrap())
+    };
+    assert!(shown().await.contains("forgetme"), "it has read their key");
+    one.forget_user(&operator(), person).await.unwrap();
+    assert!(!shown().await.contains("forgetme"), "from the moment on that it is acknowledged elsewhere");
+    // The node takes the key out of its memory by itself: nobody has to feed it events.
+    let subject = format!("user:{person}");
+    let mut follower = other.log().follow(0);
+    while other.codec().keys().cached(&subject).is_some() {
+        let next = tokio::time::timeout(Duration::from_millis(10), follower.next()).await;
+        assert!(next.is_err() || next.unwrap().is_ok());
+    }
 }

@@ -9,7 +9,7 @@ use tenure::context::{Actor, Context};
 use tenure::dispatch::DispatchError;
 
 use super::acme;
-use crate::support::{TestDatabase, as_user, history, operator};
+use crate::support::{TestDatabase, as_user, history, operator, user};
 
 fn keyed(tenure: &Tenure, context: Context, route: &str, body: &str) -> Context {
     let key = tenure.idempotency_key(context.actor, route, "key-1", body.as_bytes());
@@ -125,4 +125,35 @@ async fn requests_that_are_over_are_removed_beside_the_appends_and_hold_up_none(
     let done = tenure.insert_user(&again, "bob", "bob@example.org", "internal").await.unwrap();
     assert!(!done.repeated);
     assert!(tenure.insert_user(&again, "bob", "bob@example.org", "internal").await.unwrap().repeated);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_covers_each_operation_of_a_request_by_itself() {
+    let tenure = TestDatabase::new().await.open().await;
+    let acme = acme(&tenure).await;
+    let request = keyed(&tenure, operator(), "sign-up", "zoe");
+    for repeated in [false, true] {
+        let user = tenure.insert_user(&request, "zoe", "zoe@example.org", "internal").await.unwrap();
+        let account = tenure.open_account(&request, "zoe-corp", Some(user.answer)).await.unwrap();
+        let member = tenure.add_member(&request, acme.account, user.answer).await.unwrap();
+        let key = tenure.mint_api_key(&request, account.answer, "ci", None, Some(user.answer)).await.unwrap();
+        assert_eq!(
+            [user.repeated, account.repeated, member.repeated, key.repeated],
+            [repeated; 4],
+            "each is carried out once"
+        );
+        assert_ne!(user.answer.as_uuid(), account.answer.as_uuid());
+        assert_eq!(tenure.reader().account(account.answer).await.unwrap().name, "zoe-corp");
+        assert_eq!(key.answer.plaintext.is_some(), !repeated);
+    }
+    // What two operations of one kind differ in is part of the operation.
+    let user = user(&tenure, "sam").await;
+    for operator in [true, false] {
+        let done = tenure.set_operator(&request, user, operator).await.unwrap();
+        assert!(!done.repeated && done.events.len() == 1);
+    }
+    tenure.add_member(&operator(), acme.account, user).await.unwrap();
+    assert!(!tenure.remove_member_but_keep_keys(&request, acme.account, user).await.unwrap().repeated);
+    tenure.add_member(&operator(), acme.account, user).await.unwrap();
+    assert!(!tenure.remove_member(&request, acme.account, user).await.unwrap().repeated);
 }

@@ -15,14 +15,19 @@ pub fn account_name_claim(name: &AccountName, hasher: &dyn ClaimHasher) -> Claim
 
 pub(super) fn of(event: &AccountEvent, stream: Uuid, hasher: &dyn ClaimHasher) -> Vec<ClaimChange> {
     let holder = stream.to_string();
-    let change = match event {
-        AccountEvent::Opened { name, .. } => name
-            .open()
-            .map(|name| ClaimChange::Take(Claim::for_good(account_name_claim(name, hasher), holder))),
-        AccountEvent::Closed { name, .. } => {
-            name.open().map(|name| ClaimChange::Release { key: account_name_claim(name, hasher), holder })
-        }
-        _ => None,
+    let take = |name: &AccountName| {
+        ClaimChange::Take(Claim::for_good(account_name_claim(name, hasher), holder.clone()))
     };
-    change.into_iter().collect()
+    let release = |name: &AccountName| ClaimChange::Release {
+        key: account_name_claim(name, hasher),
+        holder: holder.clone(),
+    };
+    match event {
+        AccountEvent::Opened { name, .. } => name.open().map(take).into_iter().collect(),
+        AccountEvent::Renamed { name, former_name, .. } => {
+            former_name.open().map(release).into_iter().chain(name.open().map(take)).collect()
+        }
+        AccountEvent::Closed { name, .. } => name.open().map(release).into_iter().collect(),
+        _ => Vec::new(),
+    }
 }

@@ -46,6 +46,13 @@ pub enum AccountCommand {
         /// When.
         at: Timestamp,
     },
+    /// The account's name could be taken for something else, and gives way to another.
+    Rename {
+        /// The name to take, decided on by whoever knows which names are free.
+        to: AccountName,
+        /// When.
+        at: Timestamp,
+    },
     /// The tenant ends.
     Close {
         /// Every key that ever acted for it.

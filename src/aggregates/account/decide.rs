@@ -4,6 +4,7 @@ use super::commands::AccountCommand;
 use super::events::AccountEvent;
 use super::refusal::AccountRefusal;
 use super::state::{Account, Open};
+use super::values::AccountName;
 use crate::aggregates::EventSourced;
 
 impl EventSourced for Account {
@@ -59,6 +60,13 @@ fn decide_open(account: &Open, command: AccountCommand) -> Result<Vec<AccountEve
                 }]
             }
         },
+        AccountCommand::Rename { to, at } => {
+            if account.name.open().is_some_and(AccountName::is_ambiguous) {
+                vec![AccountEvent::Renamed { at, name: to.into(), former_name: account.name.clone() }]
+            } else {
+                vec![]
+            }
+        }
         AccountCommand::Close { api_keys, at } => vec![AccountEvent::Closed {
             members: account.members.keys().copied().collect(),
             api_keys,

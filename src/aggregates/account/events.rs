@@ -69,6 +69,17 @@ pub enum AccountEvent {
         #[serde(skip)]
         signing_seed: Sealed<NatsSeed>,
     },
+    /// The account's name could be taken for something else, and gave way to another.
+    Renamed {
+        /// When.
+        at: Timestamp,
+        /// The new name.
+        #[serde(skip)]
+        name: Sealed<AccountName>,
+        /// The name that is given up for it.
+        #[serde(skip)]
+        former_name: Sealed<AccountName>,
+    },
     /// The tenant ends: its name is free, its members are gone, what it sealed is unreadable.
     Closed {
         /// Who belonged to it at the end.
@@ -102,6 +113,7 @@ impl StoredEvent for AccountEvent {
         ("account.ownership_transferred", "1"),
         ("account.nats_account_set", "1"),
         ("account.nats_signing_seed_reissued", "1"),
+        ("account.renamed", "1"),
         ("account.closed", "1"),
     ];
     const ENDS_SUBJECT: &'static [&'static str] = &["account.closed"];
@@ -114,6 +126,7 @@ impl StoredEvent for AccountEvent {
             Self::OwnershipTransferred { .. } => ("account.ownership_transferred", "1"),
             Self::NatsAccountSet { .. } => ("account.nats_account_set", "1"),
             Self::NatsSigningSeedReissued { .. } => ("account.nats_signing_seed_reissued", "1"),
+            Self::Renamed { .. } => ("account.renamed", "1"),
             Self::Closed { .. } => ("account.closed", "1"),
         }
     }
@@ -138,6 +151,10 @@ impl SealedFields for AccountEvent {
             Self::NatsAccountSet { signing_seed, .. }
             | Self::NatsSigningSeedReissued { signing_seed, .. } => {
                 visitor.field("signing_seed", owner, signing_seed)
+            }
+            Self::Renamed { name, former_name, .. } => {
+                visitor.field("name", owner, name)?;
+                visitor.field("former_name", owner, former_name)
             }
             Self::MemberAdded { .. } | Self::MemberRemoved { .. } | Self::OwnershipTransferred { .. } => {
                 Ok(())

@@ -108,6 +108,7 @@ impl Aggregate for Account {
                     Sealed::Unreadable => Sealed::Unreadable,
                 };
             }
+            (Self::Open(account), AccountEvent::Renamed { name, .. }) => account.name = name,
             (Self::Unknown | Self::Closed, _) => {}
         }
     }

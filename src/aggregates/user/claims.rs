@@ -41,6 +41,14 @@ pub(super) fn of(event: &UserEvent, stream: Uuid, hasher: &dyn ClaimHasher) -> V
                 changes.push(take(username_claim(name, hasher)));
             }
         }
+        UserEvent::Renamed { username, former_username, .. } => {
+            // Nobody can take the former one again, nor be waited for under it.
+            changes.extend(former_username.open().map(|name| ClaimChange::Release {
+                key: username_claim(name, hasher),
+                holder: holder.clone(),
+            }));
+            changes.extend(username.open().map(|name| take(username_claim(name, hasher))));
+        }
         UserEvent::Forgotten { username, github_id, .. } => {
             if let Some(name) = username.open() {
                 changes.push(give_up(username_claim(name, hasher)));

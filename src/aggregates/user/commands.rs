@@ -18,6 +18,13 @@ pub enum UserCommand {
         /// When.
         at: Timestamp,
     },
+    /// The person's name could be taken for something else, and gives way to another.
+    Rename {
+        /// The name to take, decided on by whoever knows which names are free.
+        to: Username,
+        /// When.
+        at: Timestamp,
+    },
     /// The person runs the instance from now on.
     GrantOperator {
         /// When.

@@ -27,6 +27,10 @@ impl EventSourced for User {
             (Self::Registered(person), UserCommand::RefreshProfile { profile, rename_to, at }) => {
                 refresh(person, profile, rename_to, at)
             }
+            (Self::Registered(person), UserCommand::Rename { to, at }) => {
+                let is_ambiguous = person.username.open().is_some_and(Username::is_ambiguous);
+                Ok(if is_ambiguous { vec![rename(person, to, at)] } else { vec![] })
+            }
             (Self::Registered(person), UserCommand::GrantOperator { at }) => {
                 Ok(if person.operator { vec![] } else { vec![UserEvent::OperatorGranted { at }] })
             }
@@ -48,6 +52,10 @@ fn register(person: RegisterUser) -> UserEvent {
         github_login: github_login.into(),
         avatar_url: person.avatar_url.into(),
     }
+}
+
+fn rename(person: &Registered, to: Username, at: Timestamp) -> UserEvent {
+    UserEvent::Renamed { at, username: to.into(), former_username: person.username.clone() }
 }
 
 /// One event, and only if something changed. The username follows only when the login itself has changed.

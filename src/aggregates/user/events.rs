@@ -95,6 +95,17 @@ pub enum UserEvent {
         #[serde(skip)]
         former_username: Sealed<Option<Username>>,
     },
+    /// The person's name could be taken for something else, and gave way to another.
+    Renamed {
+        /// When.
+        at: Timestamp,
+        /// The new username.
+        #[serde(skip)]
+        username: Sealed<Username>,
+        /// The username that is given up for it.
+        #[serde(skip)]
+        former_username: Sealed<Username>,
+    },
     /// The person runs the instance from now on.
     OperatorGranted {
         /// When.
@@ -132,6 +143,7 @@ impl StoredEvent for UserEvent {
     const KINDS: &'static [(&'static str, &'static str)] = &[
         ("user.registered", "1"),
         ("user.profile_refreshed", "1"),
+        ("user.renamed", "1"),
         ("user.operator_granted", "1"),
         ("user.operator_revoked", "1"),
         ("user.forgotten", "1"),
@@ -142,6 +154,7 @@ impl StoredEvent for UserEvent {
         match self {
             Self::Registered { .. } => ("user.registered", "1"),
             Self::ProfileRefreshed { .. } => ("user.profile_refreshed", "1"),
+            Self::Renamed { .. } => ("user.renamed", "1"),
             Self::OperatorGranted { .. } => ("user.operator_granted", "1"),
             Self::OperatorRevoked { .. } => ("user.operator_revoked", "1"),
             Self::Forgotten { .. } => ("user.forgotten", "1"),
@@ -175,6 +188,10 @@ impl SealedFields for UserEvent {
                 visitor.field("github_login", owner, github_login)?;
                 visitor.field("email", owner, email)?;
                 visitor.field("avatar_url", owner, avatar_url)?;
+                visitor.field("username", owner, username)?;
+                visitor.field("former_username", owner, former_username)
+            }
+            Self::Renamed { username, former_username, .. } => {
                 visitor.field("username", owner, username)?;
                 visitor.field("former_username", owner, former_username)
             }

@@ -15,7 +15,7 @@ pub use commands::{Profile, RegisterUser, UserCommand};
 pub use events::{UserEvent, UserMode};
 pub use refusal::UserRefusal;
 pub use state::{Registered, User};
-pub use values::{AvatarUrl, Email, GithubId, GithubLogin, Username};
+pub use values::{AvatarUrl, Email, GithubId, GithubLogin, MAX_CLASHES, Username};
 
 impl crate::ids::UserId {
     /// The subject whose key seals what is this person's.

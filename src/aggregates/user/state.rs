@@ -99,6 +99,7 @@ impl Aggregate for User {
                     Sealed::Unreadable => person.username = Sealed::Unreadable,
                 }
             }
+            (Self::Registered(person), UserEvent::Renamed { username, .. }) => person.username = username,
             (Self::Registered(person), UserEvent::OperatorGranted { .. }) => person.operator = true,
             (Self::Registered(person), UserEvent::OperatorRevoked { .. }) => person.operator = false,
             (_, UserEvent::Forgotten { .. }) => *self = Self::Forgotten,

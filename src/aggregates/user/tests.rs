@@ -194,6 +194,14 @@ fn names_are_held_to_their_form() {
         assert!(Username::parse(bad).is_err(), "{bad}");
     }
     assert!(Username::chosen("bob~2").is_err());
+    let id = "0190f5a2-7c3b-7d4e-8f60-123456789abc";
+    for ambiguous in ["me", "ME", "Me", ".", "..", id, &id.to_uppercase(), &id.replace('-', "")] {
+        assert!(Username::parse(ambiguous).is_err(), "{ambiguous}");
+        let login = GithubLogin::parse(ambiguous).unwrap();
+        assert_eq!(login.usernames().next().unwrap().as_str(), format!("{ambiguous}~2"));
+        assert!(login.as_username().is_none());
+    }
+    assert!(["me.", "mee", "...", &id[1..]].iter().all(|name| Username::parse(name).is_ok()));
     assert!(Email::parse(&format!("{}@x", "a".repeat(252))).is_ok());
     assert!(Email::parse(&format!("{}@x", "a".repeat(253))).is_err());
     for bad in ["", "@", "a@", "@b", "a b@c", "a\u{7}@b", "no-at"] {
@@ -204,4 +212,24 @@ fn names_are_held_to_their_form() {
         assert!(AvatarUrl::parse(bad).is_err(), "{bad}");
     }
     assert!(GithubId::new(0).is_err());
+}
+
+#[test]
+fn only_a_name_that_could_be_taken_for_something_else_gives_way() {
+    let was = |text: &str| match registered(UserMode::Github, "ada") {
+        UserEvent::Registered { mode, at, email, github_id, github_login, avatar_url, .. } => {
+            // As it was stored when such names were allowed.
+            let username: Username = serde_json::from_value(text.into()).unwrap();
+            let username = username.into();
+            UserEvent::Registered { mode, at, username, email, github_id, github_login, avatar_url }
+        }
+        other => other,
+    };
+    let rename = || UserCommand::Rename { to: name("me~2"), at: LATER };
+    Framework::with(()).given(vec![was("me")]).when(rename()).then_expect_events(vec![UserEvent::Renamed {
+        at: LATER,
+        username: name("me~2").into(),
+        former_username: serde_json::from_value::<Username>("me".into()).unwrap().into(),
+    }]);
+    Framework::with(()).given(vec![was("ada")]).when(rename()).then_expect_events(vec![]);
 }

@@ -2,23 +2,25 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::aggregates::field::{Invalid, fold, has_control, is_name, text_value};
+use crate::aggregates::field::{Invalid, fold, has_control, is_ambiguous, is_name, text_value};
 
 text_value! {
-    /// A username: unique and looked up without ASCII case, shown as given.
+    /// A username: unique and looked up without ASCII case, shown as given, never taken for an identifier.
     ///
     /// At most 39 characters (GitHub's limit), and up to 47 with the suffix of a name clash: `~` and a number, which
     /// GitHub forbids, so that no invite matches it by accident.
-    Username, "username",
-    "1 to 39 characters of A-Z a-z 0-9 . _ -",
+    Username, "username", USERNAME_RULE,
     |text| {
         let (name, suffix) = text.split_once('~').map_or((text, None), |(name, suffix)| (name, Some(suffix)));
         let clash = suffix.is_none_or(|digits| {
             (1..=7).contains(&digits.len()) && digits.bytes().all(|byte| byte.is_ascii_digit()) && !digits.starts_with('0')
         });
-        (1..=39).contains(&name.len()) && is_name(name) && clash
+        (1..=39).contains(&name.len()) && is_name(name) && clash && !is_ambiguous(text)
     }
 }
+
+const USERNAME_RULE: &str =
+    "1 to 39 characters of A-Z a-z 0-9 . _ - that are not `me`, `.` or `..` and do not form a UUID";
 
 impl Username {
     /// The username as people may choose it: without the suffix of a clash.
@@ -27,7 +29,7 @@ impl Username {
     /// The text breaks the rule.
     pub fn chosen(text: &str) -> Result<Self, Invalid> {
         if text.contains('~') {
-            return Err(Invalid { field: "username", rule: "1 to 39 characters of A-Z a-z 0-9 . _ -" });
+            return Err(Invalid { field: "username", rule: USERNAME_RULE });
         }
         Self::parse(text)
     }
@@ -36,6 +38,12 @@ impl Username {
     #[must_use]
     pub fn with_clash(&self, number: u32) -> Self {
         Self(format!("{}~{number}", self.0))
+    }
+
+    /// Whether the name, allowed once, means something else where names are understood.
+    #[must_use]
+    pub fn is_ambiguous(&self) -> bool {
+        is_ambiguous(&self.0)
     }
 
     /// The identity of the name.
@@ -76,12 +84,23 @@ text_value! {
 }
 
 impl GithubLogin {
-    /// The username that this login asks for.
+    /// The usernames that this login asks for, the best first: itself, unless it could be taken for something else, then
+    /// with the suffix of a clash.
+    pub fn usernames(&self) -> impl Iterator<Item = Username> {
+        let itself = Username(self.0.clone());
+        let plain = (!itself.is_ambiguous()).then(|| itself.clone());
+        plain.into_iter().chain((2..MAX_CLASHES).map(move |number| itself.with_clash(number)))
+    }
+
+    /// The username that is the login itself, unless that could be taken for something else.
     #[must_use]
-    pub fn as_username(&self) -> Username {
-        Username(self.0.clone())
+    pub fn as_username(&self) -> Option<Username> {
+        Username::chosen(&self.0).ok()
     }
 }
+
+/// The most names that are tried when one is taken again and again.
+pub const MAX_CLASHES: u32 = 1_000_000;
 
 /// The number by which GitHub knows a person, whatever they are called.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]

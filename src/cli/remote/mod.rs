@@ -47,6 +47,9 @@ pub(super) enum RemoteError {
     /// It cannot be reached.
     #[error("the server cannot be reached: {0}")]
     Unreachable(String),
+    /// What people typed is a step in a path, which would lead to something else.
+    #[error("`.` and `..` are nobody's names")]
+    NoName,
     /// There is no credential.
     #[error("not logged in: `tenure login --server URL`, or --token")]
     NotLoggedIn,
@@ -63,6 +66,7 @@ impl RemoteError {
                 _ => 5,
             },
             Self::Unreachable(_) => 5,
+            Self::NoName => 4,
             Self::NotLoggedIn => 3,
         }
     }
@@ -119,6 +123,11 @@ impl Remote {
 
     fn request(&self, method: Method, path: &str) -> Result<RequestBuilder, RemoteError> {
         let token = self.token.as_ref().ok_or(RemoteError::NotLoggedIn)?;
+        // URLs resolve them, encoded or not (WHATWG URL, "double-dot path segment").
+        let (path_alone, _) = path.split_once('?').unwrap_or((path, ""));
+        if path_alone.split('/').any(|segment| matches!(segment, "." | "..")) {
+            return Err(RemoteError::NoName);
+        }
         Ok(self.http.request(method, format!("{}{path}", self.server)).bearer_auth(token.expose_secret()))
     }
 

@@ -128,10 +128,7 @@ impl Door {
             next.filter(|position| *position > 1)
         };
         let next_cursor = next.map(|position| PositionToken { epoch, position }.to_string());
-        let mut items = Vec::with_capacity(events.len());
-        for event in &events {
-            items.push(self.tenure.describe(event).await.map_err(crate::dispatch::Failure::Codec)?);
-        }
+        let items = self.tenure.describe(&events).await.map_err(crate::dispatch::Failure::Codec)?;
         Ok(Json(EventPage { items, next_cursor }))
     }
 }
