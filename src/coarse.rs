@@ -54,7 +54,11 @@ impl Coarse {
         if last.is_some_and(|last| at < last.after(USED_EVERY)) {
             return Ok(());
         }
-        let sql = "insert into coarse.last_used as u (id, at) values ($1, $2)
+        // Only of what is there: what has ended and been cleared away gets no row again.
+        let sql = "insert into coarse.last_used as u (id, at)
+                   select $1::uuid, $2::timestamptz
+                   where exists (select from view.api_keys where id = $1)
+                      or exists (select from view.bearer_tokens where id = $1 and digest is not null)
                    on conflict (id) do update set at = excluded.at where u.at <= excluded.at - interval '1 minute'";
         self.execute(sql, &[&id, &at]).await?;
         Ok(())
@@ -203,6 +207,18 @@ impl Coarse {
         self.execute("delete from coarse.used_once where expires_at <= $1", &[&at]).await?;
         let sql = "insert into coarse.used_once values ($1, $2) on conflict do nothing";
         Ok(self.execute(sql, &[&digest.as_slice(), &expires_at]).await? == 1)
+    }
+
+    /// Whether this node is the one that clears away what endings have left behind, for a while from now on.
+    ///
+    /// # Errors
+    /// The database cannot be written to.
+    pub async fn clears_away(&self, node: Uuid, lease: Duration) -> Result<bool, ReadError> {
+        let sql = "insert into coarse.clearing as c (node, until)
+                   values ($1, clock_timestamp() + make_interval(secs => $2))
+                   on conflict (only_row) do update set node = excluded.node, until = excluded.until
+                   where c.node = excluded.node or c.until < clock_timestamp()";
+        Ok(self.execute(sql, &[&node, &lease.as_secs_f64()]).await? == 1)
     }
 
     /// Removes what is there of things that have gone.

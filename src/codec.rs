@@ -99,10 +99,10 @@ impl Codec {
         let mut needed = Vec::new();
         for event in decided.iter_mut() {
             let owner = event.event.subject(event.stream_id);
-            if event.event.begins_subject() {
-                let (key, stored) = self.keys.new_data_key(owner, &*self.entropy)?;
+            if let Some(subject) = event.event.begins_subject(event.stream_id) {
+                let (key, stored) = self.keys.new_data_key(subject, &*self.entropy)?;
                 unit.new_keys.push(stored);
-                fresh.insert(owner, key);
+                fresh.insert(subject, key);
             }
             let mut subjects = Subjects(Vec::new());
             event.event.visit_sealed(owner, &mut subjects)?;
@@ -132,9 +132,7 @@ impl Codec {
         let sealed = seal::seal(&mut decided.event, owner, decided.id.as_uuid(), &mut key, &*self.entropy)?;
         let event = &decided.event;
         let (event_type, event_version) = event.kind();
-        if event.ends_subject() {
-            unit.destroyed_keys.push(owner.to_string());
-        }
+        unit.destroyed_keys.extend(event.ends_subjects(stream_id).iter().map(ToString::to_string));
         unit.claims.extend(event.claims(stream_id, &*self.keys).into_iter().map(|change| (index, change)));
         unit.rows.extend(projections::changes(stream_id, event).into_iter().map(|change| (index, change)));
         unit.events.push(NewEvent {

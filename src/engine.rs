@@ -55,6 +55,8 @@ pub struct Settings {
     pub forgotten_list: Option<PathBuf>,
     /// What is not left to the code.
     pub rules: Rules,
+    /// How often the engine looks for what ended accounts, people and memberships have left behind, to clear it away.
+    pub clear_every: Duration,
     /// Told how many events are done of how many, while the projections of another release are replaced.
     pub progress: Option<Arc<dyn Fn(u64, u64) + Send + Sync>>,
 }
@@ -96,6 +98,7 @@ impl Settings {
             hash_queue: argon2_pool::QUEUE,
             forgotten_list: None,
             rules: Rules::default(),
+            clear_every: CLEAR_EVERY,
             progress: None,
         }
     }
@@ -109,6 +112,15 @@ const SAY_EVERY: Duration = Duration::from_secs(5);
 
 /// How often the requests that are over are removed.
 const SWEEP_EVERY: Duration = Duration::from_mins(1);
+
+/// How often endings are looked for, if nothing else is set.
+const CLEAR_EVERY: Duration = Duration::from_secs(2);
+
+/// How many endings that have left something behind are counted at most.
+const COUNTED_ENDINGS: i64 = 1_000;
+
+/// For how long a node says that it is the one that clears away.
+const CLEAR_LEASE: Duration = Duration::from_secs(10);
 
 /// How often the memory of a node takes in what others have committed, at most.
 const OBSERVE_EVERY: Duration = Duration::from_millis(10);
@@ -252,9 +264,10 @@ impl Tenure {
         if again > 0 {
             tracing::warn!(again, "people on the list of the forgotten were forgotten again");
         }
+        let clear_every = settings.clear_every;
         let within = Self { parts: tenure.parts.clone(), _running: None };
         let stop = within.parts.stop.clone();
-        tenure.parts.tasks.spawn(async move { stop.run_until_cancelled(within.run()).await });
+        tenure.parts.tasks.spawn(async move { stop.run_until_cancelled(within.run(clear_every)).await });
         Ok(tenure)
     }
 
@@ -333,10 +346,11 @@ impl Tenure {
 
     /// What runs beside the callers; waits out a database that cannot be reached, and begins anew when positions get
     /// another epoch. Ends only when the log can no longer be trusted.
-    async fn run(&self) {
+    async fn run(&self, clear_every: Duration) {
         let error = tokio::select! {
             error = self.follow() => error,
             never = self.sweep() => match never {},
+            never = self.keep_clearing(clear_every) => match never {},
         };
         tracing::error!(%error, "the log can no longer be trusted");
         self.parts.broken.send_replace(Some(Arc::new(error)));
@@ -381,6 +395,55 @@ impl Tenure {
         }
     }
 
+    /// Clears away what endings have left behind, for ever, while this node is the one that does so.
+    async fn keep_clearing(&self, every: Duration) -> std::convert::Infallible {
+        let node = self.new_id(LogId::new).as_uuid();
+        let left = metrics::gauge!("tenure_endings_to_clear");
+        loop {
+            tokio::time::sleep(every).await;
+            match self.reader().endings(COUNTED_ENDINGS).await {
+                Ok(endings) if endings.is_empty() => {
+                    left.set(0);
+                    continue;
+                }
+                Ok(endings) => left.set(u32::try_from(endings.len()).unwrap_or(u32::MAX)),
+                Err(error) => {
+                    tracing::debug!(%error, "endings could not be looked for");
+                    continue;
+                }
+            }
+            match self.coarse().clears_away(node, CLEAR_LEASE).await {
+                Ok(true) => {}
+                Ok(false) => continue,
+                Err(error) => {
+                    tracing::debug!(%error, "who clears away could not be settled");
+                    continue;
+                }
+            }
+            let clearing = self.clear_away();
+            tokio::pin!(clearing);
+            let ended = loop {
+                tokio::select! {
+                    ended = &mut clearing => break ended,
+                    () = tokio::time::sleep(CLEAR_LEASE / 2) => {
+                        if let Err(error) = self.coarse().clears_away(node, CLEAR_LEASE).await {
+                            tracing::debug!(%error, "the lease to clear away could not be renewed");
+                        }
+                    }
+                }
+            };
+            match ended {
+                Ok(endings) => {
+                    left.set(0);
+                    tracing::info!(endings, "what had ended is cleared away");
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "what has ended could not be cleared away; it is tried again")
+                }
+            }
+        }
+    }
+
     async fn follow(&self) -> ReadError {
         let lag = metrics::gauge!("tenure_follower_lag_events");
         let mut follower: Option<Follower<EventHeader>> = None;
@@ -403,6 +466,12 @@ impl Tenure {
                 };
                 for event in follower.next().await? {
                     self.parts.dispatcher.observe(&event);
+                    if event.event_type == "user.forgotten"
+                        && let Ok(user) = event.stream.id.parse()
+                    {
+                        // Also of what other nodes forget.
+                        self.list_as_forgotten(user).await;
+                    }
                 }
                 Ok::<_, ReadError>(follower.behind())
             };

@@ -125,6 +125,10 @@ identifier! {
     SignInLinkId
 }
 identifier! {
+    /// The key of what is said of a name that nobody has yet.
+    NameKeyId
+}
+identifier! {
     /// A named sub-channel of a source.
     PipeId
 }

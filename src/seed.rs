@@ -147,7 +147,7 @@ impl Maker {
                 history.push(AccountEvent::MemberAdded { user: *user, at });
             }
             if number.is_multiple_of(3) {
-                history.push(AccountEvent::MemberRemoved { user: people[4], at });
+                history.push(AccountEvent::MemberRemoved { user: people[4], at, removal: None });
             }
             if number.is_multiple_of(7) {
                 history.push(AccountEvent::OwnershipTransferred { from: *owner, to: people[2], at });

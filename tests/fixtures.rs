@@ -7,11 +7,12 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use tenure::aggregates::account::{AccountEvent, AccountName, NatsPublicKey, NatsSeed};
+use tenure::aggregates::account::{AccountEvent, AccountName, ListedAtClosing, NatsPublicKey, NatsSeed};
 use tenure::aggregates::api_key::{ApiKeyEvent, KeyHash, KeyPrefix, Label};
 use tenure::aggregates::bearer_token::BearerTokenEvent;
 use tenure::aggregates::device_code::{ClientName, DeviceCodeEvent, UserCode};
-use tenure::aggregates::invite::{InviteEnd, InviteEvent};
+use tenure::aggregates::ending::{AccountRows, Ended, EndingEvent, PersonRows, RevokedKeys, SourceLeft};
+use tenure::aggregates::invite::{InviteEnd, InviteEvent, InviteeKey};
 use tenure::aggregates::secret::SecretDigest;
 use tenure::aggregates::session::SessionEvent;
 use tenure::aggregates::sign_in_link::SignInLinkEvent;
@@ -23,7 +24,10 @@ use tenure::entropy::SeededEntropy;
 use tenure::event_log::seal::{
     self, DataKey, FieldVisitor, SealError, SealedField, SealedFields as _, Subject,
 };
-use tenure::ids::{AccountId, ApiKeyId, PipeId, UserId};
+use tenure::ids::{
+    AccountId, ApiKeyId, BearerTokenId, InviteId, NameKeyId, PipeId, SessionId, SignInLinkId, SourceId,
+    UserId,
+};
 use uuid::Uuid;
 
 const STREAM: Uuid = Uuid::from_u128(0xa1);
@@ -65,12 +69,32 @@ fn samples() -> Vec<AnyEvent> {
     let pipe_name = || PipeName::parse("events").unwrap();
     let (acme, key_id) = (AccountId::from_uuid(STREAM), ApiKeyId::from_uuid(Uuid::from_u128(0x4e7)));
     let pipe = PipeId::from_uuid(Uuid::from_u128(0x919e));
-    let invite_end = || InviteEnd {
+    let minted = |removals| ApiKeyEvent::Minted {
+        account: acme,
+        minter: ada,
+        removals,
+        prefix: KeyPrefix::of("0123456789"),
+        at,
+        expires_at: Some(at),
+        hash: hash().into(),
+        label: Label::parse("ci").unwrap().into(),
+    };
+    let name_key = NameKeyId::from_uuid(Uuid::from_u128(0x4a3e));
+    let bound = |invitee_key| InviteEvent::Bound {
+        account: acme,
+        user: bob,
+        at,
+        expires_at: at,
+        invitee_key,
+        invitee: Username::parse("bob").unwrap().into(),
+    };
+    let invite_end = |invitee_key| InviteEnd {
         account: acme,
         user: Some(bob),
         at,
         was_pending: true,
         was_bound: true,
+        invitee_key,
         invitee: Username::parse("bob").unwrap().into(),
     };
     vec![
@@ -103,7 +127,8 @@ fn samples() -> Vec<AnyEvent> {
         UserEvent::OperatorRevoked { at }.into(),
         AccountEvent::Opened { owner: ada, at, name: name().into() }.into(),
         AccountEvent::MemberAdded { user: bob, at }.into(),
-        AccountEvent::MemberRemoved { user: bob, at }.into(),
+        AccountEvent::MemberRemoved { user: bob, at, removal: None }.into(),
+        AccountEvent::MemberRemoved { user: bob, at, removal: Some(1) }.into(),
         AccountEvent::OwnershipTransferred { from: ada, to: bob, at }.into(),
         AccountEvent::NatsAccountSet { public_key: public_key(), at, signing_seed: seed().into() }.into(),
         AccountEvent::NatsSigningSeedReissued { public_key: public_key(), at, signing_seed: seed().into() }
@@ -114,9 +139,25 @@ fn samples() -> Vec<AnyEvent> {
             former_name: name().into(),
         }
         .into(),
-        AccountEvent::Closed { members: vec![ada], api_keys: vec![key_id], at, name: name().into() }.into(),
+        AccountEvent::Closed {
+            listed: Some(ListedAtClosing { members: vec![ada], api_keys: vec![key_id] }),
+            at,
+            name: name().into(),
+        }
+        .into(),
+        AccountEvent::Closed { listed: None, at, name: name().into() }.into(),
+        UserEvent::InvitedNameTaken { at, key: name_key, username: Username::parse("bob").unwrap().into() }
+            .into(),
         UserEvent::Forgotten {
             at,
+            name_keys: vec![name_key],
+            username: Username::parse("Ada").unwrap().into(),
+            github_id: Some(GithubId::new(42).unwrap()).into(),
+        }
+        .into(),
+        UserEvent::Forgotten {
+            at,
+            name_keys: vec![],
             username: Username::parse("Ada").unwrap().into(),
             github_id: Some(GithubId::new(42).unwrap()).into(),
         }
@@ -128,31 +169,32 @@ fn samples() -> Vec<AnyEvent> {
             mode: UserMode::Github,
             at,
             expires_at: at,
+            invitee_key: None,
             invitee: Username::parse("bob").unwrap().into(),
         }
         .into(),
-        InviteEvent::Bound {
+        InviteEvent::Created {
             account: acme,
-            user: bob,
+            inviter: ada,
+            bound: None,
+            mode: UserMode::Github,
             at,
             expires_at: at,
+            invitee_key: Some(InviteeKey::Name { id: name_key, begins: true }),
             invitee: Username::parse("bob").unwrap().into(),
         }
         .into(),
-        InviteEvent::Accepted(invite_end()).into(),
-        InviteEvent::Declined(invite_end()).into(),
-        InviteEvent::Revoked(invite_end()).into(),
-        InviteEvent::InviteeForgotten(invite_end()).into(),
-        ApiKeyEvent::Minted {
-            account: acme,
-            minter: ada,
-            prefix: KeyPrefix::of("0123456789"),
-            at,
-            expires_at: Some(at),
-            hash: hash().into(),
-            label: Label::parse("ci").unwrap().into(),
-        }
-        .into(),
+        bound(None).into(),
+        bound(Some(InviteeKey::Name { id: name_key, begins: false })).into(),
+        InviteEvent::Accepted(invite_end(None)).into(),
+        InviteEvent::Accepted(invite_end(Some(InviteeKey::User(bob)))).into(),
+        InviteEvent::Declined(invite_end(None)).into(),
+        InviteEvent::Declined(invite_end(Some(InviteeKey::User(bob)))).into(),
+        InviteEvent::Revoked(invite_end(None)).into(),
+        InviteEvent::Revoked(invite_end(Some(InviteeKey::Name { id: name_key, begins: false }))).into(),
+        InviteEvent::InviteeForgotten(invite_end(None)).into(),
+        minted(0).into(),
+        minted(1).into(),
         ApiKeyEvent::Rotated {
             account: acme,
             prefix: KeyPrefix::of("abcdefghij"),
@@ -210,6 +252,32 @@ fn samples() -> Vec<AnyEvent> {
         SourceEvent::PipeRetentionChanged { account: acme, pipe, retention: Retention::default(), at }.into(),
         SourceEvent::PipeDeleted { account: acme, pipe, name: pipe_name(), at }.into(),
         SourceEvent::Deleted { account: acme, handle: Handle::parse("robot").unwrap(), at }.into(),
+        EndingEvent::AccountRowsRemoved(AccountRows {
+            account: acme,
+            members: vec![bob],
+            api_keys: vec![key_id],
+            invites: vec![InviteId::from_uuid(STREAM)],
+            pipes: vec![pipe],
+            sources: vec![SourceLeft {
+                id: SourceId::from_uuid(STREAM),
+                handle: Handle::parse("robot").unwrap(),
+            }],
+        })
+        .into(),
+        EndingEvent::PersonRowsBlanked(PersonRows {
+            user: bob,
+            at,
+            pending_invites: vec![InviteId::from_uuid(STREAM)],
+            decided_invites: vec![InviteId::from_uuid(EVENT)],
+            bearer_tokens: vec![BearerTokenId::from_uuid(STREAM)],
+            sessions: vec![SessionId::from_uuid(STREAM)],
+            sign_in_links: vec![SignInLinkId::from_uuid(STREAM)],
+            name_keys: vec![name_key],
+        })
+        .into(),
+        EndingEvent::ApiKeysRevoked(RevokedKeys { account: acme, at, position: 77, api_keys: vec![key_id] })
+            .into(),
+        EndingEvent::Finished { of: Ended::Membership { account: acme, user: bob, removal: 1 } }.into(),
     ]
 }
 
@@ -319,12 +387,14 @@ fn catalogue_page() -> String {
         } else {
             page.push_str(&format!("\nSealed: {}.\n", fields.0.join(", ")));
         }
-        let ends = match (sample.begins_subject(), sample.ends_subject()) {
-            (true, _) => "The key of the stream's own subject begins with it.",
-            (_, true) => "The key of the stream's own subject is destroyed with it.",
-            _ => continue,
-        };
-        page.push_str(&format!("{ends}\n"));
+        if let Some(subject) = sample.begins_subject(STREAM) {
+            page.push_str(&format!("The key of the {} begins with it.\n", subject.kind));
+        }
+        let mut ended: Vec<&str> = sample.ends_subjects(STREAM).iter().map(|subject| subject.kind).collect();
+        ended.dedup();
+        for kind in ended {
+            page.push_str(&format!("The key of the {kind} is destroyed with it.\n"));
+        }
     }
     page
 }

@@ -37,6 +37,7 @@ enum Command {
     Transfer { account: usize, user: usize },
     Close { account: usize },
     Forget { user: usize },
+    ClearAway,
     Invite { account: usize, name: u8 },
     Accept { invite: usize, user: usize },
     Decline { invite: usize, user: usize },
@@ -90,6 +91,7 @@ fn commands(seed: u64, count: usize) -> Vec<Command> {
             88..90 => Command::DeleteSource { account: draw(), handle: small(4) },
             90..95 => Command::CreatePipe { account: draw(), user: draw(), handle: small(4), name: small(3) },
             95..97 => Command::DeletePipe { account: draw(), handle: small(4), name: small(3) },
+            97 => Command::ClearAway,
             _ => Command::Wait { how_long: small(12) },
         })
         .collect()
@@ -127,6 +129,10 @@ struct Offer {
     account: usize,
     name: String,
     bound: Option<usize>,
+    /// Whether nobody had the name when it was made.
+    to_a_name: bool,
+    /// Who has taken the name since.
+    taken_by: Option<usize>,
     fate: Fate,
     end: Timestamp,
 }
@@ -185,18 +191,26 @@ impl Model {
     }
 
     fn is_pending(&self, offer: &Offer) -> bool {
-        offer.fate == Fate::Pending && self.now < offer.end
+        offer.fate == Fate::Pending && self.now < offer.end && !self.tenants[offer.account].closed
     }
 
-    /// Gives a person who has taken a name the invites that waited for it; tells how many.
+    /// Gives a person who has taken a name the invites that waited for it, and all that was said of it; tells how many
+    /// events that takes.
     fn bind(&mut self, user: usize) -> usize {
         let person = self.people[user].clone();
         let mut bound = 0;
+        for offer in &mut self.offers {
+            if offer.to_a_name && offer.taken_by.is_none() && offer.name.eq_ignore_ascii_case(&person.name) {
+                offer.taken_by = Some(user);
+                bound = 1;
+            }
+        }
         for place in 0..self.offers.len() {
             let offer = &self.offers[place];
             let waits = person.github
                 && self.is_pending(offer)
                 && offer.bound.is_none()
+                && offer.taken_by == Some(user)
                 && offer.name.eq_ignore_ascii_case(&person.name);
             let another = self.offers.iter().any(|other| {
                 self.is_pending(other) && other.account == offer.account && other.bound == Some(user)
@@ -266,17 +280,14 @@ impl Model {
         Ok(events)
     }
 
-    /// Ends a membership and the keys minted in it; tells how many events that takes.
-    fn end_membership(&mut self, account: usize, user: usize) -> usize {
+    /// Ends a membership and the keys minted in it.
+    fn end_membership(&mut self, account: usize, user: usize) {
         self.tenants[account].members.retain(|member| *member != user);
-        let mut events = 1;
         for key in &mut self.keys {
-            if key.account == account && key.minter == user && !key.revoked {
+            if key.account == account && key.minter == user {
                 key.revoked = true;
-                events += 1;
             }
         }
-        events
     }
 
     fn forget(&mut self, user: usize) -> Told {
@@ -286,21 +297,18 @@ impl Model {
         if self.tenants.iter().any(|tenant| !tenant.closed && tenant.owner == user) {
             return Err("user.owns_accounts");
         }
-        let mut events = 1;
         for account in 0..self.tenants.len() {
             if !self.tenants[account].closed && self.tenants[account].members.contains(&user) {
-                events += self.end_membership(account, user);
+                self.end_membership(account, user);
             }
         }
         for token in &mut self.tokens {
-            if token.user == user && !token.revoked {
+            if token.user == user {
                 token.revoked = true;
-                events += 1;
             }
         }
         for offer in &mut self.offers {
-            if offer.bound == Some(user) {
-                events += 1;
+            if offer.bound == Some(user) || offer.taken_by == Some(user) {
                 if offer.fate == Fate::Pending {
                     offer.fate = Fate::Revoked;
                 }
@@ -309,29 +317,20 @@ impl Model {
             }
         }
         self.people[user].forgotten = true;
-        Ok(events)
+        Ok(1)
     }
 
     fn close(&mut self, account: usize) -> Told {
-        let mut events = 1;
         for key in &mut self.keys {
-            if key.account == account && !key.revoked {
+            if key.account == account {
                 key.revoked = true;
-                events += 1;
-            }
-        }
-        for place in 0..self.offers.len() {
-            if self.offers[place].account == account && self.is_pending(&self.offers[place]) {
-                self.offers[place].fate = Fate::Revoked;
-                events += 1;
             }
         }
         let tenant = &mut self.tenants[account];
-        events += tenant.sources.values().map(|pipes| 1 + pipes.len()).sum::<usize>();
         tenant.sources.clear();
         tenant.members.clear();
         tenant.closed = true;
-        Ok(events)
+        Ok(1)
     }
 
     fn invite(&mut self, account: usize, to: String) -> Told {
@@ -356,7 +355,16 @@ impl Model {
             return Err("invite.duplicate_pending");
         }
         let end = self.now.after(INVITE_LIFE);
-        self.offers.push(Offer { account, name: to, bound, fate: Fate::Pending, end });
+        let to_a_name = bound.is_none();
+        self.offers.push(Offer {
+            account,
+            name: to,
+            bound,
+            to_a_name,
+            taken_by: None,
+            fate: Fate::Pending,
+            end,
+        });
         Ok(1)
     }
 
@@ -364,7 +372,9 @@ impl Model {
         let (offer, person) = (self.offers[invite].clone(), &self.people[user]);
         let theirs = match offer.bound {
             Some(bound) => bound == user,
-            None => person.github && person.name.eq_ignore_ascii_case(&offer.name),
+            None => {
+                person.github && offer.taken_by == Some(user) && person.name.eq_ignore_ascii_case(&offer.name)
+            }
         };
         if person.forgotten || !theirs {
             return Err("forbidden");
@@ -434,7 +444,8 @@ impl Model {
                     if !self.belongs(account, user) {
                         return Err("member.not_found");
                     }
-                    Ok(self.end_membership(account, user))
+                    self.end_membership(account, user);
+                    Ok(1)
                 })
             }
             Command::Transfer { account, user } => {
@@ -460,6 +471,7 @@ impl Model {
                 let user = place(&self.people, user)?;
                 self.forget(user)
             }
+            Command::ClearAway => Ok(0),
             Command::Invite { account, name: number } => {
                 let account = place(&self.tenants, account)?;
                 open(self, account).and_then(|()| self.invite(account, name(number)))
@@ -675,6 +687,10 @@ impl Real {
             }
             Command::Close { account } => told(tenure.close_account(&operator, tenant(account)?).await, drop),
             Command::Forget { user: any } => told(tenure.forget_user(&operator, user(any)?).await, drop),
+            Command::ClearAway => {
+                tenure.clear_away().await.unwrap();
+                Ok(0)
+            }
             Command::Invite { account, name: number } => {
                 let account = tenant(account)?;
                 let owner = tenure.reader().account(account).await.ok().map(|account| account.owner_user_id);
@@ -790,7 +806,14 @@ impl Real {
             }
         }
         for (offer, id) in model.offers.iter().zip(&self.offers) {
-            let row = reader.invite(*id).await.map_err(|error| error.to_string())?;
+            let row = reader.invite(*id).await;
+            if model.tenants[offer.account].closed {
+                if row.is_ok() {
+                    return differ(format!("invite {id} of a closed account: {row:?}"));
+                }
+                continue;
+            }
+            let row = row.map_err(|error| error.to_string())?;
             let expected = match offer.fate {
                 Fate::Pending if model.now >= offer.end => "expired",
                 Fate::Pending => "pending",
@@ -798,6 +821,13 @@ impl Real {
                 Fate::Declined => "declined",
                 Fate::Revoked => "revoked",
             };
+            let is_gone = |user: usize| model.people[user].forgotten;
+            if offer.bound.is_some_and(is_gone) || offer.taken_by.is_some_and(is_gone) {
+                if row.status_at(model.now).as_str() != expected || !row.invitee_username.is_empty() {
+                    return differ(format!("invite {id} to somebody forgotten: {row:?}, not {expected}"));
+                }
+                continue;
+            }
             let user = offer.bound.map(|user| self.people[user]);
             if row.status_at(model.now).as_str() != expected || row.invitee_user_id != user {
                 return differ(format!("invite {id}: {row:?}, not {expected} {user:?}"));
@@ -869,6 +899,10 @@ async fn walk(commands: &[Command], model: &mut Model, real: &mut Real) -> Resul
             return Err(format!("command {number}, {command:?}: {found:?}, not {expected:?}"));
         }
     }
+    real.compare(model).await?;
+    // What has ended looks the same whether its rows are still there or not.
+    let (one, two) = tokio::join!(real.nodes[0].clear_away(), real.nodes[1].clear_away());
+    one.and(two).map_err(|error| error.to_string())?;
     real.compare(model).await
 }
 

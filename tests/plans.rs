@@ -34,12 +34,18 @@ const FILL: &str = "
         from generate_series(16, 16 + $ROWS) n;
     insert into view.users (id, username, mode, operator, created_at, position)
         values ('00000000-0000-0000-0000-000000000007', 'heavy', 'internal', false, now(), 900);
-    insert into view.accounts (id, name, owner_user_id, created_at, position)
+    insert into view.accounts (id, name, owner_user_id, created_at, owner_position, position)
         select lpad(to_hex(n), 32, '0')::uuid, 'account' || n,
-               lpad(to_hex(case when n % 2000 = 0 then 7 else n end), 32, '0')::uuid, now(), 1000 + n
+               lpad(to_hex(case when n % 2000 = 0 then 7 else n end), 32, '0')::uuid, now(), 1000 + n, 1000 + n
         from generate_series(16, 16 + $ROWS) n;
-    insert into view.accounts (id, name, owner_user_id, created_at, position)
-        values ('00000000-0000-0000-0000-000000000007', 'heavy', '00000000-0000-0000-0000-000000000007', now(), 900);
+    insert into view.accounts (id, name, owner_user_id, created_at, owner_position, position)
+        values ('00000000-0000-0000-0000-000000000007', 'heavy', '00000000-0000-0000-0000-000000000007', now(), 900, 900);
+    insert into view.endings (id, user_id, removal, is_person, at, position)
+        select lpad(to_hex(n), 32, '0')::uuid, lpad(to_hex(n), 32, '0')::uuid, 1, false, now(), n
+        from generate_series(16, 16 + $ROWS) n;
+    insert into view.name_keys (id, user_id, position)
+        select lpad(to_hex(n), 32, '0')::uuid, case when n % 3 = 0 then lpad(to_hex(n), 32, '0')::uuid end, n
+        from generate_series(16, 16 + $ROWS) n;
     insert into view.members (account_id, user_id, added_at, position)
         select lpad(to_hex(n), 32, '0')::uuid, '00000000-0000-0000-0000-000000000007', now(), n
         from generate_series(16, 500) n;
@@ -50,12 +56,13 @@ const FILL: &str = "
         select lpad(to_hex(n), 32, '0')::uuid, lpad(to_hex(n + 1), 32, '0')::uuid, now(), n
         from generate_series(1000, 1000 + $ROWS) n;
     insert into view.invites (id, account_id, invitee_username, mode, inviter_user_id, status, created_at, expires_at,
-                              invitee_user_id, position)
+                              invitee_user_id, name_key, position)
         select gen_random_uuid(), '00000000-0000-0000-0000-000000000007', 'name' || n % 10, 'github',
                '00000000-0000-0000-0000-000000000007',
                case when n % 1000 = 0 then 'pending' when n % 3 = 0 then 'pending' else 'revoked' end, now(),
                case when n % 1000 = 0 then now() + interval '1 day' else now() - interval '1 day' end,
-               case when n % 2 = 0 then '00000000-0000-0000-0000-000000000007'::uuid end, n
+               case when n % 2 = 0 then '00000000-0000-0000-0000-000000000007'::uuid end,
+               case when n % 2 = 1 then lpad(to_hex(n), 32, '0')::uuid end, n
         from generate_series(1, $ROWS) n;
     insert into view.api_keys (id, account_id, created_by_user_id, key_hash, key_prefix, label, created_at, revoked_at, position)
         select gen_random_uuid(), '00000000-0000-0000-0000-000000000007', '00000000-0000-0000-0000-000000000007', 'h',
@@ -76,6 +83,10 @@ const FILL: &str = "
                case when n < 1000 then '00000000-0000-0000-0000-000000000007'::uuid else lpad(to_hex(n), 32, '0')::uuid end,
                'h' || n, 'message', '00000000-0000-0000-0000-000000000007', now(), n
         from generate_series(16, 16 + $ROWS) n;
+    insert into view.pipes (id, source_id, created_by_user_id, name, created_at, position)
+        select gen_random_uuid(), lpad(to_hex(16 + n % 1000), 32, '0')::uuid, '00000000-0000-0000-0000-000000000007',
+               'p' || n, now(), n
+        from generate_series(1, $ROWS) n;
     insert into view.unique_claims (kind, key, holder, free_after, position)
         select 'username', sha256(n::text::bytea), 'x', null, n from generate_series(1, $ROWS) n;";
 
@@ -183,7 +194,13 @@ async fn every_question_of_the_readers_is_answered_through_an_index() {
     ask!(accounts_after("account5", 50));
     ask!(api_key(ApiKeyId::from_uuid(nobody)));
     ask!(api_key_candidates(&aggregates::api_key::KeyPrefix::of("ppz_00000000000000000000000000"), now));
-    ask!(api_keys_minted_by(account, user));
+    ask!(api_keys_minted_by(account, user, 1_000));
+    ask!(api_keys_of_member(user, 1_000));
+    ask!(api_keys_ended_with(account, user, i64::MAX, 500));
+    ask!(endings(100));
+    ask!(rows_of_closed_account(account, 500));
+    ask!(rows_of_forgotten_person(user, now, 500));
+    ask!(memberships_left(user, 50));
     ask!(count_of_api_keys(account));
     ask!(bearer_token("ppz_oauth_x", now));
     ask!(bearer_token_by_id(BearerTokenId::from_uuid(nobody)));
@@ -193,8 +210,7 @@ async fn every_question_of_the_readers_is_answered_through_an_index() {
     ask!(invite(InviteId::from_uuid(nobody)));
     ask!(pending_invites_for_username("heavy", now));
     ask!(pending_invites_for_username("name1", now));
-    ask!(unbound_invites(&name, aggregates::user::UserMode::Github, now));
-    ask!(undecided_invites(account));
+    ask!(unbound_invites(&name, aggregates::user::UserMode::Github, now, 1_000));
     ask!(count_of_pending_invites(account, now));
     ask!(members(account));
     ask!(pipe_by_name(SourceId::from_uuid(nobody), "logs"));
@@ -211,22 +227,22 @@ async fn every_question_of_the_readers_is_answered_through_an_index() {
     ask!(count_of_sources(account));
     ask!(source(SourceId::from_uuid(nobody)));
     ask!(sources_after(account, "h2", 50));
-    ask!(source_ids(account));
     ask!(user(user));
     ask!(user_by_username("user77"));
     ask!(usernames_by_ids(&[user, rare]));
-    ask!(forgotten_users());
+    ask!(count_of_forgotten_users());
+    ask!(forgotten_users_after(0, 50));
+    ask!(still_known(&[user, rare]));
     ask!(users_after(user, 50));
     ask!(invites_before(account, TimeKey::NEWEST, 50));
     let claim = aggregates::user::username_claim(&name, &**tenure.codec().keys());
     ask!(last_holder(&claim));
     ask!(holder(&claim, now));
+    ask!(holders([&claim, &heavy], now));
     // These give everything, and so read everything of what they are about.
     ask!(accounts());
     ask!(api_keys_for_account(account, now));
-    ask!(api_keys_ever(account));
     ask!(bearer_tokens_for_user(user));
-    ask!(invites_of_user(user));
     ask!(sessions_for_user(user));
     assert_eq!(questions(), asked, "a question of the source is not asked here");
 

@@ -327,10 +327,10 @@ async fn no_key_outlives_the_membership_of_its_minter() {
     .await;
     let (won, gone) = (count(&outcomes, "won"), count(&outcomes, "member.not_found"));
     assert!(won >= 1 && won + gone == 64, "{outcomes:?}");
+    folded(&database).await;
     let client = database.connect(None).await;
     let living = "select count(*) from view.api_keys where revoked_at is null";
     assert_eq!(client.query_one(living, &[]).await.unwrap().get::<_, i64>(0), 0);
-    folded(&database).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -338,10 +338,10 @@ async fn no_token_outlives_its_person() {
     let (outcomes, _, database) = race("token", async |tenure, _| acme(tenure).await.2.to_string()).await;
     let (won, gone) = (count(&outcomes, "won"), count(&outcomes, "user.not_found"));
     assert!(won >= 1 && won + gone + count(&outcomes, "nothing") == 64, "{outcomes:?}");
+    folded(&database).await;
     let client = database.connect(None).await;
     let living = "select count(*) from view.bearer_tokens where revoked_at is null or digest is not null";
     assert_eq!(client.query_one(living, &[]).await.unwrap().get::<_, i64>(0), 0);
-    folded(&database).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -74,7 +74,7 @@ async fn assert_is_as_good_as_fresh(database: &TestDatabase) {
     let events = history(&tenure).await;
     let decoded = tenure.codec().decode(&events, tenure.log().primary()).await.unwrap();
     assert_eq!(decoded.len(), events.len());
-    let dave = tenure.reader().forgotten_users().await.unwrap();
+    let dave = tenure.reader().forgotten_users_after(0, 10).await.unwrap();
     assert_eq!(dave.len(), 1);
     let owner = tenure.reader().user_by_username("carol").await.unwrap().id;
     tenure.create_source(&operator(), found.account_id, Some(owner), "newer", None).await.unwrap();

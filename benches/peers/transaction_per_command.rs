@@ -8,7 +8,7 @@ use tenure::Tenure;
 use tenure::aggregates::AnyEvent;
 use tenure::aggregates::account::{AccountEvent, AccountName};
 use tenure::aggregates::api_key::{ApiKeyEvent, KeyHash, KeyPrefix, Label};
-use tenure::aggregates::invite::{InviteEnd, InviteEvent};
+use tenure::aggregates::invite::{InviteEnd, InviteEvent, InviteeKey};
 use tenure::aggregates::source::{Handle, PipeName, Retention, SourceEvent, SourceKind};
 use tenure::aggregates::user::{Email, UserEvent, UserMode, Username};
 use tenure::clock::Timestamp;
@@ -161,13 +161,14 @@ impl Writer {
                 (of.account, of.version + 1, event.into())
             }
             Wish::Remove { of, user } => {
-                let event = AccountEvent::MemberRemoved { user: UserId::from_uuid(*user), at };
+                let event = AccountEvent::MemberRemoved { user: UserId::from_uuid(*user), at, removal: None };
                 (of.account, of.version + 1, event.into())
             }
             Wish::Mint { of } => {
                 let event = ApiKeyEvent::Minted {
                     account: AccountId::from_uuid(of.account),
                     minter: UserId::from_uuid(of.owner),
+                    removals: 0,
                     prefix: KeyPrefix::of("01234567"),
                     at,
                     expires_at: None,
@@ -188,6 +189,7 @@ impl Writer {
                     mode: UserMode::Github,
                     at,
                     expires_at: at.after(std::time::Duration::from_hours(24)),
+                    invitee_key: Some(InviteeKey::User(UserId::from_uuid(to.id))),
                     invitee: Username::parse(&to.name)?.into(),
                 };
                 (new_id(), 1, event.into())
@@ -200,6 +202,7 @@ impl Writer {
                     at,
                     was_pending: true,
                     was_bound: true,
+                    invitee_key: Some(InviteeKey::User(user)),
                     invitee: Username::parse("nobody")?.into(),
                 });
                 let added = AccountEvent::MemberAdded { user, at };

@@ -6,6 +6,7 @@ pub mod account;
 pub mod api_key;
 pub mod bearer_token;
 pub mod device_code;
+pub mod ending;
 pub mod field;
 pub mod invite;
 pub mod secret;
@@ -35,7 +36,8 @@ pub trait StoredEvent: DomainEvent + SealedFields {
     /// The stored names and versions of all events of this aggregate that this release reads.
     const KINDS: &'static [(&'static str, &'static str)];
 
-    /// The stored names of the events that destroy the data key of the stream's own subject.
+    /// The stored names of the events that destroy the data key of the stream's own subject: nodes drop it from memory
+    /// when they see one, without reading what it says.
     const ENDS_SUBJECT: &'static [&'static str] = &[];
 
     /// This event's stored name and version.
@@ -47,12 +49,12 @@ pub trait StoredEvent: DomainEvent + SealedFields {
     /// What the event does to the claims; a pure function of the event.
     fn claims(&self, stream: Uuid, hasher: &dyn ClaimHasher) -> Vec<ClaimChange>;
 
-    /// Whether the data key of the stream's own subject begins with this event.
-    fn begins_subject(&self) -> bool;
+    /// The subject whose data key begins with this event of the stream, if one does.
+    fn begins_subject(&self, stream: Uuid) -> Option<Subject>;
 
-    /// Whether the data key of the stream's own subject is destroyed by this event.
-    fn ends_subject(&self) -> bool {
-        Self::ENDS_SUBJECT.contains(&self.kind().0)
+    /// The subjects whose data keys this event of the stream destroys.
+    fn ends_subjects(&self, _: Uuid) -> Vec<Subject> {
+        Vec::new()
     }
 }
 
@@ -202,19 +204,19 @@ macro_rules! all_aggregates {
                 }
             }
 
-            /// Whether the data key of the stream's own subject begins with this event.
+            /// The subject whose data key begins with this event of the stream, if one does.
             #[must_use]
-            pub fn begins_subject(&self) -> bool {
+            pub fn begins_subject(&self, stream: Uuid) -> Option<Subject> {
                 match self {
-                    $(Self::$variant(event) => event.begins_subject(),)+
+                    $(Self::$variant(event) => event.begins_subject(stream),)+
                 }
             }
 
-            /// Whether the data key of the stream's own subject is destroyed by this event.
+            /// The subjects whose data keys this event of the stream destroys.
             #[must_use]
-            pub fn ends_subject(&self) -> bool {
+            pub fn ends_subjects(&self, stream: Uuid) -> Vec<Subject> {
                 match self {
-                    $(Self::$variant(event) => event.ends_subject(),)+
+                    $(Self::$variant(event) => event.ends_subjects(stream),)+
                 }
             }
 
@@ -256,6 +258,8 @@ all_aggregates! {
     SignInLink: sign_in_link::SignInLink, sign_in_link::SignInLinkEvent;
     /// Of a named actor in a tenant, and of its pipes.
     Source: source::Source, source::SourceEvent;
+    /// Of what an account, a person or a membership that ended has left behind.
+    Ending: ending::Ending, ending::EndingEvent;
 }
 
 /// Why a stored event cannot be read by this release.

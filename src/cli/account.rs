@@ -158,7 +158,8 @@ async fn carry_out(tenure: &Tenure, config: &Config, command: AccountCommand) ->
                 tenure.remove_member(&operator, account.id, user.id).await?
             };
             let answer = json!({
-                "account_id": account.id, "user_id": user.id, "revoked_api_keys": done.answer,
+                "account_id": account.id, "user_id": user.id, "revoked_api_key_count": done.answer.count,
+                "revoked_api_keys": done.answer.first,
             });
             output::done(config.json, &done, answer)
         }

@@ -189,6 +189,9 @@ fn database_findings(health: &health::Health, given: Option<&str>, findings: &mu
     }
 }
 
+/// Within how many seconds a node that serves has cleared away what an ending left behind.
+const CLEARED_WITHIN: f64 = 120.0;
+
 /// What the log says of itself, and whether this release and this key fit it.
 fn log_findings(health: &health::Health, log: &health::Log, given: Option<&str>, findings: &mut Findings) {
     findings.ok("log", format!("{} at position {}-{}", log.log_id, log.epoch, log.newest));
@@ -226,6 +229,18 @@ fn log_findings(health: &health::Health, log: &health::Log, given: Option<&str>,
             "set TENURE_MASTER_KEY_FILE",
         ),
         (None, _) => findings.add("key ring", Status::Warning, "none yet", "the first start makes it"),
+    }
+    match log.endings {
+        None | Some((0, _)) => findings.ok("endings", "nothing is left to be cleared away"),
+        Some((count, seconds)) if seconds < CLEARED_WITHIN => {
+            findings.ok("endings", format!("{count} to be cleared away, for {seconds:.0} s at most"));
+        }
+        Some((count, seconds)) => findings.add(
+            "endings",
+            Status::Warning,
+            format!("{count} have been left to be cleared away, for {seconds:.0} s at most"),
+            "a node that serves clears them away; its log says what keeps it",
+        ),
     }
     if health.roles {
         findings.ok("roles", "tenure_owner owns, tenure_app serves");

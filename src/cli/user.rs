@@ -154,7 +154,8 @@ async fn carry_out(tenure: &Tenure, config: &Config, command: UserCommand) -> an
         UserCommand::Forget { user } => {
             let user = lookup::user(tenure, &user).await?;
             let done = tenure.forget_user(&context, user.id).await?;
-            let answer = json!({"user_id": user.id, "revoked_api_keys": done.answer});
+            let answer = json!({"user_id": user.id, "revoked_api_key_count": done.answer.count,
+                "revoked_api_keys": done.answer.first});
             output::done(config.json, &done, answer)
         }
     }

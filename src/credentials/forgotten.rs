@@ -6,6 +6,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::ids::UserId;
 
@@ -13,13 +14,15 @@ use crate::ids::UserId;
 #[derive(Clone, Debug)]
 pub struct ForgottenList {
     path: PathBuf,
+    /// Whom this process knows to be on it.
+    known: Arc<Mutex<BTreeSet<UserId>>>,
 }
 
 impl ForgottenList {
     /// The list in this file, which need not be there yet.
     #[must_use]
-    pub const fn new(path: PathBuf) -> Self {
-        Self { path }
+    pub fn new(path: PathBuf) -> Self {
+        Self { path, known: Arc::default() }
     }
 
     /// Everybody on the list; what is no identifier is passed over.
@@ -33,15 +36,22 @@ impl ForgottenList {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(error),
         }
-        Ok(text.lines().filter_map(|line| line.trim().parse().ok()).collect())
+        let users: BTreeSet<UserId> = text.lines().filter_map(|line| line.trim().parse().ok()).collect();
+        self.known().clone_from(&users);
+        Ok(users)
     }
 
-    /// Puts people on the list, durably; those who are on it already only once.
+    fn known(&self) -> MutexGuard<'_, BTreeSet<UserId>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Puts people on the list, durably; those whom this process knows to be on it already not again.
     ///
     /// # Errors
     /// The file cannot be written.
     pub fn add(&self, users: &[UserId]) -> io::Result<()> {
-        let known = self.read()?;
+        // Held until they are on it, so that nobody puts somebody on it twice.
+        let mut known = self.known();
         let mut fresh = String::new();
         for user in users.iter().filter(|user| !known.contains(user)) {
             let _ = writeln!(fresh, "{user}");
@@ -54,7 +64,9 @@ impl ForgottenList {
         }
         let mut file = OpenOptions::new().append(true).create(true).mode(0o600).open(&self.path)?;
         file.write_all(fresh.as_bytes())?;
-        file.sync_all()
+        file.sync_all()?;
+        known.extend(users);
+        Ok(())
     }
 }
 

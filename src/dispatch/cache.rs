@@ -67,6 +67,11 @@ impl States {
         }
     }
 
+    /// Forgets all states of a type.
+    pub(super) fn forget_all(&self, stream_type: &str) {
+        self.0.retain(|stream, _| &*stream.stream_type != stream_type);
+    }
+
     /// Forgets a state that is older than this version.
     pub(super) fn outdate(&self, stream: &StreamId, version: i64) {
         if self.0.get(stream).is_some_and(|known| known.version < version) {

@@ -10,6 +10,7 @@ mod work;
 use std::future::Future;
 use std::sync::Arc;
 
+use cqrs_es::Aggregate as _;
 use quick_cache::sync::Cache;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -17,6 +18,7 @@ use serde::de::DeserializeOwned;
 pub use error::{DispatchError, Failure, Stop};
 pub use work::UnitOfWork;
 
+use crate::aggregates::invite::Invite;
 use crate::aggregates::{AnyEvent, ended_subject};
 use crate::clock::{Clock, Timestamp};
 use crate::codec::{Codec, CodecError};
@@ -250,6 +252,8 @@ impl Dispatcher {
         self.states.outdate(&event.stream, event.version);
         if let Some(subject) = ended_subject(&event.stream, &event.event_type) {
             self.codec.keys().forget(&subject.to_string());
+            // What invites say of somebody who is forgotten is in memory too.
+            self.states.forget_all(Invite::TYPE);
         }
     }
 

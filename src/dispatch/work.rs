@@ -200,6 +200,14 @@ impl<'d> UnitOfWork<'d> {
         Ok(self.dispatcher.reader.holder(claim, self.at).await?)
     }
 
+    /// The same of two claims, in one look.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn holders(&self, claims: [&ClaimKey; 2]) -> Result<[Option<String>; 2], Failure> {
+        Ok(self.dispatcher.reader.holders(claims, self.at).await?)
+    }
+
     /// Who took a claim as far as this node remembers: perhaps no longer its holder. To be believed only if the holder's
     /// own state, loaded through this, says so too; else ask [`UnitOfWork::holder`].
     #[must_use]
@@ -300,8 +308,8 @@ impl Outcome {
         (appended.first..)
             .zip(self.decided)
             .map(|(position, decided)| {
-                if decided.event.ends_subject() {
-                    keys.forget(&decided.event.subject(decided.stream_id).to_string());
+                for subject in decided.event.ends_subjects(decided.stream_id) {
+                    keys.forget(&subject.to_string());
                 }
                 (position, decided.stream, decided.event)
             })

@@ -97,6 +97,7 @@ impl BulkWriter {
     }
 
     async fn store(&mut self, units: &[Unit], clock: &dyn Clock) -> Result<i64, BulkError> {
+        units.iter().try_for_each(Unit::check_events)?;
         let units: Vec<&Unit> = units.iter().collect();
         let ordinals = FirstOrdinals::of(units.iter().copied());
         let transaction = self.connection.client.transaction().await?;

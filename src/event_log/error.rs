@@ -53,6 +53,12 @@ pub enum AppendError {
     /// The unit is larger than the log accepts.
     #[error("a unit holds at most {MAX_UNIT_EVENTS} events and {MAX_UNIT_BYTES} bytes")]
     TooLarge,
+    /// One event is larger than any may be.
+    #[error("an event takes {bytes} bytes; at most {most} are stored", most = super::unit::MAX_EVENT_BYTES)]
+    EventTooLarge {
+        /// Its payload, metadata and sealed fields together.
+        bytes: usize,
+    },
     /// The database refuses the data of this unit; the others of its batch went through.
     #[error("the database refuses the data of this unit (SQLSTATE {code})")]
     Refused {

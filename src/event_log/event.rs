@@ -68,9 +68,14 @@ pub struct NewEvent {
 }
 
 impl NewEvent {
+    /// How many bytes its payload, metadata and sealed fields take together.
+    pub(super) fn content_bytes(&self) -> usize {
+        self.payload.len() + self.metadata.len() + self.sealed.as_ref().map_or(0, Bytes::len)
+    }
+
     /// About how many bytes this event takes on the wire.
     pub(super) fn size_bytes(&self) -> usize {
-        256 + self.payload.len() + self.metadata.len() + self.sealed.as_ref().map_or(0, Bytes::len)
+        256 + self.content_bytes()
     }
 }
 

@@ -333,6 +333,7 @@ fn check(unit: &Unit) -> Result<(), AppendError> {
     if unit.events.len() > MAX_UNIT_EVENTS || unit.size_bytes() > MAX_UNIT_BYTES {
         return Err(AppendError::TooLarge);
     }
+    unit.check_events()?;
     let mut versions: std::collections::HashMap<&StreamId, i64> = std::collections::HashMap::new();
     for read in &unit.premises.streams {
         if versions.insert(&read.stream, read.version).is_some_and(|known| known != read.version) {

@@ -3,12 +3,16 @@
 use bytes::Bytes;
 use uuid::Uuid;
 
+use super::error::AppendError;
 use super::event::{NewEvent, StreamId};
 use super::rows::RowChange;
 use crate::clock::Timestamp;
 
 /// The most events that one unit may hold.
 pub const MAX_UNIT_EVENTS: usize = 10_000;
+
+/// The most bytes that the payload, the metadata and the sealed fields of one event may take together.
+pub const MAX_EVENT_BYTES: usize = 256 * 1024;
 
 /// The most bytes that one unit may take on the wire.
 pub const MAX_UNIT_BYTES: usize = 16 * 1024 * 1024;
@@ -200,6 +204,14 @@ impl Unit {
     pub(super) fn size_bytes(&self) -> usize {
         let rows: usize = self.rows.iter().map(|(_, row)| row.size_bytes()).sum();
         self.events.iter().map(NewEvent::size_bytes).sum::<usize>() + rows
+    }
+
+    /// Refuses events that are larger than any may be.
+    pub(super) fn check_events(&self) -> Result<(), AppendError> {
+        match self.events.iter().map(NewEvent::content_bytes).max() {
+            Some(bytes) if bytes > MAX_EVENT_BYTES => Err(AppendError::EventTooLarge { bytes }),
+            _ => Ok(()),
+        }
     }
 
     /// The claims that this unit takes.

@@ -251,7 +251,7 @@ impl From<DispatchError<Refusal>> for DoorError {
 
 impl From<Failure> for DoorError {
     fn from(failure: Failure) -> Self {
-        if matches!(failure, Failure::Append(AppendError::TooLarge)) {
+        if matches!(failure, Failure::Append(AppendError::TooLarge | AppendError::EventTooLarge { .. })) {
             // What is to end is more than one step holds: some of it has to end before.
             let most = u32::try_from(MAX_UNIT_EVENTS).unwrap_or(u32::MAX);
             return Self::Refused(Refusal::LimitReached(LimitReached { what: "changes in one step", most }));

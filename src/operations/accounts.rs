@@ -1,15 +1,13 @@
 //! Tenants: opening and closing them, their members, their owner.
 
 use secrecy::{ExposeSecret as _, SecretString};
+use serde::{Deserialize, Serialize};
 
 use super::limits::{self, Counted, Limits};
 use super::refusal::{Refusal, Thing};
 use super::{Outcome, accounts_of, authority, invalid, users};
 use crate::Tenure;
 use crate::aggregates::account::{Account, AccountCommand, AccountName, NatsPublicKey, NatsSeed, Open};
-use crate::aggregates::api_key::{ApiKey, ApiKeyCommand};
-use crate::aggregates::invite::{Invite, InviteCommand};
-use crate::aggregates::source::{Source, SourceCommand};
 use crate::context::Context;
 use crate::dispatch::{DispatchError, Failure, Operation, Stop, UnitOfWork};
 use crate::ids::{AccountId, ApiKeyId, UserId};
@@ -21,6 +19,24 @@ pub(super) async fn open_account(
 ) -> Result<Open, Stop<Refusal>> {
     let account = work.load::<Account>(account.as_uuid()).await?;
     account.open().cloned().ok_or(Stop::Refused(Refusal::NotFound(Thing::Account)))
+}
+
+/// How many of the keys that end with something are named in the answer.
+pub const NAMED_KEYS: usize = 1_000;
+
+/// The keys that ended with a membership or a person.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EndedKeys {
+    /// How many.
+    pub count: u64,
+    /// The oldest of them, at most [`NAMED_KEYS`].
+    pub first: Vec<ApiKeyId>,
+}
+
+impl From<(u64, Vec<ApiKeyId>)> for EndedKeys {
+    fn from((count, first): (u64, Vec<ApiKeyId>)) -> Self {
+        Self { count, first }
+    }
 }
 
 struct OpenAccount {
@@ -91,48 +107,40 @@ struct RemoveMember {
 }
 
 impl Operation for RemoveMember {
-    type Answer = Vec<ApiKeyId>;
+    type Answer = EndedKeys;
     type Refusal = Refusal;
 
     fn name(&self) -> &'static str {
         if self.revoke_keys { "remove_member" } else { "remove_member_but_keep_keys" }
     }
 
-    async fn decide(&self, work: &mut UnitOfWork<'_>) -> Result<Vec<ApiKeyId>, Stop<Refusal>> {
+    async fn decide(&self, work: &mut UnitOfWork<'_>) -> Result<EndedKeys, Stop<Refusal>> {
         let account = open_account(work, self.account).await?;
-        let leaving = authority::person(work) == Some(self.user) && account.includes(self.user);
+        let leaving = authority::acting_person(work).await? == Some(self.user) && account.includes(self.user);
         // Whoever leaves leaves nothing behind that they could come back by.
         if !leaving || !self.revoke_keys {
             authority::owner(work, &account).await?;
         }
-        end_membership(work, self.account, self.user, self.revoke_keys).await
+        if !users::is_known(work, Some(self.user)).await? {
+            return Err(Stop::Refused(Refusal::NotFound(Thing::Member)));
+        }
+        let mut keys = EndedKeys::default();
+        if self.revoke_keys {
+            let (account, user) = (self.account, self.user);
+            work.read_things_of(account).await?;
+            let ended = work.reader().api_keys_minted_by(account, user, NAMED_KEYS).await;
+            keys = ended.map_err(Failure::from)?.into();
+        }
+        let ends_keys = keys.count > 0;
+        let command = AccountCommand::RemoveMember { user: self.user, ends_keys, at: work.at() };
+        work.execute::<Account, Refusal>(self.account.as_uuid(), command).await?;
+        work.bump(accounts_of(self.user));
+        Ok(keys)
     }
 
     fn claim_lost(&self, _: &str, _: &str) -> Option<Refusal> {
         None
     }
-}
-
-/// Ends a membership, and revokes the keys that the person has minted there; gives those.
-pub(super) async fn end_membership(
-    work: &mut UnitOfWork<'_>,
-    account: AccountId,
-    user: UserId,
-    revoke_keys: bool,
-) -> Result<Vec<ApiKeyId>, Stop<Refusal>> {
-    let at = work.at();
-    let command = AccountCommand::RemoveMember { user, at };
-    work.execute::<Account, Refusal>(account.as_uuid(), command).await?;
-    work.bump(accounts_of(user));
-    let mut keys = Vec::new();
-    if revoke_keys {
-        work.read_things_of(account).await?;
-        keys = work.reader().api_keys_minted_by(account, user).await.map_err(Failure::from)?;
-        for key in &keys {
-            work.execute::<ApiKey, Refusal>(key.as_uuid(), ApiKeyCommand::Revoke { at }).await?;
-        }
-    }
-    Ok(keys)
 }
 
 struct TransferOwnership {
@@ -152,6 +160,9 @@ impl Operation for TransferOwnership {
     async fn decide(&self, work: &mut UnitOfWork<'_>) -> Result<(), Stop<Refusal>> {
         let account = open_account(work, self.account).await?;
         authority::owner(work, &account).await?;
+        if !users::is_known(work, Some(self.to)).await? {
+            return Err(Stop::Refused(Refusal::NotFound(Thing::Member)));
+        }
         if account.owner != self.to {
             limits::room_for(work, Counted::Accounts(self.to), &self.limits).await?;
         }
@@ -212,29 +223,9 @@ impl Operation for CloseAccount {
     async fn decide(&self, work: &mut UnitOfWork<'_>) -> Result<(), Stop<Refusal>> {
         let account = open_account(work, self.account).await?;
         authority::owner(work, &account).await?;
-        let at = work.at();
-        work.read_things_of(self.account).await?;
-        let reader = work.reader().clone();
-        let keys = reader.api_keys_ever(self.account).await.map_err(Failure::from)?;
-        for (key, revoked) in &keys {
-            if !revoked {
-                work.execute::<ApiKey, Refusal>(key.as_uuid(), ApiKeyCommand::Revoke { at }).await?;
-            }
-        }
-        for invite in reader.undecided_invites(self.account).await.map_err(Failure::from)? {
-            let offer = work.load::<Invite>(invite.as_uuid()).await?;
-            if offer.offer().is_some_and(|offer| offer.is_pending(at)) {
-                work.execute::<Invite, Refusal>(invite.as_uuid(), InviteCommand::Revoke { at }).await?;
-            }
-        }
-        for source in reader.source_ids(self.account).await.map_err(Failure::from)? {
-            work.execute::<Source, Refusal>(source.as_uuid(), SourceCommand::Delete { at }).await?;
-        }
-        let command = AccountCommand::Close { api_keys: keys.into_iter().map(|(key, _)| key).collect(), at };
+        let command = AccountCommand::Close { at: work.at() };
         work.execute::<Account, Refusal>(self.account.as_uuid(), command).await?;
-        for user in account.members.keys().chain([&account.owner]) {
-            work.bump(accounts_of(*user));
-        }
+        work.bump(accounts_of(account.owner));
         Ok(())
     }
 
@@ -268,8 +259,8 @@ impl Tenure {
         self.dispatcher().dispatch(context, &AddMember { account, user }).await
     }
 
-    /// Ends a membership, and revokes the API keys that the person has minted in the account; gives those. Members may
-    /// leave by themselves.
+    /// Ends a membership, and with it, however many there are, the API keys that the person has minted in the account; says
+    /// how many, and names the first. Members may leave by themselves.
     ///
     /// # Errors
     /// `CannotRemoveOwner`, `NotFound`, `Forbidden`.
@@ -278,7 +269,7 @@ impl Tenure {
         context: &Context,
         account: AccountId,
         user: UserId,
-    ) -> Outcome<Vec<ApiKeyId>> {
+    ) -> Outcome<EndedKeys> {
         let operation = RemoveMember { account, user, revoke_keys: true };
         self.dispatcher().dispatch(context, &operation).await
     }
@@ -292,7 +283,7 @@ impl Tenure {
         context: &Context,
         account: AccountId,
         user: UserId,
-    ) -> Outcome<Vec<ApiKeyId>> {
+    ) -> Outcome<EndedKeys> {
         let operation = RemoveMember { account, user, revoke_keys: false };
         self.dispatcher().dispatch(context, &operation).await
     }
@@ -326,8 +317,8 @@ impl Tenure {
         self.dispatcher().dispatch(context, &TransferOwnership { account, to, limits }).await
     }
 
-    /// Ends an account, its keys, invites and sources in one step: its name is free again, and what it sealed is
-    /// unreadable from then on.
+    /// Ends an account, its keys, invites, sources and memberships in one event, however many there are: its name is free
+    /// again, and what it sealed is unreadable from then on. The rows that it leaves behind are cleared away afterwards.
     ///
     /// # Errors
     /// `NotFound`, `Forbidden`.

@@ -72,6 +72,7 @@ impl Operation for Mint {
         let command = ApiKeyCommand::Mint(MintApiKey {
             account: self.account,
             minter,
+            removals: account.removals_of(minter),
             prefix: self.prefix.clone(),
             hash: self.hash.clone(),
             label: self.label.clone(),
@@ -87,12 +88,13 @@ impl Operation for Mint {
     }
 }
 
-/// The key, if it is this account's (where one is named), and the caller the owner of its account.
+/// Whether the key, if it is this account's (where one is named) and the caller the owner of its account, has not ended
+/// with a membership.
 async fn owned(
     work: &mut UnitOfWork<'_>,
     account: Option<AccountId>,
     key: ApiKeyId,
-) -> Result<(), Stop<Refusal>> {
+) -> Result<bool, Stop<Refusal>> {
     let state = work.load::<ApiKey>(key.as_uuid()).await?;
     let not_found = || Stop::Refused(Refusal::NotFound(Thing::ApiKey));
     let of = state.account().ok_or_else(not_found)?;
@@ -100,7 +102,11 @@ async fn owned(
         return Err(not_found());
     }
     let account = accounts::open_account(work, of).await?;
-    authority::owner(work, &account).await
+    authority::owner(work, &account).await?;
+    match &*state {
+        ApiKey::Active(key) => authority::is_good(work, &account, key).await,
+        ApiKey::Unknown | ApiKey::Revoked { .. } => Ok(false),
+    }
 }
 
 struct Revoke {
@@ -117,9 +123,10 @@ impl Operation for Revoke {
     }
 
     async fn decide(&self, work: &mut UnitOfWork<'_>) -> Result<(), Stop<Refusal>> {
-        owned(work, self.account, self.key).await?;
-        let command = ApiKeyCommand::Revoke { at: work.at() };
-        work.execute::<ApiKey, Refusal>(self.key.as_uuid(), command).await?;
+        if owned(work, self.account, self.key).await? {
+            let command = ApiKeyCommand::Revoke { at: work.at() };
+            work.execute::<ApiKey, Refusal>(self.key.as_uuid(), command).await?;
+        }
         Ok(())
     }
 
@@ -145,7 +152,9 @@ impl Operation for Rotate {
     }
 
     async fn decide(&self, work: &mut UnitOfWork<'_>) -> Result<ApiKeyId, Stop<Refusal>> {
-        owned(work, self.account, self.key).await?;
+        if !owned(work, self.account, self.key).await? {
+            return Err(Stop::Refused(Refusal::NotFound(Thing::ApiKey)));
+        }
         let at = work.at();
         let command = ApiKeyCommand::Rotate {
             prefix: self.prefix.clone(),

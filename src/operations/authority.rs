@@ -2,7 +2,7 @@
 
 use super::refusal::{Refusal, Thing};
 use crate::aggregates::account::Open;
-use crate::aggregates::api_key::ApiKey;
+use crate::aggregates::api_key::{ApiKey, Minted};
 use crate::aggregates::field::Invalid;
 use crate::aggregates::user::User;
 use crate::context::Actor;
@@ -17,6 +17,28 @@ pub(super) const fn person(work: &UnitOfWork<'_>) -> Option<UserId> {
         Actor::Token(_) => context.on_behalf_of,
         Actor::ApiKey(_) | Actor::System | Actor::Operator => None,
     }
+}
+
+/// The person who acts, if it is one: somebody who has been forgotten meanwhile acts no more.
+pub(super) async fn acting_person(work: &mut UnitOfWork<'_>) -> Result<Option<UserId>, Stop<Refusal>> {
+    let Some(id) = person(work) else { return Ok(None) };
+    match work.load::<User>(id.as_uuid()).await?.registered() {
+        Some(_) => Ok(Some(id)),
+        None => Err(Stop::Refused(Refusal::Forbidden)),
+    }
+}
+
+/// Whether a key still is what it was when it was minted: not ended with the membership of whoever minted it.
+pub(super) async fn is_good(
+    work: &mut UnitOfWork<'_>,
+    account: &Open,
+    key: &Minted,
+) -> Result<bool, Stop<Refusal>> {
+    if account.removals_of(key.minter) > key.removals {
+        return Ok(false);
+    }
+    let minter = work.load::<User>(key.minter.as_uuid()).await?;
+    Ok(minter.registered().is_some() || !account.includes(key.minter))
 }
 
 /// Whether the caller runs the instance.
@@ -36,12 +58,12 @@ pub(super) async fn operator(work: &mut UnitOfWork<'_>) -> Result<(), Stop<Refus
 
 /// Only this person, and who runs the instance.
 pub(super) async fn oneself(work: &mut UnitOfWork<'_>, user: UserId) -> Result<(), Stop<Refusal>> {
-    if person(work) == Some(user) { Ok(()) } else { operator(work).await }
+    if acting_person(work).await? == Some(user) { Ok(()) } else { operator(work).await }
 }
 
 /// Only the owner of the account, and who runs the instance; for strangers the account does not exist.
 pub(super) async fn owner(work: &mut UnitOfWork<'_>, account: &Open) -> Result<(), Stop<Refusal>> {
-    match person(work) {
+    match acting_person(work).await? {
         Some(id) if id == account.owner => Ok(()),
         _ if is_operator(work).await? => Ok(()),
         Some(id) if account.includes(id) => Err(Stop::Refused(Refusal::Forbidden)),
@@ -60,11 +82,11 @@ pub(super) async fn belongs(
     if let Actor::ApiKey(key) = work.context().actor {
         let key = work.load::<ApiKey>(key.as_uuid()).await?;
         return match key.active(work.at()) {
-            Some(key) if key.account == id => Ok(Some(key.minter)),
+            Some(key) if key.account == id && is_good(work, account, key).await? => Ok(Some(key.minter)),
             _ => Err(Stop::Refused(Refusal::Forbidden)),
         };
     }
-    match person(work) {
+    match acting_person(work).await? {
         Some(person) if account.includes(person) => Ok(Some(person)),
         person if is_operator(work).await? => Ok(person),
         _ => Err(Stop::Refused(Refusal::NotFound(Thing::Account))),

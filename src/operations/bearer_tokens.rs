@@ -105,10 +105,15 @@ impl Operation for Revoke {
         let not_found = Stop::Refused(Refusal::NotFound(Thing::BearerToken));
         let token = work.load::<BearerToken>(self.token.as_uuid()).await?;
         let operator = authority::is_operator(work).await?;
+        let person = authority::acting_person(work).await?;
         // Somebody else's is not found.
         match token.owner() {
-            Some(user) if operator || authority::person(work) == Some(user) => {}
+            Some(user) if operator || person == Some(user) => {}
             _ => return Err(not_found),
+        }
+        if !users::is_known(work, token.owner()).await? {
+            // It ended with its person.
+            return Ok(());
         }
         let command = BearerTokenCommand::Revoke { at: work.at() };
         work.execute::<BearerToken, Refusal>(self.token.as_uuid(), command).await?;

@@ -91,8 +91,8 @@ impl Operation for Decide {
     }
 
     async fn decide(&self, work: &mut UnitOfWork<'_>) -> Result<DeviceCodeId, Stop<Refusal>> {
-        authority::oneself(work, self.user).await?;
         users::must_sign_in(work, self.user).await?;
+        authority::oneself(work, self.user).await?;
         let holder = work.holder(&user_code_claim(&self.user_code, work.hasher())).await?;
         let id: DeviceCodeId = holder
             .and_then(|holder| holder.parse().ok())

@@ -2,15 +2,18 @@
 
 use super::limits::{self, Counted, Limits};
 use super::refusal::{Refusal, Thing};
-use super::{Outcome, accounts, accounts_of, authority, invites_to, users};
+use super::{Outcome, accounts, accounts_of, authority, found, users};
 use crate::Tenure;
 use crate::aggregates::account::{Account, AccountCommand};
 use crate::aggregates::field::Invalid;
-use crate::aggregates::invite::{CreateInvite, Invite, InviteCommand, Offer, pending_invite_claim};
-use crate::aggregates::user::{User, UserMode, Username, username_claim};
+use crate::aggregates::invite::{
+    CreateInvite, Invite, InviteCommand, InviteeKey, Offer, pending_invite_claim,
+};
+use crate::aggregates::user::{User, UserCommand, UserMode, Username, invited_name_claim, username_claim};
 use crate::context::Context;
 use crate::dispatch::{DispatchError, Failure, Operation, Stop, UnitOfWork};
-use crate::ids::{AccountId, InviteId, UserId};
+use crate::ids::{AccountId, InviteId, NameKeyId, UserId};
+use crate::projections::invites::InviteStatus;
 
 /// Gives a person who has just taken a name the invites that waited for it. Looks only when the name turned out to have
 /// been somebody's before, or to be waited for, which the first decision does not know.
@@ -27,20 +30,32 @@ pub(super) async fn bind(
     let Some(holder) = work.last_holder(&claim).await? else { return Ok(()) };
     work.succeed(claim, holder);
     let at = work.at();
-    let waiting = work.reader().unbound_invites(username, mode, at).await.map_err(Failure::from)?;
+    let waiting =
+        work.reader().unbound_invites(username, mode, at, MOST_BOUND).await.map_err(Failure::from)?;
     for invite in waiting {
         let state = work.load::<Invite>(invite.as_uuid()).await?;
         let Some(offer) = state.offer().filter(|offer| offer.is_pending(at)) else { continue };
-        let theirs = pending_invite_claim(offer.account, Some(user), username, work.hasher());
+        if work.load::<Account>(offer.account.as_uuid()).await?.open().is_none() {
+            continue;
+        }
+        let theirs = pending_invite_claim(offer.account, InviteeKey::User(user), work.hasher());
         if work.holder(&theirs).await?.is_some() {
             // They have another one to the same account already; this one stays the name's.
             continue;
         }
         work.execute::<Invite, Refusal>(invite.as_uuid(), InviteCommand::Bind { user, at }).await?;
-        work.bump(invites_to(user));
+    }
+    let key = work.holder(&invited_name_claim(username, work.hasher())).await?;
+    if let Some(key) = key.and_then(|key| key.parse().ok()) {
+        // Whatever was said of the name is the person's now, decided and dead invites too.
+        let command = UserCommand::TakeInvitedName { key, name: username.clone(), at };
+        work.execute::<User, Refusal>(user.as_uuid(), command).await?;
     }
     Ok(())
 }
+
+/// How many invites that waited for a name are given to the person who takes it; more are matched by the name.
+const MOST_BOUND: usize = 1_000;
 
 /// The offer behind an identifier.
 async fn offer(work: &mut UnitOfWork<'_>, invite: InviteId) -> Result<Offer, Stop<Refusal>> {
@@ -48,21 +63,27 @@ async fn offer(work: &mut UnitOfWork<'_>, invite: InviteId) -> Result<Offer, Sto
     invite.offer().cloned().ok_or(Stop::Refused(Refusal::NotFound(Thing::Invite)))
 }
 
-/// The person who has this name, if anybody has.
-async fn known_person(work: &mut UnitOfWork<'_>, name: &Username) -> Result<Option<UserId>, Stop<Refusal>> {
+/// Whose key seals the name in an invite: that of the person who has it, if anybody has, else the name's own.
+async fn invitee_key(work: &mut UnitOfWork<'_>, name: &Username) -> Result<InviteeKey, Stop<Refusal>> {
     let claim = username_claim(name, work.hasher());
     let remembered = work.remembered_holder(&claim).and_then(|holder| holder.parse::<UserId>().ok());
     if let Some(user) = remembered {
         let state = work.load::<User>(user.as_uuid()).await?;
         let has_it = |known: &Username| known.fold() == name.fold();
         if state.registered().is_some_and(|person| person.username.open().is_some_and(has_it)) {
-            return Ok(Some(user));
+            return Ok(InviteeKey::User(user));
         }
     }
-    let holder = work.holder(&claim).await?;
-    Ok(match holder.and_then(|holder| holder.parse::<UserId>().ok()) {
-        Some(user) if work.load::<User>(user.as_uuid()).await?.registered().is_some() => Some(user),
-        _ => None,
+    let invited = invited_name_claim(name, work.hasher());
+    let [holder, key] = work.holders([&claim, &invited]).await?;
+    if let Some(user) = holder.and_then(|holder| holder.parse::<UserId>().ok())
+        && work.load::<User>(user.as_uuid()).await?.registered().is_some()
+    {
+        return Ok(InviteeKey::User(user));
+    }
+    Ok(match key.and_then(|key| key.parse().ok()) {
+        Some(id) => InviteeKey::Name { id, begins: false },
+        None => InviteeKey::Name { id: NameKeyId::new(work.at(), work.entropy()), begins: true },
     })
 }
 
@@ -89,7 +110,11 @@ impl Operation for Create {
         authority::owner(work, &account).await?;
         let inviter = authority::maker(authority::person(work), self.by).map_err(Stop::Refused)?;
         users::must_exist(work, inviter).await?;
-        let bound = known_person(work, &self.invitee).await?;
+        let invitee_key = invitee_key(work, &self.invitee).await?;
+        let bound = match invitee_key {
+            InviteeKey::User(user) => Some(user),
+            InviteeKey::Name { .. } => None,
+        };
         if let Some(user) = bound {
             if user == inviter {
                 let rule = "somebody else than the inviter";
@@ -98,7 +123,6 @@ impl Operation for Create {
             if account.includes(user) {
                 return Err(Stop::Refused(Refusal::AlreadyMember));
             }
-            work.bump(invites_to(user));
         }
         limits::room_for(work, Counted::PendingInvites(self.account), &self.limits).await?;
         let at = work.at();
@@ -107,6 +131,7 @@ impl Operation for Create {
             inviter,
             invitee: self.invitee.clone(),
             bound,
+            invitee_key,
             mode: self.mode,
             at,
             expires_at: at.after(self.life),
@@ -140,20 +165,21 @@ impl Operation for Decide {
         let offer = offer(work, self.invite).await?;
         authority::oneself(work, self.user).await?;
         let user = work.load::<User>(self.user.as_uuid()).await?;
-        let theirs = user
-            .registered()
-            .is_some_and(|person| offer.is_for(self.user, person.username.open(), person.mode));
+        let theirs = user.registered().is_some_and(|person| offer.is_for(self.user, person));
         if !theirs {
             return Err(Stop::Refused(Refusal::Forbidden));
         }
         let (user, at) = (self.user, work.at());
+        if work.load::<Account>(offer.account.as_uuid()).await?.open().is_none() {
+            // It ended with its account.
+            return Err(Stop::Refused(Refusal::InviteNotPending));
+        }
         let decision = if self.accept {
             InviteCommand::Accept { user, at }
         } else {
             InviteCommand::Decline { user, at }
         };
         work.execute::<Invite, Refusal>(self.invite.as_uuid(), decision).await?;
-        work.bump(invites_to(user));
         if self.accept {
             let command = AccountCommand::AddMember { user, at };
             work.execute::<Account, Refusal>(offer.account.as_uuid(), command).await?;
@@ -187,6 +213,17 @@ impl Operation for Revoke {
         }
         let account = accounts::open_account(work, offer.account).await?;
         authority::owner(work, &account).await?;
+        let invitee = match offer.bound {
+            Some(user) => users::is_known(work, Some(user)).await?,
+            // Whoever has taken the name may have been forgotten.
+            None => {
+                let shown = work.reader().invite(self.invite).await;
+                found(shown, Thing::Invite)?.status == InviteStatus::Pending
+            }
+        };
+        if !invitee {
+            return Err(Stop::Refused(Refusal::InviteNotPending));
+        }
         let command = InviteCommand::Revoke { at: work.at() };
         work.execute::<Invite, Refusal>(self.invite.as_uuid(), command).await?;
         Ok(())

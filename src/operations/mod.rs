@@ -4,6 +4,7 @@ mod accounts;
 mod api_keys;
 mod authority;
 mod bearer_tokens;
+mod clearing;
 mod device_codes;
 mod device_limits;
 mod forget;
@@ -17,6 +18,7 @@ mod sign_in_links;
 mod sources;
 mod users;
 
+pub use accounts::{EndedKeys, NAMED_KEYS};
 pub use api_keys::{ApiKeySecret, MAX_GRACE};
 pub use bearer_tokens::MAX_LIFE;
 pub use device_codes::{MAX_DEVICE_CODE_LIFE, NewDeviceCode};
@@ -36,11 +38,6 @@ pub type Outcome<T> = Result<Dispatched<T>, DispatchError<Refusal>>;
 /// The guard of the sets of a person's bearer tokens and sessions.
 pub(crate) fn credentials_of(user: UserId) -> String {
     format!("credentials_of:{user}")
-}
-
-/// The guard of the set of invites that are a person's.
-pub(crate) fn invites_to(user: UserId) -> String {
-    format!("invites_to:{user}")
 }
 
 /// The guard of the set of accounts that a user owns or is a member of.

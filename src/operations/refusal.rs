@@ -1,5 +1,6 @@
 //! Why an operation was refused: one list for all of them, with stable codes.
 
+use std::convert::Infallible;
 use std::fmt;
 
 use crate::aggregates::account::AccountRefusal;
@@ -190,6 +191,12 @@ impl Refusal {
             Self::LimitReached(_) => "limit_reached",
             Self::Busy => "busy",
         }
+    }
+}
+
+impl From<Infallible> for Refusal {
+    fn from(never: Infallible) -> Self {
+        match never {}
     }
 }
 

@@ -105,10 +105,15 @@ impl Operation for End {
         let not_found = Stop::Refused(Refusal::NotFound(Thing::Session));
         let session = work.load::<Session>(self.session.as_uuid()).await?;
         let operator = authority::is_operator(work).await?;
+        let person = authority::acting_person(work).await?;
         // Somebody else's is not found.
         match session.owner() {
-            Some(user) if operator || authority::person(work) == Some(user) => {}
+            Some(user) if operator || person == Some(user) => {}
             _ => return Err(not_found),
+        }
+        if !users::is_known(work, session.owner()).await? {
+            // It ended with its person.
+            return Ok(());
         }
         let command = SessionCommand::End { at: work.at() };
         work.execute::<Session, Refusal>(self.session.as_uuid(), command).await?;

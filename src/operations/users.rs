@@ -150,3 +150,11 @@ pub(super) async fn must_exist(work: &mut UnitOfWork<'_>, user: UserId) -> Resul
         None => Err(Stop::Refused(Refusal::NotFound(Thing::User))),
     }
 }
+
+/// Whether somebody has not been forgotten.
+pub(super) async fn is_known(work: &mut UnitOfWork<'_>, user: Option<UserId>) -> Result<bool, Stop<Refusal>> {
+    match user {
+        Some(user) => Ok(work.load::<User>(user.as_uuid()).await?.registered().is_some()),
+        None => Ok(false),
+    }
+}

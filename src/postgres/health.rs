@@ -56,6 +56,9 @@ pub struct Log {
     pub at_home: Option<bool>,
     /// The master key that wraps its keys.
     pub key_id: Option<String>,
+    /// How many accounts, people and memberships have ended and left something behind, and for how many seconds the oldest
+    /// has; not known of a log of before.
+    pub endings: Option<(i64, f64)>,
 }
 
 /// Why nothing could be seen.
@@ -126,6 +129,7 @@ async fn look_on(client: &Client, clock: &dyn Clock) -> Result<Health, HealthErr
                     key_id: row.try_get(3)?,
                     epoch: row.try_get(4)?,
                     at_home: None,
+                    endings: None,
                 })
             })
             .transpose()?,
@@ -136,6 +140,16 @@ async fn look_on(client: &Client, clock: &dyn Clock) -> Result<Health, HealthErr
                           (i.system_identifier, i.timeline, i.head_oid)
                    from log.head h, log.server_identity() i";
         log.at_home = Some(client.query_one(sql, &[]).await?.try_get(0)?);
+    }
+    let has_endings = "select to_regclass('view.endings') is not null";
+    if let Some(log) = &mut log
+        && client.query_one(has_endings, &[]).await?.try_get(0)?
+    {
+        let sql =
+            "select count(*), coalesce(extract(epoch from clock_timestamp() - min(at))::double precision, 0)
+                   from view.endings";
+        let row = client.query_one(sql, &[]).await?;
+        log.endings = Some((row.try_get(0)?, row.try_get(1)?));
     }
     let sql = "select has_table_privilege('log.event', 'insert')
                       or exists (select from pg_roles where rolname = 'tenure_app' and pg_has_role(oid, 'member')

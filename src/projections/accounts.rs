@@ -15,13 +15,14 @@ use crate::ids::{AccountId, UserId};
 /// The table.
 pub static TABLE: Table = Table {
     name: "accounts",
-    version: 1,
+    version: 2,
     columns: &[
         Column::required("id", UuidType),
         Column::optional("name", Text),
         Column::required("owner_user_id", UuidType),
         Column::required("created_at", Timestamptz),
         Column::optional("nats_account_pub", Text),
+        Column::required("owner_position", Position),
         Column::required("position", Position),
     ],
     key_columns: 1,
@@ -30,6 +31,9 @@ pub static TABLE: Table = Table {
 };
 
 const COLUMNS: &str = "a.id, a.name, a.owner_user_id, a.created_at, a.nats_account_pub, a.position";
+
+/// Whether user $1 has not been forgotten.
+const IS_KNOWN: &str = "exists (select from view.users u where u.id = $1 and u.forgotten_at is null)";
 
 /// A tenant's record.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,10 +68,12 @@ pub(super) fn changes(stream: Uuid, event: &AnyEvent) -> Vec<RowChange> {
                 (*at).into(),
                 Value::Null,
                 Value::Position,
+                Value::Position,
             ],
         )],
         AccountEvent::OwnershipTransferred { to, .. } => {
-            vec![RowChange::patch(&TABLE, key, [("owner_user_id", to.as_uuid().into())])]
+            let columns = [("owner_user_id", to.as_uuid().into()), ("owner_position", Value::Position)];
+            vec![RowChange::patch(&TABLE, key, columns)]
         }
         AccountEvent::Renamed { name, .. } => {
             vec![RowChange::patch(&TABLE, key, [("name", name.open().map(AccountName::as_str).into())])]
@@ -144,7 +150,7 @@ impl Reader {
                  select o.id from view.accounts o where o.owner_user_id = $1
                  union select m.account_id from view.members m where m.user_id = $1
              ) theirs join view.accounts a on a.id = theirs.id
-             order by a.name, a.position"
+             where {IS_KNOWN} order by a.name, a.position"
         );
         self.list(&sql, &[&user], read).await
     }
@@ -161,19 +167,19 @@ impl Reader {
         self.one(&sql, &[&user], read).await
     }
 
-    /// The oldest account that a user owns, else the one of their oldest membership.
+    /// The account that a user has owned longest, counted from when they became its owner, so that nobody changes where
+    /// they act by giving them an older one; else the account of their oldest membership.
     ///
     /// # Errors
     /// [`QueryError::NotFound`]
     pub async fn default_account_for(&self, user: UserId) -> Result<Account, QueryError> {
         let sql = format!(
             "select {COLUMNS} from (
-                 select a.id, 0 as kind, a.created_at as since, a.position as place
-                 from view.accounts a where a.owner_user_id = $1
+                 select a.id, 0 as kind, a.owner_position as place from view.accounts a where a.owner_user_id = $1
                  union all
-                 select m.account_id, 1, m.added_at, m.position from view.members m where m.user_id = $1
+                 select m.account_id, 1, m.position from view.members m where m.user_id = $1
              ) candidate join view.accounts a on a.id = candidate.id
-             order by candidate.kind, candidate.since, candidate.place limit 1"
+             where {IS_KNOWN} order by candidate.kind, candidate.place limit 1"
         );
         self.one(&sql, &[&user], read).await
     }
@@ -191,8 +197,9 @@ impl Reader {
     /// # Errors
     /// The database cannot be read.
     pub async fn membership(&self, account: AccountId, user: UserId) -> Result<bool, QueryError> {
-        let sql = "select exists (select from view.accounts where id = $1 and owner_user_id = $2)
-                       or exists (select from view.members where account_id = $1 and user_id = $2)";
+        let sql = "select exists (select from view.accounts a join view.users u on u.id = $2 and u.forgotten_at is null
+                                  where a.id = $1 and (a.owner_user_id = $2 or exists (
+                                      select from view.members m where m.account_id = $1 and m.user_id = $2)))";
         self.one(sql, &[&account, &user], |row| row.try_get(0)).await
     }
 

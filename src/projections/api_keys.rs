@@ -5,17 +5,18 @@ use uuid::Uuid;
 
 use super::query::{QueryError, Reader};
 use crate::aggregates::AnyEvent;
-use crate::aggregates::account::AccountEvent;
+use crate::aggregates::account::{AccountEvent, ListedAtClosing};
 use crate::aggregates::api_key::{ApiKeyEvent, KeyHash, KeyPrefix, Label};
+use crate::aggregates::ending::{AccountRows, EndingEvent, RevokedKeys};
 use crate::clock::Timestamp;
-use crate::event_log::rows::ColumnType::{Position, Text, Timestamptz, Uuid as UuidType};
+use crate::event_log::rows::ColumnType::{BigInt, Position, Text, Timestamptz, Uuid as UuidType};
 use crate::event_log::rows::{Column, RowChange, Table, Value};
 use crate::ids::{AccountId, ApiKeyId, UserId};
 
 /// The table.
 pub static TABLE: Table = Table {
     name: "api_keys",
-    version: 1,
+    version: 2,
     columns: &[
         Column::required("id", UuidType),
         Column::required("account_id", UuidType),
@@ -29,6 +30,8 @@ pub static TABLE: Table = Table {
         Column::optional("former_hash", Text),
         Column::optional("former_prefix", Text),
         Column::optional("former_until", Timestamptz),
+        Column::optional("revoked_position", Position),
+        Column::optional("ended_position", BigInt),
         Column::required("position", Position),
     ],
     key_columns: 1,
@@ -37,7 +40,7 @@ pub static TABLE: Table = Table {
 };
 
 const COLUMNS: &str = "k.id, k.account_id, k.created_by_user_id, k.key_prefix, k.label, k.created_at, k.expires_at, \
-                       k.revoked_at, u.at";
+                       e.ended_at, u.at";
 
 /// A key's record; its hash is not part of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -75,7 +78,16 @@ pub struct Candidate {
 pub(super) fn changes(stream: Uuid, event: &AnyEvent) -> Vec<RowChange> {
     let key = vec![Value::Uuid(stream)];
     match event {
-        AnyEvent::ApiKey(ApiKeyEvent::Minted { account, minter, prefix, at, expires_at, hash, label }) => {
+        AnyEvent::ApiKey(ApiKeyEvent::Minted {
+            account,
+            minter,
+            prefix,
+            at,
+            expires_at,
+            hash,
+            label,
+            ..
+        }) => {
             vec![RowChange::insert(
                 &TABLE,
                 vec![
@@ -87,6 +99,8 @@ pub(super) fn changes(stream: Uuid, event: &AnyEvent) -> Vec<RowChange> {
                     label.open().map(Label::as_str).into(),
                     (*at).into(),
                     (*expires_at).into(),
+                    Value::Null,
+                    Value::Null,
                     Value::Null,
                     Value::Null,
                     Value::Null,
@@ -114,9 +128,17 @@ pub(super) fn changes(stream: Uuid, event: &AnyEvent) -> Vec<RowChange> {
             ],
         )],
         AnyEvent::ApiKey(ApiKeyEvent::Revoked { at, .. }) => {
-            vec![RowChange::patch(&TABLE, key, [("revoked_at", (*at).into())])]
+            let columns = [("revoked_at", (*at).into()), ("revoked_position", Value::Position)];
+            vec![RowChange::patch(&TABLE, key, columns)]
         }
-        AnyEvent::Account(AccountEvent::Closed { api_keys, .. }) => {
+        AnyEvent::Ending(EndingEvent::ApiKeysRevoked(RevokedKeys { at, position, api_keys, .. })) => {
+            let columns = || [("revoked_at", (*at).into()), ("ended_position", (*position).into())];
+            api_keys.iter().map(|id| RowChange::patch(&TABLE, vec![id.as_uuid().into()], columns())).collect()
+        }
+        AnyEvent::Account(AccountEvent::Closed {
+            listed: Some(ListedAtClosing { api_keys, .. }), ..
+        })
+        | AnyEvent::Ending(EndingEvent::AccountRowsRemoved(AccountRows { api_keys, .. })) => {
             api_keys.iter().map(|id| RowChange::delete(&TABLE, vec![id.as_uuid().into()])).collect()
         }
         _ => Vec::new(),
@@ -137,7 +159,16 @@ fn read(row: &Row) -> Result<ApiKey, tokio_postgres::Error> {
     })
 }
 
-const FROM: &str = "from view.api_keys k left join coarse.last_used u on u.id = k.id";
+/// Keys of accounts that are open, and `e.ended_at`: when each was revoked, or ended with the membership of its minter,
+/// whether that has been written into its row yet or not.
+const FROM: &str = "from view.api_keys k join view.accounts a on a.id = k.account_id
+    left join coarse.last_used u on u.id = k.id
+    cross join lateral (select coalesce(
+        k.revoked_at,
+        (select min(x.at) from view.endings x
+         where x.id = k.account_id and x.user_id = k.created_by_user_id and x.position > k.position),
+        (select f.forgotten_at from view.users f join view.members m on m.account_id = k.account_id and m.user_id = f.id
+         where f.id = k.created_by_user_id and f.forgotten_at is not null)) as ended_at) e";
 
 impl Reader {
     /// The key with this identifier.
@@ -159,7 +190,7 @@ impl Reader {
     ) -> Result<Vec<ApiKey>, QueryError> {
         let sql = format!(
             "select {COLUMNS} {FROM} where k.account_id = $1
-             order by (k.revoked_at is not null or coalesce(k.expires_at <= $2, false)), k.created_at, k.position"
+             order by (e.ended_at is not null or coalesce(k.expires_at <= $2, false)), k.created_at, k.position"
         );
         self.list(&sql, &[&account, &now], read).await
     }
@@ -175,11 +206,11 @@ impl Reader {
     ) -> Result<Vec<Candidate>, QueryError> {
         let sql = format!(
             "select {COLUMNS}, k.key_hash {FROM}
-             where k.key_prefix = $1 and k.revoked_at is null and (k.expires_at is null or k.expires_at > $2)
+             where k.key_prefix = $1 and e.ended_at is null and (k.expires_at is null or k.expires_at > $2)
                and k.key_hash is not null
              union all
              select {COLUMNS}, k.former_hash {FROM}
-             where k.former_prefix = $1 and k.revoked_at is null and (k.expires_at is null or k.expires_at > $2)
+             where k.former_prefix = $1 and e.ended_at is null and (k.expires_at is null or k.expires_at > $2)
                and k.former_hash is not null and k.former_until > $2"
         );
         self.list(&sql, &[&prefix.as_str(), &now], |row| {
@@ -188,7 +219,8 @@ impl Reader {
         .await
     }
 
-    /// The keys of an account that a user has minted and that are not revoked.
+    /// The keys of an account that a user has minted and that are good, but for the clock: how many, and the oldest of them,
+    /// at most `limit`.
     ///
     /// # Errors
     /// The database cannot be read.
@@ -196,20 +228,57 @@ impl Reader {
         &self,
         account: AccountId,
         user: UserId,
-    ) -> Result<Vec<ApiKeyId>, QueryError> {
-        let sql = "select id from view.api_keys
-                   where account_id = $1 and created_by_user_id = $2 and revoked_at is null order by position";
-        self.list(sql, &[&account, &user], |row| row.try_get(0)).await
+        limit: usize,
+    ) -> Result<(u64, Vec<ApiKeyId>), QueryError> {
+        let sql = format!(
+            "select k.id, count(*) over () {FROM}
+             where k.account_id = $1 and k.created_by_user_id = $2 and k.revoked_at is null and e.ended_at is null
+             order by k.position limit $3"
+        );
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let rows = self.rows(&sql, &[&account, &user, &limit]).await?;
+        let count: i64 = rows.first().map_or(Ok(0), |row| row.try_get(1))?;
+        let keys = rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?;
+        Ok((count.unsigned_abs(), keys))
     }
 
-    /// Every key of an account, and whether it is revoked.
+    /// The same for all accounts that the user is a member of.
     ///
     /// # Errors
     /// The database cannot be read.
-    pub async fn api_keys_ever(&self, account: AccountId) -> Result<Vec<(ApiKeyId, bool)>, QueryError> {
-        let sql =
-            "select id, revoked_at is not null from view.api_keys where account_id = $1 order by position";
-        self.list(sql, &[&account], |row| Ok((row.try_get(0)?, row.try_get(1)?))).await
+    pub async fn api_keys_of_member(
+        &self,
+        user: UserId,
+        limit: usize,
+    ) -> Result<(u64, Vec<ApiKeyId>), QueryError> {
+        let sql = format!(
+            "select k.id, count(*) over () {FROM} join view.members o on o.account_id = k.account_id and o.user_id = $1
+             where k.created_by_user_id = $1 and k.revoked_at is null and e.ended_at is null
+             order by k.position limit $2"
+        );
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let rows = self.rows(&sql, &[&user, &limit]).await?;
+        let count: i64 = rows.first().map_or(Ok(0), |row| row.try_get(1))?;
+        let keys = rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?;
+        Ok((count.unsigned_abs(), keys))
+    }
+
+    /// Keys of an account that its member's ending ended, at this position, and that are not shown as revoked by themselves
+    /// yet, at most `limit`.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn api_keys_ended_with(
+        &self,
+        account: AccountId,
+        user: UserId,
+        position: i64,
+        limit: i64,
+    ) -> Result<Vec<ApiKeyId>, QueryError> {
+        let sql = "select k.id from view.api_keys k
+                   where k.account_id = $1 and k.revoked_at is null and k.created_by_user_id = $2 and k.position < $3
+                   limit $4";
+        self.list(sql, &[&account, &user, &position, &limit], |row| row.try_get(0)).await
     }
 
     /// How many keys of an account are not revoked.
@@ -217,7 +286,9 @@ impl Reader {
     /// # Errors
     /// The database cannot be read.
     pub async fn count_of_api_keys(&self, account: AccountId) -> Result<u32, QueryError> {
-        let sql = "select count(*) from view.api_keys where account_id = $1 and revoked_at is null";
-        self.count(sql, &[&account]).await
+        let sql = format!(
+            "select count(*) {FROM} where k.account_id = $1 and k.revoked_at is null and e.ended_at is null"
+        );
+        self.count(&sql, &[&account]).await
     }
 }

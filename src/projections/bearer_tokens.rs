@@ -6,6 +6,7 @@ use uuid::Uuid;
 use super::query::{QueryError, Reader};
 use crate::aggregates::AnyEvent;
 use crate::aggregates::bearer_token::BearerTokenEvent;
+use crate::aggregates::ending::EndingEvent;
 use crate::aggregates::secret::SecretDigest;
 use crate::clock::Timestamp;
 use crate::event_log::rows::ColumnType::{Bytea, Position, Text, Timestamptz, Uuid as UuidType};
@@ -31,8 +32,10 @@ pub static TABLE: Table = Table {
     indexes: &["(digest)", "(user_id, revoked_at, expires_at)"],
 };
 
-const COLUMNS: &str = "t.id, t.user_id, t.prefix, t.created_at, t.expires_at, t.revoked_at, u.at";
-const FROM: &str = "from view.bearer_tokens t left join coarse.last_used u on u.id = t.id";
+const COLUMNS: &str =
+    "t.id, t.user_id, t.prefix, t.created_at, t.expires_at, coalesce(t.revoked_at, o.forgotten_at), u.at";
+const FROM: &str = "from view.bearer_tokens t join view.users o on o.id = t.user_id
+                    left join coarse.last_used u on u.id = t.id";
 
 /// The record of a bearer token; the secret itself is not kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,8 +58,17 @@ pub struct BearerToken {
 
 /// What an event does to the table.
 pub(super) fn changes(stream: Uuid, event: &AnyEvent) -> Vec<RowChange> {
-    let AnyEvent::BearerToken(event) = event else {
-        return Vec::new();
+    let event = match event {
+        AnyEvent::BearerToken(event) => event,
+        AnyEvent::Ending(EndingEvent::PersonRowsBlanked(rows)) => {
+            let columns = || [("revoked_at", rows.at.into()), ("digest", Value::Null)];
+            return rows
+                .bearer_tokens
+                .iter()
+                .map(|id| RowChange::patch(&TABLE, vec![id.as_uuid().into()], columns()))
+                .collect();
+        }
+        _ => return Vec::new(),
     };
     vec![match event {
         BearerTokenEvent::Issued { user, prefix, at, expires_at, digest } => RowChange::insert(
@@ -101,7 +113,8 @@ impl Reader {
     pub async fn bearer_token(&self, secret: &str, now: Timestamp) -> Result<BearerToken, QueryError> {
         let digest = SecretDigest::of(secret);
         let sql = format!(
-            "select {COLUMNS} {FROM} where t.digest = $1 and t.revoked_at is null and t.expires_at > $2"
+            "select {COLUMNS} {FROM} where t.digest = $1 and t.revoked_at is null and t.expires_at > $2
+               and o.forgotten_at is null"
         );
         self.one(&sql, &[&digest.as_bytes().as_slice(), &now], read).await
     }

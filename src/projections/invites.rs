@@ -7,7 +7,8 @@ use uuid::Uuid;
 use super::page::{self, TimeKey};
 use super::query::{QueryError, Reader};
 use crate::aggregates::AnyEvent;
-use crate::aggregates::invite::{InviteEnd, InviteEvent};
+use crate::aggregates::ending::EndingEvent;
+use crate::aggregates::invite::{InviteEnd, InviteEvent, InviteeKey};
 use crate::aggregates::user::{UserMode, Username};
 use crate::clock::Timestamp;
 use crate::event_log::rows::ColumnType::{Position, Text, Timestamptz, Uuid as UuidType};
@@ -17,7 +18,7 @@ use crate::ids::{AccountId, InviteId, UserId};
 /// The table.
 pub static TABLE: Table = Table {
     name: "invites",
-    version: 1,
+    version: 2,
     columns: &[
         Column::required("id", UuidType),
         Column::required("account_id", UuidType),
@@ -29,6 +30,7 @@ pub static TABLE: Table = Table {
         Column::required("created_at", Timestamptz),
         Column::optional("decided_at", Timestamptz),
         Column::required("expires_at", Timestamptz),
+        Column::optional("name_key", UuidType),
         Column::required("position", Position),
     ],
     key_columns: 1,
@@ -38,11 +40,28 @@ pub static TABLE: Table = Table {
         "(account_id, status, expires_at)",
         "(invitee_user_id, status, expires_at)",
         "(lower(invitee_username), expires_at) where invitee_user_id is null and status = 'pending'",
+        "(name_key) where name_key is not null",
     ],
 };
 
-const COLUMNS: &str = "i.id, i.account_id, i.invitee_username, i.invitee_user_id, i.inviter_user_id, i.mode, i.status, \
-                       i.created_at, i.decided_at, i.expires_at, i.position";
+/// As shown: what was said of somebody who has been forgotten is hidden, and what stood for them ended with them, whether
+/// that has been written into the rows yet or not.
+const COLUMNS: &str = "i.id, i.account_id,
+    case when b.forgotten_at is null and t.forgotten_at is null then i.invitee_username end,
+    i.invitee_user_id, i.inviter_user_id, i.mode,
+    case when i.status = 'pending' and (b.forgotten_at is not null or t.forgotten_at is not null) then 'revoked'
+         else i.status end,
+    i.created_at,
+    case when i.status = 'pending' then coalesce(b.forgotten_at, t.forgotten_at) else i.decided_at end,
+    i.expires_at, i.position";
+
+/// What [`COLUMNS`] need beside the invites `i`: whom they are bound to, and who has taken their name.
+const BESIDE: &str = "left join view.users b on b.id = i.invitee_user_id
+    left join view.name_keys n on n.id = i.name_key
+    left join view.users t on t.id = n.user_id";
+
+/// Whether the account of invite `i` is open.
+const OF_OPEN_ACCOUNT: &str = "exists (select from view.accounts a where a.id = i.account_id)";
 
 /// What has become of an invite.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -129,8 +148,32 @@ pub struct InviteWithAccount {
 
 /// What an event does to the table.
 pub(super) fn changes(stream: Uuid, event: &AnyEvent) -> Vec<RowChange> {
-    let AnyEvent::Invite(event) = event else {
-        return Vec::new();
+    let event = match event {
+        AnyEvent::Invite(event) => event,
+        AnyEvent::Ending(EndingEvent::AccountRowsRemoved(rows)) => {
+            let gone = |invite: &InviteId| RowChange::delete(&TABLE, vec![invite.as_uuid().into()]);
+            return rows.invites.iter().map(gone).collect();
+        }
+        AnyEvent::Ending(EndingEvent::PersonRowsBlanked(rows)) => {
+            // Nor whose it was: by that the rows are found that are still to be blanked.
+            let columns = || {
+                [
+                    ("invitee_username", Value::Null),
+                    ("invitee_user_id", Value::Null),
+                    ("name_key", Value::Null),
+                ]
+            };
+            let blank =
+                |invite: &InviteId| RowChange::patch(&TABLE, vec![invite.as_uuid().into()], columns());
+            let pending = rows.pending_invites.iter().map(|invite| {
+                let mut change = blank(invite);
+                change.also("status", "revoked".into());
+                change.also("decided_at", rows.at.into());
+                change
+            });
+            return pending.chain(rows.decided_invites.iter().map(blank)).collect();
+        }
+        _ => return Vec::new(),
     };
     let key = vec![Value::Uuid(stream)];
     let ended = |status: &str, end: &InviteEnd| {
@@ -142,22 +185,28 @@ pub(super) fn changes(stream: Uuid, event: &AnyEvent) -> Vec<RowChange> {
         RowChange::patch(&TABLE, key.clone(), columns)
     };
     vec![match event {
-        InviteEvent::Created { account, inviter, bound, mode, at, expires_at, invitee } => RowChange::insert(
-            &TABLE,
-            vec![
-                stream.into(),
-                account.as_uuid().into(),
-                invitee.open().map(Username::as_str).into(),
-                bound.map(UserId::as_uuid).into(),
-                inviter.as_uuid().into(),
-                mode.as_str().into(),
-                "pending".into(),
-                (*at).into(),
-                Value::Null,
-                (*expires_at).into(),
-                Value::Position,
-            ],
-        ),
+        InviteEvent::Created { account, inviter, bound, mode, at, expires_at, invitee_key, invitee } => {
+            RowChange::insert(
+                &TABLE,
+                vec![
+                    stream.into(),
+                    account.as_uuid().into(),
+                    invitee.open().map(Username::as_str).into(),
+                    bound.map(UserId::as_uuid).into(),
+                    inviter.as_uuid().into(),
+                    mode.as_str().into(),
+                    "pending".into(),
+                    (*at).into(),
+                    Value::Null,
+                    (*expires_at).into(),
+                    match invitee_key {
+                        Some(InviteeKey::Name { id, .. }) => Value::Uuid(id.as_uuid()),
+                        Some(InviteeKey::User(_)) | None => Value::Null,
+                    },
+                    Value::Position,
+                ],
+            )
+        }
         InviteEvent::Bound { user, .. } => {
             RowChange::patch(&TABLE, key, [("invitee_user_id", user.as_uuid().into())])
         }
@@ -208,7 +257,12 @@ impl Reader {
     /// # Errors
     /// [`QueryError::NotFound`]
     pub async fn invite(&self, id: InviteId) -> Result<Invite, QueryError> {
-        self.one(&format!("select {COLUMNS} from view.invites i where i.id = $1"), &[&id], read).await
+        self.one(
+            &format!("select {COLUMNS} from view.invites i {BESIDE} where i.id = $1 and {OF_OPEN_ACCOUNT}"),
+            &[&id],
+            read,
+        )
+        .await
     }
 
     /// All invites of an account, newest first; none for an unknown account.
@@ -238,7 +292,7 @@ impl Reader {
         limit: usize,
     ) -> Result<Vec<Invite>, QueryError> {
         let sql = format!(
-            "select {COLUMNS} from view.invites i
+            "select {COLUMNS} from view.invites i {BESIDE}
              where i.account_id = $1 and (i.created_at, i.position) < ($2, $3)
                and exists (select from view.accounts a where a.id = $1)
              order by i.created_at desc, i.position desc limit $4"
@@ -269,14 +323,17 @@ impl Reader {
                  select u.* from view.invites u
                  where u.invitee_user_id is null and lower(u.invitee_username) = $2 and u.status = 'pending'
                    and u.expires_at > $3 and u.mode = coalesce($4::text, u.mode)
-             ) i join view.accounts a on a.id = i.account_id
+             ) i join view.accounts a on a.id = i.account_id {BESIDE}
+             where b.forgotten_at is null and t.forgotten_at is null
+               and (i.invitee_user_id is not null or i.name_key is null or n.user_id is not distinct from $1)
              order by i.created_at, i.position"
         );
         let name = crate::aggregates::field::fold(username);
         self.list(&sql, &[&user, &name, &now, &mode], read_with_account).await
     }
 
-    /// The standing invites to a name that were made before anybody had it, for this way of signing in.
+    /// The standing invites to a name that were made before anybody had it, for this way of signing in, oldest first, at
+    /// most `limit`.
     ///
     /// # Errors
     /// The database cannot be read.
@@ -285,30 +342,16 @@ impl Reader {
         username: &Username,
         mode: UserMode,
         now: Timestamp,
+        limit: usize,
     ) -> Result<Vec<InviteId>, QueryError> {
-        let sql = "select id from view.invites
-                   where invitee_user_id is null and status = 'pending' and lower(invitee_username) = $1
-                     and mode = $2 and expires_at > $3 order by position";
-        self.list(sql, &[&username.fold(), &mode.as_str(), &now], |row| row.try_get(0)).await
-    }
-
-    /// Every invite ever addressed to a person.
-    ///
-    /// # Errors
-    /// The database cannot be read.
-    pub async fn invites_of_user(&self, user: UserId) -> Result<Vec<InviteId>, QueryError> {
-        let sql = "select id from view.invites where invitee_user_id = $1 order by position";
-        self.list(sql, &[&user], |row| row.try_get(0)).await
-    }
-
-    /// The undecided invites of an account, those dead by the clock among them.
-    ///
-    /// # Errors
-    /// The database cannot be read.
-    pub async fn undecided_invites(&self, account: AccountId) -> Result<Vec<InviteId>, QueryError> {
-        let sql =
-            "select id from view.invites where account_id = $1 and status = 'pending' order by position";
-        self.list(sql, &[&account], |row| row.try_get(0)).await
+        let sql = format!(
+            "select i.id from view.invites i left join view.name_keys n on n.id = i.name_key
+             where i.invitee_user_id is null and i.status = 'pending' and lower(i.invitee_username) = $1
+               and i.mode = $2 and i.expires_at > $3 and n.user_id is null and {OF_OPEN_ACCOUNT}
+             order by i.position limit $4"
+        );
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        self.list(&sql, &[&username.fold(), &mode.as_str(), &now, &limit], |row| row.try_get(0)).await
     }
 
     /// How many invites of an account are pending at this time.
@@ -320,8 +363,11 @@ impl Reader {
         account: AccountId,
         now: Timestamp,
     ) -> Result<u32, QueryError> {
-        let sql = "select count(*) from view.invites
-                   where account_id = $1 and status = 'pending' and expires_at > $2";
-        self.count(sql, &[&account, &now]).await
+        let sql = format!(
+            "select count(*) from view.invites i {BESIDE}
+             where i.account_id = $1 and i.status = 'pending' and i.expires_at > $2
+               and b.forgotten_at is null and t.forgotten_at is null"
+        );
+        self.count(&sql, &[&account, &now]).await
     }
 }

@@ -6,7 +6,8 @@ use uuid::Uuid;
 use super::query::{QueryError, Reader};
 use super::users::{self, User};
 use crate::aggregates::AnyEvent;
-use crate::aggregates::account::AccountEvent;
+use crate::aggregates::account::{AccountEvent, ListedAtClosing};
+use crate::aggregates::ending::{AccountRows, EndingEvent};
 use crate::clock::Timestamp;
 use crate::event_log::rows::ColumnType::{Position, Timestamptz, Uuid as UuidType};
 use crate::event_log::rows::{Column, RowChange, Table, Value};
@@ -46,8 +47,15 @@ fn insert(account: Uuid, user: UserId, at: Timestamp) -> RowChange {
 
 /// What an event does to the table.
 pub(super) fn changes(stream: Uuid, event: &AnyEvent) -> Vec<RowChange> {
-    let AnyEvent::Account(event) = event else {
-        return Vec::new();
+    let event = match event {
+        AnyEvent::Account(event) => event,
+        AnyEvent::Ending(EndingEvent::AccountRowsRemoved(AccountRows { account, members, .. })) => {
+            return members
+                .iter()
+                .map(|user| RowChange::delete(&TABLE, key(account.as_uuid(), *user)))
+                .collect();
+        }
+        _ => return Vec::new(),
     };
     match event {
         AccountEvent::MemberAdded { user, at } => vec![insert(stream, *user, *at)],
@@ -55,10 +63,11 @@ pub(super) fn changes(stream: Uuid, event: &AnyEvent) -> Vec<RowChange> {
         AccountEvent::OwnershipTransferred { from, to, at } => {
             vec![RowChange::delete(&TABLE, key(stream, *to)), insert(stream, *from, *at)]
         }
-        AccountEvent::Closed { members, .. } => {
+        AccountEvent::Closed { listed: Some(ListedAtClosing { members, .. }), .. } => {
             members.iter().map(|user| RowChange::delete(&TABLE, key(stream, *user))).collect()
         }
-        AccountEvent::Opened { .. }
+        AccountEvent::Closed { listed: None, .. }
+        | AccountEvent::Opened { .. }
         | AccountEvent::Renamed { .. }
         | AccountEvent::NatsAccountSet { .. }
         | AccountEvent::NatsSigningSeedReissued { .. } => Vec::new(),
@@ -77,7 +86,9 @@ impl Reader {
     pub async fn members(&self, account: AccountId) -> Result<Vec<Member>, QueryError> {
         let sql = format!(
             "select {}, m.added_at from view.members m join view.users u on u.id = m.user_id
-             where m.account_id = $1 order by m.added_at, m.position",
+             where m.account_id = $1 and u.forgotten_at is null
+               and exists (select from view.accounts a where a.id = $1)
+             order by m.added_at, m.position",
             users::columns_of("u")
         );
         self.list(&sql, &[&account], read).await

@@ -6,8 +6,10 @@ pub mod accounts;
 pub mod api_keys;
 pub mod bearer_tokens;
 pub mod device_codes;
+pub mod endings;
 pub mod invites;
 pub mod members;
+pub mod name_keys;
 pub mod page;
 pub mod pipes;
 mod query;
@@ -37,6 +39,8 @@ pub static TABLES: &[&Table] = &[
     &sign_in_links::TABLE,
     &sources::TABLE,
     &pipes::TABLE,
+    &name_keys::TABLE,
+    &endings::TABLE,
     &unique_claims::TABLE,
 ];
 
@@ -62,6 +66,8 @@ pub fn changes(stream: Uuid, event: &AnyEvent) -> Vec<RowChange> {
         sign_in_links::changes,
         sources::changes,
         pipes::changes,
+        name_keys::changes,
+        endings::changes,
     ];
     all.iter().flat_map(|changes| changes(stream, event)).collect()
 }

@@ -5,6 +5,7 @@ use uuid::Uuid;
 
 use super::query::{QueryError, Reader};
 use crate::aggregates::AnyEvent;
+use crate::aggregates::ending::EndingEvent;
 use crate::aggregates::source::{PipeName, Retention, SourceEvent};
 use crate::clock::Timestamp;
 use crate::event_log::rows::ColumnType::{BigInt, Position, Text, Timestamptz, Uuid as UuidType};
@@ -31,7 +32,12 @@ pub static TABLE: Table = Table {
     indexes: &["(source_id, name)"],
 };
 
-const COLUMNS: &str = "id, source_id, created_by_user_id, name, ttl_seconds, max_msgs, max_bytes, created_at";
+const COLUMNS: &str =
+    "p.id, p.source_id, p.created_by_user_id, p.name, p.ttl_seconds, p.max_msgs, p.max_bytes, p.created_at";
+/// Pipes `p` of accounts that are open.
+const FROM: &str = "from view.pipes p";
+const OF_OPEN_ACCOUNT: &str = "exists (select from view.sources s join view.accounts a on a.id = s.account_id
+                                       where s.id = p.source_id)";
 
 /// A pipe's record.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,8 +58,13 @@ pub struct Pipe {
 
 /// What an event does to the table.
 pub(super) fn changes(stream: Uuid, event: &AnyEvent) -> Vec<RowChange> {
-    let AnyEvent::Source(event) = event else {
-        return Vec::new();
+    let event = match event {
+        AnyEvent::Source(event) => event,
+        AnyEvent::Ending(EndingEvent::AccountRowsRemoved(rows)) => {
+            let gone = |pipe: &PipeId| RowChange::delete(&TABLE, vec![pipe.as_uuid().into()]);
+            return rows.pipes.iter().map(gone).collect();
+        }
+        _ => return Vec::new(),
     };
     match event {
         SourceEvent::PipeCreated { pipe, created_by, name, retention, at, .. } => vec![RowChange::insert(
@@ -110,7 +121,8 @@ impl Reader {
         // What is no name is no pipe's.
         let Ok(name) = PipeName::parse(name) else { return Err(QueryError::NotFound) };
         let name = name.as_str();
-        let sql = format!("select {COLUMNS} from view.pipes where source_id = $1 and name = $2");
+        let sql =
+            format!("select {COLUMNS} {FROM} where p.source_id = $1 and p.name = $2 and {OF_OPEN_ACCOUNT}");
         self.one(&sql, &[&source, &name], read).await
     }
 
@@ -119,7 +131,8 @@ impl Reader {
     /// # Errors
     /// The database cannot be read.
     pub async fn pipes_for_source(&self, source: SourceId) -> Result<Vec<Pipe>, QueryError> {
-        let sql = format!("select {COLUMNS} from view.pipes where source_id = $1 order by name");
+        let sql =
+            format!("select {COLUMNS} {FROM} where p.source_id = $1 and {OF_OPEN_ACCOUNT} order by p.name");
         self.list(&sql, &[&source], read).await
     }
 
@@ -138,9 +151,8 @@ impl Reader {
     /// The database cannot be read.
     pub async fn pipes_for_account(&self, account: AccountId) -> Result<Vec<Pipe>, QueryError> {
         let sql = format!(
-            "select {COLUMNS} from view.pipes
-             where source_id in (select s.id from view.sources s where s.account_id = $1)
-             order by source_id, name"
+            "select {COLUMNS} from view.sources s join view.accounts a on a.id = s.account_id
+             join view.pipes p on p.source_id = s.id where s.account_id = $1 order by p.source_id, p.name"
         );
         self.list(&sql, &[&account], read).await
     }
@@ -150,6 +162,7 @@ impl Reader {
     /// # Errors
     /// [`QueryError::NotFound`]
     pub async fn pipe(&self, id: PipeId) -> Result<Pipe, QueryError> {
-        self.one(&format!("select {COLUMNS} from view.pipes where id = $1"), &[&id], read).await
+        self.one(&format!("select {COLUMNS} {FROM} where p.id = $1 and {OF_OPEN_ACCOUNT}"), &[&id], read)
+            .await
     }
 }

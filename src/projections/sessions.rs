@@ -5,6 +5,7 @@ use uuid::Uuid;
 
 use super::query::{QueryError, Reader};
 use crate::aggregates::AnyEvent;
+use crate::aggregates::ending::EndingEvent;
 use crate::aggregates::secret::SecretDigest;
 use crate::aggregates::session::SessionEvent;
 use crate::clock::Timestamp;
@@ -30,8 +31,8 @@ pub static TABLE: Table = Table {
     indexes: &["(digest)", "(user_id, ended_at, expires_at)"],
 };
 
-const COLUMNS: &str = "t.id, t.user_id, t.created_at, t.expires_at, t.ended_at";
-const FROM: &str = "from view.sessions t";
+const COLUMNS: &str = "t.id, t.user_id, t.created_at, t.expires_at, coalesce(t.ended_at, o.forgotten_at)";
+const FROM: &str = "from view.sessions t join view.users o on o.id = t.user_id";
 
 /// The record of a session; the secret itself is not kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,8 +51,17 @@ pub struct Session {
 
 /// What an event does to the table.
 pub(super) fn changes(stream: Uuid, event: &AnyEvent) -> Vec<RowChange> {
-    let AnyEvent::Session(event) = event else {
-        return Vec::new();
+    let event = match event {
+        AnyEvent::Session(event) => event,
+        AnyEvent::Ending(EndingEvent::PersonRowsBlanked(rows)) => {
+            let columns = || [("ended_at", rows.at.into()), ("digest", Value::Null)];
+            return rows
+                .sessions
+                .iter()
+                .map(|id| RowChange::patch(&TABLE, vec![id.as_uuid().into()], columns()))
+                .collect();
+        }
+        _ => return Vec::new(),
     };
     vec![match event {
         SessionEvent::Started { user, at, expires_at, digest } => RowChange::insert(
@@ -93,7 +103,8 @@ impl Reader {
     pub async fn session(&self, secret: &str, now: Timestamp) -> Result<Session, QueryError> {
         let digest = SecretDigest::of(secret);
         let sql = format!(
-            "select {COLUMNS} {FROM} where t.digest = $1 and t.ended_at is null and t.expires_at > $2"
+            "select {COLUMNS} {FROM} where t.digest = $1 and t.ended_at is null and t.expires_at > $2
+               and o.forgotten_at is null"
         );
         self.one(&sql, &[&digest.as_bytes().as_slice(), &now], read).await
     }

@@ -4,6 +4,7 @@ use uuid::Uuid;
 
 use super::query::{QueryError, Reader};
 use crate::aggregates::AnyEvent;
+use crate::aggregates::ending::EndingEvent;
 use crate::aggregates::secret::SecretDigest;
 use crate::aggregates::sign_in_link::SignInLinkEvent;
 use crate::clock::Timestamp;
@@ -26,13 +27,19 @@ pub static TABLE: Table = Table {
     ],
     key_columns: 1,
     fill: 50,
-    indexes: &["(digest)"],
+    indexes: &["(digest)", "(user_id, used_at)"],
 };
 
 /// What an event does to the table.
 pub(super) fn changes(stream: Uuid, event: &AnyEvent) -> Vec<RowChange> {
-    let AnyEvent::SignInLink(event) = event else {
-        return Vec::new();
+    let event = match event {
+        AnyEvent::SignInLink(event) => event,
+        AnyEvent::Ending(EndingEvent::PersonRowsBlanked(rows)) => {
+            let columns = || [("used_at", rows.at.into()), ("digest", Value::Null)];
+            let blank = |id: &SignInLinkId| RowChange::patch(&TABLE, vec![id.as_uuid().into()], columns());
+            return rows.sign_in_links.iter().map(blank).collect();
+        }
+        _ => return Vec::new(),
     };
     vec![match event {
         SignInLinkEvent::Issued { user, at, expires_at, digest } => RowChange::insert(
@@ -66,7 +73,9 @@ impl Reader {
         now: Timestamp,
     ) -> Result<(SignInLinkId, UserId), QueryError> {
         let digest = SecretDigest::of(secret);
-        let sql = "select id, user_id from view.sign_in_links where digest = $1 and used_at is null and expires_at > $2";
+        let sql = "select l.id, l.user_id from view.sign_in_links l
+                   join view.users u on u.id = l.user_id and u.forgotten_at is null
+                   where l.digest = $1 and l.used_at is null and l.expires_at > $2";
         self.one(sql, &[&digest.as_bytes().as_slice(), &now], |row| Ok((row.try_get(0)?, row.try_get(1)?)))
             .await
     }

@@ -5,6 +5,7 @@ use uuid::Uuid;
 
 use super::query::{QueryError, Reader};
 use crate::aggregates::AnyEvent;
+use crate::aggregates::ending::{EndingEvent, SourceLeft};
 use crate::aggregates::source::{Handle, SourceEvent, SourceKind};
 use crate::clock::Timestamp;
 use crate::event_log::rows::ColumnType::{Position, Text, Timestamptz, Uuid as UuidType};
@@ -31,7 +32,9 @@ pub static TABLE: Table = Table {
 
 const COLUMNS: &str =
     "s.id, s.account_id, s.created_by_user_id, s.handle, s.kind, s.created_at, b.at, b.payload";
-const FROM: &str = "from view.sources s left join coarse.last_broadcast b on b.source_id = s.id";
+/// Sources of accounts that are open.
+const FROM: &str = "from view.sources s join view.accounts a on a.id = s.account_id
+                    left join coarse.last_broadcast b on b.source_id = s.id";
 
 /// A source's record.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,8 +59,13 @@ pub struct Source {
 
 /// What an event does to the table.
 pub(super) fn changes(stream: Uuid, event: &AnyEvent) -> Vec<RowChange> {
-    let AnyEvent::Source(event) = event else {
-        return Vec::new();
+    let event = match event {
+        AnyEvent::Source(event) => event,
+        AnyEvent::Ending(EndingEvent::AccountRowsRemoved(rows)) => {
+            let gone = |source: &SourceLeft| RowChange::delete(&TABLE, vec![source.id.as_uuid().into()]);
+            return rows.sources.iter().map(gone).collect();
+        }
+        _ => return Vec::new(),
     };
     match event {
         SourceEvent::Created { account, created_by, handle, kind, at } => vec![RowChange::insert(
@@ -145,14 +153,5 @@ impl Reader {
             "select {COLUMNS} {FROM} where s.account_id = $1 and s.handle > $2 order by s.handle limit $3"
         );
         self.list(&sql, &[&account, &handle, &i64::try_from(limit).unwrap_or(i64::MAX)], read).await
-    }
-
-    /// The living sources of an account, by their identifiers alone.
-    ///
-    /// # Errors
-    /// The database cannot be read.
-    pub async fn source_ids(&self, account: AccountId) -> Result<Vec<SourceId>, QueryError> {
-        let sql = "select id from view.sources where account_id = $1 order by handle";
-        self.list(sql, &[&account], |row| row.try_get(0)).await
     }
 }

@@ -56,4 +56,22 @@ impl Reader {
             Err(error) => Err(error),
         }
     }
+
+    /// Who holds these claims at this time, if anybody.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn holders(
+        &self,
+        [one, other]: [&ClaimKey; 2],
+        at: Timestamp,
+    ) -> Result<[Option<String>; 2], QueryError> {
+        let sql = "select (select holder from view.unique_claims
+                           where kind = $1 and key = $2 and (free_after is null or free_after > $5)),
+                          (select holder from view.unique_claims
+                           where kind = $3 and key = $4 and (free_after is null or free_after > $5))";
+        let parameters: [&(dyn tokio_postgres::types::ToSql + Sync); 5] =
+            [&one.kind, &one.key.as_slice(), &other.kind, &other.key.as_slice(), &at];
+        self.one(sql, &parameters, |row| Ok([row.try_get(0)?, row.try_get(1)?])).await
+    }
 }

@@ -75,6 +75,7 @@ pub(super) fn changes(stream: Uuid, event: &AnyEvent) -> Vec<RowChange> {
     };
     let key = vec![Value::Uuid(stream)];
     let change = match event {
+        UserEvent::InvitedNameTaken { .. } => return Vec::new(),
         UserEvent::Registered { mode, at, username, email, github_id, github_login, avatar_url } => {
             RowChange::insert(
                 &TABLE,
@@ -203,13 +204,36 @@ impl Reader {
         rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect()
     }
 
-    /// Everybody who has been forgotten.
+    /// How many people have been forgotten.
     ///
     /// # Errors
     /// The database cannot be read.
-    pub async fn forgotten_users(&self) -> Result<Vec<UserId>, QueryError> {
-        let sql = "select id from view.users where forgotten_at is not null order by position";
-        self.list(sql, &[], |row| row.try_get(0)).await
+    pub async fn count_of_forgotten_users(&self) -> Result<u32, QueryError> {
+        self.count("select count(*) from view.users where forgotten_at is not null", &[]).await
+    }
+
+    /// Forgotten people who registered behind this position, each with the position of that, at most `limit`.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn forgotten_users_after(
+        &self,
+        after: i64,
+        limit: usize,
+    ) -> Result<Vec<(UserId, i64)>, QueryError> {
+        let sql = "select id, position from view.users where forgotten_at is not null and position > $1
+                   order by position limit $2";
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        self.list(sql, &[&after, &limit], |row| Ok((row.try_get(0)?, row.try_get(1)?))).await
+    }
+
+    /// Who of these people is known and has not been forgotten.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn still_known(&self, users: &[UserId]) -> Result<Vec<UserId>, QueryError> {
+        let sql = "select id from view.users where id = any ($1) and forgotten_at is null";
+        self.list(sql, &[&users], |row| row.try_get(0)).await
     }
 
     /// The people whose identifiers come behind this one, in the order in which those were made, at most `limit`.

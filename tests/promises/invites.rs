@@ -131,7 +131,10 @@ async fn sign_up_binds_the_invites_that_waited_for_the_name() {
     let done =
         tenure.sign_in_with_github(&Context::of(Actor::System), 7, "OctoCat", None, None).await.unwrap();
     let names: Vec<_> = done.events.iter().map(|(_, _, event)| event.kind().0).collect();
-    assert_eq!(names, ["user.registered", "invite.bound", "invite.bound", "account.opened"]);
+    assert_eq!(
+        names,
+        ["user.registered", "invite.bound", "invite.bound", "user.invited_name_taken", "account.opened"]
+    );
     let octocat = done.answer.user;
     refused!(
         tenure.create_invite(&owner, acme.account, "octocat", None).await,

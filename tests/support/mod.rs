@@ -140,7 +140,9 @@ impl TestDatabase {
     }
 
     pub fn settings(&self) -> Settings {
-        Settings { connections: 8, ..Settings::new(self.address.clone(), master_key()) }
+        // What endings leave behind is cleared away when a test says so.
+        let clear_every = std::time::Duration::from_hours(24);
+        Settings { connections: 8, clear_every, ..Settings::new(self.address.clone(), master_key()) }
     }
 
     /// A plain connection, as the given role.

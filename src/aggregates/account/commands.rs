@@ -2,7 +2,7 @@
 
 use super::values::{AccountName, NatsPublicKey, NatsSeed};
 use crate::clock::Timestamp;
-use crate::ids::{ApiKeyId, UserId};
+use crate::ids::UserId;
 
 /// A command to an account. Whether a user exists is decided by whoever dispatches it.
 #[derive(Clone, Debug)]
@@ -27,6 +27,8 @@ pub enum AccountCommand {
     RemoveMember {
         /// Who.
         user: UserId,
+        /// Whether the keys end that the user has minted in it.
+        ends_keys: bool,
         /// When.
         at: Timestamp,
     },
@@ -53,10 +55,8 @@ pub enum AccountCommand {
         /// When.
         at: Timestamp,
     },
-    /// The tenant ends.
+    /// The tenant ends, and with it all that belongs to it.
     Close {
-        /// Every key that ever acted for it.
-        api_keys: Vec<ApiKeyId>,
         /// When.
         at: Timestamp,
     },

@@ -8,7 +8,7 @@ use super::values::AccountName;
 use crate::aggregates::EventSourced;
 
 impl EventSourced for Account {
-    const STATE_VERSION: i32 = 2;
+    const STATE_VERSION: i32 = 3;
 
     fn decide(&self, command: AccountCommand) -> Result<Vec<AccountEvent>, AccountRefusal> {
         match (self, command) {
@@ -35,11 +35,12 @@ fn decide_open(account: &Open, command: AccountCommand) -> Result<Vec<AccountEve
         AccountCommand::RemoveMember { user, .. } if account.owner == user => {
             return Err(AccountRefusal::CannotRemoveOwner);
         }
-        AccountCommand::RemoveMember { user, at } => {
+        AccountCommand::RemoveMember { user, ends_keys, at } => {
             if !account.members.contains_key(&user) {
                 return Err(AccountRefusal::NotAMember);
             }
-            vec![AccountEvent::MemberRemoved { user, at }]
+            let removal = ends_keys.then(|| account.removals_of(user) + 1);
+            vec![AccountEvent::MemberRemoved { user, at, removal }]
         }
         AccountCommand::TransferOwnership { to, .. } if account.owner == to => vec![],
         AccountCommand::TransferOwnership { to, at } => {
@@ -67,11 +68,8 @@ fn decide_open(account: &Open, command: AccountCommand) -> Result<Vec<AccountEve
                 vec![]
             }
         }
-        AccountCommand::Close { api_keys, at } => vec![AccountEvent::Closed {
-            members: account.members.keys().copied().collect(),
-            api_keys,
-            at,
-            name: account.name.clone(),
-        }],
+        AccountCommand::Close { at } => {
+            vec![AccountEvent::Closed { at, listed: None, name: account.name.clone() }]
+        }
     })
 }

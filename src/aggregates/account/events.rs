@@ -5,8 +5,9 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::claims;
+use super::state::Account;
 use super::values::{AccountName, NatsPublicKey, NatsSeed};
-use crate::aggregates::{ClaimHasher, StoredEvent};
+use crate::aggregates::{ClaimHasher, EventSourced as _, StoredEvent};
 use crate::clock::Timestamp;
 use crate::event_log::seal::{FieldVisitor, SealError, Sealed, SealedFields, Subject};
 use crate::event_log::unit::ClaimChange;
@@ -39,6 +40,10 @@ pub enum AccountEvent {
         user: UserId,
         /// When.
         at: Timestamp,
+        /// Version 2: the keys end that the user has minted in it, and how often that has happened to them, this time
+        /// counted. In version 1 such keys had events of their own, or stayed.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        removal: Option<u32>,
     },
     /// A member owns it from now on, and the old owner is a member.
     OwnershipTransferred {
@@ -80,19 +85,27 @@ pub enum AccountEvent {
         #[serde(skip)]
         former_name: Sealed<AccountName>,
     },
-    /// The tenant ends: its name is free, its members are gone, what it sealed is unreadable.
+    /// The tenant ends, and with it all that belongs to it: its name is free, what it sealed is unreadable.
     Closed {
-        /// Who belonged to it at the end.
-        members: Vec<UserId>,
-        /// Every key that ever acted for it.
-        #[serde(default)]
-        api_keys: Vec<ApiKeyId>,
+        /// Version 1: what ended with it. Version 2 lists nothing.
+        #[serde(flatten, skip_serializing_if = "Option::is_none")]
+        listed: Option<ListedAtClosing>,
         /// When.
         at: Timestamp,
         /// The name that is given up.
         #[serde(skip)]
         name: Sealed<AccountName>,
     },
+}
+
+/// What the first version of `account.closed` named.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ListedAtClosing {
+    /// Who belonged to it at the end.
+    pub members: Vec<UserId>,
+    /// Every key that ever acted for it.
+    #[serde(default)]
+    pub api_keys: Vec<ApiKeyId>,
 }
 
 impl DomainEvent for AccountEvent {
@@ -110,11 +123,13 @@ impl StoredEvent for AccountEvent {
         ("account.opened", "1"),
         ("account.member_added", "1"),
         ("account.member_removed", "1"),
+        ("account.member_removed", "2"),
         ("account.ownership_transferred", "1"),
         ("account.nats_account_set", "1"),
         ("account.nats_signing_seed_reissued", "1"),
         ("account.renamed", "1"),
         ("account.closed", "1"),
+        ("account.closed", "2"),
     ];
     const ENDS_SUBJECT: &'static [&'static str] = &["account.closed"];
 
@@ -122,12 +137,14 @@ impl StoredEvent for AccountEvent {
         match self {
             Self::Opened { .. } => ("account.opened", "1"),
             Self::MemberAdded { .. } => ("account.member_added", "1"),
-            Self::MemberRemoved { .. } => ("account.member_removed", "1"),
+            Self::MemberRemoved { removal: None, .. } => ("account.member_removed", "1"),
+            Self::MemberRemoved { removal: Some(_), .. } => ("account.member_removed", "2"),
             Self::OwnershipTransferred { .. } => ("account.ownership_transferred", "1"),
             Self::NatsAccountSet { .. } => ("account.nats_account_set", "1"),
             Self::NatsSigningSeedReissued { .. } => ("account.nats_signing_seed_reissued", "1"),
             Self::Renamed { .. } => ("account.renamed", "1"),
-            Self::Closed { .. } => ("account.closed", "1"),
+            Self::Closed { listed: Some(_), .. } => ("account.closed", "1"),
+            Self::Closed { listed: None, .. } => ("account.closed", "2"),
         }
     }
 
@@ -139,8 +156,15 @@ impl StoredEvent for AccountEvent {
         claims::of(self, stream, hasher)
     }
 
-    fn begins_subject(&self) -> bool {
-        matches!(self, Self::Opened { .. })
+    fn begins_subject(&self, stream: Uuid) -> Option<Subject> {
+        matches!(self, Self::Opened { .. }).then_some(Account::subject(stream))
+    }
+
+    fn ends_subjects(&self, stream: Uuid) -> Vec<Subject> {
+        match self {
+            Self::Closed { .. } => vec![Account::subject(stream)],
+            _ => Vec::new(),
+        }
     }
 }
 

@@ -12,7 +12,7 @@ mod values;
 
 pub use claims::account_name_claim;
 pub use commands::AccountCommand;
-pub use events::AccountEvent;
+pub use events::{AccountEvent, ListedAtClosing};
 pub use refusal::AccountRefusal;
 pub use state::{Account, Open};
 pub use values::{AccountName, NatsPublicKey, NatsSeed};

@@ -35,6 +35,8 @@ pub struct Open {
     pub opened_at: Timestamp,
     /// Who belongs to it without owning it, and since when.
     pub members: BTreeMap<UserId, Timestamp>,
+    /// How often the keys of somebody have ended with their membership: whoever comes back mints new ones.
+    pub removals: BTreeMap<UserId, u32>,
     /// The unique name.
     #[serde(skip)]
     pub name: Sealed<AccountName>,
@@ -46,6 +48,12 @@ pub struct Open {
 }
 
 impl Open {
+    /// How often this person's keys have ended with their membership.
+    #[must_use]
+    pub fn removals_of(&self, user: UserId) -> u32 {
+        self.removals.get(&user).copied().unwrap_or_default()
+    }
+
     /// Whether the user owns the account or is a member of it.
     #[must_use]
     pub fn includes(&self, user: UserId) -> bool {
@@ -80,6 +88,7 @@ impl Aggregate for Account {
                     owner,
                     opened_at: at,
                     members: BTreeMap::new(),
+                    removals: BTreeMap::new(),
                     name,
                     nats_public_key: None,
                     nats_signing_seed: None.into(),
@@ -89,8 +98,11 @@ impl Aggregate for Account {
             (Self::Open(account), AccountEvent::MemberAdded { user, at }) => {
                 account.members.insert(user, at);
             }
-            (Self::Open(account), AccountEvent::MemberRemoved { user, .. }) => {
+            (Self::Open(account), AccountEvent::MemberRemoved { user, removal, .. }) => {
                 account.members.remove(&user);
+                if let Some(removal) = removal {
+                    account.removals.insert(user, removal);
+                }
             }
             (Self::Open(account), AccountEvent::OwnershipTransferred { from, to, at }) => {
                 account.members.remove(&to);

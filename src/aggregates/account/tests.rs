@@ -28,7 +28,7 @@ const fn added(user: UserId) -> AccountEvent {
 }
 
 fn closed() -> AccountEvent {
-    AccountEvent::Closed { members: vec![MEMBER], api_keys: vec![], at: LATER, name: name().into() }
+    AccountEvent::Closed { listed: None, at: LATER, name: name().into() }
 }
 
 fn acme() -> cqrs_es::test::AggregateTestExecutor<Account> {
@@ -66,21 +66,31 @@ fn adding_the_owner_changes_nothing() {
 #[test]
 fn a_member_is_removed() {
     acme()
-        .when(AccountCommand::RemoveMember { user: MEMBER, at: LATER })
-        .then_expect_events(vec![AccountEvent::MemberRemoved { user: MEMBER, at: LATER }]);
+        .when(AccountCommand::RemoveMember { user: MEMBER, ends_keys: true, at: LATER })
+        .then_expect_events(vec![AccountEvent::MemberRemoved { user: MEMBER, at: LATER, removal: Some(1) }]);
+}
+
+#[test]
+fn each_removal_that_ends_keys_has_a_number() {
+    let removed = |removal| AccountEvent::MemberRemoved { user: MEMBER, at: LATER, removal };
+    let added = || AccountEvent::MemberAdded { user: MEMBER, at: LATER };
+    acme()
+        .and(vec![removed(Some(1)), added(), removed(None), added()])
+        .when(AccountCommand::RemoveMember { user: MEMBER, ends_keys: true, at: LATER })
+        .then_expect_events(vec![removed(Some(2))]);
 }
 
 #[test]
 fn the_owner_cannot_be_removed() {
     acme()
-        .when(AccountCommand::RemoveMember { user: OWNER, at: LATER })
+        .when(AccountCommand::RemoveMember { user: OWNER, ends_keys: false, at: LATER })
         .then_expect_error(AccountRefusal::CannotRemoveOwner);
 }
 
 #[test]
 fn who_is_no_member_cannot_be_removed_nor_own() {
     acme()
-        .when(AccountCommand::RemoveMember { user: STRANGER, at: LATER })
+        .when(AccountCommand::RemoveMember { user: STRANGER, ends_keys: true, at: LATER })
         .then_expect_error(AccountRefusal::NotAMember);
     acme()
         .when(AccountCommand::TransferOwnership { to: STRANGER, at: LATER })
@@ -95,18 +105,18 @@ fn ownership_passes_to_a_member_and_the_old_owner_becomes_one() {
         .then_expect_events(vec![transferred.clone()]);
     acme()
         .and(vec![transferred])
-        .when(AccountCommand::RemoveMember { user: OWNER, at: LATER })
-        .then_expect_events(vec![AccountEvent::MemberRemoved { user: OWNER, at: LATER }]);
+        .when(AccountCommand::RemoveMember { user: OWNER, ends_keys: false, at: LATER })
+        .then_expect_events(vec![AccountEvent::MemberRemoved { user: OWNER, at: LATER, removal: None }]);
     acme().when(AccountCommand::TransferOwnership { to: OWNER, at: LATER }).then_expect_events(vec![]);
 }
 
 #[test]
 fn a_closed_account_is_not_found() {
-    acme().when(AccountCommand::Close { api_keys: vec![], at: LATER }).then_expect_events(vec![closed()]);
+    acme().when(AccountCommand::Close { at: LATER }).then_expect_events(vec![closed()]);
     for command in [
-        AccountCommand::Close { api_keys: vec![], at: LATER },
+        AccountCommand::Close { at: LATER },
         AccountCommand::AddMember { user: STRANGER, at: LATER },
-        AccountCommand::RemoveMember { user: MEMBER, at: LATER },
+        AccountCommand::RemoveMember { user: MEMBER, ends_keys: true, at: LATER },
         AccountCommand::TransferOwnership { to: MEMBER, at: LATER },
     ] {
         acme().and(vec![closed()]).when(command.clone()).then_expect_error(AccountRefusal::NotFound);

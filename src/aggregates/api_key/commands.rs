@@ -34,6 +34,8 @@ pub struct MintApiKey {
     pub account: AccountId,
     /// Who makes it.
     pub minter: UserId,
+    /// How often keys of the minter have ended with their membership before.
+    pub removals: u32,
     /// The secret's prefix.
     pub prefix: KeyPrefix,
     /// The secret's hash.

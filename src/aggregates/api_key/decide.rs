@@ -7,13 +7,14 @@ use super::state::ApiKey;
 use crate::aggregates::EventSourced;
 
 impl EventSourced for ApiKey {
-    const STATE_VERSION: i32 = 1;
+    const STATE_VERSION: i32 = 2;
 
     fn decide(&self, command: ApiKeyCommand) -> Result<Vec<ApiKeyEvent>, ApiKeyRefusal> {
         match (self, command) {
             (Self::Unknown, ApiKeyCommand::Mint(new)) => Ok(vec![ApiKeyEvent::Minted {
                 account: new.account,
                 minter: new.minter,
+                removals: new.removals,
                 prefix: new.prefix,
                 at: new.at,
                 expires_at: new.expires_at,

@@ -21,6 +21,10 @@ pub enum ApiKeyEvent {
         account: AccountId,
         /// Who made it.
         minter: UserId,
+        /// Version 2: how often keys of the minter had ended with their membership before; such an ending later ends this
+        /// one too.
+        #[serde(default, skip_serializing_if = "is_zero")]
+        removals: u32,
         /// The secret's prefix.
         prefix: KeyPrefix,
         /// When.
@@ -62,6 +66,12 @@ pub enum ApiKeyEvent {
     },
 }
 
+/// Version 1 has no number, and means none.
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+const fn is_zero(number: &u32) -> bool {
+    *number == 0
+}
+
 impl DomainEvent for ApiKeyEvent {
     fn event_type(&self) -> String {
         self.kind().0.to_owned()
@@ -73,12 +83,17 @@ impl DomainEvent for ApiKeyEvent {
 }
 
 impl StoredEvent for ApiKeyEvent {
-    const KINDS: &'static [(&'static str, &'static str)] =
-        &[("api_key.minted", "1"), ("api_key.rotated", "1"), ("api_key.revoked", "1")];
+    const KINDS: &'static [(&'static str, &'static str)] = &[
+        ("api_key.minted", "1"),
+        ("api_key.minted", "2"),
+        ("api_key.rotated", "1"),
+        ("api_key.revoked", "1"),
+    ];
 
     fn kind(&self) -> (&'static str, &'static str) {
         match self {
-            Self::Minted { .. } => ("api_key.minted", "1"),
+            Self::Minted { removals: 0, .. } => ("api_key.minted", "1"),
+            Self::Minted { .. } => ("api_key.minted", "2"),
             Self::Rotated { .. } => ("api_key.rotated", "1"),
             Self::Revoked { .. } => ("api_key.revoked", "1"),
         }
@@ -96,8 +111,8 @@ impl StoredEvent for ApiKeyEvent {
         Vec::new()
     }
 
-    fn begins_subject(&self) -> bool {
-        false
+    fn begins_subject(&self, _: Uuid) -> Option<Subject> {
+        None
     }
 }
 

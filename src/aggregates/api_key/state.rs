@@ -34,6 +34,8 @@ pub struct Minted {
     pub account: AccountId,
     /// Who made it.
     pub minter: UserId,
+    /// How often keys of the minter had ended with their membership before it was made.
+    pub removals: u32,
     /// From when on it is dead, if ever.
     pub expires_at: Option<Timestamp>,
     /// The present secret's prefix.
@@ -75,8 +77,8 @@ impl Aggregate for ApiKey {
 
     fn apply(&mut self, event: ApiKeyEvent) {
         match (&mut *self, event) {
-            (_, ApiKeyEvent::Minted { account, minter, prefix, expires_at, hash, .. }) => {
-                *self = Self::Active(Minted { account, minter, expires_at, prefix, hash });
+            (_, ApiKeyEvent::Minted { account, minter, removals, prefix, expires_at, hash, .. }) => {
+                *self = Self::Active(Minted { account, minter, removals, expires_at, prefix, hash });
             }
             (_, ApiKeyEvent::Revoked { account, .. }) => *self = Self::Revoked { account },
             (Self::Active(key), ApiKeyEvent::Rotated { prefix, hash, .. }) => {

@@ -22,6 +22,7 @@ fn mint() -> ApiKeyCommand {
     ApiKeyCommand::Mint(MintApiKey {
         account: ACME,
         minter: UserId::UNAUTHENTICATED,
+        removals: 0,
         prefix: KeyPrefix::of("01234567xx"),
         hash: hash('A'),
         label: Label::parse("ci").unwrap(),
@@ -34,6 +35,7 @@ fn minted() -> ApiKeyEvent {
     ApiKeyEvent::Minted {
         account: ACME,
         minter: UserId::UNAUTHENTICATED,
+        removals: 0,
         prefix: KeyPrefix::of("01234567"),
         at: AT,
         expires_at: Some(END),

@@ -68,8 +68,8 @@ impl StoredEvent for BearerTokenEvent {
         Vec::new()
     }
 
-    fn begins_subject(&self) -> bool {
-        false
+    fn begins_subject(&self, _: Uuid) -> Option<Subject> {
+        None
     }
 }
 

@@ -5,9 +5,10 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::claims;
+use super::state::DeviceCode;
 use super::values::{ClientName, UserCode};
 use crate::aggregates::secret::SecretDigest;
-use crate::aggregates::{ClaimHasher, StoredEvent};
+use crate::aggregates::{ClaimHasher, EventSourced as _, StoredEvent};
 use crate::clock::Timestamp;
 use crate::event_log::seal::{FieldVisitor, SealError, Sealed, SealedFields, Subject};
 use crate::event_log::unit::ClaimChange;
@@ -97,8 +98,8 @@ impl StoredEvent for DeviceCodeEvent {
         claims::of(self, stream, hasher)
     }
 
-    fn begins_subject(&self) -> bool {
-        matches!(self, Self::Created { .. })
+    fn begins_subject(&self, stream: Uuid) -> Option<Subject> {
+        matches!(self, Self::Created { .. }).then_some(DeviceCode::subject(stream))
     }
 }
 

@@ -2,55 +2,80 @@
 
 use uuid::Uuid;
 
-use super::events::InviteEvent;
+use super::events::{InviteEvent, InviteeKey};
 use crate::aggregates::ClaimHasher;
-use crate::aggregates::user::{Username, username_claim};
+use crate::aggregates::user::{Username, invited_name_claim, username_claim};
+use crate::event_log::seal::Sealed;
 use crate::event_log::unit::{Claim, ClaimChange, ClaimKey};
 use crate::ids::{AccountId, UserId};
 
-/// The claim on being invited: by identifier where the person is known, else by name.
+/// The claim on being invited: by identifier where the person is known, else by the key of the name, of which there is one
+/// at a time.
 #[must_use]
-pub fn pending_invite_claim(
+pub fn pending_invite_claim(account: AccountId, invited: InviteeKey, hasher: &dyn ClaimHasher) -> ClaimKey {
+    let invited = match invited {
+        InviteeKey::User(user) => user.to_string(),
+        InviteeKey::Name { id, .. } => format!("~{id}"),
+    };
+    hasher.claim("pending_invite", format!("{account}/{invited}").as_bytes())
+}
+
+/// The same for an invite of before, which has no key of its name.
+fn claim_on_name(account: AccountId, name: &Username, hasher: &dyn ClaimHasher) -> ClaimKey {
+    hasher.claim("pending_invite", format!("{account}/~{}", name.fold()).as_bytes())
+}
+
+/// The claim of an invite that is whose.
+fn claim_of(
     account: AccountId,
-    user: Option<UserId>,
-    name: &Username,
+    bound: Option<UserId>,
+    key: Option<InviteeKey>,
+    invitee: &Sealed<Username>,
     hasher: &dyn ClaimHasher,
-) -> ClaimKey {
-    let invited = user.map_or_else(|| format!("~{}", name.fold()), |user| user.to_string());
-    let text = format!("{account}/{invited}");
-    hasher.claim("pending_invite", text.as_bytes())
+) -> Option<ClaimKey> {
+    match (bound, key) {
+        (Some(user), _) => Some(pending_invite_claim(account, InviteeKey::User(user), hasher)),
+        (None, Some(key)) => Some(pending_invite_claim(account, key, hasher)),
+        (None, None) => invitee.open().map(|name| claim_on_name(account, name, hasher)),
+    }
 }
 
 pub(super) fn of(event: &InviteEvent, stream: Uuid, hasher: &dyn ClaimHasher) -> Vec<ClaimChange> {
     let holder = stream.to_string();
     match event {
-        InviteEvent::Created { account, bound, expires_at, invitee, .. } => {
-            let Some(name) = invitee.open() else { return Vec::new() };
-            let key = pending_invite_claim(*account, *bound, name, hasher);
+        InviteEvent::Created { account, bound, expires_at, invitee_key, invitee, .. } => {
+            let Some(key) = claim_of(*account, *bound, *invitee_key, invitee, hasher) else {
+                return Vec::new();
+            };
             let mut changes = vec![ClaimChange::Take(Claim::until(key, holder.clone(), *expires_at))];
+            let Some(name) = invitee.open() else { return changes };
             if bound.is_none() {
                 // It holds nothing, so that anybody may take the name; but whoever registers it learns from it that
                 // an invite waits, and the invite loses against whoever has just registered it.
                 changes.push(ClaimChange::Take(Claim::mark(username_claim(name, hasher), holder)));
             }
+            if let Some(InviteeKey::Name { id, begins: true }) = invitee_key {
+                changes.push(ClaimChange::Take(Claim::for_good(
+                    invited_name_claim(name, hasher),
+                    id.to_string(),
+                )));
+            }
             changes
         }
-        InviteEvent::Bound { account, user, expires_at, invitee, .. } => {
-            let Some(name) = invitee.open() else { return Vec::new() };
-            let by_name = pending_invite_claim(*account, None, name, hasher);
-            let by_id = pending_invite_claim(*account, Some(*user), name, hasher);
-            vec![
-                ClaimChange::Release { key: by_name, holder: holder.clone() },
-                ClaimChange::Take(Claim::until(by_id, holder, *expires_at)),
-            ]
+        InviteEvent::Bound { account, user, expires_at, invitee_key, invitee, .. } => {
+            let by_id = pending_invite_claim(*account, InviteeKey::User(*user), hasher);
+            let before = claim_of(*account, None, *invitee_key, invitee, hasher);
+            let released = before.map(|key| ClaimChange::Release { key, holder: holder.clone() });
+            let taken = ClaimChange::Take(Claim::until(by_id, holder.clone(), *expires_at));
+            released.into_iter().chain([taken]).collect()
         }
         InviteEvent::Accepted(end)
         | InviteEvent::Declined(end)
         | InviteEvent::Revoked(end)
         | InviteEvent::InviteeForgotten(end) => {
-            let Some(name) = end.invitee.open() else { return Vec::new() };
-            let user = if end.was_bound { end.user } else { None };
-            vec![ClaimChange::Release { key: pending_invite_claim(end.account, user, name, hasher), holder }]
+            let bound = if end.was_bound { end.user } else { None };
+            let key = claim_of(end.account, bound, end.invitee_key, &end.invitee, hasher);
+            key.map(|key| ClaimChange::Release { key, holder }).into_iter().collect()
         }
     }
 }

@@ -4,6 +4,8 @@ use crate::aggregates::user::{UserMode, Username};
 use crate::clock::Timestamp;
 use crate::ids::{AccountId, UserId};
 
+use super::events::InviteeKey;
+
 /// A command to an invite. Who may ask is decided by whoever dispatches it.
 #[derive(Clone, Debug)]
 pub enum InviteCommand {
@@ -35,11 +37,6 @@ pub enum InviteCommand {
         /// When.
         at: Timestamp,
     },
-    /// The person it is addressed to is forgotten: whatever it says of them becomes unreadable.
-    ForgetInvitee {
-        /// When.
-        at: Timestamp,
-    },
 }
 
 /// Everything about a new invite.
@@ -53,6 +50,8 @@ pub struct CreateInvite {
     pub invitee: Username,
     /// The person of that name, if there is one already.
     pub bound: Option<UserId>,
+    /// Whose key seals the name.
+    pub invitee_key: InviteeKey,
     /// How a person who has not signed up yet must sign in.
     pub mode: UserMode,
     /// When.

@@ -1,7 +1,7 @@
 //! The rules of an invite.
 
 use super::commands::InviteCommand;
-use super::events::{InviteEnd, InviteEvent};
+use super::events::{InviteEnd, InviteEvent, InviteeKey};
 use super::refusal::InviteRefusal;
 use super::state::{Invite, Offer, Status};
 use crate::aggregates::EventSourced;
@@ -9,7 +9,7 @@ use crate::clock::Timestamp;
 use crate::ids::UserId;
 
 impl EventSourced for Invite {
-    const STATE_VERSION: i32 = 1;
+    const STATE_VERSION: i32 = 2;
 
     fn decide(&self, command: InviteCommand) -> Result<Vec<InviteEvent>, InviteRefusal> {
         match (self, command) {
@@ -20,6 +20,7 @@ impl EventSourced for Invite {
                 mode: new.mode,
                 at: new.at,
                 expires_at: new.expires_at,
+                invitee_key: Some(new.invitee_key),
                 invitee: new.invitee.into(),
             }]),
             (Self::Created(_), InviteCommand::Create(_)) => Err(InviteRefusal::AlreadyCreated),
@@ -36,6 +37,7 @@ fn decide_created(offer: &Offer, command: &InviteCommand) -> Result<Vec<InviteEv
         at,
         was_pending: offer.status == Status::Pending,
         was_bound: offer.bound.is_some(),
+        invitee_key: offer.invitee_key.map(InviteeKey::known),
         invitee: offer.invitee.clone(),
     };
     let pending = |at: Timestamp| if offer.is_pending(at) { Ok(()) } else { Err(InviteRefusal::NotPending) };
@@ -53,6 +55,7 @@ fn decide_created(offer: &Offer, command: &InviteCommand) -> Result<Vec<InviteEv
                 user,
                 at,
                 expires_at: offer.expires_at,
+                invitee_key: offer.invitee_key.map(InviteeKey::known),
                 invitee: offer.invitee.clone(),
             }
         }
@@ -62,7 +65,5 @@ fn decide_created(offer: &Offer, command: &InviteCommand) -> Result<Vec<InviteEv
             pending(at)?;
             InviteEvent::Revoked(end(offer.bound, at))
         }
-        InviteCommand::ForgetInvitee { .. } if offer.forgotten => return Ok(vec![]),
-        InviteCommand::ForgetInvitee { at } => InviteEvent::InviteeForgotten(end(offer.bound, at)),
     }])
 }

@@ -5,12 +5,13 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::claims;
+use super::state::Invite;
 use crate::aggregates::user::{UserMode, Username};
-use crate::aggregates::{ClaimHasher, StoredEvent};
+use crate::aggregates::{ClaimHasher, EventSourced as _, StoredEvent};
 use crate::clock::Timestamp;
 use crate::event_log::seal::{FieldVisitor, SealError, Sealed, SealedFields, Subject};
 use crate::event_log::unit::ClaimChange;
-use crate::ids::{AccountId, UserId};
+use crate::ids::{AccountId, NameKeyId, UserId};
 
 /// An event of an invite. Fields of type [`Sealed`] are not part of the payload.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -30,6 +31,9 @@ pub enum InviteEvent {
         at: Timestamp,
         /// From when on it is dead.
         expires_at: Timestamp,
+        /// Version 2: whose key seals the name. In version 1 every invite had a key of its own.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        invitee_key: Option<InviteeKey>,
         /// The name as it was given.
         #[serde(skip)]
         invitee: Sealed<Username>,
@@ -44,6 +48,9 @@ pub enum InviteEvent {
         at: Timestamp,
         /// From when on it is dead.
         expires_at: Timestamp,
+        /// Version 2: whose key seals the name.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        invitee_key: Option<InviteeKey>,
         /// The name as it was given.
         #[serde(skip)]
         invitee: Sealed<Username>,
@@ -54,8 +61,45 @@ pub enum InviteEvent {
     Declined(InviteEnd),
     /// The account has taken it back.
     Revoked(InviteEnd),
-    /// The person it is addressed to is forgotten: the name in it is unreadable from now on.
+    /// The person it is addressed to is forgotten: the name in it is unreadable from now on. Only in version 1: what is
+    /// sealed under the person's own key needs no event.
     InviteeForgotten(InviteEnd),
+}
+
+/// Whose key seals the name in an invite.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum InviteeKey {
+    /// The person's, who had the name already.
+    User(UserId),
+    /// The name's, which nobody had.
+    Name {
+        /// The key.
+        id: NameKeyId,
+        /// Whether it begins with this event.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        begins: bool,
+    },
+}
+
+impl InviteeKey {
+    /// The subject that the key is of.
+    #[must_use]
+    pub fn subject(self) -> Subject {
+        match self {
+            Self::User(user) => user.subject(),
+            Self::Name { id, .. } => id.subject(),
+        }
+    }
+
+    /// The same key in a later event.
+    #[must_use]
+    pub const fn known(self) -> Self {
+        match self {
+            Self::Name { id, .. } => Self::Name { id, begins: false },
+            Self::User(_) => self,
+        }
+    }
 }
 
 /// What ends an invite.
@@ -71,6 +115,9 @@ pub struct InviteEnd {
     pub was_pending: bool,
     /// Whether it was the person's, not only the name's.
     pub was_bound: bool,
+    /// Version 2: whose key seals the name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub invitee_key: Option<InviteeKey>,
     /// The name as it was given.
     #[serde(skip)]
     pub invitee: Sealed<Username>,
@@ -89,23 +136,30 @@ impl DomainEvent for InviteEvent {
 impl StoredEvent for InviteEvent {
     const KINDS: &'static [(&'static str, &'static str)] = &[
         ("invite.created", "1"),
+        ("invite.created", "2"),
         ("invite.bound", "1"),
+        ("invite.bound", "2"),
         ("invite.accepted", "1"),
+        ("invite.accepted", "2"),
         ("invite.declined", "1"),
+        ("invite.declined", "2"),
         ("invite.revoked", "1"),
+        ("invite.revoked", "2"),
         ("invite.invitee_forgotten", "1"),
     ];
     const ENDS_SUBJECT: &'static [&'static str] = &["invite.invitee_forgotten"];
 
     fn kind(&self) -> (&'static str, &'static str) {
-        match self {
-            Self::Created { .. } => ("invite.created", "1"),
-            Self::Bound { .. } => ("invite.bound", "1"),
-            Self::Accepted(_) => ("invite.accepted", "1"),
-            Self::Declined(_) => ("invite.declined", "1"),
-            Self::Revoked(_) => ("invite.revoked", "1"),
-            Self::InviteeForgotten(_) => ("invite.invitee_forgotten", "1"),
-        }
+        let version = if self.invitee_key().is_some() { "2" } else { "1" };
+        let name = match self {
+            Self::Created { .. } => "invite.created",
+            Self::Bound { .. } => "invite.bound",
+            Self::Accepted(_) => "invite.accepted",
+            Self::Declined(_) => "invite.declined",
+            Self::Revoked(_) => "invite.revoked",
+            Self::InviteeForgotten(_) => "invite.invitee_forgotten",
+        };
+        (name, version)
     }
 
     fn account(&self, _: Uuid) -> Option<AccountId> {
@@ -121,19 +175,44 @@ impl StoredEvent for InviteEvent {
         claims::of(self, stream, hasher)
     }
 
-    fn begins_subject(&self) -> bool {
-        matches!(self, Self::Created { .. })
+    fn begins_subject(&self, stream: Uuid) -> Option<Subject> {
+        match self {
+            Self::Created { invitee_key: Some(InviteeKey::Name { id, begins: true }), .. } => {
+                Some(id.subject())
+            }
+            Self::Created { invitee_key: None, .. } => Some(Invite::subject(stream)),
+            _ => None,
+        }
+    }
+
+    fn ends_subjects(&self, stream: Uuid) -> Vec<Subject> {
+        match self {
+            Self::InviteeForgotten(_) => vec![Invite::subject(stream)],
+            _ => Vec::new(),
+        }
+    }
+}
+
+impl InviteEvent {
+    const fn invitee_key(&self) -> Option<InviteeKey> {
+        match self {
+            Self::Created { invitee_key, .. } | Self::Bound { invitee_key, .. } => *invitee_key,
+            Self::Accepted(end) | Self::Declined(end) | Self::Revoked(end) | Self::InviteeForgotten(end) => {
+                end.invitee_key
+            }
+        }
     }
 }
 
 impl SealedFields for InviteEvent {
     fn visit_sealed(&mut self, owner: Subject, visitor: &mut dyn FieldVisitor) -> Result<(), SealError> {
+        let subject = self.invitee_key().map_or(owner, InviteeKey::subject);
         match self {
             Self::Created { invitee, .. } | Self::Bound { invitee, .. } => {
-                visitor.field("invitee", owner, invitee)
+                visitor.field("invitee", subject, invitee)
             }
             Self::Accepted(end) | Self::Declined(end) | Self::Revoked(end) | Self::InviteeForgotten(end) => {
-                visitor.field("invitee", owner, &mut end.invitee)
+                visitor.field("invitee", subject, &mut end.invitee)
             }
         }
     }

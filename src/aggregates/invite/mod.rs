@@ -11,6 +11,6 @@ mod tests;
 
 pub use claims::pending_invite_claim;
 pub use commands::{CreateInvite, InviteCommand};
-pub use events::{InviteEnd, InviteEvent};
+pub use events::{InviteEnd, InviteEvent, InviteeKey};
 pub use refusal::InviteRefusal;
 pub use state::{Invite, Offer, Status};

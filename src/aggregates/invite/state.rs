@@ -4,10 +4,10 @@ use cqrs_es::Aggregate;
 use serde::{Deserialize, Serialize};
 
 use super::commands::InviteCommand;
-use super::events::InviteEvent;
+use super::events::{InviteEvent, InviteeKey};
 use super::refusal::InviteRefusal;
 use crate::aggregates::handle_by_decide;
-use crate::aggregates::user::{UserMode, Username};
+use crate::aggregates::user::{Registered, UserMode, Username};
 use crate::clock::Timestamp;
 use crate::event_log::seal::{FieldVisitor, SealError, Sealed, SealedFields, Subject};
 use crate::ids::{AccountId, UserId};
@@ -37,8 +37,8 @@ pub struct Offer {
     pub expires_at: Timestamp,
     /// What has become of it.
     pub status: Status,
-    /// Whether the person has been forgotten.
-    pub forgotten: bool,
+    /// Whose key seals the name; an invite of before has one of its own.
+    pub invitee_key: Option<InviteeKey>,
     /// The name as it was given.
     #[serde(skip)]
     pub invitee: Sealed<Username>,
@@ -64,16 +64,21 @@ impl Offer {
         self.status == Status::Pending && at < self.expires_at
     }
 
-    /// Whether the offer is this person's: bound to them, or to their name and way of signing in.
+    /// Whether the offer is this person's: bound to them, or to their name and way of signing in, and to nobody who had the
+    /// name before them.
     #[must_use]
-    pub fn is_for(&self, user: UserId, username: Option<&Username>, mode: UserMode) -> bool {
-        match self.bound {
-            Some(bound) => bound == user,
-            None => {
-                self.mode == mode
-                    && matches!((self.invitee.open(), username), (Some(mine), Some(theirs)) if mine.fold() == theirs.fold())
-            }
+    pub fn is_for(&self, user: UserId, person: &Registered) -> bool {
+        if let Some(bound) = self.bound {
+            return bound == user;
         }
+        let is_of_name = match self.invitee_key {
+            Some(InviteeKey::Name { id, .. }) => person.name_keys.contains(&id),
+            Some(InviteeKey::User(known)) => known == user,
+            None => true,
+        };
+        is_of_name
+            && self.mode == person.mode
+            && matches!((self.invitee.open(), person.username.open()), (Some(mine), Some(theirs)) if mine.fold() == theirs.fold())
     }
 }
 
@@ -99,7 +104,12 @@ impl Aggregate for Invite {
 
     fn apply(&mut self, event: InviteEvent) {
         match (&mut *self, event) {
-            (_, InviteEvent::Created { account, inviter, bound, mode, expires_at, invitee, .. }) => {
+            (
+                _,
+                InviteEvent::Created {
+                    account, inviter, bound, mode, expires_at, invitee_key, invitee, ..
+                },
+            ) => {
                 *self = Self::Created(Offer {
                     account,
                     inviter,
@@ -107,7 +117,7 @@ impl Aggregate for Invite {
                     mode,
                     expires_at,
                     status: Status::Pending,
-                    forgotten: false,
+                    invitee_key,
                     invitee,
                 });
             }
@@ -119,7 +129,6 @@ impl Aggregate for Invite {
                 if end.was_pending {
                     offer.status = Status::Revoked;
                 }
-                offer.forgotten = true;
                 offer.invitee = Sealed::Unreadable;
             }
             (Self::Unknown, _) => {}
@@ -130,7 +139,10 @@ impl Aggregate for Invite {
 impl SealedFields for Invite {
     fn visit_sealed(&mut self, owner: Subject, visitor: &mut dyn FieldVisitor) -> Result<(), SealError> {
         match self {
-            Self::Created(offer) => visitor.field("invitee", owner, &mut offer.invitee),
+            Self::Created(offer) => {
+                let subject = offer.invitee_key.map_or(owner, InviteeKey::subject);
+                visitor.field("invitee", subject, &mut offer.invitee)
+            }
             Self::Unknown => Ok(()),
         }
     }

@@ -4,9 +4,11 @@ use cqrs_es::test::TestFramework;
 use uuid::Uuid;
 
 use super::*;
-use crate::aggregates::user::{UserMode, Username};
+use crate::aggregates::user::{Registered, UserMode, Username};
+use crate::aggregates::{EventSourced as _, StoredEvent as _};
 use crate::clock::Timestamp;
-use crate::ids::{AccountId, UserId};
+use crate::event_log::seal::{FieldVisitor, SealError, SealedField, SealedFields as _, Subject};
+use crate::ids::{AccountId, NameKeyId, UserId};
 
 type Framework = TestFramework<Invite>;
 
@@ -26,10 +28,16 @@ fn new(bound: Option<UserId>) -> InviteCommand {
         inviter: UserId::UNAUTHENTICATED,
         invitee: bob(),
         bound,
+        invitee_key: key(bound),
         mode: UserMode::Github,
         at: AT,
         expires_at: END,
     })
+}
+
+fn key(bound: Option<UserId>) -> InviteeKey {
+    let name = InviteeKey::Name { id: NameKeyId::from_uuid(Uuid::from_u128(3)), begins: true };
+    bound.map_or(name, InviteeKey::User)
 }
 
 fn created(bound: Option<UserId>) -> InviteEvent {
@@ -40,12 +48,14 @@ fn created(bound: Option<UserId>) -> InviteEvent {
         mode: UserMode::Github,
         at: AT,
         expires_at: END,
+        invitee_key: Some(key(bound)),
         invitee: bob().into(),
     }
 }
 
 fn end(user: Option<UserId>, at: Timestamp, was_pending: bool, was_bound: bool) -> InviteEnd {
-    InviteEnd { account: ACME, user, at, was_pending, was_bound, invitee: bob().into() }
+    let invitee_key = Some(InviteeKey::User(BOB));
+    InviteEnd { account: ACME, user, at, was_pending, was_bound, invitee_key, invitee: bob().into() }
 }
 
 fn given(bound: Option<UserId>) -> cqrs_es::test::AggregateTestExecutor<Invite> {
@@ -65,7 +75,6 @@ fn what_does_not_exist_is_not_found() {
         InviteCommand::Accept { user: BOB, at: AT },
         InviteCommand::Decline { user: BOB, at: AT },
         InviteCommand::Revoke { at: AT },
-        InviteCommand::ForgetInvitee { at: AT },
     ] {
         Framework::with(())
             .given_no_previous_events()
@@ -82,6 +91,7 @@ fn it_is_bound_once_and_only_while_it_stands() {
         user: BOB,
         at: LATER,
         expires_at: END,
+        invitee_key: Some(key(None).known()),
         invitee: bob().into(),
     }]);
     given(Some(BOB)).when(bind(LATER)).then_expect_events(vec![]);
@@ -125,32 +135,63 @@ fn it_is_dead_at_its_time_and_not_before() {
 }
 
 #[test]
-fn its_person_is_forgotten_once_whatever_has_become_of_it() {
-    let forget = || InviteCommand::ForgetInvitee { at: LATER };
-    let forgotten = |was_pending| InviteEvent::InviteeForgotten(end(Some(BOB), LATER, was_pending, true));
-    given(Some(BOB)).when(forget()).then_expect_events(vec![forgotten(true)]);
-    given(Some(BOB)).and(vec![forgotten(true)]).when(forget()).then_expect_events(vec![]);
-    given(Some(BOB))
-        .and(vec![InviteEvent::Declined(end(Some(BOB), AT, true, true))])
-        .when(forget())
-        .then_expect_events(vec![forgotten(false)]);
-    given(Some(BOB))
-        .and(vec![forgotten(true)])
-        .when(InviteCommand::Accept { user: BOB, at: LATER })
-        .then_expect_error(InviteRefusal::NotPending);
+fn its_name_is_sealed_under_the_persons_key_or_the_names_and_never_its_own() {
+    let subjects = |mut event: InviteEvent| {
+        struct Seen(Vec<Subject>);
+        impl FieldVisitor for Seen {
+            fn field(
+                &mut self,
+                _: &'static str,
+                of: Subject,
+                _: &mut dyn SealedField,
+            ) -> Result<(), SealError> {
+                self.0.push(of);
+                Ok(())
+            }
+        }
+        let mut seen = Seen(Vec::new());
+        event.visit_sealed(Invite::subject(Uuid::nil()), &mut seen).unwrap();
+        seen.0
+    };
+    assert_eq!(subjects(created(Some(BOB))), [BOB.subject()]);
+    assert_eq!(subjects(created(None)), [key(None).subject()]);
+    assert_eq!(created(None).begins_subject(Uuid::nil()), Some(key(None).subject()));
+    assert_eq!(created(Some(BOB)).begins_subject(Uuid::nil()), None);
+    assert_eq!(subjects(InviteEvent::Accepted(end(Some(BOB), LATER, true, true))), [BOB.subject()]);
 }
 
 #[test]
-fn a_name_is_matched_without_case_for_its_way_of_signing_in_alone() {
+fn an_invite_of_before_whose_person_is_forgotten_stands_no_more() {
+    for was_pending in [true, false] {
+        given(Some(BOB))
+            .and(vec![InviteEvent::InviteeForgotten(end(Some(BOB), LATER, was_pending, true))])
+            .when(InviteCommand::Accept { user: BOB, at: END })
+            .then_expect_error(InviteRefusal::NotPending);
+    }
+}
+
+#[test]
+fn a_name_is_matched_without_case_for_its_way_of_signing_in_and_its_holder_alone() {
     let mut invite = Invite::default();
     cqrs_es::Aggregate::apply(&mut invite, created(None));
     let offer = invite.offer().unwrap();
-    let other = Username::parse("bob~2").unwrap();
-    assert!(offer.is_for(BOB, Some(&Username::parse("BOB").unwrap()), UserMode::Github));
-    assert!(!offer.is_for(BOB, Some(&bob()), UserMode::Internal));
-    assert!(!offer.is_for(BOB, Some(&other), UserMode::Github));
+    let person = |name: &str, mode, has_taken: bool| Registered {
+        mode,
+        registered_at: AT,
+        operator: false,
+        name_keys: if has_taken { vec![NameKeyId::from_uuid(Uuid::from_u128(3))] } else { vec![] },
+        username: Username::parse(name).unwrap().into(),
+        email: None.into(),
+        github_id: None.into(),
+        github_login: None.into(),
+        avatar_url: None.into(),
+    };
+    assert!(offer.is_for(BOB, &person("BOB", UserMode::Github, true)));
+    assert!(!offer.is_for(BOB, &person("Bob", UserMode::Internal, true)));
+    assert!(!offer.is_for(BOB, &person("bob~2", UserMode::Github, true)));
+    assert!(!offer.is_for(BOB, &person("Bob", UserMode::Github, false)), "somebody had the name in between");
     cqrs_es::Aggregate::apply(&mut invite, created(Some(BOB)));
     let offer = invite.offer().unwrap();
-    assert!(offer.is_for(BOB, Some(&other), UserMode::Internal));
-    assert!(!offer.is_for(UserId::UNAUTHENTICATED, Some(&bob()), UserMode::Github));
+    assert!(offer.is_for(BOB, &person("bob~2", UserMode::Internal, false)));
+    assert!(!offer.is_for(UserId::UNAUTHENTICATED, &person("Bob", UserMode::Github, true)));
 }

@@ -65,8 +65,8 @@ impl StoredEvent for SessionEvent {
         Vec::new()
     }
 
-    fn begins_subject(&self) -> bool {
-        false
+    fn begins_subject(&self, _: Uuid) -> Option<Subject> {
+        None
     }
 }
 

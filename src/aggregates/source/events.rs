@@ -120,8 +120,8 @@ impl StoredEvent for SourceEvent {
         claims::of(self, stream, hasher)
     }
 
-    fn begins_subject(&self) -> bool {
-        false
+    fn begins_subject(&self, _: Uuid) -> Option<Subject> {
+        None
     }
 }
 

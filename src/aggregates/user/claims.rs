@@ -14,6 +14,12 @@ pub fn username_claim(username: &Username, hasher: &dyn ClaimHasher) -> ClaimKey
     hasher.claim("username", username.fold().as_bytes())
 }
 
+/// The claim that finds the key of what is said of a name that nobody has yet.
+#[must_use]
+pub fn invited_name_claim(username: &Username, hasher: &dyn ClaimHasher) -> ClaimKey {
+    hasher.claim("invited_name", username.fold().as_bytes())
+}
+
 /// The claim on a number at GitHub.
 #[must_use]
 pub fn github_id_claim(id: GithubId, hasher: &dyn ClaimHasher) -> ClaimKey {
@@ -57,6 +63,13 @@ pub(super) fn of(event: &UserEvent, stream: Uuid, hasher: &dyn ClaimHasher) -> V
                 let key = github_id_claim(*id, hasher);
                 changes.push(ClaimChange::Release { key, holder: holder.clone() });
             }
+        }
+        UserEvent::InvitedNameTaken { key, username, .. } => {
+            // Whoever invites the name after the person has left it begins another key.
+            changes.extend(username.open().map(|name| ClaimChange::Release {
+                key: invited_name_claim(name, hasher),
+                holder: key.to_string(),
+            }));
         }
         UserEvent::OperatorGranted { .. } | UserEvent::OperatorRevoked { .. } => {}
     }

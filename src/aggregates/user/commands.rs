@@ -3,6 +3,7 @@
 use super::events::UserMode;
 use super::values::{AvatarUrl, Email, GithubId, GithubLogin, Username};
 use crate::clock::Timestamp;
+use crate::ids::NameKeyId;
 
 /// A command to a user.
 #[derive(Clone, Debug)]
@@ -22,6 +23,15 @@ pub enum UserCommand {
     Rename {
         /// The name to take, decided on by whoever knows which names are free.
         to: Username,
+        /// When.
+        at: Timestamp,
+    },
+    /// The person has just taken a name that others have invited before: what they said of it is the person's now.
+    TakeInvitedName {
+        /// The key that seals it.
+        key: NameKeyId,
+        /// The name.
+        name: Username,
         /// When.
         at: Timestamp,
     },

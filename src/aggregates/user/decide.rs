@@ -9,7 +9,7 @@ use crate::aggregates::EventSourced;
 use crate::clock::Timestamp;
 
 impl EventSourced for User {
-    const STATE_VERSION: i32 = 2;
+    const STATE_VERSION: i32 = 3;
 
     fn decide(&self, command: UserCommand) -> Result<Vec<UserEvent>, UserRefusal> {
         match (self, command) {
@@ -21,9 +21,18 @@ impl EventSourced for User {
             (Self::Unknown | Self::Forgotten, _) => Err(UserRefusal::NotFound),
             (Self::Registered(person), UserCommand::Forget { at }) => Ok(vec![UserEvent::Forgotten {
                 at,
+                name_keys: person.name_keys.clone(),
                 username: person.username.clone(),
                 github_id: person.github_id.clone(),
             }]),
+            (Self::Registered(person), UserCommand::TakeInvitedName { key, name, at }) => {
+                let known = person.name_keys.contains(&key);
+                Ok(if known {
+                    vec![]
+                } else {
+                    vec![UserEvent::InvitedNameTaken { at, key, username: name.into() }]
+                })
+            }
             (Self::Registered(person), UserCommand::RefreshProfile { profile, rename_to, at }) => {
                 refresh(person, profile, rename_to, at)
             }

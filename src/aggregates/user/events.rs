@@ -7,13 +7,14 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::claims;
+use super::state::User;
 use super::values::{AvatarUrl, Email, GithubId, GithubLogin, Username};
 use crate::aggregates::field::Invalid;
-use crate::aggregates::{ClaimHasher, StoredEvent};
+use crate::aggregates::{ClaimHasher, EventSourced as _, StoredEvent};
 use crate::clock::Timestamp;
 use crate::event_log::seal::{FieldVisitor, SealError, Sealed, SealedFields, Subject};
 use crate::event_log::unit::ClaimChange;
-use crate::ids::AccountId;
+use crate::ids::{AccountId, NameKeyId};
 
 /// How a person signs in.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
@@ -106,6 +107,16 @@ pub enum UserEvent {
         #[serde(skip)]
         former_username: Sealed<Username>,
     },
+    /// What others said of the name before the person had it is the person's from now on, and goes with them.
+    InvitedNameTaken {
+        /// When.
+        at: Timestamp,
+        /// The key that seals it.
+        key: NameKeyId,
+        /// The name.
+        #[serde(skip)]
+        username: Sealed<Username>,
+    },
     /// The person runs the instance from now on.
     OperatorGranted {
         /// When.
@@ -116,10 +127,14 @@ pub enum UserEvent {
         /// When.
         at: Timestamp,
     },
-    /// The person's names are free, and what the log says of them is unreadable from now on.
+    /// The person's names are free, what the log says of them is unreadable from now on, and all that was theirs ends:
+    /// memberships with their keys, tokens, sessions, invites.
     Forgotten {
         /// When.
         at: Timestamp,
+        /// Version 2: the keys of names that go with them.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        name_keys: Vec<NameKeyId>,
         /// The username that is given up.
         #[serde(skip)]
         username: Sealed<Username>,
@@ -144,9 +159,11 @@ impl StoredEvent for UserEvent {
         ("user.registered", "1"),
         ("user.profile_refreshed", "1"),
         ("user.renamed", "1"),
+        ("user.invited_name_taken", "1"),
         ("user.operator_granted", "1"),
         ("user.operator_revoked", "1"),
         ("user.forgotten", "1"),
+        ("user.forgotten", "2"),
     ];
     const ENDS_SUBJECT: &'static [&'static str] = &["user.forgotten"];
 
@@ -155,9 +172,11 @@ impl StoredEvent for UserEvent {
             Self::Registered { .. } => ("user.registered", "1"),
             Self::ProfileRefreshed { .. } => ("user.profile_refreshed", "1"),
             Self::Renamed { .. } => ("user.renamed", "1"),
+            Self::InvitedNameTaken { .. } => ("user.invited_name_taken", "1"),
             Self::OperatorGranted { .. } => ("user.operator_granted", "1"),
             Self::OperatorRevoked { .. } => ("user.operator_revoked", "1"),
-            Self::Forgotten { .. } => ("user.forgotten", "1"),
+            Self::Forgotten { name_keys, .. } if name_keys.is_empty() => ("user.forgotten", "1"),
+            Self::Forgotten { .. } => ("user.forgotten", "2"),
         }
     }
 
@@ -169,8 +188,17 @@ impl StoredEvent for UserEvent {
         claims::of(self, stream, hasher)
     }
 
-    fn begins_subject(&self) -> bool {
-        matches!(self, Self::Registered { .. })
+    fn begins_subject(&self, stream: Uuid) -> Option<Subject> {
+        matches!(self, Self::Registered { .. }).then_some(User::subject(stream))
+    }
+
+    fn ends_subjects(&self, stream: Uuid) -> Vec<Subject> {
+        match self {
+            Self::Forgotten { name_keys, .. } => {
+                [User::subject(stream)].into_iter().chain(name_keys.iter().map(|key| key.subject())).collect()
+            }
+            _ => Vec::new(),
+        }
     }
 }
 
@@ -199,6 +227,7 @@ impl SealedFields for UserEvent {
                 visitor.field("username", owner, username)?;
                 visitor.field("github_id", owner, github_id)
             }
+            Self::InvitedNameTaken { username, .. } => visitor.field("username", owner, username),
             Self::OperatorGranted { .. } | Self::OperatorRevoked { .. } => Ok(()),
         }
     }

@@ -10,7 +10,7 @@ mod state;
 mod tests;
 mod values;
 
-pub use claims::{github_id_claim, username_claim};
+pub use claims::{github_id_claim, invited_name_claim, username_claim};
 pub use commands::{Profile, RegisterUser, UserCommand};
 pub use events::{UserEvent, UserMode};
 pub use refusal::UserRefusal;
@@ -22,5 +22,13 @@ impl crate::ids::UserId {
     #[must_use]
     pub fn subject(self) -> crate::event_log::seal::Subject {
         <User as crate::aggregates::EventSourced>::subject(self.as_uuid())
+    }
+}
+
+impl crate::ids::NameKeyId {
+    /// The key of what is said of a name that nobody has.
+    #[must_use]
+    pub const fn subject(self) -> crate::event_log::seal::Subject {
+        crate::event_log::seal::Subject { kind: "name", id: self.as_uuid() }
     }
 }

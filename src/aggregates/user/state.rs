@@ -10,6 +10,7 @@ use super::values::{AvatarUrl, Email, GithubId, GithubLogin, Username};
 use crate::aggregates::handle_by_decide;
 use crate::clock::Timestamp;
 use crate::event_log::seal::{FieldVisitor, SealError, Sealed, SealedFields, Subject};
+use crate::ids::NameKeyId;
 
 /// A person, as far as the log knows them.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -32,6 +33,8 @@ pub struct Registered {
     pub registered_at: Timestamp,
     /// Whether the person runs the instance.
     pub operator: bool,
+    /// The keys of names that others had invited before the person took them.
+    pub name_keys: Vec<NameKeyId>,
     /// The unique name.
     #[serde(skip)]
     pub username: Sealed<Username>,
@@ -76,6 +79,7 @@ impl Aggregate for User {
                     mode,
                     registered_at: at,
                     operator: false,
+                    name_keys: Vec::new(),
                     username,
                     email,
                     github_id,
@@ -100,6 +104,7 @@ impl Aggregate for User {
                 }
             }
             (Self::Registered(person), UserEvent::Renamed { username, .. }) => person.username = username,
+            (Self::Registered(person), UserEvent::InvitedNameTaken { key, .. }) => person.name_keys.push(key),
             (Self::Registered(person), UserEvent::OperatorGranted { .. }) => person.operator = true,
             (Self::Registered(person), UserEvent::OperatorRevoked { .. }) => person.operator = false,
             (_, UserEvent::Forgotten { .. }) => *self = Self::Forgotten,

@@ -3,7 +3,9 @@
 use cqrs_es::test::TestFramework;
 
 use super::*;
+use crate::aggregates::{EventSourced as _, StoredEvent as _};
 use crate::clock::Timestamp;
+use crate::ids::NameKeyId;
 
 type Framework = TestFramework<User>;
 
@@ -155,6 +157,7 @@ fn a_forgotten_person_gives_up_the_names_and_is_not_found_any_more() {
     let given = || Framework::with(()).given(vec![registered(UserMode::Github, "ada")]);
     let forgotten = || UserEvent::Forgotten {
         at: LATER,
+        name_keys: vec![],
         username: name("ada").into(),
         github_id: Some(GithubId::new(42).unwrap()).into(),
     };
@@ -232,4 +235,23 @@ fn only_a_name_that_could_be_taken_for_something_else_gives_way() {
         former_username: serde_json::from_value::<Username>("me".into()).unwrap().into(),
     }]);
     Framework::with(()).given(vec![was("ada")]).when(rename()).then_expect_events(vec![]);
+}
+
+#[test]
+fn the_keys_of_names_that_a_person_has_taken_go_with_them() {
+    let key = NameKeyId::from_uuid(uuid::Uuid::from_u128(9));
+    let take = || UserCommand::TakeInvitedName { key, name: name("ada"), at: LATER };
+    let taken = || UserEvent::InvitedNameTaken { at: LATER, key, username: name("ada").into() };
+    let given = || Framework::with(()).given(vec![registered(UserMode::Github, "ada")]);
+    given().when(take()).then_expect_events(vec![taken()]);
+    given().and(vec![taken()]).when(take()).then_expect_events(vec![]);
+    let forgotten = UserEvent::Forgotten {
+        at: LATER,
+        name_keys: vec![key],
+        username: name("ada").into(),
+        github_id: Some(GithubId::new(42).unwrap()).into(),
+    };
+    let stream = uuid::Uuid::from_u128(1);
+    assert_eq!(forgotten.ends_subjects(stream), [User::subject(stream), key.subject()]);
+    given().and(vec![taken()]).when(UserCommand::Forget { at: LATER }).then_expect_events(vec![forgotten]);
 }

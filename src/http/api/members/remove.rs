@@ -12,7 +12,7 @@ use crate::http::door::Shared;
 use crate::http::error::{DoorError, found};
 use crate::http::policy::Act;
 use crate::ids::ApiKeyId;
-use crate::operations::Thing;
+use crate::operations::{EndedKeys, Thing};
 
 /// What becomes of the keys that the person has minted.
 #[derive(Deserialize, IntoParams)]
@@ -26,7 +26,9 @@ pub struct Policy {
 /// What went with a membership.
 #[derive(Serialize, ToSchema)]
 pub struct Removed {
-    /// The API keys that were revoked.
+    /// How many API keys ended with it.
+    pub revoked_api_key_count: u64,
+    /// The oldest of them, at most 1,000.
     pub revoked_api_keys: Vec<ApiKeyId>,
 }
 
@@ -57,5 +59,10 @@ pub async fn remove(
     } else {
         door.tenure.remove_member(&wish.context, account.id, user).await?
     };
-    Ok(written(StatusCode::OK, done.checkpoint, Removed { revoked_api_keys: done.answer }))
+    let EndedKeys { count, first } = done.answer;
+    Ok(written(
+        StatusCode::OK,
+        done.checkpoint,
+        Removed { revoked_api_key_count: count, revoked_api_keys: first },
+    ))
 }

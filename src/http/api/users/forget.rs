@@ -11,11 +11,14 @@ use crate::http::ask::Wish;
 use crate::http::door::Shared;
 use crate::http::error::DoorError;
 use crate::ids::ApiKeyId;
+use crate::operations::EndedKeys;
 
 /// What went with a person.
 #[derive(Serialize, ToSchema)]
 pub struct Forgotten {
-    /// The API keys that were revoked.
+    /// How many API keys ended with it.
+    pub revoked_api_key_count: u64,
+    /// The oldest of them, at most 1,000.
     pub revoked_api_keys: Vec<ApiKeyId>,
 }
 
@@ -33,5 +36,10 @@ pub async fn forget(
 ) -> Result<Response, DoorError> {
     let user = door.oneself(wish.caller, &user).await?;
     let done = door.tenure.forget_user(&wish.context, user).await?;
-    Ok(written(StatusCode::OK, done.checkpoint, Forgotten { revoked_api_keys: done.answer }))
+    let EndedKeys { count, first } = done.answer;
+    Ok(written(
+        StatusCode::OK,
+        done.checkpoint,
+        Forgotten { revoked_api_key_count: count, revoked_api_keys: first },
+    ))
 }

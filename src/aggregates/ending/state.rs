@@ -1,0 +1,40 @@
+//! What decisions about an ending need to know.
+
+use std::convert::Infallible;
+
+use cqrs_es::Aggregate;
+use serde::{Deserialize, Serialize};
+
+use super::commands::EndingCommand;
+use super::events::EndingEvent;
+use crate::aggregates::handle_by_decide;
+use crate::event_log::seal::{FieldVisitor, SealError, SealedFields, Subject};
+
+/// An ending, as far as it has been cleared away.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ending {
+    /// Nothing is left.
+    pub finished: bool,
+}
+
+impl Aggregate for Ending {
+    const TYPE: &'static str = "ending";
+    type Command = EndingCommand;
+    type Event = EndingEvent;
+    type Error = Infallible;
+    type Services = ();
+
+    handle_by_decide!();
+
+    fn apply(&mut self, event: EndingEvent) {
+        if let EndingEvent::Finished { .. } = event {
+            self.finished = true;
+        }
+    }
+}
+
+impl SealedFields for Ending {
+    fn visit_sealed(&mut self, _: Subject, _: &mut dyn FieldVisitor) -> Result<(), SealError> {
+        Ok(())
+    }
+}

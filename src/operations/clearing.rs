@@ -1,0 +1,163 @@
+//! Clearing away what an ended account, person or membership has left behind: invisible since the ending, removed step by
+//! step, by whichever node comes to it.
+
+use super::refusal::Refusal;
+use crate::Tenure;
+use crate::aggregates::account::{Account, AccountCommand};
+use crate::aggregates::ending::{Ended, Ending, EndingCommand, RevokedKeys};
+use crate::coarse::Coarse;
+use crate::context::{Actor, Context};
+use crate::dispatch::{DispatchError, Failure, Operation, Stop, UnitOfWork};
+use crate::ids::UserId;
+use crate::projections::endings::Pending;
+
+/// How many rows one step clears away: few enough that nobody else's command waits for long.
+const ROWS: i64 = 500;
+
+/// How many memberships of a forgotten person one step ends.
+const MEMBERSHIPS: i64 = 50;
+
+/// How many endings are looked at at a time.
+const ENDINGS: i64 = 100;
+
+/// The guard of all clearing away: of two steps at once one is decided again, so that no row goes twice.
+const GUARD: &str = "clearing";
+
+/// One step.
+struct Clear<'a> {
+    pending: Pending,
+    coarse: &'a Coarse,
+}
+
+impl Clear<'_> {
+    async fn account(&self, work: &mut UnitOfWork<'_>, of: Ended) -> Result<EndingCommand, Stop<Refusal>> {
+        let Ended::Account(account) = of else { return Ok(EndingCommand::Finish(of)) };
+        let rows = work.reader().rows_of_closed_account(account, ROWS).await.map_err(Failure::from)?;
+        let coarse: Vec<_> = rows
+            .api_keys
+            .iter()
+            .map(|key| key.as_uuid())
+            .chain(rows.sources.iter().map(|source| source.id.as_uuid()))
+            .collect();
+        // Before the rows by which they are found.
+        self.coarse.remove(&coarse).await.map_err(Failure::from)?;
+        let nothing = [rows.members.len(), rows.api_keys.len(), rows.invites.len()] == [0; 3]
+            && rows.pipes.is_empty()
+            && rows.sources.is_empty();
+        Ok(if nothing { EndingCommand::Finish(of) } else { EndingCommand::RemoveAccountRows(rows) })
+    }
+
+    async fn membership(&self, work: &mut UnitOfWork<'_>, of: Ended) -> Result<EndingCommand, Stop<Refusal>> {
+        let Ended::Membership { account, user, .. } = of else { return Ok(EndingCommand::Finish(of)) };
+        let Pending { at, position, .. } = self.pending;
+        if work.load::<Account>(account.as_uuid()).await?.open().is_none() {
+            // Its rows go with the account's.
+            return Ok(EndingCommand::Finish(of));
+        }
+        let keys = work.reader().api_keys_ended_with(account, user, position, ROWS).await;
+        let api_keys = keys.map_err(Failure::from)?;
+        Ok(if api_keys.is_empty() {
+            EndingCommand::Finish(of)
+        } else {
+            EndingCommand::RevokeKeys(RevokedKeys { account, at, position, api_keys })
+        })
+    }
+
+    /// Ends memberships of a forgotten person, and before each the keys that ended with it; `false` if there are none left.
+    async fn memberships(&self, work: &mut UnitOfWork<'_>, user: UserId) -> Result<bool, Stop<Refusal>> {
+        let Pending { of, at, position } = self.pending;
+        let accounts = work.reader().memberships_left(user, MEMBERSHIPS).await.map_err(Failure::from)?;
+        let mut left = ROWS;
+        let mut any = false;
+        for account in accounts {
+            let state = work.load::<Account>(account.as_uuid()).await?;
+            if !state.open().is_some_and(|open| open.members.contains_key(&user)) {
+                continue;
+            }
+            let keys = work.reader().api_keys_ended_with(account, user, position, left).await;
+            let api_keys = keys.map_err(Failure::from)?;
+            left -= i64::try_from(api_keys.len()).unwrap_or(i64::MAX);
+            any = true;
+            if !api_keys.is_empty() {
+                let command = EndingCommand::RevokeKeys(RevokedKeys { account, at, position, api_keys });
+                work.execute::<Ending, Refusal>(of.id(), command).await?;
+            }
+            if left <= 0 {
+                break;
+            }
+            let command = AccountCommand::RemoveMember { user, ends_keys: true, at: work.at() };
+            work.execute::<Account, Refusal>(account.as_uuid(), command).await?;
+        }
+        Ok(any)
+    }
+
+    async fn person(&self, work: &mut UnitOfWork<'_>, user: UserId) -> Result<EndingCommand, Stop<Refusal>> {
+        let Pending { of, at, .. } = self.pending;
+        let rows = work.reader().rows_of_forgotten_person(user, at, ROWS).await.map_err(Failure::from)?;
+        let coarse: Vec<_> = rows.bearer_tokens.iter().map(|token| token.as_uuid()).collect();
+        self.coarse.remove(&coarse).await.map_err(Failure::from)?;
+        let nothing = [rows.pending_invites.len(), rows.decided_invites.len(), rows.bearer_tokens.len()]
+            == [0; 3]
+            && [rows.sessions.len(), rows.sign_in_links.len(), rows.name_keys.len()] == [0; 3];
+        Ok(if nothing { EndingCommand::Finish(of) } else { EndingCommand::BlankPersonRows(rows) })
+    }
+}
+
+impl Operation for Clear<'_> {
+    /// Whether nothing is left.
+    type Answer = bool;
+    type Refusal = Refusal;
+
+    fn name(&self) -> &'static str {
+        "clear_away"
+    }
+
+    async fn decide(&self, work: &mut UnitOfWork<'_>) -> Result<bool, Stop<Refusal>> {
+        let of = self.pending.of;
+        work.bump(GUARD.to_owned());
+        work.read_guard(GUARD.to_owned()).await?;
+        if work.load::<Ending>(of.id()).await?.finished {
+            return Ok(true);
+        }
+        let command = match of {
+            Ended::Account(_) => self.account(work, of).await?,
+            Ended::Membership { .. } => self.membership(work, of).await?,
+            Ended::Person(user) if self.memberships(work, user).await? => return Ok(false),
+            Ended::Person(user) => self.person(work, user).await?,
+        };
+        let finished = matches!(command, EndingCommand::Finish(_));
+        work.execute::<Ending, Refusal>(of.id(), command).await?;
+        Ok(finished)
+    }
+
+    fn claim_lost(&self, _: &str, _: &str) -> Option<Refusal> {
+        None
+    }
+}
+
+impl Tenure {
+    /// Clears away what endings have left behind, until nothing is left; gives how many endings are done with. Any number of
+    /// nodes may do so at once, and a later one goes on where one was stopped. An open engine does it by itself.
+    ///
+    /// # Errors
+    /// The database cannot be read or written to.
+    pub async fn clear_away(&self) -> Result<usize, DispatchError<Refusal>> {
+        let context = Context::of(Actor::System);
+        let mut done = 0;
+        loop {
+            let endings = self.reader().endings(ENDINGS).await;
+            let endings = endings.map_err(|error| DispatchError::Failed(Failure::from(error)))?;
+            if endings.is_empty() {
+                return Ok(done);
+            }
+            for pending in endings {
+                let step = Clear { pending, coarse: self.coarse() };
+                while !self.dispatcher().dispatch(&context, &step).await?.answer {
+                    // Others come first.
+                    tokio::task::yield_now().await;
+                }
+                done += 1;
+            }
+        }
+    }
+}
