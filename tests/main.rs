@@ -21,6 +21,7 @@
 
 mod architecture;
 mod argon2;
+mod clearing;
 mod clocks;
 mod command_line;
 mod conformance;

@@ -132,7 +132,8 @@ impl Reader {
     /// The database cannot be read.
     pub async fn count_of_sessions(&self, user: UserId, now: Timestamp) -> Result<u32, QueryError> {
         let sql =
-            "select count(*) from view.sessions where user_id = $1 and ended_at is null and expires_at > $2";
+            "select count(*) from view.sessions where user_id = $1 and ended_at is null and expires_at > $2
+                   and exists (select from view.users where id = $1 and forgotten_at is null)";
         self.count(sql, &[&user, &now]).await
     }
 }
