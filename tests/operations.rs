@@ -339,3 +339,20 @@ async fn reading_fails_closed_when_the_database_is_gone() {
     let append = tokio::time::timeout(Duration::from_secs(60), tenure.set_operator(&context, ada, true));
     assert!(matches!(append.await.unwrap(), Err(tenure::dispatch::DispatchError::Failed(_))));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_default_account_is_the_one_owned_longest_whatever_others_give() {
+    let tenure = TestDatabase::new().await.open().await;
+    let (ada, bob) = (user(&tenure, "ada").await, user(&tenure, "bob").await);
+    let of_bob = account(&tenure, "older", bob).await;
+    tenure.add_member(&operator(), of_bob, ada).await.unwrap();
+    let default = async || tenure.reader().default_account_for(ada).await.unwrap().id;
+    assert_eq!(default().await, of_bob, "the oldest membership, for who owns none");
+    let own = account(&tenure, "newer", ada).await;
+    assert_eq!(default().await, own);
+    tenure.transfer_ownership(&operator(), of_bob, ada).await.unwrap();
+    assert_eq!(default().await, own, "an older account that was given changes nothing");
+    assert_eq!(tenure.reader().first_owned_account_for(ada).await.unwrap().id, of_bob);
+    tenure.close_account(&operator(), own).await.unwrap();
+    assert_eq!(default().await, of_bob);
+}

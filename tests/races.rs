@@ -1,6 +1,7 @@
 //! Races on real PostgreSQL: two processes, 32 callers each; one wins, the others learn why, the log stays whole.
 
 use std::io::{BufRead as _, BufReader, Write as _};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::TryStreamExt as _;
@@ -361,4 +362,43 @@ async fn one_source_gets_a_handle_and_one_pipe_a_name() {
     .await;
     assert_eq!((count(&outcomes, "won"), count(&outcomes, "pipe.name_taken")), (1, 63), "{outcomes:?}");
     assert_eq!(events, ["pipe.created"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bounds_hold_however_many_ask_at_once_on_two_nodes() {
+    let database = TestDatabase::new().await;
+    let open = async |bound: u32| {
+        let mut settings = database.settings();
+        settings.rules.limits.sources_per_account = bound;
+        settings.rules.limits.tokens_per_user = bound;
+        Arc::new(open_with(settings).await)
+    };
+    for bound in [1, 20, 60] {
+        let nodes = [open(bound).await, open(bound).await];
+        let owner = user(&nodes[0], &format!("owner-{bound}")).await;
+        let acme = account(&nodes[0], &format!("acme-{bound}"), owner).await;
+        let asked: Vec<_> = (0..96)
+            .map(|number| {
+                let node = nodes[number % 2].clone();
+                tokio::spawn(async move {
+                    let handle = format!("h{number}");
+                    let source = node.create_source(&as_user(owner), acme, None, &handle, None).await;
+                    let token =
+                        node.issue_bearer_token(&as_user(owner), owner, Duration::from_hours(1)).await;
+                    (told(source), told(token))
+                })
+            })
+            .collect();
+        let mut outcomes = (Vec::new(), Vec::new());
+        for task in asked {
+            let (source, token) = task.await.unwrap();
+            outcomes.0.push(source);
+            outcomes.1.push(token);
+        }
+        for outcomes in [outcomes.0, outcomes.1] {
+            let won = count(&outcomes, "won");
+            assert_eq!(won, bound as usize, "{outcomes:?}");
+            assert_eq!(won + count(&outcomes, "limit_reached"), 96, "{outcomes:?}");
+        }
+    }
 }

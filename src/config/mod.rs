@@ -176,7 +176,10 @@ impl Flags {
         file.limits.apply(&mut rules.limits);
         let listen = self.listen.or(file.listen).unwrap_or(SocketAddr::from(([127, 0, 0, 1], 8_080)));
         let doors = self.doors.settle(&file, listen)?;
-        let names_a_database = self.data_dir.is_some() || self.database_url.is_some();
+        // In a file as good as in a flag: what was logged in to elsewhere is another instance.
+        let names_a_database = self.data_dir.is_some()
+            || file.data_dir.is_some()
+            || [&self.database_url, &file.database_url].into_iter().flatten().any(|url| !url.is_empty());
         let data_dir = self.data_dir.or(file.data_dir).unwrap_or_else(|| PathBuf::from(".tenure"));
         let url = self.database_url.or(file.database_url).filter(|url| !url.is_empty());
         let metrics_listen =

@@ -3,17 +3,20 @@
 //! This is the only place that retries.
 
 mod cache;
+mod crowd;
 mod error;
 mod load;
 mod work;
 
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use cqrs_es::Aggregate as _;
 use quick_cache::sync::Cache;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use uuid::Uuid;
 
 pub use error::{DispatchError, Failure, Stop};
 pub use work::UnitOfWork;
@@ -22,7 +25,7 @@ use crate::aggregates::invite::Invite;
 use crate::aggregates::{AnyEvent, ended_subject};
 use crate::clock::{Clock, Timestamp};
 use crate::codec::{Codec, CodecError};
-use crate::context::Context;
+use crate::context::{Actor, Context};
 use crate::entropy::Entropy;
 use crate::event_log::unit::{ClaimKey, IdempotencyRecord};
 use crate::event_log::{AppendError, Checkpoint, EventHeader, EventLog, StreamId};
@@ -30,6 +33,19 @@ use crate::projections::Reader;
 
 /// How often a command is decided again before it is given up as contended.
 const MAX_DECISIONS: u32 = 500;
+
+/// How many decisions are made without a pause between them.
+const FREE_DECISIONS: u32 = 5;
+
+/// How long the first pause is at most, and how often it doubles: up to 32 ms.
+const FIRST_PAUSE: Duration = Duration::from_millis(1);
+const MAX_DOUBLINGS: u32 = 5;
+
+/// How many callers are remembered who asked for what was taken.
+const COLLIDERS: usize = 10_000;
+
+/// How many commands in a row of such a caller look before they ask.
+const WARY: u32 = 16;
 
 /// How many claims that were fought over are remembered.
 const CONTESTED_CLAIMS: usize = 10_000;
@@ -97,6 +113,10 @@ pub struct Dispatcher {
     entropy: Arc<dyn Entropy>,
     states: cache::States,
     contested: Cache<ClaimKey, ()>,
+    crowds: crowd::Crowds,
+    /// Who asked for claims that were taken, and how many of their next commands look first: a batch in which one collides
+    /// is sent again for everybody in it.
+    colliders: Cache<Uuid, u32>,
     /// Who took a claim lately; possibly stale, so that only whoever checks it against the holder's state may use it.
     holders: Cache<ClaimKey, Arc<str>>,
 }
@@ -107,8 +127,20 @@ impl Dispatcher {
     pub fn new(log: EventLog, codec: Codec, clock: Arc<dyn Clock>, entropy: Arc<dyn Entropy>) -> Self {
         let reader = Reader::new(log.primary().clone(), codec.keys().clone());
         let (contested, holders) = (Cache::new(CONTESTED_CLAIMS), Cache::new(KNOWN_HOLDERS));
+        let colliders = Cache::new(COLLIDERS);
         let states = cache::States::default();
-        Self { log, codec, reader, clock, entropy, states, contested, holders }
+        Self {
+            log,
+            codec,
+            reader,
+            clock,
+            entropy,
+            states,
+            contested,
+            colliders,
+            holders,
+            crowds: crowd::Crowds::default(),
+        }
     }
 
     /// Carries out an operation, or refuses it; either way the answer held at a moment after the call began.
@@ -124,6 +156,7 @@ impl Dispatcher {
         let idempotency = context.idempotency.map(|key| key.of_operation(operation.name()));
         let context = &Context { idempotency, ..*context };
         for attempt in 0..MAX_DECISIONS {
+            self.back_off(attempt).await;
             if let Some(done) = self.carried_out_before(context, at).await? {
                 return Ok(done);
             }
@@ -132,6 +165,16 @@ impl Dispatcher {
             }
         }
         Err(DispatchError::Contended)
+    }
+
+    /// Lets others be done first, for a random while that grows with the number of decisions that did not stand.
+    async fn back_off(&self, attempt: u32) {
+        let Some(doublings) = attempt.checked_sub(FREE_DECISIONS) else { return };
+        let most = FIRST_PAUSE * 2_u32.pow(doublings.min(MAX_DOUBLINGS));
+        let mut random = [0; 4];
+        self.entropy.fill(&mut random);
+        let share = f64::from(u32::from_be_bytes(random)) / f64::from(u32::MAX);
+        tokio::time::sleep(most.mul_f64(share)).await;
     }
 
     /// One decision; `None` when it must be made again.
@@ -178,13 +221,16 @@ impl Dispatcher {
             let answer = serde_json::to_vec(&answer).map_err(|error| Failure::Codec(error.into()))?.into();
             unit.idempotency = Some(IdempotencyRecord { request: key.request, body: key.body, answer });
         }
+        let is_wary = self.is_wary(context);
         for claim in unit.claims_taken() {
-            // Somebody fought over this name a moment ago: look before making a whole batch lose time over it.
-            if self.contested.get(&claim.key).is_some()
+            // Somebody fought over this name a moment ago, or this caller over others: look before making a whole batch
+            // lose time over it.
+            if (is_wary || self.contested.get(&claim.key).is_some())
                 && let Some(holder) = self.reader.holder(&claim.key, at).await.map_err(Failure::from)?
                 && holder != claim.holder
                 && !unit.releases(&claim.key, &holder)
             {
+                self.colliders.insert(caller(context), WARY);
                 // What was decided on may be stale, and the true answer another one.
                 if self.log.confirm(&premises).await.map_err(Failure::from)?.is_none() {
                     self.states.forget(&premises.streams);
@@ -221,10 +267,22 @@ impl Dispatcher {
             ) => Ok(None),
             Err(AppendError::ClaimTaken { key, holder }) => {
                 self.contested.insert(key.clone(), ());
+                self.colliders.insert(caller(context), WARY);
                 claim_lost(operation, &key, &holder)
             }
             Err(error) => Err(Failure::Append(error).into()),
         }
+    }
+
+    /// Whether this caller asked for what was taken a few commands ago.
+    fn is_wary(&self, context: &Context) -> bool {
+        let caller = caller(context);
+        let Some(left) = self.colliders.get(&caller) else { return false };
+        match left.checked_sub(1) {
+            Some(left) if left > 0 => self.colliders.insert(caller, left),
+            _ => drop(self.colliders.remove(&caller)),
+        }
+        true
     }
 
     /// The answer to the same request, if it was carried out within the last day.
@@ -265,6 +323,16 @@ impl Dispatcher {
             self.states.forget(&premises.streams);
         }
         Ok(checkpoint)
+    }
+}
+
+/// By whom a command is counted: the person behind it, else the credential, else nobody.
+fn caller(context: &Context) -> Uuid {
+    match (context.on_behalf_of, context.actor) {
+        (Some(person), _) | (None, Actor::User(person)) => person.as_uuid(),
+        (None, Actor::ApiKey(key)) => key.as_uuid(),
+        (None, Actor::Token(token)) => token.as_uuid(),
+        (None, Actor::System | Actor::Operator) => Uuid::nil(),
     }
 }
 

@@ -7,6 +7,7 @@ use uuid::Uuid;
 
 use super::Dispatcher;
 use super::cache::{AnyState, Known, States};
+use super::crowd::Inside;
 use super::error::{Failure, Stop};
 use crate::aggregates::{AnyEvent, ClaimHasher, EventSourced};
 use crate::clock::Timestamp;
@@ -30,6 +31,7 @@ pub struct UnitOfWork<'d> {
     states: Vec<WorkingState>,
     decided: Vec<Decided>,
     successions: Vec<(ClaimKey, String)>,
+    inside: Vec<Inside>,
 }
 
 /// An aggregate as this decision has left it.
@@ -54,6 +56,7 @@ impl<'d> UnitOfWork<'d> {
             states: Vec::new(),
             decided: Vec::new(),
             successions: Vec::new(),
+            inside: Vec::new(),
         }
     }
 
@@ -238,6 +241,26 @@ impl<'d> UnitOfWork<'d> {
         Ok(())
     }
 
+    /// How many decisions on a set are under way on this node until they are stored, this one counted.
+    pub fn crowd_on(&mut self, set: &str) -> usize {
+        if let Some(inside) = self.inside.iter().find(|inside| inside.is_of(set)) {
+            return inside.count();
+        }
+        let inside = self.dispatcher.crowds.enter(set.to_owned());
+        let count = inside.count();
+        self.inside.push(inside);
+        count
+    }
+
+    /// Waits, for a while, until those of this node that decide on the set in turn are stored, so that of many at once not
+    /// all but one decide in vain.
+    pub async fn take_turn_on(&mut self, set: &str) {
+        self.crowd_on(set);
+        if let Some(inside) = self.inside.iter_mut().find(|inside| inside.is_of(set)) {
+            inside.take_turn().await;
+        }
+    }
+
     /// Says that this unit changes a guarded set.
     pub fn bump(&mut self, name: String) {
         if !self.bumps.contains(&name) {
@@ -280,7 +303,7 @@ impl<'d> UnitOfWork<'d> {
                 claim.succeeds = Succession::Only(holder.clone());
             }
         }
-        Ok((unit, Outcome { states: self.states, decided }, keys))
+        Ok((unit, Outcome { states: self.states, decided, inside: self.inside }, keys))
     }
 }
 
@@ -288,6 +311,8 @@ impl<'d> UnitOfWork<'d> {
 pub(super) struct Outcome {
     states: Vec<WorkingState>,
     decided: Vec<Decided>,
+    /// Under way until this is dropped.
+    inside: Vec<Inside>,
 }
 
 impl Outcome {
@@ -298,6 +323,7 @@ impl Outcome {
         keys: &KeyRing,
         appended: Appended,
     ) -> Vec<(i64, StreamId, AnyEvent)> {
+        drop(self.inside);
         for WorkingState { stream, epoch, version, seen, state, changed } in self.states {
             if changed {
                 states.keep(stream, Known { epoch, version, seen: appended.last.position, state });

@@ -1,6 +1,9 @@
 //! A unit of work: what one decision read and what it writes, stored together or not at all.
 
+use std::sync::OnceLock;
+
 use bytes::Bytes;
+use foldhash::HashSet;
 use uuid::Uuid;
 
 use super::error::AppendError;
@@ -197,6 +200,19 @@ pub struct Unit {
     pub new_keys: Vec<NewDataKey>,
     /// Subjects whose data key is destroyed by this unit.
     pub destroyed_keys: Vec<String>,
+    /// Found when it is asked for.
+    pub firsts: Firsts,
+}
+
+/// The places of a unit's events that are the first of their streams in it, once somebody has asked.
+#[derive(Debug, Default)]
+pub struct Firsts(OnceLock<Vec<usize>>);
+
+impl Clone for Firsts {
+    /// What is made from a copy may have other events.
+    fn clone(&self) -> Self {
+        Self::default()
+    }
 }
 
 impl Unit {
@@ -233,17 +249,21 @@ impl Unit {
 
     /// The streams that this unit appends to.
     pub(super) fn streams_written(&self) -> impl Iterator<Item = &StreamId> {
-        self.events.iter().filter(|event| self.first_of_its_stream(event)).map(|event| &event.stream)
+        self.firsts().iter().filter_map(|place| self.events.get(*place)).map(|event| &event.stream)
+    }
+
+    /// Found once: the committer asks each time it looks at a unit that waits.
+    fn firsts(&self) -> &[usize] {
+        self.firsts.0.get_or_init(|| {
+            let mut seen: HashSet<&StreamId> = HashSet::default();
+            let events = self.events.iter().enumerate();
+            events.filter(|(_, event)| seen.insert(&event.stream)).map(|(place, _)| place).collect()
+        })
     }
 
     /// The accounts that this unit has events of.
     pub(super) fn accounts_written(&self) -> impl Iterator<Item = Uuid> {
         self.events.iter().filter_map(|event| event.account_id)
-    }
-
-    fn first_of_its_stream(&self, event: &NewEvent) -> bool {
-        let before = |read: &StreamRead| read.stream == event.stream && event.version == read.version + 1;
-        self.premises.streams.iter().any(before)
     }
 
     /// The claims as they stand after this unit: the last change of each key wins, and a release

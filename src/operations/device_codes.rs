@@ -144,7 +144,7 @@ impl Operation for Consume {
         };
         match issued {
             // Whoever approved it has been forgotten.
-            Err(Stop::Refused(_)) => Err(not_found),
+            Err(Stop::Refused(Refusal::NotFound(_) | Refusal::Forbidden)) => Err(not_found),
             other => other.map(|()| (user, id)),
         }
     }
@@ -266,7 +266,8 @@ impl Tenure {
     /// The same, and issues an access token to the device in one step.
     ///
     /// # Errors
-    /// As [`Tenure::consume_device_code`], and `Invalid` for the token's life.
+    /// As [`Tenure::consume_device_code`], `Invalid` for the token's life, and `LimitReached` if the person has as many
+    /// tokens as there may be: the code stays approved.
     pub async fn consume_device_code_for_token(
         &self,
         context: &Context,

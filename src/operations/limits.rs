@@ -52,9 +52,12 @@ impl Default for Limits {
     }
 }
 
-/// So close to the bound, the set is guarded and the bound exact. Further away it is not: more than this many commands on
-/// one set, all decided before the first of them is stored, could pass it.
-const MARGIN: u32 = 512;
+/// So close to a bound the set is guarded, which makes the bound exact: an eighth of the bound, at most so many.
+const MOST_MARGIN: u32 = 512;
+
+/// How many nodes may decide on one set at once: further away from the bound than the margin, so many of them can together
+/// not pass it, because each guards the set too when an eighth of the margin is under way on it alone.
+const NODES: u32 = 8;
 
 /// What is counted.
 #[derive(Clone, Copy)]
@@ -87,6 +90,18 @@ impl Counted {
             Self::PendingInvites(_) => limits.pending_invites_per_account,
             Self::Accounts(_) => limits.accounts_per_owner,
             Self::Tokens(_) => limits.tokens_per_user,
+        }
+    }
+
+    /// The name of the set.
+    fn set(self) -> String {
+        match self {
+            Self::Sources(id) => format!("sources:{id}"),
+            Self::Pipes(id) => format!("pipes:{id}"),
+            Self::Keys(id) => format!("keys:{id}"),
+            Self::PendingInvites(id) => format!("invites:{id}"),
+            Self::Accounts(user) => accounts_of(user),
+            Self::Tokens(user) => credentials_of(user),
         }
     }
 
@@ -126,8 +141,13 @@ pub(super) async fn room_for(
         return Ok(());
     }
     let most = counted.most(limits);
+    let set = counted.set();
+    let crowd = u32::try_from(work.crowd_on(&set)).unwrap_or(u32::MAX);
+    let margin = (most / 8).min(MOST_MARGIN);
     let mut count = counted.count(work).await.map_err(Failure::from)?;
-    if count < most && count.saturating_add(MARGIN) >= most {
+    let is_near = count.saturating_add(margin) >= most || crowd.saturating_mul(NODES) > margin;
+    if count < most && is_near {
+        work.take_turn_on(&set).await;
         counted.hold(work).await?;
         count = counted.count(work).await.map_err(Failure::from)?;
     }

@@ -159,3 +159,25 @@ async fn shells_and_man_are_served() {
     let (code, page, _) = run(home.path(), &["man"]).await;
     assert!(code == 0 && page.starts_with(".ie") && page.contains("TENURE KEY MINT"), "{page}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_settings_file_that_names_an_instance_is_obeyed_whoever_is_logged_in_elsewhere() {
+    let (server, home) = (Server::new().await, tempfile::tempdir().unwrap());
+    let home = home.path();
+    let runs = server.tenure.insert_operator(&operator(), "runs", "r@example.org").await.unwrap().answer;
+    let token = server.token(runs).await;
+    json(home, &["login", "--server", &server.base, "--token", &token]).await;
+    let other = crate::support::TestDatabase::new().await;
+    let file = home.join("tenure.toml");
+    let key = crate::support::master_key().default_file;
+    let settings =
+        format!("database_url = {:?}\nmaster_key_file = {:?}\n", other.url(), key.display().to_string());
+    std::fs::write(&file, settings).unwrap();
+    let file = file.to_str().unwrap();
+    let (code, out, err) = run(home, &["--config", file, "user", "show", "runs"]).await;
+    assert_eq!(code, 4, "that instance knows nobody of the name: {out}{err}");
+    json(home, &["--config", file, "user", "add", "there", "--email", "t@example.org"]).await;
+    assert!(server.tenure.reader().user_by_username("there").await.is_err());
+    let there = other.open().await;
+    assert_eq!(there.reader().user_by_username("there").await.unwrap().username, "there");
+}

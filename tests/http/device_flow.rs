@@ -257,3 +257,20 @@ async fn the_metadata_names_only_what_the_settings_say() {
     let codes = server.form("/oauth/device/code", &[]).await.is(200).json();
     assert!(codes["verification_uri"].as_str().unwrap().starts_with("https://tenure.example.org/"));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_person_with_as_many_tokens_as_there_may_be_is_told_so_and_the_code_stays_good() {
+    let server = Server::with_settings(|settings| settings.rules.limits.tokens_per_user = 1).await;
+    let ada = server.user("ada").await;
+    let life = Duration::from_hours(1);
+    let (taken, _) =
+        server.tenure.issue_bearer_token(&crate::support::operator(), ada, life).await.unwrap().answer;
+    let session = server.session(ada).await;
+    let codes = codes(&server).await;
+    decide(&server, &session, &codes, "approve").await.is(200);
+    let refused = poll(&server, &codes).await.fails(400, "access_denied").json();
+    let said = refused["error_description"].as_str().unwrap();
+    assert!(said.contains("bearer tokens of the user") && said.contains("revoke one"), "{said}");
+    server.tenure.revoke_bearer_token(&crate::support::operator(), taken).await.unwrap();
+    poll(&server, &codes).await.is(200);
+}

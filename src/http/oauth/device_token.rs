@@ -81,6 +81,10 @@ pub async fn device_token(State(door): State<Shared>, parameters: Parameters) ->
         Err(DispatchError::Refused(Refusal::Pending)) => {
             ("authorization_pending", "nobody has approved the device code yet")
         }
+        Err(DispatchError::Refused(refusal @ Refusal::LimitReached(_))) => {
+            let description = format!("{refusal}; revoke one, and the device may ask again");
+            return Ok(OauthError::new("access_denied", &description).bad_request());
+        }
         Err(error) => return Err(error.into()),
     };
     Ok(OauthError::new(error, description).bad_request())
