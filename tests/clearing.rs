@@ -96,13 +96,19 @@ async fn an_account_closes_in_one_event_of_one_size_and_is_gone_on_every_node_at
         assert!(matches!(reader.source_by_handle(large, "robot").await, Err(QueryError::NotFound)));
         assert!(!reader.is_member_or_owner(large, members[0]).await);
         assert!(!reader.is_member_or_owner(large, owner).await);
-        assert!(reader.members(large).await.unwrap().is_empty());
-        assert!(reader.accounts_for_user(members[0]).await.unwrap().is_empty());
-        assert!(reader.api_keys_for_account(large, at).await.unwrap().is_empty());
+        assert!(reader.members(large).try_collect::<Vec<_>>().await.unwrap().is_empty());
+        assert!(reader.accounts_for_user(members[0]).try_collect::<Vec<_>>().await.unwrap().is_empty());
+        assert!(reader.api_keys_for_account(large, at).try_collect::<Vec<_>>().await.unwrap().is_empty());
         assert!(reader.invites_for_account(large).try_collect::<Vec<_>>().await.unwrap().is_empty());
-        assert!(reader.sources_for_account(large).await.unwrap().is_empty());
-        assert!(reader.pipes_for_account(large).await.unwrap().is_empty());
-        assert!(reader.pending_invites_for_username("nobody-yet", at).await.unwrap().is_empty());
+        assert!(reader.sources_for_account(large).try_collect::<Vec<_>>().await.unwrap().is_empty());
+        assert!(
+            reader
+                .pending_invites_for_username("nobody-yet", at)
+                .try_collect::<Vec<_>>()
+                .await
+                .unwrap()
+                .is_empty()
+        );
         refused!(node.revoke_api_key(&operator(), None, found.id).await, Refusal::NotFound(Thing::Account));
         refused!(
             node.create_source(&operator(), large, Some(owner), "x", None).await,
@@ -113,7 +119,16 @@ async fn an_account_closes_in_one_event_of_one_size_and_is_gone_on_every_node_at
     let system = Context::of(Actor::System);
     let nobody = other.sign_in_with_github(&system, 1, "nobody-yet", None, None).await.unwrap().answer.user;
     refused!(other.accept_invite(&as_user(nobody), invite, nobody).await, Refusal::InviteNotPending);
-    assert!(other.reader().accounts_for_user(nobody).await.unwrap().iter().all(|own| own.id != large));
+    assert!(
+        other
+            .reader()
+            .accounts_for_user(nobody)
+            .try_collect::<Vec<_>>()
+            .await
+            .unwrap()
+            .iter()
+            .all(|own| own.id != large)
+    );
 
     // Stopped in the middle, and gone on with by the other node.
     {
@@ -219,7 +234,12 @@ async fn what_was_said_of_a_name_before_its_person_came_goes_with_the_person() {
     clock.advance(Duration::from_hours(24 * 15));
     let for_github = invite(owner, acme).await;
     let yolanda = user(&tenure, "yolanda-q").await;
-    let pending = tenure.reader().pending_invites_for_username("yolanda-q", clock.now()).await.unwrap();
+    let pending = tenure
+        .reader()
+        .pending_invites_for_username("yolanda-q", clock.now())
+        .try_collect::<Vec<_>>()
+        .await
+        .unwrap();
     assert!(pending.is_empty(), "she signs in by links, and those were for GitHub");
     tenure.forget_user(&operator(), yolanda).await.unwrap();
     for id in [taken_back, dead, for_github] {
@@ -231,7 +251,15 @@ async fn what_was_said_of_a_name_before_its_person_came_goes_with_the_person() {
     // The next person of that name has nothing to do with it, nor they with her.
     let next = tenure.sign_in_with_github(&Context::of(Actor::System), 9, "yolanda-q", None, None).await;
     let next = next.unwrap().answer.user;
-    assert!(tenure.reader().pending_invites_for_username("yolanda-q", clock.now()).await.unwrap().is_empty());
+    assert!(
+        tenure
+            .reader()
+            .pending_invites_for_username("yolanda-q", clock.now())
+            .try_collect::<Vec<_>>()
+            .await
+            .unwrap()
+            .is_empty()
+    );
     refused!(tenure.accept_invite(&as_user(next), for_github, next).await, Refusal::Forbidden);
     let theirs = invite(stranger, beta).await;
     tenure.clear_away().await.unwrap();
@@ -319,9 +347,9 @@ async fn whoever_is_forgotten_is_no_member_and_acts_no_more_from_that_moment_on(
     for cleared in [false, true] {
         for node in [&other, &one] {
             let reader = node.reader();
-            assert!(reader.members(acme).await.unwrap().is_empty());
+            assert!(reader.members(acme).try_collect::<Vec<_>>().await.unwrap().is_empty());
             assert!(!reader.is_member_or_owner(acme, member).await);
-            assert!(reader.accounts_for_user(member).await.unwrap().is_empty());
+            assert!(reader.accounts_for_user(member).try_collect::<Vec<_>>().await.unwrap().is_empty());
             assert!(matches!(reader.default_account_for(member).await, Err(QueryError::NotFound)));
             refused!(node.lookup_api_key(&plaintext).await, Refusal::NotFound(_));
             node.lookup_api_key(&kept).await.expect("the account kept it when they left");

@@ -1,6 +1,7 @@
 //! Random commands against a plain in-memory model of the contract: the same answers, the same tables, on two nodes while
 //! time moves. A difference is shrunk to the commands that it takes.
 
+use futures::TryStreamExt as _;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -785,16 +786,25 @@ impl Real {
             if row.name != tenant.name || row.owner_user_id != self.people[tenant.owner] {
                 return differ(format!("account {id}: {row:?}"));
             }
-            let members = reader.members(*id).await.map_err(|error| error.to_string())?;
+            let members =
+                reader.members(*id).try_collect::<Vec<_>>().await.map_err(|error| error.to_string())?;
             let members: Vec<UserId> = members.iter().map(|member| member.user.id).collect();
             let expected: Vec<UserId> = tenant.members.iter().map(|member| self.people[*member]).collect();
             if members != expected {
                 return differ(format!("members of {id}: {members:?}, not {expected:?}"));
             }
-            let sources = reader.sources_for_account(*id).await.map_err(|error| error.to_string())?;
+            let sources = reader
+                .sources_for_account(*id)
+                .try_collect::<Vec<_>>()
+                .await
+                .map_err(|error| error.to_string())?;
             let mut found = BTreeMap::new();
             for source in sources {
-                let pipes = reader.pipes_for_source(source.id).await.map_err(|error| error.to_string())?;
+                let pipes = reader
+                    .pipes_for_source(source.id)
+                    .try_collect::<Vec<_>>()
+                    .await
+                    .map_err(|error| error.to_string())?;
                 found.insert(source.handle, pipes.into_iter().map(|pipe| pipe.name).collect::<Vec<_>>());
             }
             let mut expected = tenant.sources.clone();
@@ -836,6 +846,7 @@ impl Real {
         for (token, id) in model.tokens.iter().zip(&self.tokens) {
             let rows = reader
                 .bearer_tokens_for_user(self.people[token.user])
+                .try_collect::<Vec<_>>()
                 .await
                 .map_err(|error| error.to_string())?;
             let row = rows.iter().find(|row| row.id == *id);

@@ -1,5 +1,6 @@
 //! What is personal is nowhere in the log in clear, and opens only with the log's own keys.
 
+use futures::TryStreamExt as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::process::Command;
@@ -53,7 +54,7 @@ async fn a_dump_of_the_log_shows_no_email_username_login_or_account_name() {
         .unwrap();
     account(&tenure, "analytical-engine", ada).await;
     tenure::seed::fill(&tenure, 200, 1, |_| ()).await.unwrap();
-    let seeded = tenure.reader().accounts().await.unwrap();
+    let seeded = tenure.reader().accounts().try_collect::<Vec<_>>().await.unwrap();
     let text = dump(&database, &["--schema=log"]).to_lowercase();
     assert!(text.contains("copy log.event"), "the dump holds the events");
     let mut secrets: Vec<String> = [

@@ -1,6 +1,7 @@
 //! `tenure account`: tenants and their members.
 
 use clap::Subcommand;
+use futures::TryStreamExt as _;
 use reqwest::Method;
 use serde_json::json;
 
@@ -130,9 +131,9 @@ async fn carry_out(tenure: &Tenure, config: &Config, command: AccountCommand) ->
             let accounts = match user {
                 Some(user) => {
                     let user = lookup::user(tenure, &user).await?;
-                    tenure.reader().accounts_for_user(user.id).await?
+                    tenure.reader().accounts_for_user(user.id).try_collect::<Vec<_>>().await?
                 }
-                None => tenure.reader().accounts().await?,
+                None => tenure.reader().accounts().try_collect::<Vec<_>>().await?,
             };
             let rows = accounts.iter().map(|account| {
                 json!({
@@ -180,7 +181,7 @@ async fn members(tenure: &Tenure, config: &Config, account: &str) -> anyhow::Res
     let reader = tenure.reader();
     let account = lookup::account(tenure, account).await?;
     let owner = reader.user(account.owner_user_id).await?;
-    let members = reader.members(account.id).await?;
+    let members = reader.members(account.id).try_collect::<Vec<_>>().await?;
     if config.json {
         let members: Vec<_> = members
             .iter()

@@ -135,7 +135,11 @@ async fn carry_out(tenure: &Tenure, config: &Config, command: InviteCommand) -> 
                 (None, user) => {
                     let user =
                         user.ok_or(Invalid { field: "--account", rule: "or --user: whose invites" })?;
-                    let invites = tenure.reader().pending_invites_for_username(&user, now).await?;
+                    let invites = tenure
+                        .reader()
+                        .pending_invites_for_username(&user, now)
+                        .try_collect::<Vec<_>>()
+                        .await?;
                     invites.iter().map(|known| record(&known.invite, &known.account_name, now)).collect()
                 }
             };

@@ -1,5 +1,6 @@
 //! `tenure key`: API keys of accounts.
 
+use futures::TryStreamExt as _;
 use std::time::Duration;
 
 use clap::Subcommand;
@@ -130,7 +131,11 @@ async fn carry_out(tenure: &Tenure, config: &Config, command: KeyCommand) -> any
         }
         KeyCommand::List { account } => {
             let account = lookup::account(tenure, &account).await?;
-            let keys = tenure.reader().api_keys_for_account(account.id, tenure.clock().now()).await?;
+            let keys = tenure
+                .reader()
+                .api_keys_for_account(account.id, tenure.clock().now())
+                .try_collect::<Vec<_>>()
+                .await?;
             let rows = keys.iter().map(|key| {
                 json!({
                     "id": key.id, "account_id": key.account_id, "created_by_user_id": key.created_by_user_id,

@@ -1,5 +1,6 @@
 //! `tenure pipe`: named sub-channels of a source.
 
+use futures::TryStreamExt as _;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
@@ -142,7 +143,7 @@ async fn carry_out(tenure: &Tenure, config: &Config, command: PipeCommand) -> an
             let account = lookup::account(tenure, &account).await?;
             let found = tenure.reader().source_by_handle(account.id, &source).await;
             let source = found.map_err(|error| lookup::missing(error, Thing::Source))?;
-            let pipes = tenure.reader().pipes_for_source(source.id).await?;
+            let pipes = tenure.reader().pipes_for_source(source.id).try_collect::<Vec<_>>().await?;
             let rows = pipes.iter().map(|pipe| {
                 let record = json!({
                     "id": pipe.id, "name": pipe.name, "created_by_user_id": pipe.created_by_user_id,

@@ -1,6 +1,7 @@
 //! `tenure source`: named actors in an account.
 
 use clap::Subcommand;
+use futures::TryStreamExt as _;
 use reqwest::Method;
 use serde_json::json;
 
@@ -92,8 +93,8 @@ async fn carry_out(tenure: &Tenure, config: &Config, command: SourceCommand) -> 
         SourceCommand::List { account } => {
             let account = lookup::account(tenure, &account).await?;
             let mut rows = Vec::new();
-            for source in tenure.reader().sources_for_account(account.id).await? {
-                let pipes = tenure.reader().pipes_for_source(source.id).await?;
+            for source in tenure.reader().sources_for_account(account.id).try_collect::<Vec<_>>().await? {
+                let pipes = tenure.reader().pipes_for_source(source.id).try_collect::<Vec<_>>().await?;
                 let automatic = source.kind.auto_pipes().iter().map(|name| (*name).to_owned());
                 let pipes: Vec<String> = automatic.chain(pipes.into_iter().map(|pipe| pipe.name)).collect();
                 rows.push(json!({

@@ -1,5 +1,6 @@
 //! `tenure token`: bearer tokens of people.
 
+use futures::TryStreamExt as _;
 use std::time::Duration;
 
 use clap::Subcommand;
@@ -92,7 +93,7 @@ async fn carry_out(tenure: &Tenure, config: &Config, command: TokenCommand) -> a
         }
         TokenCommand::List { user } => {
             let user = lookup::named(tenure, user.as_deref(), "--user").await?;
-            let tokens = tenure.reader().bearer_tokens_for_user(user.id).await?;
+            let tokens = tenure.reader().bearer_tokens_for_user(user.id).try_collect::<Vec<_>>().await?;
             let rows = tokens.iter().map(|token| {
                 json!({
                     "id": token.id, "prefix": token.prefix, "created_at": token.created_at,

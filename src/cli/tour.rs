@@ -1,5 +1,6 @@
 //! `tenure tour`: a tenant's life on a throwaway database, each command with its events, races and refusals included.
 
+use futures::TryStreamExt as _;
 use std::time::Duration;
 
 use futures::future::join_all;
@@ -311,7 +312,7 @@ impl Tour {
         if self.json {
             return Ok(());
         }
-        let members = tenure.reader().members(account).await?;
+        let members = tenure.reader().members(account).try_collect::<Vec<_>>().await?;
         let rows = members.into_iter().map(|member| vec![member.user.username, member.added_at.to_string()]);
         output::table(&["view.members of acme", "added at"], rows.collect())
     }

@@ -17,6 +17,9 @@ use crate::dispatch::{Failure, Operation, Stop, UnitOfWork};
 use crate::ids::{SessionId, UserId};
 use crate::projections::{QueryError, sessions};
 
+/// How many sessions make room for one at most, should there be more of them than a lower bound than before allows.
+const MOST_ENDED: u32 = 1_000;
+
 /// A session that is about to begin.
 pub(super) struct FreshSession {
     pub(super) id: SessionId,
@@ -55,10 +58,10 @@ impl FreshSession {
             return Ok(());
         }
         work.read_guard(credentials_of(user)).await?;
-        let mut living = reader.sessions_for_user(user).await.map_err(Failure::from)?;
-        living.retain(|session| session.ended_at.is_none() && session.expires_at > at);
-        let too_many = (living.len() + 1).saturating_sub(most as usize);
-        for session in living.into_iter().take(too_many) {
+        let count = reader.count_of_sessions(user, at).await.map_err(Failure::from)?;
+        let too_many = (count + 1).saturating_sub(most).min(MOST_ENDED);
+        let oldest = reader.living_sessions(user, at, too_many as usize).await;
+        for session in oldest.map_err(Failure::from)? {
             work.execute::<Session, Refusal>(session.id.as_uuid(), SessionCommand::End { at }).await?;
         }
         Ok(())

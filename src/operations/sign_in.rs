@@ -110,7 +110,12 @@ impl Operation for GithubSignIn {
         let mut first_account = None;
         if let Some(account) = self.fresh_account {
             work.read_guard(accounts_of(user)).await?;
-            if work.reader().accounts_for_user(user).await.map_err(crate::dispatch::Failure::from)?.is_empty()
+            if work
+                .reader()
+                .accounts_for_user_after(user, "", 1)
+                .await
+                .map_err(crate::dispatch::Failure::from)?
+                .is_empty()
             {
                 self.open_first_account(work, user, account).await?;
                 first_account = Some(account);

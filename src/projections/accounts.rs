@@ -1,8 +1,10 @@
 //! `view.accounts`: one row a living tenant.
 
+use futures::Stream;
 use tokio_postgres::Row;
 use uuid::Uuid;
 
+use super::page;
 use super::query::{QueryError, Reader};
 use super::unique_claims::HOLDER_FOR_GOOD;
 use crate::aggregates::AnyEvent;
@@ -135,24 +137,47 @@ impl Reader {
     /// All accounts, by name.
     ///
     /// # Errors
-    /// The database cannot be read.
-    pub async fn accounts(&self) -> Result<Vec<Account>, QueryError> {
-        self.list(&format!("select {COLUMNS} from view.accounts a order by a.name"), &[], read).await
+    /// An item: the database cannot be read.
+    pub fn accounts(&self) -> impl Stream<Item = Result<Account, QueryError>> + use<> {
+        let reader = self.clone();
+        let read = move |after: String| {
+            let reader = reader.clone();
+            async move { reader.accounts_after(&after, page::PAGE).await }
+        };
+        page::all(String::new(), read, |account| account.name.clone())
     }
 
     /// The accounts that a user owns or is a member of, each once, by name.
     ///
     /// # Errors
+    /// An item: the database cannot be read.
+    pub fn accounts_for_user(&self, user: UserId) -> impl Stream<Item = Result<Account, QueryError>> + use<> {
+        let reader = self.clone();
+        let read = move |after: String| {
+            let reader = reader.clone();
+            async move { reader.accounts_for_user_after(user, &after, page::PAGE).await }
+        };
+        page::all(String::new(), read, |account| account.name.clone())
+    }
+
+    /// Those of them whose names come behind this one, by name, at most `limit`.
+    ///
+    /// # Errors
     /// The database cannot be read.
-    pub async fn accounts_for_user(&self, user: UserId) -> Result<Vec<Account>, QueryError> {
+    pub async fn accounts_for_user_after(
+        &self,
+        user: UserId,
+        name: &str,
+        limit: usize,
+    ) -> Result<Vec<Account>, QueryError> {
         let sql = format!(
             "select {COLUMNS} from (
                  select o.id from view.accounts o where o.owner_user_id = $1
                  union select m.account_id from view.members m where m.user_id = $1
              ) theirs join view.accounts a on a.id = theirs.id
-             where {IS_KNOWN} order by a.name, a.position"
+             where a.name > $2 and {IS_KNOWN} order by a.name limit $3"
         );
-        self.list(&sql, &[&user], read).await
+        self.list(&sql, &[&user, &name, &page::limit(limit)], read).await
     }
 
     /// The oldest account that a user owns.

@@ -1,8 +1,14 @@
 //! `view.api_keys`: one row a key, revoked ones too, until its account is closed.
 
+use std::fmt;
+use std::str::FromStr;
+
+use futures::{Stream, TryStreamExt as _};
 use tokio_postgres::Row;
+use tokio_postgres::types::ToSql;
 use uuid::Uuid;
 
+use super::page::{self, NoTimeKey, TimeKey};
 use super::query::{QueryError, Reader};
 use crate::aggregates::AnyEvent;
 use crate::aggregates::account::{AccountEvent, ListedAtClosing};
@@ -36,11 +42,17 @@ pub static TABLE: Table = Table {
     ],
     key_columns: 1,
     fill: 70,
-    indexes: &["(account_id, revoked_at)", "(key_prefix)", "(former_prefix) where former_prefix is not null"],
+    indexes: &[
+        "(key_prefix)",
+        "(former_prefix) where former_prefix is not null",
+        "(account_id, created_at, position) where revoked_at is null",
+        "(account_id, created_at, position) where revoked_at is not null",
+        "(account_id, (coalesce(ended_position, revoked_position))) where revoked_at is not null",
+    ],
 };
 
 const COLUMNS: &str = "k.id, k.account_id, k.created_by_user_id, k.key_prefix, k.label, k.created_at, k.expires_at, \
-                       e.ended_at, u.at";
+                       e.ended_at, u.at, k.position";
 
 /// A key's record; its hash is not part of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,6 +75,46 @@ pub struct ApiKey {
     pub revoked_at: Option<Timestamp>,
     /// When it was last good for something, to the minute.
     pub last_used_at: Option<Timestamp>,
+    /// The position of the event that made it.
+    pub position: i64,
+}
+
+/// A place in the list of an account's keys, in which those come first that were good when the list was begun: a key that
+/// is revoked while the list is read keeps its place.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct KeyPlace {
+    /// When the list was begun.
+    begun: Timestamp,
+    /// The newest position then.
+    newest: i64,
+    /// Whether it is among those that were not good.
+    is_ended: bool,
+    /// Where among its kind.
+    key: TimeKey,
+}
+
+impl fmt::Display for KeyPlace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { begun, newest, is_ended, key } = self;
+        write!(f, "{}.{newest}.{}.{key}", begun.as_micros(), u8::from(*is_ended))
+    }
+}
+
+impl FromStr for KeyPlace {
+    type Err = NoTimeKey;
+
+    fn from_str(text: &str) -> Result<Self, NoTimeKey> {
+        let mut parts = text.splitn(4, '.');
+        let mut part = || parts.next().ok_or(NoTimeKey);
+        let number = |text: &str| text.parse().map_err(|_| NoTimeKey);
+        let (begun, newest) = (Timestamp::from_micros(number(part()?)?), number(part()?)?);
+        let is_ended = match part()? {
+            "0" => false,
+            "1" => true,
+            _ => return Err(NoTimeKey),
+        };
+        Ok(Self { begun, newest, is_ended, key: part()?.parse()? })
+    }
 }
 
 /// What a plaintext key is compared with.
@@ -156,6 +208,7 @@ fn read(row: &Row) -> Result<ApiKey, tokio_postgres::Error> {
         expires_at: row.try_get(6)?,
         revoked_at: row.try_get(7)?,
         last_used_at: row.try_get(8)?,
+        position: row.try_get(9)?,
     })
 }
 
@@ -163,12 +216,33 @@ fn read(row: &Row) -> Result<ApiKey, tokio_postgres::Error> {
 /// whether that has been written into its row yet or not.
 const FROM: &str = "from view.api_keys k join view.accounts a on a.id = k.account_id
     left join coarse.last_used u on u.id = k.id
-    cross join lateral (select coalesce(
-        k.revoked_at,
-        (select min(x.at) from view.endings x
-         where x.id = k.account_id and x.user_id = k.created_by_user_id and x.position > k.position),
-        (select f.forgotten_at from view.users f join view.members m on m.account_id = k.account_id and m.user_id = f.id
-         where f.id = k.created_by_user_id and f.forgotten_at is not null)) as ended_at) e";
+    cross join lateral (
+        select least(p.at, m.at) as at, least(p.position, m.position) as position
+        from (select min(x.at) as at, min(x.position) as position from view.endings x
+              where x.id = k.account_id and x.user_id = k.created_by_user_id and x.position > k.position) m,
+             (select min(x.at) as at, min(x.position) as position from view.endings x
+              where x.id = k.created_by_user_id and x.user_id = '00000000-0000-0000-0000-000000000000'
+                and exists (select from view.members o
+                            where o.account_id = k.account_id and o.user_id = k.created_by_user_id)) p
+    ) w
+    cross join lateral (
+        select coalesce(k.revoked_at, w.at) as ended_at,
+               coalesce(k.ended_position, k.revoked_position, w.position) as position
+    ) e";
+
+/// Keys that were good when the list was begun, at time $2 and position $3: not revoked, and revoked since.
+const GOOD: [&str; 2] = [
+    "k.revoked_at is null and (e.position is null or e.position > $3) and (k.expires_at is null or k.expires_at > $2)",
+    REVOKED_SINCE,
+];
+const REVOKED_SINCE: &str = "k.revoked_at is not null and coalesce(k.ended_position, k.revoked_position) > $3
+    and (k.expires_at is null or k.expires_at > $2)";
+
+/// Keys that were not: not revoked, and revoked.
+const ENDED: [&str; 2] = [
+    "k.revoked_at is null and (e.position <= $3 or k.expires_at <= $2)",
+    "k.revoked_at is not null and (coalesce(k.ended_position, k.revoked_position) <= $3 or k.expires_at <= $2)",
+];
 
 impl Reader {
     /// The key with this identifier.
@@ -182,17 +256,95 @@ impl Reader {
     /// All keys of an account: those that are good by age, then the others by age.
     ///
     /// # Errors
-    /// The database cannot be read.
-    pub async fn api_keys_for_account(
+    /// An item: the database cannot be read.
+    pub fn api_keys_for_account(
         &self,
         account: AccountId,
         now: Timestamp,
-    ) -> Result<Vec<ApiKey>, QueryError> {
+    ) -> impl Stream<Item = Result<ApiKey, QueryError>> + use<> {
+        let reader = self.clone();
+        let read = move |after: Option<KeyPlace>| {
+            let reader = reader.clone();
+            async move {
+                let after = match after {
+                    Some(after) => after,
+                    None => reader.api_keys_begin(now).await?,
+                };
+                reader.api_keys_after(account, after, page::PAGE).await
+            }
+        };
+        page::all(None, read, |(_, place)| Some(*place)).map_ok(|(key, _)| key)
+    }
+
+    /// Where a list of keys begins, with those first that are good at this time.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn api_keys_begin(&self, now: Timestamp) -> Result<KeyPlace, QueryError> {
+        let sql = "select coalesce((select position from log.event order by position desc limit 1), 0)";
+        let newest = self.one(sql, &[], |row| row.try_get(0)).await?;
+        Ok(KeyPlace { begun: now, newest, is_ended: false, key: TimeKey::OLDEST })
+    }
+
+    /// The keys of an account that come behind this place, each with its own, at most `limit`.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn api_keys_after(
+        &self,
+        account: AccountId,
+        after: KeyPlace,
+        limit: usize,
+    ) -> Result<Vec<(ApiKey, KeyPlace)>, QueryError> {
+        let mut keys = Vec::new();
+        if !after.is_ended {
+            keys = self.keys_of_kind(GOOD, account, after, limit).await?;
+        }
+        if keys.len() < limit {
+            let key = if after.is_ended { after.key } else { TimeKey::OLDEST };
+            let ended = KeyPlace { is_ended: true, key, ..after };
+            keys.extend(self.keys_of_kind(ENDED, account, ended, limit - keys.len()).await?);
+        }
+        Ok(keys)
+    }
+
+    async fn keys_of_kind(
+        &self,
+        [not_revoked, revoked]: [&str; 2],
+        account: AccountId,
+        after: KeyPlace,
+        limit: usize,
+    ) -> Result<Vec<(ApiKey, KeyPlace)>, QueryError> {
+        // Each branch walks an index of its own. What was revoked since is little, and is looked for by that first.
+        let branch = |condition: &str| {
+            let from = if condition == REVOKED_SINCE {
+                let since = format!(
+                    "(select * from view.api_keys k where k.account_id = $1 and {condition} offset 0) k"
+                );
+                FROM.replacen("view.api_keys k", &since, 1)
+            } else {
+                FROM.to_owned()
+            };
+            format!(
+                "(select {COLUMNS} {from}
+                  where k.account_id = $1 and {condition} and (k.created_at, k.position) > ($4, $5)
+                  order by k.created_at, k.position limit $6)"
+            )
+        };
         let sql = format!(
-            "select {COLUMNS} {FROM} where k.account_id = $1
-             order by (e.ended_at is not null or coalesce(k.expires_at <= $2, false)), k.created_at, k.position"
+            "select * from ({} union all {}) q (id, account_id, created_by_user_id, key_prefix, label, created_at,
+                                                expires_at, ended_at, at, position)
+             order by created_at, position limit $6",
+            branch(not_revoked),
+            branch(revoked)
         );
-        self.list(&sql, &[&account, &now], read).await
+        let KeyPlace { begun, newest, key, .. } = after;
+        let parameters: [&(dyn ToSql + Sync); 6] =
+            [&account, &begun, &newest, &key.at, &key.position, &page::limit(limit)];
+        let keys = self.list(&sql, &parameters, read).await?;
+        let place =
+            |key: &ApiKey| KeyPlace { key: TimeKey { at: key.created_at, position: key.position }, ..after };
+        Ok(keys.into_iter().map(|key| (place(&key), key)).map(|(place, key)| (key, place)).collect())
     }
 
     /// The keys that are good now and begin like this, their former secrets among them.
@@ -214,7 +366,7 @@ impl Reader {
                and k.former_hash is not null and k.former_until > $2"
         );
         self.list(&sql, &[&prefix.as_str(), &now], |row| {
-            Ok(Candidate { key: read(row)?, hash: row.try_get(9)? })
+            Ok(Candidate { key: read(row)?, hash: row.try_get(10)? })
         })
         .await
     }

@@ -1,8 +1,10 @@
 //! `view.bearer_tokens`: one row a bearer token, revoked and expired ones too.
 
+use futures::Stream;
 use tokio_postgres::Row;
 use uuid::Uuid;
 
+use super::page::{self, TimeKey};
 use super::query::{QueryError, Reader};
 use crate::aggregates::AnyEvent;
 use crate::aggregates::bearer_token::BearerTokenEvent;
@@ -29,11 +31,14 @@ pub static TABLE: Table = Table {
     ],
     key_columns: 1,
     fill: 80,
-    indexes: &["(digest)", "(user_id, revoked_at, expires_at)"],
+    indexes: &[
+        "(digest)",
+        "(user_id, created_at, position)",
+        "(user_id, expires_at) where revoked_at is null",
+    ],
 };
 
-const COLUMNS: &str =
-    "t.id, t.user_id, t.prefix, t.created_at, t.expires_at, coalesce(t.revoked_at, o.forgotten_at), u.at";
+const COLUMNS: &str = "t.id, t.user_id, t.prefix, t.created_at, t.expires_at, coalesce(t.revoked_at, o.forgotten_at), u.at, t.position";
 const FROM: &str = "from view.bearer_tokens t join view.users o on o.id = t.user_id
                     left join coarse.last_used u on u.id = t.id";
 
@@ -54,6 +59,16 @@ pub struct BearerToken {
     pub revoked_at: Option<Timestamp>,
     /// When it was last good for something, to the minute.
     pub last_used_at: Option<Timestamp>,
+    /// The position of the event that issued it.
+    pub position: i64,
+}
+
+impl BearerToken {
+    /// Its key among the tokens of its person.
+    #[must_use]
+    pub const fn key(&self) -> TimeKey {
+        TimeKey { at: self.created_at, position: self.position }
+    }
 }
 
 /// What an event does to the table.
@@ -102,6 +117,7 @@ fn read(row: &Row) -> Result<BearerToken, tokio_postgres::Error> {
         expires_at: row.try_get(4)?,
         revoked_at: row.try_get(5)?,
         last_used_at: row.try_get(6)?,
+        position: row.try_get(7)?,
     })
 }
 
@@ -119,13 +135,37 @@ impl Reader {
         self.one(&sql, &[&digest.as_bytes().as_slice(), &now], read).await
     }
 
-    /// All bearer tokens of a person, by age.
+    /// All bearer tokens of a person, oldest first.
+    ///
+    /// # Errors
+    /// An item: the database cannot be read.
+    pub fn bearer_tokens_for_user(
+        &self,
+        user: UserId,
+    ) -> impl Stream<Item = Result<BearerToken, QueryError>> + use<> {
+        let reader = self.clone();
+        let read = move |after| {
+            let reader = reader.clone();
+            async move { reader.bearer_tokens_after(user, after, page::PAGE).await }
+        };
+        page::all(TimeKey::OLDEST, read, BearerToken::key)
+    }
+
+    /// The bearer tokens of a person that came behind the one with this key, oldest first, at most `limit`.
     ///
     /// # Errors
     /// The database cannot be read.
-    pub async fn bearer_tokens_for_user(&self, user: UserId) -> Result<Vec<BearerToken>, QueryError> {
-        let sql = format!("select {COLUMNS} {FROM} where t.user_id = $1 order by t.created_at, t.position");
-        self.list(&sql, &[&user], read).await
+    pub async fn bearer_tokens_after(
+        &self,
+        user: UserId,
+        after: TimeKey,
+        limit: usize,
+    ) -> Result<Vec<BearerToken>, QueryError> {
+        let sql = format!(
+            "select {COLUMNS} {FROM} where t.user_id = $1 and (t.created_at, t.position) > ($2, $3)
+             order by t.created_at, t.position limit $4"
+        );
+        self.list(&sql, &[&user, &after.at, &after.position, &page::limit(limit)], read).await
     }
 
     /// The bearer token with this identifier, whatever has become of it.

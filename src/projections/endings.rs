@@ -119,7 +119,9 @@ impl Reader {
         let sql = "select user_id from view.members where account_id = $1 limit $2";
         rows.members = self.list(sql, &[&account, &left], |row| row.try_get(0)).await?;
         take(&mut left, rows.members.len());
-        let sql = "select id from view.api_keys where account_id = $1 limit $2";
+        let sql = "(select id from view.api_keys where account_id = $1 and revoked_at is null limit $2)
+                   union all
+                   (select id from view.api_keys where account_id = $1 and revoked_at is not null limit $2) limit $2";
         rows.api_keys = self.list(sql, &[&account, &left], |row| row.try_get(0)).await?;
         take(&mut left, rows.api_keys.len());
         let sql = "select id from view.invites where account_id = $1 limit $2";

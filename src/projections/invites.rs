@@ -304,11 +304,30 @@ impl Reader {
     /// The standing invites of the person with this name, or to this name if nobody has it yet, oldest first.
     ///
     /// # Errors
-    /// The database cannot be read.
-    pub async fn pending_invites_for_username(
+    /// An item: the database cannot be read.
+    pub fn pending_invites_for_username(
         &self,
         username: &str,
         now: Timestamp,
+    ) -> impl Stream<Item = Result<InviteWithAccount, QueryError>> + use<> {
+        let (reader, username) = (self.clone(), username.to_owned());
+        let read = move |after| {
+            let (reader, username) = (reader.clone(), username.clone());
+            async move { reader.pending_invites_after(&username, now, after, page::PAGE).await }
+        };
+        page::all(TimeKey::OLDEST, read, |found: &InviteWithAccount| found.invite.key())
+    }
+
+    /// Those of them that came behind the one with this key, oldest first, at most `limit`.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn pending_invites_after(
+        &self,
+        username: &str,
+        now: Timestamp,
+        after: TimeKey,
+        limit: usize,
     ) -> Result<Vec<InviteWithAccount>, QueryError> {
         let (user, mode) = match self.user_by_username(username).await {
             Ok(user) => (Some(user.id), Some(user.mode.as_str())),
@@ -326,10 +345,13 @@ impl Reader {
              ) i join view.accounts a on a.id = i.account_id {BESIDE}
              where b.forgotten_at is null and t.forgotten_at is null
                and (i.invitee_user_id is not null or i.name_key is null or n.user_id is not distinct from $1)
-             order by i.created_at, i.position"
+               and (i.created_at, i.position) > ($5, $6)
+             order by i.created_at, i.position limit $7"
         );
         let name = crate::aggregates::field::fold(username);
-        self.list(&sql, &[&user, &name, &now, &mode], read_with_account).await
+        let parameters: [&(dyn tokio_postgres::types::ToSql + Sync); 7] =
+            [&user, &name, &now, &mode, &after.at, &after.position, &page::limit(limit)];
+        self.list(&sql, &parameters, read_with_account).await
     }
 
     /// The standing invites to a name that were made before anybody had it, for this way of signing in, oldest first, at

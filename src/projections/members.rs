@@ -1,8 +1,10 @@
 //! `view.members`: who belongs to which tenant without owning it.
 
+use futures::Stream;
 use tokio_postgres::Row;
 use uuid::Uuid;
 
+use super::page::{self, TimeKey};
 use super::query::{QueryError, Reader};
 use super::users::{self, User};
 use crate::aggregates::AnyEvent;
@@ -25,7 +27,7 @@ pub static TABLE: Table = Table {
     ],
     key_columns: 2,
     fill: 90,
-    indexes: &["(user_id)"],
+    indexes: &["(user_id)", "(account_id, added_at, position)"],
 };
 
 /// A member of an account.
@@ -35,6 +37,16 @@ pub struct Member {
     pub user: User,
     /// Since when the person belongs to the account.
     pub added_at: Timestamp,
+    /// The position of the event that made them a member.
+    pub position: i64,
+}
+
+impl Member {
+    /// Its key among the members of its account.
+    #[must_use]
+    pub const fn key(&self) -> TimeKey {
+        TimeKey { at: self.added_at, position: self.position }
+    }
 }
 
 fn key(account: Uuid, user: UserId) -> Vec<Value> {
@@ -75,22 +87,40 @@ pub(super) fn changes(stream: Uuid, event: &AnyEvent) -> Vec<RowChange> {
 }
 
 fn read(row: &Row) -> Result<Member, tokio_postgres::Error> {
-    Ok(Member { user: users::read(row)?, added_at: row.try_get("added_at")? })
+    Ok(Member { user: users::read(row)?, added_at: row.try_get(11)?, position: row.try_get(12)? })
 }
 
 impl Reader {
     /// The members of an account without its owner, oldest membership first; none for an unknown account.
     ///
     /// # Errors
+    /// An item: the database cannot be read.
+    pub fn members(&self, account: AccountId) -> impl Stream<Item = Result<Member, QueryError>> + use<> {
+        let reader = self.clone();
+        let read = move |after| {
+            let reader = reader.clone();
+            async move { reader.members_after(account, after, page::PAGE).await }
+        };
+        page::all(TimeKey::OLDEST, read, Member::key)
+    }
+
+    /// The members of an account whose memberships came behind the one with this key, oldest first, at most `limit`.
+    ///
+    /// # Errors
     /// The database cannot be read.
-    pub async fn members(&self, account: AccountId) -> Result<Vec<Member>, QueryError> {
+    pub async fn members_after(
+        &self,
+        account: AccountId,
+        after: TimeKey,
+        limit: usize,
+    ) -> Result<Vec<Member>, QueryError> {
         let sql = format!(
-            "select {}, m.added_at from view.members m join view.users u on u.id = m.user_id
-             where m.account_id = $1 and u.forgotten_at is null
+            "select {}, m.added_at, m.position from view.members m join view.users u on u.id = m.user_id
+             where m.account_id = $1 and (m.added_at, m.position) > ($2, $3) and u.forgotten_at is null
                and exists (select from view.accounts a where a.id = $1)
-             order by m.added_at, m.position",
+             order by m.added_at, m.position limit $4",
             users::columns_of("u")
         );
-        self.list(&sql, &[&account], read).await
+        self.list(&sql, &[&account, &after.at, &after.position, &page::limit(limit)], read).await
     }
 }

@@ -22,6 +22,9 @@ pub struct TimeKey {
 }
 
 impl TimeKey {
+    /// Before every row, where a list begins that gives the oldest first.
+    pub const OLDEST: Self = Self { at: Timestamp::from_micros(0), position: -1 };
+
     /// Behind every row, where a list begins that gives the newest first.
     pub const NEWEST: Self = Self { at: Timestamp::from_micros(i64::MAX), position: i64::MAX };
 }
@@ -66,6 +69,11 @@ where
         }
     })
     .try_flatten()
+}
+
+/// How many rows a statement may give.
+pub(super) fn limit(rows: usize) -> i64 {
+    i64::try_from(rows).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]

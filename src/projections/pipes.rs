@@ -1,8 +1,10 @@
 //! `view.pipes`: one row a pipe that people have made; those that a source has by itself follow from its kind.
 
+use futures::Stream;
 use tokio_postgres::Row;
 use uuid::Uuid;
 
+use super::page;
 use super::query::{QueryError, Reader};
 use crate::aggregates::AnyEvent;
 use crate::aggregates::ending::EndingEvent;
@@ -129,11 +131,42 @@ impl Reader {
     /// The pipes of a source that people have made, by name; none for an unknown source.
     ///
     /// # Errors
+    /// An item: the database cannot be read.
+    pub fn pipes_for_source(&self, source: SourceId) -> impl Stream<Item = Result<Pipe, QueryError>> + use<> {
+        let reader = self.clone();
+        let read = move |after: String| {
+            let reader = reader.clone();
+            async move { reader.pipes_after(source, &after, page::PAGE).await }
+        };
+        page::all(String::new(), read, |pipe| pipe.name.clone())
+    }
+
+    /// Those of them whose names come behind this one, by name, at most `limit`.
+    ///
+    /// # Errors
     /// The database cannot be read.
-    pub async fn pipes_for_source(&self, source: SourceId) -> Result<Vec<Pipe>, QueryError> {
-        let sql =
-            format!("select {COLUMNS} {FROM} where p.source_id = $1 and {OF_OPEN_ACCOUNT} order by p.name");
-        self.list(&sql, &[&source], read).await
+    pub async fn pipes_after(
+        &self,
+        source: SourceId,
+        name: &str,
+        limit: usize,
+    ) -> Result<Vec<Pipe>, QueryError> {
+        let sql = format!(
+            "select {COLUMNS} {FROM} where p.source_id = $1 and p.name > $2 and {OF_OPEN_ACCOUNT}
+             order by p.name limit $3"
+        );
+        self.list(&sql, &[&source, &name, &page::limit(limit)], read).await
+    }
+
+    /// The pipes that people have made in some sources, by source and name.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn pipes_of_sources(&self, sources: &[SourceId]) -> Result<Vec<Pipe>, QueryError> {
+        let sql = format!(
+            "select {COLUMNS} {FROM} where p.source_id = any ($1) and {OF_OPEN_ACCOUNT} order by p.source_id, p.name"
+        );
+        self.list(&sql, &[&sources], read).await
     }
 
     /// How many pipes people have made in an account.
@@ -143,18 +176,6 @@ impl Reader {
     pub async fn count_of_pipes(&self, account: AccountId) -> Result<u32, QueryError> {
         let sql = "select count(*) from view.pipes p join view.sources s on s.id = p.source_id where s.account_id = $1";
         self.count(sql, &[&account]).await
-    }
-
-    /// The pipes that people have made in an account, by source and name.
-    ///
-    /// # Errors
-    /// The database cannot be read.
-    pub async fn pipes_for_account(&self, account: AccountId) -> Result<Vec<Pipe>, QueryError> {
-        let sql = format!(
-            "select {COLUMNS} from view.sources s join view.accounts a on a.id = s.account_id
-             join view.pipes p on p.source_id = s.id where s.account_id = $1 order by p.source_id, p.name"
-        );
-        self.list(&sql, &[&account], read).await
     }
 
     /// The pipe with this identifier.

@@ -1,8 +1,10 @@
 //! `view.sessions`: one row a session, ended and expired ones too.
 
+use futures::Stream;
 use tokio_postgres::Row;
 use uuid::Uuid;
 
+use super::page::{self, TimeKey};
 use super::query::{QueryError, Reader};
 use crate::aggregates::AnyEvent;
 use crate::aggregates::ending::EndingEvent;
@@ -28,10 +30,11 @@ pub static TABLE: Table = Table {
     ],
     key_columns: 1,
     fill: 80,
-    indexes: &["(digest)", "(user_id, ended_at, expires_at)"],
+    indexes: &["(digest)", "(user_id, created_at, position)", "(user_id, expires_at) where ended_at is null"],
 };
 
-const COLUMNS: &str = "t.id, t.user_id, t.created_at, t.expires_at, coalesce(t.ended_at, o.forgotten_at)";
+const COLUMNS: &str =
+    "t.id, t.user_id, t.created_at, t.expires_at, coalesce(t.ended_at, o.forgotten_at), t.position";
 const FROM: &str = "from view.sessions t join view.users o on o.id = t.user_id";
 
 /// The record of a session; the secret itself is not kept.
@@ -47,6 +50,16 @@ pub struct Session {
     pub expires_at: Timestamp,
     /// When it was ended before its time.
     pub ended_at: Option<Timestamp>,
+    /// The position of the event that began it.
+    pub position: i64,
+}
+
+impl Session {
+    /// Its key among the sessions of its person.
+    #[must_use]
+    pub const fn key(&self) -> TimeKey {
+        TimeKey { at: self.created_at, position: self.position }
+    }
 }
 
 /// What an event does to the table.
@@ -92,6 +105,7 @@ fn read(row: &Row) -> Result<Session, tokio_postgres::Error> {
         created_at: row.try_get(2)?,
         expires_at: row.try_get(3)?,
         ended_at: row.try_get(4)?,
+        position: row.try_get(5)?,
     })
 }
 
@@ -109,13 +123,52 @@ impl Reader {
         self.one(&sql, &[&digest.as_bytes().as_slice(), &now], read).await
     }
 
-    /// All sessions of a person, by age.
+    /// All sessions of a person, oldest first.
+    ///
+    /// # Errors
+    /// An item: the database cannot be read.
+    pub fn sessions_for_user(&self, user: UserId) -> impl Stream<Item = Result<Session, QueryError>> + use<> {
+        let reader = self.clone();
+        let read = move |after| {
+            let reader = reader.clone();
+            async move { reader.sessions_after(user, after, page::PAGE).await }
+        };
+        page::all(TimeKey::OLDEST, read, Session::key)
+    }
+
+    /// The sessions of a person that came behind the one with this key, oldest first, at most `limit`.
     ///
     /// # Errors
     /// The database cannot be read.
-    pub async fn sessions_for_user(&self, user: UserId) -> Result<Vec<Session>, QueryError> {
-        let sql = format!("select {COLUMNS} {FROM} where t.user_id = $1 order by t.created_at, t.position");
-        self.list(&sql, &[&user], read).await
+    pub async fn sessions_after(
+        &self,
+        user: UserId,
+        after: TimeKey,
+        limit: usize,
+    ) -> Result<Vec<Session>, QueryError> {
+        let sql = format!(
+            "select {COLUMNS} {FROM} where t.user_id = $1 and (t.created_at, t.position) > ($2, $3)
+             order by t.created_at, t.position limit $4"
+        );
+        self.list(&sql, &[&user, &after.at, &after.position, &page::limit(limit)], read).await
+    }
+
+    /// The living sessions of a person, oldest first, at most `limit`.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn living_sessions(
+        &self,
+        user: UserId,
+        now: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<Session>, QueryError> {
+        let sql = format!(
+            "select {COLUMNS} {FROM}
+             where t.user_id = $1 and t.ended_at is null and t.expires_at > $2 and o.forgotten_at is null
+             order by t.created_at, t.position limit $3"
+        );
+        self.list(&sql, &[&user, &now, &page::limit(limit)], read).await
     }
 
     /// The session with this identifier, whatever has become of it.

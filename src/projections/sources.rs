@@ -1,8 +1,10 @@
 //! `view.sources`: one row a living source.
 
+use futures::Stream;
 use tokio_postgres::Row;
 use uuid::Uuid;
 
+use super::page;
 use super::query::{QueryError, Reader};
 use crate::aggregates::AnyEvent;
 use crate::aggregates::ending::{EndingEvent, SourceLeft};
@@ -116,10 +118,17 @@ impl Reader {
     /// The living sources of an account, by handle; none for an unknown account.
     ///
     /// # Errors
-    /// The database cannot be read.
-    pub async fn sources_for_account(&self, account: AccountId) -> Result<Vec<Source>, QueryError> {
-        let sql = format!("select {COLUMNS} {FROM} where s.account_id = $1 order by s.handle");
-        self.list(&sql, &[&account], read).await
+    /// An item: the database cannot be read.
+    pub fn sources_for_account(
+        &self,
+        account: AccountId,
+    ) -> impl Stream<Item = Result<Source, QueryError>> + use<> {
+        let reader = self.clone();
+        let read = move |after: String| {
+            let reader = reader.clone();
+            async move { reader.sources_after(account, &after, page::PAGE).await }
+        };
+        page::all(String::new(), read, |source| source.handle.clone())
     }
 
     /// How many living sources an account has.

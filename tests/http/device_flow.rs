@@ -1,5 +1,6 @@
 //! The device flow: RFC 8628 in the order of the contract, by form and by JSON.
 
+use futures::TryStreamExt as _;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -158,7 +159,10 @@ async fn ten_pollers_race_and_one_gets_the_token() {
             answer.fails(400, "invalid_grant");
         }
     }
-    assert_eq!(server.tenure.reader().bearer_tokens_for_user(ada).await.unwrap().len(), 5);
+    assert_eq!(
+        server.tenure.reader().bearer_tokens_for_user(ada).try_collect::<Vec<_>>().await.unwrap().len(),
+        5
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,5 +1,6 @@
 //! Signing in: by link, through GitHub (a stand-in that speaks like it), for development; sessions and their end.
 
+use futures::TryStreamExt as _;
 use std::sync::{Arc, Mutex};
 
 use axum::extract::{Form, State};
@@ -120,7 +121,7 @@ async fn people_sign_in_through_github_and_keep_their_identity_through_renames()
         (first["github_id"].as_i64(), first["avatar_url"].as_str()),
         (Some(42), Some("https://a.example/1"))
     );
-    let accounts = server.tenure.reader().accounts().await.unwrap();
+    let accounts = server.tenure.reader().accounts().try_collect::<Vec<_>>().await.unwrap();
     assert_eq!(accounts.iter().map(|account| account.name.as_str()).collect::<Vec<_>>(), ["octo"]);
     let before = server.tenure.log().newest().await.unwrap();
     assert_eq!(github.sign_in(octo, "c2").await["id"], first["id"]);

@@ -1,5 +1,6 @@
 //! API keys: minted once, verified, rotated, revoked.
 
+use futures::TryStreamExt as _;
 use std::time::Duration;
 
 use futures::future::join_all;
@@ -120,13 +121,19 @@ async fn good_keys_are_listed_before_the_others() {
     }
     tenure.revoke_api_key(&as_user(acme.owner), None, ids[0]).await.unwrap();
     clock.advance(Duration::from_mins(2));
-    let listed = tenure.reader().api_keys_for_account(acme.account, clock.now()).await.unwrap();
+    let listed = tenure
+        .reader()
+        .api_keys_for_account(acme.account, clock.now())
+        .try_collect::<Vec<_>>()
+        .await
+        .unwrap();
     let listed: Vec<_> = listed.iter().map(|key| key.id).collect();
     assert_eq!(listed, [ids[2], ids[3], ids[0], ids[1]]);
     assert!(
         tenure
             .reader()
             .api_keys_for_account(AccountId::from_uuid(nothing()), clock.now())
+            .try_collect::<Vec<_>>()
             .await
             .unwrap()
             .is_empty()

@@ -1,5 +1,6 @@
 //! Device codes, bearer tokens, sessions.
 
+use futures::TryStreamExt as _;
 use std::time::Duration;
 
 use secrecy::{ExposeSecret as _, SecretString};
@@ -144,9 +145,13 @@ async fn a_bearer_token_is_good_until_it_expires_or_is_revoked() {
     assert!(secret.expose_secret().starts_with(&format!("ppz_oauth_{}", token.prefix)));
     for seconds in [10, 49, 1] {
         clock.advance(Duration::from_secs(seconds));
-        let before = tenure.reader().bearer_tokens_for_user(ada).await.unwrap()[0].last_used_at.unwrap();
+        let before = tenure.reader().bearer_tokens_for_user(ada).try_collect::<Vec<_>>().await.unwrap()[0]
+            .last_used_at
+            .unwrap();
         tenure.lookup_bearer_token(&secret).await.unwrap();
-        let after = tenure.reader().bearer_tokens_for_user(ada).await.unwrap()[0].last_used_at.unwrap();
+        let after = tenure.reader().bearer_tokens_for_user(ada).try_collect::<Vec<_>>().await.unwrap()[0]
+            .last_used_at
+            .unwrap();
         assert_eq!(after > before, seconds == 1, "at most one write a minute");
     }
     refused!(tenure.revoke_bearer_token(&as_user(bob), id).await, Refusal::NotFound(Thing::BearerToken));
@@ -159,7 +164,7 @@ async fn a_bearer_token_is_good_until_it_expires_or_is_revoked() {
     let (_, short) = issue(ada, TTL).await.unwrap().answer;
     clock.advance(TTL);
     assert!(matches!(tenure.lookup_bearer_token(&short.unwrap()).await, Err(QueryError::NotFound)));
-    assert_eq!(tenure.reader().bearer_tokens_for_user(ada).await.unwrap().len(), 2);
+    assert_eq!(tenure.reader().bearer_tokens_for_user(ada).try_collect::<Vec<_>>().await.unwrap().len(), 2);
     let before = history(&tenure).await.len();
     for ttl in [Duration::ZERO, MAX_LIFE + TTL] {
         refused!(issue(ada, ttl).await, Refusal::Invalid(_));
@@ -186,5 +191,5 @@ async fn a_session_is_good_until_it_expires_or_is_ended() {
     let (_, short) = tenure.start_session(&door(), ada, TTL).await.unwrap().answer;
     clock.advance(TTL);
     assert!(matches!(tenure.lookup_session(&short.unwrap()).await, Err(QueryError::NotFound)));
-    assert_eq!(tenure.reader().sessions_for_user(ada).await.unwrap().len(), 2);
+    assert_eq!(tenure.reader().sessions_for_user(ada).try_collect::<Vec<_>>().await.unwrap().len(), 2);
 }

@@ -93,7 +93,12 @@ async fn a_dead_invite_never_blocks_a_new_one() {
         refused!(tenure.revoke_invite(&owner, None, second).await, Refusal::InviteNotPending);
         invite().await.unwrap();
     }
-    let pending = tenure.reader().pending_invites_for_username("bob", clock.now()).await.unwrap();
+    let pending = tenure
+        .reader()
+        .pending_invites_for_username("bob", clock.now())
+        .try_collect::<Vec<_>>()
+        .await
+        .unwrap();
     assert!(pending.is_empty(), "the last one to bob has died meanwhile");
     let again = tenure.create_invite(&owner, acme.account, "bob", None).await.unwrap().answer;
     tenure.decline_invite(&as_user(bob), again, bob).await.unwrap();
@@ -124,7 +129,12 @@ async fn sign_up_binds_the_invites_that_waited_for_the_name() {
     let owner = as_user(acme.owner);
     let invite = tenure.create_invite(&owner, acme.account, "Octocat", None).await.unwrap().answer;
     let second = tenure.create_invite(&as_user(acme.stranger), other, "octocat", None).await.unwrap().answer;
-    let waiting = tenure.reader().pending_invites_for_username("octocat", clock.now()).await.unwrap();
+    let waiting = tenure
+        .reader()
+        .pending_invites_for_username("octocat", clock.now())
+        .try_collect::<Vec<_>>()
+        .await
+        .unwrap();
     let waiting: Vec<_> =
         waiting.iter().map(|known| (known.invite.id, known.account_name.as_str())).collect();
     assert_eq!(waiting, [(invite, "acme"), (second, "other")]);
@@ -180,7 +190,7 @@ async fn who_is_a_member_already_accepts_and_has_one_membership() {
     tenure.add_member(&owner, acme.account, acme.stranger).await.unwrap();
     let done = tenure.accept_invite(&as_user(acme.stranger), invite, acme.stranger).await.unwrap();
     assert_eq!(done.events.len(), 1);
-    assert_eq!(tenure.reader().members(acme.account).await.unwrap().len(), 2);
+    assert_eq!(tenure.reader().members(acme.account).try_collect::<Vec<_>>().await.unwrap().len(), 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,5 +1,6 @@
 //! Sources, their pipes, and what they last sent to all.
 
+use futures::TryStreamExt as _;
 use std::time::Duration;
 
 use tenure::aggregates::source::{Retention, SourceKind};
@@ -44,10 +45,18 @@ async fn a_source_has_a_handle_of_its_own_in_its_account() {
     for handle in ["zeta", "alpha", "a-1"] {
         create(member(), acme.account, handle, None).await.unwrap();
     }
-    let listed = tenure.reader().sources_for_account(acme.account).await.unwrap();
+    let listed = tenure.reader().sources_for_account(acme.account).try_collect::<Vec<_>>().await.unwrap();
     let handles: Vec<_> = listed.iter().map(|source| source.handle.as_str()).collect();
     assert_eq!(handles, ["a-1", "alpha", "robot", "zeta"]);
-    assert!(tenure.reader().sources_for_account(AccountId::from_uuid(nothing())).await.unwrap().is_empty());
+    assert!(
+        tenure
+            .reader()
+            .sources_for_account(AccountId::from_uuid(nothing()))
+            .try_collect::<Vec<_>>()
+            .await
+            .unwrap()
+            .is_empty()
+    );
     let absent = tenure.reader().source_by_handle(other, "alpha").await;
     assert!(matches!(absent, Err(QueryError::NotFound)));
 }
@@ -70,7 +79,7 @@ async fn a_source_ends_with_its_pipes_and_its_handle_begins_anew() {
     assert_ne!(first, second);
     let again = tenure.reader().source_by_handle(acme.account, "robot").await.unwrap();
     assert_eq!(again.last_broadcast_payload, None);
-    assert!(tenure.reader().pipes_for_source(second).await.unwrap().is_empty());
+    assert!(tenure.reader().pipes_for_source(second).try_collect::<Vec<_>>().await.unwrap().is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -125,9 +134,17 @@ async fn pipes_are_made_changed_and_deleted_by_name() {
     let resolved = pipe.retention.resolved(&tenure.rules().retention);
     assert_eq!((resolved.max_msgs, resolved.max_bytes), (Some(1_000), Some(64 << 20)));
     create("alpha", Retention::default()).await.unwrap();
-    let listed = tenure.reader().pipes_for_source(source).await.unwrap();
+    let listed = tenure.reader().pipes_for_source(source).try_collect::<Vec<_>>().await.unwrap();
     assert_eq!(listed.iter().map(|pipe| pipe.name.as_str()).collect::<Vec<_>>(), ["alpha", "events"]);
-    assert!(tenure.reader().pipes_for_source(SourceId::from_uuid(nothing())).await.unwrap().is_empty());
+    assert!(
+        tenure
+            .reader()
+            .pipes_for_source(SourceId::from_uuid(nothing()))
+            .try_collect::<Vec<_>>()
+            .await
+            .unwrap()
+            .is_empty()
+    );
 
     let change = |name: &'static str, retention| {
         let (tenure, owner, account) = (&tenure, &owner, acme.account);

@@ -45,18 +45,20 @@ struct Home {
     csrf_token: String,
 }
 
+/// How many accounts and how many sign-ins the page shows at most.
+const SHOWN: usize = 200;
+
 /// Who is signed in here.
 pub async fn home(State(door): State<Shared>, headers: HeaderMap) -> Result<Response, DoorError> {
     let Some((user, session)) = door.session(&headers).await? else { return Ok(see_other("/sign-in")) };
     let reader = door.tenure.reader();
     let person = found(reader.user(user).await, Thing::User)?;
     let now = door.tenure.clock().now();
-    let mut sessions = reader.sessions_for_user(user).await?;
-    sessions.retain(|session| session.ended_at.is_none() && session.expires_at > now);
+    let sessions = reader.living_sessions(user, now, SHOWN).await?;
     let home = Home {
         username: person.username,
         operator: person.operator,
-        accounts: reader.accounts_for_user(user).await?,
+        accounts: reader.accounts_for_user_after(user, "", SHOWN).await?,
         sessions: sessions.into_iter().map(SignIn::from).collect(),
         current: session.to_string(),
         csrf_token: door.csrf_token(session),

@@ -2,8 +2,10 @@
 
 use std::collections::HashMap;
 
-use axum::Json;
 use axum::extract::State;
+use axum::response::Response;
+use futures::TryStreamExt as _;
+use futures::stream::iter;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -13,6 +15,8 @@ use crate::http::door::Shared;
 use crate::http::error::DoorError;
 use crate::ids::{SourceId, UserId};
 use crate::projections::pipes::Pipe;
+use crate::projections::sources::Source;
+use crate::projections::{QueryError, Reader};
 
 /// The sources of an account.
 #[derive(Serialize, ToSchema)]
@@ -56,25 +60,37 @@ pub async fn list_sources(
     State(door): State<Shared>,
     reading: Reading,
     Parameters(org): Parameters<Org>,
-) -> Result<Json<Sources>, DoorError> {
+) -> Result<Response, DoorError> {
     let account = door.org(reading.caller, org.org.as_deref()).await?;
-    // The list is whole, with what each source last sent: few at a time.
-    let _turn = door.whole_lists.turn(reading.caller).await?;
-    let reader = door.tenure.reader();
-    let sources = reader.sources_for_account(account).await?;
+    let reader = door.tenure.reader().clone();
+    let sources = reader.sources_for_account(account).try_chunks(AT_ONCE).map_err(|error| error.1);
+    let listed = sources
+        .and_then(move |sources| {
+            let reader = reader.clone();
+            async move { list(&reader, sources).await }
+        })
+        .map_ok(|listed| iter(listed.into_iter().map(Ok)))
+        .try_flatten();
+    door.whole_lists.answer(reading.caller, "sources", listed).await
+}
+
+/// How many sources are read with their pipes at a time.
+const AT_ONCE: usize = 20;
+
+/// Sources with their pipes, and the names of who made them.
+async fn list(reader: &Reader, sources: Vec<Source>) -> Result<Vec<Listed>, QueryError> {
+    let ids: Vec<SourceId> = sources.iter().map(|source| source.id).collect();
     let mut pipes: HashMap<SourceId, Vec<Pipe>> = HashMap::new();
-    for pipe in reader.pipes_for_account(account).await? {
+    for pipe in reader.pipes_of_sources(&ids).await? {
         pipes.entry(pipe.source_id).or_default().push(pipe);
     }
     let mut people: Vec<UserId> = sources.iter().map(|source| source.created_by_user_id).collect();
     people.extend(pipes.values().flatten().map(|pipe| pipe.created_by_user_id));
-    people.sort_unstable();
-    people.dedup();
     let names = reader.usernames_by_ids(&people).await?;
     let name = |user: UserId| names.get(&user).cloned().unwrap_or_default();
     let info =
         |pipe: &str, user| PipeInfo { pipe: pipe.to_owned(), total: 0, unread: 0, created_by: name(user) };
-    let sources = sources.into_iter().map(|source| {
+    let listed = sources.into_iter().map(|source| {
         let made = pipes.remove(&source.id).unwrap_or_default();
         let auto = source.kind.auto_pipes().iter().map(|pipe| info(pipe, source.created_by_user_id));
         let infos = auto.chain(made.iter().map(|pipe| info(&pipe.name, pipe.created_by_user_id))).collect();
@@ -90,5 +106,5 @@ pub async fn list_sources(
             },
         }
     });
-    Ok(Json(Sources { sources: sources.collect() }))
+    Ok(listed.collect())
 }

@@ -7,9 +7,8 @@ use super::KeyRecord;
 use crate::http::ask::{Parameters, Reading};
 use crate::http::door::Shared;
 use crate::http::error::DoorError;
-use crate::http::page::{Page, Paging, page};
+use crate::http::page::{Page, Paging};
 use crate::http::policy::Act;
-use crate::projections::api_keys::ApiKey;
 
 /// All keys of an account, the good ones first
 ///
@@ -24,11 +23,11 @@ pub async fn list(
     Parameters(paging): Parameters<Paging>,
 ) -> Result<Json<Page<KeyRecord>>, DoorError> {
     let account = door.admit(reading.caller, Act::Own, &account).await?;
-    let now = door.tenure.clock().now();
-    let keys = door.tenure.reader().api_keys_for_account(account.id, now).await?;
-    let key = |key: &ApiKey| {
-        let dead = key.revoked_at.is_some() || key.expires_at.is_some_and(|end| end <= now);
-        format!("{}{}{}", u8::from(dead), key.created_at, key.id)
+    let (reader, size) = (door.tenure.reader(), paging.size()?);
+    let after = match paging.after_key()? {
+        Some(after) => after,
+        None => reader.api_keys_begin(door.tenure.clock().now()).await?,
     };
-    page(keys, &paging, key, KeyRecord::from).map(Json)
+    let keys = reader.api_keys_after(account.id, after, size + 1).await?;
+    Ok(Json(Page::of(keys, size, |(_, place)| place.to_string(), |(key, _)| KeyRecord::from(key))))
 }

@@ -7,9 +7,10 @@ use super::MemberRecord;
 use crate::http::ask::{Parameters, Reading};
 use crate::http::door::Shared;
 use crate::http::error::{DoorError, found};
-use crate::http::page::{Page, Paging, page};
+use crate::http::page::{Page, Paging};
 use crate::http::policy::Act;
 use crate::operations::Thing;
+use crate::projections::page::TimeKey;
 
 /// Who belongs to an account: the owner, then the members, oldest membership first
 ///
@@ -25,22 +26,18 @@ pub async fn list(
 ) -> Result<Json<Page<MemberRecord>>, DoorError> {
     let account = door.admit(reading.caller, Act::SeeMembers, &account).await?;
     let reader = door.tenure.reader();
-    let owner = found(reader.user(account.owner_user_id).await, Thing::User)?;
-    let mut people = vec![MemberRecord {
-        user_id: owner.id,
-        username: owner.username,
-        role: "owner",
-        since: account.created_at,
-    }];
-    people.extend(reader.members(account.id).await?.into_iter().map(|member| MemberRecord {
-        user_id: member.user.id,
-        username: member.user.username,
-        role: "member",
-        since: member.added_at,
+    let (size, after) = (paging.size()?, paging.after_key()?);
+    let mut people = Vec::new();
+    if after.is_none() {
+        let owner = found(reader.user(account.owner_user_id).await, Thing::User)?;
+        let (user_id, username) = (owner.id, owner.username);
+        let record = MemberRecord { user_id, username, role: "owner", since: account.created_at };
+        people.push((TimeKey::OLDEST, record));
+    }
+    let members = reader.members_after(account.id, after.unwrap_or(TimeKey::OLDEST), size + 1).await?;
+    people.extend(members.into_iter().map(|member| {
+        let (key, user_id, username) = (member.key(), member.user.id, member.user.username);
+        (key, MemberRecord { user_id, username, role: "member", since: member.added_at })
     }));
-    let key = |person: &MemberRecord| {
-        let rank = u8::from(person.role != "owner");
-        format!("{rank}{}{}", person.since, person.user_id)
-    };
-    page(people, &paging, key, |person| person).map(Json)
+    Ok(Json(Page::of(people, size, |(key, _)| key.to_string(), |(_, person)| person)))
 }

@@ -7,7 +7,7 @@ use super::PipeRecord;
 use crate::http::ask::{Parameters, Reading};
 use crate::http::door::Shared;
 use crate::http::error::DoorError;
-use crate::http::page::{Page, Paging, page};
+use crate::http::page::{Page, Paging};
 use crate::http::policy::Act;
 
 /// The pipes of a source: those that it has by itself, then those that people have made, by name
@@ -26,13 +26,15 @@ pub async fn list(
 ) -> Result<Json<Page<PipeRecord>>, DoorError> {
     let account = door.admit(reading.caller, Act::See, &account).await?;
     let source = door.source(account.id, &handle).await?;
-    let auto = source.kind.auto_pipes();
+    let (size, after) = (paging.size()?, paging.after()?.unwrap_or_default());
+    // Those that it has by itself have keys before every name.
+    let auto = source.kind.auto_pipes().iter().enumerate();
     let mut pipes: Vec<(String, PipeRecord)> = auto
-        .iter()
-        .enumerate()
         .map(|(place, name)| (format!("0{place:02}"), door.auto_pipe_record(&source, name)))
+        .filter(|(key, _)| *key > after)
         .collect();
-    let made = door.tenure.reader().pipes_for_source(source.id).await?;
+    let after = after.strip_prefix('1').unwrap_or_default();
+    let made = door.tenure.reader().pipes_after(source.id, after, size + 1).await?;
     pipes.extend(made.into_iter().map(|pipe| (format!("1{}", pipe.name), door.pipe_record(&source, pipe))));
-    page(pipes, &paging, |(key, _)| key.clone(), |(_, pipe)| pipe).map(Json)
+    Ok(Json(Page::of(pipes, size, |(key, _)| key.clone(), |(_, pipe)| pipe)))
 }

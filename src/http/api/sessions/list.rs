@@ -7,8 +7,8 @@ use super::SessionRecord;
 use crate::http::ask::{Parameters, Reading};
 use crate::http::door::Shared;
 use crate::http::error::DoorError;
-use crate::http::page::{Page, Paging, page};
-use crate::projections::sessions::Session;
+use crate::http::page::{Page, Paging};
+use crate::projections::page::TimeKey;
 
 /// All sessions of a person, oldest first
 ///
@@ -23,7 +23,7 @@ pub async fn list(
     Parameters(paging): Parameters<Paging>,
 ) -> Result<Json<Page<SessionRecord>>, DoorError> {
     let user = door.oneself(reading.caller, &user).await?;
-    let sessions = door.tenure.reader().sessions_for_user(user).await?;
-    let key = |session: &Session| format!("{}{}", session.created_at, session.id);
-    page(sessions, &paging, key, SessionRecord::from).map(Json)
+    let (size, after) = (paging.size()?, paging.after_key()?.unwrap_or(TimeKey::OLDEST));
+    let rows = door.tenure.reader().sessions_after(user, after, size + 1).await?;
+    Ok(Json(Page::of(rows, size, |row| row.key().to_string(), SessionRecord::from)))
 }

@@ -7,8 +7,8 @@ use super::TokenRecord;
 use crate::http::ask::{Parameters, Reading};
 use crate::http::door::Shared;
 use crate::http::error::DoorError;
-use crate::http::page::{Page, Paging, page};
-use crate::projections::bearer_tokens::BearerToken;
+use crate::http::page::{Page, Paging};
+use crate::projections::page::TimeKey;
 
 /// All tokens of a person, oldest first
 ///
@@ -23,7 +23,7 @@ pub async fn list(
     Parameters(paging): Parameters<Paging>,
 ) -> Result<Json<Page<TokenRecord>>, DoorError> {
     let user = door.oneself(reading.caller, &user).await?;
-    let tokens = door.tenure.reader().bearer_tokens_for_user(user).await?;
-    let key = |token: &BearerToken| format!("{}{}", token.created_at, token.id);
-    page(tokens, &paging, key, TokenRecord::from).map(Json)
+    let (size, after) = (paging.size()?, paging.after_key()?.unwrap_or(TimeKey::OLDEST));
+    let rows = door.tenure.reader().bearer_tokens_after(user, after, size + 1).await?;
+    Ok(Json(Page::of(rows, size, |row| row.key().to_string(), TokenRecord::from)))
 }

@@ -7,7 +7,7 @@ use crate::http::api::accounts::AccountRecord;
 use crate::http::ask::{Parameters, Reading};
 use crate::http::door::Shared;
 use crate::http::error::DoorError;
-use crate::http::page::{Page, Paging, page};
+use crate::http::page::{Page, Paging};
 
 /// The accounts that a person owns or is a member of, by name
 ///
@@ -22,6 +22,7 @@ pub async fn accounts(
     Parameters(paging): Parameters<Paging>,
 ) -> Result<Json<Page<AccountRecord>>, DoorError> {
     let user = door.oneself(reading.caller, &user).await?;
-    let accounts = door.tenure.reader().accounts_for_user(user).await?;
-    page(accounts, &paging, |account| account.name.clone(), AccountRecord::from).map(Json)
+    let (size, after) = (paging.size()?, paging.after()?.unwrap_or_default());
+    let accounts = door.tenure.reader().accounts_for_user_after(user, &after, size + 1).await?;
+    Ok(Json(Page::of(accounts, size, |account| account.name.clone(), AccountRecord::from)))
 }
