@@ -93,6 +93,14 @@ pub struct Dispatched<T> {
 }
 
 impl<T> Dispatched<T> {
+    /// What the first of the events that it can be made from gives: position, stream, event. None for a request that had
+    /// been carried out before.
+    pub fn made<R>(&self, make: impl Fn(i64, Uuid, &AnyEvent) -> Option<R>) -> Option<R> {
+        self.events
+            .iter()
+            .find_map(|(position, stream, event)| make(*position, Uuid::parse_str(&stream.id).ok()?, event))
+    }
+
     /// The same with another answer.
     pub fn map<U>(self, f: impl FnOnce(T) -> U) -> Dispatched<U> {
         Dispatched {

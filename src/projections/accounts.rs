@@ -54,6 +54,22 @@ pub struct Account {
     pub position: i64,
 }
 
+impl Account {
+    /// The record of the account that this event opens.
+    #[must_use]
+    pub fn opened(position: i64, stream: Uuid, event: &AnyEvent) -> Option<Self> {
+        let AnyEvent::Account(AccountEvent::Opened { owner, at, name }) = event else { return None };
+        Some(Self {
+            id: AccountId::from_uuid(stream),
+            name: name.open().map(|name| name.as_str().to_owned()).unwrap_or_default(),
+            owner_user_id: *owner,
+            created_at: *at,
+            nats_account_pub: None,
+            position,
+        })
+    }
+}
+
 /// What an event does to the table.
 pub(super) fn changes(stream: Uuid, event: &AnyEvent) -> Vec<RowChange> {
     let AnyEvent::Account(event) = event else {

@@ -79,6 +79,39 @@ pub struct ApiKey {
     pub position: i64,
 }
 
+impl ApiKey {
+    /// The record of the key that this event mints.
+    #[must_use]
+    pub fn minted(position: i64, stream: Uuid, event: &AnyEvent) -> Option<Self> {
+        let AnyEvent::ApiKey(ApiKeyEvent::Minted { account, minter, prefix, at, expires_at, label, .. }) =
+            event
+        else {
+            return None;
+        };
+        Some(Self {
+            id: ApiKeyId::from_uuid(stream),
+            account_id: *account,
+            created_by_user_id: *minter,
+            key_prefix: prefix.as_str().to_owned(),
+            label: label.open().map(|label| label.as_str().to_owned()).unwrap_or_default(),
+            created_at: *at,
+            expires_at: *expires_at,
+            revoked_at: None,
+            last_used_at: None,
+            position,
+        })
+    }
+
+    /// The prefix that this event gives a key.
+    #[must_use]
+    pub fn rotated(_: i64, _: Uuid, event: &AnyEvent) -> Option<String> {
+        match event {
+            AnyEvent::ApiKey(ApiKeyEvent::Rotated { prefix, .. }) => Some(prefix.as_str().to_owned()),
+            _ => None,
+        }
+    }
+}
+
 /// A place in the list of an account's keys, in which those come first that were good when the list was begun: a key that
 /// is revoked while the list is read keeps its place.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

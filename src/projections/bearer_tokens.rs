@@ -64,6 +64,25 @@ pub struct BearerToken {
 }
 
 impl BearerToken {
+    /// The record of the token that this event issues.
+    #[must_use]
+    pub fn issued(position: i64, stream: Uuid, event: &AnyEvent) -> Option<Self> {
+        let AnyEvent::BearerToken(BearerTokenEvent::Issued { user, prefix, at, expires_at, .. }) = event
+        else {
+            return None;
+        };
+        Some(Self {
+            id: BearerTokenId::from_uuid(stream),
+            user_id: *user,
+            prefix: prefix.as_str().to_owned(),
+            created_at: *at,
+            expires_at: *expires_at,
+            revoked_at: None,
+            last_used_at: None,
+            position,
+        })
+    }
+
     /// Its key among the tokens of its person.
     #[must_use]
     pub const fn key(&self) -> TimeKey {

@@ -120,6 +120,37 @@ pub struct Invite {
 }
 
 impl Invite {
+    /// The record of the invite that this event makes.
+    #[must_use]
+    pub fn made(position: i64, stream: Uuid, event: &AnyEvent) -> Option<Self> {
+        let AnyEvent::Invite(InviteEvent::Created {
+            account,
+            inviter,
+            bound,
+            mode,
+            at,
+            expires_at,
+            invitee,
+            ..
+        }) = event
+        else {
+            return None;
+        };
+        Some(Self {
+            id: InviteId::from_uuid(stream),
+            account_id: *account,
+            invitee_username: invitee.open().map(|name| name.as_str().to_owned()).unwrap_or_default(),
+            invitee_user_id: *bound,
+            inviter_user_id: *inviter,
+            mode: *mode,
+            status: InviteStatus::Pending,
+            created_at: *at,
+            decided_at: None,
+            expires_at: *expires_at,
+            position,
+        })
+    }
+
     /// Its key among the invites of its account.
     #[must_use]
     pub const fn key(&self) -> TimeKey {

@@ -58,6 +58,25 @@ pub struct Pipe {
     pub created_at: Timestamp,
 }
 
+impl Pipe {
+    /// The record of the pipe that this event makes.
+    #[must_use]
+    pub fn made(_: i64, stream: Uuid, event: &AnyEvent) -> Option<Self> {
+        let AnyEvent::Source(SourceEvent::PipeCreated { pipe, created_by, name, retention, at, .. }) = event
+        else {
+            return None;
+        };
+        Some(Self {
+            id: *pipe,
+            source_id: SourceId::from_uuid(stream),
+            created_by_user_id: *created_by,
+            name: name.as_str().to_owned(),
+            retention: *retention,
+            created_at: *at,
+        })
+    }
+}
+
 /// What an event does to the table.
 pub(super) fn changes(stream: Uuid, event: &AnyEvent) -> Vec<RowChange> {
     let event = match event {

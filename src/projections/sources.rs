@@ -59,6 +59,26 @@ pub struct Source {
     pub last_broadcast_payload: Option<String>,
 }
 
+impl Source {
+    /// The record of the source that this event makes.
+    #[must_use]
+    pub fn made(_: i64, stream: Uuid, event: &AnyEvent) -> Option<Self> {
+        let AnyEvent::Source(SourceEvent::Created { account, created_by, handle, kind, at }) = event else {
+            return None;
+        };
+        Some(Self {
+            id: SourceId::from_uuid(stream),
+            account_id: *account,
+            created_by_user_id: *created_by,
+            handle: handle.as_str().to_owned(),
+            kind: *kind,
+            created_at: *at,
+            last_broadcast_at: None,
+            last_broadcast_payload: None,
+        })
+    }
+}
+
 /// What an event does to the table.
 pub(super) fn changes(stream: Uuid, event: &AnyEvent) -> Vec<RowChange> {
     let event = match event {

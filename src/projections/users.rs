@@ -68,6 +68,39 @@ pub struct User {
     pub position: i64,
 }
 
+impl User {
+    /// The record of the person whom this event registers.
+    #[must_use]
+    pub fn registered(position: i64, stream: Uuid, event: &AnyEvent) -> Option<Self> {
+        let AnyEvent::User(UserEvent::Registered {
+            mode,
+            at,
+            username,
+            email,
+            github_id,
+            github_login,
+            avatar_url,
+        }) = event
+        else {
+            return None;
+        };
+        let text = |text: Option<&str>| text.map(str::to_owned);
+        Some(Self {
+            id: UserId::from_uuid(stream),
+            username: text(username.open().map(Username::as_str)).unwrap_or_default(),
+            email: text(opened(email, Email::as_str)),
+            mode: *mode,
+            github_id: github_id.open().and_then(|id| id.map(GithubId::as_i64)),
+            github_login: text(opened(github_login, GithubLogin::as_str)),
+            avatar_url: text(opened(avatar_url, AvatarUrl::as_str)),
+            operator: false,
+            created_at: *at,
+            forgotten_at: None,
+            position,
+        })
+    }
+}
+
 /// What an event does to the table.
 pub(super) fn changes(stream: Uuid, event: &AnyEvent) -> Vec<RowChange> {
     let AnyEvent::User(event) = event else {

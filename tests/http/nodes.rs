@@ -1,9 +1,10 @@
 //! Two servers on one database, and a server without one.
 
-use serde_json::json;
+use reqwest::Method;
+use serde_json::{Value, json};
 
 use super::{Server, answer};
-use crate::support::TestDatabase;
+use crate::support::{TestDatabase, operator};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_one_server_writes_the_other_reads_and_what_one_revokes_the_other_refuses_at_once() {
@@ -99,4 +100,106 @@ async fn a_server_that_is_told_to_stop_finishes_what_it_has_accepted() {
     stream.read_to_string(&mut text).await.unwrap();
     assert!(text.starts_with("HTTP/1.1 201"), "{text}");
     assert!(server.tenure.reader().account_by_name("accepted").await.is_ok());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_write_answers_is_what_it_committed_and_a_page_of_events_is_one_look_at_the_keys() {
+    let postgres = crate::support::server::Server::explaining().await;
+    let keys = tempfile::tempdir().unwrap();
+    let key = tenure::credentials::master_key::MasterKeySource {
+        default_file: keys.path().join("master.key"),
+        ..Default::default()
+    };
+    let settings = tenure::Settings::new(postgres.conninfo("tenure").parse().unwrap(), key);
+    let server = Server::with(std::sync::Arc::new(crate::support::open_with(settings).await), |_| {}).await;
+    let ada = server.tenure.insert_operator(&operator(), "ada", "a@example.org").await.unwrap().answer;
+    let token = server.token(ada).await;
+    let call = async |method: Method, path: &str, body: Value| -> (Value, String) {
+        let before = postgres.log().len();
+        let request = server.request(method, path).bearer_auth(&token).json(&body);
+        let answer = answer(request).await;
+        assert!(answer.status.is_success(), "{path}: {answer:?}");
+        (answer.json(), postgres.log()[before..].to_owned())
+    };
+    let (post, put) = (Method::POST, Method::PUT);
+    let mut records = Vec::new();
+    for (method, path, body, show, of) in [
+        (
+            &post,
+            "/api/v1/users",
+            json!({"username": "bob", "email": "b@example.org"}),
+            "/api/v1/users/bob",
+            "users",
+        ),
+        (
+            &post,
+            "/api/v1/accounts",
+            json!({"name": "acme"}),
+            "/api/v1/accounts/acme",
+            "accounts a where a.id",
+        ),
+        (
+            &post,
+            "/api/v1/accounts/acme/keys",
+            json!({"label": "ci"}),
+            "/api/v1/accounts/acme/keys/{}",
+            "k.id = $1",
+        ),
+        (
+            &post,
+            "/api/v1/accounts/acme/invites",
+            json!({"username": "eve"}),
+            "/api/v1/accounts/acme/invites/{}",
+            "i.id = $1",
+        ),
+        (
+            &post,
+            "/api/v1/accounts/acme/sources",
+            json!({"handle": "robot"}),
+            "/api/v1/accounts/acme/sources/robot",
+            "s.id = $1",
+        ),
+        (
+            &post,
+            "/api/v1/accounts/acme/sources/robot/pipes",
+            json!({"name": "events", "max_msgs": 7}),
+            "/api/v1/accounts/acme/sources/robot/pipes/events",
+            "p.id = $1",
+        ),
+        (
+            &put,
+            "/api/v1/accounts/acme/sources/robot/pipes/events/retention",
+            json!({"ttl_seconds": 60}),
+            "/api/v1/accounts/acme/sources/robot/pipes/events",
+            "p.id = $1",
+        ),
+        (&post, "/api/v1/users/me/tokens", json!({}), "", "t.id = $1"),
+    ] {
+        let (written, log) = call(method.clone(), path, body).await;
+        let after_commit = log.rsplit("log.append").next().unwrap();
+        assert!(!after_commit.contains(of), "{path} reads back what it has written: {after_commit}");
+        if !show.is_empty() {
+            let path = show.replace("{}", written["id"].as_str().unwrap_or_default());
+            let shown = answer(server.get(&path).bearer_auth(&token)).await.is(200).json();
+            for (field, value) in shown.as_object().unwrap() {
+                assert_eq!(&written[field], value, "{path}: {field}");
+            }
+        }
+        records.push(written);
+    }
+    let id = records[2]["id"].as_str().unwrap();
+    let (rotated, log) =
+        call(post.clone(), &format!("/api/v1/accounts/acme/keys/{id}/rotate"), json!({})).await;
+    assert!(!log.rsplit("log.append").next().unwrap().contains("k.id = $1"));
+    let shown =
+        answer(server.get(&format!("/api/v1/accounts/acme/keys/{id}")).bearer_auth(&token)).await.json();
+    assert_eq!(rotated["key_prefix"], shown["key_prefix"]);
+    assert_ne!(rotated["key_prefix"], records[2]["key_prefix"]);
+
+    let before = postgres.log().len();
+    let events = answer(server.get("/api/v1/events?limit=50").bearer_auth(&token)).await.is(200).json();
+    assert!(events["items"].as_array().unwrap().len() > 8);
+    let looks = postgres.log()[before..].matches("from log.data_key").count();
+    // Once in the statement and once in its plan at most.
+    assert!((1..=2).contains(&looks), "{looks} looks at the keys for one page");
 }

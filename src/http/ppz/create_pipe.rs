@@ -14,6 +14,7 @@ use crate::http::ask::{Ask, Parameters};
 use crate::http::door::Shared;
 use crate::http::error::{DoorError, found};
 use crate::operations::Thing;
+use crate::projections::pipes::Pipe;
 
 /// A pipe to make; what is not said of what it keeps is left to the server.
 #[derive(Deserialize, ToSchema)]
@@ -71,11 +72,17 @@ pub async fn create_pipe(
     }
     let keeps = Retention { ttl_seconds, max_msgs, max_bytes };
     let done = door.tenure.create_pipe(&ask.context, account, None, &handle, &name, keeps).await?;
-    let pipe = found(door.tenure.reader().pipe(done.answer).await, Thing::Pipe)?;
-    // Whoever's default account has changed since asks of another one.
-    if door.source(account, &handle).await?.id != pipe.source_id {
-        return Err(DoorError::not_found(Thing::Pipe));
-    }
+    let pipe = match done.made(Pipe::made) {
+        Some(pipe) => pipe,
+        None => {
+            let pipe = found(door.tenure.reader().pipe(done.answer).await, Thing::Pipe)?;
+            // Whoever's default account has changed since asks of another one.
+            if door.source(account, &handle).await?.id != pipe.source_id {
+                return Err(DoorError::not_found(Thing::Pipe));
+            }
+            pipe
+        }
+    };
     let (ttl_seconds, max_msgs, max_bytes) = door.resolved(pipe.retention);
     let stream_name = stream_name(account, &handle, &pipe.name);
     let made = Made { handle, name: pipe.name, stream_name, ttl_seconds, max_msgs, max_bytes };

@@ -16,6 +16,7 @@ use crate::http::door::Shared;
 use crate::http::error::{DoorError, found};
 use crate::ids::SourceId;
 use crate::operations::Thing;
+use crate::projections::sources::Source;
 
 /// A source that was made.
 #[derive(Serialize, ToSchema)]
@@ -40,7 +41,10 @@ pub async fn create_source(
     let account = door.org(ask.caller, org.org.as_deref()).await?;
     let CreateSource { handle, kind } = &ask.body;
     let done = door.tenure.create_source(&ask.context, account, None, handle, kind.as_deref()).await?;
-    let source = found(door.tenure.reader().source(done.answer).await, Thing::Source)?;
+    let source = match done.made(Source::made) {
+        Some(source) => source,
+        None => found(door.tenure.reader().source(done.answer).await, Thing::Source)?,
+    };
     // Whoever's default account has changed since asks of another one.
     if source.account_id != account {
         return Err(DoorError::not_found(Thing::Source));

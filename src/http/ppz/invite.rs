@@ -37,6 +37,6 @@ pub async fn invite(
     let by = Some(ask.caller.person()?);
     let created = door.tenure.create_invite(&ask.context, account.id, &ask.body.username, by).await;
     let done = created.map_err(|error| DoorError::from(error).renamed("invitee", "username"))?;
-    let invite = door.invite_record(account.id, done.answer).await?;
+    let invite = door.made_invite(account.id, &done).await?;
     Ok(written(StatusCode::CREATED, done.checkpoint, OneInvite { invite }))
 }

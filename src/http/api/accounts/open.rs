@@ -11,6 +11,7 @@ use crate::http::answer::written;
 use crate::http::ask::Ask;
 use crate::http::door::Shared;
 use crate::http::error::DoorError;
+use crate::projections::accounts::Account;
 
 /// An account to open.
 #[derive(Deserialize, ToSchema)]
@@ -35,5 +36,9 @@ pub async fn open(State(door): State<Shared>, ask: Ask<OpenAccount>) -> Result<R
         Some(slug) => door.oneself(ask.caller, slug).await?,
     };
     let done = door.tenure.open_account(&ask.context, &ask.body.name, Some(owner)).await?;
-    Ok(written(StatusCode::CREATED, done.checkpoint, door.account_record(done.answer).await?))
+    let account = match done.made(Account::opened) {
+        Some(account) => account.into(),
+        None => door.account_record(done.answer).await?,
+    };
+    Ok(written(StatusCode::CREATED, done.checkpoint, account))
 }

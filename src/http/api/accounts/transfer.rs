@@ -43,5 +43,10 @@ pub async fn transfer(
         Err(forbidden) => forbidden,
     })?;
     let done = door.tenure.transfer_ownership(&ask.context, account.id, to).await?;
-    Ok(written(StatusCode::OK, done.checkpoint, door.account_record(account.id).await?))
+    let account = if done.repeated {
+        door.account_record(account.id).await?
+    } else {
+        AccountRecord { owner_user_id: to, ..account.into() }
+    };
+    Ok(written(StatusCode::OK, done.checkpoint, account))
 }

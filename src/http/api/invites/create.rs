@@ -47,6 +47,6 @@ pub async fn create(
     let username = &ask.body.username;
     let created = door.tenure.create_invite_for_mode(&ask.context, account.id, username, by, mode).await;
     let done = created.map_err(|error| DoorError::from(error).renamed("invitee", "username"))?;
-    let record = door.invite_record(account.id, done.answer).await?;
+    let record = door.made_invite(account.id, &done).await?;
     Ok(written(StatusCode::CREATED, done.checkpoint, record))
 }

@@ -9,6 +9,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::clock::Timestamp;
+use crate::dispatch::Dispatched;
 use crate::http::door::Door;
 use crate::http::error::{DoorError, found};
 use crate::ids::{AccountId, InviteId, UserId};
@@ -58,6 +59,18 @@ impl InviteRecord {
 }
 
 impl Door {
+    /// The record of an invite that was made, from what was committed.
+    pub(in crate::http) async fn made_invite(
+        &self,
+        account: AccountId,
+        done: &Dispatched<InviteId>,
+    ) -> Result<InviteRecord, DoorError> {
+        match done.made(Invite::made) {
+            Some(invite) => Ok(InviteRecord::at(self.tenure.clock().now(), invite, None)),
+            None => self.invite_record(account, done.answer).await,
+        }
+    }
+
     /// An invite of this account: another account's is not found.
     pub(in crate::http) async fn invite_record(
         &self,

@@ -6,13 +6,14 @@ use axum::response::Response;
 use serde::Deserialize;
 use utoipa::ToSchema;
 
-use super::KeySecret;
+use super::{KeyRecord, KeySecret};
 use crate::clock::Timestamp;
 use crate::http::answer;
 use crate::http::ask::Ask;
 use crate::http::door::Shared;
 use crate::http::error::DoorError;
 use crate::http::policy::Act;
+use crate::projections::api_keys::ApiKey;
 
 /// A key to mint.
 #[derive(Deserialize, ToSchema)]
@@ -53,7 +54,8 @@ pub async fn mint(
     }
     let end = expires_in.map(|seconds| in_seconds(door.tenure.clock().now(), seconds));
     let done = door.tenure.mint_api_key(&ask.context, account.id, label, end, None).await?;
-    let mut response = door.key_secret(account.id, StatusCode::CREATED, done).await?;
+    let made = done.made(ApiKey::minted).map(KeyRecord::from);
+    let mut response = door.key_secret(account.id, StatusCode::CREATED, done, made).await?;
     response.headers_mut().insert(axum::http::header::CACHE_CONTROL, answer::NO_STORE);
     Ok(response)
 }

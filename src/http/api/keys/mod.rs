@@ -78,20 +78,24 @@ impl Door {
         if key.account_id == account { Ok(key.into()) } else { Err(DoorError::not_found(Thing::ApiKey)) }
     }
 
-    /// The answer to a request that has made a secret: with it the first time, never again.
+    /// The answer to a request that has made a secret: with it the first time, never again. The record comes from what was
+    /// committed, so that nothing keeps a secret from its caller that nobody else has.
     async fn key_secret(
         &self,
         account: AccountId,
         status: StatusCode,
         done: Dispatched<ApiKeySecret>,
+        made: Option<KeyRecord>,
     ) -> Result<Response, DoorError> {
-        let key = self.key_record(account, done.answer.id).await?;
-        match done.answer.plaintext {
-            Some(secret) => {
+        match (done.answer.plaintext, made) {
+            (Some(secret), Some(key)) => {
                 let plaintext = secret.expose_secret().to_owned();
                 Ok(written(status, done.checkpoint, KeySecret { key, plaintext }))
             }
-            None => Err(DoorError::GivenOnce(serde_json::to_value(key).map_err(|_| DoorError::Internal)?)),
+            _ => {
+                let key = self.key_record(account, done.answer.id).await?;
+                Err(DoorError::GivenOnce(serde_json::to_value(key).map_err(|_| DoorError::Internal)?))
+            }
         }
     }
 }

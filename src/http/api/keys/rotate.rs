@@ -8,13 +8,14 @@ use axum::response::Response;
 use serde::Deserialize;
 use utoipa::ToSchema;
 
-use super::KeySecret;
+use super::{KeyRecord, KeySecret};
 use crate::http::answer;
 use crate::http::ask::Ask;
 use crate::http::door::Shared;
 use crate::http::error::{DoorError, id};
 use crate::http::policy::Act;
 use crate::operations::Thing;
+use crate::projections::api_keys::ApiKey;
 
 /// How to rotate.
 #[derive(Deserialize, ToSchema)]
@@ -44,9 +45,12 @@ pub async fn rotate(
     let account = door.admit(ask.caller, Act::Own, &account).await?;
     let (key, grace) =
         (id(&key, Thing::ApiKey)?, Duration::from_secs(ask.body.grace_seconds.unwrap_or(USUAL_GRACE)));
+    // What the rotation leaves as it is.
+    let before = door.key_record(account.id, key).await?;
     let rotated = door.tenure.rotate_api_key(&ask.context, Some(account.id), key, grace).await;
     let done = rotated.map_err(|error| DoorError::from(error).renamed("grace", "grace_seconds"))?;
-    let mut response = door.key_secret(account.id, StatusCode::OK, done).await?;
+    let made = done.made(ApiKey::rotated).map(|key_prefix| KeyRecord { key_prefix, ..before });
+    let mut response = door.key_secret(account.id, StatusCode::OK, done, made).await?;
     response.headers_mut().insert(axum::http::header::CACHE_CONTROL, answer::NO_STORE);
     Ok(response)
 }

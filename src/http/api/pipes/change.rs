@@ -28,7 +28,10 @@ pub async fn change(
 ) -> Result<Response, DoorError> {
     let account = door.admit(ask.caller, Act::UseThings, &account).await?;
     let keeps = ask.body.into();
+    // What the change leaves as it is.
+    let before = door.pipe(account.id, &handle, &name).await?;
     let done = door.tenure.change_pipe_retention(&ask.context, account.id, &handle, &name, keeps).await?;
-    let pipe = door.pipe(account.id, &handle, &name).await?;
+    let (ttl_seconds, max_msgs, max_bytes) = door.resolved(keeps);
+    let pipe = PipeRecord { id: Some(done.answer), ttl_seconds, max_msgs, max_bytes, ..before };
     Ok(written(StatusCode::OK, done.checkpoint, pipe))
 }

@@ -14,6 +14,7 @@ use crate::http::door::Shared;
 use crate::http::error::{DoorError, found};
 use crate::http::policy::Act;
 use crate::operations::Thing;
+use crate::projections::pipes::Pipe;
 
 /// A pipe to make; what is not said of what it keeps is left to the server.
 #[derive(Deserialize, ToSchema)]
@@ -55,7 +56,9 @@ pub async fn create(
     let CreatePipe { name, ttl_seconds, max_msgs, max_bytes } = ask.body;
     let keeps = Retention { ttl_seconds, max_msgs, max_bytes };
     let done = door.tenure.create_pipe(&ask.context, account.id, None, &handle, &name, keeps).await?;
-    let source = door.source(account.id, &handle).await?;
-    let pipe = found(door.tenure.reader().pipe(done.answer).await, Thing::Pipe)?;
-    Ok(written(StatusCode::CREATED, done.checkpoint, door.pipe_record(&source, pipe)))
+    let pipe = match done.made(Pipe::made) {
+        Some(pipe) => pipe,
+        None => found(door.tenure.reader().pipe(done.answer).await, Thing::Pipe)?,
+    };
+    Ok(written(StatusCode::CREATED, done.checkpoint, door.pipe_record(account.id, &handle, pipe)))
 }

@@ -35,6 +35,8 @@ pub async fn list(
         .collect();
     let after = after.strip_prefix('1').unwrap_or_default();
     let made = door.tenure.reader().pipes_after(source.id, after, size + 1).await?;
-    pipes.extend(made.into_iter().map(|pipe| (format!("1{}", pipe.name), door.pipe_record(&source, pipe))));
+    pipes.extend(
+        made.into_iter().map(|pipe| (format!("1{}", pipe.name), door.pipe_record(account.id, &handle, pipe))),
+    );
     Ok(Json(Page::of(pipes, size, |(key, _)| key.clone(), |(_, pipe)| pipe)))
 }

@@ -85,15 +85,15 @@ impl Door {
     }
 
     /// The record of a pipe that people have made.
-    fn pipe_record(&self, source: &Source, pipe: Pipe) -> PipeRecord {
+    fn pipe_record(&self, account: AccountId, handle: &str, pipe: Pipe) -> PipeRecord {
         let (ttl_seconds, max_msgs, max_bytes) = self.resolved(pipe.retention);
         PipeRecord {
             id: Some(pipe.id),
             automatic: false,
             created_by_user_id: pipe.created_by_user_id,
             created_at: pipe.created_at,
-            subject: format!("{}.{}.{}", source.account_id, source.handle, pipe.name),
-            stream_name: stream_name(source.account_id, &source.handle, &pipe.name),
+            subject: format!("{account}.{handle}.{}", pipe.name),
+            stream_name: stream_name(account, handle, &pipe.name),
             name: pipe.name,
             ttl_seconds,
             max_msgs,
@@ -122,6 +122,6 @@ impl Door {
     async fn pipe(&self, account: AccountId, handle: &str, name: &str) -> Result<PipeRecord, DoorError> {
         let source = self.source(account, handle).await?;
         let pipe = found(self.tenure.reader().pipe_by_name(source.id, name).await, Thing::Pipe)?;
-        Ok(self.pipe_record(&source, pipe))
+        Ok(self.pipe_record(account, handle, pipe))
     }
 }

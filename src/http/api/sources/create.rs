@@ -13,6 +13,7 @@ use crate::http::door::Shared;
 use crate::http::error::{DoorError, found};
 use crate::http::policy::Act;
 use crate::operations::Thing;
+use crate::projections::sources::Source;
 
 /// A source to make.
 #[derive(Deserialize, ToSchema)]
@@ -42,6 +43,9 @@ pub async fn create(
     let account = door.admit(ask.caller, Act::UseThings, &account).await?;
     let CreateSource { handle, kind } = &ask.body;
     let done = door.tenure.create_source(&ask.context, account.id, None, handle, kind.as_deref()).await?;
-    let source = found(door.tenure.reader().source(done.answer).await, Thing::Source)?;
+    let source = match done.made(Source::made) {
+        Some(source) => source,
+        None => found(door.tenure.reader().source(done.answer).await, Thing::Source)?,
+    };
     Ok(written(StatusCode::CREATED, done.checkpoint, SourceRecord::from(source)))
 }

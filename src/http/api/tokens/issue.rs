@@ -15,6 +15,7 @@ use crate::http::ask::Ask;
 use crate::http::door::Shared;
 use crate::http::error::{DoorError, found};
 use crate::operations::Thing;
+use crate::projections::bearer_tokens::BearerToken;
 
 /// A token to issue.
 #[derive(Deserialize, ToSchema)]
@@ -57,9 +58,13 @@ pub async fn issue(
     }
     let ttl = ask.body.expires_in.map_or(door.settings.token_life, Duration::from_secs);
     let done = door.tenure.issue_bearer_token(&ask.context, user, ttl).await?;
+    // From what was committed, so that nothing keeps the secret from its caller.
+    let made = done.made(BearerToken::issued);
     let (id, secret) = done.answer;
-    let token: TokenRecord =
-        found(door.tenure.reader().bearer_token_by_id(id).await, Thing::BearerToken)?.into();
+    let token: TokenRecord = match made {
+        Some(token) => token.into(),
+        None => found(door.tenure.reader().bearer_token_by_id(id).await, Thing::BearerToken)?.into(),
+    };
     let Some(secret) = secret else {
         return Err(DoorError::GivenOnce(serde_json::to_value(token).map_err(|_| DoorError::Internal)?));
     };

@@ -11,6 +11,7 @@ use crate::http::answer::written;
 use crate::http::ask::Ask;
 use crate::http::door::Shared;
 use crate::http::error::DoorError;
+use crate::projections::users::User;
 
 /// A person to register.
 #[derive(Deserialize, ToSchema)]
@@ -44,5 +45,9 @@ pub async fn insert(State(door): State<Shared>, ask: Ask<InsertUser>) -> Result<
     door.operator(ask.caller).await?;
     let InsertUser { username, email, mode } = &ask.body;
     let done = door.tenure.insert_user(&ask.context, username, email, mode).await?;
-    Ok(written(StatusCode::CREATED, done.checkpoint, door.user_record(done.answer).await?))
+    let user = match done.made(User::registered) {
+        Some(user) => user.into(),
+        None => door.user_record(done.answer).await?,
+    };
+    Ok(written(StatusCode::CREATED, done.checkpoint, user))
 }
