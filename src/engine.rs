@@ -1,9 +1,11 @@
 //! The engine: a migrated database, its log, its keys, and everything that can be asked of them.
 
+use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt as _;
 use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_postgres::Client;
@@ -347,11 +349,17 @@ impl Tenure {
     /// What runs beside the callers; waits out a database that cannot be reached, and begins anew when positions get
     /// another epoch. Ends only when the log can no longer be trusted.
     async fn run(&self, clear_every: Duration) {
-        let error = tokio::select! {
-            error = self.follow() => error,
-            never = self.sweep() => match never {},
-            never = self.keep_clearing(clear_every) => match never {},
+        let running = async {
+            tokio::select! {
+                error = self.follow() => error,
+                never = self.sweep() => match never {},
+                never = self.keep_clearing(clear_every) => match never {},
+            }
         };
+        // Nobody waits for this task: whoever serves learns of its end from what it leaves.
+        let ended = AssertUnwindSafe(running).catch_unwind().await;
+        let error =
+            ended.unwrap_or_else(|_| ReadError::Unavailable("what follows the log has failed".into()));
         tracing::error!(%error, "the log can no longer be trusted");
         self.parts.broken.send_replace(Some(Arc::new(error)));
     }

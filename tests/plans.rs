@@ -217,7 +217,9 @@ async fn every_question_of_the_readers_is_answered_through_an_index() {
     ask!(pending_invites_after("name1", now, TimeKey::OLDEST, 50));
     ask!(unbound_invites(&name, aggregates::user::UserMode::Github, now, 1_000));
     ask!(count_of_pending_invites(account, now));
-    ask!(members_after(account, TimeKey::OLDEST, 50));
+    ask!(members_begin());
+    let begin = reader.members_begin().await.unwrap();
+    ask!(members_after(account, begin, 50));
     ask!(pipe_by_name(SourceId::from_uuid(nobody), "logs"));
     ask!(pipes_after(SourceId::from_uuid(Uuid::from_u128(20)), "p5", 50));
     ask!(count_of_pipes(account));
@@ -235,6 +237,7 @@ async fn every_question_of_the_readers_is_answered_through_an_index() {
     ask!(user_by_username("user77"));
     ask!(usernames_by_ids(&[user, rare]));
     ask!(count_of_forgotten_users());
+    ask!(count_of_forgotten_among(&[user, rare]));
     ask!(forgotten_users_after(0, 50));
     ask!(still_known(&[user, rare]));
     ask!(users_after(user, 50));

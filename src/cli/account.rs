@@ -172,6 +172,8 @@ async fn carry_out(tenure: &Tenure, config: &Config, command: AccountCommand) ->
         AccountCommand::Close { account } => {
             let account = lookup::account(tenure, &account).await?;
             let done = tenure.close_account(&operator, account.id).await?;
+            // Nobody may serve who would do it.
+            tenure.clear_away().await?;
             output::done(config.json, &done, json!({"account_id": account.id}))
         }
     }

@@ -154,6 +154,8 @@ async fn carry_out(tenure: &Tenure, config: &Config, command: UserCommand) -> an
         UserCommand::Forget { user } => {
             let user = lookup::user(tenure, &user).await?;
             let done = tenure.forget_user(&context, user.id).await?;
+            // Nobody may serve who would do it.
+            tenure.clear_away().await?;
             let answer = json!({"user_id": user.id, "revoked_api_key_count": done.answer.count,
                 "revoked_api_keys": done.answer.first});
             output::done(config.json, &done, answer)

@@ -22,6 +22,7 @@ pub use error::{DispatchError, Failure, Stop};
 pub use work::UnitOfWork;
 
 use crate::aggregates::invite::Invite;
+use crate::aggregates::user::User;
 use crate::aggregates::{AnyEvent, ended_subject};
 use crate::clock::{Clock, Timestamp};
 use crate::codec::{Codec, CodecError};
@@ -218,7 +219,8 @@ impl Dispatcher {
             Ok(unit) => unit,
             // What was decided on is stale: its subject's key has been destroyed meanwhile, on another node perhaps.
             Err(Failure::Codec(CodecError::Seal(_)))
-                if self.log.confirm(&premises).await.map_err(Failure::from)?.is_none() =>
+                if attempt < FREE_DECISIONS
+                    || self.log.confirm(&premises).await.map_err(Failure::from)?.is_none() =>
             {
                 self.states.forget(&premises.streams);
                 return Ok(None);
@@ -318,8 +320,10 @@ impl Dispatcher {
         self.states.outdate(&event.stream, event.version);
         if let Some(subject) = ended_subject(&event.stream, &event.event_type) {
             self.codec.keys().forget(&subject.to_string());
-            // What invites say of somebody who is forgotten is in memory too.
-            self.states.forget_all(Invite::TYPE);
+            if subject.kind == User::TYPE {
+                // What invites say of somebody who is forgotten is in memory too.
+                self.states.forget_all(Invite::TYPE);
+            }
         }
     }
 

@@ -203,11 +203,14 @@ impl<'d> UnitOfWork<'d> {
         Ok(self.dispatcher.reader.holder(claim, self.at).await?)
     }
 
-    /// The same of two claims, in one look.
+    /// The same of several claims, in one look.
     ///
     /// # Errors
     /// The database cannot be read.
-    pub async fn holders(&self, claims: [&ClaimKey; 2]) -> Result<[Option<String>; 2], Failure> {
+    pub async fn holders<const N: usize>(
+        &self,
+        claims: [&ClaimKey; N],
+    ) -> Result<[Option<String>; N], Failure> {
         Ok(self.dispatcher.reader.holders(claims, self.at).await?)
     }
 

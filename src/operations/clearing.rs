@@ -1,10 +1,13 @@
 //! Clearing away what an ended account, person or membership has left behind: invisible since the ending, removed step by
 //! step, by whichever node comes to it.
 
+use uuid::Uuid;
+
 use super::refusal::Refusal;
 use crate::Tenure;
+use crate::aggregates::AnyEvent;
 use crate::aggregates::account::{Account, AccountCommand};
-use crate::aggregates::ending::{Ended, Ending, EndingCommand, RevokedKeys};
+use crate::aggregates::ending::{Ended, Ending, EndingCommand, EndingEvent, RevokedKeys};
 use crate::coarse::Coarse;
 use crate::context::{Actor, Context};
 use crate::dispatch::{DispatchError, Failure, Operation, Stop, UnitOfWork};
@@ -22,6 +25,20 @@ const ENDINGS: i64 = 100;
 
 /// The guard of all clearing away: of two steps at once one is decided again, so that no row goes twice.
 const GUARD: &str = "clearing";
+
+/// The things of which coarse rows go with an event.
+fn coarse_of(event: &AnyEvent) -> Vec<Uuid> {
+    match event {
+        AnyEvent::Ending(EndingEvent::AccountRowsRemoved(rows)) => {
+            let keys = rows.api_keys.iter().map(|key| key.as_uuid());
+            keys.chain(rows.sources.iter().map(|source| source.id.as_uuid())).collect()
+        }
+        AnyEvent::Ending(EndingEvent::PersonRowsBlanked(rows)) => {
+            rows.bearer_tokens.iter().map(|token| token.as_uuid()).collect()
+        }
+        _ => Vec::new(),
+    }
+}
 
 /// One step.
 struct Clear<'a> {
@@ -66,7 +83,9 @@ impl Clear<'_> {
     /// Ends memberships of a forgotten person, and before each the keys that ended with it; `false` if there are none left.
     async fn memberships(&self, work: &mut UnitOfWork<'_>, user: UserId) -> Result<bool, Stop<Refusal>> {
         let Pending { of, at, position } = self.pending;
-        let accounts = work.reader().memberships_left(user, MEMBERSHIPS).await.map_err(Failure::from)?;
+        // Each stands on an account that others may keep changing: after a decision in vain, one at a time.
+        let most = if work.attempt() == 0 { MEMBERSHIPS } else { 1 };
+        let accounts = work.reader().memberships_left(user, most).await.map_err(Failure::from)?;
         let mut left = ROWS;
         let mut any = false;
         for account in accounts {
@@ -150,14 +169,34 @@ impl Tenure {
             if endings.is_empty() {
                 return Ok(done);
             }
+            let (mut failed, before) = (None, done);
             for pending in endings {
-                let step = Clear { pending, coarse: self.coarse() };
-                while !self.dispatcher().dispatch(&context, &step).await?.answer {
-                    // Others come first.
-                    tokio::task::yield_now().await;
+                match self.clear(&context, pending).await {
+                    Ok(()) => done += 1,
+                    // The others' rows are not to wait for this one's.
+                    Err(error) => drop(failed.get_or_insert(error)),
                 }
-                done += 1;
             }
+            if let Some(error) = failed.filter(|_| done == before) {
+                return Err(error);
+            }
+        }
+    }
+
+    /// Clears away what one ending has left behind.
+    async fn clear(&self, context: &Context, pending: Pending) -> Result<(), DispatchError<Refusal>> {
+        let step = Clear { pending, coarse: self.coarse() };
+        loop {
+            let done = self.dispatcher().dispatch(context, &step).await?;
+            // Once more, for those who had looked before it ended and wrote afterwards.
+            let gone: Vec<Uuid> = done.events.iter().flat_map(|(_, _, event)| coarse_of(event)).collect();
+            let removed = self.coarse().remove(&gone).await;
+            removed.map_err(|error| DispatchError::Failed(Failure::Read(error)))?;
+            if done.answer {
+                return Ok(());
+            }
+            // Others come first.
+            tokio::task::yield_now().await;
         }
     }
 }

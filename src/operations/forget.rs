@@ -83,7 +83,7 @@ impl Tenure {
         };
         let read = |error| DispatchError::Failed(Failure::from(error));
         let listed: Vec<UserId> = list.read().map_err(failed)?.into_iter().collect();
-        let mut again = 0;
+        let (mut again, mut on_both) = (0, 0);
         for some in listed.chunks(LISTED_AT_ONCE) {
             // Registered after the backup was made: there is nothing to forget.
             for user in self.reader().still_known(some).await.map_err(read)? {
@@ -97,8 +97,10 @@ impl Tenure {
                 }
             }
         }
-        let count = self.reader().count_of_forgotten_users().await.map_err(read)?;
-        if listed.len() < count as usize {
+        for some in listed.chunks(LISTED_AT_ONCE) {
+            on_both += self.reader().count_of_forgotten_among(some).await.map_err(read)?;
+        }
+        if on_both < self.reader().count_of_forgotten_users().await.map_err(read)? {
             let mut after = 0;
             loop {
                 let page = self.reader().forgotten_users_after(after, LISTED_AT_ONCE).await.map_err(read)?;

@@ -7,7 +7,7 @@ use crate::Tenure;
 use crate::aggregates::account::{Account, AccountCommand};
 use crate::aggregates::field::Invalid;
 use crate::aggregates::invite::{
-    CreateInvite, Invite, InviteCommand, InviteeKey, Offer, pending_invite_claim,
+    CreateInvite, Invite, InviteCommand, InviteeKey, Offer, claim_on_name, pending_invite_claim,
 };
 use crate::aggregates::user::{User, UserCommand, UserMode, Username, invited_name_claim, username_claim};
 use crate::context::Context;
@@ -32,10 +32,13 @@ pub(super) async fn bind(
     let at = work.at();
     let waiting =
         work.reader().unbound_invites(username, mode, at, MOST_BOUND).await.map_err(Failure::from)?;
+    let mut bound = Vec::new();
     for invite in waiting {
         let state = work.load::<Invite>(invite.as_uuid()).await?;
         let Some(offer) = state.offer().filter(|offer| offer.is_pending(at)) else { continue };
-        if work.load::<Account>(offer.account.as_uuid()).await?.open().is_none() {
+        if bound.contains(&offer.account)
+            || work.load::<Account>(offer.account.as_uuid()).await?.open().is_none()
+        {
             continue;
         }
         let theirs = pending_invite_claim(offer.account, InviteeKey::User(user), work.hasher());
@@ -43,6 +46,7 @@ pub(super) async fn bind(
             // They have another one to the same account already; this one stays the name's.
             continue;
         }
+        bound.push(offer.account);
         work.execute::<Invite, Refusal>(invite.as_uuid(), InviteCommand::Bind { user, at }).await?;
     }
     let key = work.holder(&invited_name_claim(username, work.hasher())).await?;
@@ -54,8 +58,9 @@ pub(super) async fn bind(
     Ok(())
 }
 
-/// How many invites that waited for a name are given to the person who takes it; more are matched by the name.
-const MOST_BOUND: usize = 1_000;
+/// How many invites that waited for a name are given to the person who takes it: few enough that nobody keeps them from it
+/// by sending more. Others are matched by the key of the name.
+const MOST_BOUND: usize = 50;
 
 /// The offer behind an identifier.
 async fn offer(work: &mut UnitOfWork<'_>, invite: InviteId) -> Result<Offer, Stop<Refusal>> {
@@ -64,7 +69,11 @@ async fn offer(work: &mut UnitOfWork<'_>, invite: InviteId) -> Result<Offer, Sto
 }
 
 /// Whose key seals the name in an invite: that of the person who has it, if anybody has, else the name's own.
-async fn invitee_key(work: &mut UnitOfWork<'_>, name: &Username) -> Result<InviteeKey, Stop<Refusal>> {
+async fn invitee_key(
+    work: &mut UnitOfWork<'_>,
+    account: AccountId,
+    name: &Username,
+) -> Result<InviteeKey, Stop<Refusal>> {
     let claim = username_claim(name, work.hasher());
     let remembered = work.remembered_holder(&claim).and_then(|holder| holder.parse::<UserId>().ok());
     if let Some(user) = remembered {
@@ -74,12 +83,16 @@ async fn invitee_key(work: &mut UnitOfWork<'_>, name: &Username) -> Result<Invit
             return Ok(InviteeKey::User(user));
         }
     }
-    let invited = invited_name_claim(name, work.hasher());
-    let [holder, key] = work.holders([&claim, &invited]).await?;
+    let (invited, before) =
+        (invited_name_claim(name, work.hasher()), claim_on_name(account, name, work.hasher()));
+    let [holder, key, standing] = work.holders([&claim, &invited, &before]).await?;
     if let Some(user) = holder.and_then(|holder| holder.parse::<UserId>().ok())
         && work.load::<User>(user.as_uuid()).await?.registered().is_some()
     {
         return Ok(InviteeKey::User(user));
+    }
+    if standing.is_some() {
+        return Err(Stop::Refused(Refusal::DuplicatePendingInvite));
     }
     Ok(match key.and_then(|key| key.parse().ok()) {
         Some(id) => InviteeKey::Name { id, begins: false },
@@ -97,6 +110,21 @@ struct Create {
     limits: Limits,
 }
 
+impl Create {
+    /// Refuses a second invite to somebody for whose name one stands that they were not given when they took it.
+    async fn waits_for_the_name(&self, work: &mut UnitOfWork<'_>, user: UserId) -> Result<(), Stop<Refusal>> {
+        let person = work.load::<User>(user.as_uuid()).await?;
+        for key in person.registered().map(|person| person.name_keys.clone()).unwrap_or_default() {
+            let named = InviteeKey::Name { id: key, begins: false };
+            let claim = pending_invite_claim(self.account, named, work.hasher());
+            if work.holder(&claim).await?.is_some() {
+                return Err(Stop::Refused(Refusal::DuplicatePendingInvite));
+            }
+        }
+        Ok(())
+    }
+}
+
 impl Operation for Create {
     type Answer = InviteId;
     type Refusal = Refusal;
@@ -110,7 +138,7 @@ impl Operation for Create {
         authority::owner(work, &account).await?;
         let inviter = authority::maker(authority::person(work), self.by).map_err(Stop::Refused)?;
         users::must_exist(work, inviter).await?;
-        let invitee_key = invitee_key(work, &self.invitee).await?;
+        let invitee_key = invitee_key(work, self.account, &self.invitee).await?;
         let bound = match invitee_key {
             InviteeKey::User(user) => Some(user),
             InviteeKey::Name { .. } => None,
@@ -123,6 +151,7 @@ impl Operation for Create {
             if account.includes(user) {
                 return Err(Stop::Refused(Refusal::AlreadyMember));
             }
+            self.waits_for_the_name(work, user).await?;
         }
         limits::room_for(work, Counted::PendingInvites(self.account), &self.limits).await?;
         let at = work.at();

@@ -1,7 +1,7 @@
 //! Names that earlier releases allowed and that could be taken for something else: each gives way to another, once.
 
 use super::authority;
-use super::refusal::{Refusal, Thing};
+use super::refusal::Refusal;
 use super::sign_in::{free_account_name, free_username};
 use crate::Tenure;
 use crate::aggregates::account::{Account, AccountCommand, AccountName};
@@ -57,7 +57,7 @@ impl Operation for RenameAccount {
     async fn decide(&self, work: &mut UnitOfWork<'_>) -> Result<(), Stop<Refusal>> {
         authority::operator(work).await?;
         let account = work.load::<Account>(self.account.as_uuid()).await?;
-        let account = account.open().ok_or(Stop::Refused(Refusal::NotFound(Thing::Account)))?;
+        let Some(account) = account.open() else { return Ok(()) };
         let name = account.name.open().cloned();
         let Some(name) = name.filter(AccountName::is_ambiguous) else { return Ok(()) };
         let to = free_account_name(work, name.as_str()).await?;

@@ -314,9 +314,7 @@ impl Reader {
     /// # Errors
     /// The database cannot be read.
     pub async fn api_keys_begin(&self, now: Timestamp) -> Result<KeyPlace, QueryError> {
-        let sql = "select coalesce((select position from log.event order by position desc limit 1), 0)";
-        let newest = self.one(sql, &[], |row| row.try_get(0)).await?;
-        Ok(KeyPlace { begun: now, newest, is_ended: false, key: TimeKey::OLDEST })
+        Ok(KeyPlace { begun: now, newest: self.newest().await?, is_ended: false, key: TimeKey::OLDEST })
     }
 
     /// The keys of an account that come behind this place, each with its own, at most `limit`.
@@ -352,7 +350,10 @@ impl Reader {
         let branch = |condition: &str| {
             let from = if condition == REVOKED_SINCE {
                 let since = format!(
-                    "(select * from view.api_keys k where k.account_id = $1 and {condition} offset 0) k"
+                    "(select * from (
+                          select * from view.api_keys k
+                          where k.account_id = $1 and {condition} and (k.created_at, k.position) > ($4, $5) offset 0
+                      ) s order by s.created_at, s.position limit $6) k"
                 );
                 FROM.replacen("view.api_keys k", &since, 1)
             } else {

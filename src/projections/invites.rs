@@ -37,7 +37,7 @@ pub static TABLE: Table = Table {
     fill: 50,
     indexes: &[
         "(account_id, created_at, position)",
-        "(account_id, status, expires_at)",
+        "(account_id, expires_at) where status = 'pending'",
         "(invitee_user_id, status, expires_at)",
         "(lower(invitee_username), expires_at) where invitee_user_id is null and status = 'pending'",
         "(name_key) where name_key is not null",

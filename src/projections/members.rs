@@ -1,10 +1,10 @@
 //! `view.members`: who belongs to which tenant without owning it.
 
-use futures::Stream;
+use futures::{Stream, TryStreamExt as _};
 use tokio_postgres::Row;
 use uuid::Uuid;
 
-use super::page::{self, TimeKey};
+use super::page::{self, Place, TimeKey};
 use super::query::{QueryError, Reader};
 use super::users::{self, User};
 use crate::aggregates::AnyEvent;
@@ -18,16 +18,16 @@ use crate::ids::{AccountId, UserId};
 /// The table.
 pub static TABLE: Table = Table {
     name: "members",
-    version: 1,
+    version: 2,
     columns: &[
-        Column::required("account_id", UuidType),
         Column::required("user_id", UuidType),
+        Column::required("account_id", UuidType),
         Column::required("added_at", Timestamptz),
         Column::required("position", Position),
     ],
     key_columns: 2,
     fill: 90,
-    indexes: &["(user_id)", "(account_id, added_at, position)"],
+    indexes: &["(account_id, added_at, position)"],
 };
 
 /// A member of an account.
@@ -42,19 +42,19 @@ pub struct Member {
 }
 
 impl Member {
-    /// Its key among the members of its account.
+    /// Its place in a list of the members of its account that was begun at this position.
     #[must_use]
-    pub const fn key(&self) -> TimeKey {
-        TimeKey { at: self.added_at, position: self.position }
+    pub const fn place(&self, newest: i64) -> Place {
+        Place { newest, key: TimeKey { at: self.added_at, position: self.position } }
     }
 }
 
 fn key(account: Uuid, user: UserId) -> Vec<Value> {
-    vec![account.into(), user.as_uuid().into()]
+    vec![user.as_uuid().into(), account.into()]
 }
 
 fn insert(account: Uuid, user: UserId, at: Timestamp) -> RowChange {
-    RowChange::insert(&TABLE, vec![account.into(), user.as_uuid().into(), at.into(), Value::Position])
+    RowChange::insert(&TABLE, vec![user.as_uuid().into(), account.into(), at.into(), Value::Position])
 }
 
 /// What an event does to the table.
@@ -97,30 +97,47 @@ impl Reader {
     /// An item: the database cannot be read.
     pub fn members(&self, account: AccountId) -> impl Stream<Item = Result<Member, QueryError>> + use<> {
         let reader = self.clone();
-        let read = move |after| {
+        let read = move |after: Option<Place>| {
             let reader = reader.clone();
-            async move { reader.members_after(account, after, page::PAGE).await }
+            async move {
+                let after = match after {
+                    Some(after) => after,
+                    None => reader.members_begin().await?,
+                };
+                let members = reader.members_after(account, after, page::PAGE).await?;
+                Ok(members.into_iter().map(|member| (member.place(after.newest), member)).collect())
+            }
         };
-        page::all(TimeKey::OLDEST, read, Member::key)
+        page::all(None, read, |(place, _)| Some(*place)).map_ok(|(_, member)| member)
     }
 
-    /// The members of an account whose memberships came behind the one with this key, oldest first, at most `limit`.
+    /// Where a list of members begins.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn members_begin(&self) -> Result<Place, QueryError> {
+        Ok(Place { newest: self.newest().await?, key: TimeKey::OLDEST })
+    }
+
+    /// The members of an account whose memberships came behind this place, oldest first, at most `limit`.
     ///
     /// # Errors
     /// The database cannot be read.
     pub async fn members_after(
         &self,
         account: AccountId,
-        after: TimeKey,
+        after: Place,
         limit: usize,
     ) -> Result<Vec<Member>, QueryError> {
         let sql = format!(
             "select {}, m.added_at, m.position from view.members m join view.users u on u.id = m.user_id
-             where m.account_id = $1 and (m.added_at, m.position) > ($2, $3) and u.forgotten_at is null
+             where m.account_id = $1 and (m.added_at, m.position) > ($2, $3) and m.position <= $5
+               and u.forgotten_at is null
                and exists (select from view.accounts a where a.id = $1)
              order by m.added_at, m.position limit $4",
             users::columns_of("u")
         );
-        self.list(&sql, &[&account, &after.at, &after.position, &page::limit(limit)], read).await
+        let Place { newest, key } = after;
+        self.list(&sql, &[&account, &key.at, &key.position, &page::limit(limit), &newest], read).await
     }
 }

@@ -35,6 +35,30 @@ impl fmt::Display for TimeKey {
     }
 }
 
+/// A place in a list that holds what was there when it was begun: what goes and comes back meanwhile is not given twice.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Place {
+    /// The newest position when the list was begun.
+    pub newest: i64,
+    /// Where in the list.
+    pub key: TimeKey,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.newest, self.key)
+    }
+}
+
+impl FromStr for Place {
+    type Err = NoTimeKey;
+
+    fn from_str(text: &str) -> Result<Self, NoTimeKey> {
+        let (newest, key) = text.split_once('.').ok_or(NoTimeKey)?;
+        Ok(Self { newest: newest.parse().map_err(|_| NoTimeKey)?, key: key.parse()? })
+    }
+}
+
 /// A text is no key of a list in the order of time.
 #[derive(Debug, thiserror::Error)]
 #[error("not microseconds and a position")]

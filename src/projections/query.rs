@@ -45,6 +45,12 @@ impl Reader {
         &*self.keys
     }
 
+    /// The newest position, with which a list begins that holds what is there now.
+    pub(super) async fn newest(&self) -> Result<i64, QueryError> {
+        let sql = "select coalesce((select position from log.event order by position desc limit 1), 0)";
+        self.one(sql, &[], |row| row.try_get(0)).await
+    }
+
     pub(super) async fn rows(
         &self,
         sql: &str,

@@ -61,17 +61,24 @@ impl Reader {
     ///
     /// # Errors
     /// The database cannot be read.
-    pub async fn holders(
+    pub async fn holders<const N: usize>(
         &self,
-        [one, other]: [&ClaimKey; 2],
+        claims: [&ClaimKey; N],
         at: Timestamp,
-    ) -> Result<[Option<String>; 2], QueryError> {
-        let sql = "select (select holder from view.unique_claims
-                           where kind = $1 and key = $2 and (free_after is null or free_after > $5)),
-                          (select holder from view.unique_claims
-                           where kind = $3 and key = $4 and (free_after is null or free_after > $5))";
-        let parameters: [&(dyn tokio_postgres::types::ToSql + Sync); 5] =
-            [&one.kind, &one.key.as_slice(), &other.kind, &other.key.as_slice(), &at];
-        self.one(sql, &parameters, |row| Ok([row.try_get(0)?, row.try_get(1)?])).await
+    ) -> Result<[Option<String>; N], QueryError> {
+        let (kinds, keys): (Vec<&str>, Vec<&[u8]>) =
+            claims.iter().map(|claim| (claim.kind, claim.key.as_slice())).unzip();
+        let sql = "select t.place, c.holder
+                   from unnest($1::text[], $2::bytea[]) with ordinality as t (kind, key, place)
+                   join view.unique_claims c on c.kind = t.kind and c.key = t.key
+                   where c.free_after is null or c.free_after > $3";
+        let mut holders = [const { None }; N];
+        for row in self.rows(sql, &[&kinds, &keys, &at]).await? {
+            let place: i64 = row.try_get(0)?;
+            if let Some(holder) = usize::try_from(place - 1).ok().and_then(|place| holders.get_mut(place)) {
+                *holder = Some(row.try_get(1)?);
+            }
+        }
+        Ok(holders)
     }
 }

@@ -245,6 +245,15 @@ impl Reader {
         self.count("select count(*) from view.users where forgotten_at is not null", &[]).await
     }
 
+    /// How many of these people have been forgotten.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn count_of_forgotten_among(&self, users: &[UserId]) -> Result<u32, QueryError> {
+        let sql = "select count(*) from view.users where id = any ($1) and forgotten_at is not null";
+        self.count(sql, &[&users]).await
+    }
+
     /// Forgotten people who registered behind this position, each with the position of that, at most `limit`.
     ///
     /// # Errors

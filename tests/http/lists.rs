@@ -165,6 +165,7 @@ async fn every_list_of_ours_gives_each_thing_once_though_others_come_and_go() {
             tenure.remove_member(&operator(), acme, members[0]).await.unwrap();
             tenure.forget_user(&operator(), members[9]).await.unwrap();
             tenure.add_member(&operator(), acme, late).await.unwrap();
+            tenure.add_member(&operator(), acme, members[0]).await.unwrap();
         }
     })
     .await;

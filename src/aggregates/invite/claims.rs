@@ -21,7 +21,8 @@ pub fn pending_invite_claim(account: AccountId, invited: InviteeKey, hasher: &dy
 }
 
 /// The same for an invite of before, which has no key of its name.
-fn claim_on_name(account: AccountId, name: &Username, hasher: &dyn ClaimHasher) -> ClaimKey {
+#[must_use]
+pub fn claim_on_name(account: AccountId, name: &Username, hasher: &dyn ClaimHasher) -> ClaimKey {
     hasher.claim("pending_invite", format!("{account}/~{}", name.fold()).as_bytes())
 }
 

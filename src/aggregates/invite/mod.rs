@@ -9,7 +9,7 @@ mod state;
 #[cfg(test)]
 mod tests;
 
-pub use claims::pending_invite_claim;
+pub use claims::{claim_on_name, pending_invite_claim};
 pub use commands::{CreateInvite, InviteCommand};
 pub use events::{InviteEnd, InviteEvent, InviteeKey};
 pub use refusal::InviteRefusal;

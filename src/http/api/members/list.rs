@@ -10,7 +10,7 @@ use crate::http::error::{DoorError, found};
 use crate::http::page::{Page, Paging};
 use crate::http::policy::Act;
 use crate::operations::Thing;
-use crate::projections::page::TimeKey;
+use crate::projections::page::Place;
 
 /// Who belongs to an account: the owner, then the members, oldest membership first
 ///
@@ -26,18 +26,22 @@ pub async fn list(
 ) -> Result<Json<Page<MemberRecord>>, DoorError> {
     let account = door.admit(reading.caller, Act::SeeMembers, &account).await?;
     let reader = door.tenure.reader();
-    let (size, after) = (paging.size()?, paging.after_key()?);
+    let (size, cursor) = (paging.size()?, paging.after_key::<Place>()?);
+    let after = match cursor {
+        Some(after) => after,
+        None => reader.members_begin().await?,
+    };
     let mut people = Vec::new();
-    if after.is_none() {
+    if cursor.is_none() {
         let owner = found(reader.user(account.owner_user_id).await, Thing::User)?;
         let (user_id, username) = (owner.id, owner.username);
         let record = MemberRecord { user_id, username, role: "owner", since: account.created_at };
-        people.push((TimeKey::OLDEST, record));
+        people.push((after, record));
     }
-    let members = reader.members_after(account.id, after.unwrap_or(TimeKey::OLDEST), size + 1).await?;
+    let members = reader.members_after(account.id, after, size + 1).await?;
     people.extend(members.into_iter().map(|member| {
-        let (key, user_id, username) = (member.key(), member.user.id, member.user.username);
-        (key, MemberRecord { user_id, username, role: "member", since: member.added_at })
+        let (place, user_id, username) = (member.place(after.newest), member.user.id, member.user.username);
+        (place, MemberRecord { user_id, username, role: "member", since: member.added_at })
     }));
-    Ok(Json(Page::of(people, size, |(key, _)| key.to_string(), |(_, person)| person)))
+    Ok(Json(Page::of(people, size, |(place, _)| place.to_string(), |(_, person)| person)))
 }
