@@ -164,12 +164,18 @@ impl Dispatcher {
         let at = self.clock.now();
         let idempotency = context.idempotency.map(|key| key.of_operation(operation.name()));
         let context = &Context { idempotency, ..*context };
+        let mut lost = None;
         for attempt in 0..MAX_DECISIONS {
             self.back_off(attempt).await;
+            // Those of this node that fight over one thing go one after the other, instead of all but one in vain.
+            let mut turn = lost.take().map(|contested| self.crowds.enter(contested));
+            if let Some(turn) = &mut turn {
+                turn.take_turn().await;
+            }
             if let Some(done) = self.carried_out_before(context, at).await? {
                 return Ok(done);
             }
-            if let Some(outcome) = self.decide_once(context, operation, at, attempt).await? {
+            if let Some(outcome) = self.decide_once(context, operation, at, attempt, &mut lost).await? {
                 return Ok(outcome);
             }
         }
@@ -186,13 +192,14 @@ impl Dispatcher {
         tokio::time::sleep(most.mul_f64(share)).await;
     }
 
-    /// One decision; `None` when it must be made again.
+    /// One decision; `None` when it must be made again, and then what it was lost over, if that is one thing.
     async fn decide_once<O: Operation>(
         &self,
         context: &Context,
         operation: &O,
         at: Timestamp,
         attempt: u32,
+        lost: &mut Option<String>,
     ) -> Result<Option<Dispatched<O::Answer>>, DispatchError<O::Refusal>> {
         let mut work = UnitOfWork::new(self, *context, at, attempt);
         let answer = match operation.decide(&mut work).await {
@@ -265,16 +272,20 @@ impl Dispatcher {
                 let events = decided.finish(&self.states, self.codec.keys(), appended);
                 Ok(Some(Dispatched { answer, events, checkpoint: appended.last, repeated: false }))
             }
-            Err(AppendError::Conflict { .. }) => {
+            Err(AppendError::Conflict { stream, .. }) => {
                 self.states.forget(&premises.streams);
+                *lost = Some(stream.to_string());
                 Ok(None)
             }
-            Err(
-                AppendError::GuardMoved { .. }
-                | AppendError::AccountMoved { .. }
-                | AppendError::Repeated
-                | AppendError::EpochChanged,
-            ) => Ok(None),
+            Err(AppendError::GuardMoved { guard }) => {
+                *lost = Some(guard);
+                Ok(None)
+            }
+            Err(AppendError::AccountMoved { account }) => {
+                *lost = Some(account.to_string());
+                Ok(None)
+            }
+            Err(AppendError::Repeated | AppendError::EpochChanged) => Ok(None),
             Err(AppendError::ClaimTaken { key, holder }) => {
                 self.contested.insert(key.clone(), ());
                 self.colliders.insert(caller(context), WARY);
