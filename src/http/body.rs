@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use axum::body::{Body, Bytes, to_bytes};
+use axum::body::{Body, Bytes};
 use axum::http::{HeaderMap, header};
+use http_body_util::BodyExt as _;
 use tokio::time::{Instant, timeout_at};
 
 use super::caller::Caller;
@@ -67,15 +68,22 @@ async fn read_until(
     deadline: Instant,
 ) -> Result<Bytes, DoorError> {
     refuse_longer(headers, limit)?;
-    match timeout_at(deadline, to_bytes(body, limit)).await {
-        Err(_) => Err(DoorError::TooSlow),
-        Ok(Ok(bytes)) => Ok(bytes),
-        Ok(Err(error)) => {
-            let too_large = std::error::Error::source(&error)
-                .is_some_and(<dyn std::error::Error>::is::<http_body_util::LengthLimitError>);
-            Err(if too_large { DoorError::TooLarge } else { DoorError::malformed("the body broke off") })
+    timeout_at(deadline, collect(body, limit)).await.unwrap_or(Err(DoorError::TooSlow))
+}
+
+/// Copies each piece and lets it go: a piece of one octet holds a whole buffer of the connection's, and a client may send a
+/// body octet by octet.
+async fn collect(mut body: Body, limit: usize) -> Result<Bytes, DoorError> {
+    let mut whole = Vec::new();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|_| DoorError::malformed("the body broke off"))?;
+        let Some(piece) = frame.data_ref() else { continue };
+        if whole.len() + piece.len() > limit {
+            return Err(DoorError::TooLarge);
         }
+        whole.extend_from_slice(piece);
     }
+    Ok(whole.into())
 }
 
 /// What a request says of the length of its body; the server holds it to that.
@@ -88,5 +96,49 @@ fn refuse_longer(headers: &HeaderMap, limit: usize) -> Result<(), DoorError> {
         Err(DoorError::TooLarge)
     } else {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use futures::stream::{StreamExt as _, iter};
+
+    use super::*;
+
+    /// A buffer of a connection, of which one octet is a piece.
+    struct Buffer(Arc<AtomicUsize>);
+
+    impl AsRef<[u8]> for Buffer {
+        fn as_ref(&self) -> &[u8] {
+            b"x"
+        }
+    }
+
+    impl Drop for Buffer {
+        fn drop(&mut self) {
+            self.0.fetch_sub(1, Ordering::SeqCst);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_body_that_comes_octet_by_octet_holds_no_more_than_its_octets() {
+        let held = Arc::new(AtomicUsize::new(0));
+        let (of, most) = (held.clone(), Arc::new(AtomicUsize::new(0)));
+        let seen = most.clone();
+        let pieces = iter(0..5_000).map(move |_| {
+            of.fetch_add(1, Ordering::SeqCst);
+            seen.fetch_max(of.load(Ordering::SeqCst), Ordering::SeqCst);
+            Ok::<_, std::io::Error>(Bytes::from_owner(Buffer(of.clone())))
+        });
+        let headers = HeaderMap::new();
+        let whole = read(Body::from_stream(pieces), &headers, 5_000).await.unwrap();
+        assert_eq!((whole.len(), held.load(Ordering::SeqCst)), (5_000, 0));
+        assert!(most.load(Ordering::SeqCst) <= 2, "{most:?} buffers at once");
+        let longer =
+            Body::from_stream(iter((0..11).map(|_| Ok::<_, std::io::Error>(Bytes::from_static(b"x")))));
+        assert!(matches!(read(longer, &headers, 10).await, Err(DoorError::TooLarge)));
     }
 }
