@@ -269,7 +269,10 @@ impl Tenure {
         let clear_every = settings.clear_every;
         let within = Self { parts: tenure.parts.clone(), _running: None };
         let stop = within.parts.stop.clone();
-        tenure.parts.tasks.spawn(async move { stop.run_until_cancelled(within.run(clear_every)).await });
+        tenure
+            .parts
+            .tasks
+            .spawn(async move { stop.run_until_cancelled(Box::pin(within.run(clear_every))).await });
         Ok(tenure)
     }
 
@@ -446,7 +449,7 @@ impl Tenure {
                     tracing::info!(endings, "what had ended is cleared away");
                 }
                 Err(error) => {
-                    tracing::warn!(%error, "what has ended could not be cleared away; it is tried again")
+                    tracing::warn!(%error, "what has ended could not be cleared away; it is tried again");
                 }
             }
         }

@@ -167,21 +167,7 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
 
 fn exit_code(error: &anyhow::Error) -> u8 {
     if let Some(error) = error.downcast_ref::<DispatchError<Refusal>>() {
-        return match error {
-            DispatchError::Refused(Refusal::NotFound(_)) => 4,
-            DispatchError::Refused(Refusal::Busy)
-            | DispatchError::Contended
-            | DispatchError::Failed(Failure::Read(ReadError::Unavailable(_))) => 5,
-            DispatchError::Failed(Failure::Append(error)) => {
-                if may_succeed_later(error) {
-                    5
-                } else {
-                    1
-                }
-            }
-            DispatchError::Refused(_) | DispatchError::KeyReused => 3,
-            DispatchError::Failed(_) => 1,
-        };
+        return exit_code_of_command(error);
     }
     if let Some(error) = error.downcast_ref::<remote::RemoteError>() {
         return error.exit_code();
@@ -190,7 +176,12 @@ fn exit_code(error: &anyhow::Error) -> u8 {
         return 3;
     }
     if let Some(error) = error.downcast_ref::<OpenError>() {
-        return if is_unavailable(error) { 5 } else { 1 };
+        return match error {
+            // Commands that a start carries out.
+            OpenError::Names(error) | OpenError::Forgettings(error) => exit_code_of_command(error),
+            error if is_unavailable(error) => 5,
+            _ => 1,
+        };
     }
     if let Some(error) = error.downcast_ref::<ReadError>() {
         return match error {
@@ -217,6 +208,19 @@ const fn may_succeed_later(error: &AppendError) -> bool {
             | AppendError::ClockAhead(_)
             | AppendError::ClockBehind(_)
     )
+}
+
+/// The exit code of a command that was not carried out.
+fn exit_code_of_command(error: &DispatchError<Refusal>) -> u8 {
+    match error {
+        DispatchError::Refused(Refusal::NotFound(_)) => 4,
+        DispatchError::Refused(Refusal::Busy)
+        | DispatchError::Contended
+        | DispatchError::Failed(Failure::Read(ReadError::Unavailable(_))) => 5,
+        DispatchError::Failed(Failure::Append(error)) if may_succeed_later(error) => 5,
+        DispatchError::Refused(_) | DispatchError::KeyReused => 3,
+        DispatchError::Failed(_) => 1,
+    }
 }
 
 /// Whether it is the database's fault or its address's, so that the same command may succeed later or elsewhere.

@@ -242,15 +242,14 @@ impl Operation for Revoke {
         }
         let account = accounts::open_account(work, offer.account).await?;
         authority::owner(work, &account).await?;
-        let invitee = match offer.bound {
-            Some(user) => users::is_known(work, Some(user)).await?,
-            // Whoever has taken the name may have been forgotten.
-            None => {
-                let shown = work.reader().invite(self.invite).await;
-                found(shown, Thing::Invite)?.status == InviteStatus::Pending
-            }
+        // Whom it is for may have been forgotten, be it that they have only taken the name.
+        let stands = if offer.bound.is_some() {
+            users::is_known(work, offer.bound).await?
+        } else {
+            let shown = work.reader().invite(self.invite).await;
+            found(shown, Thing::Invite)?.status == InviteStatus::Pending
         };
-        if !invitee {
+        if !stands {
             return Err(Stop::Refused(Refusal::InviteNotPending));
         }
         let command = InviteCommand::Revoke { at: work.at() };

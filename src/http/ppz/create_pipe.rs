@@ -72,16 +72,15 @@ pub async fn create_pipe(
     }
     let keeps = Retention { ttl_seconds, max_msgs, max_bytes };
     let done = door.tenure.create_pipe(&ask.context, account, None, &handle, &name, keeps).await?;
-    let pipe = match done.made(Pipe::made) {
-        Some(pipe) => pipe,
-        None => {
-            let pipe = found(door.tenure.reader().pipe(done.answer).await, Thing::Pipe)?;
-            // Whoever's default account has changed since asks of another one.
-            if door.source(account, &handle).await?.id != pipe.source_id {
-                return Err(DoorError::not_found(Thing::Pipe));
-            }
-            pipe
+    let pipe = if let Some(pipe) = done.made(Pipe::made) {
+        pipe
+    } else {
+        let pipe = found(door.tenure.reader().pipe(done.answer).await, Thing::Pipe)?;
+        // Whoever's default account has changed since asks of another one.
+        if door.source(account, &handle).await?.id != pipe.source_id {
+            return Err(DoorError::not_found(Thing::Pipe));
         }
+        pipe
     };
     let (ttl_seconds, max_msgs, max_bytes) = door.resolved(pipe.retention);
     let stream_name = stream_name(account, &handle, &pipe.name);

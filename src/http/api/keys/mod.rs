@@ -87,15 +87,11 @@ impl Door {
         done: Dispatched<ApiKeySecret>,
         made: Option<KeyRecord>,
     ) -> Result<Response, DoorError> {
-        match (done.answer.plaintext, made) {
-            (Some(secret), Some(key)) => {
-                let plaintext = secret.expose_secret().to_owned();
-                Ok(written(status, done.checkpoint, KeySecret { key, plaintext }))
-            }
-            _ => {
-                let key = self.key_record(account, done.answer.id).await?;
-                Err(DoorError::GivenOnce(serde_json::to_value(key).map_err(|_| DoorError::Internal)?))
-            }
+        if let (Some(secret), Some(key)) = (done.answer.plaintext, made) {
+            let plaintext = secret.expose_secret().to_owned();
+            return Ok(written(status, done.checkpoint, KeySecret { key, plaintext }));
         }
+        let key = self.key_record(account, done.answer.id).await?;
+        Err(DoorError::GivenOnce(serde_json::to_value(key).map_err(|_| DoorError::Internal)?))
     }
 }
