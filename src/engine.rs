@@ -157,9 +157,9 @@ pub enum OpenError {
     /// People who had been forgotten could not be forgotten again.
     #[error("the list of the forgotten could not be brought together with the log: {0}")]
     Forgettings(Box<DispatchError<Refusal>>),
-    /// People or accounts whose names could be taken for something else could not be renamed.
-    #[error("people and accounts whose names could be taken for something else could not be renamed: {0}")]
-    Names(Box<DispatchError<Refusal>>),
+    /// The events that an upgrade adds once could not be stored.
+    #[error("the log could not be brought up to this release: {0}")]
+    Upgrade(Box<DispatchError<Refusal>>),
     /// The first event could not be stored.
     #[error(transparent)]
     Append(#[from] AppendError),
@@ -260,7 +260,7 @@ impl Tenure {
             broken,
         };
         let tenure = Self { parts: Arc::new(parts), _running: running };
-        tenure.rename_the_ambiguous().await.map_err(|error| OpenError::Names(Box::new(error)))?;
+        tenure.upgrade_once().await.map_err(|error| OpenError::Upgrade(Box::new(error)))?;
         let again =
             tenure.repeat_forgettings().await.map_err(|error| OpenError::Forgettings(Box::new(error)))?;
         if again > 0 {

@@ -193,6 +193,16 @@ fn samples() -> Vec<AnyEvent> {
         InviteEvent::Revoked(invite_end(None)).into(),
         InviteEvent::Revoked(invite_end(Some(InviteeKey::Name { id: name_key, begins: false }))).into(),
         InviteEvent::InviteeForgotten(invite_end(None)).into(),
+        InviteEvent::InviteeResealed {
+            account: acme,
+            user: Some(bob),
+            at,
+            pending_until: Some(at),
+            was_bound: false,
+            invitee_key: InviteeKey::User(bob),
+            invitee: Username::parse("bob").unwrap().into(),
+        }
+        .into(),
         minted(0).into(),
         minted(1).into(),
         ApiKeyEvent::Rotated {

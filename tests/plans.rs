@@ -241,6 +241,7 @@ async fn every_question_of_the_readers_is_answered_through_an_index() {
     ask!(forgotten_users_after(0, 50));
     ask!(still_known(&[user, rare]));
     ask!(users_after(user, 50));
+    ask!(invites_by_id_after(InviteId::from_uuid(nobody), 50));
     ask!(invites_before(account, TimeKey::NEWEST, 50));
     let claim = aggregates::user::username_claim(&name, &**tenure.codec().keys());
     ask!(last_holder(&claim));

@@ -4,18 +4,24 @@
 use std::io::Write as _;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
+use std::time::Duration;
 
 use secrecy::SecretString;
+use tenure::aggregates::EventSourced as _;
+use tenure::aggregates::invite::{Invite, InviteEnd, InviteEvent};
+use tenure::aggregates::user::{UserMode, Username};
 use tenure::clock::SystemClock;
 use tenure::credentials::master_key::MasterKeySource;
 use tenure::engine::OpenError;
 use tenure::entropy::OsEntropy;
+use tenure::ids::{AccountId, InviteId, UserId};
+use tenure::projections::invites::InviteStatus;
 use tenure::replay::fold::FoldError;
 use tenure::{Settings, Tenure};
 
 use crate::replay::assert_tables_are_a_fold_of_the_log;
 use crate::sealing::{dump, program};
-use crate::support::{TestDatabase, history, operator, user};
+use crate::support::{TestDatabase, account, as_user, history, operator, rows, store, user};
 
 /// Made by the release before schema version 4, with something of everything in it.
 const SCHEMA_V3: &str = include_str!("databases/schema_v3.sql");
@@ -91,6 +97,104 @@ async fn a_database_of_the_release_before_becomes_one_like_a_fresh_one() {
     assert_ne!(tenure.log().seen().get().epoch, 1, "positions from before mean nothing on another server");
     tenure.close().await;
     assert_is_as_good_as_fresh(&database).await;
+}
+
+/// Stores an invite as version 1 did, and how it ended.
+async fn invite_v1(
+    tenure: &Tenure,
+    to: AccountId,
+    by: UserId,
+    name: &str,
+    bound: Option<UserId>,
+    ended: bool,
+) -> InviteId {
+    let at = tenure.clock().now();
+    let id = InviteId::new(at, &*tenure.entropy());
+    let invitee = Username::parse(name).unwrap();
+    let created = InviteEvent::Created {
+        account: to,
+        inviter: by,
+        bound,
+        mode: UserMode::Github,
+        at,
+        expires_at: at.after(Duration::from_secs(3_600)),
+        invitee_key: None,
+        invitee: invitee.clone().into(),
+    };
+    store(tenure, Invite::stream(id.as_uuid()), 1, created.into()).await;
+    if ended {
+        let end = InviteEnd {
+            account: to,
+            user: bound,
+            at,
+            was_pending: true,
+            was_bound: bound.is_some(),
+            invitee_key: None,
+            invitee: invitee.into(),
+        };
+        store(tenure, Invite::stream(id.as_uuid()), 2, InviteEvent::Revoked(end).into()).await;
+    }
+    id
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn invites_of_before_are_forgotten_with_their_people_pending_or_ended_bound_or_not() {
+    let database = TestDatabase::new().await;
+    let tenure = database.open().await;
+    let owner = user(&tenure, "owner").await;
+    let (acme, globex) = (account(&tenure, "acme", owner).await, account(&tenure, "globex", owner).await);
+    // Ended before anybody had the name; pending for another way of signing in; bound, pending and ended.
+    invite_v1(&tenure, acme, owner, "zed", None, true).await;
+    let doubled = invite_v1(&tenure, acme, owner, "zed", None, false).await;
+    let of_name = invite_v1(&tenure, globex, owner, "zed", None, false).await;
+    let zed = user(&tenure, "zed").await;
+    let bound = invite_v1(&tenure, acme, owner, "zed", Some(zed), false).await;
+    invite_v1(&tenure, globex, owner, "zed", Some(zed), true).await;
+    // No user has this name yet: two of the same name, ended and pending.
+    invite_v1(&tenure, acme, owner, "yara", None, true).await;
+    let waits = invite_v1(&tenure, globex, owner, "yara", None, false).await;
+    let client = database.connect(None).await;
+    client.batch_execute("update log.head set invites_resealed = false").await.unwrap();
+    tenure.close().await;
+
+    let tenure = database.open().await;
+    let keys = "select count(*) from log.data_key where subject like 'invite:%'";
+    assert_eq!(client.query_one(keys, &[]).await.unwrap().get::<_, i64>(0), 0, "no key that no person has");
+    let events = history(&tenure).await.len();
+    for (invite, status) in [
+        (bound, InviteStatus::Pending),
+        (doubled, InviteStatus::Revoked),
+        (of_name, InviteStatus::Pending),
+        (waits, InviteStatus::Pending),
+    ] {
+        let shown = tenure.reader().invite(invite).await.unwrap();
+        assert_eq!(shown.status, status);
+        assert!(["zed", "yara"].contains(&shown.invitee_username.as_str()));
+    }
+    // Each stands as before.
+    let again = tenure.create_invite(&as_user(owner), globex, "yara", None).await;
+    assert!(again.is_err(), "one is pending");
+    let yara = tenure.insert_user(&operator(), "yara", "yara@example.org", "github").await.unwrap().answer;
+    tenure.accept_invite(&as_user(yara), waits, yara).await.unwrap();
+    tenure.accept_invite(&as_user(zed), of_name, zed).await.unwrap();
+    tenure.close().await;
+    let tenure = database.open().await;
+    assert!(history(&tenure).await.len() < events + 10, "once");
+
+    let described = tenure.describe(&history(&tenure).await).await.unwrap();
+    assert!(serde_json::to_string(&described).unwrap().contains("\"zed\""));
+    for person in [zed, yara] {
+        tenure.forget_user(&operator(), person).await.unwrap();
+        let described = tenure.describe(&history(&tenure).await).await.unwrap();
+        let name = if person == zed { "zed" } else { "yara" };
+        let text = serde_json::to_string(&described).unwrap();
+        assert!(!text.contains(&format!("\"{name}\"")), "{text}");
+    }
+    tenure.clear_away().await.unwrap();
+    let shown = rows(&client, "view.invites").await.join("\n");
+    assert!(!shown.contains("zed") && !shown.contains("yara"), "{shown}");
+    assert_tables_are_a_fold_of_the_log(&tenure, &client).await;
+    tenure.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -178,7 +178,7 @@ fn exit_code(error: &anyhow::Error) -> u8 {
     if let Some(error) = error.downcast_ref::<OpenError>() {
         return match error {
             // Commands that a start carries out.
-            OpenError::Names(error) | OpenError::Forgettings(error) => exit_code_of_command(error),
+            OpenError::Upgrade(error) | OpenError::Forgettings(error) => exit_code_of_command(error),
             error if is_unavailable(error) => 5,
             _ => 1,
         };

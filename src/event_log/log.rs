@@ -62,6 +62,15 @@ pub struct Appended {
     pub recorded_from: Timestamp,
 }
 
+/// Steps of upgrades that need the application, not SQL alone.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct UpgradesDone {
+    /// Users and accounts with ambiguous names have been renamed.
+    pub names_checked: bool,
+    /// Names in invites of version 1 have been sealed under the keys of their people.
+    pub invites_resealed: bool,
+}
+
 /// A handle on the log; clones share the committer, the reading pool and the follower's wake-ups.
 #[derive(Clone)]
 pub struct EventLog {
@@ -251,21 +260,23 @@ impl EventLog {
         Ok((newest.unwrap_or(from), count == limit))
     }
 
-    /// Whether names that this release does not allow any more have been given up in this log.
+    /// Which of the steps that need the application, not SQL alone, this log has behind it.
     ///
     /// # Errors
     /// The database cannot be read.
-    pub async fn names_checked(&self) -> Result<bool, ReadError> {
-        let row = self.primary().row("select names_checked from log.head", &[]).await?;
-        Ok(row.map_or(Ok(false), |row| row.try_get(0))?)
+    pub async fn upgrades_done(&self) -> Result<UpgradesDone, ReadError> {
+        let row = self.primary().row("select names_checked, invites_resealed from log.head", &[]).await?;
+        let Some(row) = row else { return Ok(UpgradesDone::default()) };
+        Ok(UpgradesDone { names_checked: row.try_get(0)?, invites_resealed: row.try_get(1)? })
     }
 
-    /// Writes down that they have been.
+    /// Records that all of them are done.
     ///
     /// # Errors
     /// The database cannot be written to.
-    pub async fn have_checked_names(&self) -> Result<(), ReadError> {
-        let sql = "update log.head set names_checked = true where not names_checked";
+    pub async fn record_upgrades_done(&self) -> Result<(), ReadError> {
+        let sql = "update log.head set names_checked = true, invites_resealed = true
+                   where not (names_checked and invites_resealed)";
         self.primary().execute(sql, &[]).await?;
         Ok(())
     }

@@ -32,6 +32,6 @@ mod wire;
 pub use checkpoint::{Checkpoint, PositionToken};
 pub use error::{AppendError, PrimaryError, ReadError};
 pub use event::{EventHeader, FromLog, NewEvent, RecordedEvent, StreamId};
-pub use log::{ANSWER_TIMEOUT, Appended, EventLog, Options};
+pub use log::{ANSWER_TIMEOUT, Appended, EventLog, Options, UpgradesDone};
 pub use primary::Primary;
 pub use unit::{Premises, Unit};

@@ -10,12 +10,12 @@ mod device_limits;
 mod forget;
 mod invites;
 mod limits;
-mod names;
 mod refusal;
 mod sessions;
 mod sign_in;
 mod sign_in_links;
 mod sources;
+mod upgrade;
 mod users;
 
 pub use accounts::{EndedKeys, NAMED_KEYS};

@@ -177,6 +177,13 @@ pub struct InviteWithAccount {
     pub account_name: String,
 }
 
+fn name_key(key: InviteeKey) -> Value {
+    match key {
+        InviteeKey::Name { id, .. } => Value::Uuid(id.as_uuid()),
+        InviteeKey::User(_) => Value::Null,
+    }
+}
+
 /// What an event does to the table.
 pub(super) fn changes(stream: Uuid, event: &AnyEvent) -> Vec<RowChange> {
     let event = match event {
@@ -230,16 +237,21 @@ pub(super) fn changes(stream: Uuid, event: &AnyEvent) -> Vec<RowChange> {
                     (*at).into(),
                     Value::Null,
                     (*expires_at).into(),
-                    match invitee_key {
-                        Some(InviteeKey::Name { id, .. }) => Value::Uuid(id.as_uuid()),
-                        Some(InviteeKey::User(_)) | None => Value::Null,
-                    },
+                    invitee_key.map_or(Value::Null, name_key),
                     Value::Position,
                 ],
             )
         }
         InviteEvent::Bound { user, .. } => {
             RowChange::patch(&TABLE, key, [("invitee_user_id", user.as_uuid().into())])
+        }
+        InviteEvent::InviteeResealed { user, invitee_key, invitee, .. } => {
+            let columns = [
+                ("invitee_username", invitee.open().map(Username::as_str).into()),
+                ("invitee_user_id", user.map(UserId::as_uuid).into()),
+                ("name_key", name_key(*invitee_key)),
+            ];
+            RowChange::patch(&TABLE, key, columns)
         }
         InviteEvent::Accepted(end) => ended("accepted", end),
         InviteEvent::Declined(end) => ended("declined", end),
@@ -294,6 +306,19 @@ impl Reader {
             read,
         )
         .await
+    }
+
+    /// The invites of all accounts, by identifier, at most `limit`.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn invites_by_id_after(
+        &self,
+        after: InviteId,
+        limit: usize,
+    ) -> Result<Vec<InviteId>, QueryError> {
+        let sql = "select id from view.invites where id > $1 order by id limit $2";
+        self.list(sql, &[&after, &page::limit(limit)], |row| row.try_get(0)).await
     }
 
     /// All invites of an account, newest first; none for an unknown account.

@@ -26,10 +26,10 @@ pub static TABLE: Table = Table {
 /// What an event does to the table.
 pub(super) fn changes(stream: Uuid, event: &AnyEvent) -> Vec<RowChange> {
     match event {
-        AnyEvent::Invite(InviteEvent::Created {
-            invitee_key: Some(InviteeKey::Name { id, begins: true }),
-            ..
-        }) => vec![RowChange::insert(&TABLE, vec![id.as_uuid().into(), Value::Null, Value::Position])],
+        AnyEvent::Invite(
+            InviteEvent::Created { invitee_key: Some(InviteeKey::Name { id, begins: true }), .. }
+            | InviteEvent::InviteeResealed { invitee_key: InviteeKey::Name { id, begins: true }, .. },
+        ) => vec![RowChange::insert(&TABLE, vec![id.as_uuid().into(), Value::Null, Value::Position])],
         AnyEvent::User(UserEvent::InvitedNameTaken { key, .. }) => {
             vec![RowChange::patch(&TABLE, vec![key.as_uuid().into()], [("user_id", stream.into())])]
         }

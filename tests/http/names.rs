@@ -3,19 +3,15 @@
 
 use reqwest::Method;
 use serde_json::{Value, json};
-use tenure::Tenure;
 use tenure::aggregates::user::{Email, User, UserEvent, UserMode, Username};
 use tenure::aggregates::{EventSourced as _, account};
-use tenure::codec::Decided;
-use tenure::context::{Actor, Context};
-use tenure::event_log::{Premises, Unit};
-use tenure::ids::{AccountId, EventId, UserId};
+use tenure::ids::{AccountId, UserId};
 use uuid::Uuid;
 
 use super::{Server, answer};
 use crate::refused;
 use crate::replay::assert_tables_are_a_fold_of_the_log;
-use crate::support::{TestDatabase, history, operator};
+use crate::support::{TestDatabase, history, operator, store};
 
 /// An identifier in all the ways in which routes read it.
 fn spellings(id: Uuid) -> Vec<String> {
@@ -147,20 +143,6 @@ async fn me_is_whoever_asks_and_one_identifier_is_one_person_in_every_spelling()
 }
 
 /// Puts an event into the log as a release stored it that still allowed the name.
-async fn store(tenure: &Tenure, id: Uuid, event: tenure::aggregates::AnyEvent) {
-    let stream = match &event {
-        tenure::aggregates::AnyEvent::User(_) => User::stream(id),
-        _ => account::Account::stream(id),
-    };
-    let at = tenure.clock().now();
-    let event_id = EventId::new(at, &*tenure.entropy());
-    let mut decided = [Decided { id: event_id, stream_id: id, stream: stream.clone(), version: 1, event }];
-    let mut unit = Unit { at, premises: Premises::of_stream(stream, 0), ..Unit::default() };
-    let metadata = Context::of(Actor::System).metadata().into();
-    tenure.codec().encode(&mut unit, &mut decided, &metadata, tenure.log().primary()).await.unwrap();
-    tenure.log().append(unit).await.unwrap();
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn names_of_before_that_mean_something_else_give_way_at_the_first_start() {
     let database = TestDatabase::new().await;
@@ -180,13 +162,13 @@ async fn names_of_before_that_mean_something_else_give_way_at_the_first_start() 
             github_login: None.into(),
             avatar_url: None.into(),
         };
-        store(&tenure, id.as_uuid(), event.into()).await;
+        store(&tenure, User::stream(id.as_uuid()), 1, event.into()).await;
         people.push((id, name.to_owned()));
     }
     let account = AccountId::new(at, &*tenure.entropy());
     let name: account::AccountName = serde_json::from_value("Me".into()).unwrap();
     let opened = account::AccountEvent::Opened { owner: ada, at, name: name.into() };
-    store(&tenure, account.as_uuid(), opened.into()).await;
+    store(&tenure, account::Account::stream(account.as_uuid()), 1, opened.into()).await;
     database.connect(None).await.batch_execute("update log.head set names_checked = false").await.unwrap();
     tenure.close().await;
 

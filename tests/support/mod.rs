@@ -9,13 +9,15 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use tenure::aggregates::AnyEvent;
 use tenure::clock::{Clock as _, ManualClock, SystemClock};
+use tenure::codec::Decided;
 use tenure::context::{Actor, Context};
 use tenure::credentials::master_key::MasterKeySource;
 use tenure::entropy::OsEntropy;
-use tenure::event_log::RecordedEvent;
 use tenure::event_log::read::Filter;
-use tenure::ids::{AccountId, UserId};
+use tenure::event_log::{Premises, RecordedEvent, StreamId, Unit};
+use tenure::ids::{AccountId, EventId, UserId};
 use tenure::postgres::Address;
 use tenure::postgres::private::{self, PrivatePostgres};
 use tenure::{Settings, Tenure};
@@ -210,6 +212,19 @@ pub async fn account(tenure: &Tenure, name: &str, owner: UserId) -> AccountId {
 }
 
 /// Every event, with the positions checked to be dense from 1.
+/// Stores an event as it is, for what no command of this release does any more.
+pub async fn store(tenure: &Tenure, stream: StreamId, version: i64, event: AnyEvent) {
+    let at = tenure.clock().now();
+    let id = EventId::new(at, &*tenure.entropy());
+    let before = version - 1;
+    let mut decided =
+        [Decided { id, stream_id: stream.id.parse().unwrap(), stream: stream.clone(), version, event }];
+    let mut unit = Unit { at, premises: Premises::of_stream(stream, before), ..Unit::default() };
+    let metadata = Context::of(Actor::System).metadata().into();
+    tenure.codec().encode(&mut unit, &mut decided, &metadata, tenure.log().primary()).await.unwrap();
+    tenure.log().append(unit).await.unwrap();
+}
+
 pub async fn history(tenure: &Tenure) -> Vec<RecordedEvent> {
     let mut events: Vec<RecordedEvent> = Vec::new();
     loop {

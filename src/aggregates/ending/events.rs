@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::claims;
 use crate::aggregates::source::Handle;
-use crate::aggregates::{ClaimHasher, EventSourced as _, StoredEvent, invite};
+use crate::aggregates::{ClaimHasher, StoredEvent};
 use crate::clock::Timestamp;
 use crate::event_log::seal::{FieldVisitor, SealError, SealedFields, Subject};
 use crate::event_log::unit::ClaimChange;
@@ -194,13 +194,6 @@ impl StoredEvent for EndingEvent {
 
     fn begins_subject(&self, _: Uuid) -> Option<Subject> {
         None
-    }
-
-    fn ends_subjects(&self, _: Uuid) -> Vec<Subject> {
-        let Self::PersonRowsBlanked(rows) = self else { return Vec::new() };
-        // Invites of earlier releases had keys of their own.
-        let invites = rows.pending_invites.iter().chain(&rows.decided_invites);
-        invites.map(|invite| invite::Invite::subject(invite.as_uuid())).collect()
     }
 }
 

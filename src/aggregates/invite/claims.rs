@@ -70,6 +70,37 @@ pub(super) fn of(event: &InviteEvent, stream: Uuid, hasher: &dyn ClaimHasher) ->
             let taken = ClaimChange::Take(Claim::until(by_id, holder.clone(), *expires_at));
             released.into_iter().chain([taken]).collect()
         }
+        InviteEvent::InviteeResealed {
+            account,
+            user,
+            pending_until,
+            was_bound,
+            invitee_key,
+            invitee,
+            ..
+        } => {
+            let Some(name) = invitee.open() else { return Vec::new() };
+            let mut changes = Vec::new();
+            if let InviteeKey::Name { id, begins: true } = invitee_key {
+                let key = invited_name_claim(name, hasher);
+                changes.push(ClaimChange::Take(Claim::for_good(key, id.to_string())));
+            }
+            if user.is_none() {
+                // Loses against a registration of the name that the decision has not seen.
+                changes.push(ClaimChange::Take(Claim::mark(username_claim(name, hasher), holder.clone())));
+            }
+            // A bound one has had its claim by identifier since it was bound.
+            if !was_bound {
+                let key = claim_on_name(*account, name, hasher);
+                changes.push(ClaimChange::Release { key, holder: holder.clone() });
+                let key = claim_of(*account, *user, Some(*invitee_key), invitee, hasher);
+                changes.extend(
+                    key.zip(*pending_until)
+                        .map(|(key, until)| ClaimChange::Take(Claim::until(key, holder, until))),
+                );
+            }
+            changes
+        }
         InviteEvent::Accepted(end)
         | InviteEvent::Declined(end)
         | InviteEvent::Revoked(end)

@@ -37,6 +37,13 @@ pub enum InviteCommand {
         /// When.
         at: Timestamp,
     },
+    /// Seals the name of an invite of version 1 under this key instead of the invite's own.
+    ResealInvitee {
+        /// Whose key.
+        invitee_key: InviteeKey,
+        /// When.
+        at: Timestamp,
+    },
 }
 
 /// Everything about a new invite.

@@ -65,5 +65,22 @@ fn decide_created(offer: &Offer, command: &InviteCommand) -> Result<Vec<InviteEv
             pending(at)?;
             InviteEvent::Revoked(end(offer.bound, at))
         }
+        InviteCommand::ResealInvitee { .. }
+            if offer.invitee_key.is_some() || offer.invitee.open().is_none() =>
+        {
+            return Ok(vec![]);
+        }
+        InviteCommand::ResealInvitee { invitee_key, at } => InviteEvent::InviteeResealed {
+            account: offer.account,
+            user: match invitee_key {
+                InviteeKey::User(user) => Some(user),
+                InviteeKey::Name { .. } => None,
+            },
+            at,
+            pending_until: offer.is_pending(at).then_some(offer.expires_at),
+            was_bound: offer.bound.is_some(),
+            invitee_key,
+            invitee: offer.invitee.clone(),
+        },
     }])
 }

@@ -64,6 +64,25 @@ pub enum InviteEvent {
     /// The person it is addressed to is forgotten: the name in it is unreadable from now on. Only in version 1: what is
     /// sealed under the person's own key needs no event.
     InviteeForgotten(InviteEnd),
+    /// The name in an invite of version 1 is now sealed under the key of the person or of the name, and becomes unreadable
+    /// with it. If a person has the name, the invite is theirs from now on, pending or ended.
+    InviteeResealed {
+        /// The tenant that invites.
+        account: AccountId,
+        /// The person, if anybody has the name.
+        user: Option<UserId>,
+        /// When.
+        at: Timestamp,
+        /// When a standing offer ends; none if it has been decided or its time is over.
+        pending_until: Option<Timestamp>,
+        /// Whether it was the person's before, not only the name's.
+        was_bound: bool,
+        /// Whose key seals the name from now on.
+        invitee_key: InviteeKey,
+        /// The name as it was given.
+        #[serde(skip)]
+        invitee: Sealed<Username>,
+    },
 }
 
 /// Whose key seals the name in an invite.
@@ -146,12 +165,14 @@ impl StoredEvent for InviteEvent {
         ("invite.revoked", "1"),
         ("invite.revoked", "2"),
         ("invite.invitee_forgotten", "1"),
+        ("invite.invitee_resealed", "1"),
     ];
-    const ENDS_SUBJECT: &'static [&'static str] = &["invite.invitee_forgotten"];
+    const ENDS_SUBJECT: &'static [&'static str] = &["invite.invitee_forgotten", "invite.invitee_resealed"];
 
     fn kind(&self) -> (&'static str, &'static str) {
         let version = if self.invitee_key().is_some() { "2" } else { "1" };
         let name = match self {
+            Self::InviteeResealed { .. } => return ("invite.invitee_resealed", "1"),
             Self::Created { .. } => "invite.created",
             Self::Bound { .. } => "invite.bound",
             Self::Accepted(_) => "invite.accepted",
@@ -164,7 +185,9 @@ impl StoredEvent for InviteEvent {
 
     fn account(&self, _: Uuid) -> Option<AccountId> {
         match self {
-            Self::Created { account, .. } | Self::Bound { account, .. } => Some(*account),
+            Self::Created { account, .. }
+            | Self::Bound { account, .. }
+            | Self::InviteeResealed { account, .. } => Some(*account),
             Self::Accepted(end) | Self::Declined(end) | Self::Revoked(end) | Self::InviteeForgotten(end) => {
                 Some(end.account)
             }
@@ -177,7 +200,8 @@ impl StoredEvent for InviteEvent {
 
     fn begins_subject(&self, stream: Uuid) -> Option<Subject> {
         match self {
-            Self::Created { invitee_key: Some(InviteeKey::Name { id, begins: true }), .. } => {
+            Self::Created { invitee_key: Some(InviteeKey::Name { id, begins: true }), .. }
+            | Self::InviteeResealed { invitee_key: InviteeKey::Name { id, begins: true }, .. } => {
                 Some(id.subject())
             }
             Self::Created { invitee_key: None, .. } => Some(Invite::subject(stream)),
@@ -187,7 +211,7 @@ impl StoredEvent for InviteEvent {
 
     fn ends_subjects(&self, stream: Uuid) -> Vec<Subject> {
         match self {
-            Self::InviteeForgotten(_) => vec![Invite::subject(stream)],
+            Self::InviteeForgotten(_) | Self::InviteeResealed { .. } => vec![Invite::subject(stream)],
             _ => Vec::new(),
         }
     }
@@ -197,6 +221,7 @@ impl InviteEvent {
     const fn invitee_key(&self) -> Option<InviteeKey> {
         match self {
             Self::Created { invitee_key, .. } | Self::Bound { invitee_key, .. } => *invitee_key,
+            Self::InviteeResealed { invitee_key, .. } => Some(*invitee_key),
             Self::Accepted(end) | Self::Declined(end) | Self::Revoked(end) | Self::InviteeForgotten(end) => {
                 end.invitee_key
             }
@@ -208,9 +233,9 @@ impl SealedFields for InviteEvent {
     fn visit_sealed(&mut self, owner: Subject, visitor: &mut dyn FieldVisitor) -> Result<(), SealError> {
         let subject = self.invitee_key().map_or(owner, InviteeKey::subject);
         match self {
-            Self::Created { invitee, .. } | Self::Bound { invitee, .. } => {
-                visitor.field("invitee", subject, invitee)
-            }
+            Self::Created { invitee, .. }
+            | Self::Bound { invitee, .. }
+            | Self::InviteeResealed { invitee, .. } => visitor.field("invitee", subject, invitee),
             Self::Accepted(end) | Self::Declined(end) | Self::Revoked(end) | Self::InviteeForgotten(end) => {
                 visitor.field("invitee", subject, &mut end.invitee)
             }

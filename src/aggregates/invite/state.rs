@@ -131,6 +131,11 @@ impl Aggregate for Invite {
                 }
                 offer.invitee = Sealed::Unreadable;
             }
+            (Self::Created(offer), InviteEvent::InviteeResealed { user, invitee_key, invitee, .. }) => {
+                offer.bound = user;
+                offer.invitee_key = Some(invitee_key);
+                offer.invitee = invitee;
+            }
             (Self::Unknown, _) => {}
         }
     }
