@@ -50,7 +50,12 @@ impl Coarse {
     ///
     /// # Errors
     /// The database cannot be written to.
-    pub async fn used(&self, id: Uuid, last: Option<Timestamp>, at: Timestamp) -> Result<(), ReadError> {
+    pub async fn record_use(
+        &self,
+        id: Uuid,
+        last: Option<Timestamp>,
+        at: Timestamp,
+    ) -> Result<(), ReadError> {
         if last.is_some_and(|last| at < last.after(USED_EVERY)) {
             return Ok(());
         }
@@ -164,7 +169,7 @@ impl Coarse {
     ///
     /// # Errors
     /// The database cannot be written to.
-    pub async fn no_failure(&self, buckets: &[Bucket]) -> Result<(), ReadError> {
+    pub async fn forgive_attempt(&self, buckets: &[Bucket]) -> Result<(), ReadError> {
         let names: Vec<&str> = buckets.iter().map(|(name, _)| name.as_str()).collect();
         // One by one, so that none is locked while another is waited for.
         let sql = "update coarse.attempt set count = greatest(count - 1, 0) where bucket = $1";
@@ -178,8 +183,8 @@ impl Coarse {
     ///
     /// # Errors
     /// The database cannot be written to.
-    pub async fn serve_at(&self, public_url: &str, at: Timestamp) -> Result<(), ReadError> {
-        let sql = "insert into coarse.served_at (public_url, at) values ($1, $2)
+    pub async fn record_public_url(&self, public_url: &str, at: Timestamp) -> Result<(), ReadError> {
+        let sql = "insert into coarse.public_url_of_instance (public_url, at) values ($1, $2)
                    on conflict (only_row) do update set public_url = excluded.public_url, at = excluded.at";
         self.execute(sql, &[&public_url, &at]).await?;
         Ok(())
@@ -189,8 +194,8 @@ impl Coarse {
     ///
     /// # Errors
     /// The database cannot be read.
-    pub async fn served_at(&self) -> Result<Option<String>, ReadError> {
-        let row = self.primary.row("select public_url from coarse.served_at", &[]).await?;
+    pub async fn public_url_of_instance(&self) -> Result<Option<String>, ReadError> {
+        let row = self.primary.row("select public_url from coarse.public_url_of_instance", &[]).await?;
         Ok(row.map(|row| row.try_get(0)).transpose()?)
     }
 
@@ -198,7 +203,7 @@ impl Coarse {
     ///
     /// # Errors
     /// The database cannot be written to.
-    pub async fn first_use(
+    pub async fn claim_once(
         &self,
         digest: &[u8; 32],
         at: Timestamp,

@@ -9,13 +9,13 @@ use uuid::Uuid;
 use crate::aggregates::{AnyEvent, DecodeError, EventSourced};
 use crate::credentials::key_ring::{KeyLoadError, KeyRing};
 use crate::entropy::Entropy;
-use crate::event_log::seal::{self, DataKey, FieldVisitor, SealError, SealedField, SealedFields, Subject};
 use crate::event_log::snapshot::Snapshot;
 use crate::event_log::unit::Unit;
 use crate::event_log::upcast::{NotJson, Upcasters};
 use crate::event_log::{NewEvent, Primary, RecordedEvent, StreamId};
 use crate::ids::EventId;
 use crate::projections;
+use crate::sealing::{self, DataKey, FieldVisitor, SealError, SealedField, SealedFields, Subject};
 
 /// Why a stored event cannot be read, or a new one not be stored.
 #[derive(Debug, thiserror::Error)]
@@ -129,7 +129,8 @@ impl Codec {
         let stream_id = decided.stream_id;
         let owner = decided.event.subject(stream_id);
         let mut key = |subject: Subject| fresh.get(&subject).or_else(|| loaded.get(&subject.to_string()));
-        let sealed = seal::seal(&mut decided.event, owner, decided.id.as_uuid(), &mut key, &*self.entropy)?;
+        let sealed =
+            sealing::seal(&mut decided.event, owner, decided.id.as_uuid(), &mut key, &*self.entropy)?;
         let event = &decided.event;
         let (event_type, event_version) = event.kind();
         unit.destroyed_keys.extend(event.ends_subjects(stream_id).iter().map(ToString::to_string));
@@ -212,7 +213,7 @@ impl Codec {
         let (stream_id, mut decoded) = self.public_part(event)?;
         let owner = decoded.subject(stream_id);
         let mut key = |kind: &str, id: Uuid| keys.get(&format!("{kind}:{id}"));
-        seal::open(&mut decoded, owner, event.id.as_uuid(), event.sealed.as_deref(), &mut key)
+        sealing::open(&mut decoded, owner, event.id.as_uuid(), event.sealed.as_deref(), &mut key)
             .map_err(|error| unreadable(event, &error))?;
         Ok(decoded)
     }
@@ -233,7 +234,7 @@ impl Codec {
         let payload = serde_json::to_vec(&state)?.into();
         let keys = self.keys.load(vec![owner.to_string()], primary).await?;
         let mut key = |_: Subject| keys.get(&owner.to_string());
-        let sealed = seal::seal(&mut state, owner, snapshot_id(id, version), &mut key, &*self.entropy)?;
+        let sealed = sealing::seal(&mut state, owner, snapshot_id(id, version), &mut key, &*self.entropy)?;
         Ok(Snapshot { version, state_version: A::STATE_VERSION, payload, sealed })
     }
 
@@ -254,7 +255,7 @@ impl Codec {
         };
         let mut key = |_: &str, _: Uuid| keys.get(&owner.to_string());
         let identity = snapshot_id(id, snapshot.version);
-        let opened = seal::open(&mut state, owner, identity, snapshot.sealed.as_deref(), &mut key);
+        let opened = sealing::open(&mut state, owner, identity, snapshot.sealed.as_deref(), &mut key);
         Ok(opened.is_ok().then_some(state))
     }
 }
@@ -262,7 +263,7 @@ impl Codec {
 /// The subjects whose keys open an event.
 fn subjects_of(event: &RecordedEvent) -> Result<Vec<String>, CodecError> {
     let Some(block) = &event.sealed else { return Ok(Vec::new()) };
-    let found = seal::subjects(block).map_err(|error| unreadable(event, &error))?;
+    let found = sealing::subjects(block).map_err(|error| unreadable(event, &error))?;
     Ok(found.into_iter().map(|(kind, id)| format!("{kind}:{id}")).collect())
 }
 

@@ -16,7 +16,7 @@ use crate::aggregates::source::RetentionDefaults;
 use crate::aggregates::{self, ClaimHasher as _};
 use crate::clock::{Clock, Stopwatch, Timestamp};
 use crate::coarse::Coarse;
-use crate::codec::{Codec, CodecError};
+use crate::codec::Codec;
 use crate::context::{Actor, IdempotencyKey};
 use crate::credentials::argon2_pool::{self, Argon2Pool};
 use crate::credentials::forgotten::ForgottenList;
@@ -30,7 +30,7 @@ use crate::event_log::probe::NotReady;
 use crate::event_log::seen;
 use crate::event_log::upcast::Upcasters;
 use crate::event_log::{self, AppendError, Checkpoint, EventLog, PrimaryError, ReadError};
-use crate::genesis;
+use crate::genesis::{self, GenesisError};
 use crate::ids::LogId;
 use crate::operations::{Limits, Refusal};
 use crate::postgres::migrate::{MigrateError, Migration, Projections};
@@ -69,7 +69,7 @@ pub struct Rules {
     /// What API keys and tokens begin with.
     pub sentinel: String,
     /// How long an invite stands.
-    pub invite_life: Duration,
+    pub invite_ttl: Duration,
     /// What a pipe keeps when nothing else is said.
     pub retention: RetentionDefaults,
     /// How many there may be of what tenants and strangers can make.
@@ -80,7 +80,7 @@ impl Default for Rules {
     fn default() -> Self {
         Self {
             sentinel: crate::credentials::api_key::SENTINEL.to_owned(),
-            invite_life: Duration::from_hours(14 * 24),
+            invite_ttl: Duration::from_hours(14 * 24),
             retention: RetentionDefaults::default(),
             limits: Limits::default(),
         }
@@ -97,7 +97,7 @@ impl Settings {
             master_key,
             queue: 4_096,
             answer_within: event_log::ANSWER_TIMEOUT,
-            hash_queue: argon2_pool::QUEUE,
+            hash_queue: argon2_pool::MAX_QUEUED,
             forgotten_list: None,
             rules: Rules::default(),
             clear_every: CLEAR_EVERY,
@@ -151,18 +151,15 @@ pub enum OpenError {
     /// The log cannot be read.
     #[error(transparent)]
     Read(#[from] ReadError),
-    /// The first event could not be made.
-    #[error(transparent)]
-    Codec(#[from] CodecError),
     /// People who had been forgotten could not be forgotten again.
     #[error("the list of the forgotten could not be brought together with the log: {0}")]
     Forgettings(Box<DispatchError<Refusal>>),
     /// The events that an upgrade adds once could not be stored.
     #[error("the log could not be brought up to this release: {0}")]
     Upgrade(Box<DispatchError<Refusal>>),
-    /// The first event could not be stored.
+    /// The first event could not be written.
     #[error(transparent)]
-    Append(#[from] AppendError),
+    Genesis(#[from] GenesisError),
 }
 
 /// Tenure on one database. Clones are handles on the same engine.
@@ -211,7 +208,7 @@ impl Tenure {
         let slow = || PrimaryError::TimedOut(STATEMENT_TIMEOUT);
         let opening = KeyRing::open(migration.client(), &settings.master_key, &*entropy);
         let keys = Arc::new(timeout(STATEMENT_TIMEOUT, opening).await.map_err(|_| slow())??);
-        let taking = seen::take_home(migration.client(), &*entropy);
+        let taking = seen::adopt_server(migration.client(), &*entropy);
         let head = timeout(STATEMENT_TIMEOUT, taking).await.map_err(|_| slow())??;
         keys.begin_epoch(head.epoch);
         let options = event_log::Options {
@@ -519,16 +516,16 @@ impl Tenure {
     ///
     /// # Errors
     /// The database cannot be written to.
-    pub async fn serve_at(&self, public_url: &str) -> Result<(), ReadError> {
-        self.parts.coarse.serve_at(public_url, self.parts.clock.now()).await
+    pub async fn record_public_url(&self, public_url: &str) -> Result<(), ReadError> {
+        self.parts.coarse.record_public_url(public_url, self.parts.clock.now()).await
     }
 
     /// Where people reach this instance, if it has ever been served.
     ///
     /// # Errors
     /// The database cannot be read.
-    pub async fn served_at(&self) -> Result<Option<String>, ReadError> {
-        self.parts.coarse.served_at().await
+    pub async fn public_url_of_instance(&self) -> Result<Option<String>, ReadError> {
+        self.parts.coarse.public_url_of_instance().await
     }
 
     /// Refuses new commands as [`AppendError::Closed`], stores or refuses everything accepted, then returns, whoever else has

@@ -6,9 +6,8 @@ use uuid::Uuid;
 use crate::aggregates::EventSourced as _;
 use crate::aggregates::user::{Email, User, UserEvent, UserMode, Username};
 use crate::clock::Timestamp;
-use crate::codec::{Codec, Decided};
+use crate::codec::{Codec, CodecError, Decided};
 use crate::context::{Actor, Context};
-use crate::engine::OpenError;
 use crate::event_log::{AppendError, EventLog, Premises, Unit};
 use crate::ids::{EventId, UserId};
 
@@ -21,8 +20,19 @@ pub const USERNAME: &str = "unauthenticated";
 /// Its address, which nothing is sent to.
 pub const EMAIL: &str = "unauthenticated@local";
 
+/// Why event 1 could not be written.
+#[derive(Debug, thiserror::Error)]
+pub enum GenesisError {
+    /// It could not be sealed.
+    #[error(transparent)]
+    Codec(#[from] CodecError),
+    /// It could not be stored.
+    #[error(transparent)]
+    Append(#[from] AppendError),
+}
+
 /// Writes event 1, unless another node has.
-pub(crate) async fn write(log: &EventLog, codec: &Codec, at: Timestamp) -> Result<(), OpenError> {
+pub(crate) async fn write(log: &EventLog, codec: &Codec, at: Timestamp) -> Result<(), GenesisError> {
     let id = UserId::UNAUTHENTICATED.as_uuid();
     let (Ok(username), Ok(email)) = (Username::parse(USERNAME), Email::parse(EMAIL)) else {
         return Ok(());

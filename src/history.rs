@@ -9,8 +9,8 @@ use crate::aggregates::AnyEvent;
 use crate::clock::Timestamp;
 use crate::codec::CodecError;
 use crate::event_log::RecordedEvent;
-use crate::event_log::seal::{self, FieldVisitor, SealError, SealedField, SealedFields as _, Subject};
 use crate::ids::EventId;
+use crate::sealing::{self, FieldVisitor, SealError, SealedField, SealedFields as _, Subject};
 
 /// Sealed fields that nobody needs to read: what is kept of secrets, and what signs.
 const SECRETS: &[&str] = &["digest", "hash", "former_hash", "signing_seed"];
@@ -65,7 +65,7 @@ fn record(event: &RecordedEvent, decoded: Result<AnyEvent, CodecError>) -> Resul
     let mut sealed = Map::new();
     let mut unreadable = None;
     if let Some(block) = &event.sealed {
-        for name in seal::field_names(block).unwrap_or_default() {
+        for name in sealing::field_names(block).unwrap_or_default() {
             sealed.insert(name.to_owned(), Value::Null);
         }
         match decoded {

@@ -39,6 +39,7 @@ pub mod operations;
 pub mod postgres;
 pub mod projections;
 pub mod replay;
+pub mod sealing;
 pub mod seed;
 pub mod telemetry;
 

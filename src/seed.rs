@@ -59,7 +59,7 @@ pub enum SeedError {
 ///
 /// # Errors
 /// See [`SeedError`]; chunks that were reported remain.
-pub async fn fill(
+pub async fn generate(
     tenure: &Tenure,
     events: u64,
     seed: u64,

@@ -13,10 +13,11 @@ use tenure::aggregates::{AnyEvent, EventSourced as _};
 use tenure::clock::{Clock as _, Stopwatch};
 use tenure::codec::Decided;
 use tenure::context::{Actor, Context};
-use tenure::event_log::unit::{MAX_EVENT_BYTES, Unit};
+use tenure::event_log::limits::MAX_EVENT_BYTES;
+use tenure::event_log::unit::Unit;
 use tenure::event_log::{AppendError, NewEvent, Premises, StreamId};
 use tenure::ids::{AccountId, ApiKeyId, EventId, InviteId, PipeId, SourceId, UserId};
-use tenure::operations::{NAMED_KEYS, Refusal, Thing};
+use tenure::operations::{NAMED_KEYS, Refusal, Resource};
 use tenure::projections::QueryError;
 use tenure::{Settings, Tenure};
 
@@ -95,7 +96,7 @@ async fn an_account_closes_in_one_event_of_one_size_and_is_gone_on_every_node_at
 
     for node in [&other, &one] {
         let reader = node.reader();
-        refused!(node.lookup_api_key(&plaintext).await, Refusal::NotFound(Thing::ApiKey));
+        refused!(node.lookup_api_key(&plaintext).await, Refusal::NotFound(Resource::ApiKey));
         assert!(matches!(reader.api_key(found.id).await, Err(QueryError::NotFound)));
         assert!(matches!(reader.invite(invite).await, Err(QueryError::NotFound)));
         assert!(matches!(reader.source_by_handle(large, "robot").await, Err(QueryError::NotFound)));
@@ -114,10 +115,13 @@ async fn an_account_closes_in_one_event_of_one_size_and_is_gone_on_every_node_at
                 .unwrap()
                 .is_empty()
         );
-        refused!(node.revoke_api_key(&operator(), None, found.id).await, Refusal::NotFound(Thing::Account));
+        refused!(
+            node.revoke_api_key(&operator(), None, found.id).await,
+            Refusal::NotFound(Resource::Account)
+        );
         refused!(
             node.create_source(&operator(), large, Some(owner), "x", None).await,
-            Refusal::NotFound(Thing::Account)
+            Refusal::NotFound(Resource::Account)
         );
     }
     // Whoever signs up under the invited name gets no part of it.
@@ -308,7 +312,7 @@ async fn keys_end_with_the_membership_at_once_and_coming_back_revives_none() {
             assert_eq!(node.reader().count_of_api_keys(acme).await.unwrap(), 1);
             refused!(
                 node.rotate_api_key(&operator(), None, id, LIFE).await,
-                Refusal::NotFound(Thing::ApiKey)
+                Refusal::NotFound(Resource::ApiKey)
             );
             let again = node.revoke_api_key(&operator(), None, id).await.unwrap();
             assert!(again.events.is_empty(), "it has ended, and keeps its time");
@@ -384,11 +388,11 @@ async fn whoever_is_forgotten_is_no_member_and_acts_no_more_from_that_moment_on(
             }
             refused!(
                 node.transfer_ownership(&as_user(owner), acme, member).await,
-                Refusal::NotFound(Thing::Member)
+                Refusal::NotFound(Resource::Member)
             );
             refused!(
                 node.remove_member(&as_user(owner), acme, member).await,
-                Refusal::NotFound(Thing::Member)
+                Refusal::NotFound(Resource::Member)
             );
             assert!(node.revoke_bearer_token(&operator(), token).await.unwrap().events.is_empty());
         }
@@ -553,7 +557,7 @@ async fn a_large_account_closes_in_one_call_and_every_key_is_refused_on_both_nod
     assert!(closed < Duration::from_secs(2), "{closed:?}");
     for node in [&other, &one] {
         for secret in &secrets {
-            refused!(node.lookup_api_key(secret).await, Refusal::NotFound(Thing::ApiKey));
+            refused!(node.lookup_api_key(secret).await, Refusal::NotFound(Resource::ApiKey));
         }
     }
     let watch = Stopwatch::start();

@@ -63,7 +63,7 @@ async fn a_clock_that_is_off_is_refused_at_the_start_and_at_every_write() {
         clock.set(seconds);
         let refused = tenure.insert_user(&operator(), "bob", "b@example.org", "internal").await.unwrap_err();
         let DispatchError::Failed(Failure::Append(refused)) = refused else { panic!("{refused}") };
-        let bulk = tenure::seed::fill(&tenure, 10, 1, |_| {}).await.unwrap_err();
+        let bulk = tenure::seed::generate(&tenure, 10, 1, |_| {}).await.unwrap_err();
         let SeedError::Bulk(BulkError::Append(bulk)) = bulk else { panic!("{bulk}") };
         for error in [refused, bulk] {
             let expected = if is_ahead {

@@ -8,10 +8,11 @@ use futures::future::join_all;
 use tenure::Tenure;
 use tenure::clock::{Clock, SystemClock, Timestamp};
 use tenure::entropy::{OsEntropy, uuid_v7};
+use tenure::event_log::claim::{Claim, ClaimChange, ClaimKey};
 use tenure::event_log::read::Filter;
 use tenure::event_log::rows::{Change, RowChange, Value};
 use tenure::event_log::snapshot::Snapshot;
-use tenure::event_log::unit::{Claim, ClaimChange, ClaimKey, StreamRead};
+use tenure::event_log::unit::StreamRead;
 use tenure::event_log::{AppendError, NewEvent, Premises, ReadError, StreamId, Unit};
 use tenure::ids::EventId;
 use tenure::projections;
@@ -49,8 +50,10 @@ fn unit(stream: &StreamId, behind: i64) -> Unit {
 
 fn claiming(kind: &'static str, key: u8, free_after: Option<Timestamp>) -> Unit {
     let stream = stream();
-    let claim =
-        Claim { free_after, ..Claim::for_good(ClaimKey { kind, key: [key; 32] }, stream.id.to_string()) };
+    let claim = Claim {
+        free_after,
+        ..Claim::until_released(ClaimKey { kind, key: [key; 32] }, stream.id.to_string())
+    };
     Unit { claims: vec![(0, ClaimChange::Take(claim))], ..unit(&stream, 0) }
 }
 
@@ -347,12 +350,12 @@ async fn a_claim_that_died_by_the_clock_is_taken_over_and_a_late_release_frees_n
     let dead = claiming("code", 1, Some(now));
     let first_holder = dead.events[0].stream.id.to_string();
     tenure.log().append(Unit { at: Timestamp::from_micros(now.as_micros() - 1), ..dead }).await.unwrap();
-    let living = claiming("code", 1, Some(now));
+    let active = claiming("code", 1, Some(now));
     let early = Timestamp::from_micros(now.as_micros() - 1);
-    let refused = tenure.log().append(Unit { at: early, ..living.clone() }).await;
+    let refused = tenure.log().append(Unit { at: early, ..active.clone() }).await;
     assert!(matches!(refused, Err(AppendError::ClaimTaken { .. })));
-    let second_holder = living.events[0].stream.id.to_string();
-    tenure.log().append(Unit { at: now, ..living }).await.unwrap();
+    let second_holder = active.events[0].stream.id.to_string();
+    tenure.log().append(Unit { at: now, ..active }).await.unwrap();
 
     let release = ClaimChange::Release { key: ClaimKey { kind: "code", key: [1; 32] }, holder: first_holder };
     tenure.log().append(Unit { claims: vec![(0, release)], ..unit(&stream(), 0) }).await.unwrap();

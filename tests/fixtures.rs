@@ -21,13 +21,11 @@ use tenure::aggregates::user::{AvatarUrl, Email, GithubId, GithubLogin, UserEven
 use tenure::aggregates::{AnyEvent, catalogue};
 use tenure::clock::Timestamp;
 use tenure::entropy::SeededEntropy;
-use tenure::event_log::seal::{
-    self, DataKey, FieldVisitor, SealError, SealedField, SealedFields as _, Subject,
-};
 use tenure::ids::{
     AccountId, ApiKeyId, BearerTokenId, InviteId, NameKeyId, PipeId, SessionId, SignInLinkId, SourceId,
     UserId,
 };
+use tenure::sealing::{self, DataKey, FieldVisitor, SealError, SealedField, SealedFields as _, Subject};
 use uuid::Uuid;
 
 const STREAM: Uuid = Uuid::from_u128(0xa1);
@@ -332,7 +330,8 @@ fn write(mut event: AnyEvent) {
     }
     let owner = event.subject(STREAM);
     let key = key();
-    let sealed = seal::seal(&mut event, owner, EVENT, &mut |_| Some(&key), &SeededEntropy::new(1)).unwrap();
+    let sealed =
+        sealing::seal(&mut event, owner, EVENT, &mut |_| Some(&key), &SeededEntropy::new(1)).unwrap();
     let fixture = Fixture {
         stream_type: owner.kind.to_owned(),
         event_type: event_type.to_owned(),
@@ -361,7 +360,7 @@ fn every_event_that_was_ever_stored_still_decodes() {
         let block = fixture.sealed.as_deref().map(unhex);
         let key = key();
         let owner = event.subject(STREAM);
-        seal::open(&mut event, owner, EVENT, block.as_deref(), &mut |_, _| Some(&key)).unwrap();
+        sealing::open(&mut event, owner, EVENT, block.as_deref(), &mut |_, _| Some(&key)).unwrap();
         assert_eq!(opened(&mut event), fixture.opened, "{event_type}");
         assert_eq!(event.payload().unwrap(), fixture.payload.as_bytes(), "{event_type}: the stored bytes");
         assert!(samples().contains(&event), "{event_type}: another meaning");

@@ -35,7 +35,7 @@ fn serve(database: &TestDatabase, directory: &std::path::Path, stderr: Stdio, le
 
 impl Serve {
     async fn answers(&self) {
-        tenure::http::client::use_our_cryptography();
+        tenure::http::tls_provider::install_crypto_provider();
         let client = reqwest::Client::builder().timeout(Duration::from_secs(2)).build().unwrap();
         for path in ["/healthz", "/readyz", "/sign-in"] {
             let answer =

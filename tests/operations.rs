@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tenure::context::{Actor, Context};
 use tenure::ids::{AccountId, UserId};
-use tenure::operations::{Refusal, Thing};
+use tenure::operations::{Refusal, Resource};
 use tenure::projections::QueryError;
 
 use crate::refused;
@@ -61,7 +61,7 @@ async fn users_are_refused_for_mode_name_form_and_right() {
     assert_eq!(history(&tenure).await.len(), before, "a refusal wrote an event");
     tenure.set_operator(&operator(), ada, true).await.unwrap();
     insert(as_user(ada), "bob", "x@y", "github").await.unwrap();
-    refused!(tenure.set_operator(&operator(), nobody(), true).await, Refusal::NotFound(Thing::User));
+    refused!(tenure.set_operator(&operator(), nobody(), true).await, Refusal::NotFound(Resource::User));
     refused!(tenure.set_operator(&operator(), UserId::UNAUTHENTICATED, true).await, Refusal::Forbidden);
 }
 
@@ -168,7 +168,7 @@ async fn accounts_are_opened_for_their_owner_or_the_seeded_user() {
     assert_eq!((record.id, record.name.as_str()), (acme, "Acme"));
     assert_eq!(tenure.reader().account_by_slug(&acme.to_string()).await.unwrap(), record);
     refused!(tenure.open_account(&as_user(ada), "ACME", Some(ada)).await, Refusal::AccountNameTaken);
-    refused!(tenure.open_account(&operator(), "x", Some(nobody())).await, Refusal::NotFound(Thing::User));
+    refused!(tenure.open_account(&operator(), "x", Some(nobody())).await, Refusal::NotFound(Resource::User));
     refused!(tenure.open_account(&as_user(ada), "x", None).await, Refusal::Forbidden);
     refused!(tenure.open_account(&operator(), "", None).await, Refusal::Invalid(_));
     refused!(tenure.open_account(&operator(), &acme.to_string(), None).await, Refusal::Invalid(_));
@@ -233,8 +233,8 @@ async fn members_are_added_once_and_keep_the_first_time() {
     assert_eq!(tenure.add_member(&as_user(ada), acme, ada).await.unwrap().events.len(), 0);
     let members = tenure.reader().members(acme).try_collect::<Vec<_>>().await.unwrap();
     assert_eq!((members.len(), members[0].added_at, members[0].user.id), (1, since, bob));
-    refused!(tenure.add_member(&operator(), acme, nobody()).await, Refusal::NotFound(Thing::User));
-    refused!(tenure.add_member(&operator(), nowhere(), bob).await, Refusal::NotFound(Thing::Account));
+    refused!(tenure.add_member(&operator(), acme, nobody()).await, Refusal::NotFound(Resource::User));
+    refused!(tenure.add_member(&operator(), nowhere(), bob).await, Refusal::NotFound(Resource::Account));
     assert!(tenure.reader().is_member_or_owner(acme, ada).await);
     assert!(tenure.reader().is_member_or_owner(acme, bob).await);
     assert!(!tenure.reader().is_member_or_owner(acme, nobody()).await);
@@ -249,14 +249,14 @@ async fn only_owners_and_operators_change_members_and_strangers_see_nothing() {
     let acme = account(&tenure, "acme", ada).await;
     tenure.add_member(&operator(), acme, bob).await.unwrap();
     refused!(tenure.add_member(&as_user(bob), acme, eve).await, Refusal::Forbidden);
-    refused!(tenure.add_member(&as_user(eve), acme, eve).await, Refusal::NotFound(Thing::Account));
-    refused!(tenure.remove_member(&as_user(eve), acme, bob).await, Refusal::NotFound(Thing::Account));
+    refused!(tenure.add_member(&as_user(eve), acme, eve).await, Refusal::NotFound(Resource::Account));
+    refused!(tenure.remove_member(&as_user(eve), acme, bob).await, Refusal::NotFound(Resource::Account));
     refused!(tenure.transfer_ownership(&as_user(bob), acme, bob).await, Refusal::Forbidden);
     refused!(tenure.close_account(&as_user(bob), acme).await, Refusal::Forbidden);
     let key = Context::of(Actor::ApiKey(tenure::ids::ApiKeyId::from_uuid(uuid::Uuid::from_u128(5))));
     refused!(tenure.add_member(&key, acme, eve).await, Refusal::Forbidden);
     tenure.remove_member(&as_user(bob), acme, bob).await.unwrap();
-    refused!(tenure.remove_member(&operator(), acme, bob).await, Refusal::NotFound(Thing::Member));
+    refused!(tenure.remove_member(&operator(), acme, bob).await, Refusal::NotFound(Resource::Member));
     refused!(tenure.remove_member(&operator(), acme, ada).await, Refusal::CannotRemoveOwner);
 }
 
@@ -265,7 +265,7 @@ async fn ownership_passes_to_a_member_and_back() {
     let tenure = TestDatabase::new().await.open().await;
     let (ada, bob) = (user(&tenure, "ada").await, user(&tenure, "bob").await);
     let acme = account(&tenure, "acme", ada).await;
-    refused!(tenure.transfer_ownership(&as_user(ada), acme, bob).await, Refusal::NotFound(Thing::Member));
+    refused!(tenure.transfer_ownership(&as_user(ada), acme, bob).await, Refusal::NotFound(Resource::Member));
     tenure.add_member(&as_user(ada), acme, bob).await.unwrap();
     tenure.transfer_ownership(&as_user(ada), acme, bob).await.unwrap();
     assert_eq!(tenure.reader().account(acme).await.unwrap().owner_user_id, bob);
@@ -284,7 +284,7 @@ async fn a_closed_account_frees_its_name_and_is_a_new_identity_when_opened_again
     tenure.close_account(&as_user(ada), acme).await.unwrap();
     assert!(matches!(tenure.reader().account(acme).await, Err(QueryError::NotFound)));
     assert!(tenure.reader().members(acme).try_collect::<Vec<_>>().await.unwrap().is_empty());
-    refused!(tenure.close_account(&as_user(ada), acme).await, Refusal::NotFound(Thing::Account));
+    refused!(tenure.close_account(&as_user(ada), acme).await, Refusal::NotFound(Resource::Account));
     let again = account(&tenure, "acme", ada).await;
     assert_ne!(again, acme);
     let client = database.connect(None).await;
@@ -306,7 +306,7 @@ async fn a_write_on_one_node_is_seen_at_once_on_another_and_stale_memory_never_d
         // This node's memory still holds the account without the member.
         assert_eq!(two.add_member(&as_user(ada), acme, bob).await.unwrap().events.len(), 0);
         two.remove_member(&as_user(ada), acme, bob).await.unwrap();
-        refused!(one.remove_member(&as_user(ada), acme, bob).await, Refusal::NotFound(Thing::Member));
+        refused!(one.remove_member(&as_user(ada), acme, bob).await, Refusal::NotFound(Resource::Member));
     }
 }
 

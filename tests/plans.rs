@@ -106,7 +106,7 @@ fn judge(node: &Value, wrong: &mut Vec<String>) {
     let loops = node["Actual Loops"].as_f64().unwrap_or(1.0);
     let in_vain = node["Rows Removed by Filter"].as_f64().unwrap_or(0.0) * loops;
     // One row each.
-    let is_tiny = matches!(relation, "head" | "served_at");
+    let is_tiny = matches!(relation, "head" | "public_url_of_instance");
     if kind == "Seq Scan" && !is_tiny {
         wrong.push(format!("reads all of {relation}"));
     }
@@ -156,7 +156,7 @@ async fn every_question_of_the_readers_is_answered_through_an_index() {
     let server = Server::explaining().await;
     let keys = tempfile::tempdir().unwrap();
     let tenure = open(&server, keys.path()).await;
-    tenure::seed::fill(&tenure, 60_000, 1, |_| {}).await.unwrap();
+    tenure::seed::generate(&tenure, 60_000, 1, |_| {}).await.unwrap();
     let rare = crate::support::user(&tenure, "rare").await;
     tenure.set_operator(&crate::support::operator(), rare, true).await.unwrap();
     let admin = server.connect_to("tenure").await;

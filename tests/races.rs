@@ -286,7 +286,7 @@ async fn one_invite_takes_the_place_of_an_expired_one() {
         let (outcomes, events, database) = race("reinvite", async |tenure, database| {
             let (ada, _) = (user(tenure, "ada").await, user(tenure, "bob").await);
             let acme = account(tenure, "acme", ada).await;
-            let rules = Rules { invite_life: Duration::from_micros(1), ..Rules::default() };
+            let rules = Rules { invite_ttl: Duration::from_micros(1), ..Rules::default() };
             let brief = open_with(Settings { rules, ..database.settings() }).await;
             brief.create_invite(&as_user(ada), acme, name, None).await.unwrap();
             name.to_owned()
@@ -330,8 +330,8 @@ async fn no_key_outlives_the_membership_of_its_minter() {
     assert!(won >= 1 && won + gone == 64, "{outcomes:?}");
     folded(&database).await;
     let client = database.connect(None).await;
-    let living = "select count(*) from view.api_keys where revoked_at is null";
-    assert_eq!(client.query_one(living, &[]).await.unwrap().get::<_, i64>(0), 0);
+    let active = "select count(*) from view.api_keys where revoked_at is null";
+    assert_eq!(client.query_one(active, &[]).await.unwrap().get::<_, i64>(0), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -341,8 +341,8 @@ async fn no_token_outlives_its_person() {
     assert!(won >= 1 && won + gone + count(&outcomes, "nothing") == 64, "{outcomes:?}");
     folded(&database).await;
     let client = database.connect(None).await;
-    let living = "select count(*) from view.bearer_tokens where revoked_at is null or digest is not null";
-    assert_eq!(client.query_one(living, &[]).await.unwrap().get::<_, i64>(0), 0);
+    let active = "select count(*) from view.bearer_tokens where revoked_at is null or digest is not null";
+    assert_eq!(client.query_one(active, &[]).await.unwrap().get::<_, i64>(0), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

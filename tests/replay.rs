@@ -7,8 +7,8 @@ use tenure::aggregates::ClaimHasher;
 use tenure::clock::Timestamp;
 use tenure::context::{Actor, Context};
 use tenure::entropy::{Entropy as _, SeededEntropy};
-use tenure::event_log::rows::{ColumnType, RowChange, Table, Value, settle};
-use tenure::event_log::unit::Claims;
+use tenure::event_log::claim::Claims;
+use tenure::event_log::rows::{ColumnType, RowChange, Table, Value, coalesce};
 use tenure::projections::{self, unique_claims};
 use tokio_postgres::{Client, Row};
 
@@ -33,10 +33,10 @@ fn value(row: &Row, place: usize, column: ColumnType) -> Value {
     }
 }
 
-async fn stored(client: &Client, table: &Table, living: &str, now: Timestamp) -> BTreeSet<String> {
+async fn stored(client: &Client, table: &Table, active: &str, now: Timestamp) -> BTreeSet<String> {
     let names: Vec<&str> = table.columns.iter().map(|column| column.name).collect();
     let rows = client
-        .query(&format!("select {} from view.{} {living}", names.join(", "), table.name), &[&now])
+        .query(&format!("select {} from view.{} {active}", names.join(", "), table.name), &[&now])
         .await
         .unwrap();
     rows.iter()
@@ -68,11 +68,11 @@ pub async fn assert_tables_are_a_fold_of_the_log(tenure: &Tenure, client: &Clien
             claims.apply(event.position, change);
         }
     }
-    let settled = settle(changes.iter().map(|(position, change)| (*position, change)));
+    let settled = coalesce(changes.iter().map(|(position, change)| (*position, change)));
     let now = tenure.clock().now();
     for table in projections::TABLES {
         // A claim that has died by the clock is as good as none.
-        let living = if table.name == unique_claims::TABLE.name {
+        let active = if table.name == unique_claims::TABLE.name {
             "where free_after is null or free_after > $1"
         } else {
             "where $1::timestamptz is not null"
@@ -100,7 +100,7 @@ pub async fn assert_tables_are_a_fold_of_the_log(tenure: &Tenure, client: &Clien
                 })
                 .collect()
         };
-        assert_eq!(stored(client, table, living, now).await, folded, "view.{}", table.name);
+        assert_eq!(stored(client, table, active, now).await, folded, "view.{}", table.name);
     }
 }
 
@@ -168,12 +168,12 @@ async fn a_random_history_folds_into_the_tables_that_were_kept_on_the_way() {
 async fn seeded_data_are_what_a_replay_of_them_gives() {
     let database = TestDatabase::new().await;
     let tenure = database.open().await;
-    let seeded = tenure::seed::fill(&tenure, 3_000, 7, |_| ()).await.unwrap();
+    let seeded = tenure::seed::generate(&tenure, 3_000, 7, |_| ()).await.unwrap();
     assert!(seeded.events >= 3_000);
     assert_eq!(seeded.position, seeded.events as i64 + 1);
     let client = database.connect(None).await;
     assert_tables_are_a_fold_of_the_log(&tenure, &client).await;
-    tenure::seed::fill(&tenure, 500, 7, |_| ()).await.unwrap();
+    tenure::seed::generate(&tenure, 500, 7, |_| ()).await.unwrap();
     crate::support::user(&tenure, "after").await;
     assert_tables_are_a_fold_of_the_log(&tenure, &client).await;
 }

@@ -53,7 +53,7 @@ async fn a_dump_of_the_log_shows_no_email_username_login_or_account_name() {
         .await
         .unwrap();
     account(&tenure, "analytical-engine", ada).await;
-    tenure::seed::fill(&tenure, 200, 1, |_| ()).await.unwrap();
+    tenure::seed::generate(&tenure, 200, 1, |_| ()).await.unwrap();
     let seeded = tenure.reader().accounts().try_collect::<Vec<_>>().await.unwrap();
     let text = dump(&database, &["--schema=log"]).to_lowercase();
     assert!(text.contains("copy log.event"), "the dump holds the events");

@@ -46,7 +46,7 @@ enum Identity {
         at: Timestamp,
     },
     /// A key, an invite, or a source with its pipes.
-    Thing {
+    Resource {
         kind: String,
         account: Uuid,
         about: String,
@@ -122,12 +122,12 @@ impl Aggregate for Identity {
             (Self::Unknown, Command::Begin { kind, account, about, at }) => {
                 Event::Begun { kind, account, about, at }
             }
-            (Self::Thing { parts, ended: false, .. }, Command::Extend { name, at })
+            (Self::Resource { parts, ended: false, .. }, Command::Extend { name, at })
                 if !parts.contains(&name) =>
             {
                 Event::Extended { name, at }
             }
-            (Self::Thing { ended: false, .. }, Command::End { at }) => Event::Ended { at },
+            (Self::Resource { ended: false, .. }, Command::End { at }) => Event::Ended { at },
             _ => return Err(Misfit),
         };
         sink.write(event, self).await;
@@ -145,12 +145,12 @@ impl Aggregate for Identity {
                 members.retain(|member| *member != user);
             }
             (_, Event::Begun { kind, account, about, at }) => {
-                *self = Self::Thing { kind, account, about, parts: Vec::new(), ended: false, at };
+                *self = Self::Resource { kind, account, about, parts: Vec::new(), ended: false, at };
             }
-            (Self::Thing { parts, .. }, Event::Extended { name, .. }) => parts.push(name),
-            (Self::Thing { ended, .. }, Event::Ended { .. }) => *ended = true,
+            (Self::Resource { parts, .. }, Event::Extended { name, .. }) => parts.push(name),
+            (Self::Resource { ended, .. }, Event::Ended { .. }) => *ended = true,
             (
-                Self::Unknown | Self::Person { .. } | Self::Thing { .. },
+                Self::Unknown | Self::Person { .. } | Self::Resource { .. },
                 Event::MemberAdded { .. } | Event::MemberRemoved { .. },
             )
             | (_, Event::Extended { .. } | Event::Ended { .. }) => {}

@@ -47,7 +47,7 @@ pub async fn measure(
 /// Tenure on a database filled with so many events.
 async fn lane(server: &Server, name: &str, events: u64) -> anyhow::Result<Lane<Ours>> {
     let tenure = server.tenure(name).await?;
-    seed::fill(&tenure, events, 1, |_| {}).await?;
+    seed::generate(&tenure, events, 1, |_| {}).await?;
     server.settle().await?;
     let elders = elders(&tenure).await?;
     Ok(Lane::new(Ours::new(tenure), CALLERS, &elders))

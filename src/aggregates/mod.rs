@@ -21,9 +21,9 @@ use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
 use crate::event_log::StreamId;
-use crate::event_log::seal::{FieldVisitor, SealError, SealedFields, Subject};
-use crate::event_log::unit::{ClaimChange, ClaimKey};
+use crate::event_log::claim::{ClaimChange, ClaimKey};
 use crate::ids::AccountId;
+use crate::sealing::{FieldVisitor, SealError, SealedFields, Subject};
 
 /// Makes the keys of claims on names that could be guessed, so that the log's tables do not give them away.
 pub trait ClaimHasher {
@@ -31,8 +31,16 @@ pub trait ClaimHasher {
     fn claim(&self, kind: &'static str, name: &[u8]) -> ClaimKey;
 }
 
+/// What an event does to the claims. Aggregates that claim nothing implement it empty.
+pub trait ClaimChanges {
+    /// The changes, in order; a pure function of the event.
+    fn claims(&self, _stream: Uuid, _hasher: &dyn ClaimHasher) -> Vec<ClaimChange> {
+        Vec::new()
+    }
+}
+
 /// An event of one of our aggregates, as it is stored.
-pub trait StoredEvent: DomainEvent + SealedFields {
+pub trait StoredEvent: DomainEvent + SealedFields + ClaimChanges {
     /// The stored names and versions of all events of this aggregate that this release reads.
     const KINDS: &'static [(&'static str, &'static str)];
 
@@ -45,9 +53,6 @@ pub trait StoredEvent: DomainEvent + SealedFields {
 
     /// The tenant that the event of this stream concerns.
     fn account(&self, stream: Uuid) -> Option<AccountId>;
-
-    /// What the event does to the claims; a pure function of the event.
-    fn claims(&self, stream: Uuid, hasher: &dyn ClaimHasher) -> Vec<ClaimChange>;
 
     /// The subject whose data key begins with this event of the stream, if one does.
     fn begins_subject(&self, stream: Uuid) -> Option<Subject>;

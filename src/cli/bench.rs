@@ -29,7 +29,7 @@ pub(super) async fn run(config: Config, command: BenchCommand) -> anyhow::Result
     bar.set_style(indicatif::ProgressStyle::with_template(
         "{bar:40} {human_pos}/{human_len} events  {per_sec}  {eta} left",
     )?);
-    let result = seed::fill(&opened.tenure, events, seed, |done| bar.set_position(done)).await;
+    let result = seed::generate(&opened.tenure, events, seed, |done| bar.set_position(done)).await;
     bar.finish_and_clear();
     let seeded = result?;
     let seconds = watch.elapsed().as_secs_f64();

@@ -190,7 +190,7 @@ fn database_findings(health: &health::Health, given: Option<&str>, findings: &mu
 }
 
 /// Within how many seconds a node that serves has cleared away what an ending left behind.
-const CLEARED_WITHIN: f64 = 120.0;
+const CLEARING_GRACE: f64 = 120.0;
 
 /// What the log says of itself, and whether this release and this key fit it.
 fn log_findings(health: &health::Health, log: &health::Log, given: Option<&str>, findings: &mut Findings) {
@@ -232,7 +232,7 @@ fn log_findings(health: &health::Health, log: &health::Log, given: Option<&str>,
     }
     match log.endings {
         None | Some((0, _)) => findings.ok("endings", "nothing is left to be cleared away"),
-        Some((count, seconds)) if seconds < CLEARED_WITHIN => {
+        Some((count, seconds)) if seconds < CLEARING_GRACE => {
             findings.ok("endings", format!("{count} to be cleared away, for {seconds:.0} s at most"));
         }
         Some((count, seconds)) => findings.add(

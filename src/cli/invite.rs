@@ -12,7 +12,7 @@ use crate::aggregates::field::Invalid;
 use crate::clock::Timestamp;
 use crate::config::Config;
 use crate::context::{Actor, Context};
-use crate::operations::Thing;
+use crate::operations::Resource;
 use crate::projections::invites::Invite;
 
 #[derive(Subcommand)]
@@ -147,13 +147,13 @@ async fn carry_out(tenure: &Tenure, config: &Config, command: InviteCommand) -> 
         }
         InviteCommand::Accept { id, user } => {
             let user = lookup::named(tenure, user.as_deref(), "--user").await?;
-            let invite = lookup::id(&id, Thing::Invite)?;
+            let invite = lookup::id(&id, Resource::Invite)?;
             let done = tenure.accept_invite(&lookup::on_behalf_of(user.id), invite, user.id).await?;
             output::done(config.json, &done, json!({"id": invite, "account_id": done.answer}))
         }
         InviteCommand::Decline { id, user } => {
             let user = lookup::named(tenure, user.as_deref(), "--user").await?;
-            let invite = lookup::id(&id, Thing::Invite)?;
+            let invite = lookup::id(&id, Resource::Invite)?;
             let done = tenure.decline_invite(&lookup::on_behalf_of(user.id), invite, user.id).await?;
             output::done(config.json, &done, json!({"id": invite, "account_id": done.answer}))
         }
@@ -162,7 +162,7 @@ async fn carry_out(tenure: &Tenure, config: &Config, command: InviteCommand) -> 
                 Some(account) => Some(lookup::account(tenure, &account).await?.id),
                 None => None,
             };
-            let invite = lookup::id(&id, Thing::Invite)?;
+            let invite = lookup::id(&id, Resource::Invite)?;
             let done = tenure.revoke_invite(&Context::of(Actor::Operator), account, invite).await?;
             output::done(config.json, &done, json!({"id": invite}))
         }

@@ -13,7 +13,7 @@ use super::{lookup, open, output};
 use crate::Tenure;
 use crate::config::Config;
 use crate::dispatch::Dispatched;
-use crate::operations::{ApiKeySecret, Thing};
+use crate::operations::{ApiKeySecret, Resource};
 use crate::projections::QueryError;
 
 #[derive(Subcommand)]
@@ -108,7 +108,7 @@ async fn over_http(remote: &Remote, config: &Config, command: KeyCommand) -> any
             let verified = remote.post("/api/v1/keys/verify", &body).await?.body;
             let key = &verified["key"];
             if verified["valid"] != true {
-                return Err(lookup::missing(QueryError::NotFound, Thing::ApiKey));
+                return Err(lookup::missing(QueryError::NotFound, Resource::ApiKey));
             }
             if config.json {
                 return output::json(key);
@@ -149,14 +149,14 @@ async fn carry_out(tenure: &Tenure, config: &Config, command: KeyCommand) -> any
         KeyCommand::Rotate { id, account, by, grace } => {
             let account = lookup::account(tenure, &account).await?;
             let by = lookup::named(tenure, by.as_deref(), "--by").await?;
-            let key = lookup::id(&id, Thing::ApiKey)?;
+            let key = lookup::id(&id, Resource::ApiKey)?;
             let context = lookup::on_behalf_of(by.id);
             secret(config.json, &tenure.rotate_api_key(&context, Some(account.id), key, grace).await?)
         }
         KeyCommand::Revoke { id, account, by } => {
             let account = lookup::account(tenure, &account).await?;
             let by = lookup::named(tenure, by.as_deref(), "--by").await?;
-            let key = lookup::id(&id, Thing::ApiKey)?;
+            let key = lookup::id(&id, Resource::ApiKey)?;
             let context = lookup::on_behalf_of(by.id);
             let done = tenure.revoke_api_key(&context, Some(account.id), key).await?;
             output::done(config.json, &done, json!({"id": key}))

@@ -7,7 +7,7 @@ use crate::aggregates::field::Invalid;
 use crate::context::{Actor, Context};
 use crate::dispatch::DispatchError;
 use crate::ids::UserId;
-use crate::operations::{Refusal, Thing};
+use crate::operations::{Refusal, Resource};
 use crate::projections::{QueryError, accounts, users};
 
 /// The person with this name or identifier.
@@ -16,12 +16,12 @@ pub(super) async fn user(tenure: &Tenure, text: &str) -> anyhow::Result<users::U
         Ok(id) => tenure.reader().user(id).await,
         Err(_) => tenure.reader().user_by_username(text).await,
     };
-    found.map_err(|error| missing(error, Thing::User))
+    found.map_err(|error| missing(error, Resource::User))
 }
 
 /// The account with this name or identifier.
 pub(super) async fn account(tenure: &Tenure, text: &str) -> anyhow::Result<accounts::Account> {
-    tenure.reader().account_by_slug(text).await.map_err(|error| missing(error, Thing::Account))
+    tenure.reader().account_by_slug(text).await.map_err(|error| missing(error, Resource::Account))
 }
 
 /// The person whom a flag names; whoever acts on the database has to name one.
@@ -37,7 +37,7 @@ pub(super) async fn named(
 }
 
 /// A question's error, so that what is absent ends with the exit code for that.
-pub(super) fn missing(error: QueryError, thing: Thing) -> anyhow::Error {
+pub(super) fn missing(error: QueryError, thing: Resource) -> anyhow::Error {
     match error {
         QueryError::NotFound => DispatchError::Refused(Refusal::NotFound(thing)).into(),
         QueryError::Unavailable(_) => error.into(),
@@ -45,7 +45,7 @@ pub(super) fn missing(error: QueryError, thing: Thing) -> anyhow::Error {
 }
 
 /// An identifier of a thing; what is none belongs to nothing.
-pub(super) fn id<T: std::str::FromStr>(text: &str, thing: Thing) -> anyhow::Result<T> {
+pub(super) fn id<T: std::str::FromStr>(text: &str, thing: Resource) -> anyhow::Result<T> {
     text.parse().map_err(|_| DispatchError::Refused(Refusal::NotFound(thing)).into())
 }
 

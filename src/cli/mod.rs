@@ -29,6 +29,7 @@ use crate::config::Flags;
 use crate::dispatch::{DispatchError, Failure};
 use crate::engine::OpenError;
 use crate::event_log::{AppendError, ReadError};
+use crate::genesis::GenesisError;
 use crate::operations::Refusal;
 use crate::postgres;
 use crate::postgres::migrate::MigrateError;
@@ -139,7 +140,7 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Man => return shell::manual(Cli::command()),
         _ => {}
     }
-    let config = cli.flags.settle()?;
+    let config = cli.flags.resolve()?;
     match cli.command {
         Command::Serve => serve::run(config).await,
         Command::Migrate => migrate::run(config).await,
@@ -227,7 +228,7 @@ fn exit_code_of_command(error: &DispatchError<Refusal>) -> u8 {
 fn is_unavailable(error: &OpenError) -> bool {
     match error {
         OpenError::Connect(_) | OpenError::Read(_) | OpenError::Primary(_) | OpenError::Clock(_) => true,
-        OpenError::Append(error) => may_succeed_later(error),
+        OpenError::Genesis(GenesisError::Append(error)) => may_succeed_later(error),
         OpenError::Migrate(error) | OpenError::Fold(FoldError::Migrate(error)) => {
             let is_named = matches!(
                 error,

@@ -13,7 +13,7 @@ use crate::Tenure;
 use crate::aggregates::source::Retention;
 use crate::config::Config;
 use crate::context::{Actor, Context};
-use crate::operations::Thing;
+use crate::operations::Resource;
 
 /// Which pipe.
 #[derive(Args)]
@@ -142,7 +142,7 @@ async fn carry_out(tenure: &Tenure, config: &Config, command: PipeCommand) -> an
         PipeCommand::List { source, account } => {
             let account = lookup::account(tenure, &account).await?;
             let found = tenure.reader().source_by_handle(account.id, &source).await;
-            let source = found.map_err(|error| lookup::missing(error, Thing::Source))?;
+            let source = found.map_err(|error| lookup::missing(error, Resource::Source))?;
             let pipes = tenure.reader().pipes_for_source(source.id).try_collect::<Vec<_>>().await?;
             let rows = pipes.iter().map(|pipe| {
                 let record = json!({

@@ -15,7 +15,7 @@ use super::{open, output};
 use crate::config::Config;
 use crate::context::{Actor, Context};
 use crate::dispatch::DispatchError;
-use crate::http::DoorSettings;
+use crate::http::HttpSettings;
 use crate::ids::UserId;
 use crate::operations::Refusal;
 use crate::postgres::private::{PrivatePostgres, State};
@@ -80,7 +80,7 @@ pub(super) async fn run(config: Config) -> anyhow::Result<()> {
 
     let stop = CancellationToken::new();
     raise_file_limit();
-    let door = http::Door::new(tenure.clone(), settings).map_err(|reason| anyhow::anyhow!(reason))?;
+    let door = http::AppState::new(tenure.clone(), settings).map_err(|reason| anyhow::anyhow!(reason))?;
     let serve = |listener, router| tokio::spawn(http::serve(listener, router, stop.clone()));
     let doors = [serve(public, http::public(door)), serve(internal, http::internal(metrics))];
     announce(&config, listen, metrics_listen, &database, first_link.as_deref())?;
@@ -120,7 +120,7 @@ pub(super) async fn run(config: Config) -> anyhow::Result<()> {
 /// operator too, if there was none before.
 async fn start(
     config: &Config,
-    settings: &DoorSettings,
+    settings: &HttpSettings,
     private: &mut Option<PrivatePostgres>,
 ) -> anyhow::Result<(Tenure, Option<String>)> {
     let address = match &config.database {
@@ -128,17 +128,17 @@ async fn start(
         None => open::address(private.insert(open::start_private(config).await?).endpoint()),
     };
     let tenure = open::engine(config, address).await?;
-    tenure.serve_at(&settings.public_url).await?;
+    tenure.record_public_url(&settings.public_url).await?;
     let first_link = first_operator(&tenure, settings).await?;
     Ok((tenure, first_link))
 }
 
 /// The settings of what is served on this address.
-fn settings(config: &Config, listen: SocketAddr) -> DoorSettings {
+fn settings(config: &Config, listen: SocketAddr) -> HttpSettings {
     let mut settings = config.doors.clone();
     if !settings.public_url_is_set {
         // The port may have been left to the system.
-        settings.public_url = DoorSettings::new(listen).public_url;
+        settings.public_url = HttpSettings::new(listen).public_url;
         if !listen.ip().is_loopback() {
             let url = &settings.public_url;
             tracing::warn!(%url, "links, the issuer and forms go by this address: set --public-url to the one that people use");
@@ -151,7 +151,7 @@ fn settings(config: &Config, listen: SocketAddr) -> DoorSettings {
 const FIRST_OPERATOR: &str = "operator";
 
 /// On a log in which nobody is yet: makes the first operator and a link to sign in by.
-async fn first_operator(tenure: &Tenure, settings: &DoorSettings) -> anyhow::Result<Option<String>> {
+async fn first_operator(tenure: &Tenure, settings: &HttpSettings) -> anyhow::Result<Option<String>> {
     if !tenure.reader().users_after(UserId::UNAUTHENTICATED, 1).await?.is_empty() {
         return Ok(None);
     }
@@ -212,7 +212,7 @@ Next, in another terminal:
   target/release/tenure account open acme --owner ada{data_dir}
   target/release/tenure user sign-in-link ada{data_dir}
   target/release/tenure events tail{data_dir}
-  target/release/tenure tour            (a tenant's life, on a database of its own)",
+  target/release/tenure tour            (a tenant's ttl, on a database of its own)",
         env!("CARGO_PKG_VERSION")
     ))
 }

@@ -13,7 +13,7 @@ use super::{lookup, open, output};
 use crate::Tenure;
 use crate::config::Config;
 use crate::context::{Actor, Context};
-use crate::operations::Thing;
+use crate::operations::Resource;
 
 #[derive(Subcommand)]
 pub(super) enum TokenCommand {
@@ -104,7 +104,7 @@ async fn carry_out(tenure: &Tenure, config: &Config, command: TokenCommand) -> a
             output::list(config.json, "tokens", &COLUMNS, &rows.collect::<Vec<_>>())
         }
         TokenCommand::Revoke { id, user: _ } => {
-            let token = lookup::id(&id, Thing::BearerToken)?;
+            let token = lookup::id(&id, Resource::BearerToken)?;
             let done = tenure.revoke_bearer_token(&Context::of(Actor::Operator), token).await?;
             output::done(config.json, &done, json!({"id": token}))
         }

@@ -19,7 +19,7 @@ use crate::dispatch::{DispatchError, Dispatched};
 use crate::entropy::{OsEntropy, uuid_v7};
 use crate::event_log::read::Filter;
 use crate::ids::{AccountId, UserId};
-use crate::operations::{Outcome, Refusal, Thing};
+use crate::operations::{Outcome, Refusal, Resource};
 
 /// How many callers race for the same name.
 const RACERS: usize = 16;
@@ -208,7 +208,7 @@ impl Tour {
         let polls = (0..POLLS).map(|_| tenure.consume_device_code(&system, &code));
         let polls = join_all(polls).await;
         let lost = |poll: &&Outcome<UserId>| {
-            matches!(poll, Err(DispatchError::Refused(Refusal::NotFound(Thing::DeviceCode))))
+            matches!(poll, Err(DispatchError::Refused(Refusal::NotFound(Resource::DeviceCode))))
         };
         let (taken, lost) =
             (polls.iter().filter(|poll| poll.is_ok()).count(), polls.iter().filter(lost).count());

@@ -11,7 +11,7 @@ use crate::Tenure;
 use crate::config::Config;
 use crate::context::{Actor, Context};
 use crate::http::sign_in_link_url;
-use crate::operations::SIGN_IN_LINK_LIFE;
+use crate::operations::SIGN_IN_LINK_TTL;
 use crate::projections::users::User;
 
 #[derive(Subcommand)]
@@ -139,11 +139,12 @@ async fn carry_out(tenure: &Tenure, config: &Config, command: UserCommand) -> an
         UserCommand::SignInLink { user } => {
             let user = lookup::user(tenure, &user).await?;
             let done = tenure.issue_sign_in_link(&context, user.id).await?;
-            let served_at = if config.doors.public_url_is_set { None } else { tenure.served_at().await? };
-            let served_at = served_at.as_ref().unwrap_or(&config.doors.public_url);
-            let url = sign_in_link_url(served_at, done.answer.expose_secret());
+            let public_url_of_instance =
+                if config.doors.public_url_is_set { None } else { tenure.public_url_of_instance().await? };
+            let public_url_of_instance = public_url_of_instance.as_ref().unwrap_or(&config.doors.public_url);
+            let url = sign_in_link_url(public_url_of_instance, done.answer.expose_secret());
             if config.json {
-                let seconds = SIGN_IN_LINK_LIFE.as_secs();
+                let seconds = SIGN_IN_LINK_TTL.as_secs();
                 let answer =
                     json!({"url": url, "expires_in": seconds, "position": done.checkpoint.to_string()});
                 return output::json(&answer);

@@ -1,21 +1,24 @@
 //! Settings: flags over environment over a TOML file over defaults.
 
-mod doors;
+mod error;
+mod file;
+mod http;
+
+pub use error::ConfigError;
+use file::File;
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
 use secrecy::SecretString;
-use serde::Deserialize;
 
-use crate::aggregates::field::Invalid;
 use crate::aggregates::source::Retention;
 use crate::credentials::master_key::MasterKeySource;
 use crate::engine::Rules;
-use crate::http::DoorSettings;
-use crate::postgres::{Address, AddressError};
+use crate::http::HttpSettings;
+use crate::postgres::Address;
 
 /// What every command can be told.
 #[derive(Args, Clone)]
@@ -57,43 +60,10 @@ pub struct Flags {
     #[arg(long, global = true, env = "TENURE_TOKEN", hide_env_values = true, value_name = "SECRET")]
     token: Option<String>,
     #[command(flatten)]
-    doors: doors::DoorFlags,
+    doors: http::HttpFlags,
     /// JSON for scripts instead of text for people
     #[arg(long, global = true)]
     pub json: bool,
-}
-
-/// The settings file.
-#[allow(clippy::struct_field_names)] // the settings are named like the flags
-#[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct File {
-    data_dir: Option<PathBuf>,
-    database_url: Option<String>,
-    postgres_bin: Option<PathBuf>,
-    master_key_file: Option<PathBuf>,
-    forgotten_list: Option<PathBuf>,
-    key_sentinel: Option<String>,
-    invite_ttl_seconds: Option<u64>,
-    pipe_ttl_seconds: Option<u64>,
-    pipe_max_msgs: Option<i64>,
-    pipe_max_bytes: Option<i64>,
-    listen: Option<SocketAddr>,
-    metrics_listen: Option<SocketAddr>,
-    connections: Option<usize>,
-    public_url: Option<String>,
-    dev_sign_in: Option<bool>,
-    trusted_proxies: Option<Vec<String>>,
-    github_client_id: Option<String>,
-    github_client_secret_file: Option<PathBuf>,
-    github_url: Option<String>,
-    github_api_url: Option<String>,
-    device_code_ttl: Option<u64>,
-    device_interval: Option<u64>,
-    token_ttl: Option<u64>,
-    session_ttl: Option<u64>,
-    #[serde(default)]
-    limits: doors::LimitsFile,
 }
 
 /// The settings in force.
@@ -118,7 +88,7 @@ pub struct Config {
     /// The most connections of the reading pool.
     pub connections: usize,
     /// The doors.
-    pub doors: DoorSettings,
+    pub doors: HttpSettings,
     /// A running Tenure to talk to.
     pub server: Option<String>,
     /// A credential for it.
@@ -129,53 +99,17 @@ pub struct Config {
     pub json: bool,
 }
 
-/// Why settings are refused.
-#[derive(Debug, thiserror::Error)]
-pub enum ConfigError {
-    /// The settings file cannot be read.
-    #[error("the settings file {}: {reason}", path.display())]
-    File {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        reason: String,
-    },
-    /// The connection string is refused.
-    #[error(transparent)]
-    Url(#[from] AddressError),
-    /// Metrics would be reachable from elsewhere.
-    #[error("metrics_listen must be a loopback address, not {0}")]
-    NotLoopback(SocketAddr),
-    /// A sentinel that no key could be told by.
-    #[error("key_sentinel: 1 to 16 of a-z and 0-9")]
-    Sentinel,
-    /// What pipes keep by default is out of its bounds.
-    #[error("pipe defaults: {0}")]
-    PipeDefaults(#[from] Invalid),
-    /// A setting of the doors is malformed.
-    #[error("{setting}: {rule}")]
-    Door {
-        /// Which.
-        setting: &'static str,
-        /// What a right value looks like.
-        rule: &'static str,
-    },
-    /// Fewer than two connections cannot work.
-    #[error("connections: at least 2, at most 1000")]
-    Connections,
-}
-
 impl Flags {
     /// Brings flags, environment and file together.
     ///
     /// # Errors
     /// See [`ConfigError`].
-    pub fn settle(self) -> Result<Config, ConfigError> {
-        let file = self.config.as_deref().map(read).transpose()?.unwrap_or_default();
+    pub fn resolve(self) -> Result<Config, ConfigError> {
+        let file = self.config.as_deref().map(file::read).transpose()?.unwrap_or_default();
         let mut rules = rules(self.key_sentinel, &file)?;
         file.limits.apply(&mut rules.limits);
         let listen = self.listen.or(file.listen).unwrap_or(SocketAddr::from(([127, 0, 0, 1], 8_080)));
-        let doors = self.doors.settle(&file, listen)?;
+        let doors = self.doors.resolve(&file, listen)?;
         // In a file as good as in a flag: what was logged in to elsewhere is another instance.
         let names_a_database = self.data_dir.is_some()
             || file.data_dir.is_some()
@@ -228,7 +162,7 @@ fn rules(sentinel: Option<String>, file: &File) -> Result<Rules, ConfigError> {
         rules.sentinel = sentinel;
     }
     if let Some(seconds) = file.invite_ttl_seconds {
-        rules.invite_life = Duration::from_secs(seconds);
+        rules.invite_ttl = Duration::from_secs(seconds);
     }
     let ttl_seconds = file.pipe_ttl_seconds.map(|seconds| i64::try_from(seconds).unwrap_or(i64::MAX));
     let kept = Retention::new(ttl_seconds, file.pipe_max_msgs, file.pipe_max_bytes)?;
@@ -237,11 +171,4 @@ fn rules(sentinel: Option<String>, file: &File) -> Result<Rules, ConfigError> {
     defaults.max_msgs = kept.max_msgs.unwrap_or(defaults.max_msgs);
     defaults.max_bytes = kept.max_bytes.unwrap_or(defaults.max_bytes);
     Ok(rules)
-}
-
-fn read(path: &Path) -> Result<File, ConfigError> {
-    let failed = |reason: String| ConfigError::File { path: path.to_owned(), reason };
-    let text = std::fs::read_to_string(path).map_err(|error| failed(error.to_string()))?;
-    // The parser's own message would quote the line, which may hold a password.
-    toml::from_str(&text).map_err(|error| failed(error.message().to_owned()))
 }

@@ -16,13 +16,13 @@ use crate::aggregates::api_key::KeyPrefix;
 use crate::entropy::Entropy;
 
 /// How many hashes may wait or be made at once, unless set otherwise.
-pub const QUEUE: usize = 256;
+pub const MAX_QUEUED: usize = 256;
 
 /// How many may wait for their turn with one prefix: whoever knows a prefix cannot take the whole queue with it.
-const WAITING_FOR_A_PREFIX: usize = 64;
+const MAX_WAITING_PER_PREFIX: usize = 64;
 
 /// How many secrets that were right are remembered.
-const REMEMBERED: usize = 100_000;
+const MAX_VERIFIED: usize = 100_000;
 
 /// More hashes are asked for than may wait; nothing was hashed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -30,7 +30,7 @@ const REMEMBERED: usize = 100_000;
 pub struct Busy;
 
 /// Whose turn it is with each prefix.
-type Lines = Mutex<HashMap<KeyPrefix, Arc<tokio::sync::Mutex<()>>>>;
+type PrefixLocks = Mutex<HashMap<KeyPrefix, Arc<tokio::sync::Mutex<()>>>>;
 
 type Job = Box<dyn FnOnce() + Send>;
 
@@ -39,11 +39,11 @@ type Job = Box<dyn FnOnce() + Send>;
 pub struct Argon2Pool {
     jobs: mpsc::Sender<Job>,
     permits: Arc<Semaphore>,
-    prefixes: Arc<Lines>,
+    prefixes: Arc<PrefixLocks>,
     large: Arc<Mutex<()>>,
     /// Of a secret that was right, an HMAC under a key of this process, and a digest of the stored string that it is behind:
     /// a fact that nothing makes untrue. Whether the key is still good is asked of the table each time.
-    right: Cache<[u8; 32], [u8; 32]>,
+    verified: Cache<[u8; 32], [u8; 32]>,
     process_key: [u8; 64],
 }
 
@@ -73,7 +73,7 @@ impl Argon2Pool {
             permits: Arc::new(Semaphore::new(queue)),
             prefixes: Arc::default(),
             large: Arc::default(),
-            right: Cache::new(REMEMBERED),
+            verified: Cache::new(MAX_VERIFIED),
             process_key,
         }
     }
@@ -110,23 +110,23 @@ impl Argon2Pool {
         stored: &str,
     ) -> Result<bool, Busy> {
         let known = (self.mac(&plaintext), Sha256::digest(stored).into());
-        if self.right.get(&known.0) == Some(known.1) {
+        if self.verified.get(&known.0) == Some(known.1) {
             return Ok(true);
         }
         let Some(stored) = StoredHash::parse(stored) else {
             return Ok(false);
         };
-        let place = Place {
-            turn: Some(self.turn(prefix).ok_or(Busy)?.lock_owned().await),
+        let place = QueueSlot {
+            lock_prefix: Some(self.lock_prefix(prefix).ok_or(Busy)?.lock_owned().await),
             prefix: prefix.clone(),
-            lines: self.prefixes.clone(),
+            prefix_locks: self.prefixes.clone(),
         };
-        if self.right.get(&known.0) == Some(known.1) {
+        if self.verified.get(&known.0) == Some(known.1) {
             return Ok(true);
         }
         let matches = self.compare(plaintext, stored, place).await;
         if matches == Ok(true) {
-            self.right.insert(known.0, known.1);
+            self.verified.insert(known.0, known.1);
         }
         matches
     }
@@ -134,11 +134,16 @@ impl Argon2Pool {
     /// Whether a secret has been right before, for some stored string.
     #[must_use]
     pub fn remembers(&self, plaintext: &SecretString) -> bool {
-        self.right.get(&self.mac(plaintext)).is_some()
+        self.verified.get(&self.mac(plaintext)).is_some()
     }
 
     /// The turn and the permit go with the hash, so that whoever does not wait for it frees neither before its end.
-    async fn compare(&self, plaintext: SecretString, stored: StoredHash, place: Place) -> Result<bool, Busy> {
+    async fn compare(
+        &self,
+        plaintext: SecretString,
+        stored: StoredHash,
+        place: QueueSlot,
+    ) -> Result<bool, Busy> {
         let permit = self.permits.clone().try_acquire_owned().map_err(|_| Busy)?;
         let large = self.large.clone();
         let (answer, answered) = oneshot::channel();
@@ -162,26 +167,26 @@ impl Argon2Pool {
     }
 
     /// A place in the line for a prefix; none if it is too long.
-    fn turn(&self, prefix: &KeyPrefix) -> Option<Arc<tokio::sync::Mutex<()>>> {
+    fn lock_prefix(&self, prefix: &KeyPrefix) -> Option<Arc<tokio::sync::Mutex<()>>> {
         let mut prefixes = self.prefixes.lock().unwrap_or_else(PoisonError::into_inner);
-        let turn = prefixes.entry(prefix.clone()).or_default();
-        (Arc::strong_count(turn) <= WAITING_FOR_A_PREFIX).then(|| turn.clone())
+        let lock_prefix = prefixes.entry(prefix.clone()).or_default();
+        (Arc::strong_count(lock_prefix) <= MAX_WAITING_PER_PREFIX).then(|| lock_prefix.clone())
     }
 }
 
 /// A place at the head of the line for a prefix; the line is forgotten with the last one.
-struct Place {
-    turn: Option<tokio::sync::OwnedMutexGuard<()>>,
+struct QueueSlot {
+    lock_prefix: Option<tokio::sync::OwnedMutexGuard<()>>,
     prefix: KeyPrefix,
-    lines: Arc<Lines>,
+    prefix_locks: Arc<PrefixLocks>,
 }
 
-impl Drop for Place {
+impl Drop for QueueSlot {
     fn drop(&mut self) {
-        drop(self.turn.take());
-        let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
-        if lines.get(&self.prefix).is_some_and(|turn| Arc::strong_count(turn) == 1) {
-            lines.remove(&self.prefix);
+        drop(self.lock_prefix.take());
+        let mut prefix_locks = self.prefix_locks.lock().unwrap_or_else(PoisonError::into_inner);
+        if prefix_locks.get(&self.prefix).is_some_and(|lock_prefix| Arc::strong_count(lock_prefix) == 1) {
+            prefix_locks.remove(&self.prefix);
         }
     }
 }
@@ -228,12 +233,15 @@ mod tests {
 
     #[tokio::test]
     async fn one_prefix_cannot_take_the_whole_queue() {
-        let pool = pool(QUEUE);
+        let pool = pool(MAX_QUEUED);
         let stored = pool.hash(secret("ppz_x"), [1; 16]).await.unwrap();
         let prefix = KeyPrefix::of("x");
         let many = (0..100).map(|number| pool.verify(&prefix, secret(&format!("ppz_{number}")), &stored));
         let answers = futures::future::join_all(many).await;
-        assert_eq!(answers.iter().filter(|answer| **answer == Ok(false)).count(), WAITING_FOR_A_PREFIX);
-        assert_eq!(answers.iter().filter(|answer| **answer == Err(Busy)).count(), 100 - WAITING_FOR_A_PREFIX);
+        assert_eq!(answers.iter().filter(|answer| **answer == Ok(false)).count(), MAX_WAITING_PER_PREFIX);
+        assert_eq!(
+            answers.iter().filter(|answer| **answer == Err(Busy)).count(),
+            100 - MAX_WAITING_PER_PREFIX
+        );
     }
 }

@@ -12,9 +12,10 @@ use tokio_postgres::Client;
 use super::master_key::{MasterKey, MasterKeyError, MasterKeySource};
 use crate::aggregates::ClaimHasher;
 use crate::entropy::Entropy;
-use crate::event_log::seal::{DataKey, SealError, Subject};
-use crate::event_log::unit::{ClaimKey, NewDataKey};
+use crate::event_log::claim::ClaimKey;
+use crate::event_log::unit::NewDataKey;
 use crate::event_log::{Primary, ReadError};
+use crate::sealing::{DataKey, SealError, Subject};
 
 const CHECK_TEXT: &[u8] = b"tenure key ring check";
 const LOOKUP_NAME: &[u8] = b"tenure lookup key";

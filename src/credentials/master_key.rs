@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 use crate::entropy::Entropy;
-use crate::event_log::seal::DataKey;
+use crate::sealing::DataKey;
 
 const PREFIX: &str = "tenure-master-key-1:";
 

@@ -73,7 +73,7 @@ impl States {
     }
 
     /// Forgets a state that is older than this version.
-    pub(super) fn outdate(&self, stream: &StreamId, version: i64) {
+    pub(super) fn invalidate_before(&self, stream: &StreamId, version: i64) {
         if self.0.get(stream).is_some_and(|known| known.version < version) {
             self.0.remove(stream);
         }

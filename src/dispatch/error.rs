@@ -48,14 +48,14 @@ impl From<QueryError> for Failure {
 
 /// Why a decision stops.
 #[derive(Debug)]
-pub enum Stop<R> {
+pub enum DecideError<R> {
     /// A rule forbids it.
     Refused(R),
     /// Something is in the way.
     Failed(Failure),
 }
 
-impl<R, F: Into<Failure>> From<F> for Stop<R> {
+impl<R, F: Into<Failure>> From<F> for DecideError<R> {
     fn from(failure: F) -> Self {
         Self::Failed(failure.into())
     }

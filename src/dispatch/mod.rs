@@ -3,7 +3,7 @@
 //! This is the only place that retries.
 
 mod cache;
-mod crowd;
+mod contention;
 mod error;
 mod load;
 mod work;
@@ -18,7 +18,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
-pub use error::{DispatchError, Failure, Stop};
+pub use error::{DecideError, DispatchError, Failure};
 pub use work::UnitOfWork;
 
 use crate::aggregates::invite::Invite;
@@ -28,7 +28,8 @@ use crate::clock::{Clock, Timestamp};
 use crate::codec::{Codec, CodecError};
 use crate::context::{Actor, Context};
 use crate::entropy::Entropy;
-use crate::event_log::unit::{ClaimKey, IdempotencyRecord};
+use crate::event_log::claim::ClaimKey;
+use crate::event_log::unit::IdempotencyRecord;
 use crate::event_log::{AppendError, Checkpoint, EventHeader, EventLog, StreamId};
 use crate::projections::Reader;
 
@@ -36,17 +37,17 @@ use crate::projections::Reader;
 const MAX_DECISIONS: u32 = 500;
 
 /// How many decisions are made without a pause between them.
-const FREE_DECISIONS: u32 = 5;
+const IMMEDIATE_RETRIES: u32 = 5;
 
 /// How long the first pause is at most, and how often it doubles: up to 32 ms.
-const FIRST_PAUSE: Duration = Duration::from_millis(1);
+const MIN_BACKOFF: Duration = Duration::from_millis(1);
 const MAX_DOUBLINGS: u32 = 5;
 
 /// How many callers are remembered who asked for what was taken.
 const COLLIDERS: usize = 10_000;
 
 /// How many commands in a row of such a caller look before they ask.
-const WARY: u32 = 16;
+const CAUTIOUS_FOR: u32 = 16;
 
 /// How many claims that were fought over are remembered.
 const CONTESTED_CLAIMS: usize = 10_000;
@@ -73,7 +74,7 @@ pub trait Operation: Send + Sync {
     fn decide(
         &self,
         work: &mut UnitOfWork<'_>,
-    ) -> impl Future<Output = Result<Self::Answer, Stop<Self::Refusal>>> + Send;
+    ) -> impl Future<Output = Result<Self::Answer, DecideError<Self::Refusal>>> + Send;
 
     /// What it means that somebody else holds a claim of this kind; `None`: decide again.
     fn claim_lost(&self, kind: &str, holder: &str) -> Option<Self::Refusal>;
@@ -122,7 +123,7 @@ pub struct Dispatcher {
     entropy: Arc<dyn Entropy>,
     states: cache::States,
     contested: Cache<ClaimKey, ()>,
-    crowds: crowd::Crowds,
+    contention: contention::Contention,
     /// Who asked for claims that were taken, and how many of their next commands look first: a batch in which one collides
     /// is sent again for everybody in it.
     colliders: Cache<Uuid, u32>,
@@ -148,7 +149,7 @@ impl Dispatcher {
             contested,
             colliders,
             holders,
-            crowds: crowd::Crowds::default(),
+            contention: contention::Contention::default(),
         }
     }
 
@@ -168,11 +169,11 @@ impl Dispatcher {
         for attempt in 0..MAX_DECISIONS {
             self.back_off(attempt).await;
             // Those of this node that fight over one thing go one after the other, instead of all but one in vain.
-            let mut turn = lost.take().map(|contested| self.crowds.enter(contested));
+            let mut turn = lost.take().map(|contested| self.contention.enter(contested));
             if let Some(turn) = &mut turn {
                 turn.take_turn().await;
             }
-            if let Some(done) = self.carried_out_before(context, at).await? {
+            if let Some(done) = self.completed_before(context, at).await? {
                 return Ok(done);
             }
             if let Some(outcome) = self.decide_once(context, operation, at, attempt, &mut lost).await? {
@@ -184,8 +185,8 @@ impl Dispatcher {
 
     /// Lets others be done first, for a random while that grows with the number of decisions that did not stand.
     async fn back_off(&self, attempt: u32) {
-        let Some(doublings) = attempt.checked_sub(FREE_DECISIONS) else { return };
-        let most = FIRST_PAUSE * 2_u32.pow(doublings.min(MAX_DOUBLINGS));
+        let Some(doublings) = attempt.checked_sub(IMMEDIATE_RETRIES) else { return };
+        let most = MIN_BACKOFF * 2_u32.pow(doublings.min(MAX_DOUBLINGS));
         let mut random = [0; 4];
         self.entropy.fill(&mut random);
         let share = f64::from(u32::from_be_bytes(random)) / f64::from(u32::MAX);
@@ -204,8 +205,8 @@ impl Dispatcher {
         let mut work = UnitOfWork::new(self, *context, at, attempt);
         let answer = match operation.decide(&mut work).await {
             Ok(answer) => answer,
-            Err(Stop::Failed(failure)) => return Err(failure.into()),
-            Err(Stop::Refused(refusal)) => {
+            Err(DecideError::Failed(failure)) => return Err(failure.into()),
+            Err(DecideError::Refused(refusal)) => {
                 return match self.confirm(&work).await? {
                     Some(_) => Err(DispatchError::Refused(refusal)),
                     None => Ok(None),
@@ -226,7 +227,7 @@ impl Dispatcher {
             Ok(unit) => unit,
             // What was decided on is stale: its subject's key has been destroyed meanwhile, on another node perhaps.
             Err(Failure::Codec(CodecError::Seal(_)))
-                if attempt < FREE_DECISIONS
+                if attempt < IMMEDIATE_RETRIES
                     || self.log.confirm(&premises).await.map_err(Failure::from)?.is_none() =>
             {
                 self.states.forget(&premises.streams);
@@ -238,16 +239,16 @@ impl Dispatcher {
             let answer = serde_json::to_vec(&answer).map_err(|error| Failure::Codec(error.into()))?.into();
             unit.idempotency = Some(IdempotencyRecord { request: key.request, body: key.body, answer });
         }
-        let is_wary = self.is_wary(context);
+        let is_cautious = self.is_cautious(context);
         for claim in unit.claims_taken() {
             // Somebody fought over this name a moment ago, or this caller over others: look before making a whole batch
             // lose time over it.
-            if (is_wary || self.contested.get(&claim.key).is_some())
+            if (is_cautious || self.contested.get(&claim.key).is_some())
                 && let Some(holder) = self.reader.holder(&claim.key, at).await.map_err(Failure::from)?
                 && holder != claim.holder
                 && !unit.releases(&claim.key, &holder)
             {
-                self.colliders.insert(caller(context), WARY);
+                self.colliders.insert(caller(context), CAUTIOUS_FOR);
                 // What was decided on may be stale, and the true answer another one.
                 if self.log.confirm(&premises).await.map_err(Failure::from)?.is_none() {
                     self.states.forget(&premises.streams);
@@ -288,7 +289,7 @@ impl Dispatcher {
             Err(AppendError::Repeated | AppendError::EpochChanged) => Ok(None),
             Err(AppendError::ClaimTaken { key, holder }) => {
                 self.contested.insert(key.clone(), ());
-                self.colliders.insert(caller(context), WARY);
+                self.colliders.insert(caller(context), CAUTIOUS_FOR);
                 claim_lost(operation, &key, &holder)
             }
             Err(error) => Err(Failure::Append(error).into()),
@@ -296,7 +297,7 @@ impl Dispatcher {
     }
 
     /// Whether this caller asked for what was taken a few commands ago.
-    fn is_wary(&self, context: &Context) -> bool {
+    fn is_cautious(&self, context: &Context) -> bool {
         let caller = caller(context);
         let Some(left) = self.colliders.get(&caller) else { return false };
         match left.checked_sub(1) {
@@ -307,14 +308,14 @@ impl Dispatcher {
     }
 
     /// The answer to the same request, if it was carried out within the last day.
-    async fn carried_out_before<T: DeserializeOwned, R: std::error::Error + 'static>(
+    async fn completed_before<T: DeserializeOwned, R: std::error::Error + 'static>(
         &self,
         context: &Context,
         at: Timestamp,
     ) -> Result<Option<Dispatched<T>>, DispatchError<R>> {
         let Some(key) = context.idempotency else { return Ok(None) };
         let Some((record, checkpoint)) =
-            self.log.carried_out(&key.request, at).await.map_err(Failure::from)?
+            self.log.completed_request(&key.request, at).await.map_err(Failure::from)?
         else {
             return Ok(None);
         };
@@ -328,7 +329,7 @@ impl Dispatcher {
     /// Takes note of an event of whichever node: what is in memory of its stream is outdated, and the keys that it
     /// destroys are forgotten.
     pub fn observe(&self, event: &EventHeader) {
-        self.states.outdate(&event.stream, event.version);
+        self.states.invalidate_before(&event.stream, event.version);
         if let Some(subject) = ended_subject(&event.stream, &event.event_type) {
             self.codec.keys().forget(&subject.to_string());
             if subject.kind == User::TYPE {

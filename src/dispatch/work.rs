@@ -7,18 +7,19 @@ use uuid::Uuid;
 
 use super::Dispatcher;
 use super::cache::{AnyState, Known, States};
-use super::crowd::Inside;
-use super::error::{Failure, Stop};
+use super::contention::Contender;
+use super::error::{DecideError, Failure};
 use crate::aggregates::{AnyEvent, ClaimHasher, EventSourced};
 use crate::clock::Timestamp;
 use crate::codec::Decided;
 use crate::context::Context;
 use crate::credentials::key_ring::KeyRing;
 use crate::entropy::Entropy;
-use crate::event_log::seal::DataKey;
-use crate::event_log::unit::{ClaimChange, ClaimKey, StreamRead, Succession};
+use crate::event_log::claim::{ClaimChange, ClaimKey, Takeover};
+use crate::event_log::unit::StreamRead;
 use crate::event_log::{Appended, Premises, StreamId, Unit};
 use crate::ids::{AccountId, EventId};
+use crate::sealing::DataKey;
 
 /// What an operation decides with: it reads aggregates, claims and guards through this, and leaves its events here.
 pub struct UnitOfWork<'d> {
@@ -30,8 +31,8 @@ pub struct UnitOfWork<'d> {
     bumps: Vec<String>,
     states: Vec<WorkingState>,
     decided: Vec<Decided>,
-    successions: Vec<(ClaimKey, String)>,
-    inside: Vec<Inside>,
+    takeovers: Vec<(ClaimKey, String)>,
+    contender: Vec<Contender>,
 }
 
 /// An aggregate as this decision has left it.
@@ -55,8 +56,8 @@ impl<'d> UnitOfWork<'d> {
             bumps: Vec::new(),
             states: Vec::new(),
             decided: Vec::new(),
-            successions: Vec::new(),
-            inside: Vec::new(),
+            takeovers: Vec::new(),
+            contender: Vec::new(),
         }
     }
 
@@ -75,8 +76,8 @@ impl<'d> UnitOfWork<'d> {
     }
 
     /// Says that this unit's claim may take the place of the dead claim of this holder, and of no other.
-    pub fn succeed(&mut self, claim: ClaimKey, holder: String) {
-        self.successions.push((claim, holder));
+    pub fn take_over(&mut self, claim: ClaimKey, holder: String) {
+        self.takeovers.push((claim, holder));
     }
 
     /// The command's time: the same for each decision on it.
@@ -132,7 +133,7 @@ impl<'d> UnitOfWork<'d> {
     ///
     /// # Errors
     /// The aggregate's refusal, or a state that cannot be read.
-    pub async fn execute<A, R>(&mut self, id: Uuid, command: A::Command) -> Result<usize, Stop<R>>
+    pub async fn execute<A, R>(&mut self, id: Uuid, command: A::Command) -> Result<usize, DecideError<R>>
     where
         A: EventSourced,
         A::Event: TryFrom<AnyEvent> + Into<AnyEvent>,
@@ -146,7 +147,7 @@ impl<'d> UnitOfWork<'d> {
     ///
     /// # Errors
     /// The aggregate's refusal.
-    pub fn create<A, R>(&mut self, id: Uuid, command: A::Command) -> Result<usize, Stop<R>>
+    pub fn create<A, R>(&mut self, id: Uuid, command: A::Command) -> Result<usize, DecideError<R>>
     where
         A: EventSourced,
         A::Event: Into<AnyEvent>,
@@ -159,7 +160,7 @@ impl<'d> UnitOfWork<'d> {
         self.decide::<A, R>(id, command)
     }
 
-    fn decide<A, R>(&mut self, id: Uuid, command: A::Command) -> Result<usize, Stop<R>>
+    fn decide<A, R>(&mut self, id: Uuid, command: A::Command) -> Result<usize, DecideError<R>>
     where
         A: EventSourced,
         A::Event: Into<AnyEvent>,
@@ -172,7 +173,7 @@ impl<'d> UnitOfWork<'d> {
         let Ok(state) = working.state.clone().downcast::<A>() else {
             return Ok(0);
         };
-        let events = state.decide(command).map_err(|refusal| Stop::Refused(R::from(refusal)))?;
+        let events = state.decide(command).map_err(|refusal| DecideError::Refused(R::from(refusal)))?;
         if events.is_empty() {
             return Ok(0);
         }
@@ -237,7 +238,7 @@ impl<'d> UnitOfWork<'d> {
     ///
     /// # Errors
     /// The database cannot be read.
-    pub async fn read_things_of(&mut self, account: AccountId) -> Result<(), Failure> {
+    pub async fn depend_on_account(&mut self, account: AccountId) -> Result<(), Failure> {
         let log = &self.dispatcher.log;
         let position = if self.attempt == 0 { log.seen().get().position } else { log.newest().await? };
         self.premises.accounts.push((account.as_uuid(), position));
@@ -245,27 +246,27 @@ impl<'d> UnitOfWork<'d> {
     }
 
     /// How many decisions on a set are under way on this node until they are stored, this one counted.
-    pub fn crowd_on(&mut self, set: &str) -> usize {
-        if let Some(inside) = self.inside.iter().find(|inside| inside.is_of(set)) {
-            return inside.count();
+    pub fn contenders_on(&mut self, set: &str) -> usize {
+        if let Some(contender) = self.contender.iter().find(|contender| contender.is_of(set)) {
+            return contender.count();
         }
-        let inside = self.dispatcher.crowds.enter(set.to_owned());
-        let count = inside.count();
-        self.inside.push(inside);
+        let contender = self.dispatcher.contention.enter(set.to_owned());
+        let count = contender.count();
+        self.contender.push(contender);
         count
     }
 
     /// Waits, for a while, until those of this node that decide on the set in turn are stored, so that of many at once not
     /// all but one decide in vain.
-    pub async fn take_turn_on(&mut self, set: &str) {
-        self.crowd_on(set);
-        if let Some(inside) = self.inside.iter_mut().find(|inside| inside.is_of(set)) {
-            inside.take_turn().await;
+    pub async fn wait_turn_on(&mut self, set: &str) {
+        self.contenders_on(set);
+        if let Some(contender) = self.contender.iter_mut().find(|contender| contender.is_of(set)) {
+            contender.take_turn().await;
         }
     }
 
     /// Says that this unit changes a guarded set.
-    pub fn bump(&mut self, name: String) {
+    pub fn bump_guard(&mut self, name: String) {
         if !self.bumps.contains(&name) {
             self.bumps.push(name);
         }
@@ -301,12 +302,12 @@ impl<'d> UnitOfWork<'d> {
         let keys = self.dispatcher.codec.encode(&mut unit, &mut decided, &metadata, primary).await?;
         for (_, change) in &mut unit.claims {
             if let ClaimChange::Take(claim) = change
-                && let Some((_, holder)) = self.successions.iter().find(|(key, _)| *key == claim.key)
+                && let Some((_, holder)) = self.takeovers.iter().find(|(key, _)| *key == claim.key)
             {
-                claim.succeeds = Succession::Only(holder.clone());
+                claim.takeover = Takeover::Only(holder.clone());
             }
         }
-        Ok((unit, Outcome { states: self.states, decided, inside: self.inside }, keys))
+        Ok((unit, Outcome { states: self.states, decided, contender: self.contender }, keys))
     }
 }
 
@@ -315,7 +316,7 @@ pub(super) struct Outcome {
     states: Vec<WorkingState>,
     decided: Vec<Decided>,
     /// Under way until this is dropped.
-    inside: Vec<Inside>,
+    contender: Vec<Contender>,
 }
 
 impl Outcome {
@@ -326,7 +327,7 @@ impl Outcome {
         keys: &KeyRing,
         appended: Appended,
     ) -> Vec<(i64, StreamId, AnyEvent)> {
-        drop(self.inside);
+        drop(self.contender);
         for WorkingState { stream, epoch, version, seen, state, changed } in self.states {
             if changed {
                 states.keep(stream, Known { epoch, version, seen: appended.last.position, state });

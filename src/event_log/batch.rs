@@ -5,9 +5,10 @@ use std::collections::VecDeque;
 use foldhash::HashSet;
 use uuid::Uuid;
 
+use super::claim::{ClaimChange, ClaimKey};
 use super::error::AppendError;
 use super::event::StreamId;
-use super::unit::{ClaimChange, ClaimKey, Premises, Unit};
+use super::unit::{Premises, Unit};
 
 /// The most units that one transaction stores.
 pub const MAX_BATCH_UNITS: usize = 256;
@@ -74,28 +75,28 @@ const fn key_of(change: &ClaimChange) -> &ClaimKey {
 /// or a stream that is read without pause could never be written.
 pub fn compose<'u, W: Waiting>(
     queue: &mut VecDeque<W>,
-    under_way: impl IntoIterator<Item = &'u Unit>,
+    in_flight: impl IntoIterator<Item = &'u Unit>,
 ) -> Vec<W> {
     let mut chosen = Vec::new();
     {
-        let (mut touched, mut awaited) = (Touched::default(), Touched::default());
-        for unit in under_way {
+        let (mut touched, mut waiting_for) = (Touched::default(), Touched::default());
+        for unit in in_flight {
             touched.add(unit);
         }
-        let (mut bytes, mut anybody_awaits) = (0, false);
+        let (mut bytes, mut any_waits) = (0, false);
         for (place, waiting) in queue.iter().enumerate() {
             let unit = waiting.unit();
             let size = unit.size_bytes();
             if chosen.len() == MAX_BATCH_UNITS || (!chosen.is_empty() && bytes + size > MAX_BATCH_BYTES) {
                 break;
             }
-            if touched.admits(unit) && (!anybody_awaits || awaited.admits(unit)) {
+            if touched.admits(unit) && (!any_waits || waiting_for.admits(unit)) {
                 touched.add(unit);
                 bytes += size;
                 chosen.push(place);
             } else {
-                awaited.add(unit);
-                anybody_awaits = true;
+                waiting_for.add(unit);
+                any_waits = true;
             }
         }
     }
@@ -112,25 +113,59 @@ pub fn compose<'u, W: Waiting>(
     batch
 }
 
+/// The ordinal in the batch of an event of a unit.
+pub fn ordinal(first: i64, event: usize) -> i64 {
+    first + i64::try_from(event).unwrap_or(i64::MAX / 2)
+}
+
+/// For each unit of a batch, the ordinal of its first event; the batch's first event has ordinal 1.
+pub struct FirstOrdinals(Vec<i64>);
+
+impl FirstOrdinals {
+    /// Counts through the units.
+    pub fn of<'a>(units: impl IntoIterator<Item = &'a Unit>) -> Self {
+        let mut next = 1;
+        Self(
+            units
+                .into_iter()
+                .map(|unit| {
+                    let first = next;
+                    next = ordinal(next, unit.events.len());
+                    first
+                })
+                .collect(),
+        )
+    }
+
+    /// The ordinal of the first event of the unit at this place.
+    pub fn of_unit(&self, place: usize) -> i64 {
+        self.0.get(place).copied().unwrap_or(1)
+    }
+}
+
 /// Removes from the queue those who decided on a set that units which were stored meanwhile have changed.
-pub fn bounce<W: Waiting>(queue: &mut VecDeque<W>, stored: &[&Unit]) -> Vec<(W, AppendError)> {
+pub fn reject_stale<W: Waiting>(queue: &mut VecDeque<W>, stored: &[&Unit]) -> Vec<(W, AppendError)> {
     if queue.iter().all(|waiting| !waiting.unit().premises.reads_sets()) {
         return Vec::new();
     }
     let bumped: HashSet<&str> =
         stored.iter().flat_map(|unit| unit.bumps.iter().map(String::as_str)).collect();
     let accounts: HashSet<Uuid> = stored.iter().flat_map(|unit| unit.accounts_written()).collect();
-    let mut bounced = Vec::new();
+    let mut rejected = Vec::new();
     for waiting in std::mem::take(queue) {
-        match loss(&waiting.unit().premises, &bumped, &accounts) {
-            Some(error) => bounced.push((waiting, error)),
+        match stale_premise(&waiting.unit().premises, &bumped, &accounts) {
+            Some(error) => rejected.push((waiting, error)),
             None => queue.push_back(waiting),
         }
     }
-    bounced
+    rejected
 }
 
-fn loss(premises: &Premises, bumped: &HashSet<&str>, accounts: &HashSet<Uuid>) -> Option<AppendError> {
+fn stale_premise(
+    premises: &Premises,
+    bumped: &HashSet<&str>,
+    accounts: &HashSet<Uuid>,
+) -> Option<AppendError> {
     if let Some((guard, _)) = premises.guards.iter().find(|(guard, _)| bumped.contains(guard.as_str())) {
         return Some(AppendError::GuardMoved { guard: guard.clone() });
     }
@@ -143,8 +178,9 @@ pub(super) mod tests {
     use bytes::Bytes;
 
     use super::*;
+    use crate::event_log::claim::Claim;
     use crate::event_log::event::NewEvent;
-    use crate::event_log::unit::{Claim, StreamRead};
+    use crate::event_log::unit::StreamRead;
     use crate::ids::EventId;
 
     #[derive(Clone)]
@@ -219,13 +255,13 @@ pub(super) mod tests {
 
     #[test]
     fn what_is_under_way_is_not_touched_and_readers_do_not_pass_a_waiting_writer() {
-        let under_way = reading(1, 0, writing(9, 1));
+        let in_flight = reading(1, 0, writing(9, 1));
         let mut queue = VecDeque::from([
             Queued("writer", writing(1, 1)),
             Queued("later reader", reading(1, 0, writing(2, 1))),
             Queued("stranger", writing(3, 1)),
         ]);
-        assert_eq!(names(&compose(&mut queue, [&under_way])), ["stranger"]);
+        assert_eq!(names(&compose(&mut queue, [&in_flight])), ["stranger"]);
         assert_eq!(names(&compose(&mut queue, [])), ["writer"]);
         assert_eq!(names(queue.make_contiguous()), ["later reader"]);
     }
@@ -234,7 +270,7 @@ pub(super) mod tests {
     fn a_claim_is_touched_by_one_unit_of_a_batch() {
         let key = ClaimKey { kind: "name", key: [1; 32] };
         let take = |id| {
-            let claim = Claim::for_good(key.clone(), format!("{id}"));
+            let claim = Claim::until_released(key.clone(), format!("{id}"));
             Unit { claims: vec![(0, ClaimChange::Take(claim))], ..writing(id, 1) }
         };
         let mut queue = VecDeque::from([Queued("first", take(1)), Queued("second", take(2))]);
@@ -274,8 +310,8 @@ pub(super) mod tests {
         assert_eq!(names(&first), ["reads and writes", "another account"]);
         assert_eq!(names(&compose(&mut queue.clone(), [])), ["writes"]);
         let stored: Vec<&Unit> = first.iter().map(Waiting::unit).collect();
-        let bounced = bounce(&mut queue, &stored);
-        assert_eq!(bounced.iter().map(|(queued, _)| queued.0).collect::<Vec<_>>(), ["reads"]);
+        let rejected = reject_stale(&mut queue, &stored);
+        assert_eq!(rejected.iter().map(|(queued, _)| queued.0).collect::<Vec<_>>(), ["reads"]);
     }
 
     #[test]
@@ -285,8 +321,8 @@ pub(super) mod tests {
         lost.premises.guards.push(("set".into(), 0));
         queue.push_back(Queued("lost", lost));
         let won = Unit { bumps: vec!["set".into()], ..writing(1, 1) };
-        let bounced = bounce(&mut queue, &[&won]);
-        assert_eq!(bounced.iter().map(|(queued, _)| queued.0).collect::<Vec<_>>(), ["lost"]);
+        let rejected = reject_stale(&mut queue, &[&won]);
+        assert_eq!(rejected.iter().map(|(queued, _)| queued.0).collect::<Vec<_>>(), ["lost"]);
         assert_eq!(names(queue.make_contiguous()), ["next"]);
     }
 

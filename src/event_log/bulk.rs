@@ -8,14 +8,14 @@ use tokio_postgres::binary_copy::BinaryCopyInWriter;
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Transaction};
 
+use super::batch::FirstOrdinals;
 use super::error::{AppendError, PrimaryError};
 use super::event::{FromLog as _, RecordedEvent};
 use super::log::EventLog;
-use super::rows::{ColumnType, Table, settle};
-use super::session::reason;
-use super::transaction::FirstOrdinals;
+use super::rows::{ColumnType, Table, coalesce};
 use super::unit::Unit;
 use crate::clock::{Clock, Timestamp};
+use crate::postgres::statement_reason;
 use crate::postgres::{ConnectError, Connection, STATEMENT_TIMEOUT};
 
 /// Why a bulk append did not happen; nothing of it remains.
@@ -43,7 +43,7 @@ pub enum BulkError {
 
 impl From<tokio_postgres::Error> for BulkError {
     fn from(error: tokio_postgres::Error) -> Self {
-        Self::Refused(reason(&error))
+        Self::Refused(statement_reason(&error))
     }
 }
 
@@ -129,7 +129,7 @@ impl BulkWriter {
         if let Some(last) = units.last().and_then(|unit| unit.events.last()) {
             let count: usize = units.iter().map(|unit| unit.events.len()).sum();
             let newest = base.position + i64::try_from(count).unwrap_or(0);
-            self.log.seen().note(self.epoch, newest, last.id);
+            self.log.seen().advance(self.epoch, newest, last.id);
             self.log.seen().wake_followers();
         }
         let count: usize = units.iter().map(|unit| unit.events.len()).sum();
@@ -229,7 +229,7 @@ async fn copy_claims(
     ordinals: &FirstOrdinals,
     base: Base,
 ) -> Result<(), BulkError> {
-    let mut claims = super::unit::Claims::default();
+    let mut claims = super::claim::Claims::default();
     for (place, unit) in units.iter().enumerate() {
         for (event, change) in &unit.claims {
             let ordinal = ordinals.of_unit(place) + i64::try_from(*event).unwrap_or(0);
@@ -260,9 +260,9 @@ async fn copy_rows(
             .iter()
             .map(move |(event, change)| (base.position + first + i64::try_from(*event).unwrap_or(0), change))
     });
-    let settled = settle(changes);
+    let coalesced = coalesce(changes);
     let mut tables: Vec<&'static Table> = Vec::new();
-    for (table, _, row) in &settled {
+    for (table, _, row) in &coalesced {
         if row.delete || !row.patch.is_empty() {
             return Err(BulkError::Refused(format!("a row of {} is not new", table.name)));
         }
@@ -276,7 +276,7 @@ async fn copy_rows(
         let sql = format!("copy view.{} ({}) from stdin binary", table.name, names.join(", "));
         let writer = BinaryCopyInWriter::new(transaction.copy_in(&sql).await?, &types);
         pin_mut!(writer);
-        for (_, _, row) in settled.iter().filter(|(of, _, _)| std::ptr::eq(*of, table)) {
+        for (_, _, row) in coalesced.iter().filter(|(of, _, _)| std::ptr::eq(*of, table)) {
             let values = row.insert.as_deref().unwrap_or_default();
             writer.as_mut().write_raw(values.iter().map(|value| &**value as &dyn ToSql)).await?;
         }

@@ -3,17 +3,11 @@
 use std::time::Duration;
 
 use super::checkpoint::Checkpoint;
+use super::claim::ClaimKey;
 use super::event::StreamId;
-use super::session::reason;
-use super::unit::{ClaimKey, MAX_UNIT_BYTES, MAX_UNIT_EVENTS};
+use super::limits::{MAX_EVENT_BYTES, MAX_UNIT_BYTES, MAX_UNIT_EVENTS};
 use crate::ids::{EventId, LogId};
-use crate::postgres::ConnectError;
-
-/// Why a statement failed, for people: without values that the message may quote.
-#[must_use]
-pub fn statement_reason(error: &tokio_postgres::Error) -> String {
-    reason(error)
-}
+use crate::postgres::{ConnectError, statement_reason};
 
 /// Why a unit was not appended, or why that is not known.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -54,7 +48,7 @@ pub enum AppendError {
     #[error("a unit holds at most {MAX_UNIT_EVENTS} events and {MAX_UNIT_BYTES} bytes")]
     TooLarge,
     /// One event is larger than any may be.
-    #[error("an event takes {bytes} bytes; at most {most} are stored", most = super::unit::MAX_EVENT_BYTES)]
+    #[error("an event takes {bytes} bytes; at most {max} are stored", max = MAX_EVENT_BYTES)]
     EventTooLarge {
         /// Its payload, metadata and sealed fields together.
         bytes: usize,
@@ -159,7 +153,7 @@ pub enum PrimaryError {
     #[error("every connection led to a replica or to a server that lacks what this node has seen")]
     Stale,
     /// The server refuses a statement, or the connection was lost.
-    #[error("{}", reason(.0))]
+    #[error("{}", statement_reason(.0))]
     Statement(#[from] tokio_postgres::Error),
 }
 

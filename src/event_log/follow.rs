@@ -1,7 +1,6 @@
 //! Following the log: every position once, in order, woken by each commit, never passed by one.
 
 use std::marker::PhantomData;
-use std::sync::Weak;
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -13,7 +12,6 @@ use super::event::{EventHeader, FromLog, RecordedEvent};
 use super::log::EventLog;
 use super::read::{PAGE, contiguous};
 use crate::ids::EventId;
-use crate::postgres::Database;
 
 /// How long a follower sleeps when nothing wakes it: NOTIFY is only a hint.
 const POLL: Duration = Duration::from_millis(500);
@@ -148,36 +146,9 @@ impl<E: FromLog> Follower<E> {
             None if event_id == EventId::NIL => Err(ReadError::BeyondHead { from: self.place, newest }),
             _ => {
                 // The next connection is checked for this event before it is asked.
-                self.log.primary().distrust();
+                self.log.primary().discard_connection();
                 Err(PrimaryError::LostEvents { position, event_id }.into())
             }
         }
-    }
-}
-
-/// Listens for commits of all nodes until the log is closed; reconnects by itself.
-pub(super) async fn listen(database: Database, wake: Weak<watch::Sender<i64>>) {
-    let mut pause = Duration::from_millis(50);
-    loop {
-        match database.listen("tenure follower", "tenure_log").await {
-            Ok(mut listening) => {
-                pause = Duration::from_millis(50);
-                loop {
-                    // Also after (re)connecting: what was committed meanwhile has notified nobody.
-                    let Some(wake) = wake.upgrade() else { return };
-                    wake.send_modify(|_| {});
-                    drop(wake);
-                    if !listening.notified().await {
-                        break;
-                    }
-                }
-            }
-            Err(error) => tracing::warn!(%error, "not listening for commits; polling instead"),
-        }
-        if Weak::strong_count(&wake) == 0 {
-            return;
-        }
-        tokio::time::sleep(pause).await;
-        pause = (pause * 2).min(Duration::from_secs(2));
     }
 }

@@ -12,11 +12,12 @@ use super::checkpoint::{Checkpoint, PositionToken};
 use super::committer::{Committer, Pending};
 use super::error::{AppendError, ReadError};
 use super::event::StreamId;
+use super::limits::{MAX_UNIT_BYTES, MAX_UNIT_EVENTS};
 use super::parameters::Reads;
 use super::primary::Primary;
 use super::probe::{NotReady, Probe};
 use super::seen::{Head, SeenLog};
-use super::unit::{IdempotencyRecord, MAX_UNIT_BYTES, MAX_UNIT_EVENTS, Premises, Unit};
+use super::unit::{Appended, IdempotencyRecord, Premises, Unit};
 use crate::clock::{Clock, Stopwatch, Timestamp};
 use crate::entropy::Entropy;
 use crate::ids::LogId;
@@ -50,17 +51,6 @@ impl Options {
 
 /// How many requests that are over one statement removes.
 const REQUESTS_A_SWEEP: i64 = 2_000;
-
-/// Where a unit's events are in the log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Appended {
-    /// The position of the first event.
-    pub first: i64,
-    /// The place of the last: the unit's position token.
-    pub last: Checkpoint,
-    /// When the first event was recorded; each later one a microsecond after.
-    pub recorded_from: Timestamp,
-}
 
 /// Steps of upgrades that need the application, not SQL alone.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -118,7 +108,7 @@ impl EventLog {
             seen.clone(),
         );
         tasks.spawn(committer.run());
-        let listening = super::follow::listen(database.clone(), Arc::downgrade(seen.wake()));
+        let listening = super::listen::listen(database.clone(), Arc::downgrade(seen.wake()));
         tokio::spawn(closing.clone().run_until_cancelled_owned(listening));
         let latency = metrics::histogram!("tenure_append_seconds");
         let inner = Inner {
@@ -213,7 +203,7 @@ impl EventLog {
     ///
     /// # Errors
     /// The database cannot be read.
-    pub async fn carried_out(
+    pub async fn completed_request(
         &self,
         request: &[u8; 32],
         now: Timestamp,

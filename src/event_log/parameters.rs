@@ -5,21 +5,22 @@ use std::sync::Arc;
 use tokio_postgres::types::ToSql;
 use uuid::Uuid;
 
+use super::batch::{FirstOrdinals, ordinal};
+use super::claim::{Claim, ClaimKey, Takeover};
 use super::event::NewEvent;
-use super::recent::Sight;
-use super::transaction::{FirstOrdinals, ordinal};
-use super::unit::{Claim, ClaimKey, IdempotencyRecord, NewDataKey, Premises, StreamRead, Succession, Unit};
+use super::recent_writes::ExpectedHead;
+use super::unit::{IdempotencyRecord, NewDataKey, Premises, StreamRead, Unit};
 use super::wire::{EncodeError, Fields, Row, Rows};
 use crate::clock::Timestamp;
 use crate::ids::EventId;
 
 /// What is looked up before a batch is stored.
 #[derive(Clone, Copy)]
-pub enum Way {
+pub enum Checks {
     /// Streams that are only read; with a sight of the log, only those that it does not know.
-    Usual(Option<Sight>),
+    Optimistic(Option<ExpectedHead>),
     /// Everything.
-    Careful,
+    Full,
 }
 
 /// Stores a batch; its parameters are those of [`Parameters::in_order`].
@@ -30,7 +31,7 @@ pub const APPEND: &str = "log.append(
     $19::log.event[], $20::log.request[])";
 
 /// The first parameter behind those of [`APPEND`].
-pub const NEXT: usize = 21;
+pub const NEXT_PARAMETER: usize = 21;
 
 /// The state of the log that a batch expects, and when it is stored.
 #[derive(Clone, Debug)]
@@ -93,7 +94,7 @@ pub struct Parameters<'a> {
     now: Timestamp,
     clock_bound: Option<f64>,
     notifies: bool,
-    careful: bool,
+    full_checks: bool,
     expected_newest: Option<EventId>,
     expected_base: Option<i64>,
     unknown: i32,
@@ -113,25 +114,26 @@ impl<'a> Parameters<'a> {
         expected: &'a Expected,
         units: &'a [Arc<Unit>],
         ordinals: &FirstOrdinals,
-        way: Way,
+        checks: Checks,
         notifies: bool,
     ) -> Self {
         let Expected { epoch, fence, ref projection_set, now, clock_bound } = *expected;
         let mut all = Self { epoch, fence, projection_set, now, clock_bound, notifies, ..Self::default() };
         let written =
             |unit: &Unit, read: &StreamRead| unit.events.iter().any(|event| event.stream == read.stream);
-        match way {
-            Way::Careful => {
-                all.careful = true;
+        match checks {
+            Checks::Full => {
+                all.full_checks = true;
                 all.reads.add_streams(units, |_, _| true);
             }
-            Way::Usual(None) => all.reads.add_streams(units, |unit, read| !written(unit, read)),
-            Way::Usual(Some(sight)) => {
-                all.expected_newest = Some(sight.newest);
-                all.expected_base = Some(sight.base);
-                all.reads.add_streams(units, |unit, read| !sight.knows(read) && !written(unit, read));
+            Checks::Optimistic(None) => all.reads.add_streams(units, |unit, read| !written(unit, read)),
+            Checks::Optimistic(Some(expected_head)) => {
+                all.expected_newest = Some(expected_head.newest);
+                all.expected_base = Some(expected_head.base);
+                all.reads
+                    .add_streams(units, |unit, read| !expected_head.covers(read) && !written(unit, read));
                 all.unknown = i32::try_from(all.reads.streams.len()).unwrap_or(i32::MAX);
-                all.reads.add_streams(units, |unit, read| sight.knows(read) && !written(unit, read));
+                all.reads.add_streams(units, |unit, read| expected_head.covers(read) && !written(unit, read));
             }
         }
         for ((number, place), unit) in (0..).zip(0..).zip(units) {
@@ -145,7 +147,7 @@ impl<'a> Parameters<'a> {
         for bumped in &unit.bumps {
             self.bumped.get_or_insert_default().push(bumped);
         }
-        let claims = unit.settled_claims();
+        let claims = unit.coalesced_claims();
         for (event, claim) in claims.taken {
             let ordinal = ordinal(first_ordinal, event);
             self.claims.push(ClaimRow { unit: number, claim, at: unit.at, ordinal });
@@ -175,7 +177,7 @@ impl<'a> Parameters<'a> {
             &self.now,
             &self.clock_bound,
             &self.notifies,
-            &self.careful,
+            &self.full_checks,
             &self.expected_newest,
             &self.expected_base,
             &self.unknown,
@@ -238,17 +240,17 @@ struct ClaimRow<'a> {
 
 impl Row for ClaimRow<'_> {
     fn write(&self, fields: &mut Fields<'_>) -> Result<(), EncodeError> {
-        let Claim { key, holder, free_after, succeeds } = self.claim;
+        let Claim { key, holder, free_after, takeover } = self.claim;
         fields.put(&self.unit)?;
         fields.put(&key.kind)?;
         fields.put(&key.key.as_slice())?;
         fields.put(holder)?;
         fields.put(free_after)?;
-        fields.put(&match succeeds {
-            Succession::Anybodys => None,
+        fields.put(&match takeover {
+            Takeover::Any => None,
             // No holder has an empty name.
-            Succession::Nobodys => Some(""),
-            Succession::Only(holder) => Some(holder.as_str()),
+            Takeover::Never => Some(""),
+            Takeover::Only(holder) => Some(holder.as_str()),
         })?;
         fields.put(&self.at)?;
         fields.put(&self.ordinal)

@@ -60,7 +60,7 @@ pub struct Session {
     connection: Connection,
     /// The server behind the connection, which is another one if the node has moved on since.
     server: ServerIdentity,
-    statements: Mutex<HashMap<Question, Statement>>,
+    statements: Mutex<HashMap<GuardedQuery, Statement>>,
 }
 
 /// Opens the connections of the pool.
@@ -106,12 +106,12 @@ impl managed::Manager for Opener {
 
 /// A question in SQL; what changes data stands in a `with` clause, which PostgreSQL takes at the top level alone.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
-struct Question {
+struct GuardedQuery {
     with: String,
     select: String,
 }
 
-impl Question {
+impl GuardedQuery {
     fn guarded(&self) -> String {
         let Self { with, select } = self;
         let with = if with.is_empty() { String::new() } else { format!("with {with} ") };
@@ -142,7 +142,7 @@ impl Guard {
 }
 
 /// The rows of an answer, and the state of the log that they show.
-pub struct Answer {
+pub struct GuardedRows {
     /// The rows, each with [`GUARD_COLUMNS`] more columns behind its own.
     pub rows: Vec<Row>,
     /// The epoch of the log.
@@ -153,7 +153,7 @@ pub struct Answer {
     pub event_id: EventId,
 }
 
-impl Answer {
+impl GuardedRows {
     /// The newest place in the snapshot that the rows are from.
     #[must_use]
     pub const fn checkpoint(&self, log_id: LogId) -> Checkpoint {
@@ -194,7 +194,11 @@ impl Primary {
     ///
     /// # Errors
     /// [`ReadError::Unavailable`]
-    pub async fn query(&self, select: &str, parameters: &[&(dyn ToSql + Sync)]) -> Result<Answer, ReadError> {
+    pub async fn query(
+        &self,
+        select: &str,
+        parameters: &[&(dyn ToSql + Sync)],
+    ) -> Result<GuardedRows, ReadError> {
         self.ask("", select, parameters).await
     }
 
@@ -242,7 +246,7 @@ impl Primary {
         with: &str,
         select: &str,
         parameters: &[&(dyn ToSql + Sync)],
-    ) -> Result<Answer, ReadError> {
+    ) -> Result<GuardedRows, ReadError> {
         self.boxed(with, select, parameters, with.is_empty()).await
     }
 
@@ -260,7 +264,7 @@ impl Primary {
 
     /// Closes the idle connections: they were opened to the same address as one that led astray, and are checked anew
     /// before they are trusted again.
-    pub(super) fn distrust(&self) {
+    pub(super) fn discard_connection(&self) {
         self.pool.retain(|_, _| false);
     }
 
@@ -270,7 +274,7 @@ impl Primary {
         select: &str,
         parameters: &[&(dyn ToSql + Sync)],
         is_question: bool,
-    ) -> Result<Answer, ReadError> {
+    ) -> Result<GuardedRows, ReadError> {
         // Every operation and every route has this at its bottom: boxed, it does not make each of their futures larger.
         Box::pin(self.ask_until_accepted(with, select, parameters, is_question)).await
     }
@@ -281,15 +285,15 @@ impl Primary {
         select: &str,
         parameters: &[&(dyn ToSql + Sync)],
         is_question: bool,
-    ) -> Result<Answer, ReadError> {
-        let question = Question { with: with.to_owned(), select: select.to_owned() };
+    ) -> Result<GuardedRows, ReadError> {
+        let question = GuardedQuery { with: with.to_owned(), select: select.to_owned() };
         let deadline = Instant::now() + READ_TIMEOUT;
         let mut is_repeated = false;
         // Each connection may lead astray once; after that they are new.
         for _ in 0..=self.pool.status().max_size {
             let seen = self.seen.get();
             let session = match timeout_at(deadline, self.pool.get()).await {
-                Ok(Ok(session)) => InUse(Some(session)),
+                Ok(Ok(session)) => CheckedOut(Some(session)),
                 Ok(Err(PoolError::Backend(error))) => return Err(error.into()),
                 Ok(Err(error)) => return Err(ReadError::Unavailable(Box::new(error))),
                 Err(_) => return Err(PrimaryError::TimedOut(READ_TIMEOUT).into()),
@@ -316,7 +320,7 @@ impl Primary {
                 return Err(error.into());
             }
             session.discard();
-            self.distrust();
+            self.discard_connection();
             match rejected {
                 // Nothing was changed, so that it can be asked again; once, or a table that is missing would be asked
                 // for without end.
@@ -334,7 +338,7 @@ impl Primary {
     }
 
     /// The answer, if the server may give it.
-    fn accept(&self, mut rows: Vec<Row>, seen: &Seen) -> Result<Option<Answer>, tokio_postgres::Error> {
+    fn accept(&self, mut rows: Vec<Row>, seen: &Seen) -> Result<Option<GuardedRows>, tokio_postgres::Error> {
         let Some(first) = rows.first() else {
             return Ok(None);
         };
@@ -347,26 +351,26 @@ impl Primary {
         if epoch != seen.epoch || position < seen.position || is_another {
             return Ok(None);
         }
-        self.seen.note(epoch, position, event_id);
+        self.seen.advance(epoch, position, event_id);
         if first.try_get::<_, Option<bool>>(guard)?.is_none() {
             rows.clear();
         }
-        Ok(Some(Answer { rows, epoch, position, event_id }))
+        Ok(Some(GuardedRows { rows, epoch, position, event_id }))
     }
 }
 
 /// A connection out of the pool. It goes back only once its answer has come: whoever is handed it next must not wait
 /// behind the statement of a caller that has gone.
-struct InUse(Option<managed::Object<Opener>>);
+struct CheckedOut(Option<managed::Object<Opener>>);
 
-impl InUse {
+impl CheckedOut {
     fn server(&self) -> Option<ServerIdentity> {
         self.0.as_ref().map(|session| session.server)
     }
 
     async fn ask(
         &self,
-        question: &Question,
+        question: &GuardedQuery,
         parameters: &[&(dyn ToSql + Sync)],
     ) -> Result<Vec<Row>, Rejected> {
         match &self.0 {
@@ -386,7 +390,7 @@ impl InUse {
     }
 }
 
-impl Drop for InUse {
+impl Drop for CheckedOut {
     fn drop(&mut self) {
         // Its caller has gone. It keeps its place in the pool until the server is done with the statement, so that callers
         // who come and go make no more connections than the pool may have.
@@ -407,7 +411,7 @@ impl Drop for InUse {
 impl Session {
     async fn ask(
         &self,
-        question: &Question,
+        question: &GuardedQuery,
         parameters: &[&(dyn ToSql + Sync)],
     ) -> Result<Vec<Row>, Rejected> {
         let client = &self.connection.client;

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use sha2::{Digest as _, Sha256};
 use tokio_postgres::types::ToSql;
 
-use super::rows::{Column, ColumnType, Settled, SettledRow, Table, Value};
+use super::rows::{Coalesced, CoalescedRow, Column, ColumnType, Table, Value};
 use super::wire::{EncodeError, Fields, Row, Rows};
 
 impl ColumnType {
@@ -56,7 +56,7 @@ pub fn storage(table: &Table, schema: &str) -> String {
     format!(
         "alter table {schema}.{} set (fillfactor = {}, autovacuum_vacuum_scale_factor = 0.05, \
          autovacuum_analyze_scale_factor = 0.05);\n",
-        table.name, table.fill
+        table.name, table.fillfactor
     )
 }
 
@@ -215,7 +215,7 @@ impl<'a> Application<'a> {
         Self { table, ended: Rows::default(), begun: Rows::default(), changed: Rows::default(), masks: None }
     }
 
-    fn add(&mut self, key: &'a [Value], row: &'a Settled<'a>) {
+    fn add(&mut self, key: &'a [Value], row: &'a Coalesced<'a>) {
         if row.delete {
             self.ended.push(Key(key));
         }
@@ -238,9 +238,9 @@ impl<'a> Application<'a> {
 const PARAMETERS: usize = 4;
 
 /// The settled changes of a batch by table, in the order of the tables' names, so that equal sets make equal calls.
-pub(crate) fn applications<'a>(settled: &'a [SettledRow<'a>]) -> Vec<Application<'a>> {
+pub(crate) fn applications<'a>(coalesced: &'a [CoalescedRow<'a>]) -> Vec<Application<'a>> {
     let mut all: Vec<Application<'a>> = Vec::new();
-    for (table, key, row) in settled {
+    for (table, key, row) in coalesced {
         let place = match all.binary_search_by_key(&table.name, |known| known.table.name) {
             Ok(place) => place,
             Err(place) => {

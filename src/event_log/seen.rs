@@ -120,7 +120,7 @@ impl Head {
     }
 
     /// The server that answers now is the one that the log was last served from.
-    fn is_at_home(&self) -> bool {
+    fn is_on_same_server(&self) -> bool {
         self.stored == Some(self.actual)
     }
 
@@ -142,12 +142,12 @@ pub fn new_epoch(entropy: &dyn Entropy) -> i64 {
 ///
 /// # Errors
 /// There is no log, or it cannot be written to.
-pub async fn take_home(client: &mut Client, entropy: &dyn Entropy) -> Result<Head, PrimaryError> {
+pub async fn adopt_server(client: &mut Client, entropy: &dyn Entropy) -> Result<Head, PrimaryError> {
     let (head, _) = Head::read(client, 0).await?;
-    if head.is_at_home() {
+    if head.is_on_same_server() {
         return Ok(head);
     }
-    let renewed = renew(client, |head| !head.is_at_home(), entropy).await?;
+    let renewed = renew(client, |head| !head.is_on_same_server(), entropy).await?;
     if head.position > 0 {
         tracing::warn!(
             epoch = renewed.epoch,
@@ -240,7 +240,7 @@ impl SeenLog {
     }
 
     /// Takes note of an event that was read or stored: whatever is read from now on has to show it. Wakes nobody.
-    pub(super) fn note(&self, epoch: i64, position: i64, event_id: EventId) {
+    pub(super) fn advance(&self, epoch: i64, position: i64, event_id: EventId) {
         let is_newer = {
             let mut seen = self.lock();
             let is_newer = seen.epoch == epoch && seen.position < position;
@@ -273,7 +273,7 @@ impl SeenLog {
     pub async fn check(&self, client: &mut Client) -> Result<Head, PrimaryError> {
         let seen = self.get();
         let (head, found) = Head::read(client, seen.position).await?;
-        if self.is_fine(&head, &seen, found)? {
+        if self.is_consistent(&head, &seen, found)? {
             return Ok(head);
         }
         let _deciding = self.deciding.lock().await;
@@ -284,17 +284,17 @@ impl SeenLog {
         let rows = transaction.query_typed(HEAD, &[(&seen.position, Type::INT8)]).await?;
         let row = rows.first().ok_or(PrimaryError::NoLog)?;
         let (mut head, found) = (Head::of(row)?, row.try_get::<_, Option<EventId>>(12)?);
-        if self.is_fine(&head, &seen, found)? {
+        if self.is_consistent(&head, &seen, found)? {
             transaction.commit().await?;
             return Ok(head);
         }
         let has_all = head.epoch == seen.epoch && (seen.position == 0 || found == Some(seen.event_id));
         let was_left = self.left.lock().unwrap_or_else(PoisonError::into_inner).contains(&head.epoch);
-        let is_followed = head.epoch != seen.epoch && head.is_at_home() && !was_left;
+        let is_followed = head.epoch != seen.epoch && head.is_on_same_server() && !was_left;
         if !has_all && !is_followed {
             head.epoch = new_epoch(&*self.entropy);
         }
-        if !head.is_at_home() || (!has_all && !is_followed) {
+        if !head.is_on_same_server() || (!has_all && !is_followed) {
             store(&transaction, &head).await?;
         }
         head.stored = Some(head.actual);
@@ -302,13 +302,13 @@ impl SeenLog {
         if head.epoch == seen.epoch {
             self.lock().server = head.actual;
         } else {
-            self.begin_anew(&head, &seen);
+            self.begin_epoch(&head, &seen);
         }
         Ok(head)
     }
 
     /// Whether nothing has to be decided about a server.
-    fn is_fine(&self, head: &Head, seen: &Seen, found: Option<EventId>) -> Result<bool, PrimaryError> {
+    fn is_consistent(&self, head: &Head, seen: &Seen, found: Option<EventId>) -> Result<bool, PrimaryError> {
         if head.log_id != self.log_id {
             return Err(PrimaryError::AnotherLog { expected: self.log_id, found: head.log_id });
         }
@@ -319,11 +319,11 @@ impl SeenLog {
         if !has_all && head.actual == seen.server {
             return Err(PrimaryError::LostEvents { position: seen.position, event_id: seen.event_id });
         }
-        Ok(has_all && head.is_at_home() && head.actual == seen.server)
+        Ok(has_all && head.is_on_same_server() && head.actual == seen.server)
     }
 
     /// Forgets all positions, and goes on from where this server's log ends.
-    fn begin_anew(&self, head: &Head, before: &Seen) {
+    fn begin_epoch(&self, head: &Head, before: &Seen) {
         tracing::warn!(
             before = %format_args!("{}-{}", before.epoch, before.position),
             now = %format_args!("{}-{}", head.epoch, head.position),

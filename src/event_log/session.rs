@@ -8,7 +8,7 @@ use tokio::time::timeout;
 use tokio_postgres::Statement;
 
 use super::error::{AppendError, PrimaryError};
-use super::parameters::{APPEND, NEXT};
+use super::parameters::{APPEND, NEXT_PARAMETER};
 use super::row_sql;
 use super::rows::Table;
 use super::seen::{SeenLog, ServerIdentity};
@@ -157,7 +157,7 @@ impl Session {
         if let Some(known) = statements().get(&names) {
             return Ok(known.clone());
         }
-        let calls = row_sql::calls(tables, "view", NEXT);
+        let calls = row_sql::calls(tables, "view", NEXT_PARAMETER);
         let sql = format!("select a.base, a.recorded_from{calls} from {APPEND} a");
         let prepared = self.connection.client.prepare(&sql).await?;
         let mut statements = statements();
@@ -166,16 +166,5 @@ impl Session {
         }
         statements.insert(names, prepared.clone());
         Ok(prepared)
-    }
-}
-
-/// Why a statement failed, without its parameters: PostgreSQL's message of a data error may quote a value.
-pub fn reason(error: &tokio_postgres::Error) -> String {
-    match error.as_db_error() {
-        Some(refused) if matches!(refused.code().code().get(..2), Some("22" | "23")) => {
-            format!("SQLSTATE {}", refused.code().code())
-        }
-        Some(refused) => format!("{} (SQLSTATE {})", refused.message(), refused.code().code()),
-        None => error.to_string(),
     }
 }

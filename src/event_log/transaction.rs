@@ -6,14 +6,17 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
+use super::batch::{FirstOrdinals, ordinal};
+use super::claim::ClaimKey;
 use super::error::AppendError;
-use super::parameters::{Expected, Parameters, Way};
+use super::parameters::{Checks, Expected, Parameters};
 use super::row_sql;
-use super::rows::settle;
+use super::rows::coalesce;
 use super::seen::ServerIdentity;
-use super::session::{Session, reason};
-use super::unit::{ClaimKey, Unit};
+use super::session::Session;
+use super::unit::Unit;
 use crate::clock::Timestamp;
+use crate::postgres::statement_reason;
 
 /// The unique keys on a stream and its versions, and on claims.
 const COLLIDING: [&str; 2] = ["event_stream_version", "unique_claims_pkey"];
@@ -63,9 +66,9 @@ pub enum BatchError {
 
 /// Stores the units in one transaction, or none of them.
 ///
-/// Streams that a unit writes and claims that it takes are not looked up first, unless [`Way::Careful`]: unique keys
+/// Streams that a unit writes and claims that it takes are not looked up first, unless [`Checks::Full`]: unique keys
 /// refuse a version that exists and a claim that is held, and only then does it matter whose they are. Streams that are
-/// only read are looked up unless they are known and the head is where that knowledge ends ([`Sight`]).
+/// only read are looked up unless they are known and the head is where that knowledge ends ([`ExpectedHead`]).
 ///
 /// The whole batch is one statement, and that a transaction of its own: the server has all of it or none, and a client
 /// that vanishes leaves no transaction open. `sent` is told once it is on its way; whatever is sent on the session
@@ -74,7 +77,7 @@ pub async fn store(
     session: Arc<Session>,
     expected: Expected,
     units: Vec<Arc<Unit>>,
-    way: Way,
+    checks: Checks,
     notifies: bool,
     sent: oneshot::Sender<()>,
 ) -> Result<Stored, BatchError> {
@@ -84,8 +87,8 @@ pub async fn store(
         let first = ordinals.of_unit(place);
         unit.rows.iter().map(move |(event, change)| (ordinal(first, *event), change))
     });
-    let settled = settle(changes);
-    let applications = row_sql::applications(&settled);
+    let coalesced = coalesce(changes);
+    let applications = row_sql::applications(&coalesced);
     let tables: Vec<_> = applications.iter().map(|application| application.table).collect();
     let prepared = tokio::time::timeout(BATCH_TIMEOUT, session.append_to(&tables)).await;
     // Nothing was sent but the text of the statement.
@@ -93,7 +96,7 @@ pub async fn store(
         prepared.map_err(|_| BatchError::Unavailable("the database did not answer in time".to_owned()))?;
     let statement = prepared.map_err(|error| failure(&error, units))?;
 
-    let parameters = Parameters::of(&expected, units, &ordinals, way, notifies);
+    let parameters = Parameters::of(&expected, units, &ordinals, checks, notifies);
     let mut arguments = parameters.in_order();
     arguments.extend(applications.iter().flat_map(row_sql::Application::arguments));
     // Encoded and handed to the connection when it is first polled.
@@ -121,43 +124,13 @@ pub async fn store(
             recorded_from: row.try_get(1)?,
         })
     };
-    read().map_err(|error| BatchError::Unknown(reason(&error)))
-}
-
-/// The ordinal in the batch of an event of a unit.
-pub fn ordinal(first: i64, event: usize) -> i64 {
-    first + i64::try_from(event).unwrap_or(i64::MAX / 2)
-}
-
-/// For each unit of a batch, the ordinal of its first event; the batch's first event has ordinal 1.
-pub struct FirstOrdinals(Vec<i64>);
-
-impl FirstOrdinals {
-    /// Counts through the units.
-    pub fn of<'a>(units: impl IntoIterator<Item = &'a Unit>) -> Self {
-        let mut next = 1;
-        Self(
-            units
-                .into_iter()
-                .map(|unit| {
-                    let first = next;
-                    next = ordinal(next, unit.events.len());
-                    first
-                })
-                .collect(),
-        )
-    }
-
-    /// The ordinal of the first event of the unit at this place.
-    pub fn of_unit(&self, place: usize) -> i64 {
-        self.0.get(place).copied().unwrap_or(1)
-    }
+    read().map_err(|error| BatchError::Unknown(statement_reason(&error)))
 }
 
 /// What follows from the error of a batch.
 fn failure(error: &tokio_postgres::Error, units: &[Arc<Unit>]) -> BatchError {
     let Some(refused) = error.as_db_error().filter(|refused| is_plain_error(refused)) else {
-        return BatchError::Unknown(reason(error));
+        return BatchError::Unknown(statement_reason(error));
     };
     let code = refused.code().code();
     match code {
@@ -168,13 +141,13 @@ fn failure(error: &tokio_postgres::Error, units: &[Arc<Unit>]) -> BatchError {
         "TN005" => BatchError::EpochChanged,
         "TN006" => BatchError::ClockOff,
         "23505" if refused.constraint().is_some_and(|key| COLLIDING.contains(&key)) => BatchError::Collided,
-        "40P01" | "55P03" | "40001" => BatchError::TryAgain(reason(error)),
+        "40P01" | "55P03" | "40001" => BatchError::TryAgain(statement_reason(error)),
         // Functions, types or tables were replaced under the prepared statement; or a pooler has lost it.
         "0A000" | "26000" | "42P01" | "42703" | "42883" | "42804" | "42846" => {
-            BatchError::Replaced(reason(error))
+            BatchError::Replaced(statement_reason(error))
         }
         _ if matches!(code.get(..2), Some("22" | "23" | "21")) => BatchError::Data(code.to_owned()),
-        _ => BatchError::Unavailable(reason(error)),
+        _ => BatchError::Unavailable(statement_reason(error)),
     }
 }
 
@@ -202,7 +175,7 @@ fn contested(detail: &str, units: &[Arc<Unit>]) -> BatchError {
             "account" => name.parse().ok().map(|account| AppendError::AccountMoved { account }),
             "repeated" => Some(AppendError::Repeated),
             _ => unit
-                .settled_claims()
+                .coalesced_claims()
                 .taken
                 .iter()
                 .find(|(_, claim)| claim_name(&claim.key) == name)

@@ -6,118 +6,13 @@ use bytes::Bytes;
 use foldhash::HashSet;
 use uuid::Uuid;
 
+use super::checkpoint::Checkpoint;
+use super::claim::{Claim, ClaimChange, ClaimKey};
 use super::error::AppendError;
 use super::event::{NewEvent, StreamId};
+use super::limits::MAX_EVENT_BYTES;
 use super::rows::RowChange;
 use crate::clock::Timestamp;
-
-/// The most events that one unit may hold.
-pub const MAX_UNIT_EVENTS: usize = 10_000;
-
-/// The most bytes that the payload, the metadata and the sealed fields of one event may take together.
-pub const MAX_EVENT_BYTES: usize = 256 * 1024;
-
-/// The most bytes that one unit may take on the wire.
-pub const MAX_UNIT_BYTES: usize = 16 * 1024 * 1024;
-
-/// A name in a set in which each name has at most one holder.
-#[derive(Clone, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
-pub struct ClaimKey {
-    /// Which set, for example `username`.
-    pub kind: &'static str,
-    /// The name within the set, keyed or hashed; never in clear.
-    pub key: [u8; 32],
-}
-
-/// A claim that an event takes for its holder.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Claim {
-    /// What is claimed.
-    pub key: ClaimKey,
-    /// Who holds it from now on.
-    pub holder: String,
-    /// From when on it counts as free without being released.
-    pub free_after: Option<Timestamp>,
-    /// Whose dead claim it may take the place of.
-    pub succeeds: Succession,
-}
-
-/// Whose claim, dead by the clock, another may take the place of.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub enum Succession {
-    /// Anybody's.
-    #[default]
-    Anybodys,
-    /// Nobody's: a dead claim refuses like a living one (with nobody as its holder), so that the claimant learns of it.
-    Nobodys,
-    /// Only this holder's.
-    Only(String),
-}
-
-impl Claim {
-    /// A claim that holds until it is released.
-    #[must_use]
-    pub const fn for_good(key: ClaimKey, holder: String) -> Self {
-        Self { key, holder, free_after: None, succeeds: Succession::Anybodys }
-    }
-
-    /// A claim that dies by the clock.
-    #[must_use]
-    pub const fn until(key: ClaimKey, holder: String, free_after: Timestamp) -> Self {
-        Self { key, holder, free_after: Some(free_after), succeeds: Succession::Anybodys }
-    }
-
-    /// A claim that holds nothing and leaves word of its holder: dead for every command, however its clock goes.
-    #[must_use]
-    pub const fn mark(key: ClaimKey, holder: String) -> Self {
-        Self::until(key, holder, Timestamp::from_micros(0))
-    }
-
-    /// The same claim, which takes the place of no other.
-    #[must_use]
-    pub fn succeeding_nobody(self) -> Self {
-        Self { succeeds: Succession::Nobodys, ..self }
-    }
-}
-
-/// A change of the set of claims, as events cause it.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum ClaimChange {
-    /// The claim is held by the holder from now on.
-    Take(Claim),
-    /// The claim is free again, if this holder still holds it.
-    Release {
-        /// What was claimed.
-        key: ClaimKey,
-        /// Who gives it up.
-        holder: String,
-    },
-}
-
-/// The claims as they stand after some events, with the position that took each.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Claims(std::collections::BTreeMap<ClaimKey, (Claim, i64)>);
-
-impl Claims {
-    /// Takes in what the event at this position does to the claims.
-    pub fn apply(&mut self, position: i64, change: ClaimChange) {
-        match change {
-            ClaimChange::Take(claim) => {
-                self.0.insert(claim.key.clone(), (claim, position));
-            }
-            ClaimChange::Release { key, holder } => {
-                if self.0.get(&key).is_some_and(|(claim, _)| claim.holder == holder) {
-                    self.0.remove(&key);
-                }
-            }
-        }
-    }
-
-    /// Every claim with the position that took it, in order of its key.
-    pub fn iter(&self) -> impl Iterator<Item = (&Claim, i64)> {
-        self.0.values().map(|(claim, position)| (claim, *position))
-    }
-}
 
 /// A data key that is stored with the first event of its subject.
 #[derive(Clone, Debug)]
@@ -268,7 +163,7 @@ impl Unit {
 
     /// The claims as they stand after this unit: the last change of each key wins, and a release
     /// that precedes a taking of the same key is kept beside it.
-    pub(super) fn settled_claims(&self) -> SettledClaims<'_> {
+    pub(super) fn coalesced_claims(&self) -> CoalescedClaims<'_> {
         let mut taken: Vec<(usize, &Claim)> = Vec::new();
         let mut released: Vec<(&ClaimKey, &str)> = Vec::new();
         for (index, change) in &self.claims {
@@ -283,12 +178,23 @@ impl Unit {
                 }
             }
         }
-        SettledClaims { taken, released }
+        CoalescedClaims { taken, released }
     }
 }
 
+/// Where a unit's events are in the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Appended {
+    /// The position of the first event.
+    pub first: i64,
+    /// The place of the last: the unit's position token.
+    pub last: Checkpoint,
+    /// When the first event was recorded; each later one a microsecond after.
+    pub recorded_from: Timestamp,
+}
+
 /// What a unit does to the claims once its own changes have been brought together.
-pub(super) struct SettledClaims<'a> {
+pub(super) struct CoalescedClaims<'a> {
     /// Taken, each with the index of the event that takes it.
     pub taken: Vec<(usize, &'a Claim)>,
     /// Released, if the holder named still holds them.

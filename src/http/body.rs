@@ -6,35 +6,35 @@ use axum::body::{Body, Bytes};
 use axum::http::{HeaderMap, header};
 use http_body_util::BodyExt as _;
 use tokio::time::{Instant, timeout_at};
+use uuid::Uuid;
 
-use super::caller::Caller;
-use super::error::DoorError;
-use super::turns::Turns;
+use super::error::ApiError;
+use super::fair_semaphore::FairSemaphore;
 
 /// The most bytes of a body where the route does not say otherwise.
 pub const MAX_BODY: usize = 8 * 1_024;
 
 /// The most bytes of a long body: a broadcast's payload, escaped, or 10,000 identifiers.
-pub const MAX_LONG_BODY: usize = 512 * 1_024;
+pub const MAX_LARGE_BODY: usize = 512 * 1_024;
 
 /// How long a body may take to come, and to wait for its turn.
 pub const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How many long bodies a node holds at once, and how many of them are one caller's: 32 MiB in all.
-const LONG_BODIES: usize = 64;
-const LONG_BODIES_PER_CALLER: usize = 8;
+const MAX_LARGE_BODIES: usize = 64;
+const MAX_LARGE_BODIES_PER_CALLER: usize = 8;
 
 /// Turns at reading a long body.
 #[must_use]
-pub fn turns() -> Turns {
-    Turns::new(LONG_BODIES, LONG_BODIES_PER_CALLER)
+pub fn large_body_permits() -> FairSemaphore {
+    FairSemaphore::new(MAX_LARGE_BODIES, MAX_LARGE_BODIES_PER_CALLER)
 }
 
 /// A body of at most `limit` bytes, whole, in time.
 ///
 /// # Errors
 /// It is too long, too slow, or breaks off.
-pub async fn read(body: Body, headers: &HeaderMap, limit: usize) -> Result<Bytes, DoorError> {
+pub async fn read(body: Body, headers: &HeaderMap, limit: usize) -> Result<Bytes, ApiError> {
     read_until(body, headers, limit, Instant::now() + BODY_TIMEOUT).await
 }
 
@@ -42,19 +42,19 @@ pub async fn read(body: Body, headers: &HeaderMap, limit: usize) -> Result<Bytes
 ///
 /// # Errors
 /// As [`read`], or too many long ones are being read.
-pub async fn read_known(
+pub async fn read_authenticated(
     body: Body,
     headers: &HeaderMap,
     limit: usize,
-    caller: Caller,
-    turns: &Turns,
-) -> Result<Bytes, DoorError> {
+    caller: Option<Uuid>,
+    permits: &FairSemaphore,
+) -> Result<Bytes, ApiError> {
     let deadline = Instant::now() + BODY_TIMEOUT;
     let is_short = limit <= MAX_BODY || length(headers).is_some_and(|length| length <= MAX_BODY as u64);
-    let _turn = match caller.id() {
+    let _permit = match caller {
         Some(id) if !is_short => {
             refuse_longer(headers, limit)?;
-            Some(turns.enter(id, deadline).await?)
+            Some(permits.acquire(id, deadline).await?)
         }
         _ => None,
     };
@@ -66,20 +66,20 @@ async fn read_until(
     headers: &HeaderMap,
     limit: usize,
     deadline: Instant,
-) -> Result<Bytes, DoorError> {
+) -> Result<Bytes, ApiError> {
     refuse_longer(headers, limit)?;
-    timeout_at(deadline, collect(body, limit)).await.unwrap_or(Err(DoorError::TooSlow))
+    timeout_at(deadline, collect(body, limit)).await.unwrap_or(Err(ApiError::TooSlow))
 }
 
 /// Copies each piece and lets it go: a piece of one octet holds a whole buffer of the connection's, and a client may send a
 /// body octet by octet.
-async fn collect(mut body: Body, limit: usize) -> Result<Bytes, DoorError> {
+async fn collect(mut body: Body, limit: usize) -> Result<Bytes, ApiError> {
     let mut whole = Vec::new();
     while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|_| DoorError::malformed("the body broke off"))?;
+        let frame = frame.map_err(|_| ApiError::malformed("the body broke off"))?;
         let Some(piece) = frame.data_ref() else { continue };
         if whole.len() + piece.len() > limit {
-            return Err(DoorError::TooLarge);
+            return Err(ApiError::TooLarge);
         }
         whole.extend_from_slice(piece);
     }
@@ -91,12 +91,8 @@ fn length(headers: &HeaderMap) -> Option<u64> {
     headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
-fn refuse_longer(headers: &HeaderMap, limit: usize) -> Result<(), DoorError> {
-    if length(headers).is_some_and(|length| length > limit as u64) {
-        Err(DoorError::TooLarge)
-    } else {
-        Ok(())
-    }
+fn refuse_longer(headers: &HeaderMap, limit: usize) -> Result<(), ApiError> {
+    if length(headers).is_some_and(|length| length > limit as u64) { Err(ApiError::TooLarge) } else { Ok(()) }
 }
 
 #[cfg(test)]
@@ -139,6 +135,6 @@ mod tests {
         assert!(most.load(Ordering::SeqCst) <= 2, "{most:?} buffers at once");
         let longer =
             Body::from_stream(iter((0..11).map(|_| Ok::<_, std::io::Error>(Bytes::from_static(b"x")))));
-        assert!(matches!(read(longer, &headers, 10).await, Err(DoorError::TooLarge)));
+        assert!(matches!(read(longer, &headers, 10).await, Err(ApiError::TooLarge)));
     }
 }

@@ -6,15 +6,15 @@ use axum::http::{HeaderMap, header};
 use secrecy::{ExposeSecret as _, SecretString};
 
 use super::cookies;
-use super::door::{Door, Shared};
-use super::error::DoorError;
-use super::limits::{Told, commands};
+use super::error::ApiError;
 use super::origin::Origin;
+use super::rate_limit::{RateLimitStatus, is_command};
+use super::state::{AppState, SharedState};
 use crate::context::{Actor, Context};
 use crate::credentials::api_key::key_prefix;
 use crate::dispatch::DispatchError;
 use crate::ids::{AccountId, ApiKeyId, BearerTokenId, SessionId, UserId};
-use crate::operations::{Refusal, Thing};
+use crate::operations::{Refusal, Resource};
 use crate::projections::{QueryError, api_keys};
 
 /// Who calls.
@@ -54,9 +54,9 @@ impl Caller {
     ///
     /// # Errors
     /// Nobody known commands nothing.
-    pub fn context(self) -> Result<Context, DoorError> {
+    pub fn context(self) -> Result<Context, ApiError> {
         match self {
-            Self::Anonymous => Err(DoorError::NoCredential),
+            Self::Anonymous => Err(ApiError::NoCredential),
             Self::Person { user, via: Via::Session(_) } => Ok(Context::of(Actor::User(user))),
             Self::Person { user, via: Via::Token(token) } => {
                 Ok(Context { on_behalf_of: Some(user), ..Context::of(Actor::Token(token)) })
@@ -82,11 +82,11 @@ impl Caller {
     ///
     /// # Errors
     /// Nobody known, or a key.
-    pub const fn person(self) -> Result<UserId, DoorError> {
+    pub const fn person(self) -> Result<UserId, ApiError> {
         match self {
-            Self::Anonymous => Err(DoorError::NoCredential),
+            Self::Anonymous => Err(ApiError::NoCredential),
             Self::Person { user, .. } => Ok(user),
-            Self::Key { .. } => Err(DoorError::FORBIDDEN),
+            Self::Key { .. } => Err(ApiError::FORBIDDEN),
         }
     }
 }
@@ -98,16 +98,16 @@ impl From<api_keys::ApiKey> for Caller {
 }
 
 /// The credential of a request, from its one right place.
-pub fn bearer(headers: &HeaderMap) -> Result<Option<SecretString>, DoorError> {
+pub fn bearer(headers: &HeaderMap) -> Result<Option<SecretString>, ApiError> {
     let mut values = headers.get_all(header::AUTHORIZATION).iter();
     let Some(value) = values.next() else { return Ok(None) };
     if values.next().is_some() {
-        return Err(DoorError::MisplacedCredential);
+        return Err(ApiError::MisplacedCredential);
     }
     let (scheme, credential) =
-        value.to_str().ok().and_then(|text| text.split_once(' ')).ok_or(DoorError::BadCredential)?;
+        value.to_str().ok().and_then(|text| text.split_once(' ')).ok_or(ApiError::BadCredential)?;
     if !scheme.eq_ignore_ascii_case("bearer") {
-        return Err(DoorError::BadCredential);
+        return Err(ApiError::BadCredential);
     }
     Ok(Some(credential.trim().to_owned().into()))
 }
@@ -125,16 +125,16 @@ const CREDENTIALS: &[&str] = &[
 ];
 
 /// Refuses a credential in a URL, where logs and histories keep it.
-pub fn refuse_credentials_in(query: Option<&str>, sentinel: &str) -> Result<(), DoorError> {
+pub fn refuse_credentials_in(query: Option<&str>, sentinel: &str) -> Result<(), ApiError> {
     let misplaced = query.unwrap_or_default().split('&').any(|pair| {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
         CREDENTIALS.iter().any(|credential| name.eq_ignore_ascii_case(credential))
             || value.strip_prefix(sentinel).is_some_and(|rest| rest.starts_with('_') && rest.len() > 20)
     });
-    if misplaced { Err(DoorError::MisplacedCredential) } else { Ok(()) }
+    if misplaced { Err(ApiError::MisplacedCredential) } else { Ok(()) }
 }
 
-impl Door {
+impl AppState {
     /// Who holds a credential.
     ///
     /// # Errors
@@ -144,7 +144,7 @@ impl Door {
         credential: &SecretString,
         by: Caller,
         from: Origin,
-    ) -> Result<Caller, DoorError> {
+    ) -> Result<Caller, ApiError> {
         let token = format!("{}_oauth_", self.tenure.rules().sentinel);
         if credential.expose_secret().starts_with(&token) {
             return self.bearer_token(credential, by, from).await;
@@ -157,19 +157,19 @@ impl Door {
         credential: &SecretString,
         by: Caller,
         from: Origin,
-    ) -> Result<Caller, DoorError> {
-        let look_up = self.limiter.look_up(credential, by, from)?;
+    ) -> Result<Caller, ApiError> {
+        let look_up = self.rate_limits.look_up(credential, (by == Caller::Anonymous).then_some(from.0))?;
         match self.tenure.lookup_bearer_token(credential).await {
             Ok(token) => {
-                look_up.was_good();
+                look_up.succeeded();
                 Ok(Caller::Person { user: token.user_id, via: Via::Token(token.id) })
             }
             Err(QueryError::NotFound) => {
-                look_up.was_bad();
-                Err(DoorError::BadCredential)
+                look_up.failed();
+                Err(ApiError::BadCredential)
             }
             Err(error) => {
-                look_up.told_nothing();
+                look_up.was_inconclusive();
                 Err(error.into())
             }
         }
@@ -185,24 +185,24 @@ impl Door {
         plaintext: &SecretString,
         by: Caller,
         from: Origin,
-    ) -> Result<api_keys::ApiKey, DoorError> {
+    ) -> Result<api_keys::ApiKey, ApiError> {
         let text = plaintext.expose_secret();
         // What does not look like a key costs nothing and guesses nothing.
         let guesses = text.starts_with(&format!("{}_", self.tenure.rules().sentinel))
             && !self.tenure.argon2().remembers(plaintext);
         let now = self.tenure.clock().now();
         let tried = if guesses {
-            let look_up = self.limiter.look_up(plaintext, by, from)?;
-            Some((look_up, self.limiter.try_key(by, from, key_prefix(text).as_str(), now)?))
+            let look_up = self.rate_limits.look_up(plaintext, (by == Caller::Anonymous).then_some(from.0))?;
+            Some((look_up, self.rate_limits.attempt_key(by.id(), from.0, key_prefix(text).as_str(), now)?))
         } else {
             None
         };
         match self.tenure.lookup_api_key(plaintext).await {
-            Err(DispatchError::Refused(Refusal::NotFound(Thing::ApiKey))) => Err(DoorError::BadCredential),
+            Err(DispatchError::Refused(Refusal::NotFound(Resource::ApiKey))) => Err(ApiError::BadCredential),
             other => {
                 if let Some((look_up, tried)) = tried {
-                    look_up.told_nothing();
-                    tried.was_none();
+                    look_up.was_inconclusive();
+                    tried.cancel();
                 }
                 Ok(other?)
             }
@@ -213,7 +213,7 @@ impl Door {
     ///
     /// # Errors
     /// The session cannot be looked up.
-    pub async fn session(&self, headers: &HeaderMap) -> Result<Option<(UserId, SessionId)>, DoorError> {
+    pub async fn session(&self, headers: &HeaderMap) -> Result<Option<(UserId, SessionId)>, ApiError> {
         match self.session_secret(headers) {
             Some(secret) => self.session_of(&secret).await,
             None => Ok(None),
@@ -222,20 +222,20 @@ impl Door {
 
     /// The person who is signed in with this browser, if anybody is; a session that was not good here lately is looked up
     /// only while its address may try.
-    async fn browser(&self, headers: &HeaderMap, from: Origin) -> Result<Caller, DoorError> {
+    async fn browser(&self, headers: &HeaderMap, from: Origin) -> Result<Caller, ApiError> {
         let Some(secret) = self.session_secret(headers) else { return Ok(Caller::Anonymous) };
-        let look_up = self.limiter.look_up(&secret, Caller::Anonymous, from)?;
+        let look_up = self.rate_limits.look_up(&secret, Some(from.0))?;
         match self.session_of(&secret).await {
             Ok(Some((user, session))) => {
-                look_up.was_good();
+                look_up.succeeded();
                 Ok(Caller::Person { user, via: Via::Session(session) })
             }
             Ok(None) => {
-                look_up.was_bad();
+                look_up.failed();
                 Ok(Caller::Anonymous)
             }
             Err(error) => {
-                look_up.told_nothing();
+                look_up.was_inconclusive();
                 Err(error)
             }
         }
@@ -245,7 +245,7 @@ impl Door {
         cookies::read(headers, &self.settings, cookies::SESSION).map(SecretString::from)
     }
 
-    async fn session_of(&self, secret: &SecretString) -> Result<Option<(UserId, SessionId)>, DoorError> {
+    async fn session_of(&self, secret: &SecretString) -> Result<Option<(UserId, SessionId)>, ApiError> {
         match self.tenure.lookup_session(secret).await {
             Ok(session) => Ok(Some((session.user_id, session.id))),
             Err(QueryError::NotFound) => Ok(None),
@@ -254,27 +254,27 @@ impl Door {
     }
 }
 
-impl FromRequestParts<Shared> for Caller {
-    type Rejection = DoorError;
+impl FromRequestParts<SharedState> for Caller {
+    type Rejection = ApiError;
 
-    async fn from_request_parts(parts: &mut Parts, door: &Shared) -> Result<Self, DoorError> {
+    async fn from_request_parts(parts: &mut Parts, state: &SharedState) -> Result<Self, ApiError> {
         if let Some(caller) = parts.extensions.get::<Self>() {
             return Ok(*caller);
         }
-        refuse_credentials_in(parts.uri.query(), &door.tenure.rules().sentinel)?;
-        let from = Origin::from_request_parts(parts, door).await?;
-        let told = parts.extensions.get::<Told>().cloned().unwrap_or_default();
+        refuse_credentials_in(parts.uri.query(), &state.tenure.rules().sentinel)?;
+        let from = Origin::from_request_parts(parts, state).await?;
+        let status = parts.extensions.get::<RateLimitStatus>().cloned().unwrap_or_default();
         let caller = if let Some(credential) = bearer(&parts.headers)? {
-            let known = door.identify(&credential, Self::Anonymous, from).await;
-            if matches!(known, Err(DoorError::BadCredential)) {
-                door.limiter.anonymous(from, &told)?;
+            let known = state.identify(&credential, Self::Anonymous, from).await;
+            if matches!(known, Err(ApiError::BadCredential)) {
+                state.rate_limits.anonymous(from.0, &status)?;
             }
             known?
         } else {
-            door.browser(&parts.headers, from).await?
+            state.browser(&parts.headers, from).await?
         };
         let route = parts.extensions.get::<MatchedPath>().map(MatchedPath::as_str);
-        door.limiter.caller(caller, from, commands(&parts.method, route), &told)?;
+        state.rate_limits.caller(caller.id(), from.0, is_command(&parts.method, route), &status)?;
         parts.extensions.insert(caller);
         Ok(caller)
     }

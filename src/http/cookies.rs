@@ -3,7 +3,7 @@
 use axum::http::{HeaderMap, HeaderValue, header};
 use cookie::{Cookie, SameSite};
 
-use super::door::DoorSettings;
+use super::settings::HttpSettings;
 
 /// The cookie of a session.
 pub const SESSION: &str = "tenure_session";
@@ -15,12 +15,12 @@ pub const FORM: &str = "tenure_form";
 pub const GITHUB: &str = "tenure_github";
 
 /// The name that a cookie has here: behind https one that no other host can set.
-fn name(settings: &DoorSettings, base: &'static str) -> String {
+fn name(settings: &HttpSettings, base: &'static str) -> String {
     if settings.is_https() { format!("__Host-{base}") } else { base.to_owned() }
 }
 
 /// The value of a cookie; none if it comes more than once, because then somebody has planted one.
-pub fn read(headers: &HeaderMap, settings: &DoorSettings, base: &'static str) -> Option<String> {
+pub fn read(headers: &HeaderMap, settings: &HttpSettings, base: &'static str) -> Option<String> {
     let wanted = name(settings, base);
     let mut values = headers
         .get_all(header::COOKIE)
@@ -36,7 +36,7 @@ pub fn read(headers: &HeaderMap, settings: &DoorSettings, base: &'static str) ->
 
 /// The header that sets a cookie for so many seconds; 0 removes it.
 pub fn set(
-    settings: &DoorSettings,
+    settings: &HttpSettings,
     base: &'static str,
     value: &str,
     seconds: i64,

@@ -7,14 +7,15 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use subtle::ConstantTimeEq as _;
 
 use super::cookies;
-use super::door::{Door, loopback_port};
-use super::error::DoorError;
+use super::error::ApiError;
+use super::settings::loopback_port;
+use super::state::AppState;
 use crate::ids::SessionId;
 
 /// Where programs that act with a session send its token.
 pub const X_CSRF_TOKEN: HeaderName = HeaderName::from_static("x-csrf-token");
 
-impl Door {
+impl AppState {
     /// The token of a session.
     #[must_use]
     pub fn csrf_token(&self, session: SessionId) -> String {
@@ -44,7 +45,7 @@ impl Door {
         headers: &HeaderMap,
         session: SessionId,
         token: Option<&str>,
-    ) -> Result<(), DoorError> {
+    ) -> Result<(), ApiError> {
         self.same_origin(headers)?;
         matches(token, &self.csrf_token(session))
     }
@@ -54,7 +55,7 @@ impl Door {
     ///
     /// # Errors
     /// The request is another site's.
-    pub fn check_form(&self, headers: &HeaderMap, token: Option<&str>) -> Result<(), DoorError> {
+    pub fn check_form(&self, headers: &HeaderMap, token: Option<&str>) -> Result<(), ApiError> {
         self.same_origin(headers)?;
         let of_browsers =
             [header::ORIGIN, header::REFERER, header::COOKIE, HeaderName::from_static("sec-fetch-site")];
@@ -62,7 +63,7 @@ impl Door {
             return Ok(());
         }
         let form = cookies::read(headers, &self.settings, cookies::FORM);
-        matches(token, &form.map(|form| self.form_token(&form)).ok_or(DoorError::FORBIDDEN)?)
+        matches(token, &form.map(|form| self.form_token(&form)).ok_or(ApiError::FORBIDDEN)?)
     }
 
     /// Whether an origin is this instance's; on one machine whatever that is called.
@@ -72,18 +73,18 @@ impl Door {
     }
 
     /// A browser says where a request comes from; programs that do not are held to the token alone.
-    fn same_origin(&self, headers: &HeaderMap) -> Result<(), DoorError> {
+    fn same_origin(&self, headers: &HeaderMap) -> Result<(), ApiError> {
         let from_elsewhere = match headers.get(header::ORIGIN) {
             Some(origin) => !origin.to_str().is_ok_and(|origin| self.is_ours(origin)),
             None => headers
                 .get("sec-fetch-site")
                 .is_some_and(|site| !matches!(site.as_bytes(), b"same-origin" | b"none")),
         };
-        if from_elsewhere { Err(DoorError::FORBIDDEN) } else { Ok(()) }
+        if from_elsewhere { Err(ApiError::FORBIDDEN) } else { Ok(()) }
     }
 }
 
-fn matches(given: Option<&str>, wanted: &str) -> Result<(), DoorError> {
+fn matches(given: Option<&str>, wanted: &str) -> Result<(), ApiError> {
     let same = given.is_some_and(|given| bool::from(given.as_bytes().ct_eq(wanted.as_bytes())));
-    if same { Ok(()) } else { Err(DoorError::FORBIDDEN) }
+    if same { Ok(()) } else { Err(ApiError::FORBIDDEN) }
 }

@@ -7,14 +7,14 @@ use axum::response::{IntoResponse, Response};
 
 use crate::aggregates::field::Invalid;
 use crate::dispatch::{DispatchError, Failure};
-use crate::event_log::unit::MAX_UNIT_EVENTS;
+use crate::event_log::limits::MAX_UNIT_EVENTS;
 use crate::event_log::{AppendError, Checkpoint, EventLog, PrimaryError, ReadError};
-use crate::operations::{LimitReached, Refusal, Thing};
+use crate::operations::{LimitReached, Refusal, Resource};
 use crate::projections::QueryError;
 
 /// Why a request is not answered as wished.
 #[derive(Clone, Debug)]
-pub enum DoorError {
+pub enum ApiError {
     /// The request has the wrong form.
     Malformed {
         /// The field, if one is to blame.
@@ -61,7 +61,7 @@ pub enum DoorError {
     Internal,
 }
 
-impl DoorError {
+impl ApiError {
     /// A request whose form is wrong, without a field to blame.
     pub const fn malformed(detail: &'static str) -> Self {
         Self::Malformed { field: None, detail: Cow::Borrowed(detail) }
@@ -84,7 +84,7 @@ impl DoorError {
     }
 
     /// There is no such thing, or the caller may not know of it.
-    pub const fn not_found(thing: Thing) -> Self {
+    pub const fn not_found(thing: Resource) -> Self {
         Self::Refused(Refusal::NotFound(thing))
     }
 
@@ -224,7 +224,7 @@ impl DoorError {
 }
 
 /// Carries the error to the shape of its door, which makes the body.
-impl IntoResponse for DoorError {
+impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let mut response = self.status().into_response();
         response.extensions_mut().insert(self);
@@ -232,13 +232,13 @@ impl IntoResponse for DoorError {
     }
 }
 
-impl From<Refusal> for DoorError {
+impl From<Refusal> for ApiError {
     fn from(refusal: Refusal) -> Self {
         Self::Refused(refusal)
     }
 }
 
-impl From<DispatchError<Refusal>> for DoorError {
+impl From<DispatchError<Refusal>> for ApiError {
     fn from(error: DispatchError<Refusal>) -> Self {
         match error {
             DispatchError::Refused(refusal) => Self::Refused(refusal),
@@ -249,7 +249,7 @@ impl From<DispatchError<Refusal>> for DoorError {
     }
 }
 
-impl From<Failure> for DoorError {
+impl From<Failure> for ApiError {
     fn from(failure: Failure) -> Self {
         if matches!(failure, Failure::Append(AppendError::TooLarge | AppendError::EventTooLarge { .. })) {
             // What is to end is more than one step holds: some of it has to end before.
@@ -284,7 +284,7 @@ impl From<Failure> for DoorError {
     }
 }
 
-impl From<QueryError> for DoorError {
+impl From<QueryError> for ApiError {
     fn from(error: QueryError) -> Self {
         tracing::error!(%error, "a question could not be answered");
         match &error {
@@ -295,10 +295,10 @@ impl From<QueryError> for DoorError {
 }
 
 /// A question's answer, where what is absent is this thing.
-pub fn found<T>(answer: Result<T, QueryError>, thing: Thing) -> Result<T, DoorError> {
+pub fn or_not_found<T>(answer: Result<T, QueryError>, thing: Resource) -> Result<T, ApiError> {
     match answer {
         Ok(answer) => Ok(answer),
-        Err(QueryError::NotFound) => Err(DoorError::not_found(thing)),
+        Err(QueryError::NotFound) => Err(ApiError::not_found(thing)),
         Err(error) => Err(error.into()),
     }
 }
@@ -310,10 +310,9 @@ fn is_loss(error: &ReadError) -> bool {
 }
 
 /// The place that a position token or a cursor names, in a field or header of this name.
-pub async fn place(log: &EventLog, text: &str, field: &str) -> Result<Checkpoint, DoorError> {
-    let malformed = || {
-        DoorError::field(field, "a position or cursor that an answer has given, and not beyond the newest")
-    };
+pub async fn place(log: &EventLog, text: &str, field: &str) -> Result<Checkpoint, ApiError> {
+    let malformed =
+        || ApiError::field(field, "a position or cursor that an answer has given, and not beyond the newest");
     let token = text.parse().map_err(|_| malformed())?;
     match log.place(token).await {
         Err(ReadError::BeyondHead { .. }) => Err(malformed()),
@@ -322,6 +321,6 @@ pub async fn place(log: &EventLog, text: &str, field: &str) -> Result<Checkpoint
 }
 
 /// An identifier in a path: what is none belongs to nothing.
-pub fn id<T: std::str::FromStr>(text: &str, thing: Thing) -> Result<T, DoorError> {
-    text.parse().map_err(|_| DoorError::not_found(thing))
+pub fn id<T: std::str::FromStr>(text: &str, thing: Resource) -> Result<T, ApiError> {
+    text.parse().map_err(|_| ApiError::not_found(thing))
 }

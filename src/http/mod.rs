@@ -3,33 +3,34 @@
 //! A route's path and method stand beside its handler; the shape of its errors is its table's. What a handler is given
 //! has been through [`origin`], [`caller`] and [`ask`]; who may do what is in [`policy`] alone.
 
-mod answer;
 mod api;
-mod ask;
 mod body;
 mod caller;
-pub mod client;
 mod cookies;
 mod csrf;
-mod door;
 mod error;
+mod error_body;
+mod extract;
+mod fair_semaphore;
 mod health;
-mod limits;
-mod look_ups;
-mod number;
+mod json_integer;
 mod oauth;
 mod openapi;
 mod origin;
-mod page;
 mod pages;
+mod pagination;
 mod policy;
 mod ppz;
+mod rate_limit;
+mod readiness;
 mod request_id;
+mod response;
 mod schema;
 mod server;
-mod shape;
-mod turns;
-mod whole_list;
+mod settings;
+mod state;
+pub mod tls_provider;
+mod unpaged_list;
 
 use axum::Router;
 use axum::extract::Request;
@@ -42,15 +43,16 @@ use tower_http::catch_panic::CatchPanicLayer;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-pub use door::{Door, DoorSettings, GithubSettings, Shared, loopback_port};
-pub use limits::{Rate, Rates};
 pub use pages::sign_in_link::url as sign_in_link_url;
+pub use rate_limit::{Rate, Rates};
 pub use server::serve;
+pub use settings::{GithubSettings, HttpSettings, loopback_port};
+pub use state::{AppState, SharedState};
 
-use error::DoorError;
+use error::ApiError;
 
 /// Our own API: errors are RFC 9457 problems.
-fn ours() -> OpenApiRouter<Shared> {
+fn ours() -> OpenApiRouter<SharedState> {
     use api::{accounts, events, invites, keys, members, pipes, sessions, sources, tokens, users};
     OpenApiRouter::new()
         .routes(routes!(users::list::list, users::insert::insert))
@@ -86,7 +88,7 @@ fn ours() -> OpenApiRouter<Shared> {
 }
 
 /// The routes of ppz's clients: errors as those know them.
-fn ppz() -> OpenApiRouter<Shared> {
+fn ppz() -> OpenApiRouter<SharedState> {
     OpenApiRouter::new()
         .routes(routes!(ppz::account_invites::account_invites, ppz::invite::invite))
         .routes(routes!(ppz::revoke_invite::revoke_invite))
@@ -101,7 +103,7 @@ fn ppz() -> OpenApiRouter<Shared> {
 }
 
 /// OAuth for programs: errors are OAuth's flat objects.
-fn oauth() -> OpenApiRouter<Shared> {
+fn oauth() -> OpenApiRouter<SharedState> {
     OpenApiRouter::new()
         .routes(routes!(oauth::metadata::metadata))
         .routes(routes!(oauth::device_code::device_code))
@@ -110,17 +112,17 @@ fn oauth() -> OpenApiRouter<Shared> {
 }
 
 /// OAuth for whoever has a credential already.
-fn introspection() -> OpenApiRouter<Shared> {
+fn introspection() -> OpenApiRouter<SharedState> {
     OpenApiRouter::new().routes(routes!(oauth::introspect::introspect))
 }
 
 /// Whether the process lives and can do its work.
-fn health() -> OpenApiRouter<Shared> {
+fn health() -> OpenApiRouter<SharedState> {
     OpenApiRouter::new().routes(routes!(health::healthz)).routes(routes!(health::readyz))
 }
 
 /// What people see.
-fn pages() -> Router<Shared> {
+fn pages() -> Router<SharedState> {
     use axum::routing::post;
     Router::new()
         .route("/", get(pages::home::home))
@@ -142,14 +144,17 @@ pub fn description() -> utoipa::openapi::OpenApi {
 }
 
 /// The routes of the public address.
-pub fn public(door: Shared) -> Router {
-    let no_route = || async { DoorError::NoRoute };
-    let by_address = || from_fn_with_state(door.clone(), limits::by_address);
-    let by_caller = || from_fn(limits::by_caller);
+pub fn public(state: SharedState) -> Router {
+    let no_route = || async { ApiError::NoRoute };
+    let by_address = || from_fn_with_state(state.clone(), rate_limit::by_address);
+    let by_caller = || from_fn(rate_limit::by_caller);
     // A bug of ours has the shape of its table too.
     let caught = || CatchPanicLayer::custom(panicked);
-    let (problem, ppz_error, oauth_error) =
-        (|| from_fn(shape::problem), || from_fn(shape::ppz), || from_fn(shape::oauth));
+    let (problem, ppz_error, oauth_error) = (
+        || from_fn(error_body::problem),
+        || from_fn(error_body::ppz),
+        || from_fn_with_state(oauth::device_token::PATH, error_body::oauth),
+    );
     Router::new()
         .merge(Router::from(ours()).layer(caught()).layer(by_caller()).layer(problem()))
         .merge(Router::from(ppz()).layer(caught()).layer(by_caller()).layer(ppz_error()))
@@ -159,10 +164,10 @@ pub fn public(door: Shared) -> Router {
         .merge(pages().layer(caught()).layer(by_address()).layer(from_fn(pages::shape)))
         .merge(openapi::page(description()).layer(by_address()).layer(problem()))
         .fallback_service(Router::new().fallback(no_route).layer(by_address()).layer(problem()))
-        .layer(from_fn(answer::etag))
-        .layer(from_fn(guard))
-        .layer(from_fn_with_state(door.clone(), request_id::identify))
-        .with_state(door)
+        .layer(from_fn(response::etag))
+        .layer(from_fn(security_headers))
+        .layer(from_fn_with_state(state.clone(), request_id::identify))
+        .with_state(state)
 }
 
 /// The routes of the loopback address for whoever runs the instance.
@@ -171,7 +176,7 @@ pub fn internal(metrics: PrometheusHandle) -> Router {
 }
 
 /// What holds for every answer: it is what it says it is, and nobody keeps it who was not told to.
-async fn guard(request: Request, next: Next) -> Response {
+async fn security_headers(request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
     let headers = response.headers_mut();
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
@@ -186,5 +191,5 @@ async fn guard(request: Request, next: Next) -> Response {
 fn panicked(_: Box<dyn std::any::Any + Send + 'static>) -> Response {
     use axum::response::IntoResponse as _;
     tracing::error!("a handler panicked");
-    DoorError::Internal.into_response()
+    ApiError::Internal.into_response()
 }

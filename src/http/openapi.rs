@@ -10,7 +10,7 @@ use utoipa::openapi::{
 use utoipa::{PartialSchema as _, ToSchema as _};
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
-use super::shape::{OauthError, PpzError, PpzErrorBody, Problem};
+use super::error_body::{OauthError, PpzError, PpzErrorBody, Problem};
 
 const ABOUT: &str = "An event-sourced identity and tenancy engine.
 

@@ -7,8 +7,8 @@ use axum::http::HeaderMap;
 use axum::http::request::Parts;
 use ipnet::IpNet;
 
-use super::door::Shared;
-use super::error::DoorError;
+use super::error::ApiError;
+use super::state::SharedState;
 
 /// The address that a request comes from.
 #[derive(Clone, Copy, Debug)]
@@ -47,11 +47,11 @@ impl Origin {
     }
 }
 
-impl FromRequestParts<Shared> for Origin {
-    type Rejection = DoorError;
+impl FromRequestParts<SharedState> for Origin {
+    type Rejection = ApiError;
 
-    async fn from_request_parts(parts: &mut Parts, door: &Shared) -> Result<Self, DoorError> {
-        Ok(Self::of(&parts.extensions, &parts.headers, &door.settings.trusted_proxies))
+    async fn from_request_parts(parts: &mut Parts, state: &SharedState) -> Result<Self, ApiError> {
+        Ok(Self::of(&parts.extensions, &parts.headers, &state.settings.trusted_proxies))
     }
 }
 

@@ -5,7 +5,7 @@ use axum::http::{HeaderName, HeaderValue};
 use axum::middleware::Next;
 use axum::response::Response;
 
-use super::door::Shared;
+use super::state::SharedState;
 use crate::ids::CorrelationId;
 
 /// The header, in requests (a UUID; anything else is replaced) and in answers.
@@ -16,11 +16,11 @@ pub type RequestId = CorrelationId;
 
 /// Takes the caller's identifier if it is a UUID, else makes one; and writes a line of log for each request, which
 /// names the route and never the path, because paths may hold secrets.
-pub async fn identify(State(door): State<Shared>, mut request: Request, next: Next) -> Response {
+pub async fn identify(State(state): State<SharedState>, mut request: Request, next: Next) -> Response {
     let given = request.headers().get(X_REQUEST_ID).and_then(|value| value.to_str().ok());
     let id: RequestId = given
         .and_then(|text| text.parse().ok())
-        .unwrap_or_else(|| CorrelationId::new(door.tenure.clock().now(), &*door.tenure.entropy()));
+        .unwrap_or_else(|| CorrelationId::new(state.tenure.clock().now(), &*state.tenure.entropy()));
     request.extensions_mut().insert(id);
     let stopwatch = crate::clock::Stopwatch::start();
     let method = request.method().clone();

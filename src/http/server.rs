@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
 /// How long the head of a request may take to come.
-pub const HEAD_WITHIN: Duration = Duration::from_secs(10);
+pub const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The most bytes of a request's head.
 pub const MAX_HEAD: usize = 32 * 1_024;
@@ -26,18 +26,18 @@ pub const MAX_HEAD: usize = 32 * 1_024;
 const MAX_HEADERS: usize = 100;
 
 /// How long a client may not read what is sent to it.
-const READ_WITHIN: Duration = Duration::from_secs(10);
+const READ_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How many connections are open at once; more wait.
-const CONNECTIONS: usize = 8_192;
+const MAX_CONNECTIONS: usize = 8_192;
 
 /// How long what was accepted may take to end.
-const END_WITHIN: Duration = Duration::from_secs(10);
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Serves until told to stop, then lets what was accepted end.
 pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToken) {
     let ending = GracefulShutdown::new();
-    let places = Arc::new(Semaphore::new(CONNECTIONS));
+    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     loop {
         let place = tokio::select! {
             place = places.clone().acquire_owned() => place,
@@ -58,14 +58,14 @@ pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToke
         };
         let _ = stream.set_nodelay(true);
         let mut stream = TimeoutStream::new(stream);
-        stream.set_write_timeout(Some(READ_WITHIN));
+        stream.set_write_timeout(Some(READ_TIMEOUT));
         let service = router.clone().map_request(move |mut request: hyper::Request<_>| {
             request.extensions_mut().insert(ConnectInfo(peer));
             request.map(axum::body::Body::new)
         });
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
-            .header_read_timeout(HEAD_WITHIN)
+            .header_read_timeout(HEAD_TIMEOUT)
             .max_buf_size(MAX_HEAD)
             .max_headers(MAX_HEADERS)
             .serve_connection(TokioIo::new(Box::pin(stream)), TowerToHyperService::new(service));
@@ -78,7 +78,7 @@ pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToke
         });
     }
     drop(listener);
-    if tokio::time::timeout(END_WITHIN, ending.shutdown()).await.is_err() {
+    if tokio::time::timeout(SHUTDOWN_TIMEOUT, ending.shutdown()).await.is_err() {
         tracing::warn!("some connections did not end in time");
     }
 }

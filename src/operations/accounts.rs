@@ -4,21 +4,21 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
 
 use super::limits::{self, Counted, Limits};
-use super::refusal::{Refusal, Thing};
+use super::refusal::{Refusal, Resource};
 use super::{Outcome, accounts_of, authority, invalid, users};
 use crate::Tenure;
 use crate::aggregates::account::{Account, AccountCommand, AccountName, NatsPublicKey, NatsSeed, Open};
 use crate::context::Context;
-use crate::dispatch::{DispatchError, Failure, Operation, Stop, UnitOfWork};
+use crate::dispatch::{DecideError, DispatchError, Failure, Operation, UnitOfWork};
 use crate::ids::{AccountId, ApiKeyId, UserId};
 
 /// The living account, or `NotFound`.
 pub(super) async fn open_account(
     work: &mut UnitOfWork<'_>,
     account: AccountId,
-) -> Result<Open, Stop<Refusal>> {
+) -> Result<Open, DecideError<Refusal>> {
     let account = work.load::<Account>(account.as_uuid()).await?;
-    account.open().cloned().ok_or(Stop::Refused(Refusal::NotFound(Thing::Account)))
+    account.open().cloned().ok_or(DecideError::Refused(Refusal::NotFound(Resource::Account)))
 }
 
 /// How many of the keys that end with something are named in the answer.
@@ -54,16 +54,16 @@ impl Operation for OpenAccount {
         "open_account"
     }
 
-    async fn decide(&self, work: &mut UnitOfWork<'_>) -> Result<AccountId, Stop<Refusal>> {
+    async fn decide(&self, work: &mut UnitOfWork<'_>) -> Result<AccountId, DecideError<Refusal>> {
         let owner = self.owner.unwrap_or(UserId::UNAUTHENTICATED);
         if authority::person(work) != Some(owner) {
-            authority::operator(work).await?;
+            authority::require_operator(work).await?;
         }
         users::must_exist(work, owner).await?;
-        limits::room_for(work, Counted::Accounts(owner), &self.limits).await?;
+        limits::enforce_limit(work, Counted::Accounts(owner), &self.limits).await?;
         let command = AccountCommand::Open { name: self.name.clone(), owner, at: work.at() };
         work.create::<Account, _>(self.id.as_uuid(), command)?;
-        work.bump(accounts_of(owner));
+        work.bump_guard(accounts_of(owner));
         Ok(self.id)
     }
 
@@ -85,13 +85,13 @@ impl Operation for AddMember {
         "add_member"
     }
 
-    async fn decide(&self, work: &mut UnitOfWork<'_>) -> Result<(), Stop<Refusal>> {
+    async fn decide(&self, work: &mut UnitOfWork<'_>) -> Result<(), DecideError<Refusal>> {
         let account = open_account(work, self.account).await?;
-        authority::owner(work, &account).await?;
+        authority::require_owner(work, &account).await?;
         users::must_exist(work, self.user).await?;
         let command = AccountCommand::AddMember { user: self.user, at: work.at() };
         work.execute::<Account, Refusal>(self.account.as_uuid(), command).await?;
-        work.bump(accounts_of(self.user));
+        work.bump_guard(accounts_of(self.user));
         Ok(())
     }
 
@@ -114,27 +114,27 @@ impl Operation for RemoveMember {
         if self.revoke_keys { "remove_member" } else { "remove_member_but_keep_keys" }
     }
 
-    async fn decide(&self, work: &mut UnitOfWork<'_>) -> Result<EndedKeys, Stop<Refusal>> {
+    async fn decide(&self, work: &mut UnitOfWork<'_>) -> Result<EndedKeys, DecideError<Refusal>> {
         let account = open_account(work, self.account).await?;
         let leaving = authority::acting_person(work).await? == Some(self.user) && account.includes(self.user);
         // Whoever leaves leaves nothing behind that they could come back by.
         if !leaving || !self.revoke_keys {
-            authority::owner(work, &account).await?;
+            authority::require_owner(work, &account).await?;
         }
         if !users::is_known(work, Some(self.user)).await? {
-            return Err(Stop::Refused(Refusal::NotFound(Thing::Member)));
+            return Err(DecideError::Refused(Refusal::NotFound(Resource::Member)));
         }
         let mut keys = EndedKeys::default();
         if self.revoke_keys {
             let (account, user) = (self.account, self.user);
-            work.read_things_of(account).await?;
+            work.depend_on_account(account).await?;
             let ended = work.reader().api_keys_minted_by(account, user, NAMED_KEYS).await;
             keys = ended.map_err(Failure::from)?.into();
         }
         let ends_keys = keys.count > 0;
         let command = AccountCommand::RemoveMember { user: self.user, ends_keys, at: work.at() };
         work.execute::<Account, Refusal>(self.account.as_uuid(), command).await?;
-        work.bump(accounts_of(self.user));
+        work.bump_guard(accounts_of(self.user));
         Ok(keys)
     }
 
@@ -157,19 +157,19 @@ impl Operation for TransferOwnership {
         "transfer_ownership"
     }
 
-    async fn decide(&self, work: &mut UnitOfWork<'_>) -> Result<(), Stop<Refusal>> {
+    async fn decide(&self, work: &mut UnitOfWork<'_>) -> Result<(), DecideError<Refusal>> {
         let account = open_account(work, self.account).await?;
-        authority::owner(work, &account).await?;
+        authority::require_owner(work, &account).await?;
         if !users::is_known(work, Some(self.to)).await? {
-            return Err(Stop::Refused(Refusal::NotFound(Thing::Member)));
+            return Err(DecideError::Refused(Refusal::NotFound(Resource::Member)));
         }
         if account.owner != self.to {
-            limits::room_for(work, Counted::Accounts(self.to), &self.limits).await?;
+            limits::enforce_limit(work, Counted::Accounts(self.to), &self.limits).await?;
         }
         let command = AccountCommand::TransferOwnership { to: self.to, at: work.at() };
         work.execute::<Account, Refusal>(self.account.as_uuid(), command).await?;
-        work.bump(accounts_of(account.owner));
-        work.bump(accounts_of(self.to));
+        work.bump_guard(accounts_of(account.owner));
+        work.bump_guard(accounts_of(self.to));
         Ok(())
     }
 
@@ -192,8 +192,8 @@ impl Operation for SetNatsAccount {
         "set_nats_account"
     }
 
-    async fn decide(&self, work: &mut UnitOfWork<'_>) -> Result<(), Stop<Refusal>> {
-        authority::operator(work).await?;
+    async fn decide(&self, work: &mut UnitOfWork<'_>) -> Result<(), DecideError<Refusal>> {
+        authority::require_operator(work).await?;
         let command = AccountCommand::SetNatsAccount {
             public_key: self.public_key.clone(),
             signing_seed: self.signing_seed.clone(),
@@ -220,12 +220,12 @@ impl Operation for CloseAccount {
         "close_account"
     }
 
-    async fn decide(&self, work: &mut UnitOfWork<'_>) -> Result<(), Stop<Refusal>> {
+    async fn decide(&self, work: &mut UnitOfWork<'_>) -> Result<(), DecideError<Refusal>> {
         let account = open_account(work, self.account).await?;
-        authority::owner(work, &account).await?;
+        authority::require_owner(work, &account).await?;
         let command = AccountCommand::Close { at: work.at() };
         work.execute::<Account, Refusal>(self.account.as_uuid(), command).await?;
-        work.bump(accounts_of(account.owner));
+        work.bump_guard(accounts_of(account.owner));
         Ok(())
     }
 

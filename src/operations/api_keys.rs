@@ -5,7 +5,7 @@ use std::time::Duration;
 use secrecy::{ExposeSecret as _, SecretString};
 
 use super::limits::{self, Counted, Limits};
-use super::refusal::{Refusal, Thing};
+use super::refusal::{Refusal, Resource};
 use super::{Outcome, accounts, authority, invalid, users};
 use crate::Tenure;
 use crate::aggregates::api_key::{ApiKey, ApiKeyCommand, KeyHash, KeyPrefix, Label, MintApiKey};
@@ -13,7 +13,7 @@ use crate::aggregates::field::Invalid;
 use crate::clock::Timestamp;
 use crate::context::Context;
 use crate::credentials::api_key::{StoredHash, generate_plaintext, key_prefix, salt};
-use crate::dispatch::{DispatchError, Dispatched, Failure, Operation, Stop, UnitOfWork};
+use crate::dispatch::{DecideError, DispatchError, Dispatched, Failure, Operation, UnitOfWork};
 use crate::event_log::ReadError;
 use crate::ids::{AccountId, ApiKeyId, UserId};
 use crate::projections::{QueryError, api_keys};
@@ -31,7 +31,7 @@ pub struct ApiKeySecret {
 }
 
 /// A fresh secret, hashed.
-struct Fresh {
+struct NewToken {
     plaintext: SecretString,
     prefix: KeyPrefix,
     hash: KeyHash,
@@ -56,19 +56,19 @@ impl Operation for Mint {
         "mint_api_key"
     }
 
-    async fn decide(&self, work: &mut UnitOfWork<'_>) -> Result<ApiKeyId, Stop<Refusal>> {
+    async fn decide(&self, work: &mut UnitOfWork<'_>) -> Result<ApiKeyId, DecideError<Refusal>> {
         let account = accounts::open_account(work, self.account).await?;
-        authority::owner(work, &account).await?;
+        authority::require_owner(work, &account).await?;
         let minter = match authority::person(work) {
             // Who runs the instance and does not belong to the account mints for its owner, if for nobody else.
             Some(person) if !account.includes(person) => self.by.unwrap_or(account.owner),
-            person => authority::maker(person, self.by).map_err(Stop::Refused)?,
+            person => authority::created_by(person, self.by).map_err(DecideError::Refused)?,
         };
         users::must_exist(work, minter).await?;
         if !account.includes(minter) {
-            return Err(Stop::Refused(Refusal::NotFound(Thing::Member)));
+            return Err(DecideError::Refused(Refusal::NotFound(Resource::Member)));
         }
-        limits::room_for(work, Counted::Keys(self.account), &self.limits).await?;
+        limits::enforce_limit(work, Counted::Keys(self.account), &self.limits).await?;
         let command = ApiKeyCommand::Mint(MintApiKey {
             account: self.account,
             minter,
@@ -94,15 +94,15 @@ async fn owned(
     work: &mut UnitOfWork<'_>,
     account: Option<AccountId>,
     key: ApiKeyId,
-) -> Result<bool, Stop<Refusal>> {
+) -> Result<bool, DecideError<Refusal>> {
     let state = work.load::<ApiKey>(key.as_uuid()).await?;
-    let not_found = || Stop::Refused(Refusal::NotFound(Thing::ApiKey));
+    let not_found = || DecideError::Refused(Refusal::NotFound(Resource::ApiKey));
     let of = state.account().ok_or_else(not_found)?;
     if account.is_some_and(|account| account != of) {
         return Err(not_found());
     }
     let account = accounts::open_account(work, of).await?;
-    authority::owner(work, &account).await?;
+    authority::require_owner(work, &account).await?;
     match &*state {
         ApiKey::Active(key) => authority::is_good(work, &account, key).await,
         ApiKey::Unknown | ApiKey::Revoked { .. } => Ok(false),
@@ -122,7 +122,7 @@ impl Operation for Revoke {
         "revoke_api_key"
     }
 
-    async fn decide(&self, work: &mut UnitOfWork<'_>) -> Result<(), Stop<Refusal>> {
+    async fn decide(&self, work: &mut UnitOfWork<'_>) -> Result<(), DecideError<Refusal>> {
         if owned(work, self.account, self.key).await? {
             let command = ApiKeyCommand::Revoke { at: work.at() };
             work.execute::<ApiKey, Refusal>(self.key.as_uuid(), command).await?;
@@ -151,9 +151,9 @@ impl Operation for Rotate {
         "rotate_api_key"
     }
 
-    async fn decide(&self, work: &mut UnitOfWork<'_>) -> Result<ApiKeyId, Stop<Refusal>> {
+    async fn decide(&self, work: &mut UnitOfWork<'_>) -> Result<ApiKeyId, DecideError<Refusal>> {
         if !owned(work, self.account, self.key).await? {
-            return Err(Stop::Refused(Refusal::NotFound(Thing::ApiKey)));
+            return Err(DecideError::Refused(Refusal::NotFound(Resource::ApiKey)));
         }
         let at = work.at();
         let command = ApiKeyCommand::Rotate {
@@ -172,13 +172,13 @@ impl Operation for Rotate {
 }
 
 impl Tenure {
-    async fn fresh_secret(&self) -> Result<Fresh, DispatchError<Refusal>> {
+    async fn fresh_secret(&self) -> Result<NewToken, DispatchError<Refusal>> {
         let entropy = self.entropy();
         let plaintext = generate_plaintext(&self.rules().sentinel, &*entropy);
         let prefix = key_prefix(plaintext.expose_secret());
         let hash = self.argon2().hash(plaintext.clone(), salt(&*entropy)).await;
         let hash = hash.map_err(|_| DispatchError::Refused(Refusal::Busy))?;
-        Ok(Fresh { plaintext, prefix, hash: KeyHash::parse(&hash).map_err(invalid)? })
+        Ok(NewToken { plaintext, prefix, hash: KeyHash::parse(&hash).map_err(invalid)? })
     }
 
     /// Makes a key of an account and gives its secret, this once. For the owner; whoever acts on the database says who
@@ -287,7 +287,7 @@ impl Tenure {
         &self,
         plaintext: &SecretString,
     ) -> Result<api_keys::ApiKey, DispatchError<Refusal>> {
-        let unknown = DispatchError::Refused(Refusal::NotFound(Thing::ApiKey));
+        let unknown = DispatchError::Refused(Refusal::NotFound(Resource::ApiKey));
         let text = plaintext.expose_secret();
         let well_formed = text.strip_prefix(&self.rules().sentinel).is_some_and(|rest| rest.starts_with('_'))
             && text.len() <= 256
@@ -301,7 +301,7 @@ impl Tenure {
             let matches = self.argon2().verify(&prefix, plaintext.clone(), &candidate.hash).await;
             if matches.map_err(|_| DispatchError::Refused(Refusal::Busy))? {
                 let key = candidate.key;
-                self.note_use(key.id.as_uuid(), key.last_used_at, now).await;
+                self.record_use(key.id.as_uuid(), key.last_used_at, now).await;
                 return Ok(key);
             }
         }
@@ -309,8 +309,8 @@ impl Tenure {
     }
 
     /// Writes down that a secret was used; that it cannot be written down is no reason to refuse the secret.
-    pub(super) async fn note_use(&self, id: uuid::Uuid, last: Option<Timestamp>, now: Timestamp) {
-        if let Err(error) = self.coarse().used(id, last, now).await {
+    pub(super) async fn record_use(&self, id: uuid::Uuid, last: Option<Timestamp>, now: Timestamp) {
+        if let Err(error) = self.coarse().record_use(id, last, now).await {
             tracing::warn!(%id, %error, "the use of a secret could not be written down");
         }
     }

@@ -1,12 +1,12 @@
 //! Who may do what, decided on versions that the unit of work carries, so that a right lost meanwhile is noticed.
 
-use super::refusal::{Refusal, Thing};
+use super::refusal::{Refusal, Resource};
 use crate::aggregates::account::Open;
 use crate::aggregates::api_key::{ApiKey, Minted};
 use crate::aggregates::field::Invalid;
 use crate::aggregates::user::User;
 use crate::context::Actor;
-use crate::dispatch::{Stop, UnitOfWork};
+use crate::dispatch::{DecideError, UnitOfWork};
 use crate::ids::{AccountId, UserId};
 
 /// The person who acts, if it is one.
@@ -20,11 +20,11 @@ pub(super) const fn person(work: &UnitOfWork<'_>) -> Option<UserId> {
 }
 
 /// The person who acts, if it is one: somebody who has been forgotten meanwhile acts no more.
-pub(super) async fn acting_person(work: &mut UnitOfWork<'_>) -> Result<Option<UserId>, Stop<Refusal>> {
+pub(super) async fn acting_person(work: &mut UnitOfWork<'_>) -> Result<Option<UserId>, DecideError<Refusal>> {
     let Some(id) = person(work) else { return Ok(None) };
     match work.load::<User>(id.as_uuid()).await?.registered() {
         Some(_) => Ok(Some(id)),
-        None => Err(Stop::Refused(Refusal::Forbidden)),
+        None => Err(DecideError::Refused(Refusal::Forbidden)),
     }
 }
 
@@ -33,7 +33,7 @@ pub(super) async fn is_good(
     work: &mut UnitOfWork<'_>,
     account: &Open,
     key: &Minted,
-) -> Result<bool, Stop<Refusal>> {
+) -> Result<bool, DecideError<Refusal>> {
     if account.removals_of(key.minter) > key.removals {
         return Ok(false);
     }
@@ -42,7 +42,7 @@ pub(super) async fn is_good(
 }
 
 /// Whether the caller runs the instance.
-pub(super) async fn is_operator(work: &mut UnitOfWork<'_>) -> Result<bool, Stop<Refusal>> {
+pub(super) async fn is_operator(work: &mut UnitOfWork<'_>) -> Result<bool, DecideError<Refusal>> {
     if matches!(work.context().actor, Actor::System | Actor::Operator) {
         return Ok(true);
     }
@@ -52,50 +52,56 @@ pub(super) async fn is_operator(work: &mut UnitOfWork<'_>) -> Result<bool, Stop<
 }
 
 /// Only who runs the instance.
-pub(super) async fn operator(work: &mut UnitOfWork<'_>) -> Result<(), Stop<Refusal>> {
-    if is_operator(work).await? { Ok(()) } else { Err(Stop::Refused(Refusal::Forbidden)) }
+pub(super) async fn require_operator(work: &mut UnitOfWork<'_>) -> Result<(), DecideError<Refusal>> {
+    if is_operator(work).await? { Ok(()) } else { Err(DecideError::Refused(Refusal::Forbidden)) }
 }
 
 /// Only this person, and who runs the instance.
-pub(super) async fn oneself(work: &mut UnitOfWork<'_>, user: UserId) -> Result<(), Stop<Refusal>> {
-    if acting_person(work).await? == Some(user) { Ok(()) } else { operator(work).await }
+pub(super) async fn require_self(
+    work: &mut UnitOfWork<'_>,
+    user: UserId,
+) -> Result<(), DecideError<Refusal>> {
+    if acting_person(work).await? == Some(user) { Ok(()) } else { require_operator(work).await }
 }
 
 /// Only the owner of the account, and who runs the instance; for strangers the account does not exist.
-pub(super) async fn owner(work: &mut UnitOfWork<'_>, account: &Open) -> Result<(), Stop<Refusal>> {
+pub(super) async fn require_owner(
+    work: &mut UnitOfWork<'_>,
+    account: &Open,
+) -> Result<(), DecideError<Refusal>> {
     match acting_person(work).await? {
         Some(id) if id == account.owner => Ok(()),
         _ if is_operator(work).await? => Ok(()),
-        Some(id) if account.includes(id) => Err(Stop::Refused(Refusal::Forbidden)),
-        Some(_) => Err(Stop::Refused(Refusal::NotFound(Thing::Account))),
-        None => Err(Stop::Refused(Refusal::Forbidden)),
+        Some(id) if account.includes(id) => Err(DecideError::Refused(Refusal::Forbidden)),
+        Some(_) => Err(DecideError::Refused(Refusal::NotFound(Resource::Account))),
+        None => Err(DecideError::Refused(Refusal::Forbidden)),
     }
 }
 
 /// Only the account's members, its owner, its keys, and who runs the instance. Gives the person behind it: for a key
 /// its minter, for who acts on the database nobody.
-pub(super) async fn belongs(
+pub(super) async fn require_member(
     work: &mut UnitOfWork<'_>,
     id: AccountId,
     account: &Open,
-) -> Result<Option<UserId>, Stop<Refusal>> {
+) -> Result<Option<UserId>, DecideError<Refusal>> {
     if let Actor::ApiKey(key) = work.context().actor {
         let key = work.load::<ApiKey>(key.as_uuid()).await?;
         return match key.active(work.at()) {
             Some(key) if key.account == id && is_good(work, account, key).await? => Ok(Some(key.minter)),
-            _ => Err(Stop::Refused(Refusal::Forbidden)),
+            _ => Err(DecideError::Refused(Refusal::Forbidden)),
         };
     }
     match acting_person(work).await? {
         Some(person) if account.includes(person) => Ok(Some(person)),
         person if is_operator(work).await? => Ok(person),
-        _ => Err(Stop::Refused(Refusal::NotFound(Thing::Account))),
+        _ => Err(DecideError::Refused(Refusal::NotFound(Resource::Account))),
     }
 }
 
 /// Who is written down as the maker of something: the caller, who may name nobody else; or whom who acts on the
 /// database names. Never nobody.
-pub(super) fn maker(caller: Option<UserId>, named: Option<UserId>) -> Result<UserId, Refusal> {
+pub(super) fn created_by(caller: Option<UserId>, named: Option<UserId>) -> Result<UserId, Refusal> {
     match (caller, named) {
         (Some(caller), Some(named)) if caller != named => Err(Refusal::Forbidden),
         (Some(maker), _) | (None, Some(maker)) => Ok(maker),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use secrecy::{ExposeSecret as _, SecretString};
 
 use super::limits::{self, Counted, Limits};
-use super::refusal::{Refusal, Thing};
+use super::refusal::{Refusal, Resource};
 use super::{Outcome, authority, credentials_of, invalid, users};
 use crate::Tenure;
 use crate::aggregates::api_key::KeyPrefix;
@@ -14,15 +14,15 @@ use crate::aggregates::field::Invalid;
 use crate::aggregates::secret::SecretDigest;
 use crate::context::Context;
 use crate::credentials::token;
-use crate::dispatch::{DispatchError, Dispatched, Operation, Stop, UnitOfWork};
+use crate::dispatch::{DecideError, DispatchError, Dispatched, Operation, UnitOfWork};
 use crate::ids::{BearerTokenId, UserId};
 use crate::projections::{QueryError, bearer_tokens};
 
 /// The longest life of a token or a session: ten years.
-pub const MAX_LIFE: Duration = Duration::from_hours(24 * 3_653);
+pub const MAX_TTL: Duration = Duration::from_hours(24 * 3_653);
 
 /// Holds the life of a secret to its bounds.
-pub(super) fn life(
+pub(super) fn checked_ttl(
     ttl: Duration,
     most: Duration,
     rule: &'static str,
@@ -31,7 +31,7 @@ pub(super) fn life(
 }
 
 /// A token that is about to be issued.
-pub(super) struct Fresh {
+pub(super) struct NewToken {
     pub(super) id: BearerTokenId,
     pub(super) secret: SecretString,
     prefix: KeyPrefix,
@@ -39,18 +39,22 @@ pub(super) struct Fresh {
     limits: Limits,
 }
 
-impl Fresh {
+impl NewToken {
     pub(super) fn new(tenure: &Tenure, ttl: Duration) -> Result<Self, DispatchError<Refusal>> {
-        let ttl = life(ttl, MAX_LIFE, "more than 0 and at most ten years")?;
+        let ttl = checked_ttl(ttl, MAX_TTL, "more than 0 and at most ten years")?;
         let (secret, prefix) = token::bearer_token(&tenure.rules().sentinel, &*tenure.entropy());
         let (id, limits) = (tenure.new_id(BearerTokenId::new), tenure.rules().limits);
         Ok(Self { id, secret, prefix, ttl, limits })
     }
 
     /// Issues it to a person, who must exist and be able to sign in.
-    pub(super) async fn issue(&self, work: &mut UnitOfWork<'_>, user: UserId) -> Result<(), Stop<Refusal>> {
+    pub(super) async fn issue(
+        &self,
+        work: &mut UnitOfWork<'_>,
+        user: UserId,
+    ) -> Result<(), DecideError<Refusal>> {
         users::must_sign_in(work, user).await?;
-        limits::room_for(work, Counted::Tokens(user), &self.limits).await?;
+        limits::enforce_limit(work, Counted::Tokens(user), &self.limits).await?;
         let at = work.at();
         let command = BearerTokenCommand::Issue(IssueBearerToken {
             user,
@@ -60,14 +64,14 @@ impl Fresh {
             expires_at: at.after(self.ttl),
         });
         work.create::<BearerToken, _>(self.id.as_uuid(), command)?;
-        work.bump(credentials_of(user));
+        work.bump_guard(credentials_of(user));
         Ok(())
     }
 }
 
 struct Issue {
     user: UserId,
-    fresh: Fresh,
+    fresh: NewToken,
 }
 
 impl Operation for Issue {
@@ -78,8 +82,8 @@ impl Operation for Issue {
         "issue_bearer_token"
     }
 
-    async fn decide(&self, work: &mut UnitOfWork<'_>) -> Result<BearerTokenId, Stop<Refusal>> {
-        authority::oneself(work, self.user).await?;
+    async fn decide(&self, work: &mut UnitOfWork<'_>) -> Result<BearerTokenId, DecideError<Refusal>> {
+        authority::require_self(work, self.user).await?;
         self.fresh.issue(work, self.user).await?;
         Ok(self.fresh.id)
     }
@@ -101,8 +105,8 @@ impl Operation for Revoke {
         "revoke_bearer_token"
     }
 
-    async fn decide(&self, work: &mut UnitOfWork<'_>) -> Result<(), Stop<Refusal>> {
-        let not_found = Stop::Refused(Refusal::NotFound(Thing::BearerToken));
+    async fn decide(&self, work: &mut UnitOfWork<'_>) -> Result<(), DecideError<Refusal>> {
+        let not_found = DecideError::Refused(Refusal::NotFound(Resource::BearerToken));
         let token = work.load::<BearerToken>(self.token.as_uuid()).await?;
         let operator = authority::is_operator(work).await?;
         let person = authority::acting_person(work).await?;
@@ -136,7 +140,7 @@ impl Tenure {
         user: UserId,
         ttl: Duration,
     ) -> Outcome<(BearerTokenId, Option<SecretString>)> {
-        let operation = Issue { user, fresh: Fresh::new(self, ttl)? };
+        let operation = Issue { user, fresh: NewToken::new(self, ttl)? };
         let done: Dispatched<BearerTokenId> = self.dispatcher().dispatch(context, &operation).await?;
         let secret = (!done.repeated).then_some(operation.fresh.secret);
         Ok(done.map(|id| (id, secret)))
@@ -152,7 +156,7 @@ impl Tenure {
     ) -> Result<bearer_tokens::BearerToken, QueryError> {
         let now = self.clock().now();
         let token = self.reader().bearer_token(secret.expose_secret(), now).await?;
-        self.note_use(token.id.as_uuid(), token.last_used_at, now).await;
+        self.record_use(token.id.as_uuid(), token.last_used_at, now).await;
         Ok(token)
     }
 

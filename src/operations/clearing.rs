@@ -10,7 +10,7 @@ use crate::aggregates::account::{Account, AccountCommand};
 use crate::aggregates::ending::{Ended, Ending, EndingCommand, EndingEvent, RevokedKeys};
 use crate::coarse::Coarse;
 use crate::context::{Actor, Context};
-use crate::dispatch::{DispatchError, Failure, Operation, Stop, UnitOfWork};
+use crate::dispatch::{DecideError, DispatchError, Failure, Operation, UnitOfWork};
 use crate::ids::UserId;
 use crate::projections::endings::Pending;
 
@@ -47,7 +47,11 @@ struct Clear<'a> {
 }
 
 impl Clear<'_> {
-    async fn account(&self, work: &mut UnitOfWork<'_>, of: Ended) -> Result<EndingCommand, Stop<Refusal>> {
+    async fn account(
+        &self,
+        work: &mut UnitOfWork<'_>,
+        of: Ended,
+    ) -> Result<EndingCommand, DecideError<Refusal>> {
         let Ended::Account(account) = of else { return Ok(EndingCommand::Finish(of)) };
         let rows = work.reader().rows_of_closed_account(account, ROWS).await.map_err(Failure::from)?;
         let coarse: Vec<_> = rows
@@ -64,7 +68,11 @@ impl Clear<'_> {
         Ok(if nothing { EndingCommand::Finish(of) } else { EndingCommand::RemoveAccountRows(rows) })
     }
 
-    async fn membership(&self, work: &mut UnitOfWork<'_>, of: Ended) -> Result<EndingCommand, Stop<Refusal>> {
+    async fn membership(
+        &self,
+        work: &mut UnitOfWork<'_>,
+        of: Ended,
+    ) -> Result<EndingCommand, DecideError<Refusal>> {
         let Ended::Membership { account, user, .. } = of else { return Ok(EndingCommand::Finish(of)) };
         let Pending { at, position, .. } = self.pending;
         if work.load::<Account>(account.as_uuid()).await?.open().is_none() {
@@ -81,7 +89,11 @@ impl Clear<'_> {
     }
 
     /// Ends memberships of a forgotten person, and before each the keys that ended with it; `false` if there are none left.
-    async fn memberships(&self, work: &mut UnitOfWork<'_>, user: UserId) -> Result<bool, Stop<Refusal>> {
+    async fn memberships(
+        &self,
+        work: &mut UnitOfWork<'_>,
+        user: UserId,
+    ) -> Result<bool, DecideError<Refusal>> {
         let Pending { of, at, position } = self.pending;
         // Each stands on an account that others may keep changing: after a decision in vain, one at a time.
         let most = if work.attempt() == 0 { MEMBERSHIPS } else { 1 };
@@ -110,7 +122,11 @@ impl Clear<'_> {
         Ok(any)
     }
 
-    async fn person(&self, work: &mut UnitOfWork<'_>, user: UserId) -> Result<EndingCommand, Stop<Refusal>> {
+    async fn person(
+        &self,
+        work: &mut UnitOfWork<'_>,
+        user: UserId,
+    ) -> Result<EndingCommand, DecideError<Refusal>> {
         let Pending { of, at, .. } = self.pending;
         let rows = work.reader().rows_of_forgotten_person(user, at, ROWS).await.map_err(Failure::from)?;
         let coarse: Vec<_> = rows.bearer_tokens.iter().map(|token| token.as_uuid()).collect();
@@ -131,9 +147,9 @@ impl Operation for Clear<'_> {
         "clear_away"
     }
 
-    async fn decide(&self, work: &mut UnitOfWork<'_>) -> Result<bool, Stop<Refusal>> {
+    async fn decide(&self, work: &mut UnitOfWork<'_>) -> Result<bool, DecideError<Refusal>> {
         let of = self.pending.of;
-        work.bump(GUARD.to_owned());
+        work.bump_guard(GUARD.to_owned());
         work.read_guard(GUARD.to_owned()).await?;
         if work.load::<Ending>(of.id()).await?.finished {
             return Ok(true);

@@ -4,22 +4,22 @@ use std::time::Duration;
 
 use secrecy::{ExposeSecret as _, SecretString};
 
-use super::bearer_tokens::{Fresh, life};
-use super::refusal::{Refusal, Thing};
-use super::{Outcome, authority, found, invalid, users};
+use super::bearer_tokens::{NewToken, checked_ttl};
+use super::refusal::{Refusal, Resource};
+use super::{Outcome, authority, invalid, or_not_found, users};
 use crate::Tenure;
 use crate::aggregates::device_code::{
-    ClientName, CreateDeviceCode, DeviceCode, DeviceCodeCommand, Situation, UserCode, user_code_claim,
+    ClientName, CreateDeviceCode, DeviceCode, DeviceCodeCommand, Status, UserCode, user_code_claim,
 };
 use crate::aggregates::secret::SecretDigest;
 use crate::context::Context;
 use crate::credentials::token;
-use crate::dispatch::{DispatchError, Failure, Operation, Stop, UnitOfWork};
+use crate::dispatch::{DecideError, DispatchError, Failure, Operation, UnitOfWork};
 use crate::event_log::ReadError;
 use crate::ids::{BearerTokenId, DeviceCodeId, UserId};
 
 /// The longest life of a device code.
-pub const MAX_DEVICE_CODE_LIFE: Duration = Duration::from_hours(24);
+pub const MAX_DEVICE_CODE_TTL: Duration = Duration::from_hours(24);
 
 /// How many user codes are made for one device code, should some be another's.
 const USER_CODES: usize = 8;
@@ -52,10 +52,10 @@ impl Operation for Create {
         "create_device_code"
     }
 
-    async fn decide(&self, work: &mut UnitOfWork<'_>) -> Result<Self::Answer, Stop<Refusal>> {
+    async fn decide(&self, work: &mut UnitOfWork<'_>) -> Result<Self::Answer, DecideError<Refusal>> {
         let place = usize::try_from(work.attempt()).unwrap_or(0) % self.user_codes.len().max(1);
         let Some(user_code) = self.user_codes.get(place) else {
-            return Err(Stop::Refused(Refusal::IdentifierInUse));
+            return Err(DecideError::Refused(Refusal::IdentifierInUse));
         };
         let at = work.at();
         let command = DeviceCodeCommand::Create(CreateDeviceCode {
@@ -90,13 +90,13 @@ impl Operation for Decide {
         if self.approve { "approve_device_code" } else { "deny_device_code" }
     }
 
-    async fn decide(&self, work: &mut UnitOfWork<'_>) -> Result<DeviceCodeId, Stop<Refusal>> {
+    async fn decide(&self, work: &mut UnitOfWork<'_>) -> Result<DeviceCodeId, DecideError<Refusal>> {
         users::must_sign_in(work, self.user).await?;
-        authority::oneself(work, self.user).await?;
+        authority::require_self(work, self.user).await?;
         let holder = work.holder(&user_code_claim(&self.user_code, work.hasher())).await?;
         let id: DeviceCodeId = holder
             .and_then(|holder| holder.parse().ok())
-            .ok_or(Stop::Refused(Refusal::NotFound(Thing::DeviceCode)))?;
+            .ok_or(DecideError::Refused(Refusal::NotFound(Resource::DeviceCode)))?;
         let (user, at) = (self.user, work.at());
         let command = if self.approve {
             DeviceCodeCommand::Approve { user, at }
@@ -115,7 +115,7 @@ impl Operation for Decide {
 /// A device takes what was approved, and a token with it where one is wanted.
 struct Consume {
     device_code: SecretString,
-    token: Option<Fresh>,
+    token: Option<NewToken>,
 }
 
 impl Operation for Consume {
@@ -126,13 +126,13 @@ impl Operation for Consume {
         "consume_device_code"
     }
 
-    async fn decide(&self, work: &mut UnitOfWork<'_>) -> Result<Self::Answer, Stop<Refusal>> {
-        let not_found = Stop::Refused(Refusal::NotFound(Thing::DeviceCode));
+    async fn decide(&self, work: &mut UnitOfWork<'_>) -> Result<Self::Answer, DecideError<Refusal>> {
+        let not_found = DecideError::Refused(Refusal::NotFound(Resource::DeviceCode));
         let known = work.reader().device_code(self.device_code.expose_secret()).await;
-        let id = found(known, Thing::DeviceCode)?.id;
+        let id = or_not_found(known, Resource::DeviceCode)?.id;
         let code = work.load::<DeviceCode>(id.as_uuid()).await?;
         let approved = match &*code {
-            DeviceCode::Created { situation: Situation::Approved(user), .. } => Some(*user),
+            DeviceCode::Created { status: Status::Approved(user), .. } => Some(*user),
             _ => None,
         };
         work.execute::<DeviceCode, Refusal>(id.as_uuid(), DeviceCodeCommand::Consume { at: work.at() })
@@ -144,7 +144,7 @@ impl Operation for Consume {
         };
         match issued {
             // Whoever approved it has been forgotten.
-            Err(Stop::Refused(Refusal::NotFound(_) | Refusal::Forbidden)) => Err(not_found),
+            Err(DecideError::Refused(Refusal::NotFound(_) | Refusal::Forbidden)) => Err(not_found),
             other => other.map(|()| (user, id)),
         }
     }
@@ -158,7 +158,7 @@ impl Tenure {
     /// Hands out a pair of codes to a device that calls itself so.
     ///
     /// # Errors
-    /// `Invalid`: a life of zero or above [`MAX_DEVICE_CODE_LIFE`], a malformed name.
+    /// `Invalid`: a life of zero or above [`MAX_DEVICE_CODE_TTL`], a malformed name.
     pub async fn create_device_code(
         &self,
         context: &Context,
@@ -185,7 +185,7 @@ impl Tenure {
             device_code: token::device_code(&*entropy),
             user_codes: user_codes.flatten().take(USER_CODES).collect(),
             client_name: ClientName::parse(client_name).map_err(invalid)?,
-            ttl: life(ttl, MAX_DEVICE_CODE_LIFE, "more than 0 and at most 24 hours")?,
+            ttl: checked_ttl(ttl, MAX_DEVICE_CODE_TTL, "more than 0 and at most 24 hours")?,
         })
     }
 
@@ -233,16 +233,16 @@ impl Tenure {
         approve: bool,
     ) -> Outcome<DeviceCodeId> {
         let user_code = UserCode::parse(typed)
-            .map_err(|_| DispatchError::Refused(Refusal::NotFound(Thing::DeviceCode)))?;
+            .map_err(|_| DispatchError::Refused(Refusal::NotFound(Resource::DeviceCode)))?;
         let done = self.dispatcher().dispatch(context, &Decide { user_code, user, approve }).await?;
         if !approve {
-            self.no_longer_living(done.answer).await;
+            self.still_active(done.answer).await;
         }
         Ok(done)
     }
 
     /// Frees the room of a code that is denied or used up; one whose row stays frees it when its time is over.
-    async fn no_longer_living(&self, device_code: DeviceCodeId) {
+    async fn still_active(&self, device_code: DeviceCodeId) {
         if let Err(error) = self.coarse().remove(&[device_code.as_uuid()]).await {
             tracing::warn!(%device_code, %error, "the room of a device code could not be freed");
         }
@@ -259,7 +259,7 @@ impl Tenure {
     ) -> Outcome<UserId> {
         let operation = Consume { device_code: device_code.clone(), token: None };
         let done = self.dispatcher().dispatch(context, &operation).await?;
-        self.no_longer_living(done.answer.1).await;
+        self.still_active(done.answer.1).await;
         Ok(done.map(|(user, _)| user))
     }
 
@@ -274,13 +274,13 @@ impl Tenure {
         device_code: &SecretString,
         ttl: Duration,
     ) -> Outcome<(UserId, BearerTokenId, SecretString)> {
-        let fresh = Fresh::new(self, ttl)?;
+        let fresh = NewToken::new(self, ttl)?;
         let (id, secret) = (fresh.id, fresh.secret.clone());
         let operation = Consume { device_code: device_code.clone(), token: Some(fresh) };
         // A token is a secret: a request for one is never answered from memory.
         let context = Context { idempotency: None, ..*context };
         let done = self.dispatcher().dispatch(&context, &operation).await?;
-        self.no_longer_living(done.answer.1).await;
+        self.still_active(done.answer.1).await;
         Ok(done.map(|(user, _)| (user, id, secret)))
     }
 

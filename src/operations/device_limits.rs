@@ -13,11 +13,11 @@ use crate::dispatch::DispatchError;
 use crate::ids::{DeviceCodeId, SessionId, UserId};
 
 /// For how long wrong user codes are counted.
-pub const GUESSES_WITHIN: Duration = Duration::from_mins(10);
+pub const GUESS_WINDOW: Duration = Duration::from_mins(10);
 
 /// A try at a user code that has been counted.
 #[derive(Debug)]
-pub struct UserCodeTry {
+pub struct UserCodeAttempt {
     buckets: Vec<Bucket>,
 }
 
@@ -96,12 +96,12 @@ impl Tenure {
     ///
     /// # Errors
     /// The database cannot be written to.
-    pub async fn try_user_code(
+    pub async fn attempt_user_code(
         &self,
         user: UserId,
         session: SessionId,
         from: IpAddr,
-    ) -> Result<Option<UserCodeTry>, DispatchError<Refusal>> {
+    ) -> Result<Option<UserCodeAttempt>, DispatchError<Refusal>> {
         let (limits, now) = (&self.rules().limits, self.clock().now());
         let most = limits.user_code_failures;
         let mut buckets = vec![
@@ -114,7 +114,7 @@ impl Tenure {
             buckets.push((format!("user_code:site:{site}"), most.saturating_mul(SITE_FACTOR)));
         }
         let attempt = |buckets: Vec<Bucket>| async move {
-            self.coarse().attempt(&buckets, now, GUESSES_WITHIN).await.map_err(unwritable)
+            self.coarse().attempt(&buckets, now, GUESS_WINDOW).await.map_err(unwritable)
         };
         if !attempt(buckets.clone()).await? {
             return Ok(None);
@@ -122,19 +122,19 @@ impl Tenure {
         let all = ("user_code:all".to_owned(), limits.user_code_failures_in_all);
         if attempt(vec![all.clone()]).await? {
             buckets.push(all);
-            return Ok(Some(UserCodeTry { buckets }));
+            return Ok(Some(UserCodeAttempt { buckets }));
         }
         // Guesses of others must not keep people from approving their own devices: a first try is let through.
         let own: Vec<&str> = buckets.iter().take(OWN_BUCKETS).map(|(name, _)| name.as_str()).collect();
         let is_first = self.coarse().most_attempts(&own).await.map_err(unwritable)? <= 1;
-        Ok(is_first.then_some(UserCodeTry { buckets }))
+        Ok(is_first.then_some(UserCodeAttempt { buckets }))
     }
 
     /// The code of this try was a living one: the try is no failure. Earlier failures stay.
     ///
     /// # Errors
     /// The database cannot be written to.
-    pub async fn right_user_code(&self, tried: UserCodeTry) -> Result<(), DispatchError<Refusal>> {
-        self.coarse().no_failure(&tried.buckets).await.map_err(unwritable)
+    pub async fn right_user_code(&self, tried: UserCodeAttempt) -> Result<(), DispatchError<Refusal>> {
+        self.coarse().forgive_attempt(&tried.buckets).await.map_err(unwritable)
     }
 }

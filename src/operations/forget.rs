@@ -1,11 +1,11 @@
 //! Forgetting a person: what the log says of them becomes unreadable, here and in every rebuild.
 
-use super::refusal::{Refusal, Thing};
+use super::refusal::{Refusal, Resource};
 use super::{EndedKeys, NAMED_KEYS, Outcome, accounts_of, authority};
 use crate::Tenure;
 use crate::aggregates::user::{User, UserCommand};
 use crate::context::{Actor, Context};
-use crate::dispatch::{DispatchError, Failure, Operation, Stop, UnitOfWork};
+use crate::dispatch::{DecideError, DispatchError, Failure, Operation, UnitOfWork};
 use crate::event_log::ReadError;
 use crate::ids::UserId;
 
@@ -21,21 +21,21 @@ impl Operation for Forget {
         "forget_user"
     }
 
-    async fn decide(&self, work: &mut UnitOfWork<'_>) -> Result<Self::Answer, Stop<Refusal>> {
+    async fn decide(&self, work: &mut UnitOfWork<'_>) -> Result<Self::Answer, DecideError<Refusal>> {
         let user = self.user;
-        authority::oneself(work, user).await?;
+        authority::require_self(work, user).await?;
         match &*work.load::<User>(user.as_uuid()).await? {
             User::Forgotten => return Ok(EndedKeys::default()),
-            User::Unknown => return Err(Stop::Refused(Refusal::NotFound(Thing::User))),
+            User::Unknown => return Err(DecideError::Refused(Refusal::NotFound(Resource::User))),
             User::Registered(_) if user == UserId::UNAUTHENTICATED => {
-                return Err(Stop::Refused(Refusal::Forbidden));
+                return Err(DecideError::Refused(Refusal::Forbidden));
             }
             User::Registered(_) => {}
         }
         work.read_guard(accounts_of(user)).await?;
         let reader = work.reader().clone();
         if reader.count_of_accounts(user).await.map_err(Failure::from)? > 0 {
-            return Err(Stop::Refused(Refusal::OwnsAccounts));
+            return Err(DecideError::Refused(Refusal::OwnsAccounts));
         }
         let keys = reader.api_keys_of_member(user, NAMED_KEYS).await.map_err(Failure::from)?;
         work.execute::<User, Refusal>(user.as_uuid(), UserCommand::Forget { at: work.at() }).await?;

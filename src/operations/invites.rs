@@ -1,71 +1,24 @@
 //! Offers of membership: made, taken, turned down, taken back; bound to people who sign up.
 
 use super::limits::{self, Counted, Limits};
-use super::refusal::{Refusal, Thing};
-use super::{Outcome, accounts, accounts_of, authority, found, users};
+use super::refusal::{Refusal, Resource};
+use super::{Outcome, accounts, accounts_of, authority, or_not_found, users};
 use crate::Tenure;
 use crate::aggregates::account::{Account, AccountCommand};
 use crate::aggregates::field::Invalid;
 use crate::aggregates::invite::{
     CreateInvite, Invite, InviteCommand, InviteeKey, Offer, claim_on_name, pending_invite_claim,
 };
-use crate::aggregates::user::{User, UserCommand, UserMode, Username, invited_name_claim, username_claim};
+use crate::aggregates::user::{User, UserMode, Username, invited_name_claim, username_claim};
 use crate::context::Context;
-use crate::dispatch::{DispatchError, Failure, Operation, Stop, UnitOfWork};
+use crate::dispatch::{DecideError, DispatchError, Operation, UnitOfWork};
 use crate::ids::{AccountId, InviteId, NameKeyId, UserId};
 use crate::projections::invites::InviteStatus;
 
-/// Gives a person who has just taken a name the invites that waited for it. Looks only when the name turned out to have
-/// been somebody's before, or to be waited for, which the first decision does not know.
-pub(super) async fn bind(
-    work: &mut UnitOfWork<'_>,
-    user: UserId,
-    username: &Username,
-    mode: UserMode,
-) -> Result<(), Stop<Refusal>> {
-    if work.attempt() == 0 {
-        return Ok(());
-    }
-    let claim = username_claim(username, work.hasher());
-    let Some(holder) = work.last_holder(&claim).await? else { return Ok(()) };
-    work.succeed(claim, holder);
-    let at = work.at();
-    let waiting =
-        work.reader().unbound_invites(username, mode, at, MOST_BOUND).await.map_err(Failure::from)?;
-    let mut bound = Vec::new();
-    for invite in waiting {
-        let state = work.load::<Invite>(invite.as_uuid()).await?;
-        let Some(offer) = state.offer().filter(|offer| offer.is_pending(at)) else { continue };
-        if bound.contains(&offer.account)
-            || work.load::<Account>(offer.account.as_uuid()).await?.open().is_none()
-        {
-            continue;
-        }
-        let theirs = pending_invite_claim(offer.account, InviteeKey::User(user), work.hasher());
-        if work.holder(&theirs).await?.is_some() {
-            // They have another one to the same account already; this one stays the name's.
-            continue;
-        }
-        bound.push(offer.account);
-        work.execute::<Invite, Refusal>(invite.as_uuid(), InviteCommand::Bind { user, at }).await?;
-    }
-    let key = work.holder(&invited_name_claim(username, work.hasher())).await?;
-    if let Some(key) = key.and_then(|key| key.parse().ok()) {
-        // Whatever was said of the name is the person's now, decided and dead invites too.
-        let command = UserCommand::TakeInvitedName { key, name: username.clone(), at };
-        work.execute::<User, Refusal>(user.as_uuid(), command).await?;
-    }
-    Ok(())
-}
-
-/// How many invites that waited for a name are given to the person who takes it: few enough that nobody keeps them from it
-/// by sending more. Others are matched by the key of the name.
-const MOST_BOUND: usize = 50;
-
 /// The offer behind an identifier.
-async fn offer(work: &mut UnitOfWork<'_>, invite: InviteId) -> Result<Offer, Stop<Refusal>> {
+async fn offer(work: &mut UnitOfWork<'_>, invite: InviteId) -> Result<Offer, DecideError<Refusal>> {
     let invite = work.load::<Invite>(invite.as_uuid()).await?;
-    invite.offer().cloned().ok_or(Stop::Refused(Refusal::NotFound(Thing::Invite)))
+    invite.offer().cloned().ok_or(DecideError::Refused(Refusal::NotFound(Resource::Invite)))
 }
 
 /// Whose key seals the name in an invite: that of the person who has it, if anybody has, else the name's own.
@@ -73,7 +26,7 @@ async fn invitee_key(
     work: &mut UnitOfWork<'_>,
     account: AccountId,
     name: &Username,
-) -> Result<InviteeKey, Stop<Refusal>> {
+) -> Result<InviteeKey, DecideError<Refusal>> {
     let claim = username_claim(name, work.hasher());
     let remembered = work.remembered_holder(&claim).and_then(|holder| holder.parse::<UserId>().ok());
     if let Some(user) = remembered {
@@ -92,7 +45,7 @@ async fn invitee_key(
         return Ok(InviteeKey::User(user));
     }
     if standing.is_some() {
-        return Err(Stop::Refused(Refusal::DuplicatePendingInvite));
+        return Err(DecideError::Refused(Refusal::DuplicatePendingInvite));
     }
     Ok(match key.and_then(|key| key.parse().ok()) {
         Some(id) => InviteeKey::Name { id, begins: false },
@@ -106,19 +59,23 @@ struct Create {
     invitee: Username,
     by: Option<UserId>,
     mode: UserMode,
-    life: std::time::Duration,
+    ttl: std::time::Duration,
     limits: Limits,
 }
 
 impl Create {
     /// Refuses a second invite to somebody for whose name one stands that they were not given when they took it.
-    async fn waits_for_the_name(&self, work: &mut UnitOfWork<'_>, user: UserId) -> Result<(), Stop<Refusal>> {
+    async fn waits_for_the_name(
+        &self,
+        work: &mut UnitOfWork<'_>,
+        user: UserId,
+    ) -> Result<(), DecideError<Refusal>> {
         let person = work.load::<User>(user.as_uuid()).await?;
         for key in person.registered().map(|person| person.name_keys.clone()).unwrap_or_default() {
             let named = InviteeKey::Name { id: key, begins: false };
             let claim = pending_invite_claim(self.account, named, work.hasher());
             if work.holder(&claim).await?.is_some() {
-                return Err(Stop::Refused(Refusal::DuplicatePendingInvite));
+                return Err(DecideError::Refused(Refusal::DuplicatePendingInvite));
             }
         }
         Ok(())
@@ -133,10 +90,11 @@ impl Operation for Create {
         "create_invite"
     }
 
-    async fn decide(&self, work: &mut UnitOfWork<'_>) -> Result<InviteId, Stop<Refusal>> {
+    async fn decide(&self, work: &mut UnitOfWork<'_>) -> Result<InviteId, DecideError<Refusal>> {
         let account = accounts::open_account(work, self.account).await?;
-        authority::owner(work, &account).await?;
-        let inviter = authority::maker(authority::person(work), self.by).map_err(Stop::Refused)?;
+        authority::require_owner(work, &account).await?;
+        let inviter =
+            authority::created_by(authority::person(work), self.by).map_err(DecideError::Refused)?;
         users::must_exist(work, inviter).await?;
         let invitee_key = invitee_key(work, self.account, &self.invitee).await?;
         let bound = match invitee_key {
@@ -146,14 +104,14 @@ impl Operation for Create {
         if let Some(user) = bound {
             if user == inviter {
                 let rule = "somebody else than the inviter";
-                return Err(Stop::Refused(Refusal::Invalid(Invalid { field: "invitee", rule })));
+                return Err(DecideError::Refused(Refusal::Invalid(Invalid { field: "invitee", rule })));
             }
             if account.includes(user) {
-                return Err(Stop::Refused(Refusal::AlreadyMember));
+                return Err(DecideError::Refused(Refusal::AlreadyMember));
             }
             self.waits_for_the_name(work, user).await?;
         }
-        limits::room_for(work, Counted::PendingInvites(self.account), &self.limits).await?;
+        limits::enforce_limit(work, Counted::PendingInvites(self.account), &self.limits).await?;
         let at = work.at();
         let command = InviteCommand::Create(CreateInvite {
             account: self.account,
@@ -163,7 +121,7 @@ impl Operation for Create {
             invitee_key,
             mode: self.mode,
             at,
-            expires_at: at.after(self.life),
+            expires_at: at.after(self.ttl),
         });
         work.create::<Invite, _>(self.id.as_uuid(), command)?;
         Ok(self.id)
@@ -190,18 +148,18 @@ impl Operation for Decide {
         if self.accept { "accept_invite" } else { "decline_invite" }
     }
 
-    async fn decide(&self, work: &mut UnitOfWork<'_>) -> Result<AccountId, Stop<Refusal>> {
+    async fn decide(&self, work: &mut UnitOfWork<'_>) -> Result<AccountId, DecideError<Refusal>> {
         let offer = offer(work, self.invite).await?;
-        authority::oneself(work, self.user).await?;
+        authority::require_self(work, self.user).await?;
         let user = work.load::<User>(self.user.as_uuid()).await?;
         let theirs = user.registered().is_some_and(|person| offer.is_for(self.user, person));
         if !theirs {
-            return Err(Stop::Refused(Refusal::Forbidden));
+            return Err(DecideError::Refused(Refusal::Forbidden));
         }
         let (user, at) = (self.user, work.at());
         if work.load::<Account>(offer.account.as_uuid()).await?.open().is_none() {
             // It ended with its account.
-            return Err(Stop::Refused(Refusal::InviteNotPending));
+            return Err(DecideError::Refused(Refusal::InviteNotPending));
         }
         let decision = if self.accept {
             InviteCommand::Accept { user, at }
@@ -212,7 +170,7 @@ impl Operation for Decide {
         if self.accept {
             let command = AccountCommand::AddMember { user, at };
             work.execute::<Account, Refusal>(offer.account.as_uuid(), command).await?;
-            work.bump(accounts_of(user));
+            work.bump_guard(accounts_of(user));
         }
         Ok(offer.account)
     }
@@ -235,22 +193,22 @@ impl Operation for Revoke {
         "revoke_invite"
     }
 
-    async fn decide(&self, work: &mut UnitOfWork<'_>) -> Result<(), Stop<Refusal>> {
+    async fn decide(&self, work: &mut UnitOfWork<'_>) -> Result<(), DecideError<Refusal>> {
         let offer = offer(work, self.invite).await?;
         if self.account.is_some_and(|account| account != offer.account) {
-            return Err(Stop::Refused(Refusal::NotFound(Thing::Invite)));
+            return Err(DecideError::Refused(Refusal::NotFound(Resource::Invite)));
         }
         let account = accounts::open_account(work, offer.account).await?;
-        authority::owner(work, &account).await?;
+        authority::require_owner(work, &account).await?;
         // Whom it is for may have been forgotten, be it that they have only taken the name.
         let stands = if offer.bound.is_some() {
             users::is_known(work, offer.bound).await?
         } else {
             let shown = work.reader().invite(self.invite).await;
-            found(shown, Thing::Invite)?.status == InviteStatus::Pending
+            or_not_found(shown, Resource::Invite)?.status == InviteStatus::Pending
         };
         if !stands {
-            return Err(Stop::Refused(Refusal::InviteNotPending));
+            return Err(DecideError::Refused(Refusal::InviteNotPending));
         }
         let command = InviteCommand::Revoke { at: work.at() };
         work.execute::<Invite, Refusal>(self.invite.as_uuid(), command).await?;
@@ -298,7 +256,7 @@ impl Tenure {
             invitee: Username::chosen(invitee).map_err(named)?,
             by,
             mode,
-            life: self.rules().invite_life,
+            ttl: self.rules().invite_ttl,
             limits: self.rules().limits,
         };
         self.dispatcher().dispatch(context, &operation).await

@@ -3,7 +3,7 @@
 use super::refusal::{LimitReached, Refusal};
 use super::{accounts_of, credentials_of};
 use crate::context::Actor;
-use crate::dispatch::{Failure, Stop, UnitOfWork};
+use crate::dispatch::{DecideError, Failure, UnitOfWork};
 use crate::ids::{AccountId, UserId};
 use crate::projections::QueryError;
 
@@ -53,7 +53,7 @@ impl Default for Limits {
 }
 
 /// So close to a bound the set is guarded, which makes the bound exact: an eighth of the bound, at most so many.
-const MOST_MARGIN: u32 = 512;
+const MAX_MARGIN: u32 = 512;
 
 /// How many nodes may decide on one set at once: further away from the bound than the margin, so many of them can together
 /// not pass it, because each guards the set too when an eighth of the margin is under way on it alone.
@@ -106,15 +106,15 @@ impl Counted {
     }
 
     /// Makes the decision stand only on the set as it is.
-    async fn hold(self, work: &mut UnitOfWork<'_>) -> Result<(), Failure> {
+    async fn guard_set(self, work: &mut UnitOfWork<'_>) -> Result<(), Failure> {
         let guard = match self {
             Self::Sources(id) | Self::Pipes(id) | Self::Keys(id) | Self::PendingInvites(id) => {
-                return work.read_things_of(id).await;
+                return work.depend_on_account(id).await;
             }
             Self::Accounts(user) => accounts_of(user),
             Self::Tokens(user) => credentials_of(user),
         };
-        work.bump(guard.clone());
+        work.bump_guard(guard.clone());
         work.read_guard(guard).await
     }
 
@@ -132,28 +132,28 @@ impl Counted {
 }
 
 /// Refuses one more of what there are as many of as there may be.
-pub(super) async fn room_for(
+pub(super) async fn enforce_limit(
     work: &mut UnitOfWork<'_>,
     counted: Counted,
     limits: &Limits,
-) -> Result<(), Stop<Refusal>> {
+) -> Result<(), DecideError<Refusal>> {
     if work.context().actor == Actor::Operator {
         return Ok(());
     }
     let most = counted.most(limits);
     let set = counted.set();
-    let crowd = u32::try_from(work.crowd_on(&set)).unwrap_or(u32::MAX);
-    let margin = (most / 8).min(MOST_MARGIN);
+    let contenders = u32::try_from(work.contenders_on(&set)).unwrap_or(u32::MAX);
+    let margin = (most / 8).min(MAX_MARGIN);
     let mut count = counted.count(work).await.map_err(Failure::from)?;
-    let is_near = count.saturating_add(margin) >= most || crowd.saturating_mul(NODES) > margin;
+    let is_near = count.saturating_add(margin) >= most || contenders.saturating_mul(NODES) > margin;
     if count < most && is_near {
-        work.take_turn_on(&set).await;
-        counted.hold(work).await?;
+        work.wait_turn_on(&set).await;
+        counted.guard_set(work).await?;
         count = counted.count(work).await.map_err(Failure::from)?;
     }
     if count < most {
         Ok(())
     } else {
-        Err(Stop::Refused(Refusal::LimitReached(LimitReached { what: counted.what(), most })))
+        Err(DecideError::Refused(Refusal::LimitReached(LimitReached { what: counted.what(), most })))
     }
 }

@@ -11,6 +11,7 @@ mod forget;
 mod invites;
 mod limits;
 mod refusal;
+mod registration;
 mod sessions;
 mod sign_in;
 mod sign_in_links;
@@ -20,13 +21,13 @@ mod users;
 
 pub use accounts::{EndedKeys, NAMED_KEYS};
 pub use api_keys::{ApiKeySecret, MAX_GRACE};
-pub use bearer_tokens::MAX_LIFE;
-pub use device_codes::{MAX_DEVICE_CODE_LIFE, NewDeviceCode};
-pub use device_limits::{GUESSES_WITHIN, UserCodeTry, network_of};
+pub use bearer_tokens::MAX_TTL;
+pub use device_codes::{MAX_DEVICE_CODE_TTL, NewDeviceCode};
+pub use device_limits::{GUESS_WINDOW, UserCodeAttempt, network_of};
 pub use limits::Limits;
-pub use refusal::{LimitReached, Refusal, Thing};
+pub use refusal::{LimitReached, Refusal, Resource};
 pub use sign_in::SignedIn;
-pub use sign_in_links::SIGN_IN_LINK_LIFE;
+pub use sign_in_links::SIGN_IN_LINK_TTL;
 pub use sources::MAX_BROADCAST_BYTES;
 
 use crate::dispatch::{DispatchError, Dispatched};
@@ -51,13 +52,13 @@ fn invalid(invalid: crate::aggregates::field::Invalid) -> DispatchError<Refusal>
 }
 
 /// What a question's answer means for an operation: what is absent is refused as such.
-fn found<T>(
+fn or_not_found<T>(
     answer: Result<T, crate::projections::QueryError>,
-    thing: Thing,
-) -> Result<T, crate::dispatch::Stop<Refusal>> {
-    use crate::dispatch::{Failure, Stop};
+    thing: Resource,
+) -> Result<T, crate::dispatch::DecideError<Refusal>> {
+    use crate::dispatch::{DecideError, Failure};
     answer.map_err(|error| match error {
-        crate::projections::QueryError::NotFound => Stop::Refused(Refusal::NotFound(thing)),
-        crate::projections::QueryError::Unavailable(error) => Stop::Failed(Failure::Read(error)),
+        crate::projections::QueryError::NotFound => DecideError::Refused(Refusal::NotFound(thing)),
+        crate::projections::QueryError::Unavailable(error) => DecideError::Failed(Failure::Read(error)),
     })
 }

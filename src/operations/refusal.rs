@@ -16,7 +16,7 @@ use crate::aggregates::user::UserRefusal;
 
 /// What was not found.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Thing {
+pub enum Resource {
     /// A person.
     User,
     /// A tenant.
@@ -41,7 +41,7 @@ pub enum Thing {
     Pipe,
 }
 
-impl Thing {
+impl Resource {
     /// The stable name, as it stands in codes.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -61,7 +61,7 @@ impl Thing {
     }
 }
 
-impl fmt::Display for Thing {
+impl fmt::Display for Resource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::ApiKey => "API key",
@@ -93,7 +93,7 @@ pub enum Refusal {
     InvalidUserMode,
     /// There is no such thing, or the caller may not know of it.
     #[error("there is no such {0}")]
-    NotFound(Thing),
+    NotFound(Resource),
     /// Somebody has this username.
     #[error("the username is taken")]
     UsernameTaken,
@@ -160,17 +160,17 @@ impl Refusal {
         match self {
             Self::Invalid(_) => "invalid",
             Self::InvalidUserMode => "user.invalid_mode",
-            Self::NotFound(Thing::User) => "user.not_found",
-            Self::NotFound(Thing::Account) => "account.not_found",
-            Self::NotFound(Thing::Member) => "member.not_found",
-            Self::NotFound(Thing::Invite) => "invite.not_found",
-            Self::NotFound(Thing::ApiKey) => "api_key.not_found",
-            Self::NotFound(Thing::DeviceCode) => "device_code.not_found",
-            Self::NotFound(Thing::BearerToken) => "bearer_token.not_found",
-            Self::NotFound(Thing::Session) => "session.not_found",
-            Self::NotFound(Thing::SignInLink) => "sign_in_link.not_found",
-            Self::NotFound(Thing::Source) => "source.not_found",
-            Self::NotFound(Thing::Pipe) => "pipe.not_found",
+            Self::NotFound(Resource::User) => "user.not_found",
+            Self::NotFound(Resource::Account) => "account.not_found",
+            Self::NotFound(Resource::Member) => "member.not_found",
+            Self::NotFound(Resource::Invite) => "invite.not_found",
+            Self::NotFound(Resource::ApiKey) => "api_key.not_found",
+            Self::NotFound(Resource::DeviceCode) => "device_code.not_found",
+            Self::NotFound(Resource::BearerToken) => "bearer_token.not_found",
+            Self::NotFound(Resource::Session) => "session.not_found",
+            Self::NotFound(Resource::SignInLink) => "sign_in_link.not_found",
+            Self::NotFound(Resource::Source) => "source.not_found",
+            Self::NotFound(Resource::Pipe) => "pipe.not_found",
             Self::UsernameTaken => "user.username_taken",
             Self::AccountNameTaken => "account.name_taken",
             Self::CannotRemoveOwner => "account.cannot_remove_owner",
@@ -203,7 +203,7 @@ impl From<Infallible> for Refusal {
 impl From<UserRefusal> for Refusal {
     fn from(refusal: UserRefusal) -> Self {
         match refusal {
-            UserRefusal::NotFound => Self::NotFound(Thing::User),
+            UserRefusal::NotFound => Self::NotFound(Resource::User),
             UserRefusal::AlreadyRegistered => Self::IdentifierInUse,
             UserRefusal::NotAGithubUser => Self::NotAGithubUser,
         }
@@ -213,9 +213,9 @@ impl From<UserRefusal> for Refusal {
 impl From<AccountRefusal> for Refusal {
     fn from(refusal: AccountRefusal) -> Self {
         match refusal {
-            AccountRefusal::NotFound => Self::NotFound(Thing::Account),
+            AccountRefusal::NotFound => Self::NotFound(Resource::Account),
             AccountRefusal::AlreadyOpen => Self::IdentifierInUse,
-            AccountRefusal::NotAMember => Self::NotFound(Thing::Member),
+            AccountRefusal::NotAMember => Self::NotFound(Resource::Member),
             AccountRefusal::CannotRemoveOwner => Self::CannotRemoveOwner,
             AccountRefusal::NatsAccountMismatch => Self::NatsAccountMismatch,
         }
@@ -225,7 +225,7 @@ impl From<AccountRefusal> for Refusal {
 impl From<InviteRefusal> for Refusal {
     fn from(refusal: InviteRefusal) -> Self {
         match refusal {
-            InviteRefusal::NotFound => Self::NotFound(Thing::Invite),
+            InviteRefusal::NotFound => Self::NotFound(Resource::Invite),
             InviteRefusal::AlreadyCreated => Self::IdentifierInUse,
             InviteRefusal::NotPending => Self::InviteNotPending,
         }
@@ -235,7 +235,7 @@ impl From<InviteRefusal> for Refusal {
 impl From<ApiKeyRefusal> for Refusal {
     fn from(refusal: ApiKeyRefusal) -> Self {
         match refusal {
-            ApiKeyRefusal::NotFound => Self::NotFound(Thing::ApiKey),
+            ApiKeyRefusal::NotFound => Self::NotFound(Resource::ApiKey),
             ApiKeyRefusal::AlreadyMinted => Self::IdentifierInUse,
         }
     }
@@ -244,7 +244,7 @@ impl From<ApiKeyRefusal> for Refusal {
 impl From<DeviceCodeRefusal> for Refusal {
     fn from(refusal: DeviceCodeRefusal) -> Self {
         match refusal {
-            DeviceCodeRefusal::NotFound => Self::NotFound(Thing::DeviceCode),
+            DeviceCodeRefusal::NotFound => Self::NotFound(Resource::DeviceCode),
             DeviceCodeRefusal::AlreadyCreated => Self::IdentifierInUse,
             DeviceCodeRefusal::Pending => Self::Pending,
             DeviceCodeRefusal::Expired => Self::Expired,
@@ -256,7 +256,7 @@ impl From<DeviceCodeRefusal> for Refusal {
 impl From<BearerTokenRefusal> for Refusal {
     fn from(refusal: BearerTokenRefusal) -> Self {
         match refusal {
-            BearerTokenRefusal::NotFound => Self::NotFound(Thing::BearerToken),
+            BearerTokenRefusal::NotFound => Self::NotFound(Resource::BearerToken),
             BearerTokenRefusal::IdentifierInUse => Self::IdentifierInUse,
         }
     }
@@ -265,7 +265,7 @@ impl From<BearerTokenRefusal> for Refusal {
 impl From<SessionRefusal> for Refusal {
     fn from(refusal: SessionRefusal) -> Self {
         match refusal {
-            SessionRefusal::NotFound => Self::NotFound(Thing::Session),
+            SessionRefusal::NotFound => Self::NotFound(Resource::Session),
             SessionRefusal::IdentifierInUse => Self::IdentifierInUse,
         }
     }
@@ -274,7 +274,7 @@ impl From<SessionRefusal> for Refusal {
 impl From<SignInLinkRefusal> for Refusal {
     fn from(refusal: SignInLinkRefusal) -> Self {
         match refusal {
-            SignInLinkRefusal::NotFound => Self::NotFound(Thing::SignInLink),
+            SignInLinkRefusal::NotFound => Self::NotFound(Resource::SignInLink),
             SignInLinkRefusal::IdentifierInUse => Self::IdentifierInUse,
         }
     }
@@ -283,9 +283,9 @@ impl From<SignInLinkRefusal> for Refusal {
 impl From<SourceRefusal> for Refusal {
     fn from(refusal: SourceRefusal) -> Self {
         match refusal {
-            SourceRefusal::NotFound => Self::NotFound(Thing::Source),
+            SourceRefusal::NotFound => Self::NotFound(Resource::Source),
             SourceRefusal::AlreadyCreated => Self::IdentifierInUse,
-            SourceRefusal::PipeNotFound => Self::NotFound(Thing::Pipe),
+            SourceRefusal::PipeNotFound => Self::NotFound(Resource::Pipe),
             SourceRefusal::PipeNameTaken => Self::PipeNameTaken,
         }
     }

@@ -4,38 +4,42 @@ use std::time::Duration;
 
 use secrecy::{ExposeSecret as _, SecretString};
 
-use super::bearer_tokens::{MAX_LIFE, life};
+use super::bearer_tokens::{MAX_TTL, checked_ttl};
 use super::limits::Limits;
-use super::refusal::{Refusal, Thing};
+use super::refusal::{Refusal, Resource};
 use super::{Outcome, authority, credentials_of, users};
 use crate::Tenure;
 use crate::aggregates::secret::SecretDigest;
 use crate::aggregates::session::{Session, SessionCommand, StartSession};
 use crate::context::Context;
 use crate::credentials::token;
-use crate::dispatch::{Failure, Operation, Stop, UnitOfWork};
+use crate::dispatch::{DecideError, Failure, Operation, UnitOfWork};
 use crate::ids::{SessionId, UserId};
 use crate::projections::{QueryError, sessions};
 
 /// How many sessions make room for one at most, should there be more of them than a lower bound than before allows.
-const MOST_ENDED: u32 = 1_000;
+const MAX_ENDED: u32 = 1_000;
 
 /// A session that is about to begin.
-pub(super) struct FreshSession {
+pub(super) struct NewSession {
     pub(super) id: SessionId,
     pub(super) secret: SecretString,
     ttl: Duration,
     limits: Limits,
 }
 
-impl FreshSession {
+impl NewSession {
     pub(super) fn new(tenure: &Tenure, ttl: Duration) -> Self {
         let (id, secret) = (tenure.new_id(SessionId::new), token::session(&*tenure.entropy()));
         Self { id, secret, ttl, limits: tenure.rules().limits }
     }
 
     /// Begins it for a person, who must exist and be able to sign in.
-    pub(super) async fn start(&self, work: &mut UnitOfWork<'_>, user: UserId) -> Result<(), Stop<Refusal>> {
+    pub(super) async fn start(
+        &self,
+        work: &mut UnitOfWork<'_>,
+        user: UserId,
+    ) -> Result<(), DecideError<Refusal>> {
         users::must_sign_in(work, user).await?;
         self.make_room(work, user).await?;
         let at = work.at();
@@ -46,12 +50,12 @@ impl FreshSession {
             expires_at: at.after(self.ttl),
         });
         work.create::<Session, _>(self.id.as_uuid(), command)?;
-        work.bump(credentials_of(user));
+        work.bump_guard(credentials_of(user));
         Ok(())
     }
 
     /// Ends the oldest sessions of somebody who has as many as there may be: nobody is kept from signing in.
-    async fn make_room(&self, work: &mut UnitOfWork<'_>, user: UserId) -> Result<(), Stop<Refusal>> {
+    async fn make_room(&self, work: &mut UnitOfWork<'_>, user: UserId) -> Result<(), DecideError<Refusal>> {
         let (reader, at) = (work.reader().clone(), work.at());
         let most = self.limits.sessions_per_user.max(1);
         if reader.count_of_sessions(user, at).await.map_err(Failure::from)? < most {
@@ -59,7 +63,7 @@ impl FreshSession {
         }
         work.read_guard(credentials_of(user)).await?;
         let count = reader.count_of_sessions(user, at).await.map_err(Failure::from)?;
-        let too_many = (count + 1).saturating_sub(most).min(MOST_ENDED);
+        let too_many = (count + 1).saturating_sub(most).min(MAX_ENDED);
         let oldest = reader.living_sessions(user, at, too_many as usize).await;
         for session in oldest.map_err(Failure::from)? {
             work.execute::<Session, Refusal>(session.id.as_uuid(), SessionCommand::End { at }).await?;
@@ -70,7 +74,7 @@ impl FreshSession {
 
 struct Start {
     user: UserId,
-    fresh: FreshSession,
+    fresh: NewSession,
 }
 
 impl Operation for Start {
@@ -81,8 +85,8 @@ impl Operation for Start {
         "start_session"
     }
 
-    async fn decide(&self, work: &mut UnitOfWork<'_>) -> Result<SessionId, Stop<Refusal>> {
-        authority::oneself(work, self.user).await?;
+    async fn decide(&self, work: &mut UnitOfWork<'_>) -> Result<SessionId, DecideError<Refusal>> {
+        authority::require_self(work, self.user).await?;
         self.fresh.start(work, self.user).await?;
         Ok(self.fresh.id)
     }
@@ -104,8 +108,8 @@ impl Operation for End {
         "end_session"
     }
 
-    async fn decide(&self, work: &mut UnitOfWork<'_>) -> Result<(), Stop<Refusal>> {
-        let not_found = Stop::Refused(Refusal::NotFound(Thing::Session));
+    async fn decide(&self, work: &mut UnitOfWork<'_>) -> Result<(), DecideError<Refusal>> {
+        let not_found = DecideError::Refused(Refusal::NotFound(Resource::Session));
         let session = work.load::<Session>(self.session.as_uuid()).await?;
         let operator = authority::is_operator(work).await?;
         let person = authority::acting_person(work).await?;
@@ -139,8 +143,8 @@ impl Tenure {
         user: UserId,
         ttl: Duration,
     ) -> Outcome<(SessionId, Option<SecretString>)> {
-        let ttl = life(ttl, MAX_LIFE, "more than 0 and at most ten years")?;
-        let operation = Start { user, fresh: FreshSession::new(self, ttl) };
+        let ttl = checked_ttl(ttl, MAX_TTL, "more than 0 and at most ten years")?;
+        let operation = Start { user, fresh: NewSession::new(self, ttl) };
         let done = self.dispatcher().dispatch(context, &operation).await?;
         let secret = (!done.repeated).then_some(operation.fresh.secret);
         Ok(done.map(|id| (id, secret)))

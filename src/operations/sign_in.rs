@@ -2,8 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::refusal::{Refusal, Thing};
-use super::{Outcome, accounts_of, invites};
+use super::refusal::{Refusal, Resource};
+use super::registration::bind_pending_invites;
+use super::{Outcome, accounts_of};
 use crate::Tenure;
 use crate::aggregates::account::{Account, AccountCommand, AccountName, account_name_claim};
 use crate::aggregates::user::{
@@ -11,7 +12,7 @@ use crate::aggregates::user::{
     Username, github_id_claim, username_claim,
 };
 use crate::context::Context;
-use crate::dispatch::{DispatchError, Operation, Stop, UnitOfWork};
+use crate::dispatch::{DecideError, DispatchError, Operation, UnitOfWork};
 use crate::ids::{AccountId, UserId};
 
 /// Who has signed in.
@@ -35,7 +36,7 @@ struct GithubSignIn {
 }
 
 impl GithubSignIn {
-    async fn register(&self, work: &mut UnitOfWork<'_>) -> Result<UserId, Stop<Refusal>> {
+    async fn register(&self, work: &mut UnitOfWork<'_>) -> Result<UserId, DecideError<Refusal>> {
         let login = &self.profile.login;
         let username = free_username(work, login.usernames()).await?;
         let person = RegisterUser {
@@ -47,11 +48,11 @@ impl GithubSignIn {
             at: work.at(),
         };
         work.create::<User, _>(self.fresh_user.as_uuid(), UserCommand::Register(person))?;
-        invites::bind(work, self.fresh_user, &username, UserMode::Github).await?;
+        bind_pending_invites(work, self.fresh_user, &username, UserMode::Github).await?;
         Ok(self.fresh_user)
     }
 
-    async fn refresh(&self, work: &mut UnitOfWork<'_>, user: UserId) -> Result<(), Stop<Refusal>> {
+    async fn refresh(&self, work: &mut UnitOfWork<'_>, user: UserId) -> Result<(), DecideError<Refusal>> {
         let state = work.load::<User>(user.as_uuid()).await?;
         let login_changed = state.registered().is_some_and(|person| {
             person.github_login.open().is_some_and(|known| known.as_ref() != Some(&self.profile.login))
@@ -67,7 +68,7 @@ impl GithubSignIn {
         let command = UserCommand::RefreshProfile { profile: self.profile.clone(), rename_to, at: work.at() };
         work.execute::<User, Refusal>(user.as_uuid(), command).await?;
         if let Some(username) = renamed {
-            invites::bind(work, user, &username, UserMode::Github).await?;
+            bind_pending_invites(work, user, &username, UserMode::Github).await?;
         }
         Ok(())
     }
@@ -77,13 +78,13 @@ impl GithubSignIn {
         work: &mut UnitOfWork<'_>,
         user: UserId,
         account: AccountId,
-    ) -> Result<(), Stop<Refusal>> {
+    ) -> Result<(), DecideError<Refusal>> {
         let name = free_account_name(work, self.profile.login.as_str()).await?;
         work.create::<Account, _>(
             account.as_uuid(),
             AccountCommand::Open { name, owner: user, at: work.at() },
         )?;
-        work.bump(accounts_of(user));
+        work.bump_guard(accounts_of(user));
         Ok(())
     }
 }
@@ -96,7 +97,7 @@ impl Operation for GithubSignIn {
         if self.fresh_account.is_some() { "sign_in_with_github" } else { "upsert_github_user" }
     }
 
-    async fn decide(&self, work: &mut UnitOfWork<'_>) -> Result<SignedIn, Stop<Refusal>> {
+    async fn decide(&self, work: &mut UnitOfWork<'_>) -> Result<SignedIn, DecideError<Refusal>> {
         let known = work.holder(&github_id_claim(self.github_id, work.hasher())).await?;
         let Some(holder) = known else {
             let user = self.register(work).await?;
@@ -105,7 +106,8 @@ impl Operation for GithubSignIn {
             }
             return Ok(SignedIn { user, created: true, first_account: self.fresh_account });
         };
-        let user: UserId = holder.parse().map_err(|_| Stop::Refused(Refusal::NotFound(Thing::User)))?;
+        let user: UserId =
+            holder.parse().map_err(|_| DecideError::Refused(Refusal::NotFound(Resource::User)))?;
         self.refresh(work, user).await?;
         let mut first_account = None;
         if let Some(account) = self.fresh_account {
@@ -134,20 +136,20 @@ impl Operation for GithubSignIn {
 pub(super) async fn free_username(
     work: &UnitOfWork<'_>,
     wanted: impl Iterator<Item = Username>,
-) -> Result<Username, Stop<Refusal>> {
+) -> Result<Username, DecideError<Refusal>> {
     for name in wanted {
         if work.holder(&username_claim(&name, work.hasher())).await?.is_none() {
             return Ok(name);
         }
     }
-    Err(Stop::Refused(Refusal::UsernameTaken))
+    Err(DecideError::Refused(Refusal::UsernameTaken))
 }
 
 /// An account name that nobody has: this one, or with a number behind it.
 pub(super) async fn free_account_name(
     work: &UnitOfWork<'_>,
     wanted: &str,
-) -> Result<AccountName, Stop<Refusal>> {
+) -> Result<AccountName, DecideError<Refusal>> {
     let mut candidate = wanted.to_owned();
     for number in 2..MAX_CLASHES {
         // What could be taken for something else is no account's name.
@@ -158,7 +160,7 @@ pub(super) async fn free_account_name(
         }
         candidate = format!("{wanted}-{number}");
     }
-    Err(Stop::Refused(Refusal::AccountNameTaken))
+    Err(DecideError::Refused(Refusal::AccountNameTaken))
 }
 
 impl Tenure {
@@ -222,12 +224,12 @@ impl Tenure {
     ///
     /// # Errors
     /// The database cannot be written to.
-    pub async fn first_use(
+    pub async fn claim_once(
         &self,
         digest: &[u8; 32],
         until: crate::clock::Timestamp,
     ) -> Result<bool, DispatchError<Refusal>> {
-        let first = self.coarse().first_use(digest, self.clock().now(), until).await;
+        let first = self.coarse().claim_once(digest, self.clock().now(), until).await;
         first.map_err(|error| DispatchError::Failed(crate::dispatch::Failure::Read(error)))
     }
 }

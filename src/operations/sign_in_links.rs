@@ -4,21 +4,21 @@ use std::time::Duration;
 
 use secrecy::{ExposeSecret as _, SecretString};
 
-use super::bearer_tokens::life;
-use super::refusal::{Refusal, Thing};
-use super::sessions::FreshSession;
-use super::{Outcome, authority, found, users};
+use super::bearer_tokens::checked_ttl;
+use super::refusal::{Refusal, Resource};
+use super::sessions::NewSession;
+use super::{Outcome, authority, or_not_found, users};
 use crate::Tenure;
 use crate::aggregates::secret::SecretDigest;
 use crate::aggregates::sign_in_link::{IssueSignInLink, SignInLink, SignInLinkCommand};
 use crate::aggregates::user::{User, UserMode};
 use crate::context::Context;
 use crate::credentials::token;
-use crate::dispatch::{Operation, Stop, UnitOfWork};
+use crate::dispatch::{DecideError, Operation, UnitOfWork};
 use crate::ids::{SessionId, SignInLinkId, UserId};
 
 /// How long a sign-in link is good.
-pub const SIGN_IN_LINK_LIFE: Duration = Duration::from_mins(10);
+pub const SIGN_IN_LINK_TTL: Duration = Duration::from_mins(10);
 
 struct Issue {
     id: SignInLinkId,
@@ -34,19 +34,19 @@ impl Operation for Issue {
         "issue_sign_in_link"
     }
 
-    async fn decide(&self, work: &mut UnitOfWork<'_>) -> Result<SignInLinkId, Stop<Refusal>> {
-        authority::operator(work).await?;
+    async fn decide(&self, work: &mut UnitOfWork<'_>) -> Result<SignInLinkId, DecideError<Refusal>> {
+        authority::require_operator(work).await?;
         users::must_sign_in(work, self.user).await?;
         let user = work.load::<User>(self.user.as_uuid()).await?;
         if user.registered().is_some_and(|user| user.mode != UserMode::Internal) {
-            return Err(Stop::Refused(Refusal::NotAnInternalUser));
+            return Err(DecideError::Refused(Refusal::NotAnInternalUser));
         }
         let at = work.at();
         let command = SignInLinkCommand::Issue(IssueSignInLink {
             user: self.user,
             digest: self.digest,
             at,
-            expires_at: at.after(SIGN_IN_LINK_LIFE),
+            expires_at: at.after(SIGN_IN_LINK_TTL),
         });
         work.create::<SignInLink, _>(self.id.as_uuid(), command)?;
         Ok(self.id)
@@ -59,7 +59,7 @@ impl Operation for Issue {
 
 struct UseLink<'a> {
     secret: &'a SecretString,
-    session: FreshSession,
+    session: NewSession,
 }
 
 impl Operation for UseLink<'_> {
@@ -70,17 +70,17 @@ impl Operation for UseLink<'_> {
         "sign_in_by_link"
     }
 
-    async fn decide(&self, work: &mut UnitOfWork<'_>) -> Result<Self::Answer, Stop<Refusal>> {
-        let not_found = || Stop::Refused(Refusal::NotFound(Thing::SignInLink));
+    async fn decide(&self, work: &mut UnitOfWork<'_>) -> Result<Self::Answer, DecideError<Refusal>> {
+        let not_found = || DecideError::Refused(Refusal::NotFound(Resource::SignInLink));
         let known = work.reader().sign_in_link(self.secret.expose_secret(), work.at()).await;
-        let (id, _) = found(known, Thing::SignInLink)?;
+        let (id, _) = or_not_found(known, Resource::SignInLink)?;
         let link = work.load::<SignInLink>(id.as_uuid()).await?;
-        let SignInLink::Living(living) = &*link else { return Err(not_found()) };
-        let (user, at) = (living.user, work.at());
+        let SignInLink::Active(active) = &*link else { return Err(not_found()) };
+        let (user, at) = (active.user, work.at());
         work.execute::<SignInLink, Refusal>(id.as_uuid(), SignInLinkCommand::Use { at }).await?;
         match self.session.start(work, user).await {
             // Whom it was for has been forgotten.
-            Err(Stop::Refused(_)) => Err(not_found()),
+            Err(DecideError::Refused(_)) => Err(not_found()),
             other => other.map(|()| (user, self.session.id)),
         }
     }
@@ -91,7 +91,7 @@ impl Operation for UseLink<'_> {
 }
 
 impl Tenure {
-    /// Makes a link by which an internal user signs in once, within [`SIGN_IN_LINK_LIFE`]; for operators. Gives its
+    /// Makes a link by which an internal user signs in once, within [`SIGN_IN_LINK_TTL`]; for operators. Gives its
     /// secret, this once.
     ///
     /// # Errors
@@ -128,8 +128,8 @@ impl Tenure {
         secret: &SecretString,
         ttl: Duration,
     ) -> Outcome<(UserId, SessionId, SecretString)> {
-        let ttl = life(ttl, super::MAX_LIFE, "more than 0 and at most ten years")?;
-        let operation = UseLink { secret, session: FreshSession::new(self, ttl) };
+        let ttl = checked_ttl(ttl, super::MAX_TTL, "more than 0 and at most ten years")?;
+        let operation = UseLink { secret, session: NewSession::new(self, ttl) };
         let context = Context { idempotency: None, ..*context };
         let done = self.dispatcher().dispatch(&context, &operation).await?;
         let secret = operation.session.secret.clone();

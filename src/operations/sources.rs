@@ -1,17 +1,17 @@
 //! Named actors in an account and their pipes.
 
 use super::limits::{self, Counted, Limits};
-use super::refusal::{Refusal, Thing};
+use super::refusal::{Refusal, Resource};
 use super::{Outcome, accounts, authority, invalid, users};
 use crate::Tenure;
 use crate::aggregates::field::Invalid;
 use crate::aggregates::source::{
-    CreatePipe, CreateSource, Handle, Living, PipeName, Retention, Source, SourceCommand, SourceKind,
+    Active, CreatePipe, CreateSource, Handle, PipeName, Retention, Source, SourceCommand, SourceKind,
     handle_claim,
 };
 use crate::clock::Timestamp;
 use crate::context::Context;
-use crate::dispatch::{DispatchError, Failure, Operation, Stop, UnitOfWork};
+use crate::dispatch::{DecideError, DispatchError, Failure, Operation, UnitOfWork};
 use crate::ids::{AccountId, PipeId, SourceId, UserId};
 
 /// The most bytes of what a source sends to all that are kept.
@@ -34,7 +34,7 @@ impl Operation for Create {
         "create_source"
     }
 
-    async fn decide(&self, work: &mut UnitOfWork<'_>) -> Result<SourceId, Stop<Refusal>> {
+    async fn decide(&self, work: &mut UnitOfWork<'_>) -> Result<SourceId, DecideError<Refusal>> {
         let created_by = maker(work, self.account, self.by).await?;
         let command = SourceCommand::Create(CreateSource {
             account: self.account,
@@ -43,7 +43,7 @@ impl Operation for Create {
             kind: self.kind,
             at: work.at(),
         });
-        limits::room_for(work, Counted::Sources(self.account), &self.limits).await?;
+        limits::enforce_limit(work, Counted::Sources(self.account), &self.limits).await?;
         work.create::<Source, _>(self.id.as_uuid(), command)?;
         Ok(self.id)
     }
@@ -58,35 +58,35 @@ async fn maker(
     work: &mut UnitOfWork<'_>,
     id: AccountId,
     by: Option<UserId>,
-) -> Result<UserId, Stop<Refusal>> {
+) -> Result<UserId, DecideError<Refusal>> {
     let account = accounts::open_account(work, id).await?;
-    let caller = authority::belongs(work, id, &account).await?;
-    let maker = authority::maker(caller, by).map_err(Stop::Refused)?;
+    let caller = authority::require_member(work, id, &account).await?;
+    let maker = authority::created_by(caller, by).map_err(DecideError::Refused)?;
     users::must_exist(work, maker).await?;
     Ok(maker)
 }
 
 /// The living source with this handle, for somebody who belongs to its account.
-async fn living(
+async fn active(
     work: &mut UnitOfWork<'_>,
     account: AccountId,
     handle: &str,
-) -> Result<(SourceId, Living), Stop<Refusal>> {
+) -> Result<(SourceId, Active), DecideError<Refusal>> {
     let open = accounts::open_account(work, account).await?;
-    authority::belongs(work, account, &open).await?;
-    let not_found = || Stop::Refused(Refusal::NotFound(Thing::Source));
+    authority::require_member(work, account, &open).await?;
+    let not_found = || DecideError::Refused(Refusal::NotFound(Resource::Source));
     let claim = handle_claim(account, &Handle::parse(handle).map_err(|_| not_found())?, work.hasher());
     let remembered = work.remembered_holder(&claim).and_then(|holder| holder.parse::<SourceId>().ok());
     if let Some(id) = remembered {
         let source = work.load::<Source>(id.as_uuid()).await?;
-        if let Some(living) = source.living() {
-            return Ok((id, living.clone()));
+        if let Some(active) = source.active() {
+            return Ok((id, active.clone()));
         }
     }
     let holder = work.holder(&claim).await?.and_then(|holder| holder.parse::<SourceId>().ok());
     let id = holder.ok_or_else(not_found)?;
     let source = work.load::<Source>(id.as_uuid()).await?;
-    Ok((id, source.living().cloned().ok_or_else(not_found)?))
+    Ok((id, source.active().cloned().ok_or_else(not_found)?))
 }
 
 struct Find<'a> {
@@ -102,8 +102,8 @@ impl Operation for Find<'_> {
         "find_source"
     }
 
-    async fn decide(&self, work: &mut UnitOfWork<'_>) -> Result<SourceId, Stop<Refusal>> {
-        Ok(living(work, self.account, self.handle).await?.0)
+    async fn decide(&self, work: &mut UnitOfWork<'_>) -> Result<SourceId, DecideError<Refusal>> {
+        Ok(active(work, self.account, self.handle).await?.0)
     }
 
     fn claim_lost(&self, _: &str, _: &str) -> Option<Refusal> {
@@ -124,8 +124,8 @@ impl Operation for Delete<'_> {
         "delete_source"
     }
 
-    async fn decide(&self, work: &mut UnitOfWork<'_>) -> Result<SourceId, Stop<Refusal>> {
-        let (id, _) = living(work, self.account, self.handle).await?;
+    async fn decide(&self, work: &mut UnitOfWork<'_>) -> Result<SourceId, DecideError<Refusal>> {
+        let (id, _) = active(work, self.account, self.handle).await?;
         let command = SourceCommand::Delete { at: work.at() };
         work.execute::<Source, Refusal>(id.as_uuid(), command).await?;
         Ok(id)
@@ -137,7 +137,7 @@ impl Operation for Delete<'_> {
 }
 
 /// What happens to a pipe.
-enum Wish {
+enum PipeAction {
     Create { id: PipeId, by: Option<UserId>, retention: Retention, limits: Limits },
     Change { retention: Retention },
     Delete,
@@ -147,7 +147,7 @@ struct OnPipe<'a> {
     account: AccountId,
     handle: &'a str,
     name: PipeName,
-    wish: Wish,
+    action: PipeAction,
 }
 
 impl Operation for OnPipe<'_> {
@@ -155,31 +155,33 @@ impl Operation for OnPipe<'_> {
     type Refusal = Refusal;
 
     fn name(&self) -> &'static str {
-        match self.wish {
-            Wish::Create { .. } => "create_pipe",
-            Wish::Change { .. } => "change_pipe_retention",
-            Wish::Delete => "delete_pipe",
+        match self.action {
+            PipeAction::Create { .. } => "create_pipe",
+            PipeAction::Change { .. } => "change_pipe_retention",
+            PipeAction::Delete => "delete_pipe",
         }
     }
 
-    async fn decide(&self, work: &mut UnitOfWork<'_>) -> Result<PipeId, Stop<Refusal>> {
+    async fn decide(&self, work: &mut UnitOfWork<'_>) -> Result<PipeId, DecideError<Refusal>> {
         let (name, at) = (self.name.clone(), work.at());
-        let (source, state) = living(work, self.account, self.handle).await?;
+        let (source, state) = active(work, self.account, self.handle).await?;
         let known = state.pipes.get(&name).map(|(pipe, _)| *pipe);
-        let pipe = match &self.wish {
-            Wish::Create { id, .. } => *id,
-            Wish::Change { .. } | Wish::Delete => {
-                known.ok_or(Stop::Refused(Refusal::NotFound(Thing::Pipe)))?
+        let pipe = match &self.action {
+            PipeAction::Create { id, .. } => *id,
+            PipeAction::Change { .. } | PipeAction::Delete => {
+                known.ok_or(DecideError::Refused(Refusal::NotFound(Resource::Pipe)))?
             }
         };
-        let command = match &self.wish {
-            Wish::Create { id, by, retention, limits } => {
+        let command = match &self.action {
+            PipeAction::Create { id, by, retention, limits } => {
                 let created_by = maker(work, self.account, *by).await?;
-                limits::room_for(work, Counted::Pipes(self.account), limits).await?;
+                limits::enforce_limit(work, Counted::Pipes(self.account), limits).await?;
                 SourceCommand::CreatePipe(CreatePipe { id: *id, created_by, name, retention: *retention, at })
             }
-            Wish::Change { retention } => SourceCommand::ChangeRetention { name, retention: *retention, at },
-            Wish::Delete => SourceCommand::DeletePipe { name, at },
+            PipeAction::Change { retention } => {
+                SourceCommand::ChangeRetention { name, retention: *retention, at }
+            }
+            PipeAction::Delete => SourceCommand::DeletePipe { name, at },
         };
         work.execute::<Source, Refusal>(source.as_uuid(), command).await?;
         Ok(pipe)
@@ -192,7 +194,7 @@ impl Operation for OnPipe<'_> {
 
 /// A name that no pipe of people's can have is the name of no pipe.
 fn existing(name: &str) -> Result<PipeName, DispatchError<Refusal>> {
-    PipeName::parse(name).map_err(|_| DispatchError::Refused(Refusal::NotFound(Thing::Pipe)))
+    PipeName::parse(name).map_err(|_| DispatchError::Refused(Refusal::NotFound(Resource::Pipe)))
 }
 
 impl Tenure {
@@ -258,7 +260,7 @@ impl Tenure {
         if there.map_err(|error| DispatchError::Failed(Failure::Read(error)))? {
             Ok(())
         } else {
-            Err(DispatchError::Refused(Refusal::NotFound(Thing::Source)))
+            Err(DispatchError::Refused(Refusal::NotFound(Resource::Source)))
         }
     }
 
@@ -278,8 +280,8 @@ impl Tenure {
         let retention = bounded(retention)?;
         let id = self.new_id(PipeId::new);
         let name = PipeName::parse(name).map_err(invalid)?;
-        let wish = Wish::Create { id, by, retention, limits: self.rules().limits };
-        let operation = OnPipe { account, handle, name, wish };
+        let action = PipeAction::Create { id, by, retention, limits: self.rules().limits };
+        let operation = OnPipe { account, handle, name, action };
         self.dispatcher().dispatch(context, &operation).await
     }
 
@@ -295,8 +297,8 @@ impl Tenure {
         name: &str,
         retention: Retention,
     ) -> Outcome<PipeId> {
-        let wish = Wish::Change { retention: bounded(retention)? };
-        let operation = OnPipe { account, handle, name: existing(name)?, wish };
+        let action = PipeAction::Change { retention: bounded(retention)? };
+        let operation = OnPipe { account, handle, name: existing(name)?, action };
         self.dispatcher().dispatch(context, &operation).await
     }
 
@@ -311,7 +313,7 @@ impl Tenure {
         handle: &str,
         name: &str,
     ) -> Outcome<PipeId> {
-        let operation = OnPipe { account, handle, name: existing(name)?, wish: Wish::Delete };
+        let operation = OnPipe { account, handle, name: existing(name)?, action: PipeAction::Delete };
         self.dispatcher().dispatch(context, &operation).await
     }
 }

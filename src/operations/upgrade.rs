@@ -11,7 +11,7 @@ use crate::aggregates::account::{Account, AccountCommand, AccountName};
 use crate::aggregates::invite::{Invite, InviteCommand, InviteeKey, pending_invite_claim};
 use crate::aggregates::user::{MAX_CLASHES, User, UserCommand, Username, invited_name_claim, username_claim};
 use crate::context::{Actor, Context};
-use crate::dispatch::{DispatchError, Failure, Operation, Stop, UnitOfWork};
+use crate::dispatch::{DecideError, DispatchError, Failure, Operation, UnitOfWork};
 use crate::event_log::UpgradesDone;
 use crate::ids::{AccountId, InviteId, NameKeyId, UserId};
 
@@ -33,8 +33,8 @@ impl Operation for RenameUser {
         "rename_user"
     }
 
-    async fn decide(&self, work: &mut UnitOfWork<'_>) -> Result<(), Stop<Refusal>> {
-        authority::operator(work).await?;
+    async fn decide(&self, work: &mut UnitOfWork<'_>) -> Result<(), DecideError<Refusal>> {
+        authority::require_operator(work).await?;
         let user = work.load::<User>(self.user.as_uuid()).await?;
         let name = user.registered().and_then(|person| person.username.open()).cloned();
         let Some(name) = name.filter(Username::is_ambiguous) else { return Ok(()) };
@@ -62,8 +62,8 @@ impl Operation for RenameAccount {
         "rename_account"
     }
 
-    async fn decide(&self, work: &mut UnitOfWork<'_>) -> Result<(), Stop<Refusal>> {
-        authority::operator(work).await?;
+    async fn decide(&self, work: &mut UnitOfWork<'_>) -> Result<(), DecideError<Refusal>> {
+        authority::require_operator(work).await?;
         let account = work.load::<Account>(self.account.as_uuid()).await?;
         let Some(account) = account.open() else { return Ok(()) };
         let name = account.name.open().cloned();
@@ -92,8 +92,8 @@ impl Operation for ResealInvitee {
         "reseal_invitee"
     }
 
-    async fn decide(&self, work: &mut UnitOfWork<'_>) -> Result<(), Stop<Refusal>> {
-        authority::operator(work).await?;
+    async fn decide(&self, work: &mut UnitOfWork<'_>) -> Result<(), DecideError<Refusal>> {
+        authority::require_operator(work).await?;
         let (id, at) = (self.invite.as_uuid(), work.at());
         let invite = work.load::<Invite>(id).await?;
         let Some(offer) = invite.offer().filter(|offer| offer.invitee_key.is_none()) else { return Ok(()) };

@@ -1,54 +1,14 @@
 //! People: registering them by hand, and who runs the instance.
 
-use super::refusal::{Refusal, Thing};
-use super::{Outcome, authority, invites};
+use super::refusal::{Refusal, Resource};
+use super::registration::InsertUser;
+use super::{Outcome, authority};
 use crate::Tenure;
 use crate::aggregates::field::Invalid;
-use crate::aggregates::user::{Email, RegisterUser, User, UserCommand, UserMode, Username};
+use crate::aggregates::user::{Email, User, UserCommand, UserMode, Username};
 use crate::context::Context;
-use crate::dispatch::{DispatchError, Operation, Stop, UnitOfWork};
+use crate::dispatch::{DecideError, DispatchError, Operation, UnitOfWork};
 use crate::ids::UserId;
-
-struct InsertUser {
-    id: UserId,
-    username: Username,
-    email: Email,
-    mode: UserMode,
-    operator: bool,
-}
-
-impl Operation for InsertUser {
-    type Answer = UserId;
-    type Refusal = Refusal;
-
-    fn name(&self) -> &'static str {
-        "insert_user"
-    }
-
-    async fn decide(&self, work: &mut UnitOfWork<'_>) -> Result<UserId, Stop<Refusal>> {
-        authority::operator(work).await?;
-        let person = RegisterUser {
-            username: self.username.clone(),
-            email: Some(self.email.clone()),
-            mode: self.mode,
-            github: None,
-            avatar_url: None,
-            at: work.at(),
-        };
-        work.create::<User, _>(self.id.as_uuid(), UserCommand::Register(person))?;
-        invites::bind(work, self.id, &self.username, self.mode).await?;
-        if self.operator {
-            let command = UserCommand::GrantOperator { at: work.at() };
-            work.execute::<User, Refusal>(self.id.as_uuid(), command).await?;
-        }
-        Ok(self.id)
-    }
-
-    fn claim_lost(&self, _: &str, holder: &str) -> Option<Refusal> {
-        // The name is free, but an invite may wait for whoever takes it: decide again, and bind it.
-        (!holder.is_empty()).then_some(Refusal::UsernameTaken)
-    }
-}
 
 struct SetOperator {
     user: UserId,
@@ -63,10 +23,10 @@ impl Operation for SetOperator {
         if self.operator { "grant_operator" } else { "revoke_operator" }
     }
 
-    async fn decide(&self, work: &mut UnitOfWork<'_>) -> Result<(), Stop<Refusal>> {
-        authority::operator(work).await?;
+    async fn decide(&self, work: &mut UnitOfWork<'_>) -> Result<(), DecideError<Refusal>> {
+        authority::require_operator(work).await?;
         if self.user == UserId::UNAUTHENTICATED {
-            return Err(Stop::Refused(Refusal::Forbidden));
+            return Err(DecideError::Refused(Refusal::Forbidden));
         }
         let at = work.at();
         let command = if self.operator {
@@ -136,23 +96,29 @@ impl Tenure {
 }
 
 /// Refuses an identifier that belongs to nobody who could sign in: the seeded user never does.
-pub(super) async fn must_sign_in(work: &mut UnitOfWork<'_>, user: UserId) -> Result<(), Stop<Refusal>> {
+pub(super) async fn must_sign_in(
+    work: &mut UnitOfWork<'_>,
+    user: UserId,
+) -> Result<(), DecideError<Refusal>> {
     if user == UserId::UNAUTHENTICATED {
-        return Err(Stop::Refused(Refusal::Forbidden));
+        return Err(DecideError::Refused(Refusal::Forbidden));
     }
     must_exist(work, user).await
 }
 
 /// Refuses an identifier that belongs to nobody.
-pub(super) async fn must_exist(work: &mut UnitOfWork<'_>, user: UserId) -> Result<(), Stop<Refusal>> {
+pub(super) async fn must_exist(work: &mut UnitOfWork<'_>, user: UserId) -> Result<(), DecideError<Refusal>> {
     match work.load::<User>(user.as_uuid()).await?.registered() {
         Some(_) => Ok(()),
-        None => Err(Stop::Refused(Refusal::NotFound(Thing::User))),
+        None => Err(DecideError::Refused(Refusal::NotFound(Resource::User))),
     }
 }
 
 /// Whether somebody has not been forgotten.
-pub(super) async fn is_known(work: &mut UnitOfWork<'_>, user: Option<UserId>) -> Result<bool, Stop<Refusal>> {
+pub(super) async fn is_known(
+    work: &mut UnitOfWork<'_>,
+    user: Option<UserId>,
+) -> Result<bool, DecideError<Refusal>> {
     match user {
         Some(user) => Ok(work.load::<User>(user.as_uuid()).await?.registered().is_some()),
         None => Ok(false),

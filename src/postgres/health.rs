@@ -3,7 +3,8 @@
 use tokio::time::timeout;
 use tokio_postgres::Client;
 
-use super::connection::{ConnectError, Database, STATEMENT_TIMEOUT};
+use super::connect_error::ConnectError;
+use super::connection::{Database, STATEMENT_TIMEOUT};
 use super::migrate::applied_version;
 use crate::clock::{Clock, Timestamp};
 use crate::ids::LogId;
@@ -68,7 +69,7 @@ pub enum HealthError {
     #[error(transparent)]
     Connect(#[from] ConnectError),
     /// A statement failed.
-    #[error("the database cannot be looked at: {}", crate::event_log::error::statement_reason(.0))]
+    #[error("the database cannot be looked at: {}", crate::postgres::statement_reason(.0))]
     Statement(#[from] tokio_postgres::Error),
     /// The server does not answer.
     #[error("PostgreSQL did not answer within {} s", STATEMENT_TIMEOUT.as_secs())]

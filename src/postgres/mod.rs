@@ -1,19 +1,23 @@
 //! PostgreSQL: where it is, how to connect to it, and how its schema is brought up to date.
 
 mod address;
+mod connect_error;
 mod connection;
-mod conninfo;
 pub mod health;
 pub mod migrate;
+mod migrate_error;
 mod pooler;
 pub mod private;
+mod reason;
 mod roles;
 mod tls;
 pub mod version;
 mod view_tables;
 
 pub use address::{Address, AddressError, RootCerts, SslMode, TlsVersion};
-pub use connection::{CONNECT_TIMEOUT, ConnectError, Connection, Database, Listening, STATEMENT_TIMEOUT};
+pub use connect_error::ConnectError;
+pub use connection::{CONNECT_TIMEOUT, Connection, Database, Listening, STATEMENT_TIMEOUT};
+pub use reason::statement_reason;
 
 /// Octets as hexadecimal digits.
 fn hex(octets: &[u8]) -> String {

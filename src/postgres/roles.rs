@@ -3,7 +3,7 @@
 use sha2::{Digest as _, Sha256};
 use tokio_postgres::Client;
 
-use super::migrate::MigrateError;
+use super::migrate_error::MigrateError;
 
 /// Owns the schema.
 pub const OWNER_ROLE: &str = "tenure_owner";

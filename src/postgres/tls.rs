@@ -19,7 +19,7 @@ use x509_cert::ext::pkix::SubjectAltName;
 use x509_cert::ext::pkix::name::GeneralName;
 
 use super::address::{Address, RootCerts, SslMode, TlsVersion};
-use super::connection::ConnectError;
+use super::connect_error::ConnectError;
 
 /// The TLS configuration that an address asks for.
 pub(super) fn client_config(address: &Address) -> Result<ClientConfig, ConnectError> {

@@ -41,7 +41,7 @@ pub static TABLE: Table = Table {
         Column::required("position", Position),
     ],
     key_columns: 1,
-    fill: 70,
+    fillfactor: 70,
     indexes: &[
         "(key_prefix)",
         "(former_prefix) where former_prefix is not null",

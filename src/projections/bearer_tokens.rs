@@ -30,7 +30,7 @@ pub static TABLE: Table = Table {
         Column::required("position", Position),
     ],
     key_columns: 1,
-    fill: 80,
+    fillfactor: 80,
     indexes: &[
         "(digest)",
         "(user_id, created_at, position)",

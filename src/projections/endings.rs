@@ -28,7 +28,7 @@ pub static TABLE: Table = Table {
         Column::required("position", Position),
     ],
     key_columns: 3,
-    fill: 90,
+    fillfactor: 90,
     indexes: &["(position)"],
 };
 

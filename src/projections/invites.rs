@@ -34,7 +34,7 @@ pub static TABLE: Table = Table {
         Column::required("position", Position),
     ],
     key_columns: 1,
-    fill: 50,
+    fillfactor: 50,
     indexes: &[
         "(account_id, created_at, position)",
         "(account_id, expires_at) where status = 'pending'",

@@ -26,7 +26,7 @@ pub static TABLE: Table = Table {
         Column::required("position", Position),
     ],
     key_columns: 2,
-    fill: 90,
+    fillfactor: 90,
     indexes: &["(account_id, added_at, position)"],
 };
 

@@ -19,7 +19,7 @@ pub static TABLE: Table = Table {
         Column::required("position", Position),
     ],
     key_columns: 1,
-    fill: 80,
+    fillfactor: 80,
     indexes: &["(user_id) where user_id is not null"],
 };
 

@@ -30,7 +30,7 @@ pub static TABLE: Table = Table {
         Column::required("position", Position),
     ],
     key_columns: 1,
-    fill: 90,
+    fillfactor: 90,
     indexes: &["(source_id, name)"],
 };
 

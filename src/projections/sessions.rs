@@ -29,7 +29,7 @@ pub static TABLE: Table = Table {
         Column::required("position", Position),
     ],
     key_columns: 1,
-    fill: 80,
+    fillfactor: 80,
     indexes: &["(digest)", "(user_id, created_at, position)", "(user_id, expires_at) where ended_at is null"],
 };
 

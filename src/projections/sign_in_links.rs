@@ -26,7 +26,7 @@ pub static TABLE: Table = Table {
         Column::required("position", Position),
     ],
     key_columns: 1,
-    fill: 50,
+    fillfactor: 50,
     indexes: &["(digest)", "(user_id, used_at)"],
 };
 

@@ -2,11 +2,11 @@
 
 use super::query::{QueryError, Reader};
 use crate::clock::Timestamp;
+use crate::event_log::claim::ClaimKey;
 use crate::event_log::rows::ColumnType::{Bytea, Position, Text, Timestamptz};
 use crate::event_log::rows::{Column, Table};
-use crate::event_log::unit::ClaimKey;
 
-/// The table. Its rows are written by `log.append`, from what the events say ([`crate::event_log::unit::ClaimChange`]).
+/// The table. Its rows are written by `log.append`, from what the events say ([`crate::event_log::claim::ClaimChange`]).
 pub static TABLE: Table = Table {
     name: "unique_claims",
     version: 1,
@@ -18,7 +18,7 @@ pub static TABLE: Table = Table {
         Column::required("position", Position),
     ],
     key_columns: 2,
-    fill: 90,
+    fillfactor: 90,
     indexes: &[],
 };
 

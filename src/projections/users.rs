@@ -14,8 +14,8 @@ use crate::aggregates::user::{
 use crate::clock::Timestamp;
 use crate::event_log::rows::ColumnType::{BigInt, Bool, Position, Text, Timestamptz, Uuid as UuidType};
 use crate::event_log::rows::{Column, RowChange, Table, Value};
-use crate::event_log::seal::Sealed;
 use crate::ids::UserId;
+use crate::sealing::Sealed;
 
 /// The table.
 pub static TABLE: Table = Table {
@@ -35,7 +35,7 @@ pub static TABLE: Table = Table {
         Column::required("position", Position),
     ],
     key_columns: 1,
-    fill: 90,
+    fillfactor: 90,
     indexes: &["(position) where forgotten_at is not null"],
 };
 

@@ -9,9 +9,9 @@ use uuid::Uuid;
 use crate::aggregates::ClaimHasher;
 use crate::clock::Timestamp;
 use crate::codec::{Codec, CodecError};
+use crate::event_log::claim::{ClaimChange, ClaimKey};
 use crate::event_log::row_sql::{self, Application};
-use crate::event_log::rows::{RowChange, Table, settle};
-use crate::event_log::unit::{ClaimChange, ClaimKey};
+use crate::event_log::rows::{RowChange, Table, coalesce};
 use crate::event_log::{FromLog as _, Primary, RecordedEvent};
 use crate::postgres::migrate::{MigrateError, definition_of, is_index_of_ours};
 use crate::projections;
@@ -31,7 +31,7 @@ pub enum FoldError {
     )]
     InUse(String),
     /// A statement failed.
-    #[error("the projections could not be made anew: {}", crate::event_log::error::statement_reason(.0))]
+    #[error("the projections could not be made anew: {}", crate::postgres::statement_reason(.0))]
     Statement(#[source] tokio_postgres::Error),
     /// An event cannot be read.
     #[error(transparent)]
@@ -214,8 +214,8 @@ async fn apply(
         changes.extend(rows.into_iter().map(|change| (stored.position, change)));
         claims.extend(event.claims(stream, hasher).into_iter().map(|change| (stored.position, change)));
     }
-    let settled = settle(changes.iter().map(|(position, change)| (*position, change)));
-    let applications = row_sql::applications(&settled);
+    let coalesced = coalesce(changes.iter().map(|(position, change)| (*position, change)));
+    let applications = row_sql::applications(&coalesced);
     let tables: Vec<&'static Table> = applications.iter().map(|application| application.table).collect();
     let calls = row_sql::calls(&tables, "view", 1);
     let sql = format!("select a.base{calls} from (select 0::bigint as base) a");
@@ -273,8 +273,8 @@ async fn standing(
 ) -> Result<HashMap<ClaimKey, Option<Held>>, FoldError> {
     let mut touched: HashMap<ClaimKey, Option<Held>> = HashMap::new();
     for (_, change) in changes {
-        let (ClaimChange::Take(crate::event_log::unit::Claim { key, .. }) | ClaimChange::Release { key, .. }) =
-            change;
+        let (ClaimChange::Take(crate::event_log::claim::Claim { key, .. })
+        | ClaimChange::Release { key, .. }) = change;
         touched.insert(key.clone(), None);
     }
     let keys: Vec<ClaimKey> = touched.keys().cloned().collect();

@@ -119,9 +119,9 @@ impl World {
         tenure.create_pipe(&context, account, Some(owner), "robot", "logs", keeps).await.unwrap();
         let (key_id, key) = Self::cheap_key(server, account, owner, number * 2).await;
         let (_, other_key) = Self::cheap_key(server, other, elsewhere, number * 2 + 1).await;
-        let life = std::time::Duration::from_secs(600);
-        let token = tenure.issue_bearer_token(&context, member, life).await.unwrap().answer.0;
-        let session = tenure.start_session(&context, member, life).await.unwrap().answer.0;
+        let ttl = std::time::Duration::from_secs(600);
+        let token = tenure.issue_bearer_token(&context, member, ttl).await.unwrap().answer.0;
+        let session = tenure.start_session(&context, member, ttl).await.unwrap().answer.0;
         let member_token = server.token(member).await;
         let credentials = BTreeMap::from([
             ("key of the account", key.clone()),

@@ -23,10 +23,10 @@ async fn run(command: &mut Command) {
 }
 
 /// A server with these lives of codes, and a session of the person who decides.
-async fn server(life: u64, interval: u64) -> (Server, String) {
+async fn server(ttl: u64, interval: u64) -> (Server, String) {
     let tenure = Arc::new(TestDatabase::new().await.open().await);
     let server = Server::with(tenure, |settings| {
-        settings.device_code_life = Duration::from_secs(life);
+        settings.device_code_ttl = Duration::from_secs(ttl);
         settings.poll_interval = Duration::from_secs(interval);
     })
     .await;

@@ -266,9 +266,9 @@ async fn the_metadata_names_only_what_the_settings_say() {
 async fn a_person_with_as_many_tokens_as_there_may_be_is_told_so_and_the_code_stays_good() {
     let server = Server::with_settings(|settings| settings.rules.limits.tokens_per_user = 1).await;
     let ada = server.user("ada").await;
-    let life = Duration::from_hours(1);
+    let ttl = Duration::from_hours(1);
     let (taken, _) =
-        server.tenure.issue_bearer_token(&crate::support::operator(), ada, life).await.unwrap().answer;
+        server.tenure.issue_bearer_token(&crate::support::operator(), ada, ttl).await.unwrap().answer;
     let session = server.session(ada).await;
     let codes = codes(&server).await;
     decide(&server, &session, &codes, "approve").await.is(200);

@@ -239,8 +239,8 @@ async fn whoever_has_more_than_a_step_holds_is_forgotten_in_one() {
     let server = Server::with_settings(|settings| settings.rules.limits.tokens_per_user = 20_000).await;
     let ada = server.user("ada").await;
     let token = server.token(ada).await;
-    let (context, life) = (crate::support::operator(), std::time::Duration::from_secs(3_600));
-    let issue = |_| server.tenure.issue_bearer_token(&context, ada, life);
+    let (context, ttl) = (crate::support::operator(), std::time::Duration::from_secs(3_600));
+    let issue = |_| server.tenure.issue_bearer_token(&context, ada, ttl);
     for _ in 0..40 {
         for issued in futures::future::join_all((0..256).map(issue)).await {
             issued.unwrap();

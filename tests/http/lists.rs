@@ -174,11 +174,11 @@ async fn every_list_of_ours_gives_each_thing_once_though_others_come_and_go() {
     assert!(members[1..9].iter().all(|member| people.contains(&member.to_string())));
     assert!(!people.contains(&members[9].to_string()), "forgotten before their page was read");
 
-    let life = std::time::Duration::from_secs(3_600);
+    let ttl = std::time::Duration::from_secs(3_600);
     let mut issued = Vec::new();
     for _ in 0..8 {
-        issued.push(tenure.issue_bearer_token(&operator(), ada, life).await.unwrap().answer.0);
-        tenure.start_session(&operator(), ada, life).await.unwrap();
+        issued.push(tenure.issue_bearer_token(&operator(), ada, ttl).await.unwrap().answer.0);
+        tenure.start_session(&operator(), ada, ttl).await.unwrap();
     }
     let tokens = pages(&server, &token, "/api/v1/users/me/tokens", async |page| {
         tenure.revoke_bearer_token(&operator(), issued[page * 3]).await.unwrap();

@@ -22,7 +22,7 @@ use secrecy::ExposeSecret as _;
 use serde_json::Value;
 use tenure::clock::ManualClock;
 use tenure::entropy::OsEntropy;
-use tenure::http::{Door, DoorSettings, serve};
+use tenure::http::{AppState, HttpSettings, serve};
 use tenure::ids::{AccountId, ApiKeyId, UserId};
 use tenure::{Settings, Tenure};
 use tokio::net::TcpListener;
@@ -56,7 +56,7 @@ impl Server {
     }
 
     /// With a clock that stands still until it is moved.
-    pub async fn with_clock(change: impl FnOnce(&mut DoorSettings)) -> (Self, Arc<ManualClock>) {
+    pub async fn with_clock(change: impl FnOnce(&mut HttpSettings)) -> (Self, Arc<ManualClock>) {
         let (tenure, clock) = TestDatabase::new().await.open_with_clock().await;
         (Self::with(Arc::new(tenure), change).await, clock)
     }
@@ -71,15 +71,15 @@ impl Server {
     }
 
     /// With other settings of the doors.
-    pub async fn with(tenure: Arc<Tenure>, change: impl FnOnce(&mut DoorSettings)) -> Self {
+    pub async fn with(tenure: Arc<Tenure>, change: impl FnOnce(&mut HttpSettings)) -> Self {
         let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap();
-        let mut settings = DoorSettings::new(listener.local_addr().unwrap());
+        let mut settings = HttpSettings::new(listener.local_addr().unwrap());
         let base = settings.public_url.clone();
         change(&mut settings);
-        let door = Door::new(tenure.clone(), settings).unwrap();
+        let door = AppState::new(tenure.clone(), settings).unwrap();
         let stop = CancellationToken::new();
         tokio::spawn(serve(listener, tenure::http::public(door), stop.clone()));
-        tenure::http::client::use_our_cryptography();
+        tenure::http::tls_provider::install_crypto_provider();
         let client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap();
         Self { base, tenure, stop, client }
     }
@@ -104,15 +104,15 @@ impl Server {
 
     /// A bearer token of a person.
     pub async fn token(&self, of: UserId) -> String {
-        let life = std::time::Duration::from_secs(3_600);
-        let issued = self.tenure.issue_bearer_token(&operator(), of, life).await.unwrap();
+        let ttl = std::time::Duration::from_secs(3_600);
+        let issued = self.tenure.issue_bearer_token(&operator(), of, ttl).await.unwrap();
         issued.answer.1.expect("a secret").expose_secret().to_owned()
     }
 
     /// A session of a person: the value of its cookie.
     pub async fn session(&self, of: UserId) -> String {
-        let life = std::time::Duration::from_secs(3_600);
-        let started = self.tenure.start_session(&operator(), of, life).await.unwrap();
+        let ttl = std::time::Duration::from_secs(3_600);
+        let started = self.tenure.start_session(&operator(), of, ttl).await.unwrap();
         format!("tenure_session={}", started.answer.1.expect("a secret").expose_secret())
     }
 

@@ -266,9 +266,9 @@ async fn sign_in_links_are_for_internal_users_and_made_by_operators() {
     );
     let link = server.tenure.issue_sign_in_link(&operator(), ada).await.unwrap().answer;
     server.tenure.forget_user(&operator(), ada).await.unwrap();
-    let life = std::time::Duration::from_secs(60);
+    let ttl = std::time::Duration::from_secs(60);
     crate::refused!(
-        server.tenure.sign_in_by_link(&operator(), &link, life).await,
+        server.tenure.sign_in_by_link(&operator(), &link, ttl).await,
         tenure::operations::Refusal::NotFound(_)
     );
 }

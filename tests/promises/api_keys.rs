@@ -11,7 +11,7 @@ use tenure::clock::Clock as _;
 use tenure::context::{Actor, Context};
 use tenure::credentials::api_key;
 use tenure::ids::{AccountId, ApiKeyId, UserId};
-use tenure::operations::{MAX_GRACE, Refusal, Thing};
+use tenure::operations::{MAX_GRACE, Refusal, Resource};
 
 use super::{acme, nothing};
 use crate::refused;
@@ -45,7 +45,7 @@ async fn a_minted_key_is_found_by_its_plaintext_alone() {
     assert!(api_key::verify(&plaintext, &stored) && stored.starts_with("$argon2id$v=19$m=65536,t=1,p=4$"));
     let same_prefix = format!("{}{}", &text[..12], "0".repeat(18));
     for wrong in [same_prefix.as_str(), "ppz_", "", "ppz", "nonsense", &text[..29], &text[1..]] {
-        refused!(tenure.lookup_api_key(&wrong.to_owned().into()).await, Refusal::NotFound(Thing::ApiKey));
+        refused!(tenure.lookup_api_key(&wrong.to_owned().into()).await, Refusal::NotFound(Resource::ApiKey));
     }
 }
 
@@ -58,13 +58,13 @@ async fn only_the_owner_mints_and_the_minter_belongs_to_the_account() {
         async move { tenure.mint_api_key(&context, account, "l", None, by).await }
     });
     refused!(mint(as_user(acme.member), acme.account, None).await, Refusal::Forbidden);
-    refused!(mint(as_user(acme.stranger), acme.account, None).await, Refusal::NotFound(Thing::Account));
+    refused!(mint(as_user(acme.stranger), acme.account, None).await, Refusal::NotFound(Resource::Account));
     refused!(
         mint(as_user(acme.owner), AccountId::from_uuid(nothing()), None).await,
-        Refusal::NotFound(Thing::Account)
+        Refusal::NotFound(Resource::Account)
     );
     refused!(mint(as_user(acme.owner), acme.account, Some(acme.member)).await, Refusal::Forbidden);
-    refused!(mint(operator(), acme.account, Some(acme.stranger)).await, Refusal::NotFound(Thing::Member));
+    refused!(mint(operator(), acme.account, Some(acme.stranger)).await, Refusal::NotFound(Resource::Member));
     refused!(mint(operator(), acme.account, None).await, Refusal::Invalid(_));
     let label = "x".repeat(201);
     refused!(
@@ -94,14 +94,14 @@ async fn a_revoked_key_is_refused_on_every_node_and_keeps_the_first_time() {
         async move { tenure.revoke_api_key(&context, account, key).await }
     };
     refused!(revoke(as_user(acme.member), None, id).await, Refusal::Forbidden);
-    refused!(revoke(as_user(acme.stranger), Some(elsewhere), id).await, Refusal::NotFound(Thing::ApiKey));
+    refused!(revoke(as_user(acme.stranger), Some(elsewhere), id).await, Refusal::NotFound(Resource::ApiKey));
     refused!(
         revoke(as_user(acme.owner), None, ApiKeyId::from_uuid(nothing())).await,
-        Refusal::NotFound(Thing::ApiKey)
+        Refusal::NotFound(Resource::ApiKey)
     );
     let at = clock.now();
     assert_eq!(revoke(as_user(acme.owner), Some(acme.account), id).await.unwrap().events.len(), 1);
-    refused!(other.lookup_api_key(&plaintext).await, Refusal::NotFound(Thing::ApiKey));
+    refused!(other.lookup_api_key(&plaintext).await, Refusal::NotFound(Resource::ApiKey));
     clock.advance(Duration::from_secs(5));
     assert_eq!(revoke(as_user(acme.owner), None, id).await.unwrap().events.len(), 0);
     assert_eq!(tenure.reader().api_key(id).await.unwrap().revoked_at, Some(at));
@@ -151,10 +151,10 @@ async fn an_expired_key_is_not_found() {
     let plaintext = minted.plaintext.unwrap();
     tenure.lookup_api_key(&plaintext).await.unwrap();
     clock.advance(Duration::from_mins(1));
-    refused!(tenure.lookup_api_key(&plaintext).await, Refusal::NotFound(Thing::ApiKey));
+    refused!(tenure.lookup_api_key(&plaintext).await, Refusal::NotFound(Resource::ApiKey));
     refused!(
         tenure.rotate_api_key(&as_user(acme.owner), None, minted.id, MAX_GRACE).await,
-        Refusal::NotFound(Thing::ApiKey)
+        Refusal::NotFound(Resource::ApiKey)
     );
 }
 
@@ -313,7 +313,7 @@ async fn the_account_at_nats_is_set_once_sealed_and_its_seed_issued_again() {
     assert_eq!(reissued.events[0].2.kind().0, "account.nats_signing_seed_reissued");
     refused!(
         set(AccountId::from_uuid(nothing()), key("B"), seed("C")).await,
-        Refusal::NotFound(Thing::Account)
+        Refusal::NotFound(Resource::Account)
     );
     refused!(set(acme.account, "nonsense".to_owned(), seed("C")).await, Refusal::Invalid(_));
     refused!(

@@ -7,7 +7,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use tenure::clock::Clock as _;
 use tenure::context::{Actor, Context};
 use tenure::ids::{BearerTokenId, SessionId, UserId};
-use tenure::operations::{MAX_DEVICE_CODE_LIFE, MAX_LIFE, Refusal, Thing};
+use tenure::operations::{MAX_DEVICE_CODE_TTL, MAX_TTL, Refusal, Resource};
 use tenure::projections::QueryError;
 
 use super::nothing;
@@ -31,11 +31,11 @@ async fn a_device_code_is_given_once_and_kept_as_a_digest() {
     let record = tenure.reader().device_code(code.device_code.expose_secret()).await.unwrap();
     assert_eq!((record.id, record.client_name.as_str()), (code.id, "a terminal"));
     assert!(!crate::sealing::dump(&database, &[]).contains(code.device_code.expose_secret()));
-    for ttl in [Duration::ZERO, MAX_DEVICE_CODE_LIFE + Duration::from_secs(1), Duration::MAX] {
+    for ttl in [Duration::ZERO, MAX_DEVICE_CODE_TTL + Duration::from_secs(1), Duration::MAX] {
         refused!(tenure.create_device_code(&door(), ttl, "").await, Refusal::Invalid(_));
     }
     refused!(tenure.create_device_code(&door(), TTL, "a\nb").await, Refusal::Invalid(_));
-    tenure.create_device_code(&door(), MAX_DEVICE_CODE_LIFE, "").await.unwrap();
+    tenure.create_device_code(&door(), MAX_DEVICE_CODE_TTL, "").await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -70,24 +70,24 @@ async fn approving_is_one_persons_and_consuming_one_callers() {
     refused!(tenure.consume_device_code(&door(), &code.device_code).await, Refusal::Pending);
     assert_eq!(approve(ada, code.user_code.to_lowercase()).await.unwrap().events.len(), 1);
     assert_eq!(approve(ada, code.user_code.clone()).await.unwrap().events.len(), 0);
-    refused!(approve(bob, code.user_code.clone()).await, Refusal::NotFound(Thing::DeviceCode));
-    refused!(approve(ada, "BBBB-BBBB".to_owned()).await, Refusal::NotFound(Thing::DeviceCode));
+    refused!(approve(bob, code.user_code.clone()).await, Refusal::NotFound(Resource::DeviceCode));
+    refused!(approve(ada, "BBBB-BBBB".to_owned()).await, Refusal::NotFound(Resource::DeviceCode));
     refused!(tenure.approve_device_code(&as_user(bob), &code.user_code, ada).await, Refusal::Forbidden);
     let consumed = tenure.consume_device_code(&door(), &code.device_code).await.unwrap();
     assert_eq!((consumed.answer, consumed.events.len()), (ada, 1));
     refused!(
         tenure.consume_device_code(&door(), &code.device_code).await,
-        Refusal::NotFound(Thing::DeviceCode)
+        Refusal::NotFound(Resource::DeviceCode)
     );
-    refused!(approve(ada, code.user_code.clone()).await, Refusal::NotFound(Thing::DeviceCode));
+    refused!(approve(ada, code.user_code.clone()).await, Refusal::NotFound(Resource::DeviceCode));
     let unknown = SecretString::from("unknown".to_owned());
-    refused!(tenure.consume_device_code(&door(), &unknown).await, Refusal::NotFound(Thing::DeviceCode));
+    refused!(tenure.consume_device_code(&door(), &unknown).await, Refusal::NotFound(Resource::DeviceCode));
 
     let late = tenure.create_device_code(&door(), TTL, "").await.unwrap().answer;
     approve(ada, late.user_code.clone()).await.unwrap();
     clock.advance(TTL);
     refused!(tenure.consume_device_code(&door(), &late.device_code).await, Refusal::Expired);
-    refused!(approve(ada, late.user_code).await, Refusal::NotFound(Thing::DeviceCode));
+    refused!(approve(ada, late.user_code).await, Refusal::NotFound(Resource::DeviceCode));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -154,22 +154,25 @@ async fn a_bearer_token_is_good_until_it_expires_or_is_revoked() {
             .unwrap();
         assert_eq!(after > before, seconds == 1, "at most one write a minute");
     }
-    refused!(tenure.revoke_bearer_token(&as_user(bob), id).await, Refusal::NotFound(Thing::BearerToken));
+    refused!(tenure.revoke_bearer_token(&as_user(bob), id).await, Refusal::NotFound(Resource::BearerToken));
     let unknown = BearerTokenId::from_uuid(nothing());
-    refused!(tenure.revoke_bearer_token(&as_user(ada), unknown).await, Refusal::NotFound(Thing::BearerToken));
+    refused!(
+        tenure.revoke_bearer_token(&as_user(ada), unknown).await,
+        Refusal::NotFound(Resource::BearerToken)
+    );
     assert_eq!(tenure.revoke_bearer_token(&as_user(ada), id).await.unwrap().events.len(), 1);
     assert_eq!(tenure.revoke_bearer_token(&as_user(ada), id).await.unwrap().events.len(), 0);
-    refused!(tenure.revoke_bearer_token(&as_user(bob), id).await, Refusal::NotFound(Thing::BearerToken));
+    refused!(tenure.revoke_bearer_token(&as_user(bob), id).await, Refusal::NotFound(Resource::BearerToken));
     assert!(matches!(tenure.lookup_bearer_token(&secret).await, Err(QueryError::NotFound)));
     let (_, short) = issue(ada, TTL).await.unwrap().answer;
     clock.advance(TTL);
     assert!(matches!(tenure.lookup_bearer_token(&short.unwrap()).await, Err(QueryError::NotFound)));
     assert_eq!(tenure.reader().bearer_tokens_for_user(ada).try_collect::<Vec<_>>().await.unwrap().len(), 2);
     let before = history(&tenure).await.len();
-    for ttl in [Duration::ZERO, MAX_LIFE + TTL] {
+    for ttl in [Duration::ZERO, MAX_TTL + TTL] {
         refused!(issue(ada, ttl).await, Refusal::Invalid(_));
     }
-    refused!(issue(UserId::from_uuid(nothing()), TTL).await, Refusal::NotFound(Thing::User));
+    refused!(issue(UserId::from_uuid(nothing()), TTL).await, Refusal::NotFound(Resource::User));
     refused!(issue(UserId::UNAUTHENTICATED, TTL).await, Refusal::Forbidden);
     assert_eq!(history(&tenure).await.len(), before);
 }
@@ -182,9 +185,9 @@ async fn a_session_is_good_until_it_expires_or_is_ended() {
     let (id, secret) = tenure.start_session(&door(), ada, TTL).await.unwrap().answer;
     let secret = secret.unwrap();
     assert_eq!(tenure.lookup_session(&secret).await.unwrap().user_id, ada);
-    refused!(tenure.end_session(&as_user(bob), id).await, Refusal::NotFound(Thing::Session));
+    refused!(tenure.end_session(&as_user(bob), id).await, Refusal::NotFound(Resource::Session));
     let unknown = SessionId::from_uuid(nothing());
-    refused!(tenure.end_session(&as_user(ada), unknown).await, Refusal::NotFound(Thing::Session));
+    refused!(tenure.end_session(&as_user(ada), unknown).await, Refusal::NotFound(Resource::Session));
     tenure.end_session(&as_user(ada), id).await.unwrap();
     assert_eq!(tenure.end_session(&as_user(ada), id).await.unwrap().events.len(), 0);
     assert!(matches!(tenure.lookup_session(&secret).await, Err(QueryError::NotFound)));

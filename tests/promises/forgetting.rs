@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tenure::context::{Actor, Context};
 use tenure::ids::UserId;
-use tenure::operations::{Refusal, Thing};
+use tenure::operations::{Refusal, Resource};
 use tenure::projections::QueryError;
 
 use super::{acme, nothing};
@@ -42,7 +42,7 @@ async fn a_forgotten_person_leaves_nothing_readable_and_all_that_was_theirs_ends
     assert!(matches!(tenure.lookup_bearer_token(&token).await, Err(QueryError::NotFound)));
     assert!(matches!(tenure.lookup_session(&session).await, Err(QueryError::NotFound)));
     refused!(tenure.accept_invite(&as_user(person), pending, person).await, Refusal::Forbidden);
-    refused!(tenure.issue_bearer_token(&system, person, TTL).await, Refusal::NotFound(Thing::User));
+    refused!(tenure.issue_bearer_token(&system, person, TTL).await, Refusal::NotFound(Resource::User));
     assert_eq!(tenure.forget_user(&operator(), person).await.unwrap().events.len(), 0);
 
     let row = tenure.reader().user(person).await.unwrap();
@@ -73,7 +73,7 @@ async fn owners_strangers_and_nobody_are_refused() {
     refused!(tenure.forget_user(&as_user(acme.owner), acme.owner).await, Refusal::OwnsAccounts);
     refused!(tenure.forget_user(&as_user(acme.stranger), acme.member).await, Refusal::Forbidden);
     let nobody = UserId::from_uuid(nothing());
-    refused!(tenure.forget_user(&operator(), nobody).await, Refusal::NotFound(Thing::User));
+    refused!(tenure.forget_user(&operator(), nobody).await, Refusal::NotFound(Resource::User));
     refused!(tenure.forget_user(&operator(), UserId::UNAUTHENTICATED).await, Refusal::Forbidden);
     tenure.transfer_ownership(&as_user(acme.owner), acme.account, acme.member).await.unwrap();
     tenure.forget_user(&as_user(acme.owner), acme.owner).await.unwrap();

@@ -27,8 +27,8 @@ async fn the_same_request_is_carried_out_once_on_every_node_and_after_a_restart(
         node.insert_user(&first, "ada", "ada@example.org", "internal")
     });
     let outcomes: Vec<_> = join_all(requests).await.into_iter().map(Result::unwrap).collect();
-    let carried_out = outcomes.iter().filter(|outcome| !outcome.repeated).count();
-    assert_eq!(carried_out, 1);
+    let completed_request = outcomes.iter().filter(|outcome| !outcome.repeated).count();
+    assert_eq!(completed_request, 1);
     assert!(
         outcomes
             .iter()

@@ -9,7 +9,7 @@ use tenure::aggregates::user::UserMode;
 use tenure::clock::Clock as _;
 use tenure::context::{Actor, Context};
 use tenure::ids::{InviteId, UserId};
-use tenure::operations::{Refusal, Thing};
+use tenure::operations::{Refusal, Resource};
 use tenure::projections::QueryError;
 use tenure::projections::invites::InviteStatus;
 
@@ -35,7 +35,7 @@ async fn an_invite_is_accepted_with_the_membership_by_its_person_alone() {
         let tenure = &tenure;
         async move { tenure.accept_invite(&as_user(user), invite, user).await }
     };
-    refused!(accept(bob, InviteId::from_uuid(nothing())).await, Refusal::NotFound(Thing::Invite));
+    refused!(accept(bob, InviteId::from_uuid(nothing())).await, Refusal::NotFound(Resource::Invite));
     refused!(accept(acme.stranger, invite).await, Refusal::Forbidden);
     refused!(tenure.accept_invite(&as_user(acme.stranger), invite, bob).await, Refusal::Forbidden);
     let done = accept(bob, invite).await.unwrap();
@@ -63,7 +63,7 @@ async fn invites_are_refused_to_oneself_to_members_and_twice() {
     refused!(invite(owner(), "bob~2").await, Refusal::Invalid(_));
     refused!(invite(owner(), "").await, Refusal::Invalid(_));
     refused!(invite(as_user(acme.member), "bob").await, Refusal::Forbidden);
-    refused!(invite(as_user(acme.stranger), "bob").await, Refusal::NotFound(Thing::Account));
+    refused!(invite(as_user(acme.stranger), "bob").await, Refusal::NotFound(Resource::Account));
     refused!(invite(operator(), "bob").await, Refusal::Invalid(_));
     assert_eq!(history(&tenure).await.len(), before);
     tenure.create_invite(&operator(), acme.account, "bob", Some(acme.owner)).await.unwrap();
@@ -207,7 +207,7 @@ async fn invites_are_listed_newest_first_for_the_account_and_scoped_to_it() {
     made.reverse();
     assert_eq!(listed.iter().map(|invite| invite.id).collect::<Vec<_>>(), made);
     let foreign = tenure.revoke_invite(&as_user(acme.stranger), Some(other), made[0]).await;
-    refused!(foreign, Refusal::NotFound(Thing::Invite));
+    refused!(foreign, Refusal::NotFound(Resource::Invite));
     refused!(tenure.revoke_invite(&as_user(acme.member), None, made[0]).await, Refusal::Forbidden);
     assert!(matches!(
         tenure.reader().invite(InviteId::from_uuid(nothing())).await,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tenure::aggregates::source::{Retention, SourceKind};
 use tenure::ids::{AccountId, SourceId};
-use tenure::operations::{MAX_BROADCAST_BYTES, Refusal, Thing};
+use tenure::operations::{MAX_BROADCAST_BYTES, Refusal, Resource};
 use tenure::projections::QueryError;
 
 use super::{acme, nothing};
@@ -32,12 +32,12 @@ async fn a_source_has_a_handle_of_its_own_in_its_account() {
     refused!(create(member(), acme.account, "r2", Some("robot")).await, Refusal::Invalid(_));
     refused!(
         create(as_user(acme.stranger), acme.account, "r2", None).await,
-        Refusal::NotFound(Thing::Account)
+        Refusal::NotFound(Resource::Account)
     );
     refused!(create(operator(), acme.account, "r2", None).await, Refusal::Invalid(_));
     refused!(
         create(member(), AccountId::from_uuid(nothing()), "r2", None).await,
-        Refusal::NotFound(Thing::Account)
+        Refusal::NotFound(Resource::Account)
     );
     assert_eq!(history(&tenure).await.len(), before);
     let robot = tenure.reader().source_by_handle(acme.account, "robot").await.unwrap();
@@ -74,7 +74,7 @@ async fn a_source_ends_with_its_pipes_and_its_handle_begins_anew() {
     let done = tenure.delete_source(&owner, acme.account, "robot").await.unwrap();
     let names: Vec<_> = done.events.iter().map(|(_, _, event)| event.kind().0).collect();
     assert_eq!(names, ["pipe.deleted", "pipe.deleted", "source.deleted"]);
-    refused!(tenure.delete_source(&owner, acme.account, "robot").await, Refusal::NotFound(Thing::Source));
+    refused!(tenure.delete_source(&owner, acme.account, "robot").await, Refusal::NotFound(Resource::Source));
     let second = tenure.create_source(&owner, acme.account, None, "robot", None).await.unwrap().answer;
     assert_ne!(first, second);
     let again = tenure.reader().source_by_handle(acme.account, "robot").await.unwrap();
@@ -106,7 +106,7 @@ async fn the_newest_broadcast_is_kept() {
     };
     refused!(update("robot", too_large).await, Refusal::Invalid(_));
     refused!(update("robot", "a\0b".to_owned()).await, Refusal::Invalid(_));
-    refused!(update("nobody", "x".to_owned()).await, Refusal::NotFound(Thing::Source));
+    refused!(update("nobody", "x".to_owned()).await, Refusal::NotFound(Resource::Source));
     assert_eq!(history(&tenure).await.len(), before, "a broadcast is no event");
 }
 
@@ -154,17 +154,17 @@ async fn pipes_are_made_changed_and_deleted_by_name() {
     assert_eq!(change("events", Retention::default()).await.unwrap().events.len(), 1);
     assert_eq!(tenure.reader().pipe_by_name(source, "events").await.unwrap().retention, Retention::default());
     for absent in ["stdin", "nothing"] {
-        refused!(change(absent, hour).await, Refusal::NotFound(Thing::Pipe));
+        refused!(change(absent, hour).await, Refusal::NotFound(Resource::Pipe));
         refused!(
             tenure.delete_pipe(&owner, acme.account, "robot", absent).await,
-            Refusal::NotFound(Thing::Pipe)
+            Refusal::NotFound(Resource::Pipe)
         );
         assert!(matches!(tenure.reader().pipe_by_name(source, absent).await, Err(QueryError::NotFound)));
     }
     tenure.delete_pipe(&owner, acme.account, "robot", "events").await.unwrap();
     refused!(
         tenure.delete_pipe(&owner, acme.account, "robot", "events").await,
-        Refusal::NotFound(Thing::Pipe)
+        Refusal::NotFound(Resource::Pipe)
     );
     create("events", hour).await.unwrap();
 }

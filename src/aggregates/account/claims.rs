@@ -4,8 +4,8 @@ use uuid::Uuid;
 
 use super::events::AccountEvent;
 use super::values::AccountName;
-use crate::aggregates::ClaimHasher;
-use crate::event_log::unit::{Claim, ClaimChange, ClaimKey};
+use crate::aggregates::{ClaimChanges, ClaimHasher};
+use crate::event_log::claim::{Claim, ClaimChange, ClaimKey};
 
 /// The claim on an account's name, without case.
 #[must_use]
@@ -13,21 +13,23 @@ pub fn account_name_claim(name: &AccountName, hasher: &dyn ClaimHasher) -> Claim
     hasher.claim("account_name", name.fold().as_bytes())
 }
 
-pub(super) fn of(event: &AccountEvent, stream: Uuid, hasher: &dyn ClaimHasher) -> Vec<ClaimChange> {
-    let holder = stream.to_string();
-    let take = |name: &AccountName| {
-        ClaimChange::Take(Claim::for_good(account_name_claim(name, hasher), holder.clone()))
-    };
-    let release = |name: &AccountName| ClaimChange::Release {
-        key: account_name_claim(name, hasher),
-        holder: holder.clone(),
-    };
-    match event {
-        AccountEvent::Opened { name, .. } => name.open().map(take).into_iter().collect(),
-        AccountEvent::Renamed { name, former_name, .. } => {
-            former_name.open().map(release).into_iter().chain(name.open().map(take)).collect()
+impl ClaimChanges for AccountEvent {
+    fn claims(&self, stream: Uuid, hasher: &dyn ClaimHasher) -> Vec<ClaimChange> {
+        let holder = stream.to_string();
+        let take = |name: &AccountName| {
+            ClaimChange::Take(Claim::until_released(account_name_claim(name, hasher), holder.clone()))
+        };
+        let release = |name: &AccountName| ClaimChange::Release {
+            key: account_name_claim(name, hasher),
+            holder: holder.clone(),
+        };
+        match self {
+            AccountEvent::Opened { name, .. } => name.open().map(take).into_iter().collect(),
+            AccountEvent::Renamed { name, former_name, .. } => {
+                former_name.open().map(release).into_iter().chain(name.open().map(take)).collect()
+            }
+            AccountEvent::Closed { name, .. } => name.open().map(release).into_iter().collect(),
+            _ => Vec::new(),
         }
-        AccountEvent::Closed { name, .. } => name.open().map(release).into_iter().collect(),
-        _ => Vec::new(),
     }
 }

@@ -4,14 +4,14 @@ use cqrs_es::DomainEvent;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::claims;
-use super::state::Account;
 use super::values::{AccountName, NatsPublicKey, NatsSeed};
-use crate::aggregates::{ClaimHasher, EventSourced as _, StoredEvent};
+use crate::aggregates::StoredEvent;
 use crate::clock::Timestamp;
-use crate::event_log::seal::{FieldVisitor, SealError, Sealed, SealedFields, Subject};
-use crate::event_log::unit::ClaimChange;
 use crate::ids::{AccountId, ApiKeyId, UserId};
+use crate::sealing::{FieldVisitor, SealError, Sealed, SealedFields, Subject};
+
+/// The kind of stream that these events belong to.
+pub const STREAM_TYPE: &str = "account";
 
 /// An event of an account. Fields of type [`Sealed`] are not part of the payload.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -152,17 +152,13 @@ impl StoredEvent for AccountEvent {
         Some(AccountId::from_uuid(stream))
     }
 
-    fn claims(&self, stream: Uuid, hasher: &dyn ClaimHasher) -> Vec<ClaimChange> {
-        claims::of(self, stream, hasher)
-    }
-
     fn begins_subject(&self, stream: Uuid) -> Option<Subject> {
-        matches!(self, Self::Opened { .. }).then_some(Account::subject(stream))
+        matches!(self, Self::Opened { .. }).then_some(Subject { kind: STREAM_TYPE, id: stream })
     }
 
     fn ends_subjects(&self, stream: Uuid) -> Vec<Subject> {
         match self {
-            Self::Closed { .. } => vec![Account::subject(stream)],
+            Self::Closed { .. } => vec![Subject { kind: STREAM_TYPE, id: stream }],
             _ => Vec::new(),
         }
     }

@@ -20,7 +20,7 @@ pub use values::{AccountName, NatsPublicKey, NatsSeed};
 impl crate::ids::AccountId {
     /// The subject whose key seals what is this tenant's.
     #[must_use]
-    pub fn subject(self) -> crate::event_log::seal::Subject {
+    pub fn subject(self) -> crate::sealing::Subject {
         <Account as crate::aggregates::EventSourced>::subject(self.as_uuid())
     }
 }

@@ -6,13 +6,13 @@ use cqrs_es::Aggregate;
 use serde::{Deserialize, Serialize};
 
 use super::commands::AccountCommand;
-use super::events::AccountEvent;
+use super::events::{AccountEvent, STREAM_TYPE};
 use super::refusal::AccountRefusal;
 use super::values::{AccountName, NatsPublicKey, NatsSeed};
 use crate::aggregates::handle_by_decide;
 use crate::clock::Timestamp;
-use crate::event_log::seal::{FieldVisitor, SealError, Sealed, SealedFields, Subject};
 use crate::ids::UserId;
+use crate::sealing::{FieldVisitor, SealError, Sealed, SealedFields, Subject};
 
 /// A tenant, as far as the log knows it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -73,7 +73,7 @@ impl Account {
 }
 
 impl Aggregate for Account {
-    const TYPE: &'static str = "account";
+    const TYPE: &'static str = STREAM_TYPE;
     type Command = AccountCommand;
     type Event = AccountEvent;
     type Error = AccountRefusal;

@@ -9,8 +9,8 @@ use super::refusal::ApiKeyRefusal;
 use super::values::{KeyHash, KeyPrefix};
 use crate::aggregates::handle_by_decide;
 use crate::clock::Timestamp;
-use crate::event_log::seal::{FieldVisitor, SealError, Sealed, SealedFields, Subject};
 use crate::ids::{AccountId, UserId};
+use crate::sealing::{FieldVisitor, SealError, Sealed, SealedFields, Subject};
 
 /// An API key, as far as the log knows it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

@@ -7,7 +7,7 @@ use super::state::BearerToken;
 use crate::aggregates::EventSourced;
 
 impl EventSourced for BearerToken {
-    const STATE_VERSION: i32 = 1;
+    const STATE_VERSION: i32 = 2;
 
     fn decide(&self, command: BearerTokenCommand) -> Result<Vec<BearerTokenEvent>, BearerTokenRefusal> {
         match (self, command) {
@@ -18,12 +18,12 @@ impl EventSourced for BearerToken {
                 expires_at: new.expires_at,
                 digest: new.digest.into(),
             }]),
-            (Self::Living(_) | Self::Revoked { .. }, BearerTokenCommand::Issue(_)) => {
+            (Self::Active(_) | Self::Revoked { .. }, BearerTokenCommand::Issue(_)) => {
                 Err(BearerTokenRefusal::IdentifierInUse)
             }
             (Self::Unknown, BearerTokenCommand::Revoke { .. }) => Err(BearerTokenRefusal::NotFound),
-            (Self::Living(living), BearerTokenCommand::Revoke { at }) => {
-                Ok(vec![BearerTokenEvent::Revoked { user: living.user, at }])
+            (Self::Active(active), BearerTokenCommand::Revoke { at }) => {
+                Ok(vec![BearerTokenEvent::Revoked { user: active.user, at }])
             }
             (Self::Revoked { .. }, BearerTokenCommand::Revoke { .. }) => Ok(vec![]),
         }

@@ -6,11 +6,10 @@ use uuid::Uuid;
 
 use crate::aggregates::api_key::KeyPrefix;
 use crate::aggregates::secret::SecretDigest;
-use crate::aggregates::{ClaimHasher, StoredEvent};
+use crate::aggregates::{ClaimChanges, StoredEvent};
 use crate::clock::Timestamp;
-use crate::event_log::seal::{FieldVisitor, SealError, Sealed, SealedFields, Subject};
-use crate::event_log::unit::ClaimChange;
 use crate::ids::{AccountId, UserId};
+use crate::sealing::{FieldVisitor, SealError, Sealed, SealedFields, Subject};
 
 /// An event of a bearer token. Fields of type [`Sealed`] are not part of the payload; they are the user's.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -64,14 +63,12 @@ impl StoredEvent for BearerTokenEvent {
         None
     }
 
-    fn claims(&self, _: Uuid, _: &dyn ClaimHasher) -> Vec<ClaimChange> {
-        Vec::new()
-    }
-
     fn begins_subject(&self, _: Uuid) -> Option<Subject> {
         None
     }
 }
+
+impl ClaimChanges for BearerTokenEvent {}
 
 impl SealedFields for BearerTokenEvent {
     fn visit_sealed(&mut self, _: Subject, visitor: &mut dyn FieldVisitor) -> Result<(), SealError> {

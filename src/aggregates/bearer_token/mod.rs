@@ -11,4 +11,4 @@ mod tests;
 pub use commands::{BearerTokenCommand, IssueBearerToken};
 pub use events::BearerTokenEvent;
 pub use refusal::BearerTokenRefusal;
-pub use state::{BearerToken, Living};
+pub use state::{Active, BearerToken};

@@ -3,14 +3,14 @@
 use super::commands::DeviceCodeCommand;
 use super::events::DeviceCodeEvent;
 use super::refusal::DeviceCodeRefusal;
-use super::state::{DeviceCode, Situation};
+use super::state::{DeviceCode, Status};
 use crate::aggregates::EventSourced;
 
 impl EventSourced for DeviceCode {
-    const STATE_VERSION: i32 = 1;
+    const STATE_VERSION: i32 = 2;
 
     fn decide(&self, command: DeviceCodeCommand) -> Result<Vec<DeviceCodeEvent>, DeviceCodeRefusal> {
-        let (expires_at, situation, user_code) = match (self, command.clone()) {
+        let (expires_at, status, user_code) = match (self, command.clone()) {
             (Self::Unknown, DeviceCodeCommand::Create(new)) => {
                 return Ok(vec![DeviceCodeEvent::Created {
                     at: new.at,
@@ -24,35 +24,33 @@ impl EventSourced for DeviceCode {
                 return Err(DeviceCodeRefusal::AlreadyCreated);
             }
             (Self::Unknown | Self::Consumed, _) => return Err(DeviceCodeRefusal::NotFound),
-            (Self::Created { expires_at, situation, user_code }, _) => {
-                (*expires_at, *situation, user_code.clone())
-            }
+            (Self::Created { expires_at, status, user_code }, _) => (*expires_at, *status, user_code.clone()),
         };
-        match (command, situation) {
+        match (command, status) {
             (DeviceCodeCommand::Create(_), _) => Err(DeviceCodeRefusal::AlreadyCreated),
             (DeviceCodeCommand::Approve { at, .. } | DeviceCodeCommand::Deny { at, .. }, _)
                 if at >= expires_at =>
             {
                 Err(DeviceCodeRefusal::NotFound)
             }
-            (DeviceCodeCommand::Approve { user, at }, Situation::Pending) => {
+            (DeviceCodeCommand::Approve { user, at }, Status::Pending) => {
                 Ok(vec![DeviceCodeEvent::Approved { user, at }])
             }
-            (DeviceCodeCommand::Approve { user, .. }, Situation::Approved(by)) if by == user => Ok(vec![]),
-            (DeviceCodeCommand::Deny { user, at }, Situation::Pending) => {
+            (DeviceCodeCommand::Approve { user, .. }, Status::Approved(by)) if by == user => Ok(vec![]),
+            (DeviceCodeCommand::Deny { user, at }, Status::Pending) => {
                 Ok(vec![DeviceCodeEvent::Denied { user, at, user_code }])
             }
             // Whoever has approved may think again while the device has not come.
-            (DeviceCodeCommand::Deny { user, at }, Situation::Approved(by)) if by == user => {
+            (DeviceCodeCommand::Deny { user, at }, Status::Approved(by)) if by == user => {
                 Ok(vec![DeviceCodeEvent::Denied { user, at, user_code }])
             }
             (DeviceCodeCommand::Approve { .. } | DeviceCodeCommand::Deny { .. }, _) => {
                 Err(DeviceCodeRefusal::NotFound)
             }
             (DeviceCodeCommand::Consume { at }, _) if at >= expires_at => Err(DeviceCodeRefusal::Expired),
-            (DeviceCodeCommand::Consume { .. }, Situation::Denied) => Err(DeviceCodeRefusal::Denied),
-            (DeviceCodeCommand::Consume { .. }, Situation::Pending) => Err(DeviceCodeRefusal::Pending),
-            (DeviceCodeCommand::Consume { at }, Situation::Approved(user)) => {
+            (DeviceCodeCommand::Consume { .. }, Status::Denied) => Err(DeviceCodeRefusal::Denied),
+            (DeviceCodeCommand::Consume { .. }, Status::Pending) => Err(DeviceCodeRefusal::Pending),
+            (DeviceCodeCommand::Consume { at }, Status::Approved(user)) => {
                 Ok(vec![DeviceCodeEvent::Consumed { user, at, user_code }])
             }
         }

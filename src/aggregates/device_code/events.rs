@@ -4,15 +4,15 @@ use cqrs_es::DomainEvent;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::claims;
-use super::state::DeviceCode;
 use super::values::{ClientName, UserCode};
+use crate::aggregates::StoredEvent;
 use crate::aggregates::secret::SecretDigest;
-use crate::aggregates::{ClaimHasher, EventSourced as _, StoredEvent};
 use crate::clock::Timestamp;
-use crate::event_log::seal::{FieldVisitor, SealError, Sealed, SealedFields, Subject};
-use crate::event_log::unit::ClaimChange;
 use crate::ids::{AccountId, UserId};
+use crate::sealing::{FieldVisitor, SealError, Sealed, SealedFields, Subject};
+
+/// The kind of stream that these events belong to.
+pub const STREAM_TYPE: &str = "device_code";
 
 /// An event of a device code. Fields of type [`Sealed`] are not part of the payload.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -94,12 +94,8 @@ impl StoredEvent for DeviceCodeEvent {
         None
     }
 
-    fn claims(&self, stream: Uuid, hasher: &dyn ClaimHasher) -> Vec<ClaimChange> {
-        claims::of(self, stream, hasher)
-    }
-
     fn begins_subject(&self, stream: Uuid) -> Option<Subject> {
-        matches!(self, Self::Created { .. }).then_some(DeviceCode::subject(stream))
+        matches!(self, Self::Created { .. }).then_some(Subject { kind: STREAM_TYPE, id: stream })
     }
 }
 

@@ -14,5 +14,5 @@ pub use claims::user_code_claim;
 pub use commands::{CreateDeviceCode, DeviceCodeCommand};
 pub use events::DeviceCodeEvent;
 pub use refusal::DeviceCodeRefusal;
-pub use state::{DeviceCode, Situation};
+pub use state::{DeviceCode, Status};
 pub use values::{ClientName, UserCode};

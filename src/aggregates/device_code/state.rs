@@ -4,13 +4,13 @@ use cqrs_es::Aggregate;
 use serde::{Deserialize, Serialize};
 
 use super::commands::DeviceCodeCommand;
-use super::events::DeviceCodeEvent;
+use super::events::{DeviceCodeEvent, STREAM_TYPE};
 use super::refusal::DeviceCodeRefusal;
 use super::values::UserCode;
 use crate::aggregates::handle_by_decide;
 use crate::clock::Timestamp;
-use crate::event_log::seal::{FieldVisitor, SealError, Sealed, SealedFields, Subject};
 use crate::ids::UserId;
+use crate::sealing::{FieldVisitor, SealError, Sealed, SealedFields, Subject};
 
 /// A device code, as far as the log knows it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -23,7 +23,7 @@ pub enum DeviceCode {
         /// From when on it is dead.
         expires_at: Timestamp,
         /// What people have said of it.
-        situation: Situation,
+        status: Status,
         /// The code to type.
         #[serde(skip)]
         user_code: Sealed<UserCode>,
@@ -34,7 +34,7 @@ pub enum DeviceCode {
 
 /// What people have said of a device code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Situation {
+pub enum Status {
     /// Nothing.
     Pending,
     /// This person lets the device act for them.
@@ -44,7 +44,7 @@ pub enum Situation {
 }
 
 impl Aggregate for DeviceCode {
-    const TYPE: &'static str = "device_code";
+    const TYPE: &'static str = STREAM_TYPE;
     type Command = DeviceCodeCommand;
     type Event = DeviceCodeEvent;
     type Error = DeviceCodeRefusal;
@@ -55,13 +55,13 @@ impl Aggregate for DeviceCode {
     fn apply(&mut self, event: DeviceCodeEvent) {
         match (&mut *self, event) {
             (_, DeviceCodeEvent::Created { expires_at, user_code, .. }) => {
-                *self = Self::Created { expires_at, situation: Situation::Pending, user_code };
+                *self = Self::Created { expires_at, status: Status::Pending, user_code };
             }
-            (Self::Created { situation, .. }, DeviceCodeEvent::Approved { user, .. }) => {
-                *situation = Situation::Approved(user);
+            (Self::Created { status, .. }, DeviceCodeEvent::Approved { user, .. }) => {
+                *status = Status::Approved(user);
             }
-            (Self::Created { situation, .. }, DeviceCodeEvent::Denied { .. }) => {
-                *situation = Situation::Denied;
+            (Self::Created { status, .. }, DeviceCodeEvent::Denied { .. }) => {
+                *status = Status::Denied;
             }
             (_, DeviceCodeEvent::Consumed { .. }) => *self = Self::Consumed,
             (Self::Unknown | Self::Consumed, _) => {}

@@ -4,16 +4,14 @@ use cqrs_es::DomainEvent;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::claims;
+use crate::aggregates::StoredEvent;
 use crate::aggregates::source::Handle;
-use crate::aggregates::{ClaimHasher, StoredEvent};
 use crate::clock::Timestamp;
-use crate::event_log::seal::{FieldVisitor, SealError, SealedFields, Subject};
-use crate::event_log::unit::ClaimChange;
 use crate::ids::{
     AccountId, ApiKeyId, BearerTokenId, InviteId, NameKeyId, PipeId, SessionId, SignInLinkId, SourceId,
     UserId,
 };
+use crate::sealing::{FieldVisitor, SealError, SealedFields, Subject};
 
 /// An event of an ending.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -186,10 +184,6 @@ impl StoredEvent for EndingEvent {
             Self::ApiKeysRevoked(keys) => Some(keys.account),
             Self::Finished { of } => of.account(),
         }
-    }
-
-    fn claims(&self, _: Uuid, hasher: &dyn ClaimHasher) -> Vec<ClaimChange> {
-        claims::of(self, hasher)
     }
 
     fn begins_subject(&self, _: Uuid) -> Option<Subject> {

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::commands::EndingCommand;
 use super::events::EndingEvent;
 use crate::aggregates::handle_by_decide;
-use crate::event_log::seal::{FieldVisitor, SealError, SealedFields, Subject};
+use crate::sealing::{FieldVisitor, SealError, SealedFields, Subject};
 
 /// An ending, as far as it has been cleared away.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

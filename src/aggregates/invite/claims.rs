@@ -3,11 +3,11 @@
 use uuid::Uuid;
 
 use super::events::{InviteEvent, InviteeKey};
-use crate::aggregates::ClaimHasher;
 use crate::aggregates::user::{Username, invited_name_claim, username_claim};
-use crate::event_log::seal::Sealed;
-use crate::event_log::unit::{Claim, ClaimChange, ClaimKey};
+use crate::aggregates::{ClaimChanges, ClaimHasher};
+use crate::event_log::claim::{Claim, ClaimChange, ClaimKey};
 use crate::ids::{AccountId, UserId};
+use crate::sealing::Sealed;
 
 /// The claim on being invited: by identifier where the person is known, else by the key of the name, of which there is one
 /// at a time.
@@ -41,73 +41,78 @@ fn claim_of(
     }
 }
 
-pub(super) fn of(event: &InviteEvent, stream: Uuid, hasher: &dyn ClaimHasher) -> Vec<ClaimChange> {
-    let holder = stream.to_string();
-    match event {
-        InviteEvent::Created { account, bound, expires_at, invitee_key, invitee, .. } => {
-            let Some(key) = claim_of(*account, *bound, *invitee_key, invitee, hasher) else {
-                return Vec::new();
-            };
-            let mut changes = vec![ClaimChange::Take(Claim::until(key, holder.clone(), *expires_at))];
-            let Some(name) = invitee.open() else { return changes };
-            if bound.is_none() {
-                // It holds nothing, so that anybody may take the name; but whoever registers it learns from it that
-                // an invite waits, and the invite loses against whoever has just registered it.
-                changes.push(ClaimChange::Take(Claim::mark(username_claim(name, hasher), holder)));
+impl ClaimChanges for InviteEvent {
+    fn claims(&self, stream: Uuid, hasher: &dyn ClaimHasher) -> Vec<ClaimChange> {
+        let holder = stream.to_string();
+        match self {
+            InviteEvent::Created { account, bound, expires_at, invitee_key, invitee, .. } => {
+                let Some(key) = claim_of(*account, *bound, *invitee_key, invitee, hasher) else {
+                    return Vec::new();
+                };
+                let mut changes = vec![ClaimChange::Take(Claim::until(key, holder.clone(), *expires_at))];
+                let Some(name) = invitee.open() else { return changes };
+                if bound.is_none() {
+                    // It holds nothing, so that anybody may take the name; but whoever registers it learns from it that
+                    // an invite waits, and the invite loses against whoever has just registered it.
+                    changes.push(ClaimChange::Take(Claim::tombstone(username_claim(name, hasher), holder)));
+                }
+                if let Some(InviteeKey::Name { id, begins: true }) = invitee_key {
+                    changes.push(ClaimChange::Take(Claim::until_released(
+                        invited_name_claim(name, hasher),
+                        id.to_string(),
+                    )));
+                }
+                changes
             }
-            if let Some(InviteeKey::Name { id, begins: true }) = invitee_key {
-                changes.push(ClaimChange::Take(Claim::for_good(
-                    invited_name_claim(name, hasher),
-                    id.to_string(),
-                )));
+            InviteEvent::Bound { account, user, expires_at, invitee_key, invitee, .. } => {
+                let by_id = pending_invite_claim(*account, InviteeKey::User(*user), hasher);
+                let before = claim_of(*account, None, *invitee_key, invitee, hasher);
+                let released = before.map(|key| ClaimChange::Release { key, holder: holder.clone() });
+                let taken = ClaimChange::Take(Claim::until(by_id, holder.clone(), *expires_at));
+                released.into_iter().chain([taken]).collect()
             }
-            changes
-        }
-        InviteEvent::Bound { account, user, expires_at, invitee_key, invitee, .. } => {
-            let by_id = pending_invite_claim(*account, InviteeKey::User(*user), hasher);
-            let before = claim_of(*account, None, *invitee_key, invitee, hasher);
-            let released = before.map(|key| ClaimChange::Release { key, holder: holder.clone() });
-            let taken = ClaimChange::Take(Claim::until(by_id, holder.clone(), *expires_at));
-            released.into_iter().chain([taken]).collect()
-        }
-        InviteEvent::InviteeResealed {
-            account,
-            user,
-            pending_until,
-            was_bound,
-            invitee_key,
-            invitee,
-            ..
-        } => {
-            let Some(name) = invitee.open() else { return Vec::new() };
-            let mut changes = Vec::new();
-            if let InviteeKey::Name { id, begins: true } = invitee_key {
-                let key = invited_name_claim(name, hasher);
-                changes.push(ClaimChange::Take(Claim::for_good(key, id.to_string())));
+            InviteEvent::InviteeResealed {
+                account,
+                user,
+                pending_until,
+                was_bound,
+                invitee_key,
+                invitee,
+                ..
+            } => {
+                let Some(name) = invitee.open() else { return Vec::new() };
+                let mut changes = Vec::new();
+                if let InviteeKey::Name { id, begins: true } = invitee_key {
+                    let key = invited_name_claim(name, hasher);
+                    changes.push(ClaimChange::Take(Claim::until_released(key, id.to_string())));
+                }
+                if user.is_none() {
+                    // Loses against a registration of the name that the decision has not seen.
+                    changes.push(ClaimChange::Take(Claim::tombstone(
+                        username_claim(name, hasher),
+                        holder.clone(),
+                    )));
+                }
+                // A bound one has had its claim by identifier since it was bound.
+                if !was_bound {
+                    let key = claim_on_name(*account, name, hasher);
+                    changes.push(ClaimChange::Release { key, holder: holder.clone() });
+                    let key = claim_of(*account, *user, Some(*invitee_key), invitee, hasher);
+                    changes.extend(
+                        key.zip(*pending_until)
+                            .map(|(key, until)| ClaimChange::Take(Claim::until(key, holder, until))),
+                    );
+                }
+                changes
             }
-            if user.is_none() {
-                // Loses against a registration of the name that the decision has not seen.
-                changes.push(ClaimChange::Take(Claim::mark(username_claim(name, hasher), holder.clone())));
+            InviteEvent::Accepted(end)
+            | InviteEvent::Declined(end)
+            | InviteEvent::Revoked(end)
+            | InviteEvent::InviteeForgotten(end) => {
+                let bound = if end.was_bound { end.user } else { None };
+                let key = claim_of(end.account, bound, end.invitee_key, &end.invitee, hasher);
+                key.map(|key| ClaimChange::Release { key, holder }).into_iter().collect()
             }
-            // A bound one has had its claim by identifier since it was bound.
-            if !was_bound {
-                let key = claim_on_name(*account, name, hasher);
-                changes.push(ClaimChange::Release { key, holder: holder.clone() });
-                let key = claim_of(*account, *user, Some(*invitee_key), invitee, hasher);
-                changes.extend(
-                    key.zip(*pending_until)
-                        .map(|(key, until)| ClaimChange::Take(Claim::until(key, holder, until))),
-                );
-            }
-            changes
-        }
-        InviteEvent::Accepted(end)
-        | InviteEvent::Declined(end)
-        | InviteEvent::Revoked(end)
-        | InviteEvent::InviteeForgotten(end) => {
-            let bound = if end.was_bound { end.user } else { None };
-            let key = claim_of(end.account, bound, end.invitee_key, &end.invitee, hasher);
-            key.map(|key| ClaimChange::Release { key, holder }).into_iter().collect()
         }
     }
 }

@@ -4,14 +4,14 @@ use cqrs_es::DomainEvent;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::claims;
-use super::state::Invite;
+use crate::aggregates::StoredEvent;
 use crate::aggregates::user::{UserMode, Username};
-use crate::aggregates::{ClaimHasher, EventSourced as _, StoredEvent};
 use crate::clock::Timestamp;
-use crate::event_log::seal::{FieldVisitor, SealError, Sealed, SealedFields, Subject};
-use crate::event_log::unit::ClaimChange;
 use crate::ids::{AccountId, NameKeyId, UserId};
+use crate::sealing::{FieldVisitor, SealError, Sealed, SealedFields, Subject};
+
+/// The kind of stream that these events belong to.
+pub const STREAM_TYPE: &str = "invite";
 
 /// An event of an invite. Fields of type [`Sealed`] are not part of the payload.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -194,24 +194,22 @@ impl StoredEvent for InviteEvent {
         }
     }
 
-    fn claims(&self, stream: Uuid, hasher: &dyn ClaimHasher) -> Vec<ClaimChange> {
-        claims::of(self, stream, hasher)
-    }
-
     fn begins_subject(&self, stream: Uuid) -> Option<Subject> {
         match self {
             Self::Created { invitee_key: Some(InviteeKey::Name { id, begins: true }), .. }
             | Self::InviteeResealed { invitee_key: InviteeKey::Name { id, begins: true }, .. } => {
                 Some(id.subject())
             }
-            Self::Created { invitee_key: None, .. } => Some(Invite::subject(stream)),
+            Self::Created { invitee_key: None, .. } => Some(Subject { kind: STREAM_TYPE, id: stream }),
             _ => None,
         }
     }
 
     fn ends_subjects(&self, stream: Uuid) -> Vec<Subject> {
         match self {
-            Self::InviteeForgotten(_) | Self::InviteeResealed { .. } => vec![Invite::subject(stream)],
+            Self::InviteeForgotten(_) | Self::InviteeResealed { .. } => {
+                vec![Subject { kind: STREAM_TYPE, id: stream }]
+            }
             _ => Vec::new(),
         }
     }

@@ -4,13 +4,13 @@ use cqrs_es::Aggregate;
 use serde::{Deserialize, Serialize};
 
 use super::commands::InviteCommand;
-use super::events::{InviteEvent, InviteeKey};
+use super::events::{InviteEvent, InviteeKey, STREAM_TYPE};
 use super::refusal::InviteRefusal;
 use crate::aggregates::handle_by_decide;
 use crate::aggregates::user::{Registered, UserMode, Username};
 use crate::clock::Timestamp;
-use crate::event_log::seal::{FieldVisitor, SealError, Sealed, SealedFields, Subject};
 use crate::ids::{AccountId, UserId};
+use crate::sealing::{FieldVisitor, SealError, Sealed, SealedFields, Subject};
 
 /// An invite, as far as the log knows it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -94,7 +94,7 @@ impl Invite {
 }
 
 impl Aggregate for Invite {
-    const TYPE: &'static str = "invite";
+    const TYPE: &'static str = STREAM_TYPE;
     type Command = InviteCommand;
     type Event = InviteEvent;
     type Error = InviteRefusal;

@@ -7,8 +7,8 @@ use super::*;
 use crate::aggregates::user::{Registered, UserMode, Username};
 use crate::aggregates::{EventSourced as _, StoredEvent as _};
 use crate::clock::Timestamp;
-use crate::event_log::seal::{FieldVisitor, SealError, SealedField, SealedFields as _, Subject};
 use crate::ids::{AccountId, NameKeyId, UserId};
+use crate::sealing::{FieldVisitor, SealError, SealedField, SealedFields as _, Subject};
 
 type Framework = TestFramework<Invite>;
 

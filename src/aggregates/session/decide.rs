@@ -7,7 +7,7 @@ use super::state::Session;
 use crate::aggregates::EventSourced;
 
 impl EventSourced for Session {
-    const STATE_VERSION: i32 = 1;
+    const STATE_VERSION: i32 = 2;
 
     fn decide(&self, command: SessionCommand) -> Result<Vec<SessionEvent>, SessionRefusal> {
         match (self, command) {
@@ -17,12 +17,12 @@ impl EventSourced for Session {
                 expires_at: new.expires_at,
                 digest: new.digest.into(),
             }]),
-            (Self::Living(_) | Self::Ended { .. }, SessionCommand::Start(_)) => {
+            (Self::Active(_) | Self::Ended { .. }, SessionCommand::Start(_)) => {
                 Err(SessionRefusal::IdentifierInUse)
             }
             (Self::Unknown, SessionCommand::End { .. }) => Err(SessionRefusal::NotFound),
-            (Self::Living(living), SessionCommand::End { at }) => {
-                Ok(vec![SessionEvent::Ended { user: living.user, at }])
+            (Self::Active(active), SessionCommand::End { at }) => {
+                Ok(vec![SessionEvent::Ended { user: active.user, at }])
             }
             (Self::Ended { .. }, SessionCommand::End { .. }) => Ok(vec![]),
         }

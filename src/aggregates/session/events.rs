@@ -5,11 +5,10 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::aggregates::secret::SecretDigest;
-use crate::aggregates::{ClaimHasher, StoredEvent};
+use crate::aggregates::{ClaimChanges, StoredEvent};
 use crate::clock::Timestamp;
-use crate::event_log::seal::{FieldVisitor, SealError, Sealed, SealedFields, Subject};
-use crate::event_log::unit::ClaimChange;
 use crate::ids::{AccountId, UserId};
+use crate::sealing::{FieldVisitor, SealError, Sealed, SealedFields, Subject};
 
 /// An event of a session. Fields of type [`Sealed`] are not part of the payload; they are the user's.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -61,14 +60,12 @@ impl StoredEvent for SessionEvent {
         None
     }
 
-    fn claims(&self, _: Uuid, _: &dyn ClaimHasher) -> Vec<ClaimChange> {
-        Vec::new()
-    }
-
     fn begins_subject(&self, _: Uuid) -> Option<Subject> {
         None
     }
 }
+
+impl ClaimChanges for SessionEvent {}
 
 impl SealedFields for SessionEvent {
     fn visit_sealed(&mut self, _: Subject, visitor: &mut dyn FieldVisitor) -> Result<(), SealError> {

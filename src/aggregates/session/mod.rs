@@ -11,4 +11,4 @@ mod tests;
 pub use commands::{SessionCommand, StartSession};
 pub use events::SessionEvent;
 pub use refusal::SessionRefusal;
-pub use state::{Living, Session};
+pub use state::{Active, Session};

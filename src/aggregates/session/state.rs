@@ -8,8 +8,8 @@ use super::events::SessionEvent;
 use super::refusal::SessionRefusal;
 use crate::aggregates::handle_by_decide;
 use crate::clock::Timestamp;
-use crate::event_log::seal::{FieldVisitor, SealError, SealedFields, Subject};
 use crate::ids::UserId;
+use crate::sealing::{FieldVisitor, SealError, SealedFields, Subject};
 
 /// What the log knows of a session.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -18,7 +18,7 @@ pub enum Session {
     #[default]
     Unknown,
     /// It is good until it expires.
-    Living(Living),
+    Active(Active),
     /// It is good for nothing.
     Ended {
         /// Whose it was.
@@ -28,7 +28,7 @@ pub enum Session {
 
 /// What is good until it expires.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Living {
+pub struct Active {
     /// Whose it is.
     pub user: UserId,
     /// From when on it is dead.
@@ -40,7 +40,7 @@ impl Session {
     #[must_use]
     pub const fn owner(&self) -> Option<UserId> {
         match self {
-            Self::Living(living) => Some(living.user),
+            Self::Active(active) => Some(active.user),
             Self::Ended { user } => Some(*user),
             Self::Unknown => None,
         }
@@ -58,7 +58,7 @@ impl Aggregate for Session {
 
     fn apply(&mut self, event: SessionEvent) {
         *self = match event {
-            SessionEvent::Started { user, expires_at, .. } => Self::Living(Living { user, expires_at }),
+            SessionEvent::Started { user, expires_at, .. } => Self::Active(Active { user, expires_at }),
             SessionEvent::Ended { user, .. } => Self::Ended { user },
         };
     }

@@ -7,7 +7,7 @@ use super::state::SignInLink;
 use crate::aggregates::EventSourced;
 
 impl EventSourced for SignInLink {
-    const STATE_VERSION: i32 = 1;
+    const STATE_VERSION: i32 = 2;
 
     fn decide(&self, command: SignInLinkCommand) -> Result<Vec<SignInLinkEvent>, SignInLinkRefusal> {
         match (self, command) {
@@ -18,8 +18,8 @@ impl EventSourced for SignInLink {
                 digest: new.digest.into(),
             }]),
             (_, SignInLinkCommand::Issue(_)) => Err(SignInLinkRefusal::IdentifierInUse),
-            (Self::Living(living), SignInLinkCommand::Use { at }) if at < living.expires_at => {
-                Ok(vec![SignInLinkEvent::Used { user: living.user, at }])
+            (Self::Active(active), SignInLinkCommand::Use { at }) if at < active.expires_at => {
+                Ok(vec![SignInLinkEvent::Used { user: active.user, at }])
             }
             (_, SignInLinkCommand::Use { .. }) => Err(SignInLinkRefusal::NotFound),
         }

@@ -11,4 +11,4 @@ mod tests;
 pub use commands::{IssueSignInLink, SignInLinkCommand};
 pub use events::SignInLinkEvent;
 pub use refusal::SignInLinkRefusal;
-pub use state::{Living, SignInLink};
+pub use state::{Active, SignInLink};

@@ -8,8 +8,8 @@ use super::events::SignInLinkEvent;
 use super::refusal::SignInLinkRefusal;
 use crate::aggregates::handle_by_decide;
 use crate::clock::Timestamp;
-use crate::event_log::seal::{FieldVisitor, SealError, SealedFields, Subject};
 use crate::ids::UserId;
+use crate::sealing::{FieldVisitor, SealError, SealedFields, Subject};
 
 /// What the log knows of a sign-in link.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -18,14 +18,14 @@ pub enum SignInLink {
     #[default]
     Unknown,
     /// Good until it expires.
-    Living(Living),
+    Active(Active),
     /// Good for nothing any more.
     Used,
 }
 
 /// What is good until it expires.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Living {
+pub struct Active {
     /// Who signs in by it.
     pub user: UserId,
     /// From when on it is dead.
@@ -43,7 +43,7 @@ impl Aggregate for SignInLink {
 
     fn apply(&mut self, event: SignInLinkEvent) {
         *self = match event {
-            SignInLinkEvent::Issued { user, expires_at, .. } => Self::Living(Living { user, expires_at }),
+            SignInLinkEvent::Issued { user, expires_at, .. } => Self::Active(Active { user, expires_at }),
             SignInLinkEvent::Used { .. } => Self::Used,
         };
     }

@@ -30,14 +30,14 @@ fn issued() -> SignInLinkEvent {
     }
 }
 
-fn used() -> SignInLinkEvent {
+fn record_use() -> SignInLinkEvent {
     SignInLinkEvent::Used { user: UserId::UNAUTHENTICATED, at: AT }
 }
 
 #[test]
 fn it_is_issued_once() {
     Framework::with(()).given_no_previous_events().when(issue()).then_expect_events(vec![issued()]);
-    for given in [vec![issued()], vec![issued(), used()]] {
+    for given in [vec![issued()], vec![issued(), record_use()]] {
         Framework::with(()).given(given).when(issue()).then_expect_error(SignInLinkRefusal::IdentifierInUse);
     }
 }
@@ -45,9 +45,9 @@ fn it_is_issued_once() {
 #[test]
 fn it_is_used_once_and_in_time() {
     let by = |at| SignInLinkCommand::Use { at };
-    Framework::with(()).given(vec![issued()]).when(by(AT)).then_expect_events(vec![used()]);
+    Framework::with(()).given(vec![issued()]).when(by(AT)).then_expect_events(vec![record_use()]);
     let not_found = SignInLinkRefusal::NotFound;
-    Framework::with(()).given(vec![issued(), used()]).when(by(AT)).then_expect_error(not_found);
+    Framework::with(()).given(vec![issued(), record_use()]).when(by(AT)).then_expect_error(not_found);
     Framework::with(()).given(vec![issued()]).when(by(END)).then_expect_error(not_found);
     Framework::with(()).given_no_previous_events().when(by(AT)).then_expect_error(not_found);
 }

@@ -4,8 +4,8 @@ use uuid::Uuid;
 
 use super::events::SourceEvent;
 use super::values::Handle;
-use crate::aggregates::ClaimHasher;
-use crate::event_log::unit::{Claim, ClaimChange, ClaimKey};
+use crate::aggregates::{ClaimChanges, ClaimHasher};
+use crate::event_log::claim::{Claim, ClaimChange, ClaimKey};
 use crate::ids::AccountId;
 
 /// The claim on a handle in an account.
@@ -14,17 +14,19 @@ pub fn handle_claim(account: AccountId, handle: &Handle, hasher: &dyn ClaimHashe
     hasher.claim("source_handle", format!("{account}/{}", handle.as_str()).as_bytes())
 }
 
-pub(super) fn of(event: &SourceEvent, stream: Uuid, hasher: &dyn ClaimHasher) -> Vec<ClaimChange> {
-    let holder = stream.to_string();
-    match event {
-        SourceEvent::Created { account, handle, .. } => {
-            vec![ClaimChange::Take(Claim::for_good(handle_claim(*account, handle, hasher), holder))]
+impl ClaimChanges for SourceEvent {
+    fn claims(&self, stream: Uuid, hasher: &dyn ClaimHasher) -> Vec<ClaimChange> {
+        let holder = stream.to_string();
+        match self {
+            SourceEvent::Created { account, handle, .. } => {
+                vec![ClaimChange::Take(Claim::until_released(handle_claim(*account, handle, hasher), holder))]
+            }
+            SourceEvent::Deleted { account, handle, .. } => {
+                vec![ClaimChange::Release { key: handle_claim(*account, handle, hasher), holder }]
+            }
+            SourceEvent::PipeCreated { .. }
+            | SourceEvent::PipeRetentionChanged { .. }
+            | SourceEvent::PipeDeleted { .. } => Vec::new(),
         }
-        SourceEvent::Deleted { account, handle, .. } => {
-            vec![ClaimChange::Release { key: handle_claim(*account, handle, hasher), holder }]
-        }
-        SourceEvent::PipeCreated { .. }
-        | SourceEvent::PipeRetentionChanged { .. }
-        | SourceEvent::PipeDeleted { .. } => Vec::new(),
     }
 }

@@ -3,11 +3,11 @@
 use super::commands::SourceCommand;
 use super::events::SourceEvent;
 use super::refusal::SourceRefusal;
-use super::state::{Living, Source};
+use super::state::{Active, Source};
 use crate::aggregates::EventSourced;
 
 impl EventSourced for Source {
-    const STATE_VERSION: i32 = 1;
+    const STATE_VERSION: i32 = 2;
 
     fn decide(&self, command: SourceCommand) -> Result<Vec<SourceEvent>, SourceRefusal> {
         match (self, command) {
@@ -18,14 +18,14 @@ impl EventSourced for Source {
                 kind: new.kind,
                 at: new.at,
             }]),
-            (Self::Living(_) | Self::Deleted, SourceCommand::Create(_)) => Err(SourceRefusal::AlreadyCreated),
+            (Self::Active(_) | Self::Deleted, SourceCommand::Create(_)) => Err(SourceRefusal::AlreadyCreated),
             (Self::Unknown | Self::Deleted, _) => Err(SourceRefusal::NotFound),
-            (Self::Living(source), command) => decide_living(source, command),
+            (Self::Active(source), command) => decide_active(source, command),
         }
     }
 }
 
-fn decide_living(source: &Living, command: SourceCommand) -> Result<Vec<SourceEvent>, SourceRefusal> {
+fn decide_active(source: &Active, command: SourceCommand) -> Result<Vec<SourceEvent>, SourceRefusal> {
     let account = source.account;
     Ok(match command {
         SourceCommand::Create(_) => return Err(SourceRefusal::AlreadyCreated),

@@ -4,13 +4,11 @@ use cqrs_es::DomainEvent;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::claims;
 use super::values::{Handle, PipeName, Retention, SourceKind};
-use crate::aggregates::{ClaimHasher, StoredEvent};
+use crate::aggregates::StoredEvent;
 use crate::clock::Timestamp;
-use crate::event_log::seal::{FieldVisitor, SealError, SealedFields, Subject};
-use crate::event_log::unit::ClaimChange;
 use crate::ids::{AccountId, PipeId, UserId};
+use crate::sealing::{FieldVisitor, SealError, SealedFields, Subject};
 
 /// An event of a source: handles and names of pipes are public, nothing in it is sealed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -114,10 +112,6 @@ impl StoredEvent for SourceEvent {
             | Self::PipeDeleted { account, .. }
             | Self::Deleted { account, .. } => Some(*account),
         }
-    }
-
-    fn claims(&self, stream: Uuid, hasher: &dyn ClaimHasher) -> Vec<ClaimChange> {
-        claims::of(self, stream, hasher)
     }
 
     fn begins_subject(&self, _: Uuid) -> Option<Subject> {

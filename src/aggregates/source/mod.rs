@@ -14,5 +14,5 @@ pub use claims::handle_claim;
 pub use commands::{CreatePipe, CreateSource, SourceCommand};
 pub use events::SourceEvent;
 pub use refusal::SourceRefusal;
-pub use state::{Living, Source};
+pub use state::{Active, Source};
 pub use values::{Handle, PipeName, Retention, RetentionDefaults, SourceKind};

@@ -10,8 +10,8 @@ use super::events::SourceEvent;
 use super::refusal::SourceRefusal;
 use super::values::{Handle, PipeName, Retention, SourceKind};
 use crate::aggregates::handle_by_decide;
-use crate::event_log::seal::{FieldVisitor, SealError, SealedFields, Subject};
 use crate::ids::{AccountId, PipeId, UserId};
+use crate::sealing::{FieldVisitor, SealError, SealedFields, Subject};
 
 /// A source, as far as the log knows it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -20,14 +20,14 @@ pub enum Source {
     #[default]
     Unknown,
     /// It is there.
-    Living(Living),
+    Active(Active),
     /// It has ended; its identifier is never used again.
     Deleted,
 }
 
 /// A source that is there.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Living {
+pub struct Active {
     /// The tenant that it is in.
     pub account: AccountId,
     /// Who made it.
@@ -43,9 +43,9 @@ pub struct Living {
 impl Source {
     /// The source, if it is there.
     #[must_use]
-    pub const fn living(&self) -> Option<&Living> {
+    pub const fn active(&self) -> Option<&Active> {
         match self {
-            Self::Living(source) => Some(source),
+            Self::Active(source) => Some(source),
             Self::Unknown | Self::Deleted => None,
         }
     }
@@ -63,20 +63,20 @@ impl Aggregate for Source {
     fn apply(&mut self, event: SourceEvent) {
         match (&mut *self, event) {
             (_, SourceEvent::Created { account, created_by, handle, kind, .. }) => {
-                *self = Self::Living(Living { account, created_by, handle, kind, pipes: BTreeMap::new() });
+                *self = Self::Active(Active { account, created_by, handle, kind, pipes: BTreeMap::new() });
             }
             (_, SourceEvent::Deleted { .. }) => *self = Self::Deleted,
-            (Self::Living(source), SourceEvent::PipeCreated { pipe, name, retention, .. }) => {
+            (Self::Active(source), SourceEvent::PipeCreated { pipe, name, retention, .. }) => {
                 source.pipes.insert(name, (pipe, retention));
             }
-            (Self::Living(source), SourceEvent::PipeRetentionChanged { pipe, retention, .. }) => {
+            (Self::Active(source), SourceEvent::PipeRetentionChanged { pipe, retention, .. }) => {
                 for (id, kept) in source.pipes.values_mut() {
                     if *id == pipe {
                         *kept = retention;
                     }
                 }
             }
-            (Self::Living(source), SourceEvent::PipeDeleted { name, .. }) => {
+            (Self::Active(source), SourceEvent::PipeDeleted { name, .. }) => {
                 source.pipes.remove(&name);
             }
             (Self::Unknown | Self::Deleted, _) => {}

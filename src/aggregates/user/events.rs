@@ -6,15 +6,12 @@ use cqrs_es::DomainEvent;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::claims;
-use super::state::User;
 use super::values::{AvatarUrl, Email, GithubId, GithubLogin, Username};
+use crate::aggregates::StoredEvent;
 use crate::aggregates::field::Invalid;
-use crate::aggregates::{ClaimHasher, EventSourced as _, StoredEvent};
 use crate::clock::Timestamp;
-use crate::event_log::seal::{FieldVisitor, SealError, Sealed, SealedFields, Subject};
-use crate::event_log::unit::ClaimChange;
 use crate::ids::{AccountId, NameKeyId};
+use crate::sealing::{FieldVisitor, SealError, Sealed, SealedFields, Subject};
 
 /// How a person signs in.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
@@ -49,6 +46,9 @@ impl FromStr for UserMode {
         }
     }
 }
+
+/// The kind of stream that these events belong to.
+pub const STREAM_TYPE: &str = "user";
 
 /// An event of a user. Fields of type [`Sealed`] are not part of the payload.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -184,19 +184,16 @@ impl StoredEvent for UserEvent {
         None
     }
 
-    fn claims(&self, stream: Uuid, hasher: &dyn ClaimHasher) -> Vec<ClaimChange> {
-        claims::of(self, stream, hasher)
-    }
-
     fn begins_subject(&self, stream: Uuid) -> Option<Subject> {
-        matches!(self, Self::Registered { .. }).then_some(User::subject(stream))
+        matches!(self, Self::Registered { .. }).then_some(Subject { kind: STREAM_TYPE, id: stream })
     }
 
     fn ends_subjects(&self, stream: Uuid) -> Vec<Subject> {
         match self {
-            Self::Forgotten { name_keys, .. } => {
-                [User::subject(stream)].into_iter().chain(name_keys.iter().map(|key| key.subject())).collect()
-            }
+            Self::Forgotten { name_keys, .. } => [Subject { kind: STREAM_TYPE, id: stream }]
+                .into_iter()
+                .chain(name_keys.iter().map(|key| key.subject()))
+                .collect(),
             _ => Vec::new(),
         }
     }

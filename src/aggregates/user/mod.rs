@@ -20,7 +20,7 @@ pub use values::{AvatarUrl, Email, GithubId, GithubLogin, MAX_CLASHES, Username}
 impl crate::ids::UserId {
     /// The subject whose key seals what is this person's.
     #[must_use]
-    pub fn subject(self) -> crate::event_log::seal::Subject {
+    pub fn subject(self) -> crate::sealing::Subject {
         <User as crate::aggregates::EventSourced>::subject(self.as_uuid())
     }
 }
@@ -28,7 +28,7 @@ impl crate::ids::UserId {
 impl crate::ids::NameKeyId {
     /// The key of what is said of a name that nobody has.
     #[must_use]
-    pub const fn subject(self) -> crate::event_log::seal::Subject {
-        crate::event_log::seal::Subject { kind: "name", id: self.as_uuid() }
+    pub const fn subject(self) -> crate::sealing::Subject {
+        crate::sealing::Subject { kind: "name", id: self.as_uuid() }
     }
 }

@@ -4,13 +4,13 @@ use cqrs_es::Aggregate;
 use serde::{Deserialize, Serialize};
 
 use super::commands::UserCommand;
-use super::events::{UserEvent, UserMode};
+use super::events::{STREAM_TYPE, UserEvent, UserMode};
 use super::refusal::UserRefusal;
 use super::values::{AvatarUrl, Email, GithubId, GithubLogin, Username};
 use crate::aggregates::handle_by_decide;
 use crate::clock::Timestamp;
-use crate::event_log::seal::{FieldVisitor, SealError, Sealed, SealedFields, Subject};
 use crate::ids::NameKeyId;
+use crate::sealing::{FieldVisitor, SealError, Sealed, SealedFields, Subject};
 
 /// A person, as far as the log knows them.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -64,7 +64,7 @@ impl User {
 }
 
 impl Aggregate for User {
-    const TYPE: &'static str = "user";
+    const TYPE: &'static str = STREAM_TYPE;
     type Command = UserCommand;
     type Event = UserEvent;
     type Error = UserRefusal;

@@ -112,7 +112,7 @@ impl Remote {
             server.starts_with("http://") || server.starts_with("https://"),
             "--server: a URL, for example https://tenure.example.org"
         );
-        crate::http::client::use_our_cryptography();
+        crate::http::tls_provider::install_crypto_provider();
         let http = reqwest::Client::builder()
             .redirect(reqwest::redirect::Policy::none())
             .timeout(std::time::Duration::from_mins(1))

@@ -11,10 +11,10 @@ use utoipa::ToSchema;
 use super::parameters::Parameters;
 use crate::context::{Actor, Context};
 use crate::dispatch::DispatchError;
-use crate::http::answer::NO_STORE;
-use crate::http::door::Shared;
-use crate::http::error::DoorError;
+use crate::http::error::ApiError;
 use crate::http::origin::Origin;
+use crate::http::response::NO_STORE;
+use crate::http::state::SharedState;
 use crate::operations::Refusal;
 
 /// Who asks; nobody checks it.
@@ -61,18 +61,18 @@ pub struct DeviceAuthorization {
         (DeviceAuthorizationRequest = "application/json"))),
     responses((status = 200, description = "The codes", body = DeviceAuthorization)))]
 pub async fn device_code(
-    State(door): State<Shared>,
+    State(state): State<SharedState>,
     Origin(from): Origin,
     parameters: Parameters,
-) -> Result<Response, DoorError> {
+) -> Result<Response, ApiError> {
     let name = parameters.get("client_name")?.or(parameters.get("client_id")?).unwrap_or_default();
-    let settings = &door.settings;
-    let life = settings.device_code_life;
+    let settings = &state.settings;
+    let ttl = settings.device_code_ttl;
     let context = Context::of(Actor::System);
-    let codes = match door.tenure.request_device_code(&context, life, name, from).await {
+    let codes = match state.tenure.request_device_code(&context, ttl, name, from).await {
         Ok(done) => done.answer,
         Err(DispatchError::Refused(Refusal::LimitReached(_))) => {
-            return Err(DoorError::TooMany { retry_after: life.as_secs().max(1) });
+            return Err(ApiError::TooMany { retry_after: ttl.as_secs().max(1) });
         }
         Err(error) => return Err(error.into()),
     };
@@ -83,7 +83,7 @@ pub async fn device_code(
         user_code: codes.user_code,
         verification_uri,
         interval: settings.poll_interval.as_secs().max(1),
-        expires_in: life.as_secs(),
+        expires_in: ttl.as_secs(),
     };
     Ok(([(header::CACHE_CONTROL, NO_STORE)], Json(body)).into_response())
 }

@@ -11,10 +11,10 @@ use utoipa::ToSchema;
 use super::parameters::Parameters;
 use crate::context::{Actor, Context};
 use crate::dispatch::DispatchError;
-use crate::http::answer::NO_STORE;
-use crate::http::door::{Door, Shared};
-use crate::http::error::DoorError;
-use crate::http::shape::OauthError;
+use crate::http::error::ApiError;
+use crate::http::error_body::OauthError;
+use crate::http::response::NO_STORE;
+use crate::http::state::{AppState, SharedState};
 use crate::operations::Refusal;
 use crate::projections::QueryError;
 
@@ -56,21 +56,24 @@ pub struct Token {
 #[utoipa::path(post, path = "/oauth/device/token", operation_id = "pollForToken", tag = "oauth", security(()),
     request_body(content((TokenRequest = "application/x-www-form-urlencoded"), (TokenRequest = "application/json"))),
     responses((status = 200, description = "The token", body = Token)))]
-pub async fn device_token(State(door): State<Shared>, parameters: Parameters) -> Result<Response, DoorError> {
+pub async fn device_token(
+    State(state): State<SharedState>,
+    parameters: Parameters,
+) -> Result<Response, ApiError> {
     if parameters.get("grant_type")?.is_some_and(|grant| grant != GRANT_TYPE) {
-        return Err(DoorError::field("grant_type", "urn:ietf:params:oauth:grant-type:device_code"));
+        return Err(ApiError::field("grant_type", "urn:ietf:params:oauth:grant-type:device_code"));
     }
     let device_code = parameters.secret("device_code")?;
-    if door.polls_too_soon(&device_code).await? {
+    if state.polls_too_soon(&device_code).await? {
         return Ok(OauthError::new("slow_down", "polls must be the advertised interval apart").bad_request());
     }
-    let life = door.settings.token_life;
+    let ttl = state.settings.token_ttl;
     let context = Context::of(Actor::System);
-    let consumed = door.tenure.consume_device_code_for_token(&context, &device_code, life).await;
+    let consumed = state.tenure.consume_device_code_for_token(&context, &device_code, ttl).await;
     let (error, description) = match consumed {
         Ok(done) => {
             let access_token = done.answer.2.expose_secret().to_owned();
-            let token = Token { access_token, token_type: "bearer", expires_in: life.as_secs() };
+            let token = Token { access_token, token_type: "bearer", expires_in: ttl.as_secs() };
             return Ok(([(header::CACHE_CONTROL, NO_STORE)], Json(token)).into_response());
         }
         Err(DispatchError::Refused(Refusal::NotFound(_))) => {
@@ -90,9 +93,9 @@ pub async fn device_token(State(door): State<Shared>, parameters: Parameters) ->
     Ok(OauthError::new(error, description).bad_request())
 }
 
-impl Door {
+impl AppState {
     /// Whether a device whose code is pending polls sooner than it may.
-    async fn polls_too_soon(&self, device_code: &SecretString) -> Result<bool, DoorError> {
+    async fn polls_too_soon(&self, device_code: &SecretString) -> Result<bool, ApiError> {
         let now = self.tenure.clock().now();
         match self.tenure.reader().device_code(device_code.expose_secret()).await {
             Ok(code) if code.is_living(now) && code.verified_at.is_none() => {

@@ -12,16 +12,16 @@ use oauth2::{
 use secrecy::ExposeSecret as _;
 use serde::Deserialize;
 
-use crate::http::door::GithubSettings;
+use crate::http::settings::GithubSettings;
 
 /// Where GitHub sends people back to.
 pub const CALLBACK: &str = "/sign-in/github/callback";
 
 /// How long GitHub may take.
-const WITHIN: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The most bytes of an answer.
-const MOST: u64 = 1 << 20;
+const MAX_RESPONSE_BYTES: u64 = 1 << 20;
 
 type Client = BasicClient<EndpointSet, EndpointNotSet, EndpointNotSet, EndpointNotSet, EndpointSet>;
 
@@ -92,9 +92,9 @@ impl Github {
             .set_redirect_uri(
                 RedirectUrl::new(format!("{public_url}{CALLBACK}")).map_err(|_| malformed("public_url"))?,
             );
-        crate::http::client::use_our_cryptography();
+        crate::http::tls_provider::install_crypto_provider();
         let http = reqwest::Client::builder()
-            .timeout(WITHIN)
+            .timeout(TIMEOUT)
             // A redirect would carry the code elsewhere.
             .redirect(reqwest::redirect::Policy::none())
             .user_agent(concat!("tenure/", env!("CARGO_PKG_VERSION")))
@@ -206,7 +206,7 @@ async fn bounded(mut response: reqwest::Response) -> Result<Vec<u8>, GithubError
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(without_url)? {
         body.extend_from_slice(&chunk);
-        if body.len() as u64 > MOST {
+        if body.len() as u64 > MAX_RESPONSE_BYTES {
             return Err(GithubError("an answer is too long".to_owned()));
         }
     }

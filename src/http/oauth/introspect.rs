@@ -12,14 +12,14 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::parameters::Parameters;
-use crate::http::answer::NO_STORE;
 use crate::http::caller::{Caller, Via, bearer};
-use crate::http::door::{Door, Shared};
-use crate::http::error::{DoorError, found};
-use crate::http::limits::Told;
+use crate::http::error::{ApiError, or_not_found};
 use crate::http::origin::Origin;
-use crate::http::policy::Act;
-use crate::operations::Thing;
+use crate::http::policy::Permission;
+use crate::http::rate_limit::RateLimitStatus;
+use crate::http::response::NO_STORE;
+use crate::http::state::{AppState, SharedState};
+use crate::operations::Resource;
 
 /// What to look at.
 #[derive(Deserialize, ToSchema)]
@@ -71,32 +71,32 @@ pub struct Introspection {
         (IntrospectionRequest = "application/json"))),
     responses((status = 200, description = "What it is", body = Introspection)))]
 pub async fn introspect(
-    State(door): State<Shared>,
+    State(state): State<SharedState>,
     from: Origin,
-    Extension(told): Extension<Told>,
+    Extension(status): Extension<RateLimitStatus>,
     headers: HeaderMap,
     parameters: Parameters,
-) -> Result<Response, DoorError> {
+) -> Result<Response, ApiError> {
     let in_form = parameters.get("client_secret")?.map(SecretString::from);
-    let credential = credential(&headers)?.or(in_form).ok_or(DoorError::NoCredential)?;
-    let known = door.identify(&credential, Caller::Anonymous, from).await;
-    if matches!(known, Err(DoorError::BadCredential)) {
-        door.limiter.anonymous(from, &told)?;
+    let credential = credential(&headers)?.or(in_form).ok_or(ApiError::NoCredential)?;
+    let known = state.identify(&credential, Caller::Anonymous, from).await;
+    if matches!(known, Err(ApiError::BadCredential)) {
+        state.rate_limits.anonymous(from.0, &status)?;
     }
     let caller = known?;
-    door.limiter.caller(caller, from, false, &told)?;
+    state.rate_limits.caller(caller.id(), from.0, false, &status)?;
     let token = parameters.secret("token")?;
     parameters.get("token_type_hint")?;
-    let introspection = match door.identify(&token, caller, from).await {
-        Ok(of) => door.introspection(caller, of).await?,
-        Err(DoorError::BadCredential) => Introspection::default(),
+    let introspection = match state.identify(&token, caller, from).await {
+        Ok(of) => state.introspection(caller, of).await?,
+        Err(ApiError::BadCredential) => Introspection::default(),
         Err(error) => return Err(error),
     };
     Ok(([(header::CACHE_CONTROL, NO_STORE)], Json(introspection)).into_response())
 }
 
 /// The caller's credential: a bearer's, or the secret of HTTP Basic (RFC 6749 §2.3.1).
-fn credential(headers: &HeaderMap) -> Result<Option<SecretString>, DoorError> {
+fn credential(headers: &HeaderMap) -> Result<Option<SecretString>, ApiError> {
     let basic = headers
         .get(header::AUTHORIZATION)
         .and_then(|value| value.to_str().ok())
@@ -109,11 +109,11 @@ fn credential(headers: &HeaderMap) -> Result<Option<SecretString>, DoorError> {
         let secret = secret.replace('+', " ");
         percent_decode_str(&secret).decode_utf8().ok().map(std::borrow::Cow::into_owned)
     });
-    secret.map(|secret| Some(secret.into())).ok_or(DoorError::BadCredential)
+    secret.map(|secret| Some(secret.into())).ok_or(ApiError::BadCredential)
 }
 
-impl Door {
-    async fn introspection(&self, caller: Caller, of: Caller) -> Result<Introspection, DoorError> {
+impl AppState {
+    async fn introspection(&self, caller: Caller, of: Caller) -> Result<Introspection, ApiError> {
         let reader = self.tenure.reader();
         let seconds = |at: crate::clock::Timestamp| at.as_micros().div_euclid(1_000_000);
         let iss = Some(self.settings.public_url.clone());
@@ -123,12 +123,12 @@ impl Door {
                 if !own && !self.is_operator(caller).await? {
                     return Ok(Introspection::default());
                 }
-                let token = found(reader.bearer_token_by_id(id).await, Thing::BearerToken)?;
+                let token = or_not_found(reader.bearer_token_by_id(id).await, Resource::BearerToken)?;
                 Ok(Introspection {
                     active: true,
                     token_type: Some("bearer"),
                     sub: Some(user.to_string()),
-                    username: Some(found(reader.user(user).await, Thing::User)?.username),
+                    username: Some(or_not_found(reader.user(user).await, Resource::User)?.username),
                     iat: Some(seconds(token.created_at)),
                     exp: Some(seconds(token.expires_at)),
                     iss,
@@ -136,13 +136,13 @@ impl Door {
                 })
             }
             Caller::Key { id, account, .. } => {
-                let record = found(reader.account(account).await, Thing::Account)?;
-                match self.admit_to(caller, Act::VerifyKeys, record).await {
+                let record = or_not_found(reader.account(account).await, Resource::Account)?;
+                match self.authorize_account(caller, Permission::VerifyKeys, record).await {
                     Ok(_) => {}
-                    Err(DoorError::Refused(_)) => return Ok(Introspection::default()),
+                    Err(ApiError::Refused(_)) => return Ok(Introspection::default()),
                     Err(error) => return Err(error),
                 }
-                let key = found(reader.api_key(id).await, Thing::ApiKey)?;
+                let key = or_not_found(reader.api_key(id).await, Resource::ApiKey)?;
                 Ok(Introspection {
                     active: true,
                     token_type: Some("api_key"),

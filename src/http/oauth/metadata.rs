@@ -6,7 +6,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::device_token::GRANT_TYPE;
-use crate::http::door::Shared;
+use crate::http::state::SharedState;
 
 /// What this authorisation server offers.
 #[derive(Serialize, ToSchema)]
@@ -27,8 +27,8 @@ pub struct Metadata {
 /// What this authorisation server offers (RFC 8414)
 #[utoipa::path(get, path = "/.well-known/oauth-authorization-server", operation_id = "getMetadata", tag = "oauth",
     security(()), responses((status = 200, description = "The metadata", body = Metadata)))]
-pub async fn metadata(State(door): State<Shared>) -> Json<Metadata> {
-    let issuer = door.settings.public_url.clone();
+pub async fn metadata(State(state): State<SharedState>) -> Json<Metadata> {
+    let issuer = state.settings.public_url.clone();
     let at = |path: &str| format!("{issuer}{path}");
     Json(Metadata {
         device_authorization_endpoint: at("/oauth/device/code"),

@@ -5,11 +5,11 @@ use std::collections::HashMap;
 use axum::extract::{FromRequest, Request};
 use secrecy::SecretString;
 
-use crate::http::ask::media_type;
 use crate::http::body::{MAX_BODY, read};
 use crate::http::caller::refuse_credentials_in;
-use crate::http::door::Shared;
-use crate::http::error::DoorError;
+use crate::http::error::ApiError;
+use crate::http::extract::media_type;
+use crate::http::state::SharedState;
 
 /// The parameters of an OAuth request.
 pub struct Parameters(HashMap<String, Value>);
@@ -21,48 +21,48 @@ enum Value {
     Wrong(&'static str),
 }
 
-const TWICE: Value = Value::Wrong("comes more than once");
+const REPEATED: Value = Value::Wrong("comes more than once");
 
 impl Parameters {
     /// A parameter; one without a value counts as absent.
-    pub fn get(&self, name: &'static str) -> Result<Option<&str>, DoorError> {
+    pub fn get(&self, name: &'static str) -> Result<Option<&str>, ApiError> {
         match self.0.get(name) {
             None => Ok(None),
             Some(Value::Text(value)) => Ok(Some(value.as_str()).filter(|value| !value.is_empty())),
-            Some(Value::Wrong(reason)) => Err(DoorError::field(name, reason)),
+            Some(Value::Wrong(reason)) => Err(ApiError::field(name, reason)),
         }
     }
 
     /// A parameter that must be there.
-    pub fn required(&self, name: &'static str) -> Result<&str, DoorError> {
-        self.get(name)?.ok_or_else(|| DoorError::field(name, "is missing"))
+    pub fn required(&self, name: &'static str) -> Result<&str, ApiError> {
+        self.get(name)?.ok_or_else(|| ApiError::field(name, "is missing"))
     }
 
     /// A parameter that is a secret and must be there.
-    pub fn secret(&self, name: &'static str) -> Result<SecretString, DoorError> {
+    pub fn secret(&self, name: &'static str) -> Result<SecretString, ApiError> {
         self.required(name).map(|secret| secret.to_owned().into())
     }
 }
 
-impl FromRequest<Shared> for Parameters {
-    type Rejection = DoorError;
+impl FromRequest<SharedState> for Parameters {
+    type Rejection = ApiError;
 
-    async fn from_request(request: Request, door: &Shared) -> Result<Self, DoorError> {
+    async fn from_request(request: Request, state: &SharedState) -> Result<Self, ApiError> {
         let (parts, body) = request.into_parts();
-        refuse_credentials_in(parts.uri.query(), &door.tenure.rules().sentinel)?;
+        refuse_credentials_in(parts.uri.query(), &state.tenure.rules().sentinel)?;
         let bytes = read(body, &parts.headers, MAX_BODY).await?;
         let kind = media_type(&parts.headers).map(str::to_ascii_lowercase);
         match kind.as_deref() {
             Some("application/json") => from_json(&bytes),
             Some("application/x-www-form-urlencoded") => from_form(&bytes),
             _ if bytes.is_empty() => Ok(Self(HashMap::new())),
-            _ => Err(DoorError::malformed("application/x-www-form-urlencoded or application/json")),
+            _ => Err(ApiError::malformed("application/x-www-form-urlencoded or application/json")),
         }
     }
 }
 
-fn from_form(bytes: &[u8]) -> Result<Parameters, DoorError> {
-    std::str::from_utf8(bytes).map_err(|_| DoorError::malformed("not UTF-8"))?;
+fn from_form(bytes: &[u8]) -> Result<Parameters, ApiError> {
+    std::str::from_utf8(bytes).map_err(|_| ApiError::malformed("not UTF-8"))?;
     let mut parameters = HashMap::new();
     for (name, value) in form_urlencoded::parse(bytes) {
         let value = if value.contains('\u{fffd}') {
@@ -71,14 +71,14 @@ fn from_form(bytes: &[u8]) -> Result<Parameters, DoorError> {
             Value::Text(value.into_owned())
         };
         let name = name.into_owned();
-        let value = if parameters.contains_key(&name) { TWICE } else { value };
+        let value = if parameters.contains_key(&name) { REPEATED } else { value };
         parameters.insert(name, value);
     }
     Ok(Parameters(parameters))
 }
 
 /// A flat object.
-fn from_json(bytes: &[u8]) -> Result<Parameters, DoorError> {
+fn from_json(bytes: &[u8]) -> Result<Parameters, ApiError> {
     struct Flat(HashMap<String, Value>);
 
     impl<'de> serde::Deserialize<'de> for Flat {
@@ -96,7 +96,7 @@ fn from_json(bytes: &[u8]) -> Result<Parameters, DoorError> {
                     while let Some((name, value)) = map.next_entry::<String, serde_json::Value>()? {
                         let value = match value {
                             serde_json::Value::Null => continue,
-                            _ if flat.contains_key(&name) => TWICE,
+                            _ if flat.contains_key(&name) => REPEATED,
                             serde_json::Value::String(text) => Value::Text(text),
                             _ => Value::Wrong("must be text"),
                         };
@@ -111,7 +111,7 @@ fn from_json(bytes: &[u8]) -> Result<Parameters, DoorError> {
 
     serde_json::from_slice(bytes)
         .map(|Flat(flat)| Parameters(flat))
-        .map_err(|_| DoorError::malformed("a JSON object of parameters"))
+        .map_err(|_| ApiError::malformed("a JSON object of parameters"))
 }
 
 #[cfg(test)]

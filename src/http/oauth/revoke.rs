@@ -9,9 +9,9 @@ use utoipa::ToSchema;
 
 use super::parameters::Parameters;
 use crate::http::caller::{Caller, Via};
-use crate::http::door::Shared;
-use crate::http::error::DoorError;
-use crate::http::shape::OauthError;
+use crate::http::error::ApiError;
+use crate::http::error_body::OauthError;
+use crate::http::state::SharedState;
 use crate::projections::QueryError;
 
 /// What to end.
@@ -35,24 +35,24 @@ pub struct RevocationRequest {
     request_body(content((RevocationRequest = "application/x-www-form-urlencoded"),
         (RevocationRequest = "application/json"))),
     responses((status = 200, description = "It is good for nothing")))]
-pub async fn revoke(State(door): State<Shared>, parameters: Parameters) -> Result<Response, DoorError> {
+pub async fn revoke(State(state): State<SharedState>, parameters: Parameters) -> Result<Response, ApiError> {
     let token = parameters.secret("token")?;
     for unneeded in ["token_type_hint", "client_id"] {
         parameters.get(unneeded)?;
     }
-    let sentinel = &door.tenure.rules().sentinel;
+    let sentinel = &state.tenure.rules().sentinel;
     let text = token.expose_secret();
     if text.starts_with(&format!("{sentinel}_")) && !text.starts_with(&format!("{sentinel}_oauth_")) {
         let error =
             OauthError::new("unsupported_token_type", "an API key is revoked by the owner of its account");
         return Ok(error.bad_request());
     }
-    let token = match door.tenure.lookup_bearer_token(&token).await {
+    let token = match state.tenure.lookup_bearer_token(&token).await {
         Ok(token) => token,
         Err(QueryError::NotFound) => return Ok(StatusCode::OK.into_response()),
         Err(error) => return Err(error.into()),
     };
     let holder = Caller::Person { user: token.user_id, via: Via::Token(token.id) };
-    door.tenure.revoke_bearer_token(&holder.context()?, token.id).await?;
+    state.tenure.revoke_bearer_token(&holder.context()?, token.id).await?;
     Ok(StatusCode::OK.into_response())
 }

@@ -6,16 +6,16 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use serde::Deserialize;
 
-use super::next::sign_in_then;
+use super::return_to::sign_in_returning_to;
 use super::{message, page, see_other};
 use crate::context::{Actor, Context};
 use crate::dispatch::DispatchError;
-use crate::http::door::{Door, Shared};
-use crate::http::error::{DoorError, found};
+use crate::http::error::{ApiError, or_not_found};
 use crate::http::oauth::parameters::Parameters;
 use crate::http::origin::Origin;
+use crate::http::state::{AppState, SharedState};
 use crate::ids::{SessionId, UserId};
-use crate::operations::{GUESSES_WITHIN, Refusal, Thing, UserCodeTry};
+use crate::operations::{GUESS_WINDOW, Refusal, Resource, UserCodeAttempt};
 use crate::projections::QueryError;
 
 /// The route.
@@ -49,28 +49,28 @@ fn no_such_code() -> Response {
     message(StatusCode::NOT_FOUND, "No such code", text)
 }
 
-impl Door {
+impl AppState {
     /// Counts a try at a user code.
     async fn try_code(
         &self,
         user: UserId,
         session: SessionId,
         Origin(from): Origin,
-    ) -> Result<UserCodeTry, DoorError> {
-        let tried = self.tenure.try_user_code(user, session, from).await?;
-        tried.ok_or(DoorError::TooMany { retry_after: GUESSES_WITHIN.as_secs() })
+    ) -> Result<UserCodeAttempt, ApiError> {
+        let tried = self.tenure.attempt_user_code(user, session, from).await?;
+        tried.ok_or(ApiError::TooMany { retry_after: GUESS_WINDOW.as_secs() })
     }
 }
 
 /// Asks for a code, or whether to let the device with this one act.
 pub async fn show(
-    State(door): State<Shared>,
+    State(state): State<SharedState>,
     from: Origin,
     Query(code): Query<Code>,
     headers: HeaderMap,
-) -> Result<Response, DoorError> {
+) -> Result<Response, ApiError> {
     let typed = code.user_code.filter(|typed| !typed.is_empty());
-    let Some((user, session)) = door.session(&headers).await? else {
+    let Some((user, session)) = state.session(&headers).await? else {
         let then = match &typed {
             None => PATH.to_owned(),
             Some(typed) => {
@@ -78,59 +78,59 @@ pub async fn show(
                 format!("{PATH}?user_code={typed}")
             }
         };
-        return Ok(see_other(&sign_in_then(&then)));
+        return Ok(see_other(&sign_in_returning_to(&then)));
     };
-    let reader = door.tenure.reader();
-    let username = found(reader.user(user).await, Thing::User)?.username;
+    let reader = state.tenure.reader();
+    let username = or_not_found(reader.user(user).await, Resource::User)?.username;
     let Some(typed) = typed else { return Ok(page(StatusCode::OK, &Enter { username })) };
-    let tried = door.try_code(user, session, from).await?;
-    let code = match reader.device_code_by_user_code(&typed, door.tenure.clock().now()).await {
+    let tried = state.try_code(user, session, from).await?;
+    let code = match reader.device_code_by_user_code(&typed, state.tenure.clock().now()).await {
         Ok(code) => code,
         Err(QueryError::NotFound) => return Ok(no_such_code()),
         Err(error) => return Err(error.into()),
     };
-    door.tenure.right_user_code(tried).await?;
-    let origin = door.tenure.device_address(code.id).await?;
-    let ask = Approve {
+    state.tenure.right_user_code(tried).await?;
+    let origin = state.tenure.device_address(code.id).await?;
+    let form = Approve {
         username,
         user_code: code.user_code,
         client_name: code.client_name,
         origin: origin.unwrap_or_else(|| "an unknown address".to_owned()),
-        csrf_token: door.csrf_token(session),
+        csrf_token: state.csrf_token(session),
     };
-    Ok(page(StatusCode::OK, &ask))
+    Ok(page(StatusCode::OK, &form))
 }
 
 /// Takes the decision.
 pub async fn decide(
-    State(door): State<Shared>,
+    State(state): State<SharedState>,
     from: Origin,
     headers: HeaderMap,
     parameters: Parameters,
-) -> Result<Response, DoorError> {
-    let Some((user, session)) = door.session(&headers).await? else {
-        return Ok(see_other(&sign_in_then(PATH)));
+) -> Result<Response, ApiError> {
+    let Some((user, session)) = state.session(&headers).await? else {
+        return Ok(see_other(&sign_in_returning_to(PATH)));
     };
-    door.check_csrf(&headers, session, parameters.get("csrf_token")?)?;
+    state.check_csrf(&headers, session, parameters.get("csrf_token")?)?;
     let typed = parameters.required("user_code")?;
     let approve = match parameters.required("action")? {
         "approve" => true,
         "deny" => false,
-        _ => return Err(DoorError::field("action", "`approve` or `deny`")),
+        _ => return Err(ApiError::field("action", "`approve` or `deny`")),
     };
-    let tried = door.try_code(user, session, from).await?;
+    let tried = state.try_code(user, session, from).await?;
     let context = Context::of(Actor::User(user));
     let decided = if approve {
-        door.tenure.approve_device_code(&context, typed, user).await
+        state.tenure.approve_device_code(&context, typed, user).await
     } else {
-        door.tenure.deny_device_code(&context, typed, user).await
+        state.tenure.deny_device_code(&context, typed, user).await
     };
     match decided {
         Ok(_) => {}
         Err(DispatchError::Refused(Refusal::NotFound(_))) => return Ok(no_such_code()),
         Err(error) => return Err(error.into()),
     }
-    door.tenure.right_user_code(tried).await?;
+    state.tenure.right_user_code(tried).await?;
     Ok(if approve {
         message(
             StatusCode::OK,
@@ -141,7 +141,7 @@ pub async fn decide(
         message(
             StatusCode::OK,
             "The device may not act for you",
-            "It has been told so. You can close this page.",
+            "It has been status so. You can close this page.",
         )
     })
 }

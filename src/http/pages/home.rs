@@ -7,9 +7,9 @@ use axum::response::Response;
 
 use super::{page, see_other};
 use crate::clock::Timestamp;
-use crate::http::door::Shared;
-use crate::http::error::{DoorError, found};
-use crate::operations::Thing;
+use crate::http::error::{ApiError, or_not_found};
+use crate::http::state::SharedState;
+use crate::operations::Resource;
 use crate::projections::accounts::Account;
 use crate::projections::sessions::Session;
 
@@ -46,22 +46,22 @@ struct Home {
 }
 
 /// How many accounts and how many sign-ins the page shows at most.
-const SHOWN: usize = 200;
+const MAX_SHOWN: usize = 200;
 
 /// Who is signed in here.
-pub async fn home(State(door): State<Shared>, headers: HeaderMap) -> Result<Response, DoorError> {
-    let Some((user, session)) = door.session(&headers).await? else { return Ok(see_other("/sign-in")) };
-    let reader = door.tenure.reader();
-    let person = found(reader.user(user).await, Thing::User)?;
-    let now = door.tenure.clock().now();
-    let sessions = reader.living_sessions(user, now, SHOWN).await?;
+pub async fn home(State(state): State<SharedState>, headers: HeaderMap) -> Result<Response, ApiError> {
+    let Some((user, session)) = state.session(&headers).await? else { return Ok(see_other("/sign-in")) };
+    let reader = state.tenure.reader();
+    let person = or_not_found(reader.user(user).await, Resource::User)?;
+    let now = state.tenure.clock().now();
+    let sessions = reader.living_sessions(user, now, MAX_SHOWN).await?;
     let home = Home {
         username: person.username,
         operator: person.operator,
-        accounts: reader.accounts_for_user_after(user, "", SHOWN).await?,
+        accounts: reader.accounts_for_user_after(user, "", MAX_SHOWN).await?,
         sessions: sessions.into_iter().map(SignIn::from).collect(),
         current: session.to_string(),
-        csrf_token: door.csrf_token(session),
+        csrf_token: state.csrf_token(session),
     };
     Ok(page(StatusCode::OK, &home))
 }

@@ -2,7 +2,7 @@
 
 pub mod device_verify;
 pub mod home;
-pub mod next;
+pub mod return_to;
 pub mod sign_in;
 pub mod sign_in_dev;
 pub mod sign_in_github;
@@ -17,9 +17,9 @@ use axum::middleware::Next;
 use axum::response::{Html, IntoResponse, Response};
 
 use super::cookies;
-use super::door::Door;
-use super::error::DoorError;
-use super::shape::error_of;
+use super::error::ApiError;
+use super::error_body::error_of;
+use super::state::AppState;
 use crate::context::{Actor, Context};
 
 /// A page that says one thing.
@@ -55,9 +55,9 @@ fn see_other(location: &str) -> Response {
 }
 
 /// Signs a browser in and sends it on; what bound the form to it is used up.
-fn signed_in(door: &Door, secret: &str, to: &str) -> Response {
-    let settings = &door.settings;
-    let seconds = i64::try_from(settings.session_life.as_secs()).unwrap_or(i64::MAX);
+fn signed_in(state: &AppState, secret: &str, to: &str) -> Response {
+    let settings = &state.settings;
+    let seconds = i64::try_from(settings.session_ttl.as_secs()).unwrap_or(i64::MAX);
     let mut response = see_other(to);
     for (name, value) in [
         cookies::set(settings, cookies::SESSION, secret, seconds),
@@ -68,14 +68,14 @@ fn signed_in(door: &Door, secret: &str, to: &str) -> Response {
     response
 }
 
-impl Door {
+impl AppState {
     /// Ends the session that a browser leaves by signing in anew. That it cannot be ended is no reason not to sign in.
     async fn end_replaced_session(&self, headers: &HeaderMap) {
         let ended = async {
             if let Some((user, session)) = self.session(headers).await? {
                 self.tenure.end_session(&Context::of(Actor::User(user)), session).await?;
             }
-            Ok::<_, DoorError>(())
+            Ok::<_, ApiError>(())
         };
         if let Err(error) = ended.await {
             tracing::warn!(code = error.code(), "a session that was replaced could not be ended");
@@ -84,13 +84,13 @@ impl Door {
 }
 
 /// The token of a form for a browser that is not signed in, and the cookie that it must come back with.
-fn form_token(door: &Door, headers: &HeaderMap) -> (String, Option<(header::HeaderName, HeaderValue)>) {
-    let known = cookies::read(headers, &door.settings, cookies::FORM).filter(|form| !form.is_empty());
+fn form_token(state: &AppState, headers: &HeaderMap) -> (String, Option<(header::HeaderName, HeaderValue)>) {
+    let known = cookies::read(headers, &state.settings, cookies::FORM).filter(|form| !form.is_empty());
     if let Some(form) = known {
-        return (door.form_token(&form), None);
+        return (state.form_token(&form), None);
     }
-    let form = door.new_form();
-    (door.form_token(&form), Some(cookies::set(&door.settings, cookies::FORM, &form, 3_600)))
+    let form = state.new_form();
+    (state.form_token(&form), Some(cookies::set(&state.settings, cookies::FORM, &form, 3_600)))
 }
 
 /// What a browser may do with a page of ours: show it, alone.
@@ -104,7 +104,7 @@ pub async fn shape(request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
     let made =
         response.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind == "text/html; charset=utf-8")
-            && response.extensions().get::<DoorError>().is_none();
+            && response.extensions().get::<ApiError>().is_none();
     if let Some((error, headers)) = if made { None } else { error_of(&mut response) } {
         let title = match error.status() {
             StatusCode::NOT_FOUND => "Not found",
@@ -120,6 +120,6 @@ pub async fn shape(request: Request, next: Next) -> Response {
     headers.insert(header::CONTENT_SECURITY_POLICY, POLICY);
     headers.insert(header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
     headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("same-origin"));
-    headers.entry(header::CACHE_CONTROL).or_insert(super::answer::NO_STORE);
+    headers.entry(header::CACHE_CONTROL).or_insert(super::response::NO_STORE);
     response
 }

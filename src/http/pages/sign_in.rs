@@ -6,10 +6,10 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use serde::Deserialize;
 
-use super::next::path_of_this_site;
+use super::return_to::local_path;
 use super::{form_token, page, see_other};
-use crate::http::door::Shared;
-use crate::http::error::DoorError;
+use crate::http::error::ApiError;
+use crate::http::state::SharedState;
 
 #[derive(Template)]
 #[template(path = "sign_in.html")]
@@ -22,22 +22,22 @@ struct SignIn<'a> {
 
 /// Where to go then.
 #[derive(Deserialize)]
-pub struct Then {
+pub struct ReturnTo {
     next: Option<String>,
 }
 
 /// The ways in.
 pub async fn sign_in(
-    State(door): State<Shared>,
-    Query(then): Query<Then>,
+    State(state): State<SharedState>,
+    Query(then): Query<ReturnTo>,
     headers: HeaderMap,
-) -> Result<Response, DoorError> {
-    let next = path_of_this_site(then.next.as_deref());
-    if door.session(&headers).await?.is_some() {
+) -> Result<Response, ApiError> {
+    let next = local_path(then.next.as_deref());
+    if state.session(&headers).await?.is_some() {
         return Ok(see_other(next));
     }
-    let (csrf_token, cookie) = form_token(&door, &headers);
-    let ways = SignIn { github: door.github.is_some(), dev: door.settings.dev_sign_in, next, csrf_token };
+    let (csrf_token, cookie) = form_token(&state, &headers);
+    let ways = SignIn { github: state.github.is_some(), dev: state.settings.dev_sign_in, next, csrf_token };
     let mut response = page(StatusCode::OK, &ways);
     if let Some((name, value)) = cookie {
         response.headers_mut().append(name, value);

@@ -5,29 +5,29 @@ use axum::http::HeaderMap;
 use axum::response::Response;
 use secrecy::{ExposeSecret as _, SecretString};
 
-use super::next::path_of_this_site;
+use super::return_to::local_path;
 use super::signed_in;
 use crate::context::{Actor, Context};
 use crate::dispatch::DispatchError;
-use crate::http::door::Shared;
-use crate::http::error::DoorError;
+use crate::http::error::ApiError;
 use crate::http::oauth::parameters::Parameters;
+use crate::http::state::SharedState;
 use crate::ids::UserId;
 use crate::operations::Refusal;
 use crate::projections::QueryError;
 
 /// Signs in as the person with this name, who is registered with an account of the name if need be.
 pub async fn sign_in_dev(
-    State(door): State<Shared>,
+    State(state): State<SharedState>,
     headers: HeaderMap,
     parameters: Parameters,
-) -> Result<Response, DoorError> {
-    if !door.settings.dev_sign_in {
-        return Err(DoorError::NoRoute);
+) -> Result<Response, ApiError> {
+    if !state.settings.dev_sign_in {
+        return Err(ApiError::NoRoute);
     }
-    door.check_form(&headers, parameters.get("csrf_token")?)?;
+    state.check_form(&headers, parameters.get("csrf_token")?)?;
     let username = parameters.required("username")?;
-    let tenure = &door.tenure;
+    let tenure = &state.tenure;
     let user: UserId = match tenure.reader().user_by_username(username).await {
         Ok(user) => user.id,
         Err(QueryError::NotFound) => {
@@ -42,8 +42,8 @@ pub async fn sign_in_dev(
         Err(error) => return Err(error.into()),
     };
     let context = Context::of(Actor::User(user));
-    let (_, secret) = tenure.start_session(&context, user, door.settings.session_life).await?.answer;
-    door.end_replaced_session(&headers).await;
+    let (_, secret) = tenure.start_session(&context, user, state.settings.session_ttl).await?.answer;
+    state.end_replaced_session(&headers).await;
     let secret = secret.unwrap_or_else(|| SecretString::from(String::new()));
-    Ok(signed_in(&door, secret.expose_secret(), path_of_this_site(parameters.get("next")?)))
+    Ok(signed_in(&state, secret.expose_secret(), local_path(parameters.get("next")?)))
 }

@@ -14,40 +14,40 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq as _;
 
-use super::next::path_of_this_site;
+use super::return_to::local_path;
 use super::{message, see_other, signed_in};
 use crate::clock::Timestamp;
 use crate::context::{Actor, Context};
 use crate::http::cookies;
-use crate::http::door::{Door, Shared};
-use crate::http::error::DoorError;
+use crate::http::error::ApiError;
+use crate::http::state::{AppState, SharedState};
 
 /// How long a sign-in may be under way.
-const WITHIN: Duration = Duration::from_mins(10);
+const STATE_TTL: Duration = Duration::from_mins(10);
 
 /// Where to go then.
 #[derive(Deserialize)]
-pub struct Then {
+pub struct ReturnTo {
     next: Option<String>,
 }
 
 /// What the browser keeps while it is away, with an HMAC.
 #[derive(Serialize, Deserialize)]
-struct Away {
+struct PendingSignIn {
     state: String,
     verifier: String,
     next: String,
     until: Timestamp,
 }
 
-impl Door {
-    fn seal_away(&self, away: &Away) -> Result<String, DoorError> {
-        let json = serde_json::to_string(away).map_err(|_| DoorError::Internal)?;
+impl AppState {
+    fn encode_state(&self, away: &PendingSignIn) -> Result<String, ApiError> {
+        let json = serde_json::to_string(away).map_err(|_| ApiError::Internal)?;
         let mac = URL_SAFE_NO_PAD.encode(self.mac("github_sign_in", &json));
         Ok(format!("{}.{mac}", URL_SAFE_NO_PAD.encode(json)))
     }
 
-    fn open_away(&self, cookie: &str) -> Option<Away> {
+    fn decode_state(&self, cookie: &str) -> Option<PendingSignIn> {
         let (json, mac) = cookie.split_once('.')?;
         let json = String::from_utf8(URL_SAFE_NO_PAD.decode(json).ok()?).ok()?;
         let mac = URL_SAFE_NO_PAD.decode(mac).ok()?;
@@ -57,22 +57,25 @@ impl Door {
 }
 
 /// Sends the browser to GitHub.
-pub async fn begin(State(door): State<Shared>, Query(then): Query<Then>) -> Result<Response, DoorError> {
-    let github = door.github.as_ref().ok_or(DoorError::NoRoute)?;
-    let entropy = door.tenure.entropy();
+pub async fn begin(
+    State(state): State<SharedState>,
+    Query(then): Query<ReturnTo>,
+) -> Result<Response, ApiError> {
+    let github = state.github.as_ref().ok_or(ApiError::NoRoute)?;
+    let entropy = state.tenure.entropy();
     let begun = github.begin(|octets| entropy.fill(octets));
-    let away = Away {
+    let away = PendingSignIn {
         state: begun.state,
         verifier: begun.verifier,
-        next: path_of_this_site(then.next.as_deref()).to_owned(),
-        until: door.tenure.clock().now().after(WITHIN),
+        next: local_path(then.next.as_deref()).to_owned(),
+        until: state.tenure.clock().now().after(STATE_TTL),
     };
     let mut response = see_other(&begun.url);
     let (name, value) = cookies::set(
-        &door.settings,
+        &state.settings,
         cookies::GITHUB,
-        &door.seal_away(&away)?,
-        i64::try_from(WITHIN.as_secs()).unwrap_or(600),
+        &state.encode_state(&away)?,
+        i64::try_from(STATE_TTL.as_secs()).unwrap_or(600),
     );
     response.headers_mut().append(name, value);
     Ok(response)
@@ -80,7 +83,7 @@ pub async fn begin(State(door): State<Shared>, Query(then): Query<Then>) -> Resu
 
 /// What GitHub sends back.
 #[derive(Deserialize)]
-pub struct Back {
+pub struct CallbackQuery {
     code: Option<String>,
     state: Option<String>,
     error: Option<String>,
@@ -88,35 +91,35 @@ pub struct Back {
 
 /// Takes the browser back from GitHub and signs it in.
 pub async fn callback(
-    State(door): State<Shared>,
-    Query(back): Query<Back>,
+    State(state): State<SharedState>,
+    Query(back): Query<CallbackQuery>,
     headers: HeaderMap,
-) -> Result<Response, DoorError> {
-    let github = door.github.as_ref().ok_or(DoorError::NoRoute)?;
-    let mut response = door.come_back(github, back, &headers).await?;
-    let (name, value) = cookies::set(&door.settings, cookies::GITHUB, "", 0);
+) -> Result<Response, ApiError> {
+    let github = state.github.as_ref().ok_or(ApiError::NoRoute)?;
+    let mut response = state.finish_sign_in(github, back, &headers).await?;
+    let (name, value) = cookies::set(&state.settings, cookies::GITHUB, "", 0);
     response.headers_mut().append(name, value);
     Ok(response)
 }
 
-impl Door {
-    async fn come_back(
+impl AppState {
+    async fn finish_sign_in(
         &self,
         github: &crate::http::oauth::github::Github,
-        back: Back,
+        back: CallbackQuery,
         headers: &HeaderMap,
-    ) -> Result<Response, DoorError> {
+    ) -> Result<Response, ApiError> {
         let refused = |text| Ok(message(StatusCode::BAD_REQUEST, "Signing in did not work", text));
         let now = self.tenure.clock().now();
         let away = cookies::read(headers, &self.settings, cookies::GITHUB)
-            .and_then(|cookie| self.open_away(&cookie))
+            .and_then(|cookie| self.decode_state(&cookie))
             .filter(|away| away.until > now);
         let Some(away) = away else {
             return refused("This sign-in was not begun in this browser, or more than ten minutes ago.");
         };
         let same = back.state.is_some_and(|state| bool::from(state.as_bytes().ct_eq(away.state.as_bytes())));
         let digest: [u8; 32] = Sha256::digest(&away.state).into();
-        if !same || !self.tenure.first_use(&digest, away.until).await? {
+        if !same || !self.tenure.claim_once(&digest, away.until).await? {
             return refused("This is not the answer to the sign-in that was begun here.");
         }
         if back.error.is_some() {
@@ -146,9 +149,9 @@ impl Door {
             .await?
             .answer;
         let context = Context::of(Actor::User(known.user));
-        let started = self.tenure.start_session(&context, known.user, self.settings.session_life).await?;
-        let (_, Some(secret)) = started.answer else { return Err(DoorError::Internal) };
+        let started = self.tenure.start_session(&context, known.user, self.settings.session_ttl).await?;
+        let (_, Some(secret)) = started.answer else { return Err(ApiError::Internal) };
         self.end_replaced_session(headers).await;
-        Ok(signed_in(self, secret.expose_secret(), path_of_this_site(Some(&away.next))))
+        Ok(signed_in(self, secret.expose_secret(), local_path(Some(&away.next))))
     }
 }

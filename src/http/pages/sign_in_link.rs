@@ -11,10 +11,10 @@ use secrecy::{ExposeSecret as _, SecretString};
 use super::{form_token, message, page, signed_in};
 use crate::context::{Actor, Context};
 use crate::dispatch::DispatchError;
-use crate::http::door::Shared;
-use crate::http::error::{DoorError, found};
+use crate::http::error::{ApiError, or_not_found};
 use crate::http::oauth::parameters::Parameters;
-use crate::operations::{Refusal, Thing};
+use crate::http::state::SharedState;
+use crate::operations::{Refusal, Resource};
 use crate::projections::QueryError;
 
 /// The address of a link.
@@ -39,22 +39,22 @@ fn gone() -> Response {
 
 /// Asks whether to sign in.
 pub async fn show(
-    State(door): State<Shared>,
+    State(state): State<SharedState>,
     Path(secret): Path<String>,
     headers: HeaderMap,
-) -> Result<Response, DoorError> {
-    let user = match door.tenure.lookup_sign_in_link(&SecretString::from(secret)).await {
+) -> Result<Response, ApiError> {
+    let user = match state.tenure.lookup_sign_in_link(&SecretString::from(secret)).await {
         Ok(user) => user,
         Err(QueryError::NotFound) => return Ok(gone()),
         Err(error) => return Err(error.into()),
     };
-    let reader = door.tenure.reader();
-    let username = found(reader.user(user).await, Thing::User)?.username;
-    let signed_in_as = match door.session(&headers).await? {
-        Some((somebody, _)) => Some(found(reader.user(somebody).await, Thing::User)?.username),
+    let reader = state.tenure.reader();
+    let username = or_not_found(reader.user(user).await, Resource::User)?.username;
+    let signed_in_as = match state.session(&headers).await? {
+        Some((somebody, _)) => Some(or_not_found(reader.user(somebody).await, Resource::User)?.username),
         None => None,
     };
-    let (csrf_token, cookie) = form_token(&door, &headers);
+    let (csrf_token, cookie) = form_token(&state, &headers);
     let mut response = page(StatusCode::OK, &Link { username, signed_in_as, csrf_token });
     if let Some((name, value)) = cookie {
         response.headers_mut().append(name, value);
@@ -64,17 +64,17 @@ pub async fn show(
 
 /// Signs in, once.
 pub async fn consume(
-    State(door): State<Shared>,
+    State(state): State<SharedState>,
     Path(secret): Path<String>,
     headers: HeaderMap,
     parameters: Parameters,
-) -> Result<Response, DoorError> {
-    door.check_form(&headers, parameters.get("csrf_token")?)?;
-    let (context, life) = (Context::of(Actor::System), door.settings.session_life);
-    match door.tenure.sign_in_by_link(&context, &secret.into(), life).await {
+) -> Result<Response, ApiError> {
+    state.check_form(&headers, parameters.get("csrf_token")?)?;
+    let (context, ttl) = (Context::of(Actor::System), state.settings.session_ttl);
+    match state.tenure.sign_in_by_link(&context, &secret.into(), ttl).await {
         Ok(done) => {
-            door.end_replaced_session(&headers).await;
-            Ok(signed_in(&door, done.answer.2.expose_secret(), "/"))
+            state.end_replaced_session(&headers).await;
+            Ok(signed_in(&state, done.answer.2.expose_secret(), "/"))
         }
         Err(DispatchError::Refused(Refusal::NotFound(_))) => Ok(gone()),
         Err(error) => Err(error.into()),

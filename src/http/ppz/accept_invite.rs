@@ -3,11 +3,11 @@
 use axum::extract::{Path, State};
 use axum::response::Response;
 
-use crate::http::answer::done;
-use crate::http::ask::Wish;
-use crate::http::door::Shared;
-use crate::http::error::{DoorError, id};
-use crate::operations::Thing;
+use crate::http::error::{ApiError, id};
+use crate::http::extract::EmptyCommand;
+use crate::http::response::done;
+use crate::http::state::SharedState;
+use crate::operations::Resource;
 
 /// Accept an invite
 ///
@@ -16,11 +16,11 @@ use crate::operations::Thing;
     params(("id" = String, Path, description = "The invite's identifier")),
     responses((status = 204, description = "Done")))]
 pub async fn accept_invite(
-    State(door): State<Shared>,
+    State(state): State<SharedState>,
     Path(invite): Path<String>,
-    wish: Wish,
-) -> Result<Response, DoorError> {
-    let me = wish.caller.person()?;
-    let invite = id(&invite, Thing::Invite)?;
-    Ok(done(door.tenure.accept_invite(&wish.context, invite, me).await?.checkpoint))
+    command: EmptyCommand,
+) -> Result<Response, ApiError> {
+    let me = command.caller.person()?;
+    let invite = id(&invite, Resource::Invite)?;
+    Ok(done(state.tenure.accept_invite(&command.context, invite, me).await?.checkpoint))
 }

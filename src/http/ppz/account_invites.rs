@@ -4,12 +4,12 @@ use axum::extract::{Path, State};
 use axum::response::Response;
 use futures::TryStreamExt as _;
 
-use super::Invites;
+use super::shared::Invites;
 use crate::http::api::invites::InviteRecord;
-use crate::http::ask::Reading;
-use crate::http::door::Shared;
-use crate::http::error::DoorError;
-use crate::http::policy::Act;
+use crate::http::error::ApiError;
+use crate::http::extract::AuthenticatedRead;
+use crate::http::policy::Permission;
+use crate::http::state::SharedState;
 
 /// All invites of an account, newest first
 ///
@@ -18,14 +18,19 @@ use crate::http::policy::Act;
     params(("slug" = String, Path, description = "The account's identifier or name")),
     responses((status = 200, description = "The invites", body = Invites)))]
 pub async fn account_invites(
-    State(door): State<Shared>,
-    reading: Reading,
+    State(state): State<SharedState>,
+    read: AuthenticatedRead,
     Path(slug): Path<String>,
-) -> Result<Response, DoorError> {
-    let account = door.admit(reading.caller, Act::Own, &slug).await?;
-    let now = door.tenure.clock().now();
-    let invites = door.tenure.reader().invites_for_account(account.id);
-    door.whole_lists
-        .answer(reading.caller, "invites", invites.map_ok(move |invite| InviteRecord::at(now, invite, None)))
+) -> Result<Response, ApiError> {
+    let account = state.authorize(read.caller, Permission::Administer, &slug).await?;
+    let now = state.tenure.clock().now();
+    let invites = state.tenure.reader().invites_for_account(account.id);
+    state
+        .unpaged_lists
+        .answer(
+            read.caller.id(),
+            "invites",
+            invites.map_ok(move |invite| InviteRecord::at(now, invite, None)),
+        )
         .await
 }

@@ -6,16 +6,16 @@ use axum::response::Response;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::Org;
+use super::shared::Org;
 use crate::clock::Timestamp;
-use crate::http::answer::written;
 use crate::http::api::sources::create::CreateSource;
 use crate::http::api::sources::subject;
-use crate::http::ask::{Ask, Parameters};
-use crate::http::door::Shared;
-use crate::http::error::{DoorError, found};
+use crate::http::error::{ApiError, or_not_found};
+use crate::http::extract::{JsonCommand, Parameters};
+use crate::http::response::written;
+use crate::http::state::SharedState;
 use crate::ids::SourceId;
-use crate::operations::Thing;
+use crate::operations::Resource;
 use crate::projections::sources::Source;
 
 /// A source that was made.
@@ -34,20 +34,20 @@ pub struct NewSource {
 #[utoipa::path(post, path = "/api/v1/sources", operation_id = "ppzCreateSource", tag = "ppz", params(Org),
     request_body = CreateSource, responses((status = 201, description = "The source", body = NewSource)))]
 pub async fn create_source(
-    State(door): State<Shared>,
+    State(state): State<SharedState>,
     Parameters(org): Parameters<Org>,
-    ask: Ask<CreateSource>,
-) -> Result<Response, DoorError> {
-    let account = door.org(ask.caller, org.org.as_deref()).await?;
-    let CreateSource { handle, kind } = &ask.body;
-    let done = door.tenure.create_source(&ask.context, account, None, handle, kind.as_deref()).await?;
+    command: JsonCommand<CreateSource>,
+) -> Result<Response, ApiError> {
+    let account = state.acting_account(command.caller, org.org.as_deref()).await?;
+    let CreateSource { handle, kind } = &command.body;
+    let done = state.tenure.create_source(&command.context, account, None, handle, kind.as_deref()).await?;
     let source = match done.made(Source::made) {
         Some(source) => source,
-        None => found(door.tenure.reader().source(done.answer).await, Thing::Source)?,
+        None => or_not_found(state.tenure.reader().source(done.answer).await, Resource::Source)?,
     };
     // Whoever's default account has changed since asks of another one.
     if source.account_id != account {
-        return Err(DoorError::not_found(Thing::Source));
+        return Err(ApiError::not_found(Resource::Source));
     }
     let created = NewSource {
         id: source.id,

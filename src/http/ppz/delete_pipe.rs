@@ -3,11 +3,11 @@
 use axum::extract::{Path, State};
 use axum::response::Response;
 
-use super::Org;
-use crate::http::answer::done;
-use crate::http::ask::{Parameters, Wish};
-use crate::http::door::Shared;
-use crate::http::error::DoorError;
+use super::shared::Org;
+use crate::http::error::ApiError;
+use crate::http::extract::{EmptyCommand, Parameters};
+use crate::http::response::done;
+use crate::http::state::SharedState;
 
 /// Delete a pipe
 ///
@@ -18,11 +18,11 @@ use crate::http::error::DoorError;
         ("name" = String, Path, description = "What the pipe is called"), Org),
     responses((status = 204, description = "It is deleted")))]
 pub async fn delete_pipe(
-    State(door): State<Shared>,
+    State(state): State<SharedState>,
     Path((handle, name)): Path<(String, String)>,
     Parameters(org): Parameters<Org>,
-    wish: Wish,
-) -> Result<Response, DoorError> {
-    let account = door.org(wish.caller, org.org.as_deref()).await?;
-    Ok(done(door.tenure.delete_pipe(&wish.context, account, &handle, &name).await?.checkpoint))
+    command: EmptyCommand,
+) -> Result<Response, ApiError> {
+    let account = state.acting_account(command.caller, org.org.as_deref()).await?;
+    Ok(done(state.tenure.delete_pipe(&command.context, account, &handle, &name).await?.checkpoint))
 }

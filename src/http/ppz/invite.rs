@@ -6,12 +6,12 @@ use axum::response::Response;
 use serde::Deserialize;
 use utoipa::ToSchema;
 
-use super::OneInvite;
-use crate::http::answer::written;
-use crate::http::ask::Ask;
-use crate::http::door::Shared;
-use crate::http::error::DoorError;
-use crate::http::policy::Act;
+use super::shared::OneInvite;
+use crate::http::error::ApiError;
+use crate::http::extract::JsonCommand;
+use crate::http::policy::Permission;
+use crate::http::response::written;
+use crate::http::state::SharedState;
 
 /// Who is invited.
 #[derive(Deserialize, ToSchema)]
@@ -29,14 +29,14 @@ pub struct Invitee {
     params(("slug" = String, Path, description = "The account's identifier or name")),
     request_body = Invitee, responses((status = 201, description = "The invite", body = OneInvite)))]
 pub async fn invite(
-    State(door): State<Shared>,
+    State(state): State<SharedState>,
     Path(slug): Path<String>,
-    ask: Ask<Invitee>,
-) -> Result<Response, DoorError> {
-    let account = door.admit(ask.caller, Act::Own, &slug).await?;
-    let by = Some(ask.caller.person()?);
-    let created = door.tenure.create_invite(&ask.context, account.id, &ask.body.username, by).await;
-    let done = created.map_err(|error| DoorError::from(error).renamed("invitee", "username"))?;
-    let invite = door.made_invite(account.id, &done).await?;
+    command: JsonCommand<Invitee>,
+) -> Result<Response, ApiError> {
+    let account = state.authorize(command.caller, Permission::Administer, &slug).await?;
+    let by = Some(command.caller.person()?);
+    let created = state.tenure.create_invite(&command.context, account.id, &command.body.username, by).await;
+    let done = created.map_err(|error| ApiError::from(error).renamed("invitee", "username"))?;
+    let invite = state.made_invite(account.id, &done).await?;
     Ok(written(StatusCode::CREATED, done.checkpoint, OneInvite { invite }))
 }

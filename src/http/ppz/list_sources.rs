@@ -9,10 +9,10 @@ use futures::stream::iter;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::{LastBroadcast, Org};
-use crate::http::ask::{Parameters, Reading};
-use crate::http::door::Shared;
-use crate::http::error::DoorError;
+use super::shared::{LastBroadcast, Org};
+use crate::http::error::ApiError;
+use crate::http::extract::{AuthenticatedRead, Parameters};
+use crate::http::state::SharedState;
 use crate::ids::{SourceId, UserId};
 use crate::projections::pipes::Pipe;
 use crate::projections::sources::Source;
@@ -57,13 +57,13 @@ pub struct PipeInfo {
 #[utoipa::path(get, path = "/api/v1/sources", operation_id = "ppzListSources", tag = "ppz", params(Org),
     responses((status = 200, description = "The sources", body = Sources)))]
 pub async fn list_sources(
-    State(door): State<Shared>,
-    reading: Reading,
+    State(state): State<SharedState>,
+    read: AuthenticatedRead,
     Parameters(org): Parameters<Org>,
-) -> Result<Response, DoorError> {
-    let account = door.org(reading.caller, org.org.as_deref()).await?;
-    let reader = door.tenure.reader().clone();
-    let sources = reader.sources_for_account(account).try_chunks(AT_ONCE).map_err(|error| error.1);
+) -> Result<Response, ApiError> {
+    let account = state.acting_account(read.caller, org.org.as_deref()).await?;
+    let reader = state.tenure.reader().clone();
+    let sources = reader.sources_for_account(account).try_chunks(MAX_CONCURRENT).map_err(|error| error.1);
     let listed = sources
         .and_then(move |sources| {
             let reader = reader.clone();
@@ -71,11 +71,11 @@ pub async fn list_sources(
         })
         .map_ok(|listed| iter(listed.into_iter().map(Ok)))
         .try_flatten();
-    door.whole_lists.answer(reading.caller, "sources", listed).await
+    state.unpaged_lists.answer(read.caller.id(), "sources", listed).await
 }
 
 /// How many sources are read with their pipes at a time.
-const AT_ONCE: usize = 20;
+const MAX_CONCURRENT: usize = 20;
 
 /// Sources with their pipes, and the names of who made them.
 async fn list(reader: &Reader, sources: Vec<Source>) -> Result<Vec<Listed>, QueryError> {

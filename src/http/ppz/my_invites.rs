@@ -4,23 +4,26 @@ use axum::extract::State;
 use axum::response::Response;
 use futures::TryStreamExt as _;
 
-use super::Invites;
+use super::shared::Invites;
 use crate::http::api::invites::InviteRecord;
-use crate::http::ask::Reading;
-use crate::http::door::Shared;
-use crate::http::error::{DoorError, found};
-use crate::operations::Thing;
+use crate::http::error::{ApiError, or_not_found};
+use crate::http::extract::AuthenticatedRead;
+use crate::http::state::SharedState;
+use crate::operations::Resource;
 use crate::projections::invites::InviteWithAccount;
 
 /// The pending invites of whoever asks, oldest first
 #[utoipa::path(get, path = "/api/v1/invites", operation_id = "ppzMyInvites", tag = "ppz",
     responses((status = 200, description = "The invites", body = Invites)))]
-pub async fn my_invites(State(door): State<Shared>, reading: Reading) -> Result<Response, DoorError> {
-    let me = reading.caller.person()?;
-    let (reader, now) = (door.tenure.reader(), door.tenure.clock().now());
-    let username = found(reader.user(me).await, Thing::User)?.username;
+pub async fn my_invites(
+    State(state): State<SharedState>,
+    read: AuthenticatedRead,
+) -> Result<Response, ApiError> {
+    let me = read.caller.person()?;
+    let (reader, now) = (state.tenure.reader(), state.tenure.clock().now());
+    let username = or_not_found(reader.user(me).await, Resource::User)?.username;
     let invites = reader.pending_invites_for_username(&username, now);
     let record =
         move |found: InviteWithAccount| InviteRecord::at(now, found.invite, Some(found.account_name));
-    door.whole_lists.answer(reading.caller, "invites", invites.map_ok(record)).await
+    state.unpaged_lists.answer(read.caller.id(), "invites", invites.map_ok(record)).await
 }

@@ -3,12 +3,12 @@
 use axum::extract::{Path, State};
 use axum::response::Response;
 
-use crate::http::answer::done;
-use crate::http::ask::Wish;
-use crate::http::door::Shared;
-use crate::http::error::{DoorError, id};
-use crate::http::policy::Act;
-use crate::operations::Thing;
+use crate::http::error::{ApiError, id};
+use crate::http::extract::EmptyCommand;
+use crate::http::policy::Permission;
+use crate::http::response::done;
+use crate::http::state::SharedState;
+use crate::operations::Resource;
 
 /// Take an invite back
 ///
@@ -19,11 +19,11 @@ use crate::operations::Thing;
         ("id" = String, Path, description = "The invite's identifier")),
     responses((status = 204, description = "It is taken back")))]
 pub async fn revoke_invite(
-    State(door): State<Shared>,
+    State(state): State<SharedState>,
     Path((slug, invite)): Path<(String, String)>,
-    wish: Wish,
-) -> Result<Response, DoorError> {
-    let account = door.admit(wish.caller, Act::Own, &slug).await?;
-    let invite = id(&invite, Thing::Invite)?;
-    Ok(done(door.tenure.revoke_invite(&wish.context, Some(account.id), invite).await?.checkpoint))
+    command: EmptyCommand,
+) -> Result<Response, ApiError> {
+    let account = state.authorize(command.caller, Permission::Administer, &slug).await?;
+    let invite = id(&invite, Resource::Invite)?;
+    Ok(done(state.tenure.revoke_invite(&command.context, Some(account.id), invite).await?.checkpoint))
 }

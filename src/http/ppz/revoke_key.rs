@@ -4,14 +4,14 @@ use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 
-use crate::http::answer::written;
 use crate::http::api::keys::KeyRecord;
-use crate::http::ask::Wish;
-use crate::http::door::Shared;
-use crate::http::error::{DoorError, found, id};
-use crate::http::policy::Act;
+use crate::http::error::{ApiError, id, or_not_found};
+use crate::http::extract::EmptyCommand;
+use crate::http::policy::Permission;
+use crate::http::response::written;
+use crate::http::state::SharedState;
 use crate::ids::ApiKeyId;
-use crate::operations::Thing;
+use crate::operations::Resource;
 
 /// Revoke a key
 ///
@@ -20,21 +20,21 @@ use crate::operations::Thing;
     params(("id" = String, Path, description = "The key's identifier")),
     responses((status = 200, description = "The key, revoked", body = KeyRecord)))]
 pub async fn revoke_key(
-    State(door): State<Shared>,
+    State(state): State<SharedState>,
     Path(key): Path<String>,
-    wish: Wish,
-) -> Result<Response, DoorError> {
-    let key: ApiKeyId = id(&key, Thing::ApiKey)?;
-    let reader = door.tenure.reader();
-    let record = found(reader.api_key(key).await, Thing::ApiKey)?;
+    command: EmptyCommand,
+) -> Result<Response, ApiError> {
+    let key: ApiKeyId = id(&key, Resource::ApiKey)?;
+    let reader = state.tenure.reader();
+    let record = or_not_found(reader.api_key(key).await, Resource::ApiKey)?;
     // A key of an account that is another tenant's, or that is closed, is not found.
-    let hidden = || DoorError::not_found(Thing::ApiKey);
-    let account = found(reader.account(record.account_id).await, Thing::ApiKey)?;
-    let account = door
-        .admit_to(wish.caller, Act::Own, account)
+    let hidden = || ApiError::not_found(Resource::ApiKey);
+    let account = or_not_found(reader.account(record.account_id).await, Resource::ApiKey)?;
+    let account = state
+        .authorize_account(command.caller, Permission::Administer, account)
         .await
         .map_err(|error| if error.status() == StatusCode::NOT_FOUND { hidden() } else { error })?;
-    let done = door.tenure.revoke_api_key(&wish.context, Some(account.id), key).await?;
-    let record = found(reader.api_key(key).await, Thing::ApiKey)?;
+    let done = state.tenure.revoke_api_key(&command.context, Some(account.id), key).await?;
+    let record = or_not_found(reader.api_key(key).await, Resource::ApiKey)?;
     Ok(written(StatusCode::OK, done.checkpoint, KeyRecord::from(record)))
 }

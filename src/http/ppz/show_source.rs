@@ -5,10 +5,10 @@ use axum::extract::{Path, State};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::{LastBroadcast, Org};
-use crate::http::ask::{Parameters, Reading};
-use crate::http::door::Shared;
-use crate::http::error::DoorError;
+use super::shared::{LastBroadcast, Org};
+use crate::http::error::ApiError;
+use crate::http::extract::{AuthenticatedRead, Parameters};
+use crate::http::state::SharedState;
 
 /// A source.
 #[derive(Serialize, ToSchema)]
@@ -26,13 +26,13 @@ pub struct Shown {
     params(("handle" = String, Path, description = "What the source is called"), Org),
     responses((status = 200, description = "The source", body = Shown)))]
 pub async fn show_source(
-    State(door): State<Shared>,
-    reading: Reading,
+    State(state): State<SharedState>,
+    read: AuthenticatedRead,
     Path(handle): Path<String>,
     Parameters(org): Parameters<Org>,
-) -> Result<Json<Shown>, DoorError> {
-    let account = door.org(reading.caller, org.org.as_deref()).await?;
-    let source = door.source(account, &handle).await?;
+) -> Result<Json<Shown>, ApiError> {
+    let account = state.acting_account(read.caller, org.org.as_deref()).await?;
+    let source = state.source(account, &handle).await?;
     Ok(Json(Shown {
         handle: source.handle,
         kind: source.kind.as_str(),

@@ -1,47 +1,12 @@
 //! Finds the PostgreSQL servers of this machine and decides which one may be used.
 
 use std::collections::BTreeSet;
-use std::fmt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use super::error::PrivatePostgresError;
+use super::version::Version;
 use crate::postgres::version::supported;
-
-/// A version of PostgreSQL.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Version {
-    /// The part that decides about the format of the files.
-    pub major: u32,
-    /// The part that counts fixes; 0 for a beta.
-    pub minor: u32,
-}
-
-impl Version {
-    /// As `server_version_num`, such as 150018.
-    fn number(self) -> i32 {
-        i32::try_from(self.major * 10_000 + self.minor).unwrap_or(i32::MAX)
-    }
-
-    /// From what `postgres --version` prints, such as `postgres (PostgreSQL) 15.18 (Debian 15.18-0)`.
-    #[must_use]
-    pub fn parse(text: &str) -> Option<Self> {
-        let (_, rest) = text.split_once("(PostgreSQL) ")?;
-        let mut numbers = rest.split_whitespace().next()?.split('.').map(leading_number);
-        Some(Self { major: numbers.next()??, minor: numbers.next().flatten().unwrap_or(0) })
-    }
-}
-
-impl fmt::Display for Version {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{}", self.major, self.minor)
-    }
-}
-
-fn leading_number(text: &str) -> Option<u32> {
-    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    text[..digits].parse().ok()
-}
 
 /// A directory with a whole server in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -156,7 +121,7 @@ pub(super) fn choose(found: Found, data: Option<(u32, &Path)>) -> Result<Install
 mod tests {
     use super::*;
 
-    fn found(versions: &[u32]) -> Found {
+    fn or_not_found(versions: &[u32]) -> Found {
         let installations = versions
             .iter()
             .map(|&major| Installation {
@@ -183,16 +148,16 @@ mod tests {
 
     #[test]
     fn new_files_get_the_first_server_that_is_new_enough() {
-        assert_eq!(choose(found(&[14, 16, 17]), None).unwrap().version.major, 16);
-        assert!(matches!(choose(found(&[14]), None), Err(PrivatePostgresError::TooOld { .. })));
-        assert!(matches!(choose(found(&[]), None), Err(PrivatePostgresError::BinariesMissing { .. })));
+        assert_eq!(choose(or_not_found(&[14, 16, 17]), None).unwrap().version.major, 16);
+        assert!(matches!(choose(or_not_found(&[14]), None), Err(PrivatePostgresError::TooOld { .. })));
+        assert!(matches!(choose(or_not_found(&[]), None), Err(PrivatePostgresError::BinariesMissing { .. })));
     }
 
     #[test]
     fn existing_files_get_the_server_of_their_own_major_version() {
         let path = Path::new("/d/postgres");
-        assert_eq!(choose(found(&[17, 16, 15]), Some((15, path))).unwrap().version.major, 15);
-        let refused = choose(found(&[17, 15]), Some((16, path)));
+        assert_eq!(choose(or_not_found(&[17, 16, 15]), Some((15, path))).unwrap().version.major, 15);
+        let refused = choose(or_not_found(&[17, 15]), Some((16, path)));
         assert!(matches!(refused, Err(PrivatePostgresError::OtherMajor { data: 16, .. })));
     }
 

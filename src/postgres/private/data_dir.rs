@@ -11,8 +11,8 @@ use std::time::Duration;
 use nix::fcntl::OFlag;
 use nix::unistd::geteuid;
 
-use super::SOCKET_NAME;
 use super::error::PrivatePostgresError;
+use super::settings::SOCKET_NAME;
 
 /// Longest path of a socket, in bytes: Linux takes 107, macOS 103.
 const LONGEST_SOCKET_PATH: usize = 100;

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::binaries::Version;
+use super::version::Version;
 use crate::postgres::version::OLDEST;
 
 /// Why the private server does not run.

@@ -6,13 +6,13 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use super::binaries::Installation;
-use super::complaint::{Complaint, complaint};
 use super::control::Control;
 use super::data_dir::DataDir;
 use super::error::PrivatePostgresError;
 use super::launcher::{Launcher, setting};
 use super::log::Log;
-use super::{DATABASE, SUPERUSER};
+use super::settings::{DATABASE, SUPERUSER};
+use super::start_failure::{Complaint, start_failure};
 
 /// The major version that wrote the files; none if there are none yet.
 ///
@@ -116,7 +116,7 @@ fn run(
         return Err(PrivatePostgresError::Cancelled);
     }
     let said = log.tail();
-    Err(match complaint(&said) {
+    Err(match start_failure(&said) {
         Complaint::DiskFull => PrivatePostgresError::DiskFull { path },
         _ => PrivatePostgresError::InitFailed { path, said },
     })

@@ -10,7 +10,6 @@
 //! The server has no TCP port; whoever may enter the socket's directory is its superuser.
 
 mod binaries;
-mod complaint;
 mod control;
 mod data_dir;
 mod error;
@@ -21,86 +20,30 @@ mod memory;
 mod orphan;
 mod probe;
 mod server;
+mod settings;
+mod start_failure;
 mod supervisor;
+mod version;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use tokio::sync::{oneshot, watch};
 
-pub use binaries::Version;
 pub use error::PrivatePostgresError;
+pub use settings::{Endpoint, Options, State};
+pub use version::Version;
 
 use control::Control;
 use data_dir::DataDir;
 use probe::{Answer, probe};
-
-const SUPERUSER: &str = "tenure";
-const DATABASE: &str = "tenure";
-
-/// The port is part of the socket's name.
-const SOCKET_NAME: &str = ".s.PGSQL.5432";
+use settings::{DATABASE, SUPERUSER};
 
 /// How long a fast shutdown may take, and how long an immediate one.
 const FAST: Duration = Duration::from_secs(30);
 const IMMEDIATE: Duration = Duration::from_secs(15);
-
-/// What a private server needs to know.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Options {
-    /// Where everything lies; made if it is missing.
-    pub data_dir: PathBuf,
-    /// The one directory in which to look for `initdb` and `postgres`; `None` looks everywhere.
-    pub bin_dir: Option<PathBuf>,
-}
-
-/// Where a private server takes connections.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Endpoint {
-    /// The directory of the socket: libpq's `host`.
-    pub socket_dir: PathBuf,
-    /// The superuser, who needs no password.
-    pub user: &'static str,
-    /// The database.
-    pub database: &'static str,
-}
-
-impl Endpoint {
-    /// The socket itself; its name stands for port 5432.
-    #[must_use]
-    pub fn socket(&self) -> PathBuf {
-        self.socket_dir.join(SOCKET_NAME)
-    }
-}
-
-/// How the server is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum State {
-    /// It has not taken a connection yet.
-    Starting,
-    /// It takes connections.
-    Running {
-        /// The number of its first process.
-        pid: i32,
-    },
-    /// It died and is started again.
-    Restarting,
-    /// It was asked to stop, and did.
-    Stopped,
-    /// It failed for good; nothing runs any more.
-    Failed {
-        /// Why.
-        reason: String,
-    },
-}
-
-impl State {
-    const fn is_last(&self) -> bool {
-        matches!(self, Self::Stopped | Self::Failed { .. })
-    }
-}
 
 /// A running private server. Dropped without [`PrivatePostgres::stop`], it shuts down too, but nobody waits for it.
 #[derive(Debug)]

@@ -11,9 +11,9 @@ use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use super::SOCKET_NAME;
 use super::control::{Control, LOOK_EVERY};
 use super::error::PrivatePostgresError;
+use super::settings::SOCKET_NAME;
 use crate::clock::Stopwatch;
 
 /// How long an orphan may take to shut down, and to crash when it did not.

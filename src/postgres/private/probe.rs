@@ -4,7 +4,7 @@ use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
-use super::Endpoint;
+use super::settings::Endpoint;
 
 /// How long one answer may take.
 const PATIENCE: Duration = Duration::from_secs(5);

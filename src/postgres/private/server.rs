@@ -4,9 +4,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::Duration;
 
-use super::Endpoint;
 use super::binaries::{self, Installation};
-use super::complaint::{Complaint, complaint};
 use super::control::{Control, LOOK_EVERY};
 use super::data_dir::{DataDir, Lock};
 use super::error::PrivatePostgresError;
@@ -16,7 +14,8 @@ use super::log::Log;
 use super::memory;
 use super::orphan;
 use super::probe::{Answer, probe};
-use super::{DATABASE, Options, SUPERUSER};
+use super::settings::{DATABASE, Endpoint, Options, SUPERUSER};
+use super::start_failure::{Complaint, start_failure};
 use crate::clock::Stopwatch;
 
 /// How long a server may be silent after its start, and how long it may recover.
@@ -111,11 +110,11 @@ impl Server {
         let mut command = self.command(control);
         let started = Launcher::logged(&mut command, &log.file).and_then(|()| control.spawn(&mut command));
         let started = started.map_err(PrivatePostgresError::io("start", &self.installation.postgres()))?;
-        let mut life = Life { child: started.ok_or(PrivatePostgresError::Cancelled)?, log };
-        match self.until_ready(&mut life, control) {
-            Ok(()) => Ok(life),
+        let mut ttl = Life { child: started.ok_or(PrivatePostgresError::Cancelled)?, log };
+        match self.until_ready(&mut ttl, control) {
+            Ok(()) => Ok(ttl),
             Err(error) => {
-                control.end(&mut life.child).map_err(PrivatePostgresError::io("wait for", &pgdata))?;
+                control.end(&mut ttl.child).map_err(PrivatePostgresError::io("wait for", &pgdata))?;
                 Err(error)
             }
         }
@@ -147,14 +146,14 @@ impl Server {
         if accepted { "lz4" } else { "off" }
     }
 
-    fn until_ready(&self, life: &mut Life, control: &Control) -> Result<(), PrivatePostgresError> {
+    fn until_ready(&self, ttl: &mut Life, control: &Control) -> Result<(), PrivatePostgresError> {
         let waited = Stopwatch::start();
         loop {
-            let status = control.try_wait(&mut life.child);
+            let status = control.try_wait(&mut ttl.child);
             if let Some(status) =
                 status.map_err(PrivatePostgresError::io("wait for", &self.installation.postgres()))?
             {
-                return Err(self.ended(status, &life.log, control));
+                return Err(self.ended(status, &ttl.log, control));
             }
             let (answer, patience) = match probe(&self.endpoint) {
                 Answer::Ready => return Ok(()),
@@ -164,7 +163,7 @@ impl Server {
             };
             let elapsed = waited.elapsed();
             if elapsed >= patience {
-                let log = life.log.path.clone();
+                let log = ttl.log.path.clone();
                 return Err(PrivatePostgresError::NotReady { seconds: elapsed.as_secs(), answer, log });
             }
             thread::sleep(LOOK_EVERY);
@@ -176,7 +175,7 @@ impl Server {
             return PrivatePostgresError::Cancelled;
         }
         let (said, path) = (log.tail(), self.data_dir.pgdata());
-        match complaint(&said) {
+        match start_failure(&said) {
             Complaint::DiskFull => PrivatePostgresError::DiskFull { path },
             Complaint::StillUsed => PrivatePostgresError::StillUsed { path, pid: None },
             Complaint::Damaged => PrivatePostgresError::Damaged { path, what: said },
@@ -187,12 +186,12 @@ impl Server {
     }
 
     /// Waits for the end of a server that took connections.
-    pub fn outlive(&self, mut life: Life, control: &Control) -> PrivatePostgresError {
-        let status = match control.wait(&mut life.child) {
+    pub fn outlive(&self, mut ttl: Life, control: &Control) -> PrivatePostgresError {
+        let status = match control.wait(&mut ttl.child) {
             Ok(status) => status,
             Err(error) => return PrivatePostgresError::io("wait for", &self.installation.postgres())(error),
         };
-        let (said, log) = (life.log.tail(), life.log.path);
+        let (said, log) = (ttl.log.tail(), ttl.log.path);
         PrivatePostgresError::Died { status: status.to_string(), log, said }
     }
 }

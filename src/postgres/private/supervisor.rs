@@ -7,7 +7,7 @@ use tokio::sync::{oneshot, watch};
 use super::control::Control;
 use super::error::PrivatePostgresError;
 use super::server::Server;
-use super::{Endpoint, Options, State};
+use super::settings::{Endpoint, Options, State};
 use crate::clock::Stopwatch;
 
 /// After so many starts in a row that failed the server is given up; one that took connections and died is started again
@@ -15,7 +15,7 @@ use crate::clock::Stopwatch;
 const MOST_FAILURES: u32 = 8;
 
 /// A life as long as this makes earlier deaths forgotten: the next start does not wait.
-const GOOD_LIFE: Duration = Duration::from_mins(1);
+const STABLE_UPTIME: Duration = Duration::from_mins(1);
 
 /// How long processes of an earlier server may linger, and how often they are looked at.
 const LINGER: Duration = Duration::from_mins(1);
@@ -68,7 +68,7 @@ fn keep_alive(
     let mut lingering: Option<Stopwatch> = None;
     loop {
         let error = match server.start(control) {
-            Ok(life) => {
+            Ok(ttl) => {
                 let pid = control.pid().map_or(0, nix::unistd::Pid::as_raw);
                 tracing::info!(pid, socket = %server.endpoint().socket().display(), "PostgreSQL runs");
                 state.send_replace(State::Running { pid });
@@ -77,9 +77,9 @@ fn keep_alive(
                 }
                 lingering = None;
                 let lived = Stopwatch::start();
-                let died = server.outlive(life, control);
+                let died = server.outlive(ttl, control);
                 failures = 0;
-                if lived.elapsed() > GOOD_LIFE {
+                if lived.elapsed() > STABLE_UPTIME {
                     deaths = 0;
                 }
                 died

@@ -3,11 +3,11 @@
 use axum::extract::{Path, State};
 use axum::response::Response;
 
-use crate::http::answer::done;
-use crate::http::ask::Wish;
-use crate::http::door::Shared;
-use crate::http::error::DoorError;
-use crate::http::policy::Act;
+use crate::http::error::ApiError;
+use crate::http::extract::EmptyCommand;
+use crate::http::policy::Permission;
+use crate::http::response::done;
+use crate::http::state::SharedState;
 
 /// Close an account
 ///
@@ -17,10 +17,10 @@ use crate::http::policy::Act;
     params(("account" = String, Path, description = "An identifier or a name")),
     responses((status = 204, description = "It is closed")))]
 pub async fn close(
-    State(door): State<Shared>,
+    State(state): State<SharedState>,
     Path(account): Path<String>,
-    wish: Wish,
-) -> Result<Response, DoorError> {
-    let account = door.admit(wish.caller, Act::Own, &account).await?;
-    Ok(done(door.tenure.close_account(&wish.context, account.id).await?.checkpoint))
+    command: EmptyCommand,
+) -> Result<Response, ApiError> {
+    let account = state.authorize(command.caller, Permission::Administer, &account).await?;
+    Ok(done(state.tenure.close_account(&command.context, account.id).await?.checkpoint))
 }

@@ -4,10 +4,10 @@ use axum::Json;
 use axum::extract::State;
 
 use super::AccountRecord;
-use crate::http::ask::{Parameters, Reading};
-use crate::http::door::Shared;
-use crate::http::error::DoorError;
-use crate::http::page::{Page, Paging};
+use crate::http::error::ApiError;
+use crate::http::extract::{AuthenticatedRead, Parameters};
+use crate::http::pagination::{Page, Paging};
+use crate::http::state::SharedState;
 
 /// All accounts, by name
 ///
@@ -15,13 +15,13 @@ use crate::http::page::{Page, Paging};
 #[utoipa::path(get, path = "/api/v1/accounts", operation_id = "listAccounts", tag = "accounts", params(Paging),
     responses((status = 200, description = "A page of accounts", body = Page<AccountRecord>)))]
 pub async fn list(
-    State(door): State<Shared>,
-    reading: Reading,
+    State(state): State<SharedState>,
+    read: AuthenticatedRead,
     Parameters(paging): Parameters<Paging>,
-) -> Result<Json<Page<AccountRecord>>, DoorError> {
-    door.operator(reading.caller).await?;
+) -> Result<Json<Page<AccountRecord>>, ApiError> {
+    state.require_operator(read.caller).await?;
     let size = paging.size()?;
     let after = paging.after()?.unwrap_or_default();
-    let accounts = door.tenure.reader().accounts_after(&after, size + 1).await?;
+    let accounts = state.tenure.reader().accounts_after(&after, size + 1).await?;
     Ok(Json(Page::of(accounts, size, |account| account.name.clone(), AccountRecord::from)))
 }

@@ -10,10 +10,10 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::clock::Timestamp;
-use crate::http::door::Door;
-use crate::http::error::{DoorError, found};
+use crate::http::error::{ApiError, or_not_found};
+use crate::http::state::AppState;
 use crate::ids::{AccountId, UserId};
-use crate::operations::Thing;
+use crate::operations::Resource;
 use crate::projections::accounts::Account;
 
 /// A tenant.
@@ -43,9 +43,9 @@ impl From<Account> for AccountRecord {
     }
 }
 
-impl Door {
+impl AppState {
     /// The record of an account.
-    pub(super) async fn account_record(&self, id: AccountId) -> Result<AccountRecord, DoorError> {
-        Ok(found(self.tenure.reader().account(id).await, Thing::Account)?.into())
+    pub(super) async fn account_record(&self, id: AccountId) -> Result<AccountRecord, ApiError> {
+        Ok(or_not_found(self.tenure.reader().account(id).await, Resource::Account)?.into())
     }
 }

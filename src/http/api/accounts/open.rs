@@ -7,10 +7,10 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 
 use super::AccountRecord;
-use crate::http::answer::written;
-use crate::http::ask::Ask;
-use crate::http::door::Shared;
-use crate::http::error::DoorError;
+use crate::http::error::ApiError;
+use crate::http::extract::JsonCommand;
+use crate::http::response::written;
+use crate::http::state::SharedState;
 use crate::projections::accounts::Account;
 
 /// An account to open.
@@ -29,16 +29,19 @@ pub struct OpenAccount {
 /// Open an account
 #[utoipa::path(post, path = "/api/v1/accounts", operation_id = "openAccount", tag = "accounts",
     request_body = OpenAccount, responses((status = 201, description = "The account", body = AccountRecord)))]
-pub async fn open(State(door): State<Shared>, ask: Ask<OpenAccount>) -> Result<Response, DoorError> {
-    let me = ask.caller.person()?;
-    let owner = match &ask.body.owner {
+pub async fn open(
+    State(state): State<SharedState>,
+    command: JsonCommand<OpenAccount>,
+) -> Result<Response, ApiError> {
+    let me = command.caller.person()?;
+    let owner = match &command.body.owner {
         None => me,
-        Some(slug) => door.oneself(ask.caller, slug).await?,
+        Some(slug) => state.authorize_self(command.caller, slug).await?,
     };
-    let done = door.tenure.open_account(&ask.context, &ask.body.name, Some(owner)).await?;
+    let done = state.tenure.open_account(&command.context, &command.body.name, Some(owner)).await?;
     let account = match done.made(Account::opened) {
         Some(account) => account.into(),
-        None => door.account_record(done.answer).await?,
+        None => state.account_record(done.answer).await?,
     };
     Ok(written(StatusCode::CREATED, done.checkpoint, account))
 }

@@ -4,10 +4,10 @@ use axum::Json;
 use axum::extract::{Path, State};
 
 use super::AccountRecord;
-use crate::http::ask::Reading;
-use crate::http::door::Shared;
-use crate::http::error::DoorError;
-use crate::http::policy::Act;
+use crate::http::error::ApiError;
+use crate::http::extract::AuthenticatedRead;
+use crate::http::policy::Permission;
+use crate::http::state::SharedState;
 
 /// An account
 ///
@@ -16,9 +16,9 @@ use crate::http::policy::Act;
     params(("account" = String, Path, description = "An identifier or a name")),
     responses((status = 200, description = "The account", body = AccountRecord)))]
 pub async fn show(
-    State(door): State<Shared>,
-    reading: Reading,
+    State(state): State<SharedState>,
+    read: AuthenticatedRead,
     Path(account): Path<String>,
-) -> Result<Json<AccountRecord>, DoorError> {
-    Ok(Json(door.admit(reading.caller, Act::See, &account).await?.into()))
+) -> Result<Json<AccountRecord>, ApiError> {
+    Ok(Json(state.authorize(read.caller, Permission::Read, &account).await?.into()))
 }

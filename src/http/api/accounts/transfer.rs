@@ -7,11 +7,11 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 
 use super::AccountRecord;
-use crate::http::answer::written;
-use crate::http::ask::Ask;
-use crate::http::door::Shared;
-use crate::http::error::DoorError;
-use crate::http::policy::Act;
+use crate::http::error::ApiError;
+use crate::http::extract::JsonCommand;
+use crate::http::policy::Permission;
+use crate::http::response::written;
+use crate::http::state::SharedState;
 
 /// To whom.
 #[derive(Deserialize, ToSchema)]
@@ -28,23 +28,23 @@ pub struct Transfer {
     tag = "accounts", params(("account" = String, Path, description = "An identifier or a name")),
     request_body = Transfer, responses((status = 200, description = "The account", body = AccountRecord)))]
 pub async fn transfer(
-    State(door): State<Shared>,
+    State(state): State<SharedState>,
     Path(account): Path<String>,
-    ask: Ask<Transfer>,
-) -> Result<Response, DoorError> {
+    command: JsonCommand<Transfer>,
+) -> Result<Response, ApiError> {
     // Whoever has given the account away may ask again what became of it; the engine knows who owns it now.
-    let account = door.admit(ask.caller, Act::SeeMembers, &account).await?;
-    let owns = door.admit_to(ask.caller, Act::Own, account.clone()).await;
-    if ask.context.idempotency.is_none() {
+    let account = state.authorize(command.caller, Permission::ReadMembers, &account).await?;
+    let owns = state.authorize_account(command.caller, Permission::Administer, account.clone()).await;
+    if command.context.idempotency.is_none() {
         owns.as_ref().map_err(Clone::clone)?;
     }
-    let to = door.user(ask.caller, &ask.body.to).await.map_err(|error| match owns {
+    let to = state.user(command.caller, &command.body.to).await.map_err(|error| match owns {
         Ok(_) => error,
         Err(forbidden) => forbidden,
     })?;
-    let done = door.tenure.transfer_ownership(&ask.context, account.id, to).await?;
+    let done = state.tenure.transfer_ownership(&command.context, account.id, to).await?;
     let account = if done.repeated {
-        door.account_record(account.id).await?
+        state.account_record(account.id).await?
     } else {
         AccountRecord { owner_user_id: to, ..account.into() }
     };

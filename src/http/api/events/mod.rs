@@ -10,11 +10,11 @@ use utoipa::{IntoParams, ToSchema};
 use crate::event_log::PositionToken;
 use crate::event_log::read::{Filter, Page};
 use crate::history::EventRecord;
-use crate::http::door::Door;
-use crate::http::error::{DoorError, place};
+use crate::http::error::{ApiError, place};
+use crate::http::state::AppState;
 
 /// How many events a page holds at most.
-const MOST: u32 = 1_000;
+const MAX_ITEMS: u32 = 1_000;
 
 /// Which events.
 #[derive(Deserialize, IntoParams)]
@@ -85,11 +85,11 @@ pub struct EventBody {
     unreadable: Option<String>,
 }
 
-impl Door {
-    async fn feed(&self, feed: Feed, account: Option<uuid::Uuid>) -> Result<Json<EventPage>, DoorError> {
+impl AppState {
+    async fn feed(&self, feed: Feed, account: Option<uuid::Uuid>) -> Result<Json<EventPage>, ApiError> {
         let limit = feed.limit.unwrap_or(100);
-        if !(1..=MOST).contains(&limit) {
-            return Err(DoorError::field("limit", "1 to 1000"));
+        if !(1..=MAX_ITEMS).contains(&limit) {
+            return Err(ApiError::field("limit", "1 to 1000"));
         }
         let named = |octet: u8| octet.is_ascii_lowercase() || matches!(octet, b'_' | b'.');
         if feed
@@ -97,14 +97,14 @@ impl Door {
             .as_ref()
             .is_some_and(|kind| !(1..=64).contains(&kind.len()) || !kind.bytes().all(named))
         {
-            return Err(DoorError::field("type", "a type as in docs/events.md, for example account.opened"));
+            return Err(ApiError::field("type", "a type as in docs/events.md, for example account.opened"));
         }
         let filter = Filter { account, types: feed.event_type.into_iter().collect(), ..Filter::default() };
         let log = self.tenure.log();
         let oldest_first = match feed.order.as_deref() {
             Some("asc") => true,
             None | Some("desc") => false,
-            Some(_) => return Err(DoorError::field("order", "`asc` or `desc`")),
+            Some(_) => return Err(ApiError::field("order", "`asc` or `desc`")),
         };
         let begin = match &feed.cursor {
             Some(cursor) => Some(place(log, cursor, "cursor").await?),
@@ -119,7 +119,7 @@ impl Door {
         };
         let Page { events, next, epoch: found } = page.map_err(crate::dispatch::Failure::Read)?;
         if begin.is_some() && found != 0 && found != epoch {
-            return Err(DoorError::LogReplaced);
+            return Err(ApiError::LogReplaced);
         }
         let epoch = if found == 0 { epoch } else { found };
         let next = if oldest_first {

@@ -4,10 +4,10 @@ use axum::Json;
 use axum::extract::{Path, State};
 
 use super::{EventPage, Feed};
-use crate::http::ask::{Parameters, Reading};
-use crate::http::door::Shared;
-use crate::http::error::DoorError;
-use crate::http::policy::Act;
+use crate::http::error::ApiError;
+use crate::http::extract::{AuthenticatedRead, Parameters};
+use crate::http::policy::Permission;
+use crate::http::state::SharedState;
 
 /// What has happened in an account
 ///
@@ -16,11 +16,11 @@ use crate::http::policy::Act;
     params(("account" = String, Path, description = "An identifier or a name"), Feed),
     responses((status = 200, description = "A page of events", body = EventPage)))]
 pub async fn of_account(
-    State(door): State<Shared>,
-    reading: Reading,
+    State(state): State<SharedState>,
+    read: AuthenticatedRead,
     Path(account): Path<String>,
     Parameters(feed): Parameters<Feed>,
-) -> Result<Json<EventPage>, DoorError> {
-    let account = door.admit(reading.caller, Act::History, &account).await?;
-    door.feed(feed, Some(account.id.as_uuid())).await
+) -> Result<Json<EventPage>, ApiError> {
+    let account = state.authorize(read.caller, Permission::ReadHistory, &account).await?;
+    state.feed(feed, Some(account.id.as_uuid())).await
 }

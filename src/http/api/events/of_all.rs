@@ -4,9 +4,9 @@ use axum::Json;
 use axum::extract::State;
 
 use super::{EventPage, Feed};
-use crate::http::ask::{Parameters, Reading};
-use crate::http::door::Shared;
-use crate::http::error::DoorError;
+use crate::http::error::ApiError;
+use crate::http::extract::{AuthenticatedRead, Parameters};
+use crate::http::state::SharedState;
 
 /// Everything that has happened
 ///
@@ -14,10 +14,10 @@ use crate::http::error::DoorError;
 #[utoipa::path(get, path = "/api/v1/events", operation_id = "listEvents", tag = "events", params(Feed),
     responses((status = 200, description = "A page of events", body = EventPage)))]
 pub async fn of_all(
-    State(door): State<Shared>,
-    reading: Reading,
+    State(state): State<SharedState>,
+    read: AuthenticatedRead,
     Parameters(feed): Parameters<Feed>,
-) -> Result<Json<EventPage>, DoorError> {
-    door.operator(reading.caller).await?;
-    door.feed(feed, None).await
+) -> Result<Json<EventPage>, ApiError> {
+    state.require_operator(read.caller).await?;
+    state.feed(feed, None).await
 }

@@ -8,11 +8,11 @@ use utoipa::ToSchema;
 
 use super::InviteRecord;
 use crate::aggregates::user::UserMode;
-use crate::http::answer::written;
-use crate::http::ask::Ask;
-use crate::http::door::Shared;
-use crate::http::error::DoorError;
-use crate::http::policy::Act;
+use crate::http::error::ApiError;
+use crate::http::extract::JsonCommand;
+use crate::http::policy::Permission;
+use crate::http::response::written;
+use crate::http::state::SharedState;
 use crate::operations::Refusal;
 
 /// Who is invited.
@@ -34,19 +34,19 @@ pub struct CreateInvite {
     params(("account" = String, Path, description = "An identifier or a name")),
     request_body = CreateInvite, responses((status = 201, description = "The invite", body = InviteRecord)))]
 pub async fn create(
-    State(door): State<Shared>,
+    State(state): State<SharedState>,
     Path(account): Path<String>,
-    ask: Ask<CreateInvite>,
-) -> Result<Response, DoorError> {
-    let account = door.admit(ask.caller, Act::Own, &account).await?;
-    let mode = match &ask.body.mode {
+    command: JsonCommand<CreateInvite>,
+) -> Result<Response, ApiError> {
+    let account = state.authorize(command.caller, Permission::Administer, &account).await?;
+    let mode = match &command.body.mode {
         None => UserMode::Github,
-        Some(mode) => mode.parse().map_err(|_| DoorError::Refused(Refusal::InvalidUserMode))?,
+        Some(mode) => mode.parse().map_err(|_| ApiError::Refused(Refusal::InvalidUserMode))?,
     };
-    let by = Some(ask.caller.person()?);
-    let username = &ask.body.username;
-    let created = door.tenure.create_invite_for_mode(&ask.context, account.id, username, by, mode).await;
-    let done = created.map_err(|error| DoorError::from(error).renamed("invitee", "username"))?;
-    let record = door.made_invite(account.id, &done).await?;
+    let by = Some(command.caller.person()?);
+    let username = &command.body.username;
+    let created = state.tenure.create_invite_for_mode(&command.context, account.id, username, by, mode).await;
+    let done = created.map_err(|error| ApiError::from(error).renamed("invitee", "username"))?;
+    let record = state.made_invite(account.id, &done).await?;
     Ok(written(StatusCode::CREATED, done.checkpoint, record))
 }

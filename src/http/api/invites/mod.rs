@@ -10,10 +10,10 @@ use utoipa::ToSchema;
 
 use crate::clock::Timestamp;
 use crate::dispatch::Dispatched;
-use crate::http::door::Door;
-use crate::http::error::{DoorError, found};
+use crate::http::error::{ApiError, or_not_found};
+use crate::http::state::AppState;
 use crate::ids::{AccountId, InviteId, UserId};
-use crate::operations::Thing;
+use crate::operations::Resource;
 use crate::projections::invites::Invite;
 
 /// An invite.
@@ -58,13 +58,13 @@ impl InviteRecord {
     }
 }
 
-impl Door {
+impl AppState {
     /// The record of an invite that was made, from what was committed.
     pub(in crate::http) async fn made_invite(
         &self,
         account: AccountId,
         done: &Dispatched<InviteId>,
-    ) -> Result<InviteRecord, DoorError> {
+    ) -> Result<InviteRecord, ApiError> {
         match done.made(Invite::made) {
             Some(invite) => Ok(InviteRecord::at(self.tenure.clock().now(), invite, None)),
             None => self.invite_record(account, done.answer).await,
@@ -76,10 +76,10 @@ impl Door {
         &self,
         account: AccountId,
         id: InviteId,
-    ) -> Result<InviteRecord, DoorError> {
-        let invite = found(self.tenure.reader().invite(id).await, Thing::Invite)?;
+    ) -> Result<InviteRecord, ApiError> {
+        let invite = or_not_found(self.tenure.reader().invite(id).await, Resource::Invite)?;
         if invite.account_id != account {
-            return Err(DoorError::not_found(Thing::Invite));
+            return Err(ApiError::not_found(Resource::Invite));
         }
         Ok(InviteRecord::at(self.tenure.clock().now(), invite, None))
     }

@@ -4,11 +4,11 @@ use axum::Json;
 use axum::extract::{Path, State};
 
 use super::InviteRecord;
-use crate::http::ask::Reading;
-use crate::http::door::Shared;
-use crate::http::error::{DoorError, id};
-use crate::http::policy::Act;
-use crate::operations::Thing;
+use crate::http::error::{ApiError, id};
+use crate::http::extract::AuthenticatedRead;
+use crate::http::policy::Permission;
+use crate::http::state::SharedState;
+use crate::operations::Resource;
 
 /// An invite
 ///
@@ -18,10 +18,10 @@ use crate::operations::Thing;
         ("id" = String, Path, description = "The invite's identifier")),
     responses((status = 200, description = "The invite", body = InviteRecord)))]
 pub async fn show(
-    State(door): State<Shared>,
-    reading: Reading,
+    State(state): State<SharedState>,
+    read: AuthenticatedRead,
     Path((account, invite)): Path<(String, String)>,
-) -> Result<Json<InviteRecord>, DoorError> {
-    let account = door.admit(reading.caller, Act::Own, &account).await?;
-    door.invite_record(account.id, id(&invite, Thing::Invite)?).await.map(Json)
+) -> Result<Json<InviteRecord>, ApiError> {
+    let account = state.authorize(read.caller, Permission::Administer, &account).await?;
+    state.invite_record(account.id, id(&invite, Resource::Invite)?).await.map(Json)
 }

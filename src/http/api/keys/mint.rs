@@ -8,11 +8,11 @@ use utoipa::ToSchema;
 
 use super::{KeyRecord, KeySecret};
 use crate::clock::Timestamp;
-use crate::http::answer;
-use crate::http::ask::Ask;
-use crate::http::door::Shared;
-use crate::http::error::DoorError;
-use crate::http::policy::Act;
+use crate::http::error::ApiError;
+use crate::http::extract::JsonCommand;
+use crate::http::policy::Permission;
+use crate::http::response::NO_STORE;
+use crate::http::state::SharedState;
 use crate::projections::api_keys::ApiKey;
 
 /// A key to mint.
@@ -28,7 +28,7 @@ pub struct MintKey {
     pub label: String,
     /// For how many seconds it is good, at most ten years; without: until it is revoked.
     #[schema(minimum = 1, maximum = 315_360_000)]
-    #[serde(default, deserialize_with = "crate::http::number::whole")]
+    #[serde(default, deserialize_with = "crate::http::json_integer::whole")]
     pub expires_in: Option<u64>,
 }
 
@@ -43,20 +43,20 @@ const MAX_SECONDS: u64 = 315_360_000;
     params(("account" = String, Path, description = "An identifier or a name")),
     request_body = MintKey, responses((status = 201, description = "The key and its secret", body = KeySecret)))]
 pub async fn mint(
-    State(door): State<Shared>,
+    State(state): State<SharedState>,
     Path(account): Path<String>,
-    ask: Ask<MintKey>,
-) -> Result<Response, DoorError> {
-    let account = door.admit(ask.caller, Act::Own, &account).await?;
-    let MintKey { label, expires_in } = &ask.body;
+    command: JsonCommand<MintKey>,
+) -> Result<Response, ApiError> {
+    let account = state.authorize(command.caller, Permission::Administer, &account).await?;
+    let MintKey { label, expires_in } = &command.body;
     if expires_in.is_some_and(|seconds| !(1..=MAX_SECONDS).contains(&seconds)) {
-        return Err(DoorError::field("expires_in", "1 to 315360000 seconds"));
+        return Err(ApiError::field("expires_in", "1 to 315360000 seconds"));
     }
-    let end = expires_in.map(|seconds| in_seconds(door.tenure.clock().now(), seconds));
-    let done = door.tenure.mint_api_key(&ask.context, account.id, label, end, None).await?;
+    let end = expires_in.map(|seconds| in_seconds(state.tenure.clock().now(), seconds));
+    let done = state.tenure.mint_api_key(&command.context, account.id, label, end, None).await?;
     let made = done.made(ApiKey::minted).map(KeyRecord::from);
-    let mut response = door.key_secret(account.id, StatusCode::CREATED, done, made).await?;
-    response.headers_mut().insert(axum::http::header::CACHE_CONTROL, answer::NO_STORE);
+    let mut response = state.key_secret(account.id, StatusCode::CREATED, done, made).await?;
+    response.headers_mut().insert(axum::http::header::CACHE_CONTROL, NO_STORE);
     Ok(response)
 }
 

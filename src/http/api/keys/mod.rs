@@ -15,11 +15,11 @@ use utoipa::ToSchema;
 
 use crate::clock::Timestamp;
 use crate::dispatch::Dispatched;
-use crate::http::answer::written;
-use crate::http::door::Door;
-use crate::http::error::{DoorError, found};
+use crate::http::error::{ApiError, or_not_found};
+use crate::http::response::written;
+use crate::http::state::AppState;
 use crate::ids::{AccountId, ApiKeyId, UserId};
-use crate::operations::{ApiKeySecret, Thing};
+use crate::operations::{ApiKeySecret, Resource};
 use crate::projections::api_keys::ApiKey;
 
 /// An API key; its secret is not part of it.
@@ -71,11 +71,11 @@ pub struct KeySecret {
     pub plaintext: String,
 }
 
-impl Door {
+impl AppState {
     /// A key of this account: another account's is not found.
-    pub(super) async fn key_record(&self, account: AccountId, id: ApiKeyId) -> Result<KeyRecord, DoorError> {
-        let key = found(self.tenure.reader().api_key(id).await, Thing::ApiKey)?;
-        if key.account_id == account { Ok(key.into()) } else { Err(DoorError::not_found(Thing::ApiKey)) }
+    pub(super) async fn key_record(&self, account: AccountId, id: ApiKeyId) -> Result<KeyRecord, ApiError> {
+        let key = or_not_found(self.tenure.reader().api_key(id).await, Resource::ApiKey)?;
+        if key.account_id == account { Ok(key.into()) } else { Err(ApiError::not_found(Resource::ApiKey)) }
     }
 
     /// The answer to a request that has made a secret: with it the first time, never again. The record comes from what was
@@ -86,12 +86,12 @@ impl Door {
         status: StatusCode,
         done: Dispatched<ApiKeySecret>,
         made: Option<KeyRecord>,
-    ) -> Result<Response, DoorError> {
+    ) -> Result<Response, ApiError> {
         if let (Some(secret), Some(key)) = (done.answer.plaintext, made) {
             let plaintext = secret.expose_secret().to_owned();
             return Ok(written(status, done.checkpoint, KeySecret { key, plaintext }));
         }
         let key = self.key_record(account, done.answer.id).await?;
-        Err(DoorError::GivenOnce(serde_json::to_value(key).map_err(|_| DoorError::Internal)?))
+        Err(ApiError::GivenOnce(serde_json::to_value(key).map_err(|_| ApiError::Internal)?))
     }
 }

@@ -3,12 +3,12 @@
 use axum::extract::{Path, State};
 use axum::response::Response;
 
-use crate::http::answer::done;
-use crate::http::ask::Wish;
-use crate::http::door::Shared;
-use crate::http::error::{DoorError, id};
-use crate::http::policy::Act;
-use crate::operations::Thing;
+use crate::http::error::{ApiError, id};
+use crate::http::extract::EmptyCommand;
+use crate::http::policy::Permission;
+use crate::http::response::done;
+use crate::http::state::SharedState;
+use crate::operations::Resource;
 
 /// Revoke a key
 ///
@@ -18,11 +18,11 @@ use crate::operations::Thing;
         ("id" = String, Path, description = "The key's identifier")),
     responses((status = 204, description = "It is revoked")))]
 pub async fn revoke(
-    State(door): State<Shared>,
+    State(state): State<SharedState>,
     Path((account, key)): Path<(String, String)>,
-    wish: Wish,
-) -> Result<Response, DoorError> {
-    let account = door.admit(wish.caller, Act::Own, &account).await?;
-    let key = id(&key, Thing::ApiKey)?;
-    Ok(done(door.tenure.revoke_api_key(&wish.context, Some(account.id), key).await?.checkpoint))
+    command: EmptyCommand,
+) -> Result<Response, ApiError> {
+    let account = state.authorize(command.caller, Permission::Administer, &account).await?;
+    let key = id(&key, Resource::ApiKey)?;
+    Ok(done(state.tenure.revoke_api_key(&command.context, Some(account.id), key).await?.checkpoint))
 }

@@ -9,12 +9,12 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 
 use super::{KeyRecord, KeySecret};
-use crate::http::answer;
-use crate::http::ask::Ask;
-use crate::http::door::Shared;
-use crate::http::error::{DoorError, id};
-use crate::http::policy::Act;
-use crate::operations::Thing;
+use crate::http::error::{ApiError, id};
+use crate::http::extract::JsonCommand;
+use crate::http::policy::Permission;
+use crate::http::response::NO_STORE;
+use crate::http::state::SharedState;
+use crate::operations::Resource;
 use crate::projections::api_keys::ApiKey;
 
 /// How to rotate.
@@ -23,12 +23,12 @@ use crate::projections::api_keys::ApiKey;
 pub struct RotateKey {
     /// For how many seconds the former secret stays good.
     #[schema(minimum = 0, maximum = 2_592_000, default = 86_400)]
-    #[serde(default, deserialize_with = "crate::http::number::whole")]
+    #[serde(default, deserialize_with = "crate::http::json_integer::whole")]
     pub grace_seconds: Option<u64>,
 }
 
 /// For how many seconds the former secret stays good when nothing is said: a day.
-const USUAL_GRACE: u64 = 86_400;
+const DEFAULT_GRACE: u64 = 86_400;
 
 /// Give a key another secret
 ///
@@ -38,19 +38,21 @@ const USUAL_GRACE: u64 = 86_400;
         ("id" = String, Path, description = "The key's identifier")),
     request_body = RotateKey, responses((status = 200, description = "The key and its secret", body = KeySecret)))]
 pub async fn rotate(
-    State(door): State<Shared>,
+    State(state): State<SharedState>,
     Path((account, key)): Path<(String, String)>,
-    ask: Ask<RotateKey>,
-) -> Result<Response, DoorError> {
-    let account = door.admit(ask.caller, Act::Own, &account).await?;
-    let (key, grace) =
-        (id(&key, Thing::ApiKey)?, Duration::from_secs(ask.body.grace_seconds.unwrap_or(USUAL_GRACE)));
+    command: JsonCommand<RotateKey>,
+) -> Result<Response, ApiError> {
+    let account = state.authorize(command.caller, Permission::Administer, &account).await?;
+    let (key, grace) = (
+        id(&key, Resource::ApiKey)?,
+        Duration::from_secs(command.body.grace_seconds.unwrap_or(DEFAULT_GRACE)),
+    );
     // What the rotation leaves as it is.
-    let before = door.key_record(account.id, key).await?;
-    let rotated = door.tenure.rotate_api_key(&ask.context, Some(account.id), key, grace).await;
-    let done = rotated.map_err(|error| DoorError::from(error).renamed("grace", "grace_seconds"))?;
+    let before = state.key_record(account.id, key).await?;
+    let rotated = state.tenure.rotate_api_key(&command.context, Some(account.id), key, grace).await;
+    let done = rotated.map_err(|error| ApiError::from(error).renamed("grace", "grace_seconds"))?;
     let made = done.made(ApiKey::rotated).map(|key_prefix| KeyRecord { key_prefix, ..before });
-    let mut response = door.key_secret(account.id, StatusCode::OK, done, made).await?;
-    response.headers_mut().insert(axum::http::header::CACHE_CONTROL, answer::NO_STORE);
+    let mut response = state.key_secret(account.id, StatusCode::OK, done, made).await?;
+    response.headers_mut().insert(axum::http::header::CACHE_CONTROL, NO_STORE);
     Ok(response)
 }

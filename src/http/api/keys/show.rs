@@ -4,11 +4,11 @@ use axum::Json;
 use axum::extract::{Path, State};
 
 use super::KeyRecord;
-use crate::http::ask::Reading;
-use crate::http::door::Shared;
-use crate::http::error::{DoorError, id};
-use crate::http::policy::Act;
-use crate::operations::Thing;
+use crate::http::error::{ApiError, id};
+use crate::http::extract::AuthenticatedRead;
+use crate::http::policy::Permission;
+use crate::http::state::SharedState;
+use crate::operations::Resource;
 
 /// A key
 ///
@@ -18,10 +18,10 @@ use crate::operations::Thing;
         ("id" = String, Path, description = "The key's identifier")),
     responses((status = 200, description = "The key", body = KeyRecord)))]
 pub async fn show(
-    State(door): State<Shared>,
-    reading: Reading,
+    State(state): State<SharedState>,
+    read: AuthenticatedRead,
     Path((account, key)): Path<(String, String)>,
-) -> Result<Json<KeyRecord>, DoorError> {
-    let account = door.admit(reading.caller, Act::Own, &account).await?;
-    door.key_record(account.id, id(&key, Thing::ApiKey)?).await.map(Json)
+) -> Result<Json<KeyRecord>, ApiError> {
+    let account = state.authorize(read.caller, Permission::Administer, &account).await?;
+    state.key_record(account.id, id(&key, Resource::ApiKey)?).await.map(Json)
 }

@@ -9,12 +9,12 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::KeyRecord;
-use crate::http::ask::Ask;
-use crate::http::door::Shared;
-use crate::http::error::{DoorError, found};
+use crate::http::error::{ApiError, or_not_found};
+use crate::http::extract::JsonCommand;
 use crate::http::origin::Origin;
-use crate::http::policy::Act;
-use crate::operations::Thing;
+use crate::http::policy::Permission;
+use crate::http::state::SharedState;
+use crate::operations::Resource;
 
 /// A key to verify.
 #[derive(Deserialize, ToSchema)]
@@ -45,20 +45,20 @@ pub struct Verification {
 #[utoipa::path(post, path = "/api/v1/keys/verify", operation_id = "verifyKey", tag = "keys",
     request_body = VerifyKey, responses((status = 200, description = "Whether it is good", body = Verification)))]
 pub async fn verify(
-    State(door): State<Shared>,
+    State(state): State<SharedState>,
     from: Origin,
-    ask: Ask<VerifyKey>,
-) -> Result<Json<Verification>, DoorError> {
-    let from = ask.body.address.map_or(from, Origin);
-    let key = match door.api_key(&ask.body.key, ask.caller, from).await {
+    command: JsonCommand<VerifyKey>,
+) -> Result<Json<Verification>, ApiError> {
+    let from = command.body.address.map_or(from, Origin);
+    let key = match state.api_key(&command.body.key, command.caller, from).await {
         Ok(key) => key,
-        Err(DoorError::BadCredential) => return Ok(Json(Verification { valid: false, key: None })),
+        Err(ApiError::BadCredential) => return Ok(Json(Verification { valid: false, key: None })),
         Err(error) => return Err(error),
     };
-    let account = found(door.tenure.reader().account(key.account_id).await, Thing::Account)?;
-    match door.admit_to(ask.caller, Act::VerifyKeys, account).await {
+    let account = or_not_found(state.tenure.reader().account(key.account_id).await, Resource::Account)?;
+    match state.authorize_account(command.caller, Permission::VerifyKeys, account).await {
         Ok(_) => Ok(Json(Verification { valid: true, key: Some(key.into()) })),
-        Err(DoorError::Refused(_)) => Ok(Json(Verification { valid: false, key: None })),
+        Err(ApiError::Refused(_)) => Ok(Json(Verification { valid: false, key: None })),
         Err(error) => Err(error),
     }
 }

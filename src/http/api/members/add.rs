@@ -3,11 +3,11 @@
 use axum::extract::{Path, State};
 use axum::response::Response;
 
-use crate::http::answer::done;
-use crate::http::ask::Wish;
-use crate::http::door::Shared;
-use crate::http::error::DoorError;
-use crate::http::policy::Act;
+use crate::http::error::ApiError;
+use crate::http::extract::EmptyCommand;
+use crate::http::policy::Permission;
+use crate::http::response::done;
+use crate::http::state::SharedState;
 
 /// Make a person a member
 ///
@@ -17,11 +17,11 @@ use crate::http::policy::Act;
         ("user" = String, Path, description = "`me`, an identifier or a username")),
     responses((status = 204, description = "The person belongs to the account")))]
 pub async fn add(
-    State(door): State<Shared>,
+    State(state): State<SharedState>,
     Path((account, user)): Path<(String, String)>,
-    wish: Wish,
-) -> Result<Response, DoorError> {
-    let account = door.admit(wish.caller, Act::Own, &account).await?;
-    let user = door.user(wish.caller, &user).await?;
-    Ok(done(door.tenure.add_member(&wish.context, account.id, user).await?.checkpoint))
+    command: EmptyCommand,
+) -> Result<Response, ApiError> {
+    let account = state.authorize(command.caller, Permission::Administer, &account).await?;
+    let user = state.user(command.caller, &user).await?;
+    Ok(done(state.tenure.add_member(&command.context, account.id, user).await?.checkpoint))
 }

@@ -4,12 +4,12 @@ use axum::Json;
 use axum::extract::{Path, State};
 
 use super::MemberRecord;
-use crate::http::ask::{Parameters, Reading};
-use crate::http::door::Shared;
-use crate::http::error::{DoorError, found};
-use crate::http::page::{Page, Paging};
-use crate::http::policy::Act;
-use crate::operations::Thing;
+use crate::http::error::{ApiError, or_not_found};
+use crate::http::extract::{AuthenticatedRead, Parameters};
+use crate::http::pagination::{Page, Paging};
+use crate::http::policy::Permission;
+use crate::http::state::SharedState;
+use crate::operations::Resource;
 use crate::projections::page::Place;
 
 /// Who belongs to an account: the owner, then the members, oldest membership first
@@ -19,13 +19,13 @@ use crate::projections::page::Place;
     params(("account" = String, Path, description = "An identifier or a name"), Paging),
     responses((status = 200, description = "A page of people", body = Page<MemberRecord>)))]
 pub async fn list(
-    State(door): State<Shared>,
-    reading: Reading,
+    State(state): State<SharedState>,
+    read: AuthenticatedRead,
     Path(account): Path<String>,
     Parameters(paging): Parameters<Paging>,
-) -> Result<Json<Page<MemberRecord>>, DoorError> {
-    let account = door.admit(reading.caller, Act::SeeMembers, &account).await?;
-    let reader = door.tenure.reader();
+) -> Result<Json<Page<MemberRecord>>, ApiError> {
+    let account = state.authorize(read.caller, Permission::ReadMembers, &account).await?;
+    let reader = state.tenure.reader();
     let (size, cursor) = (paging.size()?, paging.after_key::<Place>()?);
     let after = match cursor {
         Some(after) => after,
@@ -33,7 +33,7 @@ pub async fn list(
     };
     let mut people = Vec::new();
     if cursor.is_none() {
-        let owner = found(reader.user(account.owner_user_id).await, Thing::User)?;
+        let owner = or_not_found(reader.user(account.owner_user_id).await, Resource::User)?;
         let (user_id, username) = (owner.id, owner.username);
         let record = MemberRecord { user_id, username, role: "owner", since: account.created_at };
         people.push((after, record));

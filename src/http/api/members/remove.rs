@@ -6,13 +6,13 @@ use axum::response::Response;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use crate::http::answer::written;
-use crate::http::ask::{Parameters, Wish};
-use crate::http::door::Shared;
-use crate::http::error::{DoorError, found};
-use crate::http::policy::Act;
+use crate::http::error::{ApiError, or_not_found};
+use crate::http::extract::{EmptyCommand, Parameters};
+use crate::http::policy::Permission;
+use crate::http::response::written;
+use crate::http::state::SharedState;
 use crate::ids::ApiKeyId;
-use crate::operations::{EndedKeys, Thing};
+use crate::operations::{EndedKeys, Resource};
 
 /// What becomes of the keys that the person has minted.
 #[derive(Deserialize, IntoParams)]
@@ -41,23 +41,23 @@ pub struct Removed {
         ("user" = String, Path, description = "`me`, an identifier or a username"), Policy),
     responses((status = 200, description = "What went with the membership", body = Removed)))]
 pub async fn remove(
-    State(door): State<Shared>,
+    State(state): State<SharedState>,
     Path((account, user)): Path<(String, String)>,
     Parameters(policy): Parameters<Policy>,
-    wish: Wish,
-) -> Result<Response, DoorError> {
-    let account = door.admit(wish.caller, Act::SeeMembers, &account).await?;
-    let me = wish.caller.person()?;
-    let own_name = found(door.tenure.reader().user(me).await, Thing::User)?.username;
-    let oneself = user == "me" || user.parse() == Ok(me) || user.eq_ignore_ascii_case(&own_name);
-    if !oneself {
-        door.admit_to(wish.caller, Act::Own, account.clone()).await?;
+    command: EmptyCommand,
+) -> Result<Response, ApiError> {
+    let account = state.authorize(command.caller, Permission::ReadMembers, &account).await?;
+    let me = command.caller.person()?;
+    let own_name = or_not_found(state.tenure.reader().user(me).await, Resource::User)?.username;
+    let authorize_self = user == "me" || user.parse() == Ok(me) || user.eq_ignore_ascii_case(&own_name);
+    if !authorize_self {
+        state.authorize_account(command.caller, Permission::Administer, account.clone()).await?;
     }
-    let user = if oneself { me } else { door.user(wish.caller, &user).await? };
+    let user = if authorize_self { me } else { state.user(command.caller, &user).await? };
     let done = if policy.keep_keys == Some(true) {
-        door.tenure.remove_member_but_keep_keys(&wish.context, account.id, user).await?
+        state.tenure.remove_member_but_keep_keys(&command.context, account.id, user).await?
     } else {
-        door.tenure.remove_member(&wish.context, account.id, user).await?
+        state.tenure.remove_member(&command.context, account.id, user).await?
     };
     let EndedKeys { count, first } = done.answer;
     Ok(written(

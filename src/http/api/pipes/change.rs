@@ -5,11 +5,11 @@ use axum::http::StatusCode;
 use axum::response::Response;
 
 use super::{Keeps, PipeRecord};
-use crate::http::answer::written;
-use crate::http::ask::Ask;
-use crate::http::door::Shared;
-use crate::http::error::DoorError;
-use crate::http::policy::Act;
+use crate::http::error::ApiError;
+use crate::http::extract::JsonCommand;
+use crate::http::policy::Permission;
+use crate::http::response::written;
+use crate::http::state::SharedState;
 
 /// Change what a pipe keeps
 ///
@@ -22,16 +22,17 @@ use crate::http::policy::Act;
         ("name" = String, Path, description = "What the pipe is called")),
     request_body = Keeps, responses((status = 200, description = "The pipe", body = PipeRecord)))]
 pub async fn change(
-    State(door): State<Shared>,
+    State(state): State<SharedState>,
     Path((account, handle, name)): Path<(String, String, String)>,
-    ask: Ask<Keeps>,
-) -> Result<Response, DoorError> {
-    let account = door.admit(ask.caller, Act::UseThings, &account).await?;
-    let keeps = ask.body.into();
+    command: JsonCommand<Keeps>,
+) -> Result<Response, ApiError> {
+    let account = state.authorize(command.caller, Permission::ManageSources, &account).await?;
+    let keeps = command.body.into();
     // What the change leaves as it is.
-    let before = door.pipe(account.id, &handle, &name).await?;
-    let done = door.tenure.change_pipe_retention(&ask.context, account.id, &handle, &name, keeps).await?;
-    let (ttl_seconds, max_msgs, max_bytes) = door.resolved(keeps);
+    let before = state.pipe(account.id, &handle, &name).await?;
+    let done =
+        state.tenure.change_pipe_retention(&command.context, account.id, &handle, &name, keeps).await?;
+    let (ttl_seconds, max_msgs, max_bytes) = state.resolved(keeps);
     let pipe = PipeRecord { id: Some(done.answer), ttl_seconds, max_msgs, max_bytes, ..before };
     Ok(written(StatusCode::OK, done.checkpoint, pipe))
 }

@@ -8,12 +8,12 @@ use utoipa::ToSchema;
 
 use super::PipeRecord;
 use crate::aggregates::source::Retention;
-use crate::http::answer::written;
-use crate::http::ask::Ask;
-use crate::http::door::Shared;
-use crate::http::error::{DoorError, found};
-use crate::http::policy::Act;
-use crate::operations::Thing;
+use crate::http::error::{ApiError, or_not_found};
+use crate::http::extract::JsonCommand;
+use crate::http::policy::Permission;
+use crate::http::response::written;
+use crate::http::state::SharedState;
+use crate::operations::Resource;
 use crate::projections::pipes::Pipe;
 
 /// A pipe to make; what is not said of what it keeps is left to the server.
@@ -27,15 +27,15 @@ pub struct CreatePipe {
     pub name: String,
     /// For how many seconds a message is kept.
     #[schema(minimum = 1, maximum = 31_536_000)]
-    #[serde(default, deserialize_with = "crate::http::number::whole")]
+    #[serde(default, deserialize_with = "crate::http::json_integer::whole")]
     pub ttl_seconds: Option<i64>,
     /// How many messages are kept.
     #[schema(minimum = 1, maximum = 10_000_000)]
-    #[serde(default, deserialize_with = "crate::http::number::whole")]
+    #[serde(default, deserialize_with = "crate::http::json_integer::whole")]
     pub max_msgs: Option<i64>,
     /// How many bytes are kept.
     #[schema(minimum = 1, maximum = 8_589_934_592_i64)]
-    #[serde(default, deserialize_with = "crate::http::number::whole")]
+    #[serde(default, deserialize_with = "crate::http::json_integer::whole")]
     pub max_bytes: Option<i64>,
 }
 
@@ -48,17 +48,17 @@ pub struct CreatePipe {
         ("handle" = String, Path, description = "What the source is called")),
     request_body = CreatePipe, responses((status = 201, description = "The pipe", body = PipeRecord)))]
 pub async fn create(
-    State(door): State<Shared>,
+    State(state): State<SharedState>,
     Path((account, handle)): Path<(String, String)>,
-    ask: Ask<CreatePipe>,
-) -> Result<Response, DoorError> {
-    let account = door.admit(ask.caller, Act::UseThings, &account).await?;
-    let CreatePipe { name, ttl_seconds, max_msgs, max_bytes } = ask.body;
+    command: JsonCommand<CreatePipe>,
+) -> Result<Response, ApiError> {
+    let account = state.authorize(command.caller, Permission::ManageSources, &account).await?;
+    let CreatePipe { name, ttl_seconds, max_msgs, max_bytes } = command.body;
     let keeps = Retention { ttl_seconds, max_msgs, max_bytes };
-    let done = door.tenure.create_pipe(&ask.context, account.id, None, &handle, &name, keeps).await?;
+    let done = state.tenure.create_pipe(&command.context, account.id, None, &handle, &name, keeps).await?;
     let pipe = match done.made(Pipe::made) {
         Some(pipe) => pipe,
-        None => found(door.tenure.reader().pipe(done.answer).await, Thing::Pipe)?,
+        None => or_not_found(state.tenure.reader().pipe(done.answer).await, Resource::Pipe)?,
     };
-    Ok(written(StatusCode::CREATED, done.checkpoint, door.pipe_record(account.id, &handle, pipe)))
+    Ok(written(StatusCode::CREATED, done.checkpoint, state.pipe_record(account.id, &handle, pipe)))
 }

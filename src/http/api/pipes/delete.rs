@@ -3,11 +3,11 @@
 use axum::extract::{Path, State};
 use axum::response::Response;
 
-use crate::http::answer::done;
-use crate::http::ask::Wish;
-use crate::http::door::Shared;
-use crate::http::error::DoorError;
-use crate::http::policy::Act;
+use crate::http::error::ApiError;
+use crate::http::extract::EmptyCommand;
+use crate::http::policy::Permission;
+use crate::http::response::done;
+use crate::http::state::SharedState;
 
 /// Delete a pipe
 ///
@@ -19,10 +19,10 @@ use crate::http::policy::Act;
         ("name" = String, Path, description = "What the pipe is called")),
     responses((status = 204, description = "It is deleted")))]
 pub async fn delete(
-    State(door): State<Shared>,
+    State(state): State<SharedState>,
     Path((account, handle, name)): Path<(String, String, String)>,
-    wish: Wish,
-) -> Result<Response, DoorError> {
-    let account = door.admit(wish.caller, Act::UseThings, &account).await?;
-    Ok(done(door.tenure.delete_pipe(&wish.context, account.id, &handle, &name).await?.checkpoint))
+    command: EmptyCommand,
+) -> Result<Response, ApiError> {
+    let account = state.authorize(command.caller, Permission::ManageSources, &account).await?;
+    Ok(done(state.tenure.delete_pipe(&command.context, account.id, &handle, &name).await?.checkpoint))
 }

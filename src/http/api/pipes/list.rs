@@ -4,11 +4,11 @@ use axum::Json;
 use axum::extract::{Path, State};
 
 use super::PipeRecord;
-use crate::http::ask::{Parameters, Reading};
-use crate::http::door::Shared;
-use crate::http::error::DoorError;
-use crate::http::page::{Page, Paging};
-use crate::http::policy::Act;
+use crate::http::error::ApiError;
+use crate::http::extract::{AuthenticatedRead, Parameters};
+use crate::http::pagination::{Page, Paging};
+use crate::http::policy::Permission;
+use crate::http::state::SharedState;
 
 /// The pipes of a source: those that it has by itself, then those that people have made, by name
 ///
@@ -19,24 +19,25 @@ use crate::http::policy::Act;
         ("handle" = String, Path, description = "What the source is called"), Paging),
     responses((status = 200, description = "A page of pipes", body = Page<PipeRecord>)))]
 pub async fn list(
-    State(door): State<Shared>,
-    reading: Reading,
+    State(state): State<SharedState>,
+    read: AuthenticatedRead,
     Path((account, handle)): Path<(String, String)>,
     Parameters(paging): Parameters<Paging>,
-) -> Result<Json<Page<PipeRecord>>, DoorError> {
-    let account = door.admit(reading.caller, Act::See, &account).await?;
-    let source = door.source(account.id, &handle).await?;
+) -> Result<Json<Page<PipeRecord>>, ApiError> {
+    let account = state.authorize(read.caller, Permission::Read, &account).await?;
+    let source = state.source(account.id, &handle).await?;
     let (size, after) = (paging.size()?, paging.after()?.unwrap_or_default());
     // Those that it has by itself have keys before every name.
     let auto = source.kind.auto_pipes().iter().enumerate();
     let mut pipes: Vec<(String, PipeRecord)> = auto
-        .map(|(place, name)| (format!("0{place:02}"), door.auto_pipe_record(&source, name)))
+        .map(|(place, name)| (format!("0{place:02}"), state.auto_pipe_record(&source, name)))
         .filter(|(key, _)| *key > after)
         .collect();
     let after = after.strip_prefix('1').unwrap_or_default();
-    let made = door.tenure.reader().pipes_after(source.id, after, size + 1).await?;
+    let made = state.tenure.reader().pipes_after(source.id, after, size + 1).await?;
     pipes.extend(
-        made.into_iter().map(|pipe| (format!("1{}", pipe.name), door.pipe_record(account.id, &handle, pipe))),
+        made.into_iter()
+            .map(|pipe| (format!("1{}", pipe.name), state.pipe_record(account.id, &handle, pipe))),
     );
     Ok(Json(Page::of(pipes, size, |(key, _)| key.clone(), |(_, pipe)| pipe)))
 }

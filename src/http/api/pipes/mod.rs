@@ -11,10 +11,10 @@ use utoipa::ToSchema;
 
 use crate::aggregates::source::Retention;
 use crate::clock::Timestamp;
-use crate::http::door::Door;
-use crate::http::error::{DoorError, found};
+use crate::http::error::{ApiError, or_not_found};
+use crate::http::state::AppState;
 use crate::ids::{AccountId, PipeId, UserId};
-use crate::operations::Thing;
+use crate::operations::Resource;
 use crate::projections::pipes::Pipe;
 use crate::projections::sources::Source;
 
@@ -49,15 +49,15 @@ pub struct PipeRecord {
 pub struct Keeps {
     /// For how many seconds a message is kept.
     #[schema(minimum = 1, maximum = 31_536_000)]
-    #[serde(default, deserialize_with = "crate::http::number::whole")]
+    #[serde(default, deserialize_with = "crate::http::json_integer::whole")]
     pub ttl_seconds: Option<i64>,
     /// How many messages are kept.
     #[schema(minimum = 1, maximum = 10_000_000)]
-    #[serde(default, deserialize_with = "crate::http::number::whole")]
+    #[serde(default, deserialize_with = "crate::http::json_integer::whole")]
     pub max_msgs: Option<i64>,
     /// How many bytes are kept.
     #[schema(minimum = 1, maximum = 8_589_934_592_i64)]
-    #[serde(default, deserialize_with = "crate::http::number::whole")]
+    #[serde(default, deserialize_with = "crate::http::json_integer::whole")]
     pub max_bytes: Option<i64>,
 }
 
@@ -73,7 +73,7 @@ pub fn stream_name(account: AccountId, handle: &str, pipe: &str) -> String {
     format!("source_{}_{handle}_{pipe}", &id[..8])
 }
 
-impl Door {
+impl AppState {
     /// What a pipe keeps, with the server's defaults where nothing is said.
     pub(in crate::http) fn resolved(&self, retention: Retention) -> (i64, i64, i64) {
         let all = retention.resolved(&self.tenure.rules().retention);
@@ -119,9 +119,9 @@ impl Door {
     }
 
     /// The record of the pipe of this name that people have made.
-    async fn pipe(&self, account: AccountId, handle: &str, name: &str) -> Result<PipeRecord, DoorError> {
+    async fn pipe(&self, account: AccountId, handle: &str, name: &str) -> Result<PipeRecord, ApiError> {
         let source = self.source(account, handle).await?;
-        let pipe = found(self.tenure.reader().pipe_by_name(source.id, name).await, Thing::Pipe)?;
+        let pipe = or_not_found(self.tenure.reader().pipe_by_name(source.id, name).await, Resource::Pipe)?;
         Ok(self.pipe_record(account, handle, pipe))
     }
 }

@@ -4,10 +4,10 @@ use axum::Json;
 use axum::extract::{Path, State};
 
 use super::PipeRecord;
-use crate::http::ask::Reading;
-use crate::http::door::Shared;
-use crate::http::error::DoorError;
-use crate::http::policy::Act;
+use crate::http::error::ApiError;
+use crate::http::extract::AuthenticatedRead;
+use crate::http::policy::Permission;
+use crate::http::state::SharedState;
 
 /// A pipe that people have made
 ///
@@ -19,10 +19,10 @@ use crate::http::policy::Act;
         ("name" = String, Path, description = "What the pipe is called")),
     responses((status = 200, description = "The pipe", body = PipeRecord)))]
 pub async fn show(
-    State(door): State<Shared>,
-    reading: Reading,
+    State(state): State<SharedState>,
+    read: AuthenticatedRead,
     Path((account, handle, name)): Path<(String, String, String)>,
-) -> Result<Json<PipeRecord>, DoorError> {
-    let account = door.admit(reading.caller, Act::See, &account).await?;
-    door.pipe(account.id, &handle, &name).await.map(Json)
+) -> Result<Json<PipeRecord>, ApiError> {
+    let account = state.authorize(read.caller, Permission::Read, &account).await?;
+    state.pipe(account.id, &handle, &name).await.map(Json)
 }

@@ -3,12 +3,12 @@
 use axum::extract::{Path, State};
 use axum::response::Response;
 
-use crate::http::answer::done;
-use crate::http::ask::Wish;
-use crate::http::door::Shared;
-use crate::http::error::{DoorError, found, id};
+use crate::http::error::{ApiError, id, or_not_found};
+use crate::http::extract::EmptyCommand;
+use crate::http::response::done;
+use crate::http::state::SharedState;
 use crate::ids::SessionId;
-use crate::operations::Thing;
+use crate::operations::Resource;
 
 /// End a session
 ///
@@ -18,15 +18,15 @@ use crate::operations::Thing;
         ("id" = String, Path, description = "The session's identifier")),
     responses((status = 204, description = "It is over")))]
 pub async fn end(
-    State(door): State<Shared>,
+    State(state): State<SharedState>,
     Path((user, session)): Path<(String, String)>,
-    wish: Wish,
-) -> Result<Response, DoorError> {
-    let user = door.oneself(wish.caller, &user).await?;
-    let session: SessionId = id(&session, Thing::Session)?;
-    let record = found(door.tenure.reader().session_by_id(session).await, Thing::Session)?;
+    command: EmptyCommand,
+) -> Result<Response, ApiError> {
+    let user = state.authorize_self(command.caller, &user).await?;
+    let session: SessionId = id(&session, Resource::Session)?;
+    let record = or_not_found(state.tenure.reader().session_by_id(session).await, Resource::Session)?;
     if record.user_id != user {
-        return Err(DoorError::not_found(Thing::Session));
+        return Err(ApiError::not_found(Resource::Session));
     }
-    Ok(done(door.tenure.end_session(&wish.context, session).await?.checkpoint))
+    Ok(done(state.tenure.end_session(&command.context, session).await?.checkpoint))
 }

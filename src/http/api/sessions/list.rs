@@ -4,10 +4,10 @@ use axum::Json;
 use axum::extract::{Path, State};
 
 use super::SessionRecord;
-use crate::http::ask::{Parameters, Reading};
-use crate::http::door::Shared;
-use crate::http::error::DoorError;
-use crate::http::page::{Page, Paging};
+use crate::http::error::ApiError;
+use crate::http::extract::{AuthenticatedRead, Parameters};
+use crate::http::pagination::{Page, Paging};
+use crate::http::state::SharedState;
 use crate::projections::page::TimeKey;
 
 /// All sessions of a person, oldest first
@@ -17,13 +17,13 @@ use crate::projections::page::TimeKey;
     params(("user" = String, Path, description = "`me`, an identifier or a username"), Paging),
     responses((status = 200, description = "A page of sessions", body = Page<SessionRecord>)))]
 pub async fn list(
-    State(door): State<Shared>,
-    reading: Reading,
+    State(state): State<SharedState>,
+    read: AuthenticatedRead,
     Path(user): Path<String>,
     Parameters(paging): Parameters<Paging>,
-) -> Result<Json<Page<SessionRecord>>, DoorError> {
-    let user = door.oneself(reading.caller, &user).await?;
+) -> Result<Json<Page<SessionRecord>>, ApiError> {
+    let user = state.authorize_self(read.caller, &user).await?;
     let (size, after) = (paging.size()?, paging.after_key()?.unwrap_or(TimeKey::OLDEST));
-    let rows = door.tenure.reader().sessions_after(user, after, size + 1).await?;
+    let rows = state.tenure.reader().sessions_after(user, after, size + 1).await?;
     Ok(Json(Page::of(rows, size, |row| row.key().to_string(), SessionRecord::from)))
 }

@@ -8,11 +8,11 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 
 use crate::clock::Timestamp;
-use crate::http::ask::Ask;
-use crate::http::body::MAX_LONG_BODY;
-use crate::http::door::Shared;
-use crate::http::error::DoorError;
-use crate::http::policy::Act;
+use crate::http::body::MAX_LARGE_BODY;
+use crate::http::error::ApiError;
+use crate::http::extract::JsonCommand;
+use crate::http::policy::Permission;
+use crate::http::state::SharedState;
 
 /// What was sent.
 #[derive(Deserialize, ToSchema)]
@@ -26,7 +26,7 @@ pub struct Broadcast {
 }
 
 /// By how much a caller's clock may be ahead.
-const AHEAD: Duration = Duration::from_mins(5);
+const MAX_AHEAD: Duration = Duration::from_mins(5);
 
 /// Keep what a source last sent to all
 ///
@@ -38,16 +38,19 @@ const AHEAD: Duration = Duration::from_mins(5);
         ("handle" = String, Path, description = "What the source is called")),
     request_body = Broadcast, responses((status = 204, description = "The newest is kept")))]
 pub async fn broadcast(
-    State(door): State<Shared>,
+    State(state): State<SharedState>,
     Path((account, handle)): Path<(String, String)>,
-    ask: Ask<Broadcast, MAX_LONG_BODY>,
-) -> Result<StatusCode, DoorError> {
-    let account = door.admit(ask.caller, Act::UseThings, &account).await?;
-    let now = door.tenure.clock().now();
-    let at = ask.body.at.unwrap_or(now);
-    if at > now.after(AHEAD) {
-        return Err(DoorError::field("at", "at most five minutes ahead: nothing later would ever be kept"));
+    command: JsonCommand<Broadcast, MAX_LARGE_BODY>,
+) -> Result<StatusCode, ApiError> {
+    let account = state.authorize(command.caller, Permission::ManageSources, &account).await?;
+    let now = state.tenure.clock().now();
+    let at = command.body.at.unwrap_or(now);
+    if at > now.after(MAX_AHEAD) {
+        return Err(ApiError::field("at", "at most five minutes ahead: nothing later would ever be kept"));
     }
-    door.tenure.update_last_broadcast(&ask.context, account.id, &handle, at, &ask.body.payload).await?;
+    state
+        .tenure
+        .update_last_broadcast(&command.context, account.id, &handle, at, &command.body.payload)
+        .await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -7,12 +7,12 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 
 use super::SourceRecord;
-use crate::http::answer::written;
-use crate::http::ask::Ask;
-use crate::http::door::Shared;
-use crate::http::error::{DoorError, found};
-use crate::http::policy::Act;
-use crate::operations::Thing;
+use crate::http::error::{ApiError, or_not_found};
+use crate::http::extract::JsonCommand;
+use crate::http::policy::Permission;
+use crate::http::response::written;
+use crate::http::state::SharedState;
+use crate::operations::Resource;
 use crate::projections::sources::Source;
 
 /// A source to make.
@@ -36,16 +36,17 @@ pub struct CreateSource {
     params(("account" = String, Path, description = "An identifier or a name")),
     request_body = CreateSource, responses((status = 201, description = "The source", body = SourceRecord)))]
 pub async fn create(
-    State(door): State<Shared>,
+    State(state): State<SharedState>,
     Path(account): Path<String>,
-    ask: Ask<CreateSource>,
-) -> Result<Response, DoorError> {
-    let account = door.admit(ask.caller, Act::UseThings, &account).await?;
-    let CreateSource { handle, kind } = &ask.body;
-    let done = door.tenure.create_source(&ask.context, account.id, None, handle, kind.as_deref()).await?;
+    command: JsonCommand<CreateSource>,
+) -> Result<Response, ApiError> {
+    let account = state.authorize(command.caller, Permission::ManageSources, &account).await?;
+    let CreateSource { handle, kind } = &command.body;
+    let done =
+        state.tenure.create_source(&command.context, account.id, None, handle, kind.as_deref()).await?;
     let source = match done.made(Source::made) {
         Some(source) => source,
-        None => found(door.tenure.reader().source(done.answer).await, Thing::Source)?,
+        None => or_not_found(state.tenure.reader().source(done.answer).await, Resource::Source)?,
     };
     Ok(written(StatusCode::CREATED, done.checkpoint, SourceRecord::from(source)))
 }

@@ -4,11 +4,11 @@ use axum::Json;
 use axum::extract::{Path, State};
 
 use super::SourceRecord;
-use crate::http::ask::{Parameters, Reading};
-use crate::http::door::Shared;
-use crate::http::error::DoorError;
-use crate::http::page::{Page, Paging};
-use crate::http::policy::Act;
+use crate::http::error::ApiError;
+use crate::http::extract::{AuthenticatedRead, Parameters};
+use crate::http::pagination::{Page, Paging};
+use crate::http::policy::Permission;
+use crate::http::state::SharedState;
 
 /// The sources of an account, by handle
 ///
@@ -17,13 +17,13 @@ use crate::http::policy::Act;
     params(("account" = String, Path, description = "An identifier or a name"), Paging),
     responses((status = 200, description = "A page of sources", body = Page<SourceRecord>)))]
 pub async fn list(
-    State(door): State<Shared>,
-    reading: Reading,
+    State(state): State<SharedState>,
+    read: AuthenticatedRead,
     Path(account): Path<String>,
     Parameters(paging): Parameters<Paging>,
-) -> Result<Json<Page<SourceRecord>>, DoorError> {
-    let account = door.admit(reading.caller, Act::See, &account).await?;
+) -> Result<Json<Page<SourceRecord>>, ApiError> {
+    let account = state.authorize(read.caller, Permission::Read, &account).await?;
     let (size, after) = (paging.size()?, paging.after()?.unwrap_or_default());
-    let sources = door.tenure.reader().sources_after(account.id, &after, size + 1).await?;
+    let sources = state.tenure.reader().sources_after(account.id, &after, size + 1).await?;
     Ok(Json(Page::of(sources, size, |source| source.handle.clone(), SourceRecord::from)))
 }

@@ -10,10 +10,10 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::clock::Timestamp;
-use crate::http::door::Door;
-use crate::http::error::{DoorError, found};
+use crate::http::error::{ApiError, or_not_found};
+use crate::http::state::AppState;
 use crate::ids::{AccountId, SourceId, UserId};
-use crate::operations::Thing;
+use crate::operations::Resource;
 use crate::projections::sources::Source;
 
 /// A source.
@@ -63,13 +63,9 @@ pub fn subject(account: AccountId, handle: &str) -> String {
     format!("{account}.{handle}")
 }
 
-impl Door {
+impl AppState {
     /// The living source of an account with this handle.
-    pub(in crate::http) async fn source(
-        &self,
-        account: AccountId,
-        handle: &str,
-    ) -> Result<Source, DoorError> {
-        found(self.tenure.reader().source_by_handle(account, handle).await, Thing::Source)
+    pub(in crate::http) async fn source(&self, account: AccountId, handle: &str) -> Result<Source, ApiError> {
+        or_not_found(self.tenure.reader().source_by_handle(account, handle).await, Resource::Source)
     }
 }

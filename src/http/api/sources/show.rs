@@ -4,10 +4,10 @@ use axum::Json;
 use axum::extract::{Path, State};
 
 use super::SourceRecord;
-use crate::http::ask::Reading;
-use crate::http::door::Shared;
-use crate::http::error::DoorError;
-use crate::http::policy::Act;
+use crate::http::error::ApiError;
+use crate::http::extract::AuthenticatedRead;
+use crate::http::policy::Permission;
+use crate::http::state::SharedState;
 
 /// A source
 ///
@@ -18,10 +18,10 @@ use crate::http::policy::Act;
         ("handle" = String, Path, description = "What the source is called")),
     responses((status = 200, description = "The source", body = SourceRecord)))]
 pub async fn show(
-    State(door): State<Shared>,
-    reading: Reading,
+    State(state): State<SharedState>,
+    read: AuthenticatedRead,
     Path((account, handle)): Path<(String, String)>,
-) -> Result<Json<SourceRecord>, DoorError> {
-    let account = door.admit(reading.caller, Act::See, &account).await?;
-    Ok(Json(door.source(account.id, &handle).await?.into()))
+) -> Result<Json<SourceRecord>, ApiError> {
+    let account = state.authorize(read.caller, Permission::Read, &account).await?;
+    Ok(Json(state.source(account.id, &handle).await?.into()))
 }

@@ -10,11 +10,11 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::TokenRecord;
-use crate::http::answer::{NO_STORE, written};
-use crate::http::ask::Ask;
-use crate::http::door::Shared;
-use crate::http::error::{DoorError, found};
-use crate::operations::Thing;
+use crate::http::error::{ApiError, or_not_found};
+use crate::http::extract::JsonCommand;
+use crate::http::response::{NO_STORE, written};
+use crate::http::state::SharedState;
+use crate::operations::Resource;
 use crate::projections::bearer_tokens::BearerToken;
 
 /// A token to issue.
@@ -23,7 +23,7 @@ use crate::projections::bearer_tokens::BearerToken;
 pub struct IssueToken {
     /// For how many seconds it is good [default: as the device flow's], at most ten years.
     #[schema(minimum = 1, maximum = 315_360_000)]
-    #[serde(default, deserialize_with = "crate::http::number::whole")]
+    #[serde(default, deserialize_with = "crate::http::json_integer::whole")]
     pub expires_in: Option<u64>,
 }
 
@@ -48,25 +48,27 @@ pub struct TokenSecret {
     params(("user" = String, Path, description = "`me`, an identifier or a username")),
     request_body = IssueToken, responses((status = 201, description = "The token and its secret", body = TokenSecret)))]
 pub async fn issue(
-    State(door): State<Shared>,
+    State(state): State<SharedState>,
     Path(user): Path<String>,
-    ask: Ask<IssueToken>,
-) -> Result<Response, DoorError> {
-    let user = door.oneself(ask.caller, &user).await?;
-    if ask.body.expires_in.is_some_and(|seconds| !(1..=MAX_SECONDS).contains(&seconds)) {
-        return Err(DoorError::field("expires_in", "1 to 315360000 seconds"));
+    command: JsonCommand<IssueToken>,
+) -> Result<Response, ApiError> {
+    let user = state.authorize_self(command.caller, &user).await?;
+    if command.body.expires_in.is_some_and(|seconds| !(1..=MAX_SECONDS).contains(&seconds)) {
+        return Err(ApiError::field("expires_in", "1 to 315360000 seconds"));
     }
-    let ttl = ask.body.expires_in.map_or(door.settings.token_life, Duration::from_secs);
-    let done = door.tenure.issue_bearer_token(&ask.context, user, ttl).await?;
+    let ttl = command.body.expires_in.map_or(state.settings.token_ttl, Duration::from_secs);
+    let done = state.tenure.issue_bearer_token(&command.context, user, ttl).await?;
     // From what was committed, so that nothing keeps the secret from its caller.
     let made = done.made(BearerToken::issued);
     let (id, secret) = done.answer;
     let token: TokenRecord = match made {
         Some(token) => token.into(),
-        None => found(door.tenure.reader().bearer_token_by_id(id).await, Thing::BearerToken)?.into(),
+        None => {
+            or_not_found(state.tenure.reader().bearer_token_by_id(id).await, Resource::BearerToken)?.into()
+        }
     };
     let Some(secret) = secret else {
-        return Err(DoorError::GivenOnce(serde_json::to_value(token).map_err(|_| DoorError::Internal)?));
+        return Err(ApiError::GivenOnce(serde_json::to_value(token).map_err(|_| ApiError::Internal)?));
     };
     let body = TokenSecret { token, access_token: secret.expose_secret().to_owned() };
     let mut response = written(StatusCode::CREATED, done.checkpoint, body);

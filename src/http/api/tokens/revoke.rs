@@ -3,12 +3,12 @@
 use axum::extract::{Path, State};
 use axum::response::Response;
 
-use crate::http::answer::done;
-use crate::http::ask::Wish;
-use crate::http::door::Shared;
-use crate::http::error::{DoorError, found, id};
+use crate::http::error::{ApiError, id, or_not_found};
+use crate::http::extract::EmptyCommand;
+use crate::http::response::done;
+use crate::http::state::SharedState;
 use crate::ids::BearerTokenId;
-use crate::operations::Thing;
+use crate::operations::Resource;
 
 /// Revoke a token
 ///
@@ -18,15 +18,15 @@ use crate::operations::Thing;
         ("id" = String, Path, description = "The token's identifier")),
     responses((status = 204, description = "It is revoked")))]
 pub async fn revoke(
-    State(door): State<Shared>,
+    State(state): State<SharedState>,
     Path((user, token)): Path<(String, String)>,
-    wish: Wish,
-) -> Result<Response, DoorError> {
-    let user = door.oneself(wish.caller, &user).await?;
-    let token: BearerTokenId = id(&token, Thing::BearerToken)?;
-    let record = found(door.tenure.reader().bearer_token_by_id(token).await, Thing::BearerToken)?;
+    command: EmptyCommand,
+) -> Result<Response, ApiError> {
+    let user = state.authorize_self(command.caller, &user).await?;
+    let token: BearerTokenId = id(&token, Resource::BearerToken)?;
+    let record = or_not_found(state.tenure.reader().bearer_token_by_id(token).await, Resource::BearerToken)?;
     if record.user_id != user {
-        return Err(DoorError::not_found(Thing::BearerToken));
+        return Err(ApiError::not_found(Resource::BearerToken));
     }
-    Ok(done(door.tenure.revoke_bearer_token(&wish.context, token).await?.checkpoint))
+    Ok(done(state.tenure.revoke_bearer_token(&command.context, token).await?.checkpoint))
 }

@@ -4,10 +4,10 @@ use axum::Json;
 use axum::extract::{Path, State};
 
 use crate::http::api::accounts::AccountRecord;
-use crate::http::ask::{Parameters, Reading};
-use crate::http::door::Shared;
-use crate::http::error::DoorError;
-use crate::http::page::{Page, Paging};
+use crate::http::error::ApiError;
+use crate::http::extract::{AuthenticatedRead, Parameters};
+use crate::http::pagination::{Page, Paging};
+use crate::http::state::SharedState;
 
 /// The accounts that a person owns or is a member of, by name
 ///
@@ -16,13 +16,13 @@ use crate::http::page::{Page, Paging};
     params(("user" = String, Path, description = "`me`, an identifier or a username"), Paging),
     responses((status = 200, description = "A page of accounts", body = Page<AccountRecord>)))]
 pub async fn accounts(
-    State(door): State<Shared>,
-    reading: Reading,
+    State(state): State<SharedState>,
+    read: AuthenticatedRead,
     Path(user): Path<String>,
     Parameters(paging): Parameters<Paging>,
-) -> Result<Json<Page<AccountRecord>>, DoorError> {
-    let user = door.oneself(reading.caller, &user).await?;
+) -> Result<Json<Page<AccountRecord>>, ApiError> {
+    let user = state.authorize_self(read.caller, &user).await?;
     let (size, after) = (paging.size()?, paging.after()?.unwrap_or_default());
-    let accounts = door.tenure.reader().accounts_for_user_after(user, &after, size + 1).await?;
+    let accounts = state.tenure.reader().accounts_for_user_after(user, &after, size + 1).await?;
     Ok(Json(Page::of(accounts, size, |account| account.name.clone(), AccountRecord::from)))
 }

@@ -4,10 +4,10 @@ use axum::Json;
 use axum::extract::{Path, State};
 
 use crate::http::api::accounts::AccountRecord;
-use crate::http::ask::Reading;
-use crate::http::door::Shared;
-use crate::http::error::{DoorError, found};
-use crate::operations::Thing;
+use crate::http::error::{ApiError, or_not_found};
+use crate::http::extract::AuthenticatedRead;
+use crate::http::state::SharedState;
+use crate::operations::Resource;
 
 /// The account in which a person acts when nothing is said
 ///
@@ -16,10 +16,10 @@ use crate::operations::Thing;
     params(("user" = String, Path, description = "`me`, an identifier or a username")),
     responses((status = 200, description = "The account", body = AccountRecord)))]
 pub async fn default_account(
-    State(door): State<Shared>,
-    reading: Reading,
+    State(state): State<SharedState>,
+    read: AuthenticatedRead,
     Path(user): Path<String>,
-) -> Result<Json<AccountRecord>, DoorError> {
-    let user = door.oneself(reading.caller, &user).await?;
-    Ok(Json(found(door.tenure.reader().default_account_for(user).await, Thing::Account)?.into()))
+) -> Result<Json<AccountRecord>, ApiError> {
+    let user = state.authorize_self(read.caller, &user).await?;
+    Ok(Json(or_not_found(state.tenure.reader().default_account_for(user).await, Resource::Account)?.into()))
 }

@@ -6,10 +6,10 @@ use axum::response::Response;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::http::answer::written;
-use crate::http::ask::Wish;
-use crate::http::door::Shared;
-use crate::http::error::DoorError;
+use crate::http::error::ApiError;
+use crate::http::extract::EmptyCommand;
+use crate::http::response::written;
+use crate::http::state::SharedState;
 use crate::ids::ApiKeyId;
 use crate::operations::EndedKeys;
 
@@ -30,12 +30,12 @@ pub struct Forgotten {
     params(("user" = String, Path, description = "`me`, an identifier or a username")),
     responses((status = 200, description = "What went with the person", body = Forgotten)))]
 pub async fn forget(
-    State(door): State<Shared>,
+    State(state): State<SharedState>,
     Path(user): Path<String>,
-    wish: Wish,
-) -> Result<Response, DoorError> {
-    let user = door.oneself(wish.caller, &user).await?;
-    let done = door.tenure.forget_user(&wish.context, user).await?;
+    command: EmptyCommand,
+) -> Result<Response, ApiError> {
+    let user = state.authorize_self(command.caller, &user).await?;
+    let done = state.tenure.forget_user(&command.context, user).await?;
     let EndedKeys { count, first } = done.answer;
     Ok(written(
         StatusCode::OK,

@@ -3,10 +3,10 @@
 use axum::extract::{Path, State};
 use axum::response::Response;
 
-use crate::http::answer::done;
-use crate::http::ask::Wish;
-use crate::http::door::Shared;
-use crate::http::error::DoorError;
+use crate::http::error::ApiError;
+use crate::http::extract::EmptyCommand;
+use crate::http::response::done;
+use crate::http::state::SharedState;
 
 /// Let a person run the instance
 ///
@@ -15,11 +15,11 @@ use crate::http::error::DoorError;
     params(("user" = String, Path, description = "`me`, an identifier or a username")),
     responses((status = 204, description = "It is so")))]
 pub async fn grant_operator(
-    State(door): State<Shared>,
+    State(state): State<SharedState>,
     Path(user): Path<String>,
-    wish: Wish,
-) -> Result<Response, DoorError> {
-    door.operator(wish.caller).await?;
-    let user = door.user(wish.caller, &user).await?;
-    Ok(done(door.tenure.set_operator(&wish.context, user, true).await?.checkpoint))
+    command: EmptyCommand,
+) -> Result<Response, ApiError> {
+    state.require_operator(command.caller).await?;
+    let user = state.user(command.caller, &user).await?;
+    Ok(done(state.tenure.set_operator(&command.context, user, true).await?.checkpoint))
 }

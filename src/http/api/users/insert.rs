@@ -7,10 +7,10 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 
 use super::UserRecord;
-use crate::http::answer::written;
-use crate::http::ask::Ask;
-use crate::http::door::Shared;
-use crate::http::error::DoorError;
+use crate::http::error::ApiError;
+use crate::http::extract::JsonCommand;
+use crate::http::response::written;
+use crate::http::state::SharedState;
 use crate::projections::users::User;
 
 /// A person to register.
@@ -41,13 +41,16 @@ fn internal() -> String {
 /// For operators. Invites that wait for the name are theirs from then on.
 #[utoipa::path(post, path = "/api/v1/users", operation_id = "insertUser", tag = "users",
     request_body = InsertUser, responses((status = 201, description = "The person", body = UserRecord)))]
-pub async fn insert(State(door): State<Shared>, ask: Ask<InsertUser>) -> Result<Response, DoorError> {
-    door.operator(ask.caller).await?;
-    let InsertUser { username, email, mode } = &ask.body;
-    let done = door.tenure.insert_user(&ask.context, username, email, mode).await?;
+pub async fn insert(
+    State(state): State<SharedState>,
+    command: JsonCommand<InsertUser>,
+) -> Result<Response, ApiError> {
+    state.require_operator(command.caller).await?;
+    let InsertUser { username, email, mode } = &command.body;
+    let done = state.tenure.insert_user(&command.context, username, email, mode).await?;
     let user = match done.made(User::registered) {
         Some(user) => user.into(),
-        None => door.user_record(done.answer).await?,
+        None => state.user_record(done.answer).await?,
     };
     Ok(written(StatusCode::CREATED, done.checkpoint, user))
 }

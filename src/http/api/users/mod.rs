@@ -16,10 +16,10 @@ use utoipa::ToSchema;
 
 use crate::clock::Timestamp;
 use crate::http::caller::Caller;
-use crate::http::door::Door;
-use crate::http::error::{DoorError, found};
+use crate::http::error::{ApiError, or_not_found};
+use crate::http::state::AppState;
 use crate::ids::UserId;
-use crate::operations::Thing;
+use crate::operations::Resource;
 use crate::projections::users::User;
 
 /// A person.
@@ -64,14 +64,14 @@ impl From<User> for UserRecord {
     }
 }
 
-impl Door {
+impl AppState {
     /// The record of a person.
-    pub(super) async fn user_record(&self, id: UserId) -> Result<UserRecord, DoorError> {
-        Ok(found(self.tenure.reader().user(id).await, Thing::User)?.into())
+    pub(super) async fn user_record(&self, id: UserId) -> Result<UserRecord, ApiError> {
+        Ok(or_not_found(self.tenure.reader().user(id).await, Resource::User)?.into())
     }
 
     /// The person whom `me`, an identifier or a username names.
-    pub(super) async fn user(&self, caller: Caller, slug: &str) -> Result<UserId, DoorError> {
+    pub(super) async fn user(&self, caller: Caller, slug: &str) -> Result<UserId, ApiError> {
         if slug == "me" {
             return caller.person();
         }
@@ -80,6 +80,6 @@ impl Door {
             Ok(id) => reader.user(id).await,
             Err(_) => reader.user_by_username(slug).await,
         };
-        Ok(found(user, Thing::User)?.id)
+        Ok(or_not_found(user, Resource::User)?.id)
     }
 }

@@ -7,11 +7,11 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::UserRecord;
-use crate::http::answer::NO_STORE;
-use crate::http::ask::Reading;
 use crate::http::caller::{Caller, Via};
-use crate::http::door::Shared;
-use crate::http::error::DoorError;
+use crate::http::error::ApiError;
+use crate::http::extract::AuthenticatedRead;
+use crate::http::response::NO_STORE;
+use crate::http::state::SharedState;
 
 /// A person, as they see themselves.
 #[derive(Serialize, ToSchema)]
@@ -31,15 +31,15 @@ pub struct Profile {
     params(("user" = String, Path, description = "`me`, an identifier or a username")),
     responses((status = 200, description = "The person", body = Profile)))]
 pub async fn show(
-    State(door): State<Shared>,
-    reading: Reading,
+    State(state): State<SharedState>,
+    read: AuthenticatedRead,
     Path(user): Path<String>,
-) -> Result<([(HeaderName, HeaderValue); 1], Json<Profile>), DoorError> {
-    let user = door.oneself(reading.caller, &user).await?;
-    let csrf_token = match reading.caller {
-        Caller::Person { via: Via::Session(session), .. } => Some(door.csrf_token(session)),
+) -> Result<([(HeaderName, HeaderValue); 1], Json<Profile>), ApiError> {
+    let user = state.authorize_self(read.caller, &user).await?;
+    let csrf_token = match read.caller {
+        Caller::Person { via: Via::Session(session), .. } => Some(state.csrf_token(session)),
         _ => None,
     };
-    let profile = Profile { user: door.user_record(user).await?, csrf_token };
+    let profile = Profile { user: state.user_record(user).await?, csrf_token };
     Ok(([(header::CACHE_CONTROL, NO_STORE)], Json(profile)))
 }

@@ -7,11 +7,11 @@ use secrecy::ExposeSecret as _;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::http::answer::{NO_STORE, written};
-use crate::http::ask::Wish;
-use crate::http::door::Shared;
-use crate::http::error::DoorError;
-use crate::operations::SIGN_IN_LINK_LIFE;
+use crate::http::error::ApiError;
+use crate::http::extract::EmptyCommand;
+use crate::http::response::{NO_STORE, written};
+use crate::http::state::SharedState;
+use crate::operations::SIGN_IN_LINK_TTL;
 
 /// A link by which somebody signs in once.
 #[derive(Serialize, ToSchema)]
@@ -29,15 +29,15 @@ pub struct SignInLink {
     params(("user" = String, Path, description = "`me`, an identifier or a username")),
     responses((status = 201, description = "The link", body = SignInLink)))]
 pub async fn sign_in_link(
-    State(door): State<Shared>,
+    State(state): State<SharedState>,
     Path(user): Path<String>,
-    wish: Wish,
-) -> Result<Response, DoorError> {
-    door.operator(wish.caller).await?;
-    let user = door.user(wish.caller, &user).await?;
-    let done = door.tenure.issue_sign_in_link(&wish.context, user).await?;
-    let url = crate::http::pages::sign_in_link::url(&door.settings.public_url, done.answer.expose_secret());
-    let link = SignInLink { url, expires_in: SIGN_IN_LINK_LIFE.as_secs() };
+    command: EmptyCommand,
+) -> Result<Response, ApiError> {
+    state.require_operator(command.caller).await?;
+    let user = state.user(command.caller, &user).await?;
+    let done = state.tenure.issue_sign_in_link(&command.context, user).await?;
+    let url = crate::http::pages::sign_in_link::url(&state.settings.public_url, done.answer.expose_secret());
+    let link = SignInLink { url, expires_in: SIGN_IN_LINK_TTL.as_secs() };
     let mut response = written(StatusCode::CREATED, done.checkpoint, link);
     response.headers_mut().insert(header::CACHE_CONTROL, NO_STORE);
     Ok(response)

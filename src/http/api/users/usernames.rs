@@ -7,14 +7,14 @@ use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::http::ask::Ask;
-use crate::http::body::MAX_LONG_BODY;
-use crate::http::door::Shared;
-use crate::http::error::DoorError;
+use crate::http::body::MAX_LARGE_BODY;
+use crate::http::error::ApiError;
+use crate::http::extract::JsonCommand;
+use crate::http::state::SharedState;
 use crate::ids::UserId;
 
 /// The most names of one request.
-const MOST: usize = 10_000;
+const MAX_ITEMS: usize = 10_000;
 
 /// Whose names.
 #[derive(Deserialize, ToSchema)]
@@ -38,13 +38,13 @@ pub struct Usernames {
 #[utoipa::path(post, path = "/api/v1/usernames", operation_id = "getUsernames", tag = "users",
     request_body = UsernamesOf, responses((status = 200, description = "The names", body = Usernames)))]
 pub async fn usernames(
-    State(door): State<Shared>,
-    ask: Ask<UsernamesOf, MAX_LONG_BODY>,
-) -> Result<Json<Usernames>, DoorError> {
-    door.operator(ask.caller).await?;
-    if ask.body.ids.len() > MOST {
-        return Err(DoorError::field("ids", "at most 10000"));
+    State(state): State<SharedState>,
+    command: JsonCommand<UsernamesOf, MAX_LARGE_BODY>,
+) -> Result<Json<Usernames>, ApiError> {
+    state.require_operator(command.caller).await?;
+    if command.body.ids.len() > MAX_ITEMS {
+        return Err(ApiError::field("ids", "at most 10000"));
     }
-    let names = door.tenure.reader().usernames_by_ids(&ask.body.ids).await?;
+    let names = state.tenure.reader().usernames_by_ids(&command.body.ids).await?;
     Ok(Json(Usernames { usernames: names.into_iter().map(|(id, name)| (id.to_string(), name)).collect() }))
 }

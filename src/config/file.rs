@@ -1,0 +1,114 @@
+//! The settings file.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use super::error::ConfigError;
+use crate::http::{Rate, Rates};
+use crate::operations::Limits;
+
+/// The settings file.
+#[allow(clippy::struct_field_names)] // the settings are named like the flags
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct File {
+    pub(super) data_dir: Option<PathBuf>,
+    pub(super) database_url: Option<String>,
+    pub(super) postgres_bin: Option<PathBuf>,
+    pub(super) master_key_file: Option<PathBuf>,
+    pub(super) forgotten_list: Option<PathBuf>,
+    pub(super) key_sentinel: Option<String>,
+    pub(super) invite_ttl_seconds: Option<u64>,
+    pub(super) pipe_ttl_seconds: Option<u64>,
+    pub(super) pipe_max_msgs: Option<i64>,
+    pub(super) pipe_max_bytes: Option<i64>,
+    pub(super) listen: Option<SocketAddr>,
+    pub(super) metrics_listen: Option<SocketAddr>,
+    pub(super) connections: Option<usize>,
+    pub(super) public_url: Option<String>,
+    pub(super) dev_sign_in: Option<bool>,
+    pub(super) trusted_proxies: Option<Vec<String>>,
+    pub(super) github_client_id: Option<String>,
+    pub(super) github_client_secret_file: Option<PathBuf>,
+    pub(super) github_url: Option<String>,
+    pub(super) github_api_url: Option<String>,
+    pub(super) device_code_ttl: Option<u64>,
+    pub(super) device_interval: Option<u64>,
+    pub(super) token_ttl: Option<u64>,
+    pub(super) session_ttl: Option<u64>,
+    #[serde(default)]
+    pub(super) limits: LimitsFile,
+}
+
+/// The table `limits` of the settings file.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct LimitsFile {
+    sources_per_account: Option<u32>,
+    pipes_per_account: Option<u32>,
+    keys_per_account: Option<u32>,
+    pending_invites_per_account: Option<u32>,
+    accounts_per_owner: Option<u32>,
+    tokens_per_user: Option<u32>,
+    sessions_per_user: Option<u32>,
+    device_codes_per_address: Option<u32>,
+    device_codes: Option<u32>,
+    user_code_failures: Option<u32>,
+    user_code_failures_in_all: Option<u32>,
+    key_failures: Option<u32>,
+    anonymous: Option<RateFile>,
+    credential: Option<RateFile>,
+    commands: Option<RateFile>,
+    tenant: Option<RateFile>,
+}
+
+#[derive(Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RateFile {
+    burst: u32,
+    per_second: u32,
+}
+
+impl LimitsFile {
+    /// Sets what is set.
+    pub(super) fn apply(&self, limits: &mut Limits) {
+        for (limit, set) in [
+            (&mut limits.sources_per_account, self.sources_per_account),
+            (&mut limits.pipes_per_account, self.pipes_per_account),
+            (&mut limits.keys_per_account, self.keys_per_account),
+            (&mut limits.pending_invites_per_account, self.pending_invites_per_account),
+            (&mut limits.accounts_per_owner, self.accounts_per_owner),
+            (&mut limits.tokens_per_user, self.tokens_per_user),
+            (&mut limits.sessions_per_user, self.sessions_per_user),
+            (&mut limits.device_codes_per_address, self.device_codes_per_address),
+            (&mut limits.device_codes, self.device_codes),
+            (&mut limits.user_code_failures, self.user_code_failures),
+            (&mut limits.user_code_failures_in_all, self.user_code_failures_in_all),
+        ] {
+            *limit = set.unwrap_or(*limit);
+        }
+    }
+
+    pub(super) fn rates(&self) -> Rates {
+        let rates = Rates::default();
+        let rate = |set: Option<RateFile>, usual: Rate| {
+            set.map_or(usual, |set| Rate { burst: set.burst, per_second: set.per_second })
+        };
+        Rates {
+            anonymous: rate(self.anonymous, rates.anonymous),
+            credential: rate(self.credential, rates.credential),
+            commands: rate(self.commands, rates.commands),
+            tenant: rate(self.tenant, rates.tenant),
+            key_failures: self.key_failures.unwrap_or(rates.key_failures),
+        }
+    }
+}
+
+pub(super) fn read(path: &Path) -> Result<File, ConfigError> {
+    let failed = |reason: String| ConfigError::File { path: path.to_owned(), reason };
+    let text = std::fs::read_to_string(path).map_err(|error| failed(error.to_string()))?;
+    // The parser's own message would quote the line, which may hold a password.
+    toml::from_str(&text).map_err(|error| failed(error.message().to_owned()))
+}

@@ -1,0 +1,177 @@
+//! Settings of the HTTP doors.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+use clap::builder::BoolishValueParser;
+use ipnet::IpNet;
+
+use super::error::ConfigError;
+use super::file::File;
+use crate::http::{GithubSettings, HttpSettings, loopback_port};
+
+/// What `serve` can be told of its doors.
+#[derive(Args, Clone)]
+#[allow(clippy::doc_markdown)] // these are the words of `--help`
+pub(super) struct HttpFlags {
+    /// Where people and programs reach this instance [default: http://LISTEN]
+    #[arg(long, global = true, env = "TENURE_PUBLIC_URL", value_name = "URL", hide_short_help = true)]
+    public_url: Option<String>,
+    /// Let anybody sign in as anybody; for development, on a loopback address alone
+    #[arg(long, global = true, env = "TENURE_DEV_SIGN_IN", hide_short_help = true, value_parser = BoolishValueParser::new())]
+    dev_sign_in: bool,
+    /// A proxy (address or network) whose X-Forwarded-For counts; repeatable, or separated by commas
+    #[arg(
+        long = "trusted-proxy",
+        global = true,
+        env = "TENURE_TRUSTED_PROXIES",
+        value_name = "NETWORK",
+        value_delimiter = ',',
+        hide_short_help = true
+    )]
+    trusted_proxies: Vec<String>,
+    /// The identifier of the OAuth application at GitHub
+    #[arg(long, global = true, env = "TENURE_GITHUB_CLIENT_ID", value_name = "ID", hide_short_help = true)]
+    github_client_id: Option<String>,
+    /// A file with its secret (or TENURE_GITHUB_CLIENT_SECRET in the environment)
+    #[arg(
+        long,
+        global = true,
+        env = "TENURE_GITHUB_CLIENT_SECRET_FILE",
+        value_name = "FILE",
+        hide_short_help = true
+    )]
+    github_client_secret_file: Option<PathBuf>,
+    /// GitHub, or a GitHub Enterprise server [default: https://github.com]
+    #[arg(long, global = true, env = "TENURE_GITHUB_URL", value_name = "URL", hide_short_help = true)]
+    github_url: Option<String>,
+    /// Its API [default: https://api.github.com]
+    #[arg(long, global = true, env = "TENURE_GITHUB_API_URL", value_name = "URL", hide_short_help = true)]
+    github_api_url: Option<String>,
+    /// For how many seconds a device code is good [default: 600]
+    #[arg(
+        long,
+        global = true,
+        env = "TENURE_DEVICE_CODE_TTL",
+        value_name = "SECONDS",
+        hide_short_help = true
+    )]
+    device_code_ttl: Option<u64>,
+    /// After how many seconds a device may poll again [default: 5]
+    #[arg(
+        long,
+        global = true,
+        env = "TENURE_DEVICE_INTERVAL",
+        value_name = "SECONDS",
+        hide_short_help = true
+    )]
+    device_interval: Option<u64>,
+    /// For how many seconds an access token is good [default: 2592000]
+    #[arg(long, global = true, env = "TENURE_TOKEN_TTL", value_name = "SECONDS", hide_short_help = true)]
+    token_ttl: Option<u64>,
+    /// For how many seconds a browser stays signed in [default: 604800]
+    #[arg(long, global = true, env = "TENURE_SESSION_TTL", value_name = "SECONDS", hide_short_help = true)]
+    session_ttl: Option<u64>,
+}
+
+/// The longest time that may be set for anything here: ten years.
+const MAX_SECONDS: u64 = 315_360_000;
+
+impl HttpFlags {
+    /// Brings flags, environment and file together.
+    pub(super) fn resolve(self, file: &File, listen: SocketAddr) -> Result<HttpSettings, ConfigError> {
+        let mut doors = HttpSettings::new(listen);
+        if let Some(url) = self.public_url.or(file.public_url.clone()) {
+            doors.public_url = origin(&url)?;
+            doors.public_url_is_set = true;
+        }
+        for (seconds, setting, ttl) in [
+            (self.device_code_ttl.or(file.device_code_ttl), "device_code_ttl", &mut doors.device_code_ttl),
+            (self.device_interval.or(file.device_interval), "device_interval", &mut doors.poll_interval),
+            (self.token_ttl.or(file.token_ttl), "token_ttl", &mut doors.token_ttl),
+            (self.session_ttl.or(file.session_ttl), "session_ttl", &mut doors.session_ttl),
+        ] {
+            let Some(seconds) = seconds else { continue };
+            let most = if setting == "device_code_ttl" { 86_400 } else { MAX_SECONDS };
+            if !(1..=most).contains(&seconds) {
+                return Err(ConfigError::Http {
+                    setting,
+                    rule: "1 second to ten years; device codes to 24 hours",
+                });
+            }
+            *ttl = Duration::from_secs(seconds);
+        }
+        let proxies = if self.trusted_proxies.is_empty() {
+            file.trusted_proxies.clone().unwrap_or_default()
+        } else {
+            self.trusted_proxies
+        };
+        doors.trusted_proxies = proxies.iter().map(|text| network(text)).collect::<Result<_, _>>()?;
+        doors.rates = file.limits.rates();
+        doors.dev_sign_in = self.dev_sign_in || file.dev_sign_in == Some(true);
+        let at_home = listen.ip().is_loopback()
+            && doors.trusted_proxies.is_empty()
+            && loopback_port(&doors.public_url).is_some();
+        if doors.dev_sign_in && !at_home {
+            let rule = "anybody signs in as anybody: only on a loopback address, without a proxy in front";
+            return Err(ConfigError::Http { setting: "dev_sign_in", rule });
+        }
+        if let Some(client_id) =
+            self.github_client_id.or(file.github_client_id.clone()).filter(|id| !id.is_empty())
+        {
+            let secret_file = self.github_client_secret_file.or(file.github_client_secret_file.clone());
+            doors.github = Some(GithubSettings {
+                client_id,
+                client_secret: secret(secret_file)?.into(),
+                url: self
+                    .github_url
+                    .or(file.github_url.clone())
+                    .unwrap_or_else(|| "https://github.com".to_owned()),
+                api_url: self
+                    .github_api_url
+                    .or(file.github_api_url.clone())
+                    .unwrap_or_else(|| "https://api.github.com".to_owned()),
+            });
+        }
+        Ok(doors)
+    }
+}
+
+fn secret(file: Option<PathBuf>) -> Result<String, ConfigError> {
+    if let Ok(secret) = std::env::var("TENURE_GITHUB_CLIENT_SECRET") {
+        return Ok(secret);
+    }
+    let rule = "set TENURE_GITHUB_CLIENT_SECRET, or github_client_secret_file to a file with it";
+    let missing = ConfigError::Http { setting: "github_client_secret", rule };
+    let Some(path) = file else { return Err(missing) };
+    let text = std::fs::read_to_string(&path)
+        .map_err(|error| ConfigError::File { path, reason: error.to_string() })?;
+    let secret = text.trim();
+    if secret.is_empty() { Err(missing) } else { Ok(secret.to_owned()) }
+}
+
+/// An address or a network.
+fn network(text: &str) -> Result<IpNet, ConfigError> {
+    let text = text.trim();
+    text.parse::<IpNet>().or_else(|_| text.parse::<std::net::IpAddr>().map(IpNet::from)).map_err(|_| {
+        ConfigError::Http { setting: "trusted_proxies", rule: "an address or a network, as 10.0.0.0/8" }
+    })
+}
+
+/// The origin that a URL consists of, without a slash at its end.
+fn origin(url: &str) -> Result<String, ConfigError> {
+    let rule = "http:// or https:// with a host and no path, as https://tenure.example.org";
+    let malformed = || ConfigError::Http { setting: "public_url", rule };
+    let url = url.trim_end_matches('/');
+    let host = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://")).ok_or_else(malformed)?;
+    let plain =
+        |octet: u8| octet.is_ascii_alphanumeric() || matches!(octet, b'.' | b'-' | b':' | b'[' | b']');
+    if host.is_empty() || !host.bytes().all(plain) || host.bytes().any(|octet| octet.is_ascii_uppercase()) {
+        return Err(malformed());
+    }
+    // Browsers leave the usual port out.
+    let usual = if url.starts_with("https://") { ":443" } else { ":80" };
+    Ok(url.strip_suffix(usual).unwrap_or(url).to_owned())
+}

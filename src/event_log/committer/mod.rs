@@ -1,0 +1,268 @@
+//! The committer: one task per process that stores everything that waits, many units to a transaction.
+//!
+//! While the database stores one batch, the next one already waits behind it on the same connection, so that the server
+//! does not idle while callers are answered and decide again. Units of batches in flight together touch nothing in common
+//! ([`batch::compose`]), so neither depends on how the other ends.
+//!
+//! [`queue`] holds what waits, [`outcome`] handles what the database answered, [`recovery`] a lost connection.
+
+mod outcome;
+mod queue;
+mod recovery;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::{BoxFuture, FutureExt as _, MaybeDone, maybe_done};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+pub(super) use queue::Pending;
+use queue::{MIN_PIPELINED, Queue, refuse};
+
+use super::batch;
+use super::error::AppendError;
+use super::parameters::{Checks, Expected};
+use super::recent_writes::RecentWrites;
+use super::seen::SeenLog;
+use super::session::Session;
+use super::transaction::{self, BatchError, Stored};
+use crate::clock::{Clock, Stopwatch};
+use crate::ids::EventId;
+use crate::postgres::{Database, statement_reason};
+
+/// How often other tasks get to run before a batch leaves that is smaller than the last one was.
+const MAX_YIELDS: u32 = 4;
+
+/// How often other nodes are told of commits at most; followers on this node are told of each.
+const NOTIFY_EVERY: Duration = Duration::from_millis(2);
+
+/// How long a notification may take before the connection counts as lost.
+const NOTIFY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How many units are taken from the callers' channel before they have been sent.
+const MAX_QUEUED: usize = 2 * batch::MAX_BATCH_UNITS;
+
+/// A batch that has been sent.
+struct InFlight {
+    units: Vec<Pending>,
+    /// Its commit notifies other nodes.
+    notifies: bool,
+    outcome: MaybeDone<BoxFuture<'static, Result<Stored, BatchError>>>,
+}
+
+impl InFlight {
+    /// Its last event, and how many it has.
+    fn end(&self) -> Option<(EventId, i64)> {
+        let last = self.units.last()?.unit.events.last()?;
+        let events: usize = self.units.iter().map(|pending| pending.unit.events.len()).sum();
+        Some((last.id, i64::try_from(events).ok()?))
+    }
+
+    /// Waits for the outcome. Cancel safe: dropping this future loses nothing.
+    async fn outcome(&mut self) -> Result<Stored, BatchError> {
+        (&mut self.outcome).await;
+        let outcome = std::pin::Pin::new(&mut self.outcome).take_output();
+        outcome.unwrap_or_else(|| Err(BatchError::Unknown("the outcome was taken before".to_owned())))
+    }
+}
+
+pub(super) struct Committer {
+    database: Database,
+    clock: Arc<dyn Clock>,
+    projection_set: String,
+    submissions: mpsc::Receiver<Pending>,
+    closing: CancellationToken,
+    queue: Queue,
+    /// The batches that have been sent, the oldest first: outcomes come in that order.
+    in_flight: VecDeque<InFlight>,
+    session: Option<Arc<Session>>,
+    recent: RecentWrites,
+    last_notified: Stopwatch,
+    /// Other nodes have not been told of the newest commit.
+    notify_pending: bool,
+    seen: Arc<SeenLog>,
+    commits: metrics::Counter,
+    events: metrics::Counter,
+    batch_units: metrics::Histogram,
+    queue_length: metrics::Gauge,
+}
+
+impl Committer {
+    pub(super) fn new(
+        database: Database,
+        clock: Arc<dyn Clock>,
+        projection_set: String,
+        submissions: mpsc::Receiver<Pending>,
+        closing: CancellationToken,
+        seen: Arc<SeenLog>,
+    ) -> Self {
+        Self {
+            database,
+            clock,
+            projection_set,
+            submissions,
+            closing,
+            queue: Queue::default(),
+            in_flight: VecDeque::new(),
+            session: None,
+            recent: RecentWrites::new(),
+            last_notified: Stopwatch::start(),
+            notify_pending: false,
+            seen,
+            commits: metrics::counter!("tenure_commits_total"),
+            events: metrics::counter!("tenure_events_total"),
+            batch_units: metrics::histogram!("tenure_batch_units"),
+            queue_length: metrics::gauge!("tenure_append_queue"),
+        }
+    }
+
+    /// Runs until the log is closed, or every handle on it is gone, and everything accepted is stored or refused.
+    pub(super) async fn run(mut self) {
+        loop {
+            self.drain_submissions();
+            if let Some(batch) = self.next_batch() {
+                self.send(batch).await;
+                continue;
+            }
+            let Some(oldest) = self.in_flight.front_mut() else {
+                let pause = NOTIFY_EVERY.saturating_sub(self.last_notified.elapsed());
+                tokio::select! {
+                    biased;
+                    pending = self.submissions.recv() => match pending {
+                        Some(pending) => self.queue.push(pending),
+                        None => return,
+                    },
+                    // Once closed, the channel gives what is in it and then ends: the arm above returns.
+                    () = self.closing.cancelled(), if !self.submissions.is_closed() => {}
+                    () = tokio::time::sleep(pause), if self.notify_pending => self.notify().await,
+                }
+                continue;
+            };
+            tokio::select! {
+                biased;
+                outcome = oldest.outcome() => {
+                    if let Some(done) = self.in_flight.pop_front() {
+                        self.queue.unblock();
+                        let answered = done.units.len();
+                        if outcome.is_ok() {
+                            self.notify_pending = !done.notifies;
+                        }
+                        self.handle_outcome(done.units, outcome).await;
+                        self.coalesce_briefly(answered).await;
+                    }
+                }
+                // Units must reach the queue while a batch is in flight, or the next one could not leave behind it.
+                Some(pending) = self.submissions.recv(), if self.queue.len() < MAX_QUEUED => {
+                    self.queue.push(pending);
+                }
+            }
+        }
+    }
+
+    fn drain_submissions(&mut self) {
+        if self.closing.is_cancelled() {
+            self.submissions.close();
+        }
+        // Bounded, so that the channel fills and callers are told that the log is busy.
+        while self.queue.len() < MAX_QUEUED {
+            match self.submissions.try_recv() {
+                Ok(pending) => self.queue.push(pending),
+                Err(_) => break,
+            }
+        }
+    }
+
+    /// Yields briefly so that callers just answered can submit again and share the next batch; a batch has a fixed cost.
+    /// Takes no time when there is nothing else to run.
+    async fn coalesce_briefly(&mut self, answered: usize) {
+        // A single caller shares with nobody, and a batch that is large enough is not worth waiting for.
+        if answered == 1 || answered + self.queue.len() > MIN_PIPELINED {
+            return;
+        }
+        for _ in 0..MAX_YIELDS {
+            self.drain_submissions();
+            if !self.in_flight.is_empty() || self.queue.len() >= answered {
+                return;
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+
+    fn next_batch(&mut self) -> Option<Vec<Pending>> {
+        let in_flight: Vec<&[Pending]> = self.in_flight.iter().map(|sent| &*sent.units).collect();
+        let batch = self.queue.next_batch(&in_flight, &self.recent);
+        if batch.is_some() {
+            #[allow(clippy::cast_precision_loss)]
+            self.queue_length.set((self.queue.len() + self.submissions.len()) as f64);
+        }
+        batch
+    }
+
+    /// Sends a batch; returns once all its bytes are on their way, so that the next batch cannot overtake them.
+    async fn send(&mut self, units: Vec<Pending>) {
+        // Another connection of this node may have found a new epoch, or another server, first.
+        if self.session.as_ref().is_some_and(|session| !session.is_current(&self.seen)) {
+            self.session = None;
+        }
+        let session = match &self.session {
+            Some(session) => session.clone(),
+            None => match self.connect().await {
+                Ok(session) => self.session.insert(Arc::new(session)).clone(),
+                Err(error) => return refuse(units, &error),
+            },
+        };
+        // A decision of another epoch may rest on events that were lost with it.
+        let is_current =
+            |pending: &Pending| pending.unit.premises.epoch.is_none_or(|epoch| epoch == session.epoch());
+        let (units, outdated): (Vec<_>, Vec<_>) = units.into_iter().partition(is_current);
+        refuse(outdated, &AppendError::EpochChanged);
+        if units.is_empty() {
+            return;
+        }
+        let expected = Expected {
+            epoch: session.epoch(),
+            fence: session.fence(),
+            projection_set: self.projection_set.clone(),
+            now: self.clock.now(),
+            clock_bound: self.clock.max_offset().map(|bound| bound.as_secs_f64()),
+        };
+        let ahead = self.in_flight.back().and_then(InFlight::end);
+        let checks = if units.iter().any(|pending| pending.full_checks) {
+            Checks::Full
+        } else {
+            Checks::Optimistic(self.recent.expected_head(ahead))
+        };
+        // A notification costs the server a lock that all databases share, so commits share one.
+        let notifies = self.last_notified.elapsed() >= NOTIFY_EVERY;
+        if notifies {
+            self.last_notified = Stopwatch::start();
+        }
+        let batch = units.iter().map(|pending| pending.unit.clone()).collect();
+        let (sent, all_sent) = oneshot::channel();
+        let mut outcome =
+            maybe_done(transaction::store(session, expected, batch, checks, notifies, sent).boxed());
+        tokio::select! {
+            biased;
+            () = &mut outcome => {}
+            _ = all_sent => {}
+        }
+        self.in_flight.push_back(InFlight { units, notifies, outcome });
+    }
+
+    /// Tells other nodes of the newest commit. If that fails they find it by polling.
+    async fn notify(&mut self) {
+        self.notify_pending = false;
+        self.last_notified = Stopwatch::start();
+        let Some(session) = &self.session else { return };
+        match timeout(NOTIFY_TIMEOUT, session.notify()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                tracing::debug!(error = statement_reason(&error), "other nodes were not told of a commit");
+            }
+            Err(_) => self.session = None,
+        }
+    }
+}

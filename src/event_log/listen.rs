@@ -1,0 +1,35 @@
+//! Wakes the followers of this node when any node commits.
+
+use std::sync::Weak;
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use crate::postgres::Database;
+
+/// Listens for commits of all nodes until the log is closed; reconnects by itself.
+pub(super) async fn listen(database: Database, wake: Weak<watch::Sender<i64>>) {
+    let mut pause = Duration::from_millis(50);
+    loop {
+        match database.listen("tenure follower", "tenure_log").await {
+            Ok(mut listening) => {
+                pause = Duration::from_millis(50);
+                loop {
+                    // Also after (re)connecting: what was committed meanwhile has notified nobody.
+                    let Some(wake) = wake.upgrade() else { return };
+                    wake.send_modify(|_| {});
+                    drop(wake);
+                    if !listening.notified().await {
+                        break;
+                    }
+                }
+            }
+            Err(error) => tracing::warn!(%error, "not listening for commits; polling instead"),
+        }
+        if Weak::strong_count(&wake) == 0 {
+            return;
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(Duration::from_secs(2));
+    }
+}

@@ -1,7 +1,0 @@
-//! What our own HTTP clients share.
-
-/// Lets TLS clients use the cryptography that the database connections use too.
-pub fn use_our_cryptography() {
-    // Whoever was first has chosen the same.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-}

@@ -1,0 +1,221 @@
+//! What a request asks for: who calls, the body, and the circumstances of the command that it becomes.
+
+use axum::body::Bytes;
+use axum::extract::{FromRequest, FromRequestParts, Query, Request};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderName, Method, header};
+use serde::de::DeserializeOwned;
+
+use super::body::{MAX_BODY, read, read_authenticated};
+use super::caller::{Caller, Via};
+use super::csrf::X_CSRF_TOKEN;
+use super::error::{ApiError, place};
+use super::request_id::RequestId;
+use super::state::{AppState, SharedState};
+use crate::context::Context;
+
+/// The caller's own key of a request that may be sent again.
+pub const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+
+/// The position from which on a read must see what was written.
+pub const MIN_POSITION: HeaderName = HeaderName::from_static("tenure-min-position");
+
+/// A command with a JSON body of at most so many bytes.
+pub struct JsonCommand<T, const MAX: usize = MAX_BODY> {
+    /// Who asks.
+    pub caller: Caller,
+    /// The circumstances.
+    pub context: Context,
+    /// What is asked for.
+    pub body: T,
+}
+
+/// A command that needs no body.
+pub struct EmptyCommand {
+    /// Who asks.
+    pub caller: Caller,
+    /// The circumstances.
+    pub context: Context,
+}
+
+/// A read by somebody known.
+pub struct AuthenticatedRead {
+    /// Who reads.
+    pub caller: Caller,
+}
+
+impl<T: DeserializeOwned, const MAX: usize> FromRequest<SharedState> for JsonCommand<T, MAX> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &SharedState) -> Result<Self, ApiError> {
+        let (mut parts, body) = request.into_parts();
+        let caller = authenticated(&mut parts, state).await?;
+        if !is_json(&parts.headers) {
+            return Err(ApiError::MediaType);
+        }
+        let bytes =
+            read_authenticated(body, &parts.headers, MAX, caller.id(), &state.large_body_permits).await?;
+        let body = from_json(&bytes)?;
+        let context = context(state, caller, &parts, &bytes)?;
+        Ok(Self { caller, context, body })
+    }
+}
+
+impl FromRequest<SharedState> for EmptyCommand {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &SharedState) -> Result<Self, ApiError> {
+        let (mut parts, body) = request.into_parts();
+        let caller = authenticated(&mut parts, state).await?;
+        let bytes = read(body, &parts.headers, MAX_BODY).await?;
+        let context = context(state, caller, &parts, &bytes)?;
+        Ok(Self { caller, context })
+    }
+}
+
+impl FromRequestParts<SharedState> for AuthenticatedRead {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &SharedState) -> Result<Self, ApiError> {
+        let caller = Caller::from_request_parts(parts, state).await?;
+        caller.context()?;
+        if let Some(position) = parts.headers.get(MIN_POSITION) {
+            // Every read goes to the primary, which has whatever was ever acknowledged: there is nothing to wait for.
+            place(state.tenure.log(), position.to_str().unwrap_or_default(), MIN_POSITION.as_str()).await?;
+        }
+        Ok(Self { caller })
+    }
+}
+
+/// The caller, who must be somebody, and behind a session not another site.
+async fn authenticated(parts: &mut Parts, state: &SharedState) -> Result<Caller, ApiError> {
+    let caller = Caller::from_request_parts(parts, state).await?;
+    match caller {
+        Caller::Anonymous => return Err(ApiError::NoCredential),
+        Caller::Person { via: Via::Session(session), .. } => {
+            let token = parts.headers.get(X_CSRF_TOKEN).and_then(|value| value.to_str().ok());
+            state.check_csrf(&parts.headers, session, token)?;
+        }
+        Caller::Person { .. } | Caller::Key { .. } => {}
+    }
+    Ok(caller)
+}
+
+/// The circumstances of a command: who, in which request, and whether it may come again.
+fn context(state: &AppState, caller: Caller, parts: &Parts, body: &Bytes) -> Result<Context, ApiError> {
+    let mut context = caller.context()?;
+    context.correlation = parts.extensions.get::<RequestId>().copied();
+    let mut keys = parts.headers.get_all(IDEMPOTENCY_KEY).iter();
+    if parts.method != Method::POST {
+        return Ok(context);
+    }
+    if let Some(key) = keys.next() {
+        let rule = "one key of 1 to 255 visible ASCII characters";
+        let key = key.to_str().ok().filter(|key| (1..=255).contains(&key.len()));
+        let (Some(key), None) = (key, keys.next()) else {
+            return Err(ApiError::field("idempotency-key", rule));
+        };
+        let route = parts.uri.path_and_query().map_or("", |route| route.as_str());
+        let route = format!("{} {route}", parts.method);
+        context.idempotency = Some(state.tenure.idempotency_key(context.actor, &route, key, body));
+    }
+    Ok(context)
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    media_type(headers).is_some_and(|kind| kind.eq_ignore_ascii_case("application/json"))
+}
+
+/// The media type of a body, without its parameters; none if it is said more than once.
+pub fn media_type(headers: &HeaderMap) -> Option<&str> {
+    let mut kinds = headers.get_all(header::CONTENT_TYPE).iter();
+    let kind = kinds.next()?.to_str().ok()?;
+    kinds.next().is_none().then(|| kind.split(';').next().unwrap_or_default().trim())
+}
+
+/// Reads JSON, and says where it is wrong without quoting what is there.
+pub fn from_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
+    // A list in the order of the fields would be taken for an object otherwise.
+    if bytes.iter().find(|octet| !octet.is_ascii_whitespace()).is_some_and(|octet| *octet == b'[') {
+        return Err(ApiError::malformed("expected a JSON object"));
+    }
+    let mut json = serde_json::Deserializer::from_slice(bytes);
+    let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
+        let path = error.path().to_string();
+        let field = (path != ".").then_some(path);
+        ApiError::Malformed { field, detail: reason(error.inner()).into() }
+    })?;
+    json.end().map_err(|_| ApiError::malformed("something follows the JSON document"))?;
+    Ok(value)
+}
+
+/// What is wrong, without the value: that may be a secret in the wrong place.
+fn reason(error: &serde_json::Error) -> String {
+    if error.is_syntax() || error.is_eof() {
+        return format!("not JSON: line {}, column {}", error.line(), error.column());
+    }
+    let text = error.to_string();
+    let text = text.split(" at line ").next().unwrap_or_default();
+    if let Some(name) = text.strip_prefix("unknown field `") {
+        // The name of a field may be long, or anything at all.
+        let name: String = name.chars().take_while(|character| *character != '`').take(64).collect();
+        let expected = text.rsplit_once("expected").map_or("", |(_, expected)| expected.trim());
+        return format!("unknown field `{name}`; authenticated: {expected}");
+    }
+    if text.starts_with("missing field") || text.starts_with("duplicate field") {
+        return text.to_owned();
+    }
+    match text.rsplit_once("expected ") {
+        Some((_, expected)) => format!("expected {expected}"),
+        None => "not of the form that is expected".to_owned(),
+    }
+}
+
+/// The parameters of a query, each of which must be known.
+pub struct Parameters<T>(pub T);
+
+impl<T: DeserializeOwned> FromRequestParts<SharedState> for Parameters<T> {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &SharedState) -> Result<Self, ApiError> {
+        match Query::<T>::try_from_uri(&parts.uri) {
+            Ok(Query(parameters)) => Ok(Self(parameters)),
+            Err(_) => Err(ApiError::malformed(
+                "a parameter of the query is unknown, repeated or malformed; see /docs",
+            )),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, serde::Deserialize)]
+    #[serde(deny_unknown_fields)]
+    #[allow(dead_code)]
+    struct Example {
+        name: String,
+        count: Option<u32>,
+    }
+
+    fn wrong(json: &str) -> (Option<String>, String) {
+        match from_json::<Example>(json.as_bytes()) {
+            Err(ApiError::Malformed { field, detail }) => (field, detail.into_owned()),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn wrong_json_is_told_where_and_never_quoted() {
+        assert_eq!(wrong(r#"{"name": 5}"#), (Some("name".into()), "expected a string".into()));
+        let (field, detail) = wrong(r#"{"name": "a", "count": "ppz_secret"}"#);
+        assert_eq!((field.as_deref(), detail.as_str()), (Some("count"), "expected u32"));
+        assert!(wrong(r#"{"name": "a", "colour": 1}"#).1.contains("unknown field `colour`"));
+        assert_eq!(wrong("{}").1, "missing field `name`");
+        assert!(wrong("{").1.starts_with("not JSON: line 1"));
+        assert_eq!(wrong(r#"{"name": "a"} x"#).1, "something follows the JSON document");
+        assert_eq!(wrong(r#" ["name", 1]"#).1, "expected a JSON object");
+        assert!(from_json::<Example>(b"{\"name\": \"\xff\"}").is_err());
+    }
+}

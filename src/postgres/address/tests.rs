@@ -1,0 +1,140 @@
+//! Every way of writing a connection string that libpq knows.
+
+use std::time::Duration;
+
+use super::*;
+
+fn parse(text: &str) -> Result<Address, AddressError> {
+    text.parse()
+}
+
+#[test]
+fn every_sslmode_of_libpq_is_understood() {
+    for (text, mode) in [
+        ("disable", SslMode::Disable),
+        ("allow", SslMode::Prefer),
+        ("prefer", SslMode::Prefer),
+        ("require", SslMode::Require),
+        ("verify-ca", SslMode::VerifyCa),
+        ("verify-full", SslMode::VerifyFull),
+    ] {
+        let url = parse(&format!("postgres://u:p@h:5/d?sslmode={text}&application_name=x")).unwrap();
+        assert_eq!(url.ssl_mode, mode);
+        assert_eq!(url.config.get_application_name(), Some("x"));
+        assert_eq!(parse(&format!("host=h dbname=d sslmode={text}")).unwrap().ssl_mode, mode);
+    }
+    assert_eq!(parse("postgres://h/d?sslmode=maybe").unwrap_err(), AddressError::SslMode);
+    assert!(parse("host=h sslmode=''").is_err());
+}
+
+#[test]
+fn no_way_of_writing_it_loses_an_sslmode() {
+    for text in [
+        "postgres://u:a?b@h/d?sslmode=require",
+        "postgres://u:a?sslmode=disable@h/d?sslmode=require",
+        "postgres://u:p@h/d?%73slmode=require",
+        "postgres://u:p@h/d?sslmode=%72equire",
+        "postgres://u:p@h?sslmode=require",
+        "postgresql://u:p@h/?sslmode=require",
+        "postgres://h/d?ssl=true",
+        "postgres://h/d?sslmode=disable&sslmode=require",
+        "host=h sslmode = require",
+        "host=h sslmode= 'require'",
+        "host=h\tsslmode\t=\trequire",
+        "host=h password='sslmode=disable  x' sslmode=require",
+        "host=h requiressl=1",
+        "host=h requiressl=10",
+        "host=h sslmode=require sslcert='' dbname=''",
+        "postgres://h/d?sslmode=require&",
+    ] {
+        let address = parse(text).unwrap();
+        assert_eq!(address.ssl_mode, SslMode::Require, "{text}");
+        assert_eq!(address.config.get_ssl_mode(), tokio_postgres::config::SslMode::Require, "{text}");
+    }
+    let quoted = parse("host=h password='two  blanks' sslmode=require").unwrap();
+    assert_eq!(quoted.config.get_password(), Some(b"two  blanks".as_slice()));
+}
+
+#[test]
+fn parameters_that_cannot_be_carried_out_are_refused_by_name() {
+    for (parameter, name) in [
+        ("pgbouncer=true", "pgbouncer"),
+        ("sslcert=a.pem", "sslcert"),
+        ("gssencmode=require", "gssencmode"),
+        ("schema=public", "schema"),
+        ("connection_limit=5", "connection_limit"),
+        ("sslcrl=x", "sslcrl"),
+        ("require_auth=scram-sha-256", "require_auth"),
+        ("requirepeer=postgres", "requirepeer"),
+        ("target_session_attrs=standby", "target_session_attrs"),
+        ("channel_binding=maybe", "channel_binding"),
+        ("connect_timeout=soon", "connect_timeout"),
+        ("ssl_max_protocol_version=TLSv1.1", "ssl_max_protocol_version"),
+        ("port=http", "port"),
+        ("hostaddr=example.org", "hostaddr"),
+        ("client_encoding=LATIN1", "client_encoding"),
+    ] {
+        for text in [
+            format!("postgres://u:hunter2@h/d?{parameter}"),
+            format!("host=h password=hunter2x user=u {parameter}"),
+        ] {
+            let error = parse(&text).unwrap_err().to_string();
+            assert!(error.contains(&format!("`{name}`")) && !error.contains("hunter2"), "{text}: {error}");
+        }
+    }
+}
+
+#[test]
+fn parameters_that_ask_for_what_is_so_anyway_are_taken() {
+    let text = "host=h gssencmode=prefer sslcompression=0 sslsni=1 client_encoding=UTF8 keepalives=1 \
+                keepalives_idle=10 tcp_user_timeout=5000 connect_timeout=3 fallback_application_name=x \
+                target_session_attrs=primary load_balance_hosts=random ssl_min_protocol_version=TLSv1.1";
+    let address = parse(text).unwrap();
+    assert_eq!(address.config.get_connect_timeout(), Some(&Duration::from_secs(3)));
+    assert_eq!(address.config.get_application_name(), Some("x"));
+    assert_eq!(address.oldest_tls, TlsVersion::Tls12);
+}
+
+#[test]
+fn the_root_certificate_is_decoded_and_the_systems_asks_for_verification() {
+    let url = parse("postgres://h/d?sslrootcert=/a%20b/ca.pem&sslmode=verify-full").unwrap();
+    assert_eq!(url.root_certs, RootCerts::File(PathBuf::from("/a b/ca.pem")));
+    assert_eq!(parse("host=h sslrootcert=system").unwrap().ssl_mode, SslMode::VerifyFull);
+    assert!(parse("host=h sslrootcert=system sslmode=require").is_err());
+}
+
+#[test]
+fn tls_is_not_asked_of_a_socket() {
+    let address = parse("host=/run/pg,h port=1,2 sslmode=verify-full user=u").unwrap();
+    let configs = address.configs();
+    assert_eq!(configs[0].get_ssl_mode(), tokio_postgres::config::SslMode::Disable);
+    assert_eq!(configs[1].get_ssl_mode(), tokio_postgres::config::SslMode::Require);
+    assert_eq!((configs[0].get_ports(), configs[1].get_ports()), (&[1][..], &[2][..]));
+    assert_eq!(configs[1].get_user(), Some("u"));
+    assert!(!parse("host=/run/pg sslmode=verify-full").unwrap().has_tcp_host());
+    // An address makes it TCP, whatever the host is called.
+    let address = parse("host=/run/pg hostaddr=127.0.0.1 sslmode=require").unwrap();
+    assert!(address.has_tcp_host());
+    assert_eq!(address.configs()[0].get_ssl_mode(), tokio_postgres::config::SslMode::Require);
+    assert!(matches!(address.configs()[0].get_hosts(), [Host::Tcp(_)]));
+}
+
+#[test]
+fn a_password_is_never_shown() {
+    let url = parse("postgres://user:hunter2@host:5433/db").unwrap();
+    assert_eq!(format!("{url:?}"), "host port 5433 database db");
+    for text in [
+        "postgres://user:hunter2@host:port/db",
+        "host=h sslmode= password=hunter2",
+        "host=h user= password=hunter2",
+        "postgres://u:p@hunter2@h/d",
+        "postgres://u:/hunter2@h/d",
+        "postgres://u:123/hunter2@h/d",
+        "postgres://u:a@b/x?sslmode=hunter2@h/d",
+        "password='it'hunter2=5",
+        "host=h sslmode=hunter2",
+    ] {
+        let wrong = parse(text).unwrap_err();
+        assert!(!format!("{wrong} {wrong:?}").contains("hunter2"), "{text}: {wrong}");
+    }
+}

@@ -1,0 +1,62 @@
+//! Reads from the last lines of PostgreSQL's log why it ended: pure, no I/O.
+
+/// A reason that asks for something else than a look into the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Complaint {
+    /// No space is left on the disk.
+    DiskFull,
+    /// Processes of an earlier server still hold its shared memory, or the server itself still runs.
+    StillUsed,
+    /// The files are unreadable.
+    Damaged,
+    /// Anything else.
+    Unknown,
+}
+
+/// The phrases of PostgreSQL and of the C library, in the order in which they are looked for.
+const PHRASES: &[(&str, Complaint)] = &[
+    ("pre-existing shared memory block", Complaint::StillUsed),
+    ("lock file \"postmaster.pid\" already exists", Complaint::StillUsed),
+    // Here the operating system says "no space" and means its limit of segments.
+    ("could not create shared memory segment", Complaint::Unknown),
+    ("No space left on device", Complaint::DiskFull),
+    ("Disk quota exceeded", Complaint::DiskFull),
+    ("could not locate a valid checkpoint record", Complaint::Damaged),
+    ("incorrect checksum in control file", Complaint::Damaged),
+    ("could not open file \"global/pg_control\"", Complaint::Damaged),
+    ("could not find the database system", Complaint::Damaged),
+];
+
+/// What the last lines of a log complain about.
+pub(super) fn start_failure(said: &str) -> Complaint {
+    PHRASES.iter().find(|(phrase, _)| said.contains(phrase)).map_or(Complaint::Unknown, |(_, found)| *found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_complaint_is_recognised_in_what_postgresql_prints() {
+        for (said, expected) in [
+            (
+                "FATAL:  could not write lock file \"postmaster.pid\": No space left on device",
+                Complaint::DiskFull,
+            ),
+            ("initdb: error: could not write file \"x\": No space left on device", Complaint::DiskFull),
+            (
+                "PANIC:  could not write to file \"pg_wal/xlogtemp.1\": Disk quota exceeded",
+                Complaint::DiskFull,
+            ),
+            ("FATAL:  could not create shared memory segment: No space left on device", Complaint::Unknown),
+            ("FATAL:  pre-existing shared memory block (key 1, ID 2) is still in use", Complaint::StillUsed),
+            ("FATAL:  lock file \"postmaster.pid\" already exists", Complaint::StillUsed),
+            ("PANIC:  could not locate a valid checkpoint record", Complaint::Damaged),
+            ("postgres: could not find the database system", Complaint::Damaged),
+            ("FATAL:  something new", Complaint::Unknown),
+            ("", Complaint::Unknown),
+        ] {
+            assert_eq!(start_failure(said), expected, "{said}");
+        }
+    }
+}
