@@ -51,9 +51,9 @@ enum Command {
     Consume { code: usize },
     Issue { user: usize },
     RevokeToken { token: usize },
-    CreateSource { account: usize, user: usize, handle: u8 },
+    NewSource { account: usize, user: usize, handle: u8 },
     DeleteSource { account: usize, handle: u8 },
-    CreatePipe { account: usize, user: usize, handle: u8, name: u8 },
+    NewPipe { account: usize, user: usize, handle: u8, name: u8 },
     DeletePipe { account: usize, handle: u8, name: u8 },
     Wait { how_long: u8 },
 }
@@ -88,9 +88,9 @@ fn commands(seed: u64, count: usize) -> Vec<Command> {
             75..79 => Command::Consume { code: draw() },
             79..82 => Command::Issue { user: draw() },
             82 => Command::RevokeToken { token: draw() },
-            83..88 => Command::CreateSource { account: draw(), user: draw(), handle: small(4) },
+            83..88 => Command::NewSource { account: draw(), user: draw(), handle: small(4) },
             88..90 => Command::DeleteSource { account: draw(), handle: small(4) },
-            90..95 => Command::CreatePipe { account: draw(), user: draw(), handle: small(4), name: small(3) },
+            90..95 => Command::NewPipe { account: draw(), user: draw(), handle: small(4), name: small(3) },
             95..97 => Command::DeletePipe { account: draw(), handle: small(4), name: small(3) },
             97 => Command::ClearAway,
             _ => Command::Wait { how_long: small(12) },
@@ -559,7 +559,7 @@ impl Model {
                 let token = place(&self.tokens, token)?;
                 Ok(usize::from(!std::mem::replace(&mut self.tokens[token].revoked, true)))
             }
-            Command::CreateSource { account, user, handle } => {
+            Command::NewSource { account, user, handle } => {
                 let (account, user) = (place(&self.tenants, account)?, place(&self.people, user)?);
                 open(self, account).and_then(|()| exists(self, user)).and_then(|()| {
                     let sources = &mut self.tenants[account].sources;
@@ -577,7 +577,7 @@ impl Model {
                     removed.map(|pipes| 1 + pipes.len()).ok_or("source.not_found")
                 })
             }
-            Command::CreatePipe { account, user, handle, name } => {
+            Command::NewPipe { account, user, handle, name } => {
                 let (account, user) = (place(&self.tenants, account)?, place(&self.people, user)?);
                 open(self, account).and_then(|()| {
                     let forgotten = self.people[user].forgotten;
@@ -742,14 +742,14 @@ impl Real {
                 let token = self.tokens[place(&self.tokens, token)?];
                 told(tenure.revoke_bearer_token(&operator, token).await, drop)
             }
-            Command::CreateSource { account, user: any, handle } => {
+            Command::NewSource { account, user: any, handle } => {
                 let (account, by, handle) = (tenant(account)?, Some(user(any)?), format!("h{handle}"));
                 told(tenure.create_source(&operator, account, by, &handle, None).await, drop)
             }
             Command::DeleteSource { account, handle } => {
                 told(tenure.delete_source(&operator, tenant(account)?, &format!("h{handle}")).await, drop)
             }
-            Command::CreatePipe { account, user: any, handle, name } => {
+            Command::NewPipe { account, user: any, handle, name } => {
                 let (account, by) = (tenant(account)?, Some(user(any)?));
                 let (handle, name, unset) = (format!("h{handle}"), format!("p{name}"), Retention::default());
                 told(tenure.create_pipe(&operator, account, by, &handle, &name, unset).await, drop)

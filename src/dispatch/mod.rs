@@ -76,8 +76,11 @@ pub trait Operation: Send + Sync {
         work: &mut UnitOfWork<'_>,
     ) -> impl Future<Output = Result<Self::Answer, DecideError<Self::Refusal>>> + Send;
 
-    /// What it means that somebody else holds a claim of this kind; `None`: decide again.
-    fn claim_lost(&self, kind: &str, holder: &str) -> Option<Self::Refusal>;
+    /// The refusal when another holds a claim of this kind. `None`, the default, decides again: right where the next decision
+    /// finds the claim taken and chooses another name, or refuses by itself.
+    fn claim_lost(&self, _kind: &str, _holder: &str) -> Option<Self::Refusal> {
+        None
+    }
 }
 
 /// A command that was carried out.

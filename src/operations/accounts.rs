@@ -94,10 +94,6 @@ impl Operation for AddMember {
         work.bump_guard(accounts_of(self.user));
         Ok(())
     }
-
-    fn claim_lost(&self, _: &str, _: &str) -> Option<Refusal> {
-        None
-    }
 }
 
 struct RemoveMember {
@@ -137,10 +133,6 @@ impl Operation for RemoveMember {
         work.bump_guard(accounts_of(self.user));
         Ok(keys)
     }
-
-    fn claim_lost(&self, _: &str, _: &str) -> Option<Refusal> {
-        None
-    }
 }
 
 struct TransferOwnership {
@@ -172,10 +164,6 @@ impl Operation for TransferOwnership {
         work.bump_guard(accounts_of(self.to));
         Ok(())
     }
-
-    fn claim_lost(&self, _: &str, _: &str) -> Option<Refusal> {
-        None
-    }
 }
 
 struct SetNatsAccount {
@@ -202,10 +190,6 @@ impl Operation for SetNatsAccount {
         work.execute::<Account, Refusal>(self.account.as_uuid(), command).await?;
         Ok(())
     }
-
-    fn claim_lost(&self, _: &str, _: &str) -> Option<Refusal> {
-        None
-    }
 }
 
 struct CloseAccount {
@@ -227,10 +211,6 @@ impl Operation for CloseAccount {
         work.execute::<Account, Refusal>(self.account.as_uuid(), command).await?;
         work.bump_guard(accounts_of(account.owner));
         Ok(())
-    }
-
-    fn claim_lost(&self, _: &str, _: &str) -> Option<Refusal> {
-        None
     }
 }
 

@@ -8,7 +8,7 @@ use super::limits::{self, Counted, Limits};
 use super::refusal::{Refusal, Resource};
 use super::{Outcome, accounts, authority, invalid, users};
 use crate::Tenure;
-use crate::aggregates::api_key::{ApiKey, ApiKeyCommand, KeyHash, KeyPrefix, Label, MintApiKey};
+use crate::aggregates::api_key::{ApiKey, ApiKeyCommand, KeyHash, KeyPrefix, Label, NewApiKey};
 use crate::aggregates::field::Invalid;
 use crate::clock::Timestamp;
 use crate::context::Context;
@@ -31,13 +31,13 @@ pub struct ApiKeySecret {
 }
 
 /// A fresh secret, hashed.
-struct NewToken {
+struct GeneratedSecret {
     plaintext: SecretString,
     prefix: KeyPrefix,
     hash: KeyHash,
 }
 
-struct Mint {
+struct MintApiKey {
     id: ApiKeyId,
     account: AccountId,
     by: Option<UserId>,
@@ -48,7 +48,7 @@ struct Mint {
     limits: Limits,
 }
 
-impl Operation for Mint {
+impl Operation for MintApiKey {
     type Answer = ApiKeyId;
     type Refusal = Refusal;
 
@@ -69,7 +69,7 @@ impl Operation for Mint {
             return Err(DecideError::Refused(Refusal::NotFound(Resource::Member)));
         }
         limits::enforce_limit(work, Counted::Keys(self.account), &self.limits).await?;
-        let command = ApiKeyCommand::Mint(MintApiKey {
+        let command = ApiKeyCommand::Mint(NewApiKey {
             account: self.account,
             minter,
             removals: account.removals_of(minter),
@@ -81,10 +81,6 @@ impl Operation for Mint {
         });
         work.create::<ApiKey, _>(self.id.as_uuid(), command)?;
         Ok(self.id)
-    }
-
-    fn claim_lost(&self, _: &str, _: &str) -> Option<Refusal> {
-        None
     }
 }
 
@@ -109,12 +105,12 @@ async fn owned(
     }
 }
 
-struct Revoke {
+struct RevokeApiKey {
     account: Option<AccountId>,
     key: ApiKeyId,
 }
 
-impl Operation for Revoke {
+impl Operation for RevokeApiKey {
     type Answer = ();
     type Refusal = Refusal;
 
@@ -129,13 +125,9 @@ impl Operation for Revoke {
         }
         Ok(())
     }
-
-    fn claim_lost(&self, _: &str, _: &str) -> Option<Refusal> {
-        None
-    }
 }
 
-struct Rotate {
+struct RotateApiKey {
     account: Option<AccountId>,
     key: ApiKeyId,
     prefix: KeyPrefix,
@@ -143,7 +135,7 @@ struct Rotate {
     grace: Duration,
 }
 
-impl Operation for Rotate {
+impl Operation for RotateApiKey {
     type Answer = ApiKeyId;
     type Refusal = Refusal;
 
@@ -165,20 +157,16 @@ impl Operation for Rotate {
         work.execute::<ApiKey, Refusal>(self.key.as_uuid(), command).await?;
         Ok(self.key)
     }
-
-    fn claim_lost(&self, _: &str, _: &str) -> Option<Refusal> {
-        None
-    }
 }
 
 impl Tenure {
-    async fn fresh_secret(&self) -> Result<NewToken, DispatchError<Refusal>> {
+    async fn fresh_secret(&self) -> Result<GeneratedSecret, DispatchError<Refusal>> {
         let entropy = self.entropy();
         let plaintext = generate_plaintext(&self.rules().sentinel, &*entropy);
         let prefix = key_prefix(plaintext.expose_secret());
         let hash = self.argon2().hash(plaintext.clone(), salt(&*entropy)).await;
         let hash = hash.map_err(|_| DispatchError::Refused(Refusal::Busy))?;
-        Ok(NewToken { plaintext, prefix, hash: KeyHash::parse(&hash).map_err(invalid)? })
+        Ok(GeneratedSecret { plaintext, prefix, hash: KeyHash::parse(&hash).map_err(invalid)? })
     }
 
     /// Makes a key of an account and gives its secret, this once. For the owner; whoever acts on the database says who
@@ -199,7 +187,7 @@ impl Tenure {
             return Err(invalid(Invalid { field: "expires_at", rule: "a time that is yet to come" }));
         }
         let fresh = self.fresh_secret().await?;
-        let operation = Mint {
+        let operation = MintApiKey {
             id: self.new_id(ApiKeyId::new),
             account,
             by,
@@ -231,7 +219,7 @@ impl Tenure {
             let rule = "an argon2id PHC string, v=19, m at most 262144, t and p at most 16";
             return Err(invalid(Invalid { field: "key_hash", rule }));
         }
-        let operation = Mint {
+        let operation = MintApiKey {
             id: self.new_id(ApiKeyId::new),
             account,
             by: Some(by),
@@ -259,7 +247,7 @@ impl Tenure {
             return Err(invalid(Invalid { field: "grace", rule: "at most 30 days" }));
         }
         let fresh = self.fresh_secret().await?;
-        let operation = Rotate { account, key, prefix: fresh.prefix, hash: fresh.hash, grace };
+        let operation = RotateApiKey { account, key, prefix: fresh.prefix, hash: fresh.hash, grace };
         let done = self.dispatcher().dispatch(context, &operation).await?;
         Ok(with_secret(done, fresh.plaintext))
     }
@@ -275,7 +263,7 @@ impl Tenure {
         account: Option<AccountId>,
         key: ApiKeyId,
     ) -> Outcome<()> {
-        self.dispatcher().dispatch(context, &Revoke { account, key }).await
+        self.dispatcher().dispatch(context, &RevokeApiKey { account, key }).await
     }
 
     /// The key behind a plaintext: read from the primary for each call, so that one whose revocation was acknowledged

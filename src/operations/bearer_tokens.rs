@@ -9,7 +9,7 @@ use super::refusal::{Refusal, Resource};
 use super::{Outcome, authority, credentials_of, invalid, users};
 use crate::Tenure;
 use crate::aggregates::api_key::KeyPrefix;
-use crate::aggregates::bearer_token::{BearerToken, BearerTokenCommand, IssueBearerToken};
+use crate::aggregates::bearer_token::{BearerToken, BearerTokenCommand, NewBearerToken};
 use crate::aggregates::field::Invalid;
 use crate::aggregates::secret::SecretDigest;
 use crate::context::Context;
@@ -31,7 +31,7 @@ pub(super) fn checked_ttl(
 }
 
 /// A token that is about to be issued.
-pub(super) struct NewToken {
+pub(super) struct GeneratedToken {
     pub(super) id: BearerTokenId,
     pub(super) secret: SecretString,
     prefix: KeyPrefix,
@@ -39,7 +39,7 @@ pub(super) struct NewToken {
     limits: Limits,
 }
 
-impl NewToken {
+impl GeneratedToken {
     pub(super) fn new(tenure: &Tenure, ttl: Duration) -> Result<Self, DispatchError<Refusal>> {
         let ttl = checked_ttl(ttl, MAX_TTL, "more than 0 and at most ten years")?;
         let (secret, prefix) = token::bearer_token(&tenure.rules().sentinel, &*tenure.entropy());
@@ -56,7 +56,7 @@ impl NewToken {
         users::must_sign_in(work, user).await?;
         limits::enforce_limit(work, Counted::Tokens(user), &self.limits).await?;
         let at = work.at();
-        let command = BearerTokenCommand::Issue(IssueBearerToken {
+        let command = BearerTokenCommand::Issue(NewBearerToken {
             user,
             prefix: self.prefix.clone(),
             digest: SecretDigest::of(self.secret.expose_secret()),
@@ -69,12 +69,12 @@ impl NewToken {
     }
 }
 
-struct Issue {
+struct IssueBearerToken {
     user: UserId,
-    fresh: NewToken,
+    fresh: GeneratedToken,
 }
 
-impl Operation for Issue {
+impl Operation for IssueBearerToken {
     type Answer = BearerTokenId;
     type Refusal = Refusal;
 
@@ -87,17 +87,13 @@ impl Operation for Issue {
         self.fresh.issue(work, self.user).await?;
         Ok(self.fresh.id)
     }
-
-    fn claim_lost(&self, _: &str, _: &str) -> Option<Refusal> {
-        None
-    }
 }
 
-struct Revoke {
+struct RevokeBearerToken {
     token: BearerTokenId,
 }
 
-impl Operation for Revoke {
+impl Operation for RevokeBearerToken {
     type Answer = ();
     type Refusal = Refusal;
 
@@ -123,10 +119,6 @@ impl Operation for Revoke {
         work.execute::<BearerToken, Refusal>(self.token.as_uuid(), command).await?;
         Ok(())
     }
-
-    fn claim_lost(&self, _: &str, _: &str) -> Option<Refusal> {
-        None
-    }
 }
 
 impl Tenure {
@@ -140,7 +132,7 @@ impl Tenure {
         user: UserId,
         ttl: Duration,
     ) -> Outcome<(BearerTokenId, Option<SecretString>)> {
-        let operation = Issue { user, fresh: NewToken::new(self, ttl)? };
+        let operation = IssueBearerToken { user, fresh: GeneratedToken::new(self, ttl)? };
         let done: Dispatched<BearerTokenId> = self.dispatcher().dispatch(context, &operation).await?;
         let secret = (!done.repeated).then_some(operation.fresh.secret);
         Ok(done.map(|id| (id, secret)))
@@ -165,6 +157,6 @@ impl Tenure {
     /// # Errors
     /// `NotFound` (unknown, or somebody else's).
     pub async fn revoke_bearer_token(&self, context: &Context, token: BearerTokenId) -> Outcome<()> {
-        self.dispatcher().dispatch(context, &Revoke { token }).await
+        self.dispatcher().dispatch(context, &RevokeBearerToken { token }).await
     }
 }

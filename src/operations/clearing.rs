@@ -41,12 +41,12 @@ fn coarse_of(event: &AnyEvent) -> Vec<Uuid> {
 }
 
 /// One step.
-struct Clear<'a> {
+struct ClearEndedRows<'a> {
     pending: Pending,
     coarse: &'a Coarse,
 }
 
-impl Clear<'_> {
+impl ClearEndedRows<'_> {
     async fn account(
         &self,
         work: &mut UnitOfWork<'_>,
@@ -138,7 +138,7 @@ impl Clear<'_> {
     }
 }
 
-impl Operation for Clear<'_> {
+impl Operation for ClearEndedRows<'_> {
     /// Whether nothing is left.
     type Answer = bool;
     type Refusal = Refusal;
@@ -163,10 +163,6 @@ impl Operation for Clear<'_> {
         let finished = matches!(command, EndingCommand::Finish(_));
         work.execute::<Ending, Refusal>(of.id(), command).await?;
         Ok(finished)
-    }
-
-    fn claim_lost(&self, _: &str, _: &str) -> Option<Refusal> {
-        None
     }
 }
 
@@ -201,7 +197,7 @@ impl Tenure {
 
     /// Clears away what one ending has left behind.
     async fn clear(&self, context: &Context, pending: Pending) -> Result<(), DispatchError<Refusal>> {
-        let step = Clear { pending, coarse: self.coarse() };
+        let step = ClearEndedRows { pending, coarse: self.coarse() };
         loop {
             let done = self.dispatcher().dispatch(context, &step).await?;
             // Once more, for those who had looked before it ended and wrote afterwards.

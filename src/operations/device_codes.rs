@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use secrecy::{ExposeSecret as _, SecretString};
 
-use super::bearer_tokens::{NewToken, checked_ttl};
+use super::bearer_tokens::{GeneratedToken, checked_ttl};
 use super::refusal::{Refusal, Resource};
 use super::{Outcome, authority, invalid, or_not_found, users};
 use crate::Tenure;
 use crate::aggregates::device_code::{
-    ClientName, CreateDeviceCode, DeviceCode, DeviceCodeCommand, Status, UserCode, user_code_claim,
+    ClientName, DeviceCode, DeviceCodeCommand, DeviceCodeDetails, Status, UserCode, user_code_claim,
 };
 use crate::aggregates::secret::SecretDigest;
 use crate::context::Context;
@@ -35,7 +35,7 @@ pub struct NewDeviceCode {
     pub user_code: String,
 }
 
-pub(super) struct Create {
+pub(super) struct CreateDeviceCode {
     pub(super) id: DeviceCodeId,
     device_code: SecretString,
     user_codes: Vec<UserCode>,
@@ -43,7 +43,7 @@ pub(super) struct Create {
     pub(super) ttl: Duration,
 }
 
-impl Operation for Create {
+impl Operation for CreateDeviceCode {
     /// The identifier, and which of the user codes was free.
     type Answer = (DeviceCodeId, usize);
     type Refusal = Refusal;
@@ -58,7 +58,7 @@ impl Operation for Create {
             return Err(DecideError::Refused(Refusal::IdentifierInUse));
         };
         let at = work.at();
-        let command = DeviceCodeCommand::Create(CreateDeviceCode {
+        let command = DeviceCodeCommand::Create(DeviceCodeDetails {
             digest: SecretDigest::of(self.device_code.expose_secret()),
             user_code: user_code.clone(),
             client_name: self.client_name.clone(),
@@ -68,57 +68,74 @@ impl Operation for Create {
         work.create::<DeviceCode, _>(self.id.as_uuid(), command)?;
         Ok((self.id, place))
     }
-
-    /// The user code is a living code's: take another.
-    fn claim_lost(&self, _: &str, _: &str) -> Option<Refusal> {
-        None
-    }
 }
 
-/// What a person decides about a code that they have typed.
-struct Decide {
+/// The device code behind a user code, for the user who typed it.
+async fn typed_code(
+    work: &mut UnitOfWork<'_>,
+    user: UserId,
+    user_code: &UserCode,
+) -> Result<DeviceCodeId, DecideError<Refusal>> {
+    users::must_sign_in(work, user).await?;
+    authority::require_self(work, user).await?;
+    let holder = work.holder(&user_code_claim(user_code, work.hasher())).await?;
+    let id = holder.and_then(|holder| holder.parse().ok());
+    id.ok_or(DecideError::Refused(Refusal::NotFound(Resource::DeviceCode)))
+}
+
+struct ApproveDeviceCode {
     user_code: UserCode,
     user: UserId,
-    approve: bool,
 }
 
-impl Operation for Decide {
+impl Operation for ApproveDeviceCode {
     type Answer = DeviceCodeId;
     type Refusal = Refusal;
 
     fn name(&self) -> &'static str {
-        if self.approve { "approve_device_code" } else { "deny_device_code" }
+        "approve_device_code"
     }
 
     async fn decide(&self, work: &mut UnitOfWork<'_>) -> Result<DeviceCodeId, DecideError<Refusal>> {
-        users::must_sign_in(work, self.user).await?;
-        authority::require_self(work, self.user).await?;
-        let holder = work.holder(&user_code_claim(&self.user_code, work.hasher())).await?;
-        let id: DeviceCodeId = holder
-            .and_then(|holder| holder.parse().ok())
-            .ok_or(DecideError::Refused(Refusal::NotFound(Resource::DeviceCode)))?;
-        let (user, at) = (self.user, work.at());
-        let command = if self.approve {
-            DeviceCodeCommand::Approve { user, at }
-        } else {
-            DeviceCodeCommand::Deny { user, at }
-        };
+        let id = typed_code(work, self.user, &self.user_code).await?;
+        let command = DeviceCodeCommand::Approve { user: self.user, at: work.at() };
         work.execute::<DeviceCode, Refusal>(id.as_uuid(), command).await?;
         Ok(id)
     }
+}
 
-    fn claim_lost(&self, _: &str, _: &str) -> Option<Refusal> {
-        None
+struct DenyDeviceCode {
+    user_code: UserCode,
+    user: UserId,
+}
+
+impl Operation for DenyDeviceCode {
+    type Answer = DeviceCodeId;
+    type Refusal = Refusal;
+
+    fn name(&self) -> &'static str {
+        "deny_device_code"
+    }
+
+    async fn decide(&self, work: &mut UnitOfWork<'_>) -> Result<DeviceCodeId, DecideError<Refusal>> {
+        let id = typed_code(work, self.user, &self.user_code).await?;
+        let command = DeviceCodeCommand::Deny { user: self.user, at: work.at() };
+        work.execute::<DeviceCode, Refusal>(id.as_uuid(), command).await?;
+        Ok(id)
     }
 }
 
-/// A device takes what was approved, and a token with it where one is wanted.
-struct Consume {
-    device_code: SecretString,
-    token: Option<NewToken>,
+fn parse_user_code(typed: &str) -> Result<UserCode, DispatchError<Refusal>> {
+    UserCode::parse(typed).map_err(|_| DispatchError::Refused(Refusal::NotFound(Resource::DeviceCode)))
 }
 
-impl Operation for Consume {
+/// A device takes what was approved, and a token with it where one is wanted.
+struct ConsumeDeviceCode {
+    device_code: SecretString,
+    token: Option<GeneratedToken>,
+}
+
+impl Operation for ConsumeDeviceCode {
     type Answer = (UserId, DeviceCodeId);
     type Refusal = Refusal;
 
@@ -148,10 +165,6 @@ impl Operation for Consume {
             other => other.map(|()| (user, id)),
         }
     }
-
-    fn claim_lost(&self, _: &str, _: &str) -> Option<Refusal> {
-        None
-    }
 }
 
 impl Tenure {
@@ -173,14 +186,14 @@ impl Tenure {
         &self,
         ttl: Duration,
         client_name: &str,
-    ) -> Result<Create, DispatchError<Refusal>> {
+    ) -> Result<CreateDeviceCode, DispatchError<Refusal>> {
         let entropy = self.entropy();
         let user_codes = std::iter::repeat_with(|| {
             let mut octets = [0; 32];
             entropy.fill(&mut octets);
             UserCode::from_random(&octets)
         });
-        Ok(Create {
+        Ok(CreateDeviceCode {
             id: self.new_id(DeviceCodeId::new),
             device_code: token::device_code(&*entropy),
             user_codes: user_codes.flatten().take(USER_CODES).collect(),
@@ -189,7 +202,11 @@ impl Tenure {
         })
     }
 
-    pub(super) async fn hand_out(&self, context: &Context, operation: Create) -> Outcome<NewDeviceCode> {
+    pub(super) async fn hand_out(
+        &self,
+        context: &Context,
+        operation: CreateDeviceCode,
+    ) -> Outcome<NewDeviceCode> {
         // Codes are secrets: a request for some is never answered from memory.
         let context = Context { idempotency: None, ..*context };
         let done = self.dispatcher().dispatch(&context, &operation).await?;
@@ -209,10 +226,11 @@ impl Tenure {
         typed: &str,
         user: UserId,
     ) -> Outcome<DeviceCodeId> {
-        self.decide_device_code(context, typed, user, true).await
+        let user_code = parse_user_code(typed)?;
+        self.dispatcher().dispatch(context, &ApproveDeviceCode { user_code, user }).await
     }
 
-    /// A person does not let the device with this user code act for them.
+    /// Denies the device with this user code.
     ///
     /// # Errors
     /// As [`Tenure::approve_device_code`].
@@ -222,27 +240,14 @@ impl Tenure {
         typed: &str,
         user: UserId,
     ) -> Outcome<DeviceCodeId> {
-        self.decide_device_code(context, typed, user, false).await
-    }
-
-    async fn decide_device_code(
-        &self,
-        context: &Context,
-        typed: &str,
-        user: UserId,
-        approve: bool,
-    ) -> Outcome<DeviceCodeId> {
-        let user_code = UserCode::parse(typed)
-            .map_err(|_| DispatchError::Refused(Refusal::NotFound(Resource::DeviceCode)))?;
-        let done = self.dispatcher().dispatch(context, &Decide { user_code, user, approve }).await?;
-        if !approve {
-            self.still_active(done.answer).await;
-        }
+        let user_code = parse_user_code(typed)?;
+        let done = self.dispatcher().dispatch(context, &DenyDeviceCode { user_code, user }).await?;
+        self.free_device_code(done.answer).await;
         Ok(done)
     }
 
     /// Frees the room of a code that is denied or used up; one whose row stays frees it when its time is over.
-    async fn still_active(&self, device_code: DeviceCodeId) {
+    async fn free_device_code(&self, device_code: DeviceCodeId) {
         if let Err(error) = self.coarse().remove(&[device_code.as_uuid()]).await {
             tracing::warn!(%device_code, %error, "the room of a device code could not be freed");
         }
@@ -257,9 +262,9 @@ impl Tenure {
         context: &Context,
         device_code: &SecretString,
     ) -> Outcome<UserId> {
-        let operation = Consume { device_code: device_code.clone(), token: None };
+        let operation = ConsumeDeviceCode { device_code: device_code.clone(), token: None };
         let done = self.dispatcher().dispatch(context, &operation).await?;
-        self.still_active(done.answer.1).await;
+        self.free_device_code(done.answer.1).await;
         Ok(done.map(|(user, _)| user))
     }
 
@@ -274,13 +279,13 @@ impl Tenure {
         device_code: &SecretString,
         ttl: Duration,
     ) -> Outcome<(UserId, BearerTokenId, SecretString)> {
-        let fresh = NewToken::new(self, ttl)?;
+        let fresh = GeneratedToken::new(self, ttl)?;
         let (id, secret) = (fresh.id, fresh.secret.clone());
-        let operation = Consume { device_code: device_code.clone(), token: Some(fresh) };
+        let operation = ConsumeDeviceCode { device_code: device_code.clone(), token: Some(fresh) };
         // A token is a secret: a request for one is never answered from memory.
         let context = Context { idempotency: None, ..*context };
         let done = self.dispatcher().dispatch(&context, &operation).await?;
-        self.still_active(done.answer.1).await;
+        self.free_device_code(done.answer.1).await;
         Ok(done.map(|(user, _)| (user, id, secret)))
     }
 

@@ -9,11 +9,11 @@ use crate::dispatch::{DecideError, DispatchError, Failure, Operation, UnitOfWork
 use crate::event_log::ReadError;
 use crate::ids::UserId;
 
-struct Forget {
+struct ForgetUser {
     user: UserId,
 }
 
-impl Operation for Forget {
+impl Operation for ForgetUser {
     type Answer = EndedKeys;
     type Refusal = Refusal;
 
@@ -41,10 +41,6 @@ impl Operation for Forget {
         work.execute::<User, Refusal>(user.as_uuid(), UserCommand::Forget { at: work.at() }).await?;
         Ok(keys.into())
     }
-
-    fn claim_lost(&self, _: &str, _: &str) -> Option<Refusal> {
-        None
-    }
 }
 
 impl Tenure {
@@ -56,7 +52,7 @@ impl Tenure {
     /// # Errors
     /// `OwnsAccounts`, `NotFound`, `Forbidden`.
     pub async fn forget_user(&self, context: &Context, user: UserId) -> Outcome<EndedKeys> {
-        let done = self.dispatcher().dispatch(context, &Forget { user }).await?;
+        let done = self.dispatcher().dispatch(context, &ForgetUser { user }).await?;
         self.list_as_forgotten(user).await;
         Ok(done)
     }

@@ -7,7 +7,7 @@ use crate::Tenure;
 use crate::aggregates::account::{Account, AccountCommand};
 use crate::aggregates::field::Invalid;
 use crate::aggregates::invite::{
-    CreateInvite, Invite, InviteCommand, InviteeKey, Offer, claim_on_name, pending_invite_claim,
+    Invite, InviteCommand, InviteeKey, NewInvite, Offer, claim_on_name, pending_invite_claim,
 };
 use crate::aggregates::user::{User, UserMode, Username, invited_name_claim, username_claim};
 use crate::context::Context;
@@ -53,7 +53,7 @@ async fn invitee_key(
     })
 }
 
-struct Create {
+struct CreateInvite {
     id: InviteId,
     account: AccountId,
     invitee: Username,
@@ -63,7 +63,7 @@ struct Create {
     limits: Limits,
 }
 
-impl Create {
+impl CreateInvite {
     /// Refuses a second invite to somebody for whose name one stands that they were not given when they took it.
     async fn waits_for_the_name(
         &self,
@@ -82,7 +82,7 @@ impl Create {
     }
 }
 
-impl Operation for Create {
+impl Operation for CreateInvite {
     type Answer = InviteId;
     type Refusal = Refusal;
 
@@ -113,7 +113,7 @@ impl Operation for Create {
         }
         limits::enforce_limit(work, Counted::PendingInvites(self.account), &self.limits).await?;
         let at = work.at();
-        let command = InviteCommand::Create(CreateInvite {
+        let command = InviteCommand::Create(NewInvite {
             account: self.account,
             inviter,
             invitee: self.invitee.clone(),
@@ -133,59 +133,75 @@ impl Operation for Create {
     }
 }
 
-/// What the person an invite is addressed to decides.
-struct Decide {
+/// The invite of an open account, for the user it is addressed to.
+async fn own_offer(
+    work: &mut UnitOfWork<'_>,
     invite: InviteId,
     user: UserId,
-    accept: bool,
+) -> Result<Offer, DecideError<Refusal>> {
+    let offer = offer(work, invite).await?;
+    authority::require_self(work, user).await?;
+    let invitee = work.load::<User>(user.as_uuid()).await?;
+    if !invitee.registered().is_some_and(|person| offer.is_for(user, person)) {
+        return Err(DecideError::Refused(Refusal::Forbidden));
+    }
+    if work.load::<Account>(offer.account.as_uuid()).await?.open().is_none() {
+        // It ended with its account; the event that says so for each invite comes later.
+        return Err(DecideError::Refused(Refusal::InviteNotPending));
+    }
+    Ok(offer)
 }
 
-impl Operation for Decide {
+struct AcceptInvite {
+    invite: InviteId,
+    user: UserId,
+}
+
+impl Operation for AcceptInvite {
     type Answer = AccountId;
     type Refusal = Refusal;
 
     fn name(&self) -> &'static str {
-        if self.accept { "accept_invite" } else { "decline_invite" }
+        "accept_invite"
     }
 
     async fn decide(&self, work: &mut UnitOfWork<'_>) -> Result<AccountId, DecideError<Refusal>> {
-        let offer = offer(work, self.invite).await?;
-        authority::require_self(work, self.user).await?;
-        let user = work.load::<User>(self.user.as_uuid()).await?;
-        let theirs = user.registered().is_some_and(|person| offer.is_for(self.user, person));
-        if !theirs {
-            return Err(DecideError::Refused(Refusal::Forbidden));
-        }
+        let account = own_offer(work, self.invite, self.user).await?.account;
         let (user, at) = (self.user, work.at());
-        if work.load::<Account>(offer.account.as_uuid()).await?.open().is_none() {
-            // It ended with its account.
-            return Err(DecideError::Refused(Refusal::InviteNotPending));
-        }
-        let decision = if self.accept {
-            InviteCommand::Accept { user, at }
-        } else {
-            InviteCommand::Decline { user, at }
-        };
-        work.execute::<Invite, Refusal>(self.invite.as_uuid(), decision).await?;
-        if self.accept {
-            let command = AccountCommand::AddMember { user, at };
-            work.execute::<Account, Refusal>(offer.account.as_uuid(), command).await?;
-            work.bump_guard(accounts_of(user));
-        }
-        Ok(offer.account)
-    }
-
-    fn claim_lost(&self, _: &str, _: &str) -> Option<Refusal> {
-        None
+        work.execute::<Invite, Refusal>(self.invite.as_uuid(), InviteCommand::Accept { user, at }).await?;
+        work.execute::<Account, Refusal>(account.as_uuid(), AccountCommand::AddMember { user, at }).await?;
+        work.bump_guard(accounts_of(user));
+        Ok(account)
     }
 }
 
-struct Revoke {
+struct DeclineInvite {
+    invite: InviteId,
+    user: UserId,
+}
+
+impl Operation for DeclineInvite {
+    type Answer = AccountId;
+    type Refusal = Refusal;
+
+    fn name(&self) -> &'static str {
+        "decline_invite"
+    }
+
+    async fn decide(&self, work: &mut UnitOfWork<'_>) -> Result<AccountId, DecideError<Refusal>> {
+        let account = own_offer(work, self.invite, self.user).await?.account;
+        let command = InviteCommand::Decline { user: self.user, at: work.at() };
+        work.execute::<Invite, Refusal>(self.invite.as_uuid(), command).await?;
+        Ok(account)
+    }
+}
+
+struct RevokeInvite {
     account: Option<AccountId>,
     invite: InviteId,
 }
 
-impl Operation for Revoke {
+impl Operation for RevokeInvite {
     type Answer = ();
     type Refusal = Refusal;
 
@@ -213,10 +229,6 @@ impl Operation for Revoke {
         let command = InviteCommand::Revoke { at: work.at() };
         work.execute::<Invite, Refusal>(self.invite.as_uuid(), command).await?;
         Ok(())
-    }
-
-    fn claim_lost(&self, _: &str, _: &str) -> Option<Refusal> {
-        None
     }
 }
 
@@ -250,7 +262,7 @@ impl Tenure {
     ) -> Outcome<InviteId> {
         let named =
             |error: Invalid| DispatchError::Refused(Refusal::Invalid(Invalid { field: "invitee", ..error }));
-        let operation = Create {
+        let operation = CreateInvite {
             id: self.new_id(InviteId::new),
             account,
             invitee: Username::chosen(invitee).map_err(named)?,
@@ -272,7 +284,7 @@ impl Tenure {
         invite: InviteId,
         user: UserId,
     ) -> Outcome<AccountId> {
-        self.dispatcher().dispatch(context, &Decide { invite, user, accept: true }).await
+        self.dispatcher().dispatch(context, &AcceptInvite { invite, user }).await
     }
 
     /// Turns an invite down.
@@ -285,7 +297,7 @@ impl Tenure {
         invite: InviteId,
         user: UserId,
     ) -> Outcome<AccountId> {
-        self.dispatcher().dispatch(context, &Decide { invite, user, accept: false }).await
+        self.dispatcher().dispatch(context, &DeclineInvite { invite, user }).await
     }
 
     /// Takes an invite back; another account's is not found if an account is named.
@@ -298,6 +310,6 @@ impl Tenure {
         account: Option<AccountId>,
         invite: InviteId,
     ) -> Outcome<()> {
-        self.dispatcher().dispatch(context, &Revoke { account, invite }).await
+        self.dispatcher().dispatch(context, &RevokeInvite { account, invite }).await
     }
 }

@@ -5,7 +5,7 @@ use super::refusal::Refusal;
 use crate::aggregates::account::Account;
 use crate::aggregates::invite::{Invite, InviteCommand, InviteeKey, pending_invite_claim};
 use crate::aggregates::user::{
-    Email, RegisterUser, User, UserCommand, UserMode, Username, invited_name_claim, username_claim,
+    Email, NewUser, User, UserCommand, UserMode, Username, invited_name_claim, username_claim,
 };
 use crate::dispatch::{DecideError, Failure, Operation, UnitOfWork};
 use crate::ids::UserId;
@@ -28,7 +28,7 @@ impl Operation for InsertUser {
 
     async fn decide(&self, work: &mut UnitOfWork<'_>) -> Result<UserId, DecideError<Refusal>> {
         authority::require_operator(work).await?;
-        let person = RegisterUser {
+        let person = NewUser {
             username: self.username.clone(),
             email: Some(self.email.clone()),
             mode: self.mode,

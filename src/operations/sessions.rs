@@ -10,7 +10,7 @@ use super::refusal::{Refusal, Resource};
 use super::{Outcome, authority, credentials_of, users};
 use crate::Tenure;
 use crate::aggregates::secret::SecretDigest;
-use crate::aggregates::session::{Session, SessionCommand, StartSession};
+use crate::aggregates::session::{NewSession, Session, SessionCommand};
 use crate::context::Context;
 use crate::credentials::token;
 use crate::dispatch::{DecideError, Failure, Operation, UnitOfWork};
@@ -21,14 +21,14 @@ use crate::projections::{QueryError, sessions};
 const MAX_ENDED: u32 = 1_000;
 
 /// A session that is about to begin.
-pub(super) struct NewSession {
+pub(super) struct GeneratedSession {
     pub(super) id: SessionId,
     pub(super) secret: SecretString,
     ttl: Duration,
     limits: Limits,
 }
 
-impl NewSession {
+impl GeneratedSession {
     pub(super) fn new(tenure: &Tenure, ttl: Duration) -> Self {
         let (id, secret) = (tenure.new_id(SessionId::new), token::session(&*tenure.entropy()));
         Self { id, secret, ttl, limits: tenure.rules().limits }
@@ -43,7 +43,7 @@ impl NewSession {
         users::must_sign_in(work, user).await?;
         self.make_room(work, user).await?;
         let at = work.at();
-        let command = SessionCommand::Start(StartSession {
+        let command = SessionCommand::Start(NewSession {
             user,
             digest: SecretDigest::of(self.secret.expose_secret()),
             at,
@@ -72,12 +72,12 @@ impl NewSession {
     }
 }
 
-struct Start {
+struct StartSession {
     user: UserId,
-    fresh: NewSession,
+    fresh: GeneratedSession,
 }
 
-impl Operation for Start {
+impl Operation for StartSession {
     type Answer = SessionId;
     type Refusal = Refusal;
 
@@ -90,17 +90,13 @@ impl Operation for Start {
         self.fresh.start(work, self.user).await?;
         Ok(self.fresh.id)
     }
-
-    fn claim_lost(&self, _: &str, _: &str) -> Option<Refusal> {
-        None
-    }
 }
 
-struct End {
+struct EndSession {
     session: SessionId,
 }
 
-impl Operation for End {
+impl Operation for EndSession {
     type Answer = ();
     type Refusal = Refusal;
 
@@ -126,10 +122,6 @@ impl Operation for End {
         work.execute::<Session, Refusal>(self.session.as_uuid(), command).await?;
         Ok(())
     }
-
-    fn claim_lost(&self, _: &str, _: &str) -> Option<Refusal> {
-        None
-    }
 }
 
 impl Tenure {
@@ -144,7 +136,7 @@ impl Tenure {
         ttl: Duration,
     ) -> Outcome<(SessionId, Option<SecretString>)> {
         let ttl = checked_ttl(ttl, MAX_TTL, "more than 0 and at most ten years")?;
-        let operation = Start { user, fresh: NewSession::new(self, ttl) };
+        let operation = StartSession { user, fresh: GeneratedSession::new(self, ttl) };
         let done = self.dispatcher().dispatch(context, &operation).await?;
         let secret = (!done.repeated).then_some(operation.fresh.secret);
         Ok(done.map(|id| (id, secret)))
@@ -163,6 +155,6 @@ impl Tenure {
     /// # Errors
     /// `NotFound` (unknown, or somebody else's).
     pub async fn end_session(&self, context: &Context, session: SessionId) -> Outcome<()> {
-        self.dispatcher().dispatch(context, &End { session }).await
+        self.dispatcher().dispatch(context, &EndSession { session }).await
     }
 }

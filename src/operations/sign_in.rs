@@ -8,7 +8,7 @@ use super::{Outcome, accounts_of};
 use crate::Tenure;
 use crate::aggregates::account::{Account, AccountCommand, AccountName, account_name_claim};
 use crate::aggregates::user::{
-    AvatarUrl, Email, GithubId, GithubLogin, MAX_CLASHES, Profile, RegisterUser, User, UserCommand, UserMode,
+    AvatarUrl, Email, GithubId, GithubLogin, MAX_CLASHES, NewUser, Profile, User, UserCommand, UserMode,
     Username, github_id_claim, username_claim,
 };
 use crate::context::Context;
@@ -39,7 +39,7 @@ impl GithubSignIn {
     async fn register(&self, work: &mut UnitOfWork<'_>) -> Result<UserId, DecideError<Refusal>> {
         let login = &self.profile.login;
         let username = free_username(work, login.usernames()).await?;
-        let person = RegisterUser {
+        let person = NewUser {
             username: username.clone(),
             email: self.profile.email.clone(),
             mode: UserMode::Github,
@@ -124,11 +124,6 @@ impl Operation for GithubSignIn {
             }
         }
         Ok(SignedIn { user, created: false, first_account })
-    }
-
-    /// Another first sign-in of the same person, or somebody with the same name, was faster: look again.
-    fn claim_lost(&self, _: &str, _: &str) -> Option<Refusal> {
-        None
     }
 }
 

@@ -6,11 +6,11 @@ use secrecy::{ExposeSecret as _, SecretString};
 
 use super::bearer_tokens::checked_ttl;
 use super::refusal::{Refusal, Resource};
-use super::sessions::NewSession;
+use super::sessions::GeneratedSession;
 use super::{Outcome, authority, or_not_found, users};
 use crate::Tenure;
 use crate::aggregates::secret::SecretDigest;
-use crate::aggregates::sign_in_link::{IssueSignInLink, SignInLink, SignInLinkCommand};
+use crate::aggregates::sign_in_link::{NewSignInLink, SignInLink, SignInLinkCommand};
 use crate::aggregates::user::{User, UserMode};
 use crate::context::Context;
 use crate::credentials::token;
@@ -20,13 +20,13 @@ use crate::ids::{SessionId, SignInLinkId, UserId};
 /// How long a sign-in link is good.
 pub const SIGN_IN_LINK_TTL: Duration = Duration::from_mins(10);
 
-struct Issue {
+struct IssueSignInLink {
     id: SignInLinkId,
     user: UserId,
     digest: SecretDigest,
 }
 
-impl Operation for Issue {
+impl Operation for IssueSignInLink {
     type Answer = SignInLinkId;
     type Refusal = Refusal;
 
@@ -42,7 +42,7 @@ impl Operation for Issue {
             return Err(DecideError::Refused(Refusal::NotAnInternalUser));
         }
         let at = work.at();
-        let command = SignInLinkCommand::Issue(IssueSignInLink {
+        let command = SignInLinkCommand::Issue(NewSignInLink {
             user: self.user,
             digest: self.digest,
             at,
@@ -51,18 +51,14 @@ impl Operation for Issue {
         work.create::<SignInLink, _>(self.id.as_uuid(), command)?;
         Ok(self.id)
     }
-
-    fn claim_lost(&self, _: &str, _: &str) -> Option<Refusal> {
-        None
-    }
 }
 
-struct UseLink<'a> {
+struct UseSignInLink<'a> {
     secret: &'a SecretString,
-    session: NewSession,
+    session: GeneratedSession,
 }
 
-impl Operation for UseLink<'_> {
+impl Operation for UseSignInLink<'_> {
     type Answer = (UserId, SessionId);
     type Refusal = Refusal;
 
@@ -84,10 +80,6 @@ impl Operation for UseLink<'_> {
             other => other.map(|()| (user, self.session.id)),
         }
     }
-
-    fn claim_lost(&self, _: &str, _: &str) -> Option<Refusal> {
-        None
-    }
 }
 
 impl Tenure {
@@ -99,7 +91,7 @@ impl Tenure {
     pub async fn issue_sign_in_link(&self, context: &Context, user: UserId) -> Outcome<SecretString> {
         let secret = token::sign_in_link(&*self.entropy());
         let digest = SecretDigest::of(secret.expose_secret());
-        let operation = Issue { id: self.new_id(SignInLinkId::new), user, digest };
+        let operation = IssueSignInLink { id: self.new_id(SignInLinkId::new), user, digest };
         // A link is a secret: a request for one is never answered from memory.
         let context = Context { idempotency: None, ..*context };
         let done = self.dispatcher().dispatch(&context, &operation).await?;
@@ -129,7 +121,7 @@ impl Tenure {
         ttl: Duration,
     ) -> Outcome<(UserId, SessionId, SecretString)> {
         let ttl = checked_ttl(ttl, super::MAX_TTL, "more than 0 and at most ten years")?;
-        let operation = UseLink { secret, session: NewSession::new(self, ttl) };
+        let operation = UseSignInLink { secret, session: GeneratedSession::new(self, ttl) };
         let context = Context { idempotency: None, ..*context };
         let done = self.dispatcher().dispatch(&context, &operation).await?;
         let secret = operation.session.secret.clone();

@@ -6,8 +6,7 @@ use super::{Outcome, accounts, authority, invalid, users};
 use crate::Tenure;
 use crate::aggregates::field::Invalid;
 use crate::aggregates::source::{
-    Active, CreatePipe, CreateSource, Handle, PipeName, Retention, Source, SourceCommand, SourceKind,
-    handle_claim,
+    Active, Handle, NewPipe, NewSource, PipeName, Retention, Source, SourceCommand, SourceKind, handle_claim,
 };
 use crate::clock::Timestamp;
 use crate::context::Context;
@@ -17,7 +16,7 @@ use crate::ids::{AccountId, PipeId, SourceId, UserId};
 /// The most bytes of what a source sends to all that are kept.
 pub const MAX_BROADCAST_BYTES: usize = 64 * 1_024;
 
-struct Create {
+struct CreateSource {
     id: SourceId,
     account: AccountId,
     by: Option<UserId>,
@@ -26,7 +25,7 @@ struct Create {
     limits: Limits,
 }
 
-impl Operation for Create {
+impl Operation for CreateSource {
     type Answer = SourceId;
     type Refusal = Refusal;
 
@@ -35,8 +34,8 @@ impl Operation for Create {
     }
 
     async fn decide(&self, work: &mut UnitOfWork<'_>) -> Result<SourceId, DecideError<Refusal>> {
-        let created_by = maker(work, self.account, self.by).await?;
-        let command = SourceCommand::Create(CreateSource {
+        let created_by = created_by(work, self.account, self.by).await?;
+        let command = SourceCommand::Create(NewSource {
             account: self.account,
             created_by,
             handle: self.handle.clone(),
@@ -54,7 +53,7 @@ impl Operation for Create {
 }
 
 /// Who makes something in an account: somebody who belongs to it, or whom the operator names.
-async fn maker(
+async fn created_by(
     work: &mut UnitOfWork<'_>,
     id: AccountId,
     by: Option<UserId>,
@@ -67,7 +66,7 @@ async fn maker(
 }
 
 /// The living source with this handle, for somebody who belongs to its account.
-async fn active(
+async fn active_source(
     work: &mut UnitOfWork<'_>,
     account: AccountId,
     handle: &str,
@@ -89,12 +88,24 @@ async fn active(
     Ok((id, source.active().cloned().ok_or_else(not_found)?))
 }
 
-struct Find<'a> {
+/// An active source and the pipe of it with this name.
+async fn active_pipe(
+    work: &mut UnitOfWork<'_>,
+    account: AccountId,
+    handle: &str,
+    name: &PipeName,
+) -> Result<(SourceId, PipeId), DecideError<Refusal>> {
+    let (source, state) = active_source(work, account, handle).await?;
+    let pipe = state.pipes.get(name).map(|(pipe, _)| *pipe);
+    Ok((source, pipe.ok_or(DecideError::Refused(Refusal::NotFound(Resource::Pipe)))?))
+}
+
+struct FindSource<'a> {
     account: AccountId,
     handle: &'a str,
 }
 
-impl Operation for Find<'_> {
+impl Operation for FindSource<'_> {
     type Answer = SourceId;
     type Refusal = Refusal;
 
@@ -103,20 +114,16 @@ impl Operation for Find<'_> {
     }
 
     async fn decide(&self, work: &mut UnitOfWork<'_>) -> Result<SourceId, DecideError<Refusal>> {
-        Ok(active(work, self.account, self.handle).await?.0)
-    }
-
-    fn claim_lost(&self, _: &str, _: &str) -> Option<Refusal> {
-        None
+        Ok(active_source(work, self.account, self.handle).await?.0)
     }
 }
 
-struct Delete<'a> {
+struct DeleteSource<'a> {
     account: AccountId,
     handle: &'a str,
 }
 
-impl Operation for Delete<'_> {
+impl Operation for DeleteSource<'_> {
     type Answer = SourceId;
     type Refusal = Refusal;
 
@@ -125,70 +132,86 @@ impl Operation for Delete<'_> {
     }
 
     async fn decide(&self, work: &mut UnitOfWork<'_>) -> Result<SourceId, DecideError<Refusal>> {
-        let (id, _) = active(work, self.account, self.handle).await?;
+        let (id, _) = active_source(work, self.account, self.handle).await?;
         let command = SourceCommand::Delete { at: work.at() };
         work.execute::<Source, Refusal>(id.as_uuid(), command).await?;
         Ok(id)
     }
-
-    fn claim_lost(&self, _: &str, _: &str) -> Option<Refusal> {
-        None
-    }
 }
 
-/// What happens to a pipe.
-enum PipeAction {
-    Create { id: PipeId, by: Option<UserId>, retention: Retention, limits: Limits },
-    Change { retention: Retention },
-    Delete,
-}
-
-struct OnPipe<'a> {
+struct CreatePipe<'a> {
+    id: PipeId,
     account: AccountId,
+    by: Option<UserId>,
     handle: &'a str,
     name: PipeName,
-    action: PipeAction,
+    retention: Retention,
+    limits: Limits,
 }
 
-impl Operation for OnPipe<'_> {
+impl Operation for CreatePipe<'_> {
     type Answer = PipeId;
     type Refusal = Refusal;
 
     fn name(&self) -> &'static str {
-        match self.action {
-            PipeAction::Create { .. } => "create_pipe",
-            PipeAction::Change { .. } => "change_pipe_retention",
-            PipeAction::Delete => "delete_pipe",
-        }
+        "create_pipe"
     }
 
     async fn decide(&self, work: &mut UnitOfWork<'_>) -> Result<PipeId, DecideError<Refusal>> {
-        let (name, at) = (self.name.clone(), work.at());
-        let (source, state) = active(work, self.account, self.handle).await?;
-        let known = state.pipes.get(&name).map(|(pipe, _)| *pipe);
-        let pipe = match &self.action {
-            PipeAction::Create { id, .. } => *id,
-            PipeAction::Change { .. } | PipeAction::Delete => {
-                known.ok_or(DecideError::Refused(Refusal::NotFound(Resource::Pipe)))?
-            }
-        };
-        let command = match &self.action {
-            PipeAction::Create { id, by, retention, limits } => {
-                let created_by = maker(work, self.account, *by).await?;
-                limits::enforce_limit(work, Counted::Pipes(self.account), limits).await?;
-                SourceCommand::CreatePipe(CreatePipe { id: *id, created_by, name, retention: *retention, at })
-            }
-            PipeAction::Change { retention } => {
-                SourceCommand::ChangeRetention { name, retention: *retention, at }
-            }
-            PipeAction::Delete => SourceCommand::DeletePipe { name, at },
-        };
+        let (source, _) = active_source(work, self.account, self.handle).await?;
+        let created_by = created_by(work, self.account, self.by).await?;
+        limits::enforce_limit(work, Counted::Pipes(self.account), &self.limits).await?;
+        let (name, retention) = (self.name.clone(), self.retention);
+        let command =
+            SourceCommand::CreatePipe(NewPipe { id: self.id, created_by, name, retention, at: work.at() });
+        work.execute::<Source, Refusal>(source.as_uuid(), command).await?;
+        Ok(self.id)
+    }
+}
+
+struct ChangePipeRetention<'a> {
+    account: AccountId,
+    handle: &'a str,
+    name: PipeName,
+    retention: Retention,
+}
+
+impl Operation for ChangePipeRetention<'_> {
+    type Answer = PipeId;
+    type Refusal = Refusal;
+
+    fn name(&self) -> &'static str {
+        "change_pipe_retention"
+    }
+
+    async fn decide(&self, work: &mut UnitOfWork<'_>) -> Result<PipeId, DecideError<Refusal>> {
+        let (source, pipe) = active_pipe(work, self.account, self.handle, &self.name).await?;
+        let (name, retention) = (self.name.clone(), self.retention);
+        let command = SourceCommand::ChangeRetention { name, retention, at: work.at() };
         work.execute::<Source, Refusal>(source.as_uuid(), command).await?;
         Ok(pipe)
     }
+}
 
-    fn claim_lost(&self, _: &str, _: &str) -> Option<Refusal> {
-        None
+struct DeletePipe<'a> {
+    account: AccountId,
+    handle: &'a str,
+    name: PipeName,
+}
+
+impl Operation for DeletePipe<'_> {
+    type Answer = PipeId;
+    type Refusal = Refusal;
+
+    fn name(&self) -> &'static str {
+        "delete_pipe"
+    }
+
+    async fn decide(&self, work: &mut UnitOfWork<'_>) -> Result<PipeId, DecideError<Refusal>> {
+        let (source, pipe) = active_pipe(work, self.account, self.handle, &self.name).await?;
+        let command = SourceCommand::DeletePipe { name: self.name.clone(), at: work.at() };
+        work.execute::<Source, Refusal>(source.as_uuid(), command).await?;
+        Ok(pipe)
     }
 }
 
@@ -211,7 +234,7 @@ impl Tenure {
         handle: &str,
         kind: Option<&str>,
     ) -> Outcome<SourceId> {
-        let operation = Create {
+        let operation = CreateSource {
             id: self.new_id(SourceId::new),
             account,
             by,
@@ -232,7 +255,7 @@ impl Tenure {
         account: AccountId,
         handle: &str,
     ) -> Outcome<SourceId> {
-        let done = self.dispatcher().dispatch(context, &Delete { account, handle }).await?;
+        let done = self.dispatcher().dispatch(context, &DeleteSource { account, handle }).await?;
         if let Err(error) = self.coarse().remove(&[done.answer.as_uuid()]).await {
             tracing::warn!(%error, "what a source had sent to all could not be removed with it");
         }
@@ -255,7 +278,7 @@ impl Tenure {
             let rule = "at most 65536 bytes of UTF-8 without NUL";
             return Err(invalid(Invalid { field: "payload", rule }));
         }
-        let source = self.dispatcher().dispatch(context, &Find { account, handle }).await?.answer;
+        let source = self.dispatcher().dispatch(context, &FindSource { account, handle }).await?.answer;
         let there = self.coarse().broadcast(source, at, payload).await;
         if there.map_err(|error| DispatchError::Failed(Failure::Read(error)))? {
             Ok(())
@@ -280,8 +303,8 @@ impl Tenure {
         let retention = bounded(retention)?;
         let id = self.new_id(PipeId::new);
         let name = PipeName::parse(name).map_err(invalid)?;
-        let action = PipeAction::Create { id, by, retention, limits: self.rules().limits };
-        let operation = OnPipe { account, handle, name, action };
+        let limits = self.rules().limits;
+        let operation = CreatePipe { id, account, by, handle, name, retention, limits };
         self.dispatcher().dispatch(context, &operation).await
     }
 
@@ -297,8 +320,8 @@ impl Tenure {
         name: &str,
         retention: Retention,
     ) -> Outcome<PipeId> {
-        let action = PipeAction::Change { retention: bounded(retention)? };
-        let operation = OnPipe { account, handle, name: existing(name)?, action };
+        let (name, retention) = (existing(name)?, bounded(retention)?);
+        let operation = ChangePipeRetention { account, handle, name, retention };
         self.dispatcher().dispatch(context, &operation).await
     }
 
@@ -313,7 +336,7 @@ impl Tenure {
         handle: &str,
         name: &str,
     ) -> Outcome<PipeId> {
-        let operation = OnPipe { account, handle, name: existing(name)?, action: PipeAction::Delete };
+        let operation = DeletePipe { account, handle, name: existing(name)? };
         self.dispatcher().dispatch(context, &operation).await
     }
 }

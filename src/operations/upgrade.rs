@@ -43,11 +43,6 @@ impl Operation for RenameUser {
         work.execute::<User, Refusal>(self.user.as_uuid(), command).await?;
         Ok(())
     }
-
-    /// Somebody has just taken the name: try the next one.
-    fn claim_lost(&self, _: &str, _: &str) -> Option<Refusal> {
-        None
-    }
 }
 
 struct RenameAccount {
@@ -72,11 +67,6 @@ impl Operation for RenameAccount {
         let command = AccountCommand::Rename { to, at: work.at() };
         work.execute::<Account, Refusal>(self.account.as_uuid(), command).await?;
         Ok(())
-    }
-
-    /// Somebody has just taken the name: try the next one.
-    fn claim_lost(&self, _: &str, _: &str) -> Option<Refusal> {
-        None
     }
 }
 
@@ -120,11 +110,6 @@ impl Operation for ResealInvitee {
         };
         work.execute::<Invite, Refusal>(id, InviteCommand::ResealInvitee { invitee_key, at }).await?;
         Ok(())
-    }
-
-    /// Another invite has begun the key of the name, or a person has registered it: decide again on that.
-    fn claim_lost(&self, _: &str, _: &str) -> Option<Refusal> {
-        None
     }
 }
 

@@ -10,36 +10,50 @@ use crate::context::Context;
 use crate::dispatch::{DecideError, DispatchError, Operation, UnitOfWork};
 use crate::ids::UserId;
 
-struct SetOperator {
-    user: UserId,
-    operator: bool,
+/// Refuses the seeded user, which never signs in.
+fn may_be_operator(user: UserId) -> Result<(), DecideError<Refusal>> {
+    if user == UserId::UNAUTHENTICATED { Err(DecideError::Refused(Refusal::Forbidden)) } else { Ok(()) }
 }
 
-impl Operation for SetOperator {
+struct GrantOperator {
+    user: UserId,
+}
+
+impl Operation for GrantOperator {
     type Answer = ();
     type Refusal = Refusal;
 
     fn name(&self) -> &'static str {
-        if self.operator { "grant_operator" } else { "revoke_operator" }
+        "grant_operator"
     }
 
     async fn decide(&self, work: &mut UnitOfWork<'_>) -> Result<(), DecideError<Refusal>> {
         authority::require_operator(work).await?;
-        if self.user == UserId::UNAUTHENTICATED {
-            return Err(DecideError::Refused(Refusal::Forbidden));
-        }
-        let at = work.at();
-        let command = if self.operator {
-            UserCommand::GrantOperator { at }
-        } else {
-            UserCommand::RevokeOperator { at }
-        };
+        may_be_operator(self.user)?;
+        let command = UserCommand::GrantOperator { at: work.at() };
         work.execute::<User, Refusal>(self.user.as_uuid(), command).await?;
         Ok(())
     }
+}
 
-    fn claim_lost(&self, _: &str, _: &str) -> Option<Refusal> {
-        None
+struct RevokeOperator {
+    user: UserId,
+}
+
+impl Operation for RevokeOperator {
+    type Answer = ();
+    type Refusal = Refusal;
+
+    fn name(&self) -> &'static str {
+        "revoke_operator"
+    }
+
+    async fn decide(&self, work: &mut UnitOfWork<'_>) -> Result<(), DecideError<Refusal>> {
+        authority::require_operator(work).await?;
+        may_be_operator(self.user)?;
+        let command = UserCommand::RevokeOperator { at: work.at() };
+        work.execute::<User, Refusal>(self.user.as_uuid(), command).await?;
+        Ok(())
     }
 }
 
@@ -91,7 +105,11 @@ impl Tenure {
     /// # Errors
     /// `NotFound`, `Forbidden`.
     pub async fn set_operator(&self, context: &Context, user: UserId, operator: bool) -> Outcome<()> {
-        self.dispatcher().dispatch(context, &SetOperator { user, operator }).await
+        if operator {
+            self.dispatcher().dispatch(context, &GrantOperator { user }).await
+        } else {
+            self.dispatcher().dispatch(context, &RevokeOperator { user }).await
+        }
     }
 }
 

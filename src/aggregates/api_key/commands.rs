@@ -8,7 +8,7 @@ use crate::ids::{AccountId, UserId};
 #[derive(Clone, Debug)]
 pub enum ApiKeyCommand {
     /// A new key.
-    Mint(MintApiKey),
+    Mint(NewApiKey),
     /// Another secret takes the place of the present one.
     Rotate {
         /// The new secret's prefix.
@@ -29,7 +29,7 @@ pub enum ApiKeyCommand {
 
 /// Everything about a new key.
 #[derive(Clone, Debug)]
-pub struct MintApiKey {
+pub struct NewApiKey {
     /// The tenant that it acts for.
     pub account: AccountId,
     /// Who makes it.

@@ -9,7 +9,7 @@ mod state;
 mod tests;
 mod values;
 
-pub use commands::{ApiKeyCommand, MintApiKey};
+pub use commands::{ApiKeyCommand, NewApiKey};
 pub use events::ApiKeyEvent;
 pub use refusal::ApiKeyRefusal;
 pub use state::{ApiKey, Minted};

@@ -19,7 +19,7 @@ fn hash(end: char) -> KeyHash {
 }
 
 fn mint() -> ApiKeyCommand {
-    ApiKeyCommand::Mint(MintApiKey {
+    ApiKeyCommand::Mint(NewApiKey {
         account: ACME,
         minter: UserId::UNAUTHENTICATED,
         removals: 0,

@@ -9,7 +9,7 @@ use crate::ids::UserId;
 #[derive(Clone, Debug)]
 pub enum BearerTokenCommand {
     /// A new token.
-    Issue(IssueBearerToken),
+    Issue(NewBearerToken),
     /// It is good for nothing from now on.
     Revoke {
         /// When.
@@ -19,7 +19,7 @@ pub enum BearerTokenCommand {
 
 /// Everything about a bearer token that is new.
 #[derive(Clone, Debug)]
-pub struct IssueBearerToken {
+pub struct NewBearerToken {
     /// Whose it is.
     pub user: UserId,
     /// Its public first characters.

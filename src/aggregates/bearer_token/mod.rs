@@ -8,7 +8,7 @@ mod state;
 #[cfg(test)]
 mod tests;
 
-pub use commands::{BearerTokenCommand, IssueBearerToken};
+pub use commands::{BearerTokenCommand, NewBearerToken};
 pub use events::BearerTokenEvent;
 pub use refusal::BearerTokenRefusal;
 pub use state::{Active, BearerToken};

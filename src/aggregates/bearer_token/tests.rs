@@ -14,7 +14,7 @@ const AT: Timestamp = Timestamp::from_micros(1_000_000);
 const END: Timestamp = Timestamp::from_micros(9_000_000);
 
 fn new() -> BearerTokenCommand {
-    BearerTokenCommand::Issue(IssueBearerToken {
+    BearerTokenCommand::Issue(NewBearerToken {
         user: UserId::UNAUTHENTICATED,
         prefix: KeyPrefix::of("abcdefghij"),
         digest: SecretDigest::of("secret"),

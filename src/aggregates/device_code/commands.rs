@@ -9,7 +9,7 @@ use crate::ids::UserId;
 #[derive(Clone, Debug)]
 pub enum DeviceCodeCommand {
     /// A new pair of codes.
-    Create(CreateDeviceCode),
+    Create(DeviceCodeDetails),
     /// A person lets the device act for them.
     Approve {
         /// Who.
@@ -33,7 +33,7 @@ pub enum DeviceCodeCommand {
 
 /// Everything about a new device code.
 #[derive(Clone, Debug)]
-pub struct CreateDeviceCode {
+pub struct DeviceCodeDetails {
     /// What is kept of the device code.
     pub digest: SecretDigest,
     /// The code to type.

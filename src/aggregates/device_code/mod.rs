@@ -11,7 +11,7 @@ mod tests;
 mod values;
 
 pub use claims::user_code_claim;
-pub use commands::{CreateDeviceCode, DeviceCodeCommand};
+pub use commands::{DeviceCodeCommand, DeviceCodeDetails};
 pub use events::DeviceCodeEvent;
 pub use refusal::DeviceCodeRefusal;
 pub use state::{DeviceCode, Status};

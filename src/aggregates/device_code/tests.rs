@@ -20,7 +20,7 @@ fn code() -> UserCode {
 }
 
 fn new() -> DeviceCodeCommand {
-    DeviceCodeCommand::Create(CreateDeviceCode {
+    DeviceCodeCommand::Create(DeviceCodeDetails {
         digest: SecretDigest::of("secret"),
         user_code: code(),
         client_name: ClientName::parse("a terminal").unwrap(),

@@ -10,7 +10,7 @@ use super::events::InviteeKey;
 #[derive(Clone, Debug)]
 pub enum InviteCommand {
     /// A new offer.
-    Create(CreateInvite),
+    Create(NewInvite),
     /// The person it is addressed to has signed up.
     Bind {
         /// Who.
@@ -48,7 +48,7 @@ pub enum InviteCommand {
 
 /// Everything about a new invite.
 #[derive(Clone, Debug)]
-pub struct CreateInvite {
+pub struct NewInvite {
     /// The tenant that invites.
     pub account: AccountId,
     /// Who invites.

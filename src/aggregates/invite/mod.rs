@@ -10,7 +10,7 @@ mod state;
 mod tests;
 
 pub use claims::{claim_on_name, pending_invite_claim};
-pub use commands::{CreateInvite, InviteCommand};
+pub use commands::{InviteCommand, NewInvite};
 pub use events::{InviteEnd, InviteEvent, InviteeKey};
 pub use refusal::InviteRefusal;
 pub use state::{Invite, Offer, Status};

@@ -23,7 +23,7 @@ fn bob() -> Username {
 }
 
 fn new(bound: Option<UserId>) -> InviteCommand {
-    InviteCommand::Create(CreateInvite {
+    InviteCommand::Create(NewInvite {
         account: ACME,
         inviter: UserId::UNAUTHENTICATED,
         invitee: bob(),

@@ -8,7 +8,7 @@ use crate::ids::UserId;
 #[derive(Clone, Debug)]
 pub enum SessionCommand {
     /// A browser signs in.
-    Start(StartSession),
+    Start(NewSession),
     /// It is good for nothing from now on.
     End {
         /// When.
@@ -18,7 +18,7 @@ pub enum SessionCommand {
 
 /// Everything about a session that is new.
 #[derive(Clone, Debug)]
-pub struct StartSession {
+pub struct NewSession {
     /// Whose it is.
     pub user: UserId,
     /// What is kept of the secret.

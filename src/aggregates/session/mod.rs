@@ -8,7 +8,7 @@ mod state;
 #[cfg(test)]
 mod tests;
 
-pub use commands::{SessionCommand, StartSession};
+pub use commands::{NewSession, SessionCommand};
 pub use events::SessionEvent;
 pub use refusal::SessionRefusal;
 pub use state::{Active, Session};

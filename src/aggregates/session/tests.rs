@@ -13,7 +13,7 @@ const AT: Timestamp = Timestamp::from_micros(1_000_000);
 const END: Timestamp = Timestamp::from_micros(9_000_000);
 
 fn new() -> SessionCommand {
-    SessionCommand::Start(StartSession {
+    SessionCommand::Start(NewSession {
         user: UserId::UNAUTHENTICATED,
         digest: SecretDigest::of("secret"),
         at: AT,

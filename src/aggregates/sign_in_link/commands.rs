@@ -8,7 +8,7 @@ use crate::ids::UserId;
 #[derive(Clone, Debug)]
 pub enum SignInLinkCommand {
     /// A person may sign in by it, once.
-    Issue(IssueSignInLink),
+    Issue(NewSignInLink),
     /// The person signs in by it.
     Use {
         /// When.
@@ -18,7 +18,7 @@ pub enum SignInLinkCommand {
 
 /// Everything about a sign-in link that is new.
 #[derive(Clone, Debug)]
-pub struct IssueSignInLink {
+pub struct NewSignInLink {
     /// Who signs in by it.
     pub user: UserId,
     /// What is kept of the secret.

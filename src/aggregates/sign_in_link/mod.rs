@@ -8,7 +8,7 @@ mod state;
 #[cfg(test)]
 mod tests;
 
-pub use commands::{IssueSignInLink, SignInLinkCommand};
+pub use commands::{NewSignInLink, SignInLinkCommand};
 pub use events::SignInLinkEvent;
 pub use refusal::SignInLinkRefusal;
 pub use state::{Active, SignInLink};

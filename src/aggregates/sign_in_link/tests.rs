@@ -13,7 +13,7 @@ const AT: Timestamp = Timestamp::from_micros(1_000_000);
 const END: Timestamp = Timestamp::from_micros(9_000_000);
 
 fn issue() -> SignInLinkCommand {
-    SignInLinkCommand::Issue(IssueSignInLink {
+    SignInLinkCommand::Issue(NewSignInLink {
         user: UserId::UNAUTHENTICATED,
         digest: SecretDigest::of("secret"),
         at: AT,

@@ -8,14 +8,14 @@ use crate::ids::{AccountId, PipeId, UserId};
 #[derive(Clone, Debug)]
 pub enum SourceCommand {
     /// A new source.
-    Create(CreateSource),
+    Create(NewSource),
     /// The source ends, with its pipes.
     Delete {
         /// When.
         at: Timestamp,
     },
     /// A new pipe.
-    CreatePipe(CreatePipe),
+    CreatePipe(NewPipe),
     /// A pipe keeps something else from now on.
     ChangeRetention {
         /// Which.
@@ -36,7 +36,7 @@ pub enum SourceCommand {
 
 /// Everything about a new source.
 #[derive(Clone, Debug)]
-pub struct CreateSource {
+pub struct NewSource {
     /// The tenant that it is in.
     pub account: AccountId,
     /// Who makes it.
@@ -51,7 +51,7 @@ pub struct CreateSource {
 
 /// Everything about a new pipe.
 #[derive(Clone, Debug)]
-pub struct CreatePipe {
+pub struct NewPipe {
     /// Its identifier.
     pub id: PipeId,
     /// Who makes it.

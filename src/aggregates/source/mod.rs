@@ -11,7 +11,7 @@ mod tests;
 mod values;
 
 pub use claims::handle_claim;
-pub use commands::{CreatePipe, CreateSource, SourceCommand};
+pub use commands::{NewPipe, NewSource, SourceCommand};
 pub use events::SourceEvent;
 pub use refusal::SourceRefusal;
 pub use state::{Active, Source};

@@ -27,7 +27,7 @@ fn hour() -> Retention {
 }
 
 fn new() -> SourceCommand {
-    SourceCommand::Create(CreateSource {
+    SourceCommand::Create(NewSource {
         account: ACME,
         created_by: UserId::UNAUTHENTICATED,
         handle: handle(),
@@ -47,7 +47,7 @@ fn created() -> SourceEvent {
 }
 
 fn new_pipe() -> SourceCommand {
-    SourceCommand::CreatePipe(CreatePipe {
+    SourceCommand::CreatePipe(NewPipe {
         id: PIPE,
         created_by: UserId::UNAUTHENTICATED,
         name: name(),

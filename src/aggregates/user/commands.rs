@@ -9,7 +9,7 @@ use crate::ids::NameKeyId;
 #[derive(Clone, Debug)]
 pub enum UserCommand {
     /// A new person.
-    Register(RegisterUser),
+    Register(NewUser),
     /// What GitHub says of a known person.
     RefreshProfile {
         /// The profile at GitHub.
@@ -54,7 +54,7 @@ pub enum UserCommand {
 
 /// Everything about a new person.
 #[derive(Clone, Debug)]
-pub struct RegisterUser {
+pub struct NewUser {
     /// The unique name.
     pub username: Username,
     /// Where the person can be reached.

@@ -1,6 +1,6 @@
 //! The rules of a person's record.
 
-use super::commands::{Profile, RegisterUser, UserCommand};
+use super::commands::{NewUser, Profile, UserCommand};
 use super::events::{UserEvent, UserMode};
 use super::refusal::UserRefusal;
 use super::state::{Registered, User};
@@ -50,7 +50,7 @@ impl EventSourced for User {
     }
 }
 
-fn register(person: RegisterUser) -> UserEvent {
+fn register(person: NewUser) -> UserEvent {
     let (github_id, github_login) = person.github.unzip();
     UserEvent::Registered {
         mode: person.mode,

@@ -11,7 +11,7 @@ mod tests;
 mod values;
 
 pub use claims::{github_id_claim, invited_name_claim, username_claim};
-pub use commands::{Profile, RegisterUser, UserCommand};
+pub use commands::{NewUser, Profile, UserCommand};
 pub use events::{UserEvent, UserMode};
 pub use refusal::UserRefusal;
 pub use state::{Registered, User};

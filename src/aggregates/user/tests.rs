@@ -16,10 +16,10 @@ fn name(text: &str) -> Username {
     Username::parse(text).unwrap()
 }
 
-fn register(mode: UserMode, username: &str) -> RegisterUser {
+fn register(mode: UserMode, username: &str) -> NewUser {
     let github = (mode == UserMode::Github)
         .then(|| (GithubId::new(42).unwrap(), GithubLogin::parse(username).unwrap()));
-    RegisterUser {
+    NewUser {
         username: name(username),
         email: Some(Email::parse("ada@example.org").unwrap()),
         mode,
