@@ -43,4 +43,5 @@ pub mod sealing;
 pub mod seed;
 pub mod telemetry;
 
-pub use engine::{Rules, Settings, Tenure};
+pub use engine::{Settings, Tenure};
+pub use operations::Rules;

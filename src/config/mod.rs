@@ -16,8 +16,8 @@ use secrecy::SecretString;
 
 use crate::aggregates::source::Retention;
 use crate::credentials::master_key::MasterKeySource;
-use crate::engine::Rules;
 use crate::http::HttpSettings;
+use crate::operations::Rules;
 use crate::postgres::Address;
 
 /// What every command can be told.

@@ -1,166 +1,45 @@
 //! The engine: a migrated database, its log, its keys, and everything that can be asked of them.
 
-use std::panic::AssertUnwindSafe;
-use std::path::PathBuf;
+mod background;
+mod error;
+mod settings;
+
+pub use error::OpenError;
+pub use settings::Settings;
+
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::FutureExt as _;
 use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_postgres::Client;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
-use crate::aggregates::source::RetentionDefaults;
 use crate::aggregates::{self, ClaimHasher as _};
 use crate::clock::{Clock, Stopwatch, Timestamp};
 use crate::coarse::Coarse;
 use crate::codec::Codec;
 use crate::context::{Actor, IdempotencyKey};
-use crate::credentials::argon2_pool::{self, Argon2Pool};
+use crate::credentials::argon2_pool::Argon2Pool;
 use crate::credentials::forgotten::ForgottenList;
-use crate::credentials::key_ring::{KeyRing, KeyRingError};
-use crate::credentials::master_key::MasterKeySource;
-use crate::dispatch::{DispatchError, Dispatcher};
+use crate::credentials::key_ring::KeyRing;
+use crate::dispatch::Dispatcher;
 use crate::entropy::Entropy;
-use crate::event_log::EventHeader;
-use crate::event_log::follow::Follower;
 use crate::event_log::probe::NotReady;
 use crate::event_log::seen;
 use crate::event_log::upcast::Upcasters;
 use crate::event_log::{self, AppendError, Checkpoint, EventLog, PrimaryError, ReadError};
-use crate::genesis::{self, GenesisError};
+use crate::genesis::{self};
 use crate::ids::LogId;
-use crate::operations::{Limits, Refusal};
-use crate::postgres::migrate::{MigrateError, Migration, Projections};
-use crate::postgres::{Address, ConnectError, STATEMENT_TIMEOUT};
+use crate::operations::Rules;
+use crate::postgres::migrate::{Migration, Projections};
+use crate::postgres::{Address, STATEMENT_TIMEOUT};
 use crate::projections::{self, Reader};
-use crate::replay::fold::{self, FoldError};
-
-/// How an engine is opened.
-#[derive(Clone)]
-pub struct Settings {
-    /// The database.
-    pub address: Address,
-    /// The most connections of the reading pool.
-    pub connections: usize,
-    /// Where the master key is.
-    pub master_key: MasterKeySource,
-    /// How many units may wait for the committer.
-    pub queue: usize,
-    /// How long a command waits for its outcome.
-    pub answer_within: Duration,
-    /// How many secrets may be hashed or wait for it.
-    pub hash_queue: usize,
-    /// Where the list of the forgotten is kept, outside the database; `None`: nowhere.
-    pub forgotten_list: Option<PathBuf>,
-    /// What is not left to the code.
-    pub rules: Rules,
-    /// How often the engine looks for what ended accounts, people and memberships have left behind, to clear it away.
-    pub clear_every: Duration,
-    /// Told how many events are done of how many, while the projections of another release are replaced.
-    pub progress: Option<Arc<dyn Fn(u64, u64) + Send + Sync>>,
-}
-
-/// What an instance may set for itself.
-#[derive(Clone, Debug)]
-pub struct Rules {
-    /// What API keys and tokens begin with.
-    pub sentinel: String,
-    /// How long an invite stands.
-    pub invite_ttl: Duration,
-    /// What a pipe keeps when nothing else is said.
-    pub retention: RetentionDefaults,
-    /// How many there may be of what tenants and strangers can make.
-    pub limits: Limits,
-}
-
-impl Default for Rules {
-    fn default() -> Self {
-        Self {
-            sentinel: crate::credentials::api_key::SENTINEL.to_owned(),
-            invite_ttl: Duration::from_hours(14 * 24),
-            retention: RetentionDefaults::default(),
-            limits: Limits::default(),
-        }
-    }
-}
-
-impl Settings {
-    /// The defaults for this database and this master key.
-    #[must_use]
-    pub fn new(address: Address, master_key: MasterKeySource) -> Self {
-        Self {
-            address,
-            connections: 16,
-            master_key,
-            queue: 4_096,
-            answer_within: event_log::ANSWER_TIMEOUT,
-            hash_queue: argon2_pool::MAX_QUEUED,
-            forgotten_list: None,
-            rules: Rules::default(),
-            clear_every: CLEAR_EVERY,
-            progress: None,
-        }
-    }
-}
-
-/// After how many sweeps one begins from the start again.
-const SWEEPS_FROM_THE_START: u64 = 60;
+use crate::replay::fold::{self};
 
 /// How often the log says how far a long start has come.
 const SAY_EVERY: Duration = Duration::from_secs(5);
-
-/// How often the requests that are over are removed.
-const SWEEP_EVERY: Duration = Duration::from_mins(1);
-
-/// How often endings are looked for, if nothing else is set.
-const CLEAR_EVERY: Duration = Duration::from_secs(2);
-
-/// How many endings that have left something behind are counted at most.
-const COUNTED_ENDINGS: i64 = 1_000;
-
-/// For how long a node says that it is the one that clears away.
-const CLEAR_LEASE: Duration = Duration::from_secs(10);
-
-/// How often the memory of a node takes in what others have committed, at most.
-const OBSERVE_EVERY: Duration = Duration::from_millis(10);
-
-/// Why an engine cannot be opened.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    /// The database could not be brought up to this release.
-    #[error(transparent)]
-    Migrate(#[from] MigrateError),
-    /// There is no connection.
-    #[error(transparent)]
-    Connect(#[from] ConnectError),
-    /// The server does not answer for the log.
-    #[error(transparent)]
-    Primary(#[from] PrimaryError),
-    /// The projections of another release could not be replaced.
-    #[error(transparent)]
-    Fold(#[from] FoldError),
-    /// This machine's clock and the database server's differ.
-    #[error(transparent)]
-    Clock(AppendError),
-    /// The keys cannot be opened.
-    #[error(transparent)]
-    KeyRing(#[from] KeyRingError),
-    /// The log cannot be read.
-    #[error(transparent)]
-    Read(#[from] ReadError),
-    /// People who had been forgotten could not be forgotten again.
-    #[error("the list of the forgotten could not be brought together with the log: {0}")]
-    Forgettings(Box<DispatchError<Refusal>>),
-    /// The events that an upgrade adds once could not be stored.
-    #[error("the log could not be brought up to this release: {0}")]
-    Upgrade(Box<DispatchError<Refusal>>),
-    /// The first event could not be written.
-    #[error(transparent)]
-    Genesis(#[from] GenesisError),
-}
 
 /// Tenure on one database. Clones are handles on the same engine.
 #[derive(Clone)]
@@ -346,24 +225,6 @@ impl Tenure {
         make(self.parts.clock.now(), &*self.parts.entropy)
     }
 
-    /// What runs beside the callers; waits out a database that cannot be reached, and begins anew when positions get
-    /// another epoch. Ends only when the log can no longer be trusted.
-    async fn run(&self, clear_every: Duration) {
-        let running = async {
-            tokio::select! {
-                error = self.follow() => error,
-                never = self.sweep() => match never {},
-                never = self.keep_clearing(clear_every) => match never {},
-            }
-        };
-        // Nobody waits for this task: whoever serves learns of its end from what it leaves.
-        let ended = AssertUnwindSafe(running).catch_unwind().await;
-        let error =
-            ended.unwrap_or_else(|_| ReadError::Unavailable("what follows the log has failed".into()));
-        tracing::error!(%error, "the log can no longer be trusted");
-        self.parts.broken.send_replace(Some(Arc::new(error)));
-    }
-
     /// Waits until the log can no longer be trusted, and says why: memory is not kept in step with it any more, and whoever
     /// serves from it should end. Waits for ever while all is well, and once the engine is closed.
     pub async fn broken(&self) -> Arc<ReadError> {
@@ -372,135 +233,6 @@ impl Tenure {
             Ok(Some(error)) => error.clone(),
             // This handle has the sender, so that the channel is open.
             Ok(None) | Err(_) => std::future::pending().await,
-        }
-    }
-
-    /// Removes what is over and kept by nothing else, in small steps, for ever.
-    async fn sweep(&self) -> std::convert::Infallible {
-        let mut from = Timestamp::default();
-        let mut round = 0_u64;
-        loop {
-            tokio::time::sleep(SWEEP_EVERY).await;
-            // Now and then from the start: some were locked when they were passed, or came back with a backup.
-            if round.is_multiple_of(SWEEPS_FROM_THE_START) {
-                from = Timestamp::default();
-            }
-            round += 1;
-            loop {
-                match self.parts.log.sweep_requests(from, self.parts.clock.now()).await {
-                    Ok((reached, more)) => {
-                        from = reached;
-                        if !more {
-                            break;
-                        }
-                    }
-                    Err(error) => {
-                        tracing::debug!(%error, "requests that are over could not be removed");
-                        break;
-                    }
-                }
-            }
-        }
-    }
-
-    /// Clears away what endings have left behind, for ever, while this node is the one that does so.
-    async fn keep_clearing(&self, every: Duration) -> std::convert::Infallible {
-        let node = self.new_id(LogId::new).as_uuid();
-        let left = metrics::gauge!("tenure_endings_to_clear");
-        loop {
-            tokio::time::sleep(every).await;
-            match self.reader().endings(COUNTED_ENDINGS).await {
-                Ok(endings) if endings.is_empty() => {
-                    left.set(0);
-                    continue;
-                }
-                Ok(endings) => left.set(u32::try_from(endings.len()).unwrap_or(u32::MAX)),
-                Err(error) => {
-                    tracing::debug!(%error, "endings could not be looked for");
-                    continue;
-                }
-            }
-            match self.coarse().clears_away(node, CLEAR_LEASE).await {
-                Ok(true) => {}
-                Ok(false) => continue,
-                Err(error) => {
-                    tracing::debug!(%error, "who clears away could not be settled");
-                    continue;
-                }
-            }
-            let clearing = self.clear_away();
-            tokio::pin!(clearing);
-            let ended = loop {
-                tokio::select! {
-                    ended = &mut clearing => break ended,
-                    () = tokio::time::sleep(CLEAR_LEASE / 2) => {
-                        if let Err(error) = self.coarse().clears_away(node, CLEAR_LEASE).await {
-                            tracing::debug!(%error, "the lease to clear away could not be renewed");
-                        }
-                    }
-                }
-            };
-            match ended {
-                Ok(endings) => {
-                    left.set(0);
-                    tracing::info!(endings, "what had ended is cleared away");
-                }
-                Err(error) => {
-                    tracing::warn!(%error, "what has ended could not be cleared away; it is tried again");
-                }
-            }
-        }
-    }
-
-    async fn follow(&self) -> ReadError {
-        let lag = metrics::gauge!("tenure_follower_lag_events");
-        let mut follower: Option<Follower<EventHeader>> = None;
-        let mut owes_forgettings = false;
-        loop {
-            if owes_forgettings {
-                // Events that the log has lost may have forgotten people.
-                match self.repeat_forgettings().await {
-                    Ok(_) => owes_forgettings = false,
-                    Err(error) => {
-                        tracing::warn!(%error, "the list of the forgotten is not yet brought together with the log");
-                    }
-                }
-            }
-            let step = async {
-                let follower = match &mut follower {
-                    Some(follower) => follower,
-                    // From what was read when the node opened, so that nothing between is missed.
-                    None => follower.insert(self.parts.log.follow_headers()),
-                };
-                for event in follower.next().await? {
-                    self.parts.dispatcher.observe(&event);
-                    if event.event_type == "user.forgotten"
-                        && let Ok(user) = event.stream.id.parse()
-                    {
-                        // Also of what other nodes forget.
-                        self.list_as_forgotten(user).await;
-                    }
-                }
-                Ok::<_, ReadError>(follower.behind())
-            };
-            match step.await {
-                #[allow(clippy::cast_precision_loss)]
-                Ok(behind) => {
-                    lag.set(behind as f64);
-                    // Memory may be a moment late, so commits that come one by one are taken in together.
-                    tokio::time::sleep(OBSERVE_EVERY).await;
-                }
-                Err(error @ ReadError::Unavailable(_)) => {
-                    tracing::warn!(%error, "the follower waits for the database");
-                    tokio::time::sleep(Duration::from_millis(500)).await;
-                }
-                Err(error @ ReadError::LogReplaced { .. }) => {
-                    tracing::warn!(%error, "the follower begins anew");
-                    follower = None;
-                    owes_forgettings = true;
-                }
-                Err(error) => return error,
-            }
         }
     }
 
