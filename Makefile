@@ -9,11 +9,11 @@ TENURE := target/release/tenure
 
 # SHORT=1: a few seconds instead of minutes.
 SHORT ?=
-# How often `make faults` kills, cuts and fills.
+# The number of rounds of `make faults`.
 ROUNDS ?= 20
 
 .PHONY: help
-help: ## Say what there is to make
+help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/make \1|\2/' | awk -F'|' '{ printf "  %-14s %s\n", $$1, $$2 }'
 
 .PHONY: setup
@@ -21,12 +21,12 @@ setup: ## Install what is missing: a PostgreSQL server, setpriv, a C compiler
 	@scripts/setup
 
 .PHONY: run
-run: setup ## Build and serve on http://127.0.0.1:8080, with a PostgreSQL of its own
+run: setup ## Build and serve on http://127.0.0.1:8080, with a private PostgreSQL
 	$(CARGO) build --release --locked
 	exec $(TENURE) serve
 
 .PHONY: test
-test: ## Check formatting and lints, run all tests, and take the tour
+test: ## Check formatting and lints, run all tests, and run the tour
 	@scripts/setup tests
 	@scripts/python
 	@scripts/node
@@ -41,5 +41,5 @@ bench: setup ## Measure Tenure against its peers (SHORT=1: a quick look; ALONE=1
 	$(CARGO) bench --locked --bench peers -- $(if $(SHORT),--short) $(if $(ALONE),--alone)
 
 .PHONY: faults
-faults: setup ## Kill, cut and fill, many rounds (ROUNDS=20)
+faults: setup ## Run the fault tests in many rounds: kill processes, cut connections, fill disks (ROUNDS=20)
 	TENURE_FAULT_ROUNDS=$(ROUNDS) $(CARGO) test --locked --test tenure -- fault --nocapture

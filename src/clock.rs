@@ -1,4 +1,4 @@
-//! Injected time: the only file that may read the system's clock.
+//! Injected time: the only file that may read the system clock.
 
 use std::fmt;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -23,7 +23,7 @@ const MAX_MICROS: i64 = 253_402_300_799_999_999;
 pub struct Timestamp(i64);
 
 impl Timestamp {
-    /// The given microseconds since the Unix epoch, held within the years 0000 to 9999.
+    /// The given microseconds since the Unix epoch, clamped to the years 0000 to 9999.
     #[must_use]
     pub const fn from_micros(micros: i64) -> Self {
         if micros < MIN_MICROS {
@@ -41,7 +41,7 @@ impl Timestamp {
         self.0
     }
 
-    /// This instant moved by a duration, held at the last instant of the year 9999.
+    /// This instant plus a duration, capped at the last instant of the year 9999.
     #[must_use]
     pub fn after(self, duration: Duration) -> Self {
         let micros = i64::try_from(duration.as_micros()).unwrap_or(i64::MAX);
@@ -50,15 +50,15 @@ impl Timestamp {
 
     /// How many seconds after another instant this one is; negative if it is before.
     #[must_use]
-    #[allow(clippy::cast_precision_loss)] // for offsets of clocks: a microsecond in centuries
+    #[allow(clippy::cast_precision_loss)] // for clock offsets: loses a microsecond only over centuries
     pub fn seconds_since(self, other: Self) -> f64 {
         (self.0 - other.0) as f64 / 1_000_000.0
     }
 
-    /// Reads RFC 3339 text, cutting what is finer than a microsecond.
+    /// Parses RFC 3339 text, truncated to whole microseconds.
     ///
     /// # Errors
-    /// The text is no RFC 3339 timestamp.
+    /// [`time::error::Parse`] if the text is not an RFC 3339 timestamp.
     pub fn parse(text: &str) -> Result<Self, time::error::Parse> {
         OffsetDateTime::parse(text, &Rfc3339).map(Self::from)
     }
@@ -66,13 +66,14 @@ impl Timestamp {
 
 impl From<OffsetDateTime> for Timestamp {
     fn from(at: OffsetDateTime) -> Self {
+        // Euclidean, so that times before 1970 are also rounded towards the past.
         let micros = at.unix_timestamp_nanos().div_euclid(1_000);
         Self::from_micros(i64::try_from(micros).unwrap_or(MAX_MICROS))
     }
 }
 
 impl fmt::Display for Timestamp {
-    /// RFC 3339 with six digits of a second, in UTC: text order is time order.
+    /// RFC 3339 in UTC with six fractional digits, so that text order is time order.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let at = OffsetDateTime::from_unix_timestamp(self.0.div_euclid(1_000_000)).map_err(|_| fmt::Error)?;
         let (year, month, day) = at.to_calendar_date();
@@ -129,22 +130,22 @@ impl<'a> FromSql<'a> for Timestamp {
     }
 }
 
-/// Where the time comes from.
+/// The source of the current time.
 pub trait Clock: Send + Sync + 'static {
-    /// The present instant.
+    /// The current instant.
     fn now(&self) -> Timestamp;
 
-    /// By how much it may differ from the database server's clock when something is stored; `None`: by any, as a clock
-    /// must that is moved by hand.
+    /// How far this clock may differ from the database server's when an event is stored; `None` for no limit, as a
+    /// clock that is moved by hand needs.
     fn max_offset(&self) -> Option<Duration> {
         None
     }
 }
 
-/// By how much the machine's clock may differ from the database server's.
+/// How far the system clock may differ from the database server's.
 pub const MAX_CLOCK_OFFSET: Duration = Duration::from_secs(5);
 
-/// The machine's own clock.
+/// The system clock of this machine.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SystemClock;
 
@@ -164,13 +165,13 @@ impl Clock for SystemClock {
 pub struct ManualClock(AtomicI64);
 
 impl ManualClock {
-    /// A clock that shows the given instant.
+    /// A clock that stands at the given instant.
     #[must_use]
     pub const fn at(start: Timestamp) -> Self {
         Self(AtomicI64::new(start.0))
     }
 
-    /// Moves the clock forward.
+    /// Moves the clock forward by a duration.
     pub fn advance(&self, by: Duration) {
         let next = self.now().after(by);
         self.0.store(next.0, Ordering::SeqCst);
@@ -183,12 +184,12 @@ impl Clock for ManualClock {
     }
 }
 
-/// Measures how long something took; never used for domain times.
+/// Measures elapsed time on the monotonic clock; never used for domain times.
 #[derive(Clone, Copy, Debug)]
 pub struct Stopwatch(Instant);
 
 impl Stopwatch {
-    /// Starts measuring.
+    /// Starts measuring at this moment.
     #[must_use]
     #[allow(clippy::disallowed_methods)]
     pub fn start() -> Self {

@@ -1,6 +1,6 @@
-//! What is written often and means little: when a secret was last used, what a source last sent to all, when a device
-//! last polled and from where it asked, how often codes were guessed. No events; never rebuilt; gone with what it is
-//! about.
+//! Frequent, unimportant writes outside the log: when a secret was last used, a source's last broadcast, a device's
+//! last poll and address, counts of guesses. These rows have no events, are never rebuilt, and are removed with what
+//! they describe.
 
 use std::time::Duration;
 
@@ -11,32 +11,33 @@ use crate::clock::Timestamp;
 use crate::event_log::{Primary, ReadError};
 use crate::ids::{DeviceCodeId, SourceId};
 
-/// How often, at most, the use of a secret is written down.
+/// The minimum interval between two recorded uses of a secret.
 const USED_EVERY: Duration = Duration::from_mins(1);
 
-/// By how much sooner than told a device may poll: a second for the way.
+/// How much earlier than the interval a device may poll: one second for network delay.
 const POLL_GRACE: Duration = Duration::from_secs(1);
 
-/// Which bound of device codes is reached.
+/// Which limit on unexpired device codes has been reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DeviceCodesFull {
-    /// That of one network.
+    /// The limit per network.
     Network,
-    /// That of all.
+    /// The limit for the whole instance.
     All,
 }
 
-/// Something that must not be guessed, by who or where, and how often it may be tried within a window of time.
+/// A counter of guesses: its name, which says what is guessed and by whom or from where, and the maximum number of
+/// attempts within the window.
 pub type Bucket = (String, u32);
 
-/// Writes to the schema `coarse`.
+/// Reads and writes the tables in schema `coarse`.
 #[derive(Clone)]
 pub struct Coarse {
     primary: Primary,
 }
 
 impl Coarse {
-    /// Writes to this primary.
+    /// Uses this primary for all reads and writes.
     #[must_use]
     pub const fn new(primary: Primary) -> Self {
         Self { primary }
@@ -46,20 +47,22 @@ impl Coarse {
         self.primary.execute(sql, parameters).await
     }
 
-    /// Writes down that an API key or a bearer token was good for something, at most once a minute.
+    /// Records a successful use of an API key or bearer token, at most once a minute. `last` is the last use as far as
+    /// the caller knows.
     ///
     /// # Errors
-    /// The database cannot be written to.
+    /// [`ReadError`] if the database cannot be written to.
     pub async fn record_use(
         &self,
         id: Uuid,
         last: Option<Timestamp>,
         at: Timestamp,
     ) -> Result<(), ReadError> {
+        // Saves the write on most requests.
         if last.is_some_and(|last| at < last.after(USED_EVERY)) {
             return Ok(());
         }
-        // Only of what is there: what has ended and been cleared away gets no row again.
+        // Only for secrets that still exist: a late request must not bring back the row of one that was cleared away.
         let sql = "insert into coarse.last_used as u (id, at)
                    select $1::uuid, $2::timestamptz
                    where exists (select from view.api_keys where id = $1)
@@ -69,11 +72,10 @@ impl Coarse {
         Ok(())
     }
 
-    /// Keeps what a living source has sent to all, unless something as new or newer is there; tells whether there is
-    /// such a source.
+    /// Stores a source's last broadcast, unless one at least as new is stored. Returns whether the source exists.
     ///
     /// # Errors
-    /// The database cannot be written to.
+    /// [`ReadError`] if the database cannot be written to.
     pub async fn broadcast(&self, source: SourceId, at: Timestamp, payload: &str) -> Result<bool, ReadError> {
         let with = "there as (select id from view.sources where id = $1),
                     kept as (insert into coarse.last_broadcast as b (source_id, at, payload)
@@ -85,11 +87,11 @@ impl Coarse {
         Ok(answer.rows.first().map_or(Ok(false), |row| row.try_get(0))?)
     }
 
-    /// Whether a device polls in time: for the first time, or later than the interval, less a second for the way, after
-    /// its last poll in time.
+    /// Records a device's poll. `true` if it is the first, or at least the interval (less one second for network delay)
+    /// after the last accepted poll.
     ///
     /// # Errors
-    /// The database cannot be written to.
+    /// [`ReadError`] if the database cannot be written to.
     pub async fn poll_in_time(
         &self,
         code: DeviceCodeId,
@@ -103,10 +105,10 @@ impl Coarse {
         Ok(self.execute(sql, &[&code, &at, &least]).await? == 1)
     }
 
-    /// Makes room for a device code that is asked for from an address of a network.
+    /// Admits a new device code requested from `(network, address)`, or returns the limit that has been reached.
     ///
     /// # Errors
-    /// The database cannot be written to.
+    /// [`ReadError`] if the database cannot be written to.
     pub async fn admit_device_code(
         &self,
         code: DeviceCodeId,
@@ -114,6 +116,7 @@ impl Coarse {
         (at, expires_at): (Timestamp, Timestamp),
         (per_network, in_all): (u32, u32),
     ) -> Result<Option<DeviceCodesFull>, ReadError> {
+        // One function under one lock: separate counts would let concurrent requests exceed the limits.
         let sql = "select coarse.admit_device_code($1, $2, $3, $4, $5, $6, $7)";
         let (network, address) = from;
         let (per_network, in_all) = (i64::from(per_network), i64::from(in_all));
@@ -124,19 +127,19 @@ impl Coarse {
         Ok(full.map(|full| if full == "network" { DeviceCodesFull::Network } else { DeviceCodesFull::All }))
     }
 
-    /// The address from which a device code was asked for, if it was asked for from one.
+    /// The address that requested a device code; `None` if none is stored.
     ///
     /// # Errors
-    /// The database cannot be read.
+    /// [`ReadError`] if the database cannot be read.
     pub async fn device_address(&self, code: DeviceCodeId) -> Result<Option<String>, ReadError> {
         let sql = "select address from coarse.device_origin where device_code_id = $1";
         Ok(self.primary.row(sql, &[&code]).await?.map(|row| row.try_get(0)).transpose()?)
     }
 
-    /// Counts a try in each bucket; `false` if one of them has been tried too often within the window.
+    /// Counts an attempt in each bucket. `false`, and nothing is counted, if one of them is full within the window.
     ///
     /// # Errors
-    /// The database cannot be written to.
+    /// [`ReadError`] if the database cannot be written to.
     pub async fn attempt(
         &self,
         buckets: &[Bucket],
@@ -145,7 +148,7 @@ impl Coarse {
     ) -> Result<bool, ReadError> {
         let (names, mosts): (Vec<&str>, Vec<i64>) =
             buckets.iter().map(|(name, most)| (name.as_str(), i64::from(*most))).unzip();
-        // A transaction of its own, which waits for nobody.
+        // The cleanup has its own transaction and skips locked rows, so that it never waits for another request.
         let old = "delete from coarse.attempt a where a.bucket in (
                        select o.bucket from coarse.attempt o where o.since <= $1::timestamptz - make_interval(secs => $2)
                        for update skip locked)";
@@ -155,23 +158,23 @@ impl Coarse {
         Ok(row.map_or(Ok(false), |row| row.try_get(0))?)
     }
 
-    /// How many tries are counted at most in one of these buckets.
+    /// The highest count among these buckets; 0 if none of them is in use.
     ///
     /// # Errors
-    /// The database cannot be read.
+    /// [`ReadError`] if the database cannot be read.
     pub async fn most_attempts(&self, buckets: &[&str]) -> Result<i64, ReadError> {
         let sql = "select coalesce(max(count), 0) from coarse.attempt where bucket = any ($1)";
         let row = self.primary.row(sql, &[&buckets]).await?;
         Ok(row.map_or(Ok(0), |row| row.try_get(0))?)
     }
 
-    /// Takes a try back that was no failure.
+    /// Gives back an attempt that was not a failure.
     ///
     /// # Errors
-    /// The database cannot be written to.
+    /// [`ReadError`] if the database cannot be written to.
     pub async fn forgive_attempt(&self, buckets: &[Bucket]) -> Result<(), ReadError> {
         let names: Vec<&str> = buckets.iter().map(|(name, _)| name.as_str()).collect();
-        // One by one, so that none is locked while another is waited for.
+        // One statement per bucket, so that no row stays locked while another one is waited for.
         let sql = "update coarse.attempt set count = greatest(count - 1, 0) where bucket = $1";
         for name in names {
             self.execute(sql, &[&name]).await?;
@@ -179,30 +182,31 @@ impl Coarse {
         Ok(())
     }
 
-    /// Writes down where people reach this instance.
+    /// Stores the public URL of this instance.
     ///
     /// # Errors
-    /// The database cannot be written to.
+    /// [`ReadError`] if the database cannot be written to.
     pub async fn record_public_url(&self, public_url: &str, at: Timestamp) -> Result<(), ReadError> {
-        let sql = "insert into coarse.public_url_of_instance (public_url, at) values ($1, $2)
+        let sql = "insert into coarse.served_at (public_url, at) values ($1, $2)
                    on conflict (only_row) do update set public_url = excluded.public_url, at = excluded.at";
         self.execute(sql, &[&public_url, &at]).await?;
         Ok(())
     }
 
-    /// Where people reach this instance, if it has ever been served.
+    /// The public URL of this instance; `None` if it has never been served.
     ///
     /// # Errors
-    /// The database cannot be read.
+    /// [`ReadError`] if the database cannot be read.
     pub async fn public_url_of_instance(&self) -> Result<Option<String>, ReadError> {
-        let row = self.primary.row("select public_url from coarse.public_url_of_instance", &[]).await?;
+        let row = self.primary.row("select public_url from coarse.served_at", &[]).await?;
         Ok(row.map(|row| row.try_get(0)).transpose()?)
     }
 
-    /// Whether this is the first time that something comes that may come once until it expires.
+    /// Records the use of a single-use value by its digest. `true` for the first use; `false` if it was used before and
+    /// has not expired.
     ///
     /// # Errors
-    /// The database cannot be written to.
+    /// [`ReadError`] if the database cannot be written to.
     pub async fn claim_once(
         &self,
         digest: &[u8; 32],
@@ -214,11 +218,12 @@ impl Coarse {
         Ok(self.execute(sql, &[&digest.as_slice(), &expires_at]).await? == 1)
     }
 
-    /// Whether this node is the one that clears away what endings have left behind, for a while from now on.
+    /// Takes or renews the lease to clear away what endings have left behind. `false` while another node holds it.
     ///
     /// # Errors
-    /// The database cannot be written to.
+    /// [`ReadError`] if the database cannot be written to.
     pub async fn clears_away(&self, node: Uuid, lease: Duration) -> Result<bool, ReadError> {
+        // By the database's clock, so that nodes need not agree on the time.
         let sql = "insert into coarse.clearing as c (node, until)
                    values ($1, clock_timestamp() + make_interval(secs => $2))
                    on conflict (only_row) do update set node = excluded.node, until = excluded.until
@@ -226,10 +231,10 @@ impl Coarse {
         Ok(self.execute(sql, &[&node, &lease.as_secs_f64()]).await? == 1)
     }
 
-    /// Removes what is there of things that have gone.
+    /// Removes all coarse rows of these resources, which no longer exist or are about to be removed.
     ///
     /// # Errors
-    /// The database cannot be written to.
+    /// [`ReadError`] if the database cannot be written to.
     pub async fn remove(&self, gone: &[Uuid]) -> Result<(), ReadError> {
         if gone.is_empty() {
             return Ok(());

@@ -1,4 +1,4 @@
-//! Between typed events and stored ones: encode and seal on the way in, upcast, decode and open on the way out.
+//! Converts typed events to stored ones (encode, seal) and back (upcast, decode, open).
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -17,51 +17,51 @@ use crate::ids::EventId;
 use crate::projections;
 use crate::sealing::{self, DataKey, FieldVisitor, SealError, SealedField, SealedFields, Subject};
 
-/// Why a stored event cannot be read, or a new one not be stored.
+/// Why a stored event cannot be read, or a new one cannot be encoded.
 #[derive(Debug, thiserror::Error)]
 pub enum CodecError {
-    /// A stored event that this release does not understand.
+    /// This release cannot decode a stored event.
     #[error(
         "event {position} ({stream_type}, {event_type}, version {event_version}) cannot be read: {reason}"
     )]
     Unreadable {
-        /// Where it is.
+        /// The position of the event.
         position: i64,
-        /// Its stream's type.
+        /// The type of its stream, for example `account`.
         stream_type: String,
-        /// Its stored name.
+        /// The stored name of the event, for example `account.opened`.
         event_type: String,
-        /// The version of its shape.
+        /// The version of the payload's shape.
         event_version: String,
-        /// What is wrong.
+        /// What is wrong with the event.
         reason: String,
     },
-    /// A new event does not serialise.
+    /// A new event or a snapshot cannot be serialised to JSON.
     #[error("an event cannot be serialised")]
     Unwritable(#[from] serde_json::Error),
-    /// A field cannot be sealed.
+    /// A field cannot be sealed; see [`SealError`].
     #[error(transparent)]
     Seal(#[from] SealError),
-    /// The keys cannot be loaded.
+    /// The data keys cannot be loaded.
     #[error(transparent)]
     Keys(#[from] KeyLoadError),
 }
 
-/// A decided event on its way into the log.
+/// An event that has been decided but not yet stored.
 pub struct Decided {
-    /// Its identity.
+    /// The unique identifier of the event.
     pub id: EventId,
-    /// The aggregate's identifier.
+    /// The identifier of the aggregate.
     pub stream_id: Uuid,
-    /// The aggregate's stream.
+    /// The stream of the aggregate.
     pub stream: StreamId,
-    /// Its place in the stream.
+    /// The event's number in the stream, from 1.
     pub version: i64,
-    /// The event itself.
+    /// The typed event, with its sealed fields open.
     pub event: AnyEvent,
 }
 
-/// Translates for one log.
+/// Converts the events and snapshots of one log. Clones share keys and upcasters.
 #[derive(Clone)]
 pub struct Codec {
     keys: Arc<KeyRing>,
@@ -70,24 +70,25 @@ pub struct Codec {
 }
 
 impl Codec {
-    /// A translator with the keys of the log and the upcasters of this release.
+    /// A codec with the key ring of the log and the upcasters of this release.
     #[must_use]
     pub fn new(keys: Arc<KeyRing>, upcasters: Upcasters, entropy: Arc<dyn Entropy>) -> Self {
         Self { keys, upcasters: Arc::new(upcasters), entropy }
     }
 
-    /// The keys of the log.
+    /// The key ring of the log.
     #[must_use]
     pub const fn keys(&self) -> &Arc<KeyRing> {
         &self.keys
     }
 
-    /// Adds events to a unit: sealed, with their claims, their rows and the keys of subjects that begin.
+    /// Adds events to a unit: sealed, with their claims, row changes, and data keys for new subjects.
     ///
-    /// Gives the new keys, to be remembered once the unit is stored.
+    /// Returns the new keys. Cache them only once the unit is stored.
     ///
     /// # Errors
-    /// A field cannot be sealed: its subject's key has been destroyed, or cannot be loaded.
+    /// [`CodecError::Seal`] if a field cannot be sealed, for example because its subject's key has been destroyed;
+    /// [`CodecError::Keys`] if keys cannot be loaded; [`CodecError::Unwritable`].
     pub async fn encode(
         &self,
         unit: &mut Unit,
@@ -97,6 +98,7 @@ impl Codec {
     ) -> Result<Vec<(String, DataKey)>, CodecError> {
         let mut fresh: HashMap<Subject, DataKey> = HashMap::new();
         let mut needed = Vec::new();
+        // A first pass finds all keys that are needed, so that one query loads them.
         for event in decided.iter_mut() {
             let owner = event.event.subject(event.stream_id);
             if let Some(subject) = event.event.begins_subject(event.stream_id) {
@@ -106,6 +108,7 @@ impl Codec {
             }
             let mut subjects = Subjects(Vec::new());
             event.event.visit_sealed(owner, &mut subjects)?;
+            // New subjects have no key in the log yet.
             needed.extend(subjects.0.into_iter().filter(|subject| !fresh.contains_key(subject)));
         }
         needed.sort_unstable();
@@ -129,6 +132,7 @@ impl Codec {
         let stream_id = decided.stream_id;
         let owner = decided.event.subject(stream_id);
         let mut key = |subject: Subject| fresh.get(&subject).or_else(|| loaded.get(&subject.to_string()));
+        // The event's own id is bound in, so that a ciphertext cannot be moved to another event.
         let sealed =
             sealing::seal(&mut decided.event, owner, decided.id.as_uuid(), &mut key, &*self.entropy)?;
         let event = &decided.event;
@@ -150,10 +154,12 @@ impl Codec {
         Ok(())
     }
 
-    /// Reads stored events of our own aggregates, opening what there are keys for, with one look-up for all.
+    /// Decodes stored events of Tenure's own aggregates and opens the fields whose keys exist. One query loads all
+    /// keys.
     ///
     /// # Errors
-    /// An event of an unknown type, version or shape; keys that cannot be loaded.
+    /// [`CodecError::Unreadable`] for an event of an unknown type, version or shape; [`CodecError::Keys`] if keys
+    /// cannot be loaded.
     pub async fn decode(
         &self,
         events: &[RecordedEvent],
@@ -169,17 +175,18 @@ impl Codec {
         events.iter().map(|event| self.decode_one(event, &keys)).collect()
     }
 
-    /// The same for whoever shows them: each by itself, and with keys as they are in the log at this moment, so that what
-    /// has been forgotten on another node is not shown because this one still remembers it.
+    /// As [`Codec::decode`], for showing events: one unreadable event does not fail the others. Keys are read from the
+    /// log and not from the cache, which may still hold keys that another node has destroyed.
     ///
     /// # Errors
-    /// The keys cannot be loaded.
+    /// [`KeyLoadError`] if the keys cannot be loaded.
     pub async fn decode_each(
         &self,
         events: &[RecordedEvent],
         primary: &Primary,
     ) -> Result<Vec<Result<AnyEvent, CodecError>>, KeyLoadError> {
         let mut subjects: Vec<String> =
+            // A damaged block has no subjects here; decoding it below reports the error.
             events.iter().flat_map(|event| subjects_of(event).unwrap_or_default()).collect();
         subjects.sort_unstable();
         subjects.dedup();
@@ -187,13 +194,14 @@ impl Codec {
         Ok(events.iter().map(|event| self.decode_one(event, &keys)).collect())
     }
 
-    /// An event in today's shape, with its sealed fields absent.
+    /// Upcasts and decodes the public payload of an event; its sealed fields stay unreadable.
     fn public_part(&self, event: &RecordedEvent) -> Result<(Uuid, AnyEvent), CodecError> {
         let failed = |error: DecodeError| match error {
             DecodeError::Payload(source) => unreadable(event, &source),
             other => unreadable(event, &other),
         };
         let stream_type = &*event.stream.stream_type;
+        // Only events that an upcaster changes are parsed and serialised again; the others are decoded as stored.
         let decoded = if self.upcasters.touches(&event.event_type, &event.event_version) {
             let upcast = self.upcasters.apply(event).map_err(|error: NotJson| unreadable(event, &error))?;
             let payload = serde_json::to_vec(&upcast.payload)?;
@@ -218,10 +226,11 @@ impl Codec {
         Ok(decoded)
     }
 
-    /// The state of an aggregate as a snapshot, sealed under an identity of its own.
+    /// Encodes an aggregate's state as a snapshot, bound to the aggregate and version.
     ///
     /// # Errors
-    /// A field is unreadable here, so that no snapshot can be made of it.
+    /// [`CodecError::Seal`] if a field is unreadable here: a snapshot would lose it. [`CodecError::Keys`] if the key
+    /// cannot be loaded.
     pub async fn encode_snapshot<A: EventSourced>(
         &self,
         id: Uuid,
@@ -238,10 +247,10 @@ impl Codec {
         Ok(Snapshot { version, state_version: A::STATE_VERSION, payload, sealed })
     }
 
-    /// The state that a snapshot holds; `None` if it does not fit this release, which costs only time.
+    /// Decodes the state in a snapshot. `None` if this release cannot decode it; the caller then folds all events.
     ///
     /// # Errors
-    /// The keys cannot be loaded.
+    /// [`CodecError::Keys`] if the key cannot be loaded.
     pub async fn decode_snapshot<A: EventSourced>(
         &self,
         id: Uuid,
@@ -260,14 +269,14 @@ impl Codec {
     }
 }
 
-/// The subjects whose keys open an event.
+/// The subjects whose keys open an event's sealed fields, as `kind:id`.
 fn subjects_of(event: &RecordedEvent) -> Result<Vec<String>, CodecError> {
     let Some(block) = &event.sealed else { return Ok(Vec::new()) };
     let found = sealing::subjects(block).map_err(|error| unreadable(event, &error))?;
     Ok(found.into_iter().map(|(kind, id)| format!("{kind}:{id}")).collect())
 }
 
-/// What the ciphertexts of a snapshot are bound to: the aggregate and the version.
+/// The identifier that a snapshot's ciphertexts are bound to, derived from the aggregate and the version.
 fn snapshot_id(id: Uuid, version: i64) -> Uuid {
     use sha2::{Digest as _, Sha256};
     let digest = Sha256::new()
@@ -288,7 +297,7 @@ fn unreadable(event: &RecordedEvent, reason: &dyn std::fmt::Display) -> CodecErr
     }
 }
 
-/// Collects the subjects of the fields that will have to be sealed.
+/// Collects the subjects of all fields that have a value to seal.
 struct Subjects(Vec<Subject>);
 
 impl FieldVisitor for Subjects {

@@ -1,4 +1,5 @@
-//! Who asks, on whose behalf, and as a consequence of what: the metadata of every event.
+//! The context of a command: who sends it, on whose behalf and in reaction to what. Stored as the metadata of every
+//! event.
 
 use std::fmt;
 
@@ -6,18 +7,18 @@ use sha2::{Digest as _, Sha256};
 
 use crate::ids::{ApiKeyId, BearerTokenId, CorrelationId, EventId, UserId};
 
-/// Who dispatches a command.
+/// Who sends a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Actor {
-    /// Tenure itself, at genesis.
+    /// Tenure itself: genesis, upgrades, background work, and requests without a signed-in user, such as a sign-in.
     System,
-    /// Whoever holds the database: the command line.
+    /// An operator of the instance; the command line acts as this.
     Operator,
-    /// A person.
+    /// A user, signed in with a session.
     User(UserId),
-    /// A key of an account.
+    /// An API key of an account.
     ApiKey(ApiKeyId),
-    /// An access token of a person.
+    /// A bearer token of a user.
     Token(BearerTokenId),
 }
 
@@ -46,35 +47,35 @@ impl fmt::Display for Actor {
     }
 }
 
-/// The circumstances of one command, kept with each event that it leads to.
+/// The circumstances of one command, stored with each event that results from it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Context {
-    /// Who asks.
+    /// Who sends the command.
     pub actor: Actor,
-    /// The person for whom the actor acts: a token's user, a key's minter.
+    /// The user on whose behalf the actor acts: the token's user, or the user who minted the API key.
     pub on_behalf_of: Option<UserId>,
-    /// What belongs together across commands and services.
+    /// Ties commands together across requests and services; `None` if the caller gave none.
     pub correlation: Option<CorrelationId>,
-    /// The event in reaction to which the command was made.
+    /// The event that caused this command; `None` if no event did.
     pub causation: Option<EventId>,
-    /// The request, if it may come again and must be carried out once.
+    /// The request's idempotency key; `None` if a repeated request is carried out again.
     pub idempotency: Option<IdempotencyKey>,
 }
 
-/// What tells a request that comes again from another one; made by [`crate::Tenure::idempotency_key`].
+/// Recognises a repeated request; made by [`crate::Tenure::idempotency_key`].
 ///
-/// It covers each operation by itself: several operations under one key are all carried out, and all answered from memory
-/// when the request comes again. The same operation twice under one key is the same request twice.
+/// It covers each operation separately: several operations under one key are all carried out, and a repeated request
+/// gets the stored answer of each. The same operation twice under one key counts as a repeated request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct IdempotencyKey {
-    /// An HMAC over who asks, what for, and the caller's key.
+    /// An HMAC over the actor, the route and the client's idempotency key.
     pub request: [u8; 32],
-    /// An HMAC of the request's body.
+    /// An HMAC of the request body, to detect a key that is reused with another body.
     pub body: [u8; 32],
 }
 
 impl IdempotencyKey {
-    /// The part of the request that is this operation.
+    /// The key of one operation within the request.
     #[must_use]
     pub fn of_operation(self, name: &str) -> Self {
         let request = Sha256::new()
@@ -88,7 +89,7 @@ impl IdempotencyKey {
 }
 
 impl Context {
-    /// A command of this actor, in reaction to nothing else.
+    /// The context of a command sent by this actor, with everything else unset.
     #[must_use]
     pub const fn of(actor: Actor) -> Self {
         Self { actor, on_behalf_of: None, correlation: None, causation: None, idempotency: None }

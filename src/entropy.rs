@@ -1,4 +1,4 @@
-//! Injected randomness: the only file that may ask the system for random bytes.
+//! Injected randomness: the only file that may ask the operating system for random bytes.
 
 use std::sync::Mutex;
 
@@ -7,13 +7,13 @@ use uuid::Uuid;
 
 use crate::clock::Timestamp;
 
-/// Where random bytes come from.
+/// A source of random bytes.
 pub trait Entropy: Send + Sync + 'static {
-    /// Fills the buffer with random bytes.
+    /// Fills the whole buffer with random bytes.
     fn fill(&self, bytes: &mut [u8]);
 }
 
-/// A time-ordered identifier (RFC 9562, version 7) of the given instant.
+/// A time-ordered UUID (RFC 9562, version 7) for the given instant, which it keeps to the millisecond.
 #[must_use]
 pub fn uuid_v7(at: Timestamp, entropy: &dyn Entropy) -> Uuid {
     let mut random = [0; 10];
@@ -22,9 +22,9 @@ pub fn uuid_v7(at: Timestamp, entropy: &dyn Entropy) -> Uuid {
     uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid()
 }
 
-/// The operating system's generator, read a block at a time.
+/// The operating system's generator, read in blocks of 4,096 bytes.
 ///
-/// Bytes are handed out once and wiped from the block when they are.
+/// Bytes are handed out once, and then wiped from the block.
 #[derive(Default)]
 pub struct OsEntropy {
     block: Mutex<Block>,
@@ -42,6 +42,7 @@ impl Block {
 
 impl Default for Block {
     fn default() -> Self {
+        // Starts as fully used, so that the zeros are never handed out.
         Self { bytes: [0; Self::LEN], used: Self::LEN }
     }
 }
@@ -68,10 +69,10 @@ impl Entropy for OsEntropy {
 /// Fills the buffer from the operating system.
 ///
 /// # Panics
-/// When the operating system has no randomness to give: nothing that follows could be safe.
+/// If the operating system has no randomness: no key or identifier made after that would be safe.
 #[allow(clippy::disallowed_methods, clippy::expect_used)]
 fn draw(bytes: &mut [u8]) {
-    getrandom::fill(bytes).expect("the operating system gives no randomness");
+    getrandom::fill(bytes).expect("the operating system provides no randomness");
 }
 
 /// A reproducible stream of bytes from a seed, for deterministic data and tests; never for secrets.
@@ -80,7 +81,7 @@ pub struct SeededEntropy {
 }
 
 impl SeededEntropy {
-    /// The stream that belongs to this seed.
+    /// The stream of bytes for this seed.
     #[must_use]
     pub fn new(seed: u64) -> Self {
         Self { state: Mutex::new((Sha256::digest(seed.to_be_bytes()).into(), 0)) }

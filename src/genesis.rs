@@ -1,4 +1,4 @@
-//! Event 1: the seeded user, the same in every log.
+//! Event 1: registers the seeded user, which is the same in every log.
 
 use bytes::Bytes;
 use uuid::Uuid;
@@ -14,24 +14,24 @@ use crate::ids::{EventId, UserId};
 /// The identity of event 1 of every log.
 pub const EVENT_ID: EventId = EventId::from_uuid(Uuid::from_u128(1));
 
-/// The name of the user that owns what nobody else owns.
+/// The username of the seeded user, which owns whatever has no other owner.
 pub const USERNAME: &str = "unauthenticated";
 
-/// Its address, which nothing is sent to.
+/// The email address of the seeded user; no mail is sent to it.
 pub const EMAIL: &str = "unauthenticated@local";
 
 /// Why event 1 could not be written.
 #[derive(Debug, thiserror::Error)]
 pub enum GenesisError {
-    /// It could not be sealed.
+    /// The event could not be encoded or sealed.
     #[error(transparent)]
     Codec(#[from] CodecError),
-    /// It could not be stored.
+    /// The event could not be stored.
     #[error(transparent)]
     Append(#[from] AppendError),
 }
 
-/// Writes event 1, unless another node has.
+/// Writes event 1, unless another node has written it.
 pub(crate) async fn write(log: &EventLog, codec: &Codec, at: Timestamp) -> Result<(), GenesisError> {
     let id = UserId::UNAUTHENTICATED.as_uuid();
     let (Ok(username), Ok(email)) = (Username::parse(USERNAME), Email::parse(EMAIL)) else {
@@ -53,6 +53,7 @@ pub(crate) async fn write(log: &EventLog, codec: &Codec, at: Timestamp) -> Resul
     let metadata = Bytes::from(Context::of(Actor::System).metadata());
     codec.encode(&mut unit, &mut decided, &metadata, log.primary()).await?;
     match log.append(unit).await {
+        // A conflict means that another node has written event 1.
         Ok(_) | Err(AppendError::Conflict { .. }) => Ok(()),
         Err(error) => Err(error.into()),
     }

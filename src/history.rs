@@ -1,4 +1,4 @@
-//! Events as people and programs read them: stored bytes as JSON, sealed fields open where there is a key, secrets never.
+//! Events as JSON for readers: sealed fields are opened where the key exists, and secrets are never shown.
 
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -12,49 +12,49 @@ use crate::event_log::RecordedEvent;
 use crate::ids::EventId;
 use crate::sealing::{self, FieldVisitor, SealError, SealedField, SealedFields as _, Subject};
 
-/// Sealed fields that nobody needs to read: what is kept of secrets, and what signs.
+/// Sealed fields that are never shown: digests and hashes of secrets, and the signing seed.
 const SECRETS: &[&str] = &["digest", "hash", "former_hash", "signing_seed"];
 
-/// What stands for a secret.
+/// Shown in place of a secret.
 const HIDDEN: &str = "(hidden)";
 
-/// An event as it is shown.
+/// An event in the form in which it is shown.
 #[derive(Clone, Debug, Serialize)]
 pub struct EventRecord {
-    /// The place in the log.
+    /// The position in the log, from 1.
     pub position: i64,
-    /// The event's identity.
+    /// The unique identifier of the event.
     pub event_id: EventId,
-    /// The kind of aggregate.
+    /// The type of the aggregate, for example `account`.
     pub stream_type: String,
-    /// The aggregate.
+    /// The identifier of the aggregate.
     pub stream_id: String,
-    /// The place in the aggregate's stream.
+    /// The event's number in the aggregate's stream, from 1.
     pub version: i64,
     /// What happened, for example `account.opened`.
     pub event_type: String,
-    /// The version of the event's shape.
+    /// The version of the payload's shape.
     pub event_version: String,
-    /// The tenant that it concerns.
+    /// The account that the event concerns; `None` if it concerns none.
     pub account_id: Option<Uuid>,
-    /// When it was stored.
+    /// When the event was recorded in the log.
     pub recorded_at: Timestamp,
-    /// What happened, in clear.
+    /// The payload as stored, without sealed fields.
     pub payload: Value,
-    /// Who did it, on whose behalf, in reaction to what.
+    /// Who sent the command, on whose behalf and in reaction to what.
     pub metadata: Value,
-    /// What is sealed in it: open, or `null` where the key is gone; secrets as `(hidden)`.
+    /// The sealed fields: opened, `null` where the key has been destroyed, or `(hidden)` for secrets.
     pub sealed: Map<String, Value>,
-    /// Why this release cannot read it.
+    /// Why this release cannot open the sealed fields; `None` if it can, or if the event has none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unreadable: Option<String>,
 }
 
 impl Tenure {
-    /// Events as they are shown to whoever may see them.
+    /// Converts events to the form in which they are shown. Does not check who may see them.
     ///
     /// # Errors
-    /// The keys cannot be read.
+    /// [`CodecError`] if the data keys cannot be loaded.
     pub async fn describe(&self, events: &[RecordedEvent]) -> Result<Vec<EventRecord>, CodecError> {
         let decoded = self.codec().decode_each(events, self.log().primary()).await?;
         events.iter().zip(decoded).map(|(event, decoded)| record(event, decoded)).collect()
@@ -65,6 +65,7 @@ fn record(event: &RecordedEvent, decoded: Result<AnyEvent, CodecError>) -> Resul
     let mut sealed = Map::new();
     let mut unreadable = None;
     if let Some(block) = &event.sealed {
+        // `null` first: fields that do not open below keep it, so a reader sees that they exist.
         for name in sealing::field_names(block).unwrap_or_default() {
             sealed.insert(name.to_owned(), Value::Null);
         }
@@ -116,6 +117,7 @@ fn collect(event: &mut AnyEvent, fields: &mut Map<String, Value>) -> Result<(), 
         }
     }
 
+    // The collector ignores the subject, so any identifier will do.
     let owner = event.subject(Uuid::nil());
     event.visit_sealed(owner, &mut Collector(fields))
 }

@@ -18,13 +18,13 @@ macro_rules! identifier {
         pub struct $name(Uuid);
 
         impl $name {
-            /// A fresh, time-ordered identifier.
+            /// A new, time-ordered identifier.
             #[must_use]
             pub fn new(at: Timestamp, entropy: &dyn Entropy) -> Self {
                 Self(uuid_v7(at, entropy))
             }
 
-            /// An identifier that is already known.
+            /// Wraps an existing identifier.
             #[must_use]
             pub const fn from_uuid(id: Uuid) -> Self {
                 Self(id)
@@ -89,69 +89,69 @@ macro_rules! identifier {
 }
 
 identifier! {
-    /// A person.
+    /// Identifies a user.
     UserId
 }
 identifier! {
-    /// A tenant.
+    /// Identifies an account, which is a tenant.
     AccountId
 }
 identifier! {
-    /// A secret that acts for an account.
+    /// Identifies an API key, which acts for an account.
     ApiKeyId
 }
 identifier! {
-    /// An OAuth access token of a user.
+    /// Identifies a bearer token: an OAuth access token of a user.
     BearerTokenId
 }
 identifier! {
-    /// An offer of membership.
+    /// Identifies an invite: an offer of membership.
     InviteId
 }
 identifier! {
-    /// A pair of codes by which a device asks for a token.
+    /// Identifies a device code and its user code, with which a device requests a token (RFC 8628).
     DeviceCodeId
 }
 identifier! {
-    /// A browser's sign-in.
+    /// Identifies a session of a browser.
     SessionId
 }
 identifier! {
-    /// A named actor in an account.
+    /// Identifies a source: a named actor in an account.
     SourceId
 }
 identifier! {
-    /// A sign in link.
+    /// Identifies a sign-in link.
     SignInLinkId
 }
 identifier! {
-    /// The key of what is said of a name that nobody has yet.
+    /// Identifies the data key that seals what invites say of a username that no user has yet.
     NameKeyId
 }
 identifier! {
-    /// A named sub-channel of a source.
+    /// Identifies a pipe: a named sub-channel of a source.
     PipeId
 }
 identifier! {
-    /// One stored event.
+    /// Identifies a stored event.
     EventId
 }
 
 impl EventId {
-    /// Stands where there is no event, or where it is not known which one.
+    /// Used where there is no event, or where the event is not known.
     pub const NIL: Self = Self(Uuid::nil());
 }
 
 identifier! {
-    /// One event log, for as long as it lives.
+    /// Identifies an event log; never changes over its lifetime.
     LogId
 }
 identifier! {
-    /// What belongs together across commands and services.
+    /// Ties commands together across requests and services.
     CorrelationId
 }
 
 impl UserId {
-    /// The seeded user that owns what nobody else owns and never signs in.
+    /// The seeded user, which owns whatever has no other owner and never signs in.
     pub const UNAUTHENTICATED: Self = Self(Uuid::from_u128(1));
 }

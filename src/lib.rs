@@ -1,21 +1,35 @@
-//! Tenure: an event-sourced identity and tenancy engine.
+//! Tenure is an event-sourced identity and tenancy engine: users, accounts (tenants), memberships, invites, API keys,
+//! bearer tokens, device codes, sessions, sources and pipes.
 //!
-//! The map, in reading order:
+//! Every change is an event in an append-only log in PostgreSQL. Tables for queries (projections) are pure functions of
+//! these events and are committed in the same transaction, so an acknowledged command can be read at once on any node.
+//! Personal data is sealed under a key per subject; destroying that key forgets the user.
+//!
+//! Start with [`Tenure::open`], which takes [`Settings`], a [`clock`] and a source of [`entropy`]. HTTP and the CLI are
+//! interfaces to the same engine. `docs/architecture.md` describes how a command and a query run through the modules.
+//!
+//! The modules, in reading order:
 //!
 //! | module | what it is for |
 //! | --- | --- |
-//! | [`aggregates`] | the rules: state + command → events; pure |
-//! | [`operations`] | what can be asked: units of work over one or several aggregates |
-//! | [`dispatch`] | load, decide, append, and decide again when somebody else was faster |
-//! | [`event_log`] | the truth: one committer, contiguous positions, following |
-//! | [`projections`] | the tables that people query, as pure functions of events |
-//! | [`replay`] | the tables again, from the log |
-//! | [`codec`] | between typed events and stored ones: seal, open, upcast |
-//! | [`credentials`] | the key ring |
+//! | [`ids`], [`context`] | typed identifiers; who sends a command, and on whose behalf |
+//! | [`clock`], [`entropy`] | injected time and randomness |
+//! | [`aggregates`] | the business rules: state + command → events; pure |
+//! | [`operations`] | what callers can ask for: units of work over one or several aggregates |
+//! | [`dispatch`] | load, decide, append, and decide again after a conflict |
+//! | [`event_log`] | the event log: one committer per node, contiguous positions, followers |
+//! | [`projections`] | the tables for queries, as pure functions of events |
+//! | [`replay`] | rebuilds the projections from the log |
+//! | [`codec`] | converts typed events to stored ones and back: seal, open, upcast |
+//! | [`sealing`] | sealed fields: values that are stored only as ciphertext |
+//! | [`credentials`] | the key ring; API keys, tokens and codes; hashing of secrets |
+//! | [`coarse`] | frequent, unimportant writes outside the log |
 //! | [`postgres`] | connections and migrations |
-//! | [`history`] | events as they are shown |
-//! | [`engine`] | [`Tenure`]: all of it on one database |
-//! | [`http`], [`cli`] | the doors; they know no SQL |
+//! | [`history`] | events as JSON for readers |
+//! | [`engine`], [`genesis`] | [`Tenure`]: all of it on one database; event 1 of every log |
+//! | [`http`], [`cli`] | the interfaces; they contain no SQL |
+//! | [`config`], [`telemetry`] | settings of the binary; logs and metrics |
+//! | [`seed`] | generated users and accounts for measurements |
 
 #![forbid(unsafe_code)]
 

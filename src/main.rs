@@ -1,6 +1,7 @@
-//! The binary `tenure`.
+//! The binary `tenure`: runs the command line of the library.
 
-/// Commands are many small allocations, made by one thread and freed by another (`docs/benchmarks.md`).
+/// mimalloc, because commands make many small allocations on one thread and free them on another
+/// (`docs/benchmarks.md`).
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

@@ -1,4 +1,4 @@
-//! Deterministic people and tenants for measurements: a realistic mix, through the same encoding as every command.
+//! Generates deterministic users and accounts for measurements: a realistic mix, encoded as every command's events are.
 
 use bytes::Bytes;
 use tokio::sync::mpsc;
@@ -17,48 +17,48 @@ use crate::event_log::bulk::BulkError;
 use crate::event_log::{EventLog, ReadError, Unit};
 use crate::ids::{AccountId, EventId, UserId};
 
-/// How many events a transaction holds, about.
+/// The approximate number of events per transaction.
 const CHUNK: u64 = 40_000;
 
-/// How many people make a group that shares tenants.
+/// How many users form a group that shares accounts.
 const PEOPLE: u64 = 5;
 
-/// What was filled in.
+/// What has been generated so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Seeded {
-    /// Events.
+    /// The number of events.
     pub events: u64,
-    /// People.
+    /// The number of users.
     pub users: u64,
-    /// Tenants.
+    /// The number of accounts.
     pub accounts: u64,
-    /// The newest position.
+    /// The newest position of the log.
     pub position: i64,
 }
 
-/// Why the data could not be filled in.
+/// Why the data could not be generated or stored.
 #[derive(Debug, thiserror::Error)]
 pub enum SeedError {
     /// The log cannot be read.
     #[error(transparent)]
     Read(#[from] ReadError),
-    /// The log refuses.
+    /// The log refused a chunk, or the database failed.
     #[error(transparent)]
     Bulk(#[from] BulkError),
     /// An event cannot be encoded.
     #[error(transparent)]
     Codec(#[from] CodecError),
-    /// A made-up name is not well-formed.
+    /// A generated name is not valid.
     #[error(transparent)]
     Invalid(#[from] Invalid),
 }
 
-/// Fills the log with at least so many events; tells `progress` how many there are so far.
+/// Appends at least `events` events to the log, and calls `progress` with the number so far after each chunk.
 ///
-/// What is made follows from the seed and from the position at which the log stands.
+/// The data depends only on the seed, the log's newest position and the clock.
 ///
 /// # Errors
-/// See [`SeedError`]; chunks that were reported remain.
+/// [`SeedError`] as its variants say. Chunks already reported stay in the log.
 pub async fn generate(
     tenure: &Tenure,
     events: u64,
@@ -67,6 +67,7 @@ pub async fn generate(
 ) -> Result<Seeded, SeedError> {
     let from = tenure.log().newest().await?;
     let mut writer = tenure.log().bulk_writer().await?;
+    // Capacity 1: the next chunk is encoded while this one is written, and memory stays bounded.
     let (made_chunks, mut chunks) = mpsc::channel::<(Vec<Unit>, Seeded)>(1);
     let maker = Maker::new(tenure, seed, from);
     let making = tokio::spawn(maker.make(events, made_chunks));
@@ -84,7 +85,7 @@ pub async fn generate(
     Ok(seeded)
 }
 
-/// Makes chunks of units.
+/// Encodes chunks of units.
 struct Maker {
     log: EventLog,
     codec: crate::codec::Codec,
@@ -96,6 +97,7 @@ struct Maker {
 
 impl Maker {
     fn new(tenure: &Tenure, seed: u64, from: i64) -> Self {
+        // Mixed with the position, so that a second run with the same seed makes other identifiers.
         let mixed = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ from.unsigned_abs();
         Self {
             log: tenure.log().clone(),
@@ -120,6 +122,7 @@ impl Maker {
                 }
                 group += 1;
             }
+            // The receiver is dropped when writing fails; `generate` has returned that error.
             if chunks.send((units, seeded)).await.is_err() {
                 break;
             }
@@ -127,7 +130,7 @@ impl Maker {
         Ok(())
     }
 
-    /// Five people, two of them with a tenant that the others join and leave: each inner list is one unit.
+    /// Five users, two of whom own an account that the others join and leave. Each inner list is one unit.
     fn group(&self, number: u64, seeded: &mut Seeded) -> Result<Vec<Vec<Decided>>, SeedError> {
         let mut units = Vec::new();
         let mut people = Vec::new();

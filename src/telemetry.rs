@@ -1,4 +1,4 @@
-//! Logs to standard error and metrics for Prometheus.
+//! Logs on standard error and metrics for Prometheus.
 
 use std::io::{self, Write};
 use std::sync::Arc;
@@ -10,42 +10,42 @@ use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, Promet
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
-/// Latencies, in seconds.
+/// Histogram buckets for latencies, in seconds.
 const SECONDS: &[f64] = &[0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
 
-/// Units in a batch.
+/// Histogram buckets for the number of units in a batch.
 const UNITS: &[f64] = &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0];
 
-/// How many lines may wait for standard error; more are dropped, and counted.
+/// How many lines can be queued for standard error. Further lines are dropped and counted.
 const MAX_LINES: usize = 8_192;
 
-/// How long the end of the process waits for lines that have not been written.
+/// How long [`Log::flush`] waits for queued lines.
 const FLUSH_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// Something for the thread that writes.
+/// A message to the thread that writes the log.
 enum Message {
     Line(Vec<u8>),
-    /// Answered when everything before it has been written.
+    /// Answered once all earlier messages have been written.
     Flush(std::sync::mpsc::Sender<()>),
 }
 
-/// The log of this process.
+/// The log of this process, on standard error.
 ///
-/// Lines are written by a thread of their own: a reader that has gone, a full disk or a pipe that nobody empties costs
-/// lines, and never holds up or ends the process.
+/// A separate thread writes the lines: a closed reader, a full disk or a full pipe loses lines, but never blocks or
+/// ends the process.
 pub struct Log {
     messages: Option<SyncSender<Message>>,
 }
 
 impl Log {
-    /// Writes a line as it is, behind those that were logged before.
+    /// Queues a line without formatting, after the lines logged earlier. Dropped if the queue is full.
     pub fn say(&self, line: &str) {
         if let Some(messages) = &self.messages {
             let _ = messages.try_send(Message::Line(format!("{line}\n").into_bytes()));
         }
     }
 
-    /// Waits a moment for the lines that have not been written yet.
+    /// Waits for the queued lines to be written, for at most 500 ms.
     pub fn flush(&self) {
         let (written, wait) = channel();
         if let Some(messages) = &self.messages
@@ -56,14 +56,14 @@ impl Log {
     }
 }
 
-/// Makes a writer for each line.
+/// Creates one [`Line`] for each log record.
 #[derive(Clone)]
 struct Lines {
     messages: SyncSender<Message>,
     dropped: Arc<AtomicU64>,
 }
 
-/// One line, handed over when it is complete.
+/// One line. Sent to the writing thread when dropped, because only then is it complete.
 struct Line<'a> {
     lines: &'a Lines,
     text: Vec<u8>,
@@ -100,7 +100,7 @@ impl Drop for Line<'_> {
 fn write_lines(messages: &Receiver<Message>, dropped: &AtomicU64, mut out: impl Write) {
     while let Ok(message) = messages.recv() {
         match message {
-            // There is nobody to tell of an error, and the next line may fare better.
+            // A write error has nowhere to be reported, and the next line may succeed.
             Message::Line(text) => drop(out.write_all(&text)),
             Message::Flush(written) => drop(written.send(())),
         }
@@ -111,7 +111,7 @@ fn write_lines(messages: &Receiver<Message>, dropped: &AtomicU64, mut out: impl 
     }
 }
 
-/// Writes logs to standard error from this level on; `TENURE_LOG` overrides it.
+/// Starts logging to standard error from this level up. The environment variable `TENURE_LOG` overrides the level.
 #[must_use]
 pub fn log(level: &str) -> Log {
     let filter = EnvFilter::try_from_env("TENURE_LOG").unwrap_or_else(|_| EnvFilter::new(level));
@@ -120,21 +120,22 @@ pub fn log(level: &str) -> Log {
     let dropped = lines.dropped.clone();
     let thread = std::thread::Builder::new().name("log".to_owned());
     let started = thread.spawn(move || write_lines(&received, &dropped, io::stderr()));
-    // A second subscriber in one process (tests) is of no use, and no harm.
+    // Fails if the process already has a subscriber, as in tests; the first one then stays.
     let _ = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(lines)
+        // Internal errors would be written to standard error directly, which can block.
         .log_internal_errors(false)
         .try_init();
-    // The usual hook writes to standard error by itself, and would wait for a pipe that nobody empties.
+    // The default hook writes to standard error directly and would block on a full pipe.
     std::panic::set_hook(Box::new(|panic| tracing::error!("{panic}")));
     Log { messages: started.is_ok().then_some(messages) }
 }
 
-/// Collects metrics from now on; the handle renders them.
+/// Starts collecting metrics; the returned handle renders them for Prometheus.
 ///
 /// # Errors
-/// Metrics are collected already.
+/// [`BuildError`] if metrics are already being collected.
 pub fn collect_metrics() -> Result<PrometheusHandle, BuildError> {
     let handle = PrometheusBuilder::new()
         .set_buckets_for_metric(Matcher::Full("tenure_append_seconds".to_owned()), SECONDS)?
@@ -144,14 +145,14 @@ pub fn collect_metrics() -> Result<PrometheusHandle, BuildError> {
     metrics::describe_counter!("tenure_events_total", "Events stored by this node");
     metrics::describe_counter!(
         "tenure_epoch_changes_total",
-        "How often positions got a new epoch while this node served"
+        "New epochs of positions since this node started"
     );
-    metrics::describe_histogram!("tenure_batch_units", "Units of work in a transaction");
+    metrics::describe_histogram!("tenure_batch_units", "Units of work per transaction");
     metrics::describe_gauge!("tenure_append_queue", "Units of work waiting for the committer");
-    metrics::describe_histogram!("tenure_append_seconds", "From handing a unit in to its answer");
+    metrics::describe_histogram!("tenure_append_seconds", "Seconds from queueing a unit to its answer");
     metrics::describe_gauge!(
         "tenure_follower_lag_events",
-        "Events committed and not yet followed by this node"
+        "Events committed but not yet read by this node's follower"
     );
     Ok(handle)
 }
@@ -162,7 +163,7 @@ mod tests {
 
     use super::*;
 
-    /// Takes nothing until it is let.
+    /// A writer that blocks while its first mutex is locked.
     struct Stuck(Arc<Mutex<()>>, Arc<Mutex<Vec<u8>>>);
 
     impl Write for Stuck {
@@ -178,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn a_log_that_nobody_reads_costs_lines_and_holds_up_nobody() {
+    fn an_unread_log_drops_lines_and_blocks_no_writer() {
         let (messages, received) = sync_channel(4);
         let lines = Lines { messages, dropped: Arc::default() };
         let (turn, written) = (Arc::new(Mutex::new(())), Arc::new(Mutex::new(Vec::new())));
@@ -196,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_of_the_log_is_nobodys_end() {
+    fn a_failing_log_ends_no_task() {
         struct Broken;
         impl Write for Broken {
             fn write(&mut self, _: &[u8]) -> io::Result<usize> {

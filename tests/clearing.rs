@@ -124,7 +124,7 @@ async fn an_account_closes_in_one_event_of_one_size_and_is_gone_on_every_node_at
             Refusal::NotFound(Resource::Account)
         );
     }
-    // Whoever signs up under the invited name gets no part of it.
+    // The next user who signs up under the invited name gets no part of it.
     let system = Context::of(Actor::System);
     let nobody = other.sign_in_with_github(&system, 1, "nobody-yet", None, None).await.unwrap().answer.user;
     refused!(other.accept_invite(&as_user(nobody), invite, nobody).await, Refusal::InviteNotPending);
@@ -341,7 +341,7 @@ async fn keys_end_with_the_membership_at_once_and_coming_back_revives_none() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whoever_is_forgotten_is_no_member_and_acts_no_more_from_that_moment_on() {
+async fn a_forgotten_user_is_no_member_and_cannot_act_from_that_moment_on() {
     let database = TestDatabase::new().await;
     let (one, other) = (open(&database).await, open(&database).await);
     let (owner, member) = (user(&one, "owner").await, user(&one, "member").await);

@@ -193,7 +193,7 @@ async fn get(address: &str, path: &str) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_noun_makes_lists_and_ends_its_things() {
+async fn every_noun_creates_lists_and_ends_its_resources() {
     let database = TestDatabase::new().await;
     let directory = tempfile::tempdir().unwrap();
     let list = directory.path().join("forgotten");

@@ -100,7 +100,7 @@ async fn a_version_that_was_only_read_is_checked_too() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_changed_set_refuses_who_decided_on_it() {
+async fn a_decision_on_a_set_that_has_changed_is_refused() {
     let database = TestDatabase::new().await;
     let tenure = database.open().await;
     let bump = || Unit { bumps: vec!["set".to_owned()], ..unit(&stream(), 0) };
@@ -118,7 +118,7 @@ async fn a_changed_set_refuses_who_decided_on_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_event_of_an_account_refuses_who_decided_on_what_it_had() {
+async fn a_decision_on_the_contents_of_an_account_is_refused_after_an_event_of_it() {
     let database = TestDatabase::new().await;
     let (tenure, other) = tokio::join!(database.open(), database.open());
     let account = fresh();
@@ -306,7 +306,7 @@ async fn a_row_change_that_meets_no_row_stores_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_parameter_that_does_not_encode_stores_nothing_and_stops_nobody() {
+async fn a_parameter_that_does_not_encode_stores_nothing_and_stops_no_other_unit() {
     let database = TestDatabase::new().await;
     let tenure = database.open().await;
     let change = RowChange::insert(
@@ -343,7 +343,7 @@ async fn a_name_has_one_holder_and_the_loser_learns_who() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_claim_that_died_by_the_clock_is_taken_over_and_a_late_release_frees_nobody_elses() {
+async fn an_expired_claim_is_taken_over_and_a_late_release_frees_no_other_holders() {
     let database = TestDatabase::new().await;
     let tenure = database.open().await;
     let now = SystemClock.now();

@@ -375,7 +375,7 @@ fn catalogue_page() -> String {
          `tests/fixtures/`; a test fails when this page is not what they give\n\
          (`TENURE_WRITE_FIXTURES=1 cargo test --test tenure fixtures` writes it).\n\n\
          The payload is public JSON, relayed and shown as it is. Sealed fields are not part of it: each is encrypted \
-         under\nthe key of the subject that it belongs to, and absent for whoever has not got the key.\n",
+         under\nthe key of the subject that it belongs to, and absent for readers without the key.\n",
     );
     let mut of = "";
     for (stream_type, event_type, version) in catalogue() {

@@ -29,7 +29,7 @@ async fn an_outsiders_aggregate_runs_through_the_stock_framework() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn two_who_decide_on_the_same_version_cannot_both_commit() {
+async fn two_decisions_on_the_same_version_cannot_both_commit() {
     let database = TestDatabase::new().await;
     let tenure = database.open().await;
     let store = example::store(&tenure);

@@ -14,8 +14,8 @@ fn run(directory: &Path, program: &str, arguments: &[&str]) {
     assert!(output.status.success(), "{program} {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
-#[test]
-fn an_aggregate_begun_by_the_script_compiles_beside_the_others() {
+/// A copy of everything that the library is built from.
+fn copy_of_the_tree() -> tempfile::TempDir {
     let copy = tempfile::tempdir().unwrap();
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     for part in [
@@ -32,15 +32,51 @@ fn an_aggregate_begun_by_the_script_compiles_beside_the_others() {
     ] {
         run(root, "cp", &["-r", part, copy.path().to_str().unwrap()]);
     }
+    copy
+}
+
+fn check(copy: &Path) {
+    let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
+    run(copy, &cargo, &["check", "--lib", "--offline", "--locked"]);
+}
+
+#[test]
+fn an_aggregate_begun_by_the_script_compiles_beside_the_others() {
+    let copy = copy_of_the_tree();
     run(copy.path(), "scripts/add-aggregate", &["badge"]);
     assert!(copy.path().join("src/aggregates/badge/decide.rs").is_file());
-    let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
-    run(copy.path(), &cargo, &["check", "--lib", "--offline", "--locked"]);
+    check(copy.path());
     let again = Command::new("scripts/add-aggregate").arg("badge").current_dir(copy.path()).output().unwrap();
     assert!(!again.status.success(), "what is there is left alone");
     let wrong =
         Command::new("scripts/add-aggregate").arg("Bad Ge").current_dir(copy.path()).output().unwrap();
     assert_eq!(wrong.status.code(), Some(2));
+}
+
+#[test]
+fn the_operation_of_the_guide_compiles_as_it_is_written() {
+    let copy = copy_of_the_tree();
+    let page = include_str!("../docs/guides/add-an-operation.md");
+    let (mut made, mut changed) = (0, 0);
+    for block in page.split("```rust\n").skip(1) {
+        let (header, code) = block.split("```").next().unwrap().split_once('\n').unwrap();
+        if let Some(path) = header.strip_prefix("// new file: ") {
+            std::fs::write(copy.path().join(path), code).unwrap();
+            made += 1;
+        } else if let Some((path, anchor)) =
+            header.strip_prefix("// ").and_then(|header| header.split_once(", below: "))
+        {
+            let path = copy.path().join(path);
+            let text = std::fs::read_to_string(&path).unwrap();
+            assert!(text.contains(anchor), "{}: no line `{anchor}`", path.display());
+            let place = text.find(anchor).unwrap() + anchor.len();
+            let line = place + text[place..].find('\n').unwrap() + 1;
+            std::fs::write(&path, format!("{}{code}{}", &text[..line], &text[line..])).unwrap();
+            changed += 1;
+        }
+    }
+    assert_eq!((made, changed), (2, 3), "files of the example, and lists that it is added to");
+    check(copy.path());
 }
 
 /// The pieces of a page: what is run, and what its last line of output must hold.

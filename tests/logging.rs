@@ -74,7 +74,7 @@ async fn a_reader_of_the_log_that_goes_away_ends_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_pipe_that_nobody_empties_holds_up_nothing() {
+async fn a_full_pipe_for_the_log_holds_up_nothing() {
     let database = TestDatabase::new().await;
     let directory = tempfile::tempdir().unwrap();
     let mut serve = serve(&database, directory.path(), Stdio::piped(), "trace");

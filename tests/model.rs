@@ -834,7 +834,7 @@ impl Real {
             let is_gone = |user: usize| model.people[user].forgotten;
             if offer.bound.is_some_and(is_gone) || offer.taken_by.is_some_and(is_gone) {
                 if row.status_at(model.now).as_str() != expected || !row.invitee_username.is_empty() {
-                    return differ(format!("invite {id} to somebody forgotten: {row:?}, not {expected}"));
+                    return differ(format!("invite {id} to a forgotten user: {row:?}, not {expected}"));
                 }
                 continue;
             }

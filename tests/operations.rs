@@ -120,7 +120,7 @@ async fn a_username_follows_the_login_only_to_a_free_name() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_owns_none_and_is_member_of_none_gets_an_account_at_sign_in() {
+async fn a_user_without_an_account_gets_one_at_sign_in() {
     let tenure = TestDatabase::new().await.open().await;
     let system = Context::of(Actor::System);
     let owner = user(&tenure, "owner").await;

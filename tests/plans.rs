@@ -152,7 +152,7 @@ fn questions() -> BTreeSet<String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_question_of_the_readers_is_answered_through_an_index() {
+async fn every_query_of_the_readers_is_answered_through_an_index() {
     let server = Server::explaining().await;
     let keys = tempfile::tempdir().unwrap();
     let tenure = open(&server, keys.path()).await;

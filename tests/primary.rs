@@ -80,7 +80,7 @@ impl Caller {
         }
     }
 
-    /// Whoever is registered is found, on this node and on the other.
+    /// A registered user is found, on this node and on the other.
     async fn own_write(&self, here: usize, round: usize) -> Option<()> {
         let name = format!("c{}-{round}", self.number);
         let body = json!({"username": name, "email": format!("{name}@people.example")});
@@ -581,7 +581,7 @@ async fn fault_a_server_that_was_left_is_not_followed_back_into_its_epoch() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn callers_who_go_leave_no_busy_connection_to_the_next_and_make_no_more_of_them() {
+async fn cancelled_callers_leave_no_busy_connection_and_open_no_more_of_them() {
     let database = crate::support::TestDatabase::new().await;
     let node = Arc::new(Node::on(&database).await);
     let runs = node.tenure.insert_operator(&operator(), "runs", "r@example.org").await.unwrap().answer;

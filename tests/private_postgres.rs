@@ -306,7 +306,7 @@ async fn an_owner_killed_at_work_loses_nothing() {
     postgres.stop().await.unwrap();
 }
 
-/// Runs as whoever runs the tests, and as `nobody` where that is root.
+/// Runs as the user who runs the tests, and as `nobody` if that is root.
 #[tokio::test]
 async fn an_ordinary_user_can_run_it() {
     if let Some(data_dir) = owned_here() {
@@ -368,7 +368,7 @@ async fn a_long_path_gets_a_short_socket_of_its_own() {
     assert_eq!(ask(postgres.endpoint(), "select 1").await.unwrap(), "1");
     postgres.stop().await.unwrap();
 
-    // Somebody put a link in its place.
+    // A symbolic link has been put in its place.
     fs::remove_dir(&socket_dir).unwrap();
     std::os::unix::fs::symlink(temp.path(), &socket_dir).unwrap();
     let refused = start(&data_dir).await;

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::support::{TestDatabase, account, operator, user};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nobody_can_change_an_event_not_even_its_owner() {
+async fn no_role_can_change_an_event_not_even_the_owner() {
     let database = TestDatabase::new().await;
     for role in [Some("tenure_owner"), Some("tenure_app"), None] {
         let client = database.connect(role).await;

@@ -300,7 +300,7 @@ async fn one_invite_takes_the_place_of_an_expired_one() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_invite_finds_the_person_who_signs_up_at_that_moment() {
+async fn an_invite_finds_the_user_who_signs_up_at_that_moment() {
     for _ in 0..3 {
         let (outcomes, _, database) = race("sign_up", async |tenure, _| {
             let ada = user(tenure, "ada").await;
@@ -315,7 +315,7 @@ async fn an_invite_finds_the_person_who_signs_up_at_that_moment() {
         let acme = tenure.reader().account_by_name("acme").await.unwrap().id;
         let invites = tenure.reader().invites_for_account(acme).try_collect::<Vec<_>>().await.unwrap();
         assert_eq!(invites.len(), 1);
-        assert_eq!(invites[0].invitee_user_id, Some(octocat), "bound, whoever came first");
+        assert_eq!(invites[0].invitee_user_id, Some(octocat), "bound, whichever came first");
     }
 }
 

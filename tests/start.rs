@@ -114,7 +114,7 @@ async fn an_unknown_event_type_or_version_is_named_and_harms_no_other_stream() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn closing_ends_whoever_holds_a_part_of_the_engine() {
+async fn closing_ends_every_holder_of_a_part_of_the_engine() {
     let database = TestDatabase::new().await;
     let tenure = database.open().await;
     let (log, reader, clone) = (tenure.log().clone(), tenure.reader().clone(), tenure.clone());

@@ -138,7 +138,7 @@ async fn invite_v1(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn invites_of_before_are_forgotten_with_their_people_pending_or_ended_bound_or_not() {
+async fn invites_of_version_1_are_forgotten_with_their_users_pending_or_ended_bound_or_not() {
     let database = TestDatabase::new().await;
     let tenure = database.open().await;
     let owner = user(&tenure, "owner").await;

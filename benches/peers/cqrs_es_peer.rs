@@ -17,7 +17,7 @@ use uuid::Uuid;
 use crate::measure::{Contestant, Session};
 use crate::ours::HASH;
 use crate::server::{self, MOST_CONNECTIONS};
-use crate::workload::Wish;
+use crate::workload::Request;
 
 /// postgres-es's own tables.
 const TABLES: &str = "
@@ -227,29 +227,31 @@ fn begin(kind: &str, account: Uuid, about: &str, at: Timestamp) -> Command {
 }
 
 impl Session for Framework {
-    async fn grant(&self, wish: &Wish) -> anyhow::Result<Uuid> {
+    async fn carry_out(&self, request: &Request) -> anyhow::Result<Uuid> {
         let at = SystemClock.now();
         let new_id = || uuid_v7(at, &self.entropy);
-        let (id, command) = match wish {
-            Wish::Register { name } => {
+        let (id, command) = match request {
+            Request::Register { name } => {
                 let email = format!("{name}@example.org");
                 (new_id(), Command::Register { username: name.clone(), email, at })
             }
-            Wish::Open { name, owner } => (new_id(), Command::Open { name: name.clone(), owner: *owner, at }),
-            Wish::Add { of, user } => (of.account, Command::AddMember { user: *user, at }),
-            Wish::Remove { of, user } => (of.account, Command::RemoveMember { user: *user, at }),
-            Wish::Mint { of } => (new_id(), begin("api_key", of.account, HASH, at)),
-            Wish::Revoke { key, .. } => (*key, Command::End { at }),
-            Wish::Invite { of, to } => (new_id(), begin("invite", of.account, &to.name, at)),
-            Wish::Accept { of, invite, user } => {
+            Request::Open { name, owner } => {
+                (new_id(), Command::Open { name: name.clone(), owner: *owner, at })
+            }
+            Request::Add { of, user } => (of.account, Command::AddMember { user: *user, at }),
+            Request::Remove { of, user } => (of.account, Command::RemoveMember { user: *user, at }),
+            Request::Mint { of } => (new_id(), begin("api_key", of.account, HASH, at)),
+            Request::Revoke { key, .. } => (*key, Command::End { at }),
+            Request::Invite { of, to } => (new_id(), begin("invite", of.account, &to.name, at)),
+            Request::Accept { of, invite, user } => {
                 // Nothing makes the two one step here.
                 let metadata = [("actor".to_owned(), "operator".to_owned())].into();
                 let command = Command::AddMember { user: *user, at };
                 self.cqrs.execute_with_metadata(&of.account.to_string(), command, metadata).await?;
                 (*invite, Command::End { at })
             }
-            Wish::Source { of, handle } => (new_id(), begin("source", of.account, handle, at)),
-            Wish::Pipe { source, name, .. } => (*source, Command::Extend { name: name.clone(), at }),
+            Request::Source { of, handle } => (new_id(), begin("source", of.account, handle, at)),
+            Request::Pipe { source, name, .. } => (*source, Command::Extend { name: name.clone(), at }),
         };
         let metadata = [("actor".to_owned(), "operator".to_owned())].into();
         self.cqrs.execute_with_metadata(&id.to_string(), command, metadata).await?;

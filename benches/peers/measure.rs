@@ -10,7 +10,7 @@ use tenure::clock::Stopwatch;
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
-use crate::workload::{Person, Wish, World};
+use crate::workload::{Person, Request, World};
 
 /// A store of identities that carries out commands durably.
 pub trait Contestant: Send + Sync + 'static {
@@ -25,8 +25,8 @@ pub trait Contestant: Send + Sync + 'static {
 
 /// A contestant, connected.
 pub trait Session: Send + Sync + 'static {
-    /// Grants a wish; gives the identifier of what is new.
-    fn grant(&self, wish: &Wish) -> impl Future<Output = anyhow::Result<Uuid>> + Send;
+    /// Carries out a request; returns the identifier of what it created.
+    fn carry_out(&self, request: &Request) -> impl Future<Output = anyhow::Result<Uuid>> + Send;
 
     /// Disconnects; says if anything went wrong unseen.
     fn close(self) -> impl Future<Output = anyhow::Result<()>> + Send;
@@ -103,9 +103,9 @@ impl<C: Contestant> Lane<C> {
                     if begun >= end {
                         return anyhow::Ok((number, world, latencies));
                     }
-                    let wish = world.wish();
-                    let id = session.grant(&wish).await?;
-                    world.granted(&wish, id);
+                    let request = world.request();
+                    let id = session.carry_out(&request).await?;
+                    world.carried_out(&request, id);
                     let done = watch.elapsed();
                     if done >= window.warm_up && done < end {
                         latencies.push(done.saturating_sub(begun));

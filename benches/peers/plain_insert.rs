@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use crate::measure::{Contestant, Session};
 use crate::server;
-use crate::workload::Wish;
+use crate::workload::Request;
 
 const TABLE: &str = "create table plain (
     id uuid primary key, stream text not null, kind text not null, recorded_at timestamptz not null,
@@ -49,18 +49,18 @@ impl Contestant for PlainInsert {
 }
 
 impl Session for Inserter {
-    async fn grant(&self, wish: &Wish) -> anyhow::Result<Uuid> {
-        let (kind, about) = match wish {
-            Wish::Register { name } => ("user.registered", name.clone()),
-            Wish::Open { owner, .. } => ("account.opened", owner.to_string()),
-            Wish::Add { user, .. } => ("account.member_added", user.to_string()),
-            Wish::Remove { user, .. } => ("account.member_removed", user.to_string()),
-            Wish::Mint { of } => ("api_key.minted", of.account.to_string()),
-            Wish::Revoke { key, .. } => ("api_key.revoked", key.to_string()),
-            Wish::Invite { to, .. } => ("invite.created", to.name.clone()),
-            Wish::Accept { user, .. } => ("invite.accepted", user.to_string()),
-            Wish::Source { handle, .. } => ("source.created", handle.clone()),
-            Wish::Pipe { name, .. } => ("pipe.created", name.clone()),
+    async fn carry_out(&self, request: &Request) -> anyhow::Result<Uuid> {
+        let (kind, about) = match request {
+            Request::Register { name } => ("user.registered", name.clone()),
+            Request::Open { owner, .. } => ("account.opened", owner.to_string()),
+            Request::Add { user, .. } => ("account.member_added", user.to_string()),
+            Request::Remove { user, .. } => ("account.member_removed", user.to_string()),
+            Request::Mint { of } => ("api_key.minted", of.account.to_string()),
+            Request::Revoke { key, .. } => ("api_key.revoked", key.to_string()),
+            Request::Invite { to, .. } => ("invite.created", to.name.clone()),
+            Request::Accept { user, .. } => ("invite.accepted", user.to_string()),
+            Request::Source { handle, .. } => ("source.created", handle.clone()),
+            Request::Pipe { name, .. } => ("pipe.created", name.clone()),
         };
         let at = SystemClock.now();
         let id = uuid_v7(at, &self.entropy);

@@ -25,7 +25,7 @@ use uuid::Uuid;
 use crate::measure::{Contestant, Session};
 use crate::ours::HASH;
 use crate::server;
-use crate::workload::Wish;
+use crate::workload::Request;
 
 const BEGIN: &str = "begin; select from log.head for update";
 
@@ -85,9 +85,9 @@ impl Contestant for TransactionPerCommand {
 }
 
 impl Session for Writer {
-    async fn grant(&self, wish: &Wish) -> anyhow::Result<Uuid> {
+    async fn carry_out(&self, request: &Request) -> anyhow::Result<Uuid> {
         let at = self.clock.now();
-        let mut decided = self.decided(wish, at)?;
+        let mut decided = self.decided(request, at)?;
         let id = decided.first().map_or_else(Uuid::nil, |first| first.stream_id);
         let metadata = Bytes::from(Context::of(Actor::Operator).metadata());
         let mut unit = Unit { at, ..Unit::default() };
@@ -117,7 +117,7 @@ impl Session for Writer {
         for (_, change) in &unit.rows {
             project(&client, change, position).await?;
         }
-        if let Some(bumped) = guard(wish) {
+        if let Some(bumped) = guard(request) {
             let bump = client.prepare_cached(BUMP).await?;
             client.execute(&bump, &[&bumped]).await?;
         }
@@ -135,11 +135,11 @@ impl Session for Writer {
 }
 
 impl Writer {
-    /// The events that the wish leads to.
-    fn decided(&self, wish: &Wish, at: Timestamp) -> anyhow::Result<Vec<Decided>> {
+    /// The events that the request leads to.
+    fn decided(&self, request: &Request, at: Timestamp) -> anyhow::Result<Vec<Decided>> {
         let new_id = || tenure::entropy::uuid_v7(at, &*self.entropy);
-        let (stream_id, version, event): (Uuid, i64, AnyEvent) = match wish {
-            Wish::Register { name } => {
+        let (stream_id, version, event): (Uuid, i64, AnyEvent) = match request {
+            Request::Register { name } => {
                 let event = UserEvent::Registered {
                     mode: UserMode::Internal,
                     at,
@@ -151,20 +151,20 @@ impl Writer {
                 };
                 (new_id(), 1, event.into())
             }
-            Wish::Open { name, owner } => {
+            Request::Open { name, owner } => {
                 let owner = UserId::from_uuid(*owner);
                 let event = AccountEvent::Opened { owner, at, name: AccountName::parse(name)?.into() };
                 (new_id(), 1, event.into())
             }
-            Wish::Add { of, user } => {
+            Request::Add { of, user } => {
                 let event = AccountEvent::MemberAdded { user: UserId::from_uuid(*user), at };
                 (of.account, of.version + 1, event.into())
             }
-            Wish::Remove { of, user } => {
+            Request::Remove { of, user } => {
                 let event = AccountEvent::MemberRemoved { user: UserId::from_uuid(*user), at, removal: None };
                 (of.account, of.version + 1, event.into())
             }
-            Wish::Mint { of } => {
+            Request::Mint { of } => {
                 let event = ApiKeyEvent::Minted {
                     account: AccountId::from_uuid(of.account),
                     minter: UserId::from_uuid(of.owner),
@@ -177,11 +177,11 @@ impl Writer {
                 };
                 (new_id(), 1, event.into())
             }
-            Wish::Revoke { of, key } => {
+            Request::Revoke { of, key } => {
                 let event = ApiKeyEvent::Revoked { account: AccountId::from_uuid(of.account), at };
                 (*key, 2, event.into())
             }
-            Wish::Invite { of, to } => {
+            Request::Invite { of, to } => {
                 let event = InviteEvent::Created {
                     account: AccountId::from_uuid(of.account),
                     inviter: UserId::from_uuid(of.owner),
@@ -194,7 +194,7 @@ impl Writer {
                 };
                 (new_id(), 1, event.into())
             }
-            Wish::Accept { of, invite, user } => {
+            Request::Accept { of, invite, user } => {
                 let user = UserId::from_uuid(*user);
                 let event = InviteEvent::Accepted(InviteEnd {
                     account: AccountId::from_uuid(of.account),
@@ -211,7 +211,7 @@ impl Writer {
                     self.event(of.account, of.version + 1, added.into(), at),
                 ]);
             }
-            Wish::Source { of, handle } => {
+            Request::Source { of, handle } => {
                 let event = SourceEvent::Created {
                     account: AccountId::from_uuid(of.account),
                     created_by: UserId::from_uuid(of.owner),
@@ -221,7 +221,7 @@ impl Writer {
                 };
                 (new_id(), 1, event.into())
             }
-            Wish::Pipe { of, source, name, version, .. } => {
+            Request::Pipe { of, source, name, version, .. } => {
                 let event = SourceEvent::PipeCreated {
                     account: AccountId::from_uuid(of.account),
                     pipe: PipeId::from_uuid(new_id()),
@@ -243,13 +243,13 @@ impl Writer {
     }
 }
 
-/// The guard of the set that a wish changes.
-fn guard(wish: &Wish) -> Option<String> {
-    match wish {
-        Wish::Open { owner: user, .. }
-        | Wish::Add { user, .. }
-        | Wish::Remove { user, .. }
-        | Wish::Accept { user, .. } => Some(format!("accounts_of:{user}")),
+/// The guard of the set that a request changes.
+fn guard(request: &Request) -> Option<String> {
+    match request {
+        Request::Open { owner: user, .. }
+        | Request::Add { user, .. }
+        | Request::Remove { user, .. }
+        | Request::Accept { user, .. } => Some(format!("accounts_of:{user}")),
         _ => None,
     }
 }

@@ -1,4 +1,4 @@
-//! The mixed commands: what each caller wishes next, and what it knows of people and tenants from its earlier wishes.
+//! The mixed commands: what each caller requests next, and what it knows of people and tenants from its earlier requests.
 //!
 //! Of a hundred: 25 new people, 13 new tenants, 15 new members and 5 who leave, 8 keys minted (the hash was made
 //! beforehand) and 4 revoked, 8 invites sent and 7 accepted, 8 sources and 7 pipes. Each caller looks after tenants of
@@ -17,7 +17,7 @@ pub struct Person {
     pub name: String,
 }
 
-/// A tenant of the caller's, as it stands before the wish.
+/// A tenant of the caller's, as it stands before the request.
 #[derive(Clone, Copy)]
 pub struct Tenancy {
     pub account: Uuid,
@@ -27,7 +27,7 @@ pub struct Tenancy {
 }
 
 /// One command.
-pub enum Wish {
+pub enum Request {
     /// A new person with a name of their own.
     Register { name: String },
     /// A new tenant with a name of its own, owned by a person who exists.
@@ -76,10 +76,10 @@ impl Tenant {
 /// What one caller knows.
 pub struct World {
     number: usize,
-    wishes: u64,
+    requests: u64,
     random: u64,
     people: Vec<Person>,
-    /// People who were there before the measurement; half of the people in wishes are these, if there are any.
+    /// People who were there before the measurement; half of the people in requests are these, if there are any.
     elders: Vec<Person>,
     tenants: Vec<Tenant>,
 }
@@ -88,35 +88,35 @@ impl World {
     /// The world of the caller with this number.
     pub fn new(number: usize, elders: Vec<Person>) -> Self {
         let random = (number as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        Self { number, wishes: 0, random, people: Vec::new(), elders, tenants: Vec::new() }
+        Self { number, requests: 0, random, people: Vec::new(), elders, tenants: Vec::new() }
     }
 
-    /// The next wish; it can be granted.
-    pub fn wish(&mut self) -> Wish {
-        self.wishes += 1;
-        let wish = match self.below(100) {
+    /// The next request, one that can be carried out.
+    pub fn request(&mut self) -> Request {
+        self.requests += 1;
+        let request = match self.below(100) {
             0..25 => None,
             25..38 => self.open(),
             38..53 => self.add(),
             53..58 => self.remove().or_else(|| self.add()),
-            58..66 => self.tenant().map(|tenant| Wish::Mint { of: tenant.tenancy() }),
+            58..66 => self.tenant().map(|tenant| Request::Mint { of: tenant.tenancy() }),
             66..70 => self.revoke(),
             70..78 => self.invite(),
             78..85 => self.accept().or_else(|| self.invite()),
             85..93 => self.source(),
             _ => self.pipe().or_else(|| self.source()),
         };
-        wish.unwrap_or_else(|| Wish::Register { name: self.name("p") })
+        request.unwrap_or_else(|| Request::Register { name: self.name("p") })
     }
 
-    /// Remembers that a wish was granted; what is new has this identifier.
-    pub fn granted(&mut self, wish: &Wish, id: Uuid) {
-        match wish {
-            Wish::Register { name } => {
+    /// Remembers that a request was carried out; what is new has this identifier.
+    pub fn carried_out(&mut self, request: &Request, id: Uuid) {
+        match request {
+            Request::Register { name } => {
                 let place = self.below(PEOPLE);
                 replace(&mut self.people, PEOPLE, place, Person { id, name: name.clone() });
             }
-            Wish::Open { owner, .. } => {
+            Request::Open { owner, .. } => {
                 let place = self.below(TENANTS);
                 let tenant = Tenant {
                     id,
@@ -129,26 +129,26 @@ impl World {
                 };
                 replace(&mut self.tenants, TENANTS, place, tenant);
             }
-            Wish::Add { of, user } => self.change(of, |tenant| {
+            Request::Add { of, user } => self.change(of, |tenant| {
                 tenant.version += 1;
                 tenant.members.push(*user);
             }),
-            Wish::Remove { of, user } => self.change(of, |tenant| {
+            Request::Remove { of, user } => self.change(of, |tenant| {
                 tenant.version += 1;
                 tenant.members.retain(|member| member != user);
             }),
-            Wish::Mint { of } => self.change(of, |tenant| tenant.keys.push(id)),
-            Wish::Revoke { of, key } => self.change(of, |tenant| tenant.keys.retain(|known| known != key)),
-            Wish::Invite { of, to } => self.change(of, |tenant| tenant.invites.push((id, to.id))),
-            Wish::Accept { of, invite, user } => self.change(of, |tenant| {
+            Request::Mint { of } => self.change(of, |tenant| tenant.keys.push(id)),
+            Request::Revoke { of, key } => self.change(of, |tenant| tenant.keys.retain(|known| known != key)),
+            Request::Invite { of, to } => self.change(of, |tenant| tenant.invites.push((id, to.id))),
+            Request::Accept { of, invite, user } => self.change(of, |tenant| {
                 tenant.version += 1;
                 tenant.members.push(*user);
                 tenant.invites.retain(|(known, _)| known != invite);
             }),
-            Wish::Source { of, handle } => {
+            Request::Source { of, handle } => {
                 self.change(of, |tenant| tenant.source = Some((id, handle.clone(), 1)));
             }
-            Wish::Pipe { of, .. } => self.change(of, |tenant| {
+            Request::Pipe { of, .. } => self.change(of, |tenant| {
                 if let Some((_, _, version)) = &mut tenant.source {
                     *version += 1;
                 }
@@ -162,9 +162,9 @@ impl World {
         }
     }
 
-    fn open(&mut self) -> Option<Wish> {
+    fn open(&mut self) -> Option<Request> {
         let owner = self.person()?.id;
-        Some(Wish::Open { name: self.name("t"), owner })
+        Some(Request::Open { name: self.name("t"), owner })
     }
 
     fn tenant(&mut self) -> Option<&Tenant> {
@@ -179,12 +179,12 @@ impl World {
         (!tenant.knows(person.id)).then(|| (tenant.tenancy(), person))
     }
 
-    fn add(&mut self) -> Option<Wish> {
-        self.stranger().map(|(of, person)| Wish::Add { of, user: person.id })
+    fn add(&mut self) -> Option<Request> {
+        self.stranger().map(|(of, person)| Request::Add { of, user: person.id })
     }
 
-    fn invite(&mut self) -> Option<Wish> {
-        self.stranger().map(|(of, to)| Wish::Invite { of, to })
+    fn invite(&mut self) -> Option<Request> {
+        self.stranger().map(|(of, to)| Request::Invite { of, to })
     }
 
     /// Any tenant of which this is not empty, from a random place on.
@@ -194,30 +194,30 @@ impl World {
         tenants.find_map(|tenant| of(tenant).map(|found| (tenant.tenancy(), found)))
     }
 
-    fn remove(&mut self) -> Option<Wish> {
+    fn remove(&mut self) -> Option<Request> {
         let (of, user) = self.some(|tenant| tenant.members.first().copied())?;
-        Some(Wish::Remove { of, user })
+        Some(Request::Remove { of, user })
     }
 
-    fn revoke(&mut self) -> Option<Wish> {
+    fn revoke(&mut self) -> Option<Request> {
         let (of, key) = self.some(|tenant| tenant.keys.first().copied())?;
-        Some(Wish::Revoke { of, key })
+        Some(Request::Revoke { of, key })
     }
 
-    fn accept(&mut self) -> Option<Wish> {
+    fn accept(&mut self) -> Option<Request> {
         let (of, (invite, user)) = self.some(|tenant| tenant.invites.first().copied())?;
-        Some(Wish::Accept { of, invite, user })
+        Some(Request::Accept { of, invite, user })
     }
 
-    fn source(&mut self) -> Option<Wish> {
+    fn source(&mut self) -> Option<Request> {
         let handle = self.name("s");
-        self.tenant().map(|tenant| Wish::Source { of: tenant.tenancy(), handle })
+        self.tenant().map(|tenant| Request::Source { of: tenant.tenancy(), handle })
     }
 
-    fn pipe(&mut self) -> Option<Wish> {
+    fn pipe(&mut self) -> Option<Request> {
         let name = self.name("q");
         let (of, (source, handle, version)) = self.some(|tenant| tenant.source.clone())?;
-        Some(Wish::Pipe { of, source, handle, name, version })
+        Some(Request::Pipe { of, source, handle, name, version })
     }
 
     fn person(&mut self) -> Option<Person> {
@@ -230,7 +230,7 @@ impl World {
     }
 
     fn name(&self, kind: &str) -> String {
-        format!("{kind}-{}-{}", self.number, self.wishes)
+        format!("{kind}-{}-{}", self.number, self.requests)
     }
 
     fn place(&mut self, length: usize) -> Option<usize> {

@@ -1,20 +1,20 @@
-//! The form of input: one typed refusal for whatever breaks a field's rule, and the rules that fields share.
+//! Validation of input: one typed refusal for a field that breaks its rule, and the rules that fields share.
 
 use std::fmt;
 
 use uuid::Uuid;
 
-/// Input refused for its form: which field, and the rule that it breaks. Never quotes the input.
+/// A field whose value breaks a rule. Never quotes the value, which may be personal or secret.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("{field}: {rule}")]
 pub struct Invalid {
-    /// The field, as the caller names it.
+    /// The field name that the caller used, for example `username` or `--account`.
     pub field: &'static str,
-    /// What a right value looks like.
+    /// What a valid value looks like. Completes `field: …`, for example "an https URL of at most 2048 characters".
     pub rule: &'static str,
 }
 
-/// The identity of a name: ASCII letters without case.
+/// The form in which names are compared: ASCII letters in lower case.
 #[must_use]
 pub fn fold(name: &str) -> String {
     name.to_ascii_lowercase()
@@ -26,13 +26,14 @@ pub fn is_name(text: &str) -> bool {
     text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'))
 }
 
-/// Whether a name means something else where names are understood: an identifier, whoever asks, or a step in a path.
+/// Whether a name would be read as something other than a name: a UUID, `me` (the caller), or the path steps `.` and
+/// `..`.
 #[must_use]
 pub fn is_ambiguous(name: &str) -> bool {
     matches!(name, "." | "..") || name.eq_ignore_ascii_case("me") || Uuid::try_parse(name).is_ok()
 }
 
-/// Whether text holds a control character, or one that changes the direction of what surrounds it.
+/// Whether the text contains a control character or one that changes the text direction.
 #[must_use]
 pub fn has_control(text: &str) -> bool {
     text.chars().any(|character| {
@@ -41,12 +42,13 @@ pub fn has_control(text: &str) -> bool {
     })
 }
 
-/// Text that shows that a value exists and nothing of it.
+/// Debug output of a hidden value: only its type name.
 pub(crate) fn hidden(name: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     write!(f, "{name}(hidden)")
 }
 
-/// A text field with a form: parsed once, valid from then on, hidden from debug output because it is personal.
+/// Defines a validated text type. It is checked once, when parsed, and hidden from debug output because it may be
+/// personal or secret.
 macro_rules! text_value {
     ($(#[$doc:meta])* $name:ident, $field:literal, $rule:expr, $valid:expr) => {
         $(#[$doc])*
@@ -55,10 +57,10 @@ macro_rules! text_value {
         pub struct $name(String);
 
         impl $name {
-            /// Reads the text.
+            /// Checks the text and takes it unchanged.
             ///
             /// # Errors
-            /// The text breaks the field's rule.
+            /// `Invalid`: the text breaks the rule of the field.
             pub fn parse(text: &str) -> Result<Self, $crate::aggregates::field::Invalid> {
                 let valid: fn(&str) -> bool = $valid;
                 if valid(text) {
@@ -68,7 +70,7 @@ macro_rules! text_value {
                 }
             }
 
-            /// The text as it was given.
+            /// The text exactly as given.
             #[must_use]
             pub fn as_str(&self) -> &str {
                 &self.0

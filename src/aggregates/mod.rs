@@ -1,6 +1,6 @@
-//! The rules: state + command → events. Pure: no I/O, no clock, no randomness, no SQL, no HTTP.
+//! The rules of all aggregates: state + command → events. Pure: no I/O, no clock, no randomness, no SQL, no HTTP.
 //!
-//! This file holds the one list of all aggregates; everything else about one is in the folder named after it.
+//! This file has the only list of all aggregates; everything else about an aggregate is in the folder named after it.
 
 pub mod account;
 pub mod api_key;
@@ -25,62 +25,65 @@ use crate::event_log::claim::{ClaimChange, ClaimKey};
 use crate::ids::AccountId;
 use crate::sealing::{FieldVisitor, SealError, SealedFields, Subject};
 
-/// Makes the keys of claims on names that could be guessed, so that the log's tables do not give them away.
+/// Derives claim keys with a keyed hash, so that names that could be guessed cannot be read from the tables of the log.
 pub trait ClaimHasher {
-    /// The claim on a name within a set; equal names give equal keys.
+    /// The claim key of `name` in the set `kind`. Equal names give equal keys.
     fn claim(&self, kind: &'static str, name: &[u8]) -> ClaimKey;
 }
 
-/// What an event does to the claims. Aggregates that claim nothing implement it empty.
+/// The claims that an event takes and releases. Aggregates without claims use the default.
 pub trait ClaimChanges {
-    /// The changes, in order; a pure function of the event.
+    /// The changes in order. Depends only on the event, its stream and the hasher, so that a replay gives the same
+    /// claims.
     fn claims(&self, _stream: Uuid, _hasher: &dyn ClaimHasher) -> Vec<ClaimChange> {
         Vec::new()
     }
 }
 
-/// An event of one of our aggregates, as it is stored.
+/// A stored event of one of Tenure's aggregates.
 pub trait StoredEvent: DomainEvent + SealedFields + ClaimChanges {
-    /// The stored names and versions of all events of this aggregate that this release reads.
+    /// Stored name and version of every event of this aggregate that this release can read.
     const KINDS: &'static [(&'static str, &'static str)];
 
-    /// The stored names of the events that destroy the data key of the stream's own subject: nodes drop it from memory
-    /// when they see one, without reading what it says.
+    /// The stored names of the events that destroy the data key of the stream's own subject. Every node drops that key
+    /// from memory when it sees such a name; it does not decode the payload.
     const ENDS_SUBJECT: &'static [&'static str] = &[];
 
-    /// This event's stored name and version.
+    /// The stored name and version of this event.
     fn kind(&self) -> (&'static str, &'static str);
 
-    /// The tenant that the event of this stream concerns.
+    /// The account that this event in `stream` concerns; none for events that belong to no account, such as those of
+    /// users.
     fn account(&self, stream: Uuid) -> Option<AccountId>;
 
-    /// The subject whose data key begins with this event of the stream, if one does.
+    /// The subject whose data key is created with this event in `stream`, if any.
     fn begins_subject(&self, stream: Uuid) -> Option<Subject>;
 
-    /// The subjects whose data keys this event of the stream destroys.
+    /// The subjects whose data keys this event in `stream` destroys.
     fn ends_subjects(&self, _: Uuid) -> Vec<Subject> {
         Vec::new()
     }
 }
 
-/// An aggregate of ours: decides without touching itself, so that one loaded state serves many decisions.
+/// One of Tenure's aggregates. `decide` takes `&self`, so that one loaded state can serve many decisions.
 pub trait EventSourced: Aggregate<Event: StoredEvent> + Clone + SealedFields + 'static {
-    /// Raised whenever the shape of the state changes; older snapshots are then not read.
+    /// Must be raised when the serialized state changes; snapshots of an older version are then ignored.
     const STATE_VERSION: i32;
 
-    /// What the command does to this state.
+    /// Decides a command: the events to store, in order. Empty if the command changes nothing.
     ///
     /// # Errors
-    /// The rule that forbids it.
+    /// The aggregate's refusal: the rule that forbids the command.
     fn decide(&self, command: Self::Command) -> Result<Vec<Self::Event>, Self::Error>;
 
-    /// The stream of the aggregate with this identifier.
+    /// The stream of the aggregate with this ID.
     #[must_use]
     fn stream(id: Uuid) -> StreamId {
         StreamId::new(Self::TYPE, id)
     }
 
-    /// The subject whose key seals the fields of this stream.
+    /// The subject of the aggregate with this ID, whose data key seals the fields of its stream unless an event names
+    /// another subject.
     #[must_use]
     fn subject(id: Uuid) -> Subject {
         Subject { kind: Self::TYPE, id }
@@ -107,7 +110,7 @@ use handle_by_decide;
 
 macro_rules! all_aggregates {
     ($($(#[$doc:meta])* $variant:ident: $aggregate:ty, $event:ty;)+) => {
-        /// An event of any of our aggregates.
+        /// An event of any of Tenure's aggregates.
         #[derive(Clone, Debug, PartialEq)]
         pub enum AnyEvent {
             $($(#[$doc])* $variant($event),)+
@@ -131,10 +134,10 @@ macro_rules! all_aggregates {
             }
         })+
 
-        /// The types of our own streams.
+        /// The stream types of Tenure's aggregates. They are refused to foreign aggregates.
         pub const STREAM_TYPES: &[&str] = &[$(<$aggregate as Aggregate>::TYPE),+];
 
-        /// The subject whose data key an event with this stored name destroys, if it does; none for streams of others.
+        /// The subject whose data key an event with this stored name destroys, if any. None for foreign streams.
         #[must_use]
         pub fn ended_subject(stream: &StreamId, event_type: &str) -> Option<Subject> {
             let (ends, subject): (&[&str], fn(Uuid) -> Subject) = match &*stream.stream_type {
@@ -146,7 +149,7 @@ macro_rules! all_aggregates {
             ends.contains(&event_type).then(|| Uuid::parse_str(&stream.id).ok().map(subject)).flatten()
         }
 
-        /// Every stored event that this release reads: stream type, name, version.
+        /// Stream type, event name and version of every stored event that this release can read.
         #[must_use]
         pub fn catalogue() -> Vec<(&'static str, &'static str, &'static str)> {
             let mut all = Vec::new();
@@ -157,10 +160,11 @@ macro_rules! all_aggregates {
         }
 
         impl AnyEvent {
-            /// Reads a stored payload; sealed fields are absent until they are opened.
+            /// Decodes a stored payload. Sealed fields stay absent until they are opened.
             ///
             /// # Errors
-            /// An unknown name or version, or a payload of another shape.
+            /// [`DecodeError`]: an unknown stream type, event name or version, or a payload that does not match the
+            /// event.
             pub fn from_payload(
                 stream_type: &str,
                 event_type: &str,
@@ -175,7 +179,7 @@ macro_rules! all_aggregates {
                 }
             }
 
-            /// What the event does to the claims.
+            /// The claims that the event takes and releases, in order.
             #[must_use]
             pub fn claims(&self, stream: Uuid, hasher: &dyn ClaimHasher) -> Vec<ClaimChange> {
                 match self {
@@ -183,7 +187,7 @@ macro_rules! all_aggregates {
                 }
             }
 
-            /// The stored name and version.
+            /// The stored name and version of the event.
             #[must_use]
             pub fn kind(&self) -> (&'static str, &'static str) {
                 match self {
@@ -191,17 +195,17 @@ macro_rules! all_aggregates {
                 }
             }
 
-            /// The public payload, in which sealed fields are absent.
+            /// The payload that is stored in clear, without the sealed fields.
             ///
             /// # Errors
-            /// The event does not serialise.
+            /// The event cannot be serialized.
             pub fn payload(&self) -> Result<Vec<u8>, serde_json::Error> {
                 match self {
                     $(Self::$variant(event) => serde_json::to_vec(event),)+
                 }
             }
 
-            /// The tenant that the event of this stream concerns.
+            /// The account that this event in `stream` concerns, if any.
             #[must_use]
             pub fn account(&self, stream: Uuid) -> Option<AccountId> {
                 match self {
@@ -209,7 +213,7 @@ macro_rules! all_aggregates {
                 }
             }
 
-            /// The subject whose data key begins with this event of the stream, if one does.
+            /// The subject whose data key is created with this event in `stream`, if any.
             #[must_use]
             pub fn begins_subject(&self, stream: Uuid) -> Option<Subject> {
                 match self {
@@ -217,7 +221,7 @@ macro_rules! all_aggregates {
                 }
             }
 
-            /// The subjects whose data keys this event of the stream destroys.
+            /// The subjects whose data keys this event in `stream` destroys.
             #[must_use]
             pub fn ends_subjects(&self, stream: Uuid) -> Vec<Subject> {
                 match self {
@@ -225,7 +229,7 @@ macro_rules! all_aggregates {
                 }
             }
 
-            /// The subject of a stream of ours.
+            /// The subject of the aggregate that `stream` belongs to.
             #[must_use]
             pub fn subject(&self, stream: Uuid) -> Subject {
                 match self {
@@ -245,41 +249,41 @@ macro_rules! all_aggregates {
 }
 
 all_aggregates! {
-    /// Of a person.
+    /// An event of a user.
     User: user::User, user::UserEvent;
-    /// Of a tenant.
+    /// An event of an account.
     Account: account::Account, account::AccountEvent;
-    /// Of an offer of membership.
+    /// An event of an invite.
     Invite: invite::Invite, invite::InviteEvent;
-    /// Of a key that acts for a tenant.
+    /// An event of an API key.
     ApiKey: api_key::ApiKey, api_key::ApiKeyEvent;
-    /// Of a device that wants to act for a person.
+    /// An event of a device code.
     DeviceCode: device_code::DeviceCode, device_code::DeviceCodeEvent;
-    /// Of an access token of a person.
+    /// An event of a user's bearer token.
     BearerToken: bearer_token::BearerToken, bearer_token::BearerTokenEvent;
-    /// Of a browser's sign-in.
+    /// An event of a browser session.
     Session: session::Session, session::SessionEvent;
-    /// Of a sign in link.
+    /// An event of a sign-in link.
     SignInLink: sign_in_link::SignInLink, sign_in_link::SignInLinkEvent;
-    /// Of a named actor in a tenant, and of its pipes.
+    /// An event of a source or of one of its pipes.
     Source: source::Source, source::SourceEvent;
-    /// Of what an account, a person or a membership that ended has left behind.
+    /// An event that clears the rows left by a closed account, a forgotten user or an ended membership.
     Ending: ending::Ending, ending::EndingEvent;
 }
 
-/// Why a stored event cannot be read by this release.
+/// Why this release cannot read a stored event.
 #[derive(Debug, thiserror::Error)]
 pub enum DecodeError {
-    /// The stream belongs to no aggregate of ours.
-    #[error("its stream type is not one of Tenure's")]
+    /// The stream type is not one of Tenure's.
+    #[error("the stream type is not one of Tenure's")]
     UnknownStreamType,
-    /// A name or version that this release does not know.
+    /// This release does not know the event name or version.
     #[error(
         "this release does not know this event type or version; run the release that wrote it, or a newer one"
     )]
     UnknownEvent,
-    /// The payload is not of the event's shape.
-    #[error("its payload is not of the event's shape")]
+    /// The payload does not match the event type.
+    #[error("the payload does not match the event type")]
     Payload(#[source] serde_json::Error),
 }
 
@@ -292,5 +296,6 @@ fn decode<E: StoredEvent + Serialize + DeserializeOwned>(
         return Err(DecodeError::UnknownEvent);
     }
     let event: E = serde_json::from_slice(payload).map_err(DecodeError::Payload)?;
+    // `kind` follows from the content. If it differs from the stored label, the payload is not what it claims to be.
     if event.kind() == (event_type, event_version) { Ok(event) } else { Err(DecodeError::UnknownEvent) }
 }

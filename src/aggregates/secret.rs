@@ -1,4 +1,5 @@
-//! What is kept of a secret that a machine made: its SHA-256, which is as good as the secret for looking it up.
+//! The stored form of a machine-made secret: its SHA-256. The secret has enough entropy that a fast hash without salt
+//! is safe, and the hash can be looked up.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use sha2::{Digest as _, Sha256};
@@ -8,13 +9,13 @@ use sha2::{Digest as _, Sha256};
 pub struct SecretDigest([u8; 32]);
 
 impl SecretDigest {
-    /// The digest of a secret.
+    /// Hashes the text of a secret.
     #[must_use]
     pub fn of(secret: &str) -> Self {
         Self(Sha256::digest(secret.as_bytes()).into())
     }
 
-    /// The 32 octets.
+    /// The 32 bytes of the digest.
     #[must_use]
     pub const fn as_bytes(&self) -> &[u8; 32] {
         &self.0
@@ -32,6 +33,7 @@ impl Serialize for SecretDigest {
         let mut text = String::with_capacity(64);
         for octet in self.0 {
             use std::fmt::Write as _;
+            // Writing to a `String` cannot fail.
             let _ = write!(text, "{octet:02x}");
         }
         serializer.serialize_str(&text)
@@ -48,6 +50,7 @@ impl<'de> Deserialize<'de> for SecretDigest {
         for (place, into) in digest.iter_mut().enumerate() {
             *into = octet(place).ok_or_else(|| de::Error::custom("64 hexadecimal digits"))?;
         }
+        // The loop has not looked at text after the 64th digit.
         if text.len() == 64 { Ok(Self(digest)) } else { Err(de::Error::custom("64 hexadecimal digits")) }
     }
 }

@@ -1,4 +1,4 @@
-//! `tenure account`: tenants and their members.
+//! `tenure account`: opens, lists, transfers and closes accounts, and manages their members.
 
 use clap::Subcommand;
 use futures::TryStreamExt as _;
@@ -15,41 +15,41 @@ use crate::context::{Actor, Context};
 pub(super) enum AccountCommand {
     /// Open an account
     Open {
-        /// The account's name
+        /// The account's name, unique without case: 1 to 64 characters of A-Z a-z 0-9 . _ -
         name: String,
-        /// The username of its owner; through a server: whoever is logged in, if nobody is named
+        /// The owner's username; required on a database [default on a server: the logged-in user]
         #[arg(long)]
         owner: Option<String>,
     },
-    /// All accounts, or those of a person
+    /// List accounts: all on a database, those of the logged-in user on a server, or those of one user
     List {
-        /// Only those that this person owns or is a member of
+        /// Only accounts that this user owns or is a member of
         #[arg(long, value_name = "NAME")]
         user: Option<String>,
     },
-    /// The owner and the members of an account
+    /// List the owner and the members of an account
     Members {
         /// The account's name or id
         account: String,
     },
-    /// Make a person a member
+    /// Add a user to an account as a member
     AddMember {
         /// The account's name or id
         account: String,
-        /// The person's username
+        /// The new member's username
         user: String,
     },
-    /// End a membership, and revoke the API keys that the person has minted there
+    /// Remove a member and revoke the API keys that the user minted in the account
     RemoveMember {
         /// The account's name or id
         account: String,
-        /// The person's username
+        /// The member's username
         user: String,
-        /// Leave the person's API keys as they are
+        /// Keep the API keys that the user minted
         #[arg(long)]
         keep_keys: bool,
     },
-    /// Make a member the owner, and the owner a member
+    /// Transfer ownership to a member; the previous owner becomes a member
     Transfer {
         /// The account's name or id
         account: String,
@@ -57,7 +57,7 @@ pub(super) enum AccountCommand {
         #[arg(long)]
         to: String,
     },
-    /// End an account with its keys, invites and sources
+    /// Close an account for good, with its memberships, API keys, invites and sources
     Close {
         /// The account's name or id
         account: String,
@@ -172,7 +172,7 @@ async fn carry_out(tenure: &Tenure, config: &Config, command: AccountCommand) ->
         AccountCommand::Close { account } => {
             let account = lookup::account(tenure, &account).await?;
             let done = tenure.close_account(&operator, account.id).await?;
-            // Nobody may serve who would do it.
+            // Cleared here, because no server may be running to do it.
             tenure.clear_away().await?;
             output::done(config.json, &done, json!({"account_id": account.id}))
         }

@@ -1,4 +1,4 @@
-//! `tenure bench`: data for measurements.
+//! `tenure bench`: generates data for benchmarks.
 
 use clap::Subcommand;
 use serde_json::json;
@@ -10,12 +10,12 @@ use crate::seed;
 
 #[derive(Subcommand)]
 pub(super) enum BenchCommand {
-    /// Fill the log with people and tenants, by COPY; the same log and seed give the same events
+    /// Fill the log with generated users and accounts, by COPY; the same log and seed give the same events
     Seed {
-        /// How many events, at least
+        /// The minimum number of events to add
         #[arg(long)]
         events: u64,
-        /// What the data are made from
+        /// The seed of the random generator, an integer
         #[arg(long, default_value_t = 1)]
         seed: u64,
     },
@@ -30,6 +30,7 @@ pub(super) async fn run(config: Config, command: BenchCommand) -> anyhow::Result
         "{bar:40} {human_pos}/{human_len} events  {per_sec}  {eta} left",
     )?);
     let result = seed::generate(&opened.tenure, events, seed, |done| bar.set_position(done)).await;
+    // Cleared before an error can return, so that the bar does not stay on the terminal.
     bar.finish_and_clear();
     let seeded = result?;
     let seconds = watch.elapsed().as_secs_f64();

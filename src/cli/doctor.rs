@@ -1,4 +1,4 @@
-//! `tenure doctor`: what is found, what is missing, what to do; changes nothing.
+//! `tenure doctor`: checks the setup without changing it, and says what is missing and what to do.
 
 use serde_json::json;
 
@@ -57,6 +57,7 @@ pub(super) async fn run(config: Config) -> anyhow::Result<()> {
         Some(address) => Some(address.clone()),
         None => private_server(&config, &mut findings),
     };
+    // Not `?`: without a usable key the database can still be checked.
     let key = config.master_key.load();
     match &key {
         Ok(Some(key)) => findings.ok("master key", key.id()),
@@ -65,7 +66,7 @@ pub(super) async fn run(config: Config) -> anyhow::Result<()> {
             Status::Warning,
             "none yet",
             format!(
-                "a new log gets one in {}; back it up apart from the database",
+                "a new log gets one in {}; back it up separately from the database",
                 config.master_key.default_file.display()
             ),
         ),
@@ -90,13 +91,14 @@ pub(super) async fn run(config: Config) -> anyhow::Result<()> {
             },
         }
     }
+    // All findings are printed before the error, which only summarizes them and sets the exit code.
     print(&config, &findings)?;
     let failed = findings.0.iter().filter(|finding| finding.status == Status::Failed).count();
     anyhow::ensure!(failed == 0, "{failed} of {} checks failed", findings.0.len());
     Ok(())
 }
 
-/// What is known of the private server; its address if it runs.
+/// Checks the private server and returns its address if it is running.
 fn private_server(config: &Config, findings: &mut Findings) -> Option<crate::postgres::Address> {
     match private::installed(config.postgres_bin.as_deref()) {
         Ok(found) => findings.ok("PostgreSQL programs", found),
@@ -154,7 +156,7 @@ fn database_findings(health: &health::Health, given: Option<&str>, findings: &mu
                 "durability",
                 Status::Failed,
                 format!("{name} = off"),
-                format!("set {name} = on: without it, what was acknowledged can be lost"),
+                format!("set {name} = on; otherwise acknowledged writes can be lost"),
             );
         } else {
             findings.ok("durability", format!("{name} = {value}"));
@@ -167,21 +169,21 @@ fn database_findings(health: &health::Health, given: Option<&str>, findings: &mu
                 "schema",
                 Status::Warning,
                 "none yet",
-                "`tenure migrate` or `tenure serve` makes it",
+                "run `tenure migrate` or `tenure serve` to create it",
             );
         }
         Some(version) if version == binary => findings.ok("schema", format!("version {version}")),
         Some(version) if version < binary => findings.add(
             "schema",
             Status::Warning,
-            format!("version {version}; this release has {binary}"),
-            "`tenure migrate` brings it up to date",
+            format!("version {version}; this release needs version {binary}"),
+            "run `tenure migrate`",
         ),
         Some(version) => findings.add(
             "schema",
             Status::Failed,
-            format!("version {version}; this release knows {binary}"),
-            "run the release that made it, or a newer one",
+            format!("version {version}; this release supports up to version {binary}"),
+            "run the release that created it, or a newer one",
         ),
     }
     if let Some(log) = &health.log {
@@ -189,18 +191,19 @@ fn database_findings(health: &health::Health, given: Option<&str>, findings: &mu
     }
 }
 
-/// Within how many seconds a node that serves has cleared away what an ending left behind.
+/// How many seconds an ending may wait until a running node has cleared its rows; longer is a warning.
 const CLEARING_GRACE: f64 = 120.0;
 
-/// What the log says of itself, and whether this release and this key fit it.
+/// Checks the log, and whether this release and the given master key match it.
 fn log_findings(health: &health::Health, log: &health::Log, given: Option<&str>, findings: &mut Findings) {
     findings.ok("log", format!("{} at position {}-{}", log.log_id, log.epoch, log.newest));
+    // `None` on a replica or an older schema, where it is not known.
     if log.at_home == Some(false) {
         findings.add(
             "server",
             Status::Warning,
-            "another one than the log was served from last (restored or promoted)",
-            "the next start gives positions a new epoch; those from before are refused",
+            "not the server that the log was last served from (restored or promoted)",
+            "the next start gives positions a new epoch; earlier positions will be refused",
         );
     }
     let set = projections::set_name();
@@ -211,7 +214,7 @@ fn log_findings(health: &health::Health, log: &health::Log, given: Option<&str>,
             "projections",
             Status::Failed,
             log.projection_set.clone(),
-            format!("this release maintains {set}"),
+            format!("this release needs {set}; stop all nodes, then run `tenure migrate`"),
         );
     }
     match (&log.key_id, given) {
@@ -219,61 +222,61 @@ fn log_findings(health: &health::Health, log: &health::Log, given: Option<&str>,
         (Some(log), Some(given)) => findings.add(
             "key ring",
             Status::Failed,
-            format!("the log is sealed under {log}, the key given is {given}"),
+            format!("the log is sealed under {log}, but the given key is {given}"),
             "give this node the log's own key",
         ),
         (Some(log), None) => findings.add(
             "key ring",
             Status::Failed,
-            format!("the log is sealed under {log}, no key is given"),
+            format!("the log is sealed under {log}, but no key is given"),
             "set TENURE_MASTER_KEY_FILE",
         ),
-        (None, _) => findings.add("key ring", Status::Warning, "none yet", "the first start makes it"),
+        (None, _) => findings.add("key ring", Status::Warning, "none yet", "the first start creates it"),
     }
     match log.endings {
-        None | Some((0, _)) => findings.ok("endings", "nothing is left to be cleared away"),
+        None | Some((0, _)) => findings.ok("endings", "none left to clear"),
         Some((count, seconds)) if seconds < CLEARING_GRACE => {
-            findings.ok("endings", format!("{count} to be cleared away, for {seconds:.0} s at most"));
+            findings.ok("endings", format!("{count} waiting to be cleared, the oldest for {seconds:.0} s"));
         }
         Some((count, seconds)) => findings.add(
             "endings",
             Status::Warning,
-            format!("{count} have been left to be cleared away, for {seconds:.0} s at most"),
-            "a node that serves clears them away; its log says what keeps it",
+            format!("{count} waiting to be cleared, the oldest for {seconds:.0} s"),
+            "a running node clears them; see its log for what stops it",
         ),
     }
     if health.roles {
-        findings.ok("roles", "tenure_owner owns, tenure_app serves");
+        findings.ok("roles", "tenure_owner owns the schemas, tenure_app serves");
     } else {
         findings.add(
             "roles",
             Status::Warning,
-            "this login could not make tenure_owner and tenure_app",
-            "only triggers guard the log; migrate once with a login that has CREATEROLE",
+            "tenure_owner and tenure_app are not set up for this login",
+            "only triggers protect the log; migrate once with a login that has CREATEROLE",
         );
     }
 }
 
-/// Whether the server takes writes, from this login, at this time.
+/// Checks whether the server accepts writes from this login, and the clock offset.
 fn server_findings(health: &health::Health, findings: &mut Findings) {
     if health.in_recovery {
         let advice = "this is a replica; name the primary";
         findings.add("primary", Status::Failed, "in recovery", advice);
     } else if health.read_only {
-        let advice = "turn default_transaction_read_only off for the server, the database and the login";
+        let advice = "set default_transaction_read_only = off for the server, the database and the login";
         findings.add("primary", Status::Failed, "read-only", advice);
     } else {
-        findings.ok("primary", "takes writes");
+        findings.ok("primary", "accepts writes");
     }
     if !health.may_write {
         findings.add(
             "privileges",
             Status::Failed,
             "this login may not write to the log",
-            "migrate once with a login that owns the database, or grant this one membership of tenure_app",
+            "migrate once with a login that owns the database, or grant tenure_app to this login",
         );
     }
-    let offset = format!("{:+.3} s against the server's", health.clock_offset);
+    let offset = format!("{:+.3} s relative to the server", health.clock_offset);
     if health.clock_offset.abs() <= MAX_CLOCK_OFFSET.as_secs_f64() {
         findings.ok("clock", offset);
     } else {
@@ -281,7 +284,7 @@ fn server_findings(health: &health::Health, findings: &mut Findings) {
             "clock",
             Status::Failed,
             offset,
-            "set both clocks by NTP: writes are refused beyond 5 s",
+            "synchronize both clocks by NTP; beyond 5 s writes are refused",
         );
     }
 }

@@ -1,4 +1,4 @@
-//! `tenure events`: the log, with sealed fields open to who holds the key ring.
+//! `tenure events`: shows and follows the log, with sealed fields decrypted where the key ring allows it.
 
 use clap::{Args, Subcommand};
 use futures::{StreamExt as _, pin_mut};
@@ -18,33 +18,34 @@ use crate::history::EventRecord;
 
 #[derive(Subcommand)]
 pub(super) enum EventsCommand {
-    /// The events so far
+    /// Show the events stored so far
     Show(Selection),
-    /// The newest events, and each further one as it is committed
+    /// Follow the log: show the newest events, then each new one as it is committed
     Tail(Selection),
 }
 
 #[derive(Args)]
 pub(super) struct Selection {
-    /// Only of this account (name or id)
+    /// Only events of this account (name or id)
     #[arg(long)]
     account: Option<String>,
-    /// Only of this stream, as TYPE/ID
+    /// Only events of this stream, as TYPE/ID, for example account/0190…; on a database
     #[arg(long)]
     stream: Option<String>,
-    /// Only of this type, for example account.opened; repeatable
+    /// Only events of this type, for example account.opened; repeatable on a database
     #[arg(long = "type", value_name = "TYPE")]
     types: Vec<String>,
-    /// Only recorded at or after this time (RFC 3339)
+    /// Only events recorded at or after this time (RFC 3339), for example 2026-01-31T12:00:00Z; on a database
     #[arg(long)]
     since: Option<String>,
-    /// Only recorded before this time (RFC 3339)
+    /// Only events recorded before this time (RFC 3339), for example 2026-01-31T12:00:00Z; on a database
     #[arg(long)]
     until: Option<String>,
-    /// Only after this position: what a write has answered with, or `cursor` of an event (with --json); 0: from the start
+    /// Only events after this position: the `position` of a write or the `cursor` of an event (with --json), or 0 for
+    /// the start
     #[arg(long, value_name = "POSITION")]
     after: Option<String>,
-    /// At most so many events
+    /// The maximum number of events [default: no limit]
     #[arg(long)]
     limit: Option<usize>,
 }
@@ -62,13 +63,13 @@ pub(super) async fn run(config: Config, command: EventsCommand) -> anyhow::Resul
     result
 }
 
-/// How many of the newest events a tail begins with.
+/// How many of the newest events a tail starts with.
 const NEWEST: i64 = 10;
 
-/// The place before the first event, for `--after`.
+/// The value of `--after` that means the start of the log.
 const START: &str = "0";
 
-/// How often a server is asked for further events.
+/// How often a tail polls a server for new events.
 const ASK_EVERY: std::time::Duration = std::time::Duration::from_secs(1);
 
 async fn over_http(remote: &Remote, config: &Config, command: EventsCommand) -> anyhow::Result<()> {
@@ -76,7 +77,7 @@ async fn over_http(remote: &Remote, config: &Config, command: EventsCommand) -> 
         EventsCommand::Show(selection) => (selection, false),
         EventsCommand::Tail(selection) => (selection, true),
     };
-    let rule = "on the database alone: through a server events are chosen by --account, --type and --after";
+    let rule = "only on a database; on a server, select events with --account, one --type and --after";
     for (field, given) in [
         ("--stream", selection.stream.is_some()),
         ("--since", selection.since.is_some()),
@@ -95,7 +96,8 @@ async fn over_http(remote: &Remote, config: &Config, command: EventsCommand) -> 
     let mut left = selection.limit.unwrap_or(usize::MAX);
     let mut after = match (selection.after, follow) {
         (None, true) => {
-            // The page goes back to the one before the first that is shown; there is none in a short log.
+            // One extra event, because the cursor of the page lies before the first event to show. A short log has no
+            // cursor and is shown from the start.
             let newest = remote.get(&format!("{feed}?limit={}{kind}", NEWEST + 1)).await?;
             newest["next_cursor"].as_str().map(str::to_owned)
         }
@@ -123,7 +125,7 @@ async fn over_http(remote: &Remote, config: &Config, command: EventsCommand) -> 
         }
         left = left.saturating_sub(items.len());
         let next = page["next_cursor"].as_str().map(str::to_owned).or_else(|| after.clone());
-        // A search may have looked at many events without finding one.
+        // An empty page with a new cursor is not the end: a search by type may scan many events without a match.
         let is_at_end = items.is_empty() && next == after;
         after = next;
         if is_at_end {
@@ -144,7 +146,7 @@ async fn filter(tenure: &Tenure, selection: &Selection) -> anyhow::Result<Filter
         text.as_deref()
             .map(|text| {
                 Timestamp::parse(text).map_err(|_| {
-                    anyhow::anyhow!("{flag}: a time as in RFC 3339, for example 2026-01-31T12:00:00Z")
+                    anyhow::anyhow!("{flag}: must be an RFC 3339 time, for example 2026-01-31T12:00:00Z")
                 })
             })
             .transpose()
@@ -152,7 +154,7 @@ async fn filter(tenure: &Tenure, selection: &Selection) -> anyhow::Result<Filter
     let account = match &selection.account {
         None => None,
         Some(slug) => match slug.parse::<uuid::Uuid>() {
-            // Also the history of an account that has been closed can be asked for by its id.
+            // An id is not looked up, so that the history of a closed account can be shown.
             Ok(id) => Some(id),
             Err(_) => Some(tenure.reader().account_by_name(slug).await?.id.as_uuid()),
         },
@@ -163,7 +165,7 @@ async fn filter(tenure: &Tenure, selection: &Selection) -> anyhow::Result<Filter
         .map(|text| {
             let (stream_type, id) = text
                 .split_once('/')
-                .ok_or_else(|| anyhow::anyhow!("--stream: TYPE/ID, for example account/0190…"))?;
+                .ok_or_else(|| anyhow::anyhow!("--stream: must be TYPE/ID, for example account/0190…"))?;
             anyhow::Ok(StreamId { stream_type: stream_type.to_owned().into(), id: id.into() })
         })
         .transpose()?;
@@ -183,7 +185,7 @@ async fn show(tenure: &Tenure, config: &Config, selection: Selection) -> anyhow:
         Some(after) => place(tenure, after).await?,
         None => 0,
     };
-    // A replaced log ends the reading, so that all that is printed is of this epoch.
+    // Reading fails when the epoch changes, so every printed cursor belongs to this epoch.
     let epoch = tenure.log().seen().get().epoch;
     let pages = tenure.log().read(after, filter);
     pin_mut!(pages);
@@ -219,6 +221,7 @@ async fn tail(tenure: &Tenure, config: &Config, selection: Selection) -> anyhow:
                     events.into_iter().filter(|event| filter.matches(event)).take(left).collect();
                 left -= wanted.len();
                 let epoch = follower.checkpoint().epoch;
+                // Printing may wait for the database; Ctrl-C must end that too.
                 tokio::select! {
                     printed = print_patiently(tenure, config, &wanted, epoch) => printed?,
                     _ = tokio::signal::ctrl_c() => return Ok(()),
@@ -234,14 +237,14 @@ async fn tail(tenure: &Tenure, config: &Config, selection: Selection) -> anyhow:
     Ok(())
 }
 
-/// How long a tail waits before it asks a database again that could not be read.
+/// How long a tail waits before it retries a database or server that is unavailable.
 const WAIT: std::time::Duration = std::time::Duration::from_secs(1);
 
-/// The position that a token names, in this log as it is now.
+/// Parses a position token and checks that it belongs to the current epoch and is not beyond the newest event.
 async fn place(tenure: &Tenure, text: &str) -> anyhow::Result<i64> {
     let rule =
-        "the `position` of a write, or the `cursor` of an event (with --json), and not beyond the newest";
-    // The start is the same place in every epoch.
+        "must be the `position` of a write or the `cursor` of an event (with --json), not beyond the newest";
+    // The start is the same in every epoch.
     if text == START {
         return Ok(0);
     }
@@ -252,7 +255,7 @@ async fn place(tenure: &Tenure, text: &str) -> anyhow::Result<i64> {
     }
 }
 
-/// Prints events; waits out a database that goes while the keys of their sealed fields are read.
+/// Prints events. Retries while the database, which holds the keys of sealed fields, is unavailable.
 async fn print_patiently(
     tenure: &Tenure,
     config: &Config,

@@ -1,4 +1,4 @@
-//! `tenure invite`: offers of membership.
+//! `tenure invite`: sends, lists, answers and revokes invites to accounts.
 
 use clap::Subcommand;
 use futures::TryStreamExt as _;
@@ -17,51 +17,51 @@ use crate::projections::invites::Invite;
 
 #[derive(Subcommand)]
 pub(super) enum InviteCommand {
-    /// Offer a person membership
+    /// Invite a user to become a member of an account
     Send {
         /// The account's name or id
         #[arg(long)]
         account: String,
-        /// The username, of somebody who need not have signed up yet
+        /// The invitee's username; the invitee need not have signed up yet
         #[arg(long, value_name = "NAME")]
         to: String,
-        /// On whose behalf, on the database: the owner
+        /// The username of the inviter, usually the owner; required on a database, ignored on a server
         #[arg(long, value_name = "NAME")]
         by: Option<String>,
-        /// How somebody who has not signed up yet must sign in: `github` or `internal`
+        /// How an invitee who has not signed up yet must sign in: `github` or `internal`
         #[arg(long, default_value = "github")]
         mode: String,
     },
-    /// All invites of an account, newest first; or the standing ones of a person, oldest first
+    /// List the invites of an account, newest first, or the pending invites of a user, oldest first
     List {
         /// The account's name or id
         #[arg(long)]
         account: Option<String>,
-        /// The person's username, on the database; through a server: whoever is logged in
+        /// The invitee's username on a database; a server always lists the invites of the logged-in user
         #[arg(long, value_name = "NAME", conflicts_with = "account")]
         user: Option<String>,
     },
-    /// Take an invite, for the person it is addressed to
+    /// Accept an invite as the invitee
     Accept {
         /// The invite's id
         id: String,
-        /// The person's username, on the database
+        /// The invitee's username; required on a database, ignored on a server
         #[arg(long, value_name = "NAME")]
         user: Option<String>,
     },
-    /// Turn an invite down, for the person it is addressed to
+    /// Decline an invite as the invitee
     Decline {
         /// The invite's id
         id: String,
-        /// The person's username, on the database
+        /// The invitee's username; required on a database, ignored on a server
         #[arg(long, value_name = "NAME")]
         user: Option<String>,
     },
-    /// Take an invite back
+    /// Revoke a pending invite
     Revoke {
         /// The invite's id
         id: String,
-        /// The account that it must be of
+        /// The account that the invite is for (name or id); required on a server
         #[arg(long)]
         account: Option<String>,
     },
@@ -81,6 +81,7 @@ pub(super) async fn run(config: Config, command: InviteCommand) -> anyhow::Resul
 
 async fn over_http(remote: &Remote, config: &Config, command: InviteCommand) -> anyhow::Result<()> {
     match command {
+        // `by` is not sent: on a server the logged-in user is the inviter.
         InviteCommand::Send { account, to, by: _, mode } => {
             let path = path("/api/v1/accounts/{}/invites", &[&account]);
             let written = remote.post(&path, &json!({"username": to, "mode": mode})).await?;
@@ -90,6 +91,7 @@ async fn over_http(remote: &Remote, config: &Config, command: InviteCommand) -> 
             let invites = remote.list(&path("/api/v1/accounts/{}/invites", &[&account])).await?;
             output::list(config.json, "invites", &COLUMNS, &invites)
         }
+        // A server lists only the invites of the logged-in user, so `--user` is not sent.
         InviteCommand::List { .. } => {
             let mut all = remote.get("/api/v1/invites").await?;
             let invites = all["invites"].as_array_mut().map(std::mem::take).unwrap_or_default();
@@ -104,7 +106,7 @@ async fn over_http(remote: &Remote, config: &Config, command: InviteCommand) -> 
             remote::done(config.json, &remote.act(Method::POST, &path).await?, json!({"id": id}))
         }
         InviteCommand::Revoke { id, account } => {
-            let rule = "through a server, say of which account the invite is";
+            let rule = "required on a server; name the account that the invite is for";
             let account = account.ok_or(Invalid { field: "--account", rule })?;
             let path = path("/api/v1/accounts/{}/invites/{}", &[&account, &id]);
             remote::done(config.json, &remote.act(Method::DELETE, &path).await?, json!({"id": id}))
@@ -134,7 +136,7 @@ async fn carry_out(tenure: &Tenure, config: &Config, command: InviteCommand) -> 
                 }
                 (None, user) => {
                     let user =
-                        user.ok_or(Invalid { field: "--account", rule: "or --user: whose invites" })?;
+                        user.ok_or(Invalid { field: "--account", rule: "required unless --user is given" })?;
                     let invites = tenure
                         .reader()
                         .pending_invites_for_username(&user, now)

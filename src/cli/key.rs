@@ -1,4 +1,4 @@
-//! `tenure key`: API keys of accounts.
+//! `tenure key`: mints, lists, rotates, revokes and verifies the API keys of accounts.
 
 use futures::TryStreamExt as _;
 use std::time::Duration;
@@ -18,53 +18,53 @@ use crate::projections::QueryError;
 
 #[derive(Subcommand)]
 pub(super) enum KeyCommand {
-    /// Make a key and print its secret, this once
+    /// Mint an API key and print its secret, which is shown only once
     Mint {
         /// The account's name or id
         #[arg(long)]
         account: String,
-        /// What to call it
+        /// A label for the key, at most 200 characters
         #[arg(long, default_value = "")]
         label: String,
-        /// Who mints it: the owner or a member; on the database
+        /// The username of the minter, the owner or a member; required on a database, ignored on a server
         #[arg(long, value_name = "NAME")]
         by: Option<String>,
-        /// How long it is good, for example 90d; without: until it is revoked
+        /// How long the key is valid, in s, m, h or d, for example 90d [default: until it is revoked]
         #[arg(long, value_parser = lookup::duration)]
         ttl: Option<Duration>,
     },
-    /// All keys of an account, the good ones first
+    /// List the API keys of an account, valid ones first
     List {
         /// The account's name or id
         #[arg(long)]
         account: String,
     },
-    /// Give a key another secret and print it, this once
+    /// Replace the secret of an API key and print the new one, which is shown only once
     Rotate {
         /// The key's id
         id: String,
         /// The account's name or id
         #[arg(long)]
         account: String,
-        /// On whose behalf, on the database
+        /// The username of the user to act for; required on a database, ignored on a server
         #[arg(long, value_name = "NAME")]
         by: Option<String>,
-        /// How long the former secret stays good
+        /// How long the previous secret stays valid, in s, m, h or d, at most 30d
         #[arg(long, value_parser = lookup::duration, default_value = "24h")]
         grace: Duration,
     },
-    /// Make a key good for nothing
+    /// Revoke an API key and all its secrets
     Revoke {
         /// The key's id
         id: String,
         /// The account's name or id
         #[arg(long)]
         account: String,
-        /// On whose behalf, on the database
+        /// The username of the user to act for; required on a database, ignored on a server
         #[arg(long, value_name = "NAME")]
         by: Option<String>,
     },
-    /// Say whose the secret on standard input is; exit code 4 if it is nobody's
+    /// Verify the secret on standard input and print its key and account; exit code 4 if no valid key has it
     Verify,
 }
 
@@ -107,6 +107,7 @@ async fn over_http(remote: &Remote, config: &Config, command: KeyCommand) -> any
             let body = json!({"key": plaintext.expose_secret()});
             let verified = remote.post("/api/v1/keys/verify", &body).await?.body;
             let key = &verified["key"];
+            // The server answers 200 for an invalid key; the exit code must still be that of a missing one.
             if verified["valid"] != true {
                 return Err(lookup::missing(QueryError::NotFound, Resource::ApiKey));
             }
@@ -181,6 +182,6 @@ fn secret(json: bool, done: &Dispatched<ApiKeySecret>) -> anyhow::Result<()> {
         return output::json(&answer);
     }
     output::line(&format!("key {}: {}", done.answer.id, output::outcome(done)))?;
-    output::line("its secret, which is not shown again:")?;
+    output::line("secret (shown only once):")?;
     output::line(plaintext)
 }

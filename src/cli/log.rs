@@ -1,4 +1,4 @@
-//! `tenure log`: the log itself.
+//! `tenure log`: maintenance of the event log.
 
 use clap::Subcommand;
 use serde_json::json;
@@ -9,12 +9,12 @@ use crate::config::Config;
 
 #[derive(Subcommand)]
 pub(super) enum LogCommand {
-    /// Give positions a new epoch: after a backup was restored, or events were lost in a failover
+    /// Give positions a new epoch, after a backup was restored or events were lost in a failover
     ///
-    /// Every position and cursor that was given out before is refused from then on, and running nodes clear what they
-    /// remember and go on from where the log ends. Events stay as they are.
+    /// All earlier positions and cursors are then refused. Running nodes clear their in-memory state and continue from
+    /// the end of the log. Events do not change.
     NewEpoch {
-        /// Do it
+        /// Confirm that earlier positions will be refused; required
         #[arg(long)]
         yes: bool,
     },
@@ -23,12 +23,12 @@ pub(super) enum LogCommand {
 pub(super) async fn run(config: Config, command: LogCommand) -> anyhow::Result<()> {
     let LogCommand::NewEpoch { yes } = command;
     if !yes {
-        let rule = "every position and cursor given out so far will be refused: say --yes";
+        let rule = "required; all earlier positions and cursors will be refused";
         return Err(Invalid { field: "--yes", rule }.into());
     }
     let newest = open::new_epoch(&config).await?;
     if config.json {
         return output::json(&json!({"log_id": newest.log_id, "position": newest.to_string()}));
     }
-    output::line(&format!("log {}: positions have a new epoch; the newest is {newest}", newest.log_id))
+    output::line(&format!("log {}: new epoch; the newest position is {newest}", newest.log_id))
 }

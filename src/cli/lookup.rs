@@ -1,4 +1,4 @@
-//! What people type for things: names or identifiers of users and accounts, durations, who is said to have asked.
+//! Resolves what users type: names or ids of users and accounts, durations, and the user to act for.
 
 use std::time::Duration;
 
@@ -10,8 +10,9 @@ use crate::ids::UserId;
 use crate::operations::{Refusal, Resource};
 use crate::projections::{QueryError, accounts, users};
 
-/// The person with this name or identifier.
+/// The user with this username or id.
 pub(super) async fn user(tenure: &Tenure, text: &str) -> anyhow::Result<users::User> {
+    // Unambiguous: a username that forms a UUID is refused.
     let found = match text.parse() {
         Ok(id) => tenure.reader().user(id).await,
         Err(_) => tenure.reader().user_by_username(text).await,
@@ -19,12 +20,12 @@ pub(super) async fn user(tenure: &Tenure, text: &str) -> anyhow::Result<users::U
     found.map_err(|error| missing(error, Resource::User))
 }
 
-/// The account with this name or identifier.
+/// The account with this name or id.
 pub(super) async fn account(tenure: &Tenure, text: &str) -> anyhow::Result<accounts::Account> {
     tenure.reader().account_by_slug(text).await.map_err(|error| missing(error, Resource::Account))
 }
 
-/// The person whom a flag names; whoever acts on the database has to name one.
+/// The user named by a flag. Required on a database, where no user is logged in.
 pub(super) async fn named(
     tenure: &Tenure,
     text: Option<&str>,
@@ -32,11 +33,11 @@ pub(super) async fn named(
 ) -> anyhow::Result<users::User> {
     match text {
         Some(text) => user(tenure, text).await,
-        None => Err(Invalid { field: flag, rule: "whoever acts on the database says who" }.into()),
+        None => Err(Invalid { field: flag, rule: "required on a database; name a user" }.into()),
     }
 }
 
-/// A question's error, so that what is absent ends with the exit code for that.
+/// Turns "not found" into the refusal that has the exit code of a missing resource.
 pub(super) fn missing(error: QueryError, thing: Resource) -> anyhow::Error {
     match error {
         QueryError::NotFound => DispatchError::Refused(Refusal::NotFound(thing)).into(),
@@ -44,20 +45,20 @@ pub(super) fn missing(error: QueryError, thing: Resource) -> anyhow::Error {
     }
 }
 
-/// An identifier of a thing; what is none belongs to nothing.
+/// Parses an id. A malformed id is reported as not found, because no resource can have it.
 pub(super) fn id<T: std::str::FromStr>(text: &str, thing: Resource) -> anyhow::Result<T> {
     text.parse().map_err(|_| DispatchError::Refused(Refusal::NotFound(thing)).into())
 }
 
-/// Whoever holds the database, on somebody's behalf.
+/// The context of an operator who acts for a user.
 pub(super) const fn on_behalf_of(user: UserId) -> Context {
     let context = Context::of(Actor::Operator);
     Context { on_behalf_of: Some(user), ..context }
 }
 
-/// Reads a duration: a whole number with `s`, `m`, `h` or `d`; seconds without.
+/// Parses a duration: a whole number followed by `s`, `m`, `h` or `d`; seconds if the unit is missing.
 pub(super) fn duration(text: &str) -> Result<Duration, String> {
-    let rule = || "a whole number with s, m, h or d behind it, for example 10m".to_owned();
+    let rule = || "must be a whole number followed by s, m, h or d, for example 10m".to_owned();
     let (digits, unit) = match text.char_indices().find(|(_, character)| !character.is_ascii_digit()) {
         Some((place, _)) => text.split_at(place),
         None => (text, "s"),
@@ -70,6 +71,7 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
         _ => return Err(rule()),
     };
     let count: u64 = digits.parse().map_err(|_| rule())?;
+    // A large count of days would overflow.
     count.checked_mul(seconds).map(Duration::from_secs).ok_or_else(rule)
 }
 

@@ -1,4 +1,4 @@
-//! `tenure migrate`: brings the database up to this release and stops.
+//! `tenure migrate`: migrates the database to this release and exits.
 
 use serde_json::json;
 
@@ -7,6 +7,7 @@ use crate::config::Config;
 use crate::postgres::migrate;
 
 pub(super) async fn run(config: Config) -> anyhow::Result<()> {
+    // Opening the engine migrates; the rest only reports.
     let opened = open::open(&config).await?;
     let log = opened.tenure.log();
     let (position, log_id) = (log.seen().checkpoint(), log.log_id());

@@ -1,4 +1,4 @@
-//! The command line: every noun a file, tables for people, `--json` for scripts, exit codes that mean something.
+//! The command line: one file per noun, tables by default, `--json` for scripts, and stable exit codes.
 
 mod account;
 mod bench;
@@ -52,78 +52,79 @@ const EXIT_CODES: &str = "Exit codes: 0 done · 1 failed · 2 wrong usage · 3 r
 
 #[derive(Subcommand)]
 enum Command {
-    /// Serve on the listen address until SIGTERM
+    /// Serve HTTP on the listen address until SIGTERM or Ctrl-C
     Serve,
-    /// Bring the database up to this release
+    /// Migrate the database to this release and exit
     Migrate,
-    /// Say what is found, what is missing, and what to do
+    /// Check the setup without changing it, and say what is missing and what to do
     Doctor,
-    /// A tenant's life in a few seconds, on a throwaway database
+    /// Demonstrate users, accounts, keys and devices in a few seconds, on a throwaway database
     Tour,
-    /// People
+    /// Register, show and forget users
     #[command(subcommand)]
     User(user::UserCommand),
-    /// Tenants
+    /// Manage accounts (tenants) and their members
     #[command(subcommand)]
     Account(account::AccountCommand),
-    /// Offers of membership
+    /// Manage invites to accounts
     #[command(subcommand)]
     Invite(invite::InviteCommand),
-    /// API keys of accounts
+    /// Manage the API keys of accounts
     #[command(subcommand)]
     Key(key::KeyCommand),
-    /// Bearer tokens of people
+    /// Manage the bearer tokens of users
     #[command(subcommand)]
     Token(token::TokenCommand),
-    /// Named actors in an account
+    /// Manage sources: named actors in an account
     #[command(subcommand)]
     Source(source::SourceCommand),
-    /// Sub-channels of a source
+    /// Manage pipes: named sub-channels of a source
     #[command(subcommand)]
     Pipe(pipe::PipeCommand),
-    /// Log in to a running Tenure (--server): in a browser, or with --token
+    /// Log in to a running Tenure (--server) in a browser, or with --token
     Login,
-    /// Revoke the token that `login` has stored, and remove it
+    /// Revoke the token stored by `login` and remove it
     Logout,
-    /// Completions for a shell, on standard output
+    /// Print the completion script of a shell
     Completions {
-        /// Which shell
+        /// The shell to complete for
         shell: clap_complete::Shell,
     },
-    /// The manual page, on standard output
+    /// Print the manual page
     Man,
-    /// The event log
+    /// Show or follow the events of the log
     #[command(subcommand)]
     Events(events::EventsCommand),
-    /// The log itself
+    /// Maintain the event log
     #[command(subcommand)]
     Log(log::LogCommand),
-    /// Data and load for measurements
+    /// Generate data for benchmarks
     #[command(subcommand)]
     Bench(bench::BenchCommand),
 }
 
-/// Runs the command line of this process.
+/// Parses the arguments, runs the command, prints its error and returns its exit code.
 pub async fn main() -> ExitCode {
     let cli = Cli::parse();
+    // Other commands print their result; informational log lines would only clutter it.
     let log = telemetry::log(if matches!(cli.command, Command::Serve) { "info" } else { "warn" });
     let result = Box::pin(run(cli)).await;
     let code = match result {
         Ok(()) => 0,
         Err(error) => {
-            // A reader that has seen enough (`| head`) is no failure worth words.
+            // A reader may close the pipe early (`| head`): not worth an error message.
             if !is_broken_pipe(&error) {
                 log.say(&format!("tenure: {}", in_full(&error)));
             }
             exit_code(&error)
         }
     };
-    // Standard error may be gone, full, or a pipe that nobody empties: the exit code says it all the same.
+    // Bounded: standard error may be closed, full or an unread pipe, and the exit code reports the failure anyway.
     log.flush();
     ExitCode::from(code)
 }
 
-/// An error with its causes, each said once: some repeat theirs.
+/// The error followed by its causes. Skips a cause that the text already contains: some errors print their source.
 fn in_full(error: &anyhow::Error) -> String {
     let mut text = error.to_string();
     for cause in error.chain().skip(1).map(ToString::to_string) {
@@ -135,6 +136,7 @@ fn in_full(error: &anyhow::Error) -> String {
 }
 
 async fn run(cli: Cli) -> anyhow::Result<()> {
+    // These need no settings, so a broken settings file does not stop them.
     match cli.command {
         Command::Completions { shell } => return shell::completions(shell, Cli::command()),
         Command::Man => return shell::manual(Cli::command()),
@@ -166,6 +168,7 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
     error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
 }
 
+/// Maps an error to one of the exit codes that `--help` lists.
 fn exit_code(error: &anyhow::Error) -> u8 {
     if let Some(error) = error.downcast_ref::<DispatchError<Refusal>>() {
         return exit_code_of_command(error);
@@ -178,7 +181,7 @@ fn exit_code(error: &anyhow::Error) -> u8 {
     }
     if let Some(error) = error.downcast_ref::<OpenError>() {
         return match error {
-            // Commands that a start carries out.
+            // Opening the engine runs commands of its own; their errors map like those of any command.
             OpenError::Upgrade(error) | OpenError::Forgettings(error) => exit_code_of_command(error),
             error if is_unavailable(error) => 5,
             _ => 1,
@@ -187,6 +190,7 @@ fn exit_code(error: &anyhow::Error) -> u8 {
     if let Some(error) = error.downcast_ref::<ReadError>() {
         return match error {
             ReadError::Unavailable(_) => 5,
+            // The position does not fit this log: a retry cannot succeed.
             ReadError::LogReplaced { .. } | ReadError::BeyondHead { .. } | ReadError::AnotherLog { .. } => 3,
             ReadError::Gap { .. } => 1,
         };
@@ -198,7 +202,7 @@ fn exit_code(error: &anyhow::Error) -> u8 {
     }
 }
 
-/// Whether an append that was refused may succeed if it is tried again.
+/// Whether a failed append may succeed when it is retried.
 const fn may_succeed_later(error: &AppendError) -> bool {
     matches!(
         error,
@@ -211,7 +215,7 @@ const fn may_succeed_later(error: &AppendError) -> bool {
     )
 }
 
-/// The exit code of a command that was not carried out.
+/// The exit code of a failed command.
 fn exit_code_of_command(error: &DispatchError<Refusal>) -> u8 {
     match error {
         DispatchError::Refused(Refusal::NotFound(_)) => 4,
@@ -224,7 +228,7 @@ fn exit_code_of_command(error: &DispatchError<Refusal>) -> u8 {
     }
 }
 
-/// Whether it is the database's fault or its address's, so that the same command may succeed later or elsewhere.
+/// Whether the database or its address is at fault, so that the same command may succeed later or with another address.
 fn is_unavailable(error: &OpenError) -> bool {
     match error {
         OpenError::Connect(_) | OpenError::Read(_) | OpenError::Primary(_) | OpenError::Clock(_) => true,

@@ -1,5 +1,4 @@
-//! Finding the database of a command: the one that is named, a private one that is being served, or a private one
-//! started for as long as the command runs.
+//! Opens the database of a command: the configured one, a running private one, or a private one started for it.
 
 use std::sync::Arc;
 
@@ -13,14 +12,17 @@ use crate::postgres::Address;
 use crate::postgres::private::{self, Endpoint, PrivatePostgres};
 use crate::{Settings, Tenure};
 
-/// An engine for one command, and the server that was started for it.
+/// An engine for one command, and the private server if one was started for it.
 pub(super) struct Opened {
     pub(super) tenure: Tenure,
     private: Option<PrivatePostgres>,
 }
 
 impl Opened {
+    /// Closes the engine and stops the private server. Callers do this after an error too, so that the server is gone
+    /// when the command ends.
     pub(super) async fn close(self) -> anyhow::Result<()> {
+        // The engine first: it stores what it has accepted, which needs the server.
         self.tenure.close().await;
         if let Some(private) = self.private {
             private.stop().await?;
@@ -29,7 +31,7 @@ impl Opened {
     }
 }
 
-/// The address of a private server.
+/// The connection address of a private server's socket.
 pub(super) fn address(endpoint: &Endpoint) -> Address {
     Address::socket(&endpoint.socket_dir, endpoint.user, endpoint.database)
 }
@@ -41,11 +43,11 @@ pub(super) async fn start_private(config: &Config) -> anyhow::Result<PrivatePost
     Ok(PrivatePostgres::start(options).await?)
 }
 
-/// Opens the engine on an address.
+/// Opens the engine on a database; shows a progress bar while projections are rebuilt.
 pub(super) async fn engine(config: &Config, address: Address) -> anyhow::Result<Tenure> {
     let bar = ProgressBar::new(0);
     bar.set_style(ProgressStyle::with_template(
-        "replacing the projections {bar:30} {human_pos}/{human_len} events  {per_sec}  {eta} left",
+        "rebuilding the projections {bar:30} {human_pos}/{human_len} events  {per_sec}  {eta} left",
     )?);
     let shown = bar.clone();
     let settings = Settings {
@@ -63,8 +65,8 @@ pub(super) async fn engine(config: &Config, address: Address) -> anyhow::Result<
     Ok(opened?)
 }
 
-/// Gives the log a new epoch; needs neither the master key nor this release's projections, which a log that was just
-/// restored may lack.
+/// Gives the log a new epoch. Needs neither the master key nor this release's projections, because a restored log may
+/// lack both.
 pub(super) async fn new_epoch(config: &Config) -> anyhow::Result<Checkpoint> {
     let on = async |address: Address| -> anyhow::Result<Checkpoint> {
         Ok(crate::engine::new_epoch(&address, &OsEntropy::default()).await?)
@@ -77,15 +79,17 @@ pub(super) async fn new_epoch(config: &Config) -> anyhow::Result<Checkpoint> {
     }
     let private = start_private(config).await?;
     let renewed = on(address(private.endpoint())).await;
+    // Stopped before the result is returned, so that an error leaves no server running.
     private.stop().await?;
     renewed
 }
 
-/// Opens the engine for a command.
+/// Opens the engine for a command; starts a private server if no database is configured and none is running.
 pub(super) async fn open(config: &Config) -> anyhow::Result<Opened> {
     if let Some(address) = &config.database {
         return Ok(Opened { tenure: engine(config, address.clone()).await?, private: None });
     }
+    // One process owns a data directory, so a running server is shared, never started twice.
     if let Some(endpoint) = private::running(&config.data_dir)? {
         return Ok(Opened { tenure: engine(config, address(&endpoint)).await?, private: None });
     }

@@ -1,4 +1,4 @@
-//! Printing: one way for tables, one for JSON, and a closed pipe is an error like any other.
+//! Prints tables and JSON to standard output; a closed pipe is an ordinary error.
 
 use std::io::Write as _;
 
@@ -9,6 +9,7 @@ use crate::dispatch::Dispatched;
 
 /// Prints one line.
 pub(super) fn line(text: &str) -> anyhow::Result<()> {
+    // Not `println!`, which panics when the pipe is closed.
     let mut out = std::io::stdout().lock();
     writeln!(out, "{text}")?;
     out.flush()?;
@@ -25,7 +26,7 @@ pub(super) fn table(headings: &[&str], rows: Vec<Vec<String>>) -> anyhow::Result
     line(&render(headings, rows))
 }
 
-/// Rows under headings, as text.
+/// Renders rows under headings as text, fitted to the width of the terminal.
 pub(super) fn render(headings: &[&str], rows: Vec<Vec<String>>) -> String {
     let mut table = Table::new();
     table.set_content_arrangement(ContentArrangement::Dynamic);
@@ -36,7 +37,7 @@ pub(super) fn render(headings: &[&str], rows: Vec<Vec<String>>) -> String {
     table.to_string()
 }
 
-/// Prints what a command did: as JSON its answer with the position, for people a line.
+/// Prints the outcome of a command: its answer with the position as JSON, or one line of text.
 pub(super) fn done<T>(as_json: bool, done: &Dispatched<T>, mut answer: Value) -> anyhow::Result<()> {
     if as_json {
         answer["position"] = done.checkpoint.to_string().into();
@@ -49,7 +50,7 @@ pub(super) fn done<T>(as_json: bool, done: &Dispatched<T>, mut answer: Value) ->
     }
 }
 
-/// Prints records: as JSON all of each under one name, for people a table of these columns.
+/// Prints records: complete as JSON under `name`, or as a table of these columns.
 pub(super) fn list(as_json: bool, name: &str, columns: &[&str], records: &[Value]) -> anyhow::Result<()> {
     if as_json {
         return json(&serde_json::json!({ name: records }));
@@ -64,7 +65,7 @@ pub(super) fn list(as_json: bool, name: &str, columns: &[&str], records: &[Value
     table(columns, rows.collect())
 }
 
-/// The secret on standard input, without the end of its line.
+/// Reads a secret of at most 4,096 bytes from standard input, without its line ending.
 pub(super) fn secret_from_stdin() -> anyhow::Result<secrecy::SecretString> {
     use std::io::Read as _;
     let mut text = zeroize::Zeroizing::new(String::new());
@@ -72,10 +73,10 @@ pub(super) fn secret_from_stdin() -> anyhow::Result<secrecy::SecretString> {
     Ok(text.trim_end_matches(['\r', '\n']).to_owned().into())
 }
 
-/// What a command did: nothing, or events at positions.
+/// Summarizes a command: how many events it stored, and the position of the last one.
 pub(super) fn outcome<T>(done: &Dispatched<T>) -> String {
     match done.events.len() {
-        0 => "nothing had to change".to_owned(),
+        0 => "no change needed".to_owned(),
         1 => format!("1 event, at position {}", done.checkpoint.position),
         count => format!("{count} events, up to position {}", done.checkpoint.position),
     }

@@ -1,4 +1,4 @@
-//! `tenure pipe`: named sub-channels of a source.
+//! `tenure pipe`: creates, lists and deletes the pipes of a source, and changes their retention.
 
 use futures::TryStreamExt as _;
 use std::time::Duration;
@@ -15,12 +15,12 @@ use crate::config::Config;
 use crate::context::{Actor, Context};
 use crate::operations::Resource;
 
-/// Which pipe.
+/// The arguments that identify a pipe.
 #[derive(Args)]
 pub(super) struct Place {
-    /// What it is called
+    /// The pipe's name
     name: String,
-    /// The handle of its source
+    /// The handle of the pipe's source
     #[arg(long, value_name = "HANDLE")]
     source: String,
     /// The account's name or id
@@ -28,22 +28,23 @@ pub(super) struct Place {
     account: String,
 }
 
-/// What a pipe keeps; what is not set is left to the server.
+/// The retention of a pipe; the server's default applies where a flag is missing.
 #[derive(Args)]
 pub(super) struct Kept {
-    /// How long a message is kept, for example 12h
+    /// How long a message is kept, in s, m, h or d, at most 365d, for example 12h [default: set by the server]
     #[arg(long, value_parser = lookup::duration)]
     ttl: Option<Duration>,
-    /// How many messages are kept
+    /// The maximum number of messages kept, 1 to 10000000 [default: set by the server]
     #[arg(long)]
     max_msgs: Option<i64>,
-    /// How many bytes are kept
+    /// The maximum number of bytes kept, 1 to 8589934592 (8 GiB) [default: set by the server]
     #[arg(long)]
     max_bytes: Option<i64>,
 }
 
 impl Kept {
     fn retention(&self) -> Retention {
+        // Saturated: the check of the range refuses the value.
         let ttl_seconds = self.ttl.map(|ttl| i64::try_from(ttl.as_secs()).unwrap_or(i64::MAX));
         Retention { ttl_seconds, max_msgs: self.max_msgs, max_bytes: self.max_bytes }
     }
@@ -51,17 +52,17 @@ impl Kept {
 
 #[derive(Subcommand)]
 pub(super) enum PipeCommand {
-    /// Make a pipe
+    /// Create a pipe
     Create {
         #[command(flatten)]
         place: Place,
-        /// Who makes it, on the database
+        /// The username of the creator; required on a database, ignored on a server
         #[arg(long, value_name = "NAME")]
         by: Option<String>,
         #[command(flatten)]
         kept: Kept,
     },
-    /// The pipes of a source that people have made
+    /// List the pipes of a source that users created
     List {
         /// The handle of the source
         #[arg(long, value_name = "HANDLE")]
@@ -70,14 +71,14 @@ pub(super) enum PipeCommand {
         #[arg(long)]
         account: String,
     },
-    /// Change what a pipe keeps
+    /// Set the retention of a pipe; flags left out fall back to the server's defaults
     Retention {
         #[command(flatten)]
         place: Place,
         #[command(flatten)]
         kept: Kept,
     },
-    /// End a pipe
+    /// Delete a pipe
     Delete {
         #[command(flatten)]
         place: Place,
@@ -111,6 +112,7 @@ async fn over_http(remote: &Remote, config: &Config, command: PipeCommand) -> an
         }
         PipeCommand::List { source, account } => {
             let mut pipes = remote.list(&of(&account, &source)).await?;
+            // The server also lists the automatic pipes, such as `inbox`; this lists only those that users created.
             pipes.retain(|pipe| pipe["automatic"] == false);
             output::list(config.json, "pipes", &COLUMNS, &pipes)
         }
@@ -167,7 +169,7 @@ async fn carry_out(tenure: &Tenure, config: &Config, command: PipeCommand) -> an
     }
 }
 
-/// A pipe's record with what it keeps, the server's defaults filled in.
+/// Adds the retention to a pipe's record, with the server's defaults filled in.
 fn described(tenure: &Tenure, mut record: Value, retention: Retention) -> Value {
     let resolved = retention.resolved(&tenure.rules().retention);
     record["ttl_seconds"] = json!(resolved.ttl_seconds);

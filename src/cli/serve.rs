@@ -1,4 +1,4 @@
-//! `tenure serve`: the process that answers, until it is told to stop.
+//! `tenure serve`: runs the HTTP server until a signal stops it.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -21,10 +21,10 @@ use crate::operations::Refusal;
 use crate::postgres::private::{PrivatePostgres, State};
 use crate::{Tenure, http, telemetry};
 
-/// How long the engine may take to finish what it has accepted.
+/// How long the engine may take to finish accepted commands; afterwards the process ends with a warning.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The signals that end the process. From the moment they are installed on, nothing else handles them.
+/// SIGTERM and SIGINT. Once installed, they end the process only through this type.
 struct Signals {
     terminate: Signal,
     interrupt: Signal,
@@ -46,7 +46,7 @@ impl Signals {
 pub(super) async fn run(config: Config) -> anyhow::Result<()> {
     let mut signals = Signals::install()?;
     let metrics = telemetry::collect_metrics()?;
-    // Bound before anything is started, so that an address in use is found out at once.
+    // Bound before anything is started, so that an address in use is reported at once.
     let public = bind(config.listen).await?;
     let internal = bind(config.metrics_listen).await?;
     let (listen, metrics_listen) = (public.local_addr()?, internal.local_addr()?);
@@ -60,8 +60,9 @@ pub(super) async fn run(config: Config) -> anyhow::Result<()> {
     let (tenure, first_link) = match started {
         Some(Ok((tenure, first_link))) => (Arc::new(tenure), first_link),
         ended => {
+            // The private server may be running although the start failed or was interrupted.
             if ended.is_none() {
-                tracing::info!("told to stop while starting");
+                tracing::info!("stopped by a signal while starting");
             }
             if let Some(private) = private {
                 private.stop().await?;
@@ -83,29 +84,32 @@ pub(super) async fn run(config: Config) -> anyhow::Result<()> {
     let door = http::AppState::new(tenure.clone(), settings).map_err(|reason| anyhow::anyhow!(reason))?;
     let serve = |listener, router| tokio::spawn(http::serve(listener, router, stop.clone()));
     let doors = [serve(public, http::public(door)), serve(internal, http::internal(metrics))];
+    // Announced after both listeners are served: scripts connect as soon as they read this.
     announce(&config, listen, metrics_listen, &database, first_link.as_deref())?;
 
+    // The supervisor restarts PostgreSQL; only when it gives up does the process end.
     let failed = async {
         match &mut postgres_state {
             Some(state) => match state.wait_for(|state| matches!(state, State::Failed { .. })).await {
                 Ok(state) => format!("{:?}", *state),
-                Err(_) => "the private PostgreSQL is gone".to_owned(),
+                Err(_) => "the private PostgreSQL has ended".to_owned(),
             },
             None => std::future::pending().await,
         }
     };
     let reason = tokio::select! {
         () = signals.received() => None,
-        reason = failed => Some(format!("PostgreSQL does not come back: {reason}")),
+        reason = failed => Some(format!("PostgreSQL stopped and cannot be restarted: {reason}")),
         error = tenure.broken() => Some(format!("the log can no longer be trusted: {error}")),
     };
-    tracing::info!("stopping: finishing what was accepted");
+    tracing::info!("stopping: finishing accepted requests");
+    // In this order: requests need the engine, and the engine needs PostgreSQL.
     stop.cancel();
     for door in doors {
         let _ = door.await;
     }
     if timeout(CLOSE_TIMEOUT, tenure.close()).await.is_err() {
-        tracing::warn!("the database does not answer: the outcome of some commands is not known");
+        tracing::warn!("the database does not answer: the outcome of some commands is unknown");
     }
     if let Some(private) = private {
         private.stop().await?;
@@ -116,8 +120,10 @@ pub(super) async fn run(config: Config) -> anyhow::Result<()> {
     }
 }
 
-/// Starts what serves: the private PostgreSQL, if no database is named, and the engine on it. Gives the link of the first
-/// operator too, if there was none before.
+/// Starts the private PostgreSQL, if no database is configured, and the engine. Also returns a sign-in link if this
+/// start created the first operator.
+///
+/// The server is stored in `private`, so that the caller can stop it when a signal cancels this future.
 async fn start(
     config: &Config,
     settings: &HttpSettings,
@@ -128,29 +134,30 @@ async fn start(
         None => open::address(private.insert(open::start_private(config).await?).endpoint()),
     };
     let tenure = open::engine(config, address).await?;
+    // `tenure user sign-in-link` in another process reads it to print links that lead here.
     tenure.record_public_url(&settings.public_url).await?;
     let first_link = first_operator(&tenure, settings).await?;
     Ok((tenure, first_link))
 }
 
-/// The settings of what is served on this address.
+/// The HTTP settings for this listen address.
 fn settings(config: &Config, listen: SocketAddr) -> HttpSettings {
     let mut settings = config.doors.clone();
     if !settings.public_url_is_set {
-        // The port may have been left to the system.
+        // Uses the bound address: with port 0 the system chose the port.
         settings.public_url = HttpSettings::new(listen).public_url;
         if !listen.ip().is_loopback() {
             let url = &settings.public_url;
-            tracing::warn!(%url, "links, the issuer and forms go by this address: set --public-url to the one that people use");
+            tracing::warn!(%url, "links, the issuer and forms use this address; set --public-url to the address that users open");
         }
     }
     settings
 }
 
-/// What the first person is called who runs an instance that had nobody.
+/// The username of the first operator of a new instance.
 const FIRST_OPERATOR: &str = "operator";
 
-/// On a log in which nobody is yet: makes the first operator and a link to sign in by.
+/// Creates the first operator and a sign-in link, if the log has no users yet.
 async fn first_operator(tenure: &Tenure, settings: &HttpSettings) -> anyhow::Result<Option<String>> {
     if !tenure.reader().users_after(UserId::UNAUTHENTICATED, 1).await?.is_empty() {
         return Ok(None);
@@ -158,7 +165,7 @@ async fn first_operator(tenure: &Tenure, settings: &HttpSettings) -> anyhow::Res
     let operator = Context::of(Actor::Operator);
     let user = match tenure.insert_operator(&operator, FIRST_OPERATOR, "operator@local").await {
         Ok(done) => done.answer,
-        // Another node was faster, and has printed its link.
+        // Another node was faster and has printed its link.
         Err(DispatchError::Refused(Refusal::UsernameTaken)) => return Ok(None),
         Err(error) => return Err(error.into()),
     };
@@ -166,13 +173,13 @@ async fn first_operator(tenure: &Tenure, settings: &HttpSettings) -> anyhow::Res
     Ok(Some(http::sign_in_link_url(&settings.public_url, link.expose_secret())))
 }
 
-/// As many open files as this process may have: a connection is one.
+/// Raises the soft limit of open files to the hard limit, at most 65,536: every connection needs one.
 fn raise_file_limit() {
     use nix::sys::resource::{Resource, getrlimit, setrlimit};
     let raised = getrlimit(Resource::RLIMIT_NOFILE)
         .and_then(|(now, most)| setrlimit(Resource::RLIMIT_NOFILE, now.max(most.min(65_536)), most));
     if let Err(error) = raised {
-        tracing::warn!(%error, "the limit of open files stays as it is");
+        tracing::warn!(%error, "cannot raise the limit of open files");
     }
 }
 
@@ -198,10 +205,10 @@ fn announce(
         Some(path) => format!(" --data-dir {path}"),
     };
     let first = first_link.map_or_else(String::new, |link| {
-        format!("\n  sign in   {link}\n            (as `{FIRST_OPERATOR}`, who runs this instance; once, within ten minutes)")
+        format!("\n  sign in   {link}\n            (as `{FIRST_OPERATOR}`, who runs this instance; valid once, for ten minutes)")
     });
     output::line(&format!(
-        "Tenure {} serves on http://{listen}
+        "Tenure {} is listening on http://{listen}
   health    http://{listen}/healthz   http://{listen}/readyz
   API       http://{listen}/docs
   metrics   http://{metrics_listen}/metrics
@@ -212,7 +219,7 @@ Next, in another terminal:
   target/release/tenure account open acme --owner ada{data_dir}
   target/release/tenure user sign-in-link ada{data_dir}
   target/release/tenure events tail{data_dir}
-  target/release/tenure tour            (a tenant's ttl, on a database of its own)",
+  target/release/tenure tour            (a demonstration on a throwaway database)",
         env!("CARGO_PKG_VERSION")
     ))
 }

@@ -1,4 +1,4 @@
-//! `tenure completions`, `tenure man`: what shells and `man` read.
+//! `tenure completions` and `tenure man`: print shell completions and the manual page.
 
 use std::io::Write as _;
 
@@ -6,14 +6,15 @@ use clap::Command;
 use clap_complete::Shell;
 use clap_mangen::Man;
 
-/// Writes the completions of a shell.
+/// Prints the completion script of a shell.
 pub(super) fn completions(shell: Shell, mut command: Command) -> anyhow::Result<()> {
+    // Into memory first: the generator panics when it cannot write, as to a closed pipe.
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut command, "tenure", &mut script);
     Ok(std::io::stdout().lock().write_all(&script)?)
 }
 
-/// Writes the manual page: the command with its flags, then every subcommand with its own.
+/// Prints the manual page: the command with its flags, then the description and synopsis of every subcommand.
 pub(super) fn manual(mut command: Command) -> anyhow::Result<()> {
     command.build();
     let mut page = Vec::new();

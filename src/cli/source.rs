@@ -1,4 +1,4 @@
-//! `tenure source`: named actors in an account.
+//! `tenure source`: creates, lists and deletes the sources of an account.
 
 use clap::Subcommand;
 use futures::TryStreamExt as _;
@@ -13,29 +13,29 @@ use crate::context::{Actor, Context};
 
 #[derive(Subcommand)]
 pub(super) enum SourceCommand {
-    /// Make a source
+    /// Create a source
     Create {
-        /// What to call it
+        /// The source's handle, unique within the account
         handle: String,
         /// The account's name or id
         #[arg(long)]
         account: String,
-        /// Who makes it, on the database
+        /// The username of the creator; required on a database, ignored on a server
         #[arg(long, value_name = "NAME")]
         by: Option<String>,
-        /// `message` or `pty`
+        /// The kind of the source: `message` or `pty` [default: message]
         #[arg(long)]
         kind: Option<String>,
     },
-    /// The sources of an account with their pipes
+    /// List the sources of an account with their pipes
     List {
         /// The account's name or id
         #[arg(long)]
         account: String,
     },
-    /// End a source with its pipes
+    /// Delete a source and its pipes
     Delete {
-        /// What it is called
+        /// The source's handle
         handle: String,
         /// The account's name or id
         #[arg(long)]
@@ -95,6 +95,7 @@ async fn carry_out(tenure: &Tenure, config: &Config, command: SourceCommand) -> 
             let mut rows = Vec::new();
             for source in tenure.reader().sources_for_account(account.id).try_collect::<Vec<_>>().await? {
                 let pipes = tenure.reader().pipes_for_source(source.id).try_collect::<Vec<_>>().await?;
+                // Automatic pipes are not stored; they follow from the kind.
                 let automatic = source.kind.auto_pipes().iter().map(|name| (*name).to_owned());
                 let pipes: Vec<String> = automatic.chain(pipes.into_iter().map(|pipe| pipe.name)).collect();
                 rows.push(json!({

@@ -1,4 +1,4 @@
-//! `tenure token`: bearer tokens of people.
+//! `tenure token`: issues, lists and revokes the bearer tokens of users.
 
 use futures::TryStreamExt as _;
 use std::time::Duration;
@@ -17,26 +17,26 @@ use crate::operations::Resource;
 
 #[derive(Subcommand)]
 pub(super) enum TokenCommand {
-    /// Issue a token to a person and print it, this once
+    /// Issue a bearer token to a user and print it; it is shown only once
     Issue {
-        /// The person's username; through a server: whoever is logged in, if nobody is named
+        /// The user's username; required on a database [default on a server: the logged-in user]
         #[arg(long, value_name = "NAME")]
         user: Option<String>,
-        /// How long it is good
+        /// How long the token is valid, in s, m, h or d, at most ten years
         #[arg(long, value_parser = lookup::duration, default_value = "30d")]
         ttl: Duration,
     },
-    /// All tokens of a person
+    /// List the bearer tokens of a user
     List {
-        /// The person's username; through a server: whoever is logged in, if nobody is named
+        /// The user's username; required on a database [default on a server: the logged-in user]
         #[arg(long, value_name = "NAME")]
         user: Option<String>,
     },
-    /// Make a token good for nothing
+    /// Revoke a bearer token
     Revoke {
         /// The token's id
         id: String,
-        /// Whose it is, through a server, if not that of whoever is logged in
+        /// The username of the token's user; ignored on a database [default on a server: the logged-in user]
         #[arg(long, value_name = "NAME")]
         user: Option<String>,
     },
@@ -55,6 +55,7 @@ pub(super) async fn run(config: Config, command: TokenCommand) -> anyhow::Result
 }
 
 async fn over_http(remote: &Remote, config: &Config, command: TokenCommand) -> anyhow::Result<()> {
+    // The API reads `me` as the logged-in user.
     let whose = |user: Option<String>| user.unwrap_or_else(|| "me".to_owned());
     match command {
         TokenCommand::Issue { user, ttl } => {
@@ -88,7 +89,7 @@ async fn carry_out(tenure: &Tenure, config: &Config, command: TokenCommand) -> a
                 return output::json(&answer);
             }
             output::line(&format!("token {id}: {}", output::outcome(&done)))?;
-            output::line("the token, which is not shown again:")?;
+            output::line("token (shown only once):")?;
             output::line(secret)
         }
         TokenCommand::List { user } => {
@@ -103,6 +104,7 @@ async fn carry_out(tenure: &Tenure, config: &Config, command: TokenCommand) -> a
             });
             output::list(config.json, "tokens", &COLUMNS, &rows.collect::<Vec<_>>())
         }
+        // On a database the id alone identifies the token.
         TokenCommand::Revoke { id, user: _ } => {
             let token = lookup::id(&id, Resource::BearerToken)?;
             let done = tenure.revoke_bearer_token(&Context::of(Actor::Operator), token).await?;

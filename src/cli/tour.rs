@@ -1,4 +1,4 @@
-//! `tenure tour`: a tenant's life on a throwaway database, each command with its events, races and refusals included.
+//! `tenure tour`: demonstrates commands with their events, races and refusals, on a throwaway database.
 
 use futures::TryStreamExt as _;
 use std::time::Duration;
@@ -31,6 +31,7 @@ pub(super) async fn run(config: Config) -> anyhow::Result<()> {
     let watch = Stopwatch::start();
     let id = uuid_v7(SystemClock.now(), &OsEntropy::default());
     let data_dir = std::env::temp_dir().join(format!("tenure-tour-{id}"));
+    // The tour must not touch the configured instance: its database, master key and list of forgotten users.
     let throwaway = Config {
         database: None,
         master_key: MasterKeySource {
@@ -42,6 +43,7 @@ pub(super) async fn run(config: Config) -> anyhow::Result<()> {
         ..config
     };
     let result = on_throwaway(&throwaway).await;
+    // Removed after a failure too; the error of the tour is the one to report.
     let removed = std::fs::remove_dir_all(&data_dir);
     let tour = result?;
     removed?;
@@ -55,7 +57,7 @@ pub(super) async fn run(config: Config) -> anyhow::Result<()> {
         }));
     }
     output::line(&format!(
-        "\n{} commands, {} events, {} refusals, {} repeated wishes without an event, {seconds} s; the log has no gaps.",
+        "\n{} commands, {} events, {} refusals, {} repeated commands without an event, {seconds} s; the log has no gaps.",
         tour.commands, tour.events, tour.refusals, tour.no_ops
     ))
 }
@@ -86,7 +88,7 @@ struct Tour {
 impl Tour {
     async fn walk(&mut self, tenure: &Tenure) -> anyhow::Result<()> {
         let operator = Context::of(Actor::Operator);
-        self.heading("People")?;
+        self.heading("Users")?;
         let ada = self.done(
             "register ada",
             tenure.insert_user(&operator, "ada", "ada@example.org", "internal").await,
@@ -112,8 +114,8 @@ impl Tour {
         let sign_in = |login: &'static str| tenure.sign_in_with_github(&context, 42, login, None, None);
         let (first, second) = tokio::join!(sign_in("bob"), sign_in("bob"));
         let first = self.done("first sign-in of GitHub's bob", first)?;
-        let second = self.done("the same, at the same moment", second)?;
-        anyhow::ensure!(first.user == second.user, "two first sign-ins made two people");
+        let second = self.done("the same sign-in at the same moment", second)?;
+        anyhow::ensure!(first.user == second.user, "two first sign-ins created two users");
         self.done("sign in as robert", sign_in("robert").await)?;
         self.users(tenure).await?;
 
@@ -130,16 +132,16 @@ impl Tour {
         self.done("add Bob again", tenure.add_member(&as_ada, acme, bob).await)?;
         self.refused("carol, a stranger, adds herself", tenure.add_member(&as_carol, acme, carol).await)?;
         self.refused("remove the owner", tenure.remove_member(&as_ada, acme, ada).await)?;
-        self.done("hand acme over to Bob", tenure.transfer_ownership(&as_ada, acme, bob).await)?;
+        self.done("transfer acme to Bob", tenure.transfer_ownership(&as_ada, acme, bob).await)?;
         let as_bob = Context::of(Actor::User(bob));
         self.members(tenure, acme).await?;
         self.done("ada leaves", tenure.remove_member(&as_ada, acme, ada).await)?;
         self.refused("ada leaves again", tenure.remove_member(&as_ada, acme, ada).await)?;
         self.done("close acme", tenure.close_account(&as_bob, acme).await)?;
-        self.refused("add carol to what is closed", tenure.add_member(&as_bob, acme, carol).await)?;
+        self.refused("add carol to the closed account", tenure.add_member(&as_bob, acme, carol).await)?;
         let again = self
-            .done("open acme again: a new identity", tenure.open_account(&as_bob, "acme", Some(bob)).await)?;
-        anyhow::ensure!(again != acme, "an identity was used twice");
+            .done("open acme again, with a new id", tenure.open_account(&as_bob, "acme", Some(bob)).await)?;
+        anyhow::ensure!(again != acme, "an account id was used twice");
         self.work(tenure, again, bob, carol).await?;
         self.device(tenure, carol).await?;
         self.forget(tenure, carol).await?;
@@ -148,11 +150,15 @@ impl Tour {
         let events =
             tenure.log().read_page(0, &crate::event_log::read::Filter::default(), 1_000).await?.events;
         self.contiguous = (1..).zip(&events).all(|(position, event)| event.position == position);
-        anyhow::ensure!(self.contiguous && events.len() == self.events + 1, "the log and the answers differ");
+        // One more than the commands stored: position 1 is the genesis event.
+        anyhow::ensure!(
+            self.contiguous && events.len() == self.events + 1,
+            "the log does not match the responses"
+        );
         self.say("every position once, in order", &format!("1 to {} (1 is genesis)", events.len()))
     }
 
-    /// An invite taken, a key minted, verified and revoked, a source with a pipe.
+    /// Accepts an invite; mints, verifies and revokes an API key; creates and deletes a source with a pipe.
     async fn work(
         &mut self,
         tenure: &Tenure,
@@ -172,35 +178,39 @@ impl Tour {
         self.done("Bob mints a key", Ok(minted.map(|_| key)))?;
         let secret = secret.ok_or_else(|| anyhow::anyhow!("a minted key has no secret"))?;
         let found = tenure.lookup_api_key(&secret).await?;
-        anyhow::ensure!(found.id == key, "another key was found");
-        self.say("the secret is checked", &format!("key {} of acme", found.key_prefix))?;
+        anyhow::ensure!(found.id == key, "the secret matched another key");
+        self.say("verify the secret", &format!("key {} of acme", found.key_prefix))?;
         self.done("revoke the key", tenure.revoke_api_key(&as_bob, Some(acme), key).await)?;
         let after = tenure.lookup_api_key(&secret).await;
         self.revoked_key_refused = matches!(after, Err(DispatchError::Refused(Refusal::NotFound(_))));
-        anyhow::ensure!(self.revoked_key_refused, "a revoked key was taken");
-        self.say("the secret is checked again", "refused: there is no such API key")?;
+        anyhow::ensure!(self.revoked_key_refused, "a revoked key was accepted");
+        self.say("verify the secret again", "refused: there is no such API key")?;
         self.done(
-            "carol makes a source",
+            "carol creates a source",
             tenure.create_source(&as_carol, acme, None, "robot", Some("pty")).await,
         )?;
         self.refused(
-            "another of that handle",
+            "create another source with that handle",
             tenure.create_source(&as_bob, acme, None, "robot", None).await,
         )?;
         let kept = Retention::default();
-        self.done("and a pipe", tenure.create_pipe(&as_carol, acme, None, "robot", "events", kept).await)?;
-        self.done("the source ends with its pipe", tenure.delete_source(&as_bob, acme, "robot").await)?;
+        self.done(
+            "carol creates a pipe",
+            tenure.create_pipe(&as_carol, acme, None, "robot", "events", kept).await,
+        )?;
+        self.done("delete the source and its pipe", tenure.delete_source(&as_bob, acme, "robot").await)?;
         Ok(())
     }
 
-    /// A device code approved by a person, and polled by many at once.
+    /// Approves a device code and polls it many times at once: exactly one poll may consume it.
     async fn device(&mut self, tenure: &Tenure, carol: UserId) -> anyhow::Result<()> {
         self.heading("A device")?;
         let (system, as_carol) = (Context::of(Actor::System), Context::of(Actor::User(carol)));
         let created = tenure.create_device_code(&system, Duration::from_mins(10), "a terminal").await?;
         let (code, typed) = (created.answer.device_code.clone(), created.answer.user_code.clone());
         self.done("a device asks for codes", Ok(created.map(|code| code.id)))?;
-        self.refused("it polls", tenure.consume_device_code(&system, &code).await)?;
+        self.refused("the device polls", tenure.consume_device_code(&system, &code).await)?;
+        // Typed in lower case on purpose: user codes ignore case.
         self.done(
             "carol approves",
             tenure.approve_device_code(&as_carol, &typed.to_lowercase(), carol).await,
@@ -213,18 +223,18 @@ impl Tour {
         let (taken, lost) =
             (polls.iter().filter(|poll| poll.is_ok()).count(), polls.iter().filter(lost).count());
         self.consumed_once = taken == 1 && lost == POLLS - 1;
-        anyhow::ensure!(self.consumed_once, "{taken} polls took the code, {lost} found none");
+        anyhow::ensure!(self.consumed_once, "{taken} polls consumed the code, {lost} found none");
         self.commands += POLLS;
         self.events += 1;
         self.refusals += lost;
-        self.say(&format!("{POLLS} polls at once"), &format!("1 gets carol, {lost} find no such code"))
+        self.say(&format!("{POLLS} polls at once"), &format!("1 succeeds as carol, {lost} find no such code"))
     }
 
-    /// A person leaves for good.
+    /// Forgets a user and checks that their data in the log and the table is unreadable.
     async fn forget(&mut self, tenure: &Tenure, carol: UserId) -> anyhow::Result<()> {
         self.heading("Forgetting")?;
         self.done("forget carol", tenure.forget_user(&Context::of(Actor::User(carol)), carol).await)?;
-        self.done("again", tenure.forget_user(&Context::of(Actor::Operator), carol).await)?;
+        self.done("forget carol again", tenure.forget_user(&Context::of(Actor::Operator), carol).await)?;
         let row = tenure.reader().user(carol).await?;
         let events = tenure.log().read_page(0, &Filter::default(), 1_000).await?.events;
         let decoded = tenure.codec().decode(&events, tenure.log().primary()).await?;
@@ -237,11 +247,11 @@ impl Tour {
         });
         self.forgotten_unreadable =
             unreadable && row.email.is_none() && row.username.starts_with("forgotten-");
-        anyhow::ensure!(self.forgotten_unreadable, "something of carol can still be read");
-        self.say("what the log says of her", &format!("unreadable; the table says {}", row.username))
+        anyhow::ensure!(self.forgotten_unreadable, "personal data of carol can still be read");
+        self.say("carol's data in the log", &format!("unreadable; the users table shows {}", row.username))
     }
 
-    /// Many callers, one name: one wins, and every other learns why not.
+    /// Registers one username many times at once: one caller wins, every other is refused.
     async fn race(&mut self, tenure: &Tenure) -> anyhow::Result<()> {
         let operator = Context::of(Actor::Operator);
         let attempts =
@@ -259,7 +269,7 @@ impl Tour {
         self.refusals += losers;
         self.say(
             &format!("{RACERS} callers register dave at once"),
-            &format!("1 wins, {losers} are told: username taken"),
+            &format!("1 wins, {losers} are refused: username taken"),
         )
     }
 
@@ -280,7 +290,7 @@ impl Tour {
                 self.say(what, &format!("refused: {refusal} ({})", refusal.code()))
             }
             Err(error) => Err(error.into()),
-            Ok(_) => anyhow::bail!("{what}: must be refused"),
+            Ok(_) => anyhow::bail!("{what}: should have been refused"),
         }
     }
 
@@ -320,7 +330,7 @@ impl Tour {
 
 fn described<T>(done: &Dispatched<T>) -> String {
     if done.events.is_empty() {
-        return "nothing had to change: no event".to_owned();
+        return "no change needed: no event".to_owned();
     }
     let events: Vec<String> =
         done.events.iter().map(|(position, _, event)| format!("#{position} {}", event.kind().0)).collect();

@@ -1,4 +1,4 @@
-//! `tenure user`: people.
+//! `tenure user`: registers, shows and forgets users, and issues their sign-in links.
 
 use clap::Subcommand;
 use reqwest::Method;
@@ -16,41 +16,42 @@ use crate::projections::users::User;
 
 #[derive(Subcommand)]
 pub(super) enum UserCommand {
-    /// Register a person by hand
+    /// Register a user
     Add {
-        /// The username
+        /// The username, unique without case: 1 to 39 characters of A-Z a-z 0-9 . _ -
         name: String,
-        /// Where the person can be reached
+        /// The user's e-mail address; nothing is sent to it
         #[arg(long)]
         email: String,
-        /// How the person signs in: `internal` (by links that an operator hands out) or `github`
+        /// How the user signs in: `internal` (with sign-in links from an operator) or `github`
         #[arg(long, default_value = "internal")]
         mode: String,
-        /// Whether the person runs the instance
+        /// Make the user an operator, who runs the instance
         #[arg(long, conflicts_with = "mode")]
         operator: bool,
     },
-    /// The record of a person
+    /// Show a user
     Show {
-        /// The username or id
+        /// The user's username or id
         user: String,
     },
-    /// Let a person run the instance, or no longer
+    /// Grant a user the operator role, or revoke it
     Operator {
-        /// The username or id
+        /// The user's username or id
         user: String,
-        /// No longer
+        /// Revoke the operator role instead of granting it
         #[arg(long)]
         revoke: bool,
     },
-    /// Make a link by which an internal user signs in once, within ten minutes
+    /// Create a link with which an internal user signs in once, within ten minutes
     SignInLink {
-        /// The username or id
+        /// The user's username or id
         user: String,
     },
-    /// Forget a person: end what is theirs, and make what the log says of them unreadable, for good
+    /// Forget a user for good: end their sessions, tokens, memberships, invites and API keys, and make their data in
+    /// the log unreadable
     Forget {
-        /// The username or id
+        /// The user's username or id
         user: String,
     },
 }
@@ -72,6 +73,7 @@ async fn over_http(remote: &Remote, config: &Config, command: UserCommand) -> an
         UserCommand::Add { name, email, mode, operator } => {
             let body = json!({"username": name, "email": email, "mode": mode});
             let written = remote.post("/api/v1/users", &body).await?;
+            // Not atomic: if the second request fails, the user exists without the operator role.
             if operator {
                 let id = written.body["id"].as_str().unwrap_or_default();
                 remote.act(Method::PUT, &path("/api/v1/users/{}/operator", &[id])).await?;
@@ -96,7 +98,7 @@ async fn over_http(remote: &Remote, config: &Config, command: UserCommand) -> an
             if config.json {
                 return remote::done(true, &written, json!({}));
             }
-            output::line(&format!("{user} signs in by this link, once, within ten minutes:"))?;
+            output::line(&format!("sign-in link for {user}, valid once, for ten minutes:"))?;
             output::line(written.body["url"].as_str().unwrap_or_default())
         }
         UserCommand::Forget { user } => {
@@ -110,6 +112,7 @@ async fn carry_out(tenure: &Tenure, config: &Config, command: UserCommand) -> an
     let context = Context::of(Actor::Operator);
     match command {
         UserCommand::Add { name, email, mode, operator } => {
+            // An operator who is registered in one step is always an internal user, hence no `mode`.
             let done = if operator {
                 tenure.insert_operator(&context, &name, &email).await?
             } else {
@@ -139,6 +142,7 @@ async fn carry_out(tenure: &Tenure, config: &Config, command: UserCommand) -> an
         UserCommand::SignInLink { user } => {
             let user = lookup::user(tenure, &user).await?;
             let done = tenure.issue_sign_in_link(&context, user.id).await?;
+            // The link must lead to the server: without a flag, use the address that the server recorded.
             let public_url_of_instance =
                 if config.doors.public_url_is_set { None } else { tenure.public_url_of_instance().await? };
             let public_url_of_instance = public_url_of_instance.as_ref().unwrap_or(&config.doors.public_url);
@@ -149,13 +153,13 @@ async fn carry_out(tenure: &Tenure, config: &Config, command: UserCommand) -> an
                     json!({"url": url, "expires_in": seconds, "position": done.checkpoint.to_string()});
                 return output::json(&answer);
             }
-            output::line(&format!("{} signs in by this link, once, within ten minutes:", user.username))?;
+            output::line(&format!("sign-in link for {}, valid once, for ten minutes:", user.username))?;
             output::line(&url)
         }
         UserCommand::Forget { user } => {
             let user = lookup::user(tenure, &user).await?;
             let done = tenure.forget_user(&context, user.id).await?;
-            // Nobody may serve who would do it.
+            // Cleared here, because no server may be running to do it.
             tenure.clear_away().await?;
             let answer = json!({"user_id": user.id, "revoked_api_key_count": done.answer.count,
                 "revoked_api_keys": done.answer.first});

@@ -1,4 +1,4 @@
-//! Why settings are refused.
+//! The error type of invalid settings.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -6,38 +6,38 @@ use std::path::PathBuf;
 use crate::aggregates::field::Invalid;
 use crate::postgres::AddressError;
 
-/// Why settings are refused.
+/// Why the settings were rejected.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    /// The settings file cannot be read.
-    #[error("the settings file {}: {reason}", path.display())]
+    /// A settings file or a file with a secret cannot be read or parsed.
+    #[error("the file {} cannot be used: {reason}", path.display())]
     File {
-        /// The file.
+        /// The path of the file, as it was configured.
         path: PathBuf,
-        /// What is wrong with it.
+        /// What is wrong with the file.
         reason: String,
     },
-    /// The connection string is refused.
+    /// The database connection string is invalid or uses an unsupported parameter.
     #[error(transparent)]
     Url(#[from] AddressError),
-    /// Metrics would be reachable from elsewhere.
+    /// The metrics address is not a loopback address, so other machines could read the metrics.
     #[error("metrics_listen must be a loopback address, not {0}")]
     NotLoopback(SocketAddr),
-    /// A sentinel that no key could be told by.
-    #[error("key_sentinel: 1 to 16 of a-z and 0-9")]
+    /// The key sentinel is empty, too long, or contains a character that is not allowed.
+    #[error("key_sentinel: must be 1 to 16 characters of a-z and 0-9")]
     Sentinel,
-    /// What pipes keep by default is out of its bounds.
+    /// A default for the retention of pipes is out of range.
     #[error("pipe defaults: {0}")]
     PipeDefaults(#[from] Invalid),
-    /// A setting of the doors is malformed.
+    /// An HTTP setting is invalid.
     #[error("{setting}: {rule}")]
     Http {
-        /// Which.
+        /// The name of the setting, as in the settings file.
         setting: &'static str,
-        /// What a right value looks like.
+        /// What a valid value looks like.
         rule: &'static str,
     },
-    /// Fewer than two connections cannot work.
-    #[error("connections: at least 2, at most 1000")]
+    /// The number of connections is not between 2 and 1,000.
+    #[error("connections: must be between 2 and 1000")]
     Connections,
 }

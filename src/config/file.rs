@@ -1,4 +1,4 @@
-//! The settings file.
+//! Reads the TOML settings file.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use super::error::ConfigError;
 use crate::http::{Rate, Rates};
 use crate::operations::Limits;
 
-/// The settings file.
+/// The contents of the settings file; a missing setting is `None`, an unknown one is an error.
 #[allow(clippy::struct_field_names)] // the settings are named like the flags
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -42,7 +42,7 @@ pub(super) struct File {
     pub(super) limits: LimitsFile,
 }
 
-/// The table `limits` of the settings file.
+/// The table `limits` of the settings file; a missing limit keeps its default.
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct LimitsFile {
@@ -72,7 +72,7 @@ struct RateFile {
 }
 
 impl LimitsFile {
-    /// Sets what is set.
+    /// Overwrites the limits that the file sets.
     pub(super) fn apply(&self, limits: &mut Limits) {
         for (limit, set) in [
             (&mut limits.sources_per_account, self.sources_per_account),
@@ -91,6 +91,7 @@ impl LimitsFile {
         }
     }
 
+    /// The rate limits of the file, with the defaults filled in.
     pub(super) fn rates(&self) -> Rates {
         let rates = Rates::default();
         let rate = |set: Option<RateFile>, usual: Rate| {
@@ -109,6 +110,6 @@ impl LimitsFile {
 pub(super) fn read(path: &Path) -> Result<File, ConfigError> {
     let failed = |reason: String| ConfigError::File { path: path.to_owned(), reason };
     let text = std::fs::read_to_string(path).map_err(|error| failed(error.to_string()))?;
-    // The parser's own message would quote the line, which may hold a password.
+    // Displaying the error would quote the line, which may contain a password.
     toml::from_str(&text).map_err(|error| failed(error.message().to_owned()))
 }

@@ -1,4 +1,4 @@
-//! Settings of the HTTP doors.
+//! The settings of the HTTP interface.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -12,17 +12,19 @@ use super::error::ConfigError;
 use super::file::File;
 use crate::http::{GithubSettings, HttpSettings, loopback_port};
 
-/// What `serve` can be told of its doors.
+/// The flags of the HTTP interface.
 #[derive(Args, Clone)]
 #[allow(clippy::doc_markdown)] // these are the words of `--help`
 pub(super) struct HttpFlags {
-    /// Where people and programs reach this instance [default: http://LISTEN]
+    /// The URL at which users and programs reach this instance, for example https://tenure.example.org [default:
+    /// http://LISTEN]
     #[arg(long, global = true, env = "TENURE_PUBLIC_URL", value_name = "URL", hide_short_help = true)]
     public_url: Option<String>,
-    /// Let anybody sign in as anybody; for development, on a loopback address alone
+    /// Let anyone sign in as any user; for development, only on a loopback address
     #[arg(long, global = true, env = "TENURE_DEV_SIGN_IN", hide_short_help = true, value_parser = BoolishValueParser::new())]
     dev_sign_in: bool,
-    /// A proxy (address or network) whose X-Forwarded-For counts; repeatable, or separated by commas
+    /// A proxy whose X-Forwarded-For header is trusted, as an address or a network, for example 10.0.0.0/8; repeatable
+    /// or comma-separated
     #[arg(
         long = "trusted-proxy",
         global = true,
@@ -32,10 +34,11 @@ pub(super) struct HttpFlags {
         hide_short_help = true
     )]
     trusted_proxies: Vec<String>,
-    /// The identifier of the OAuth application at GitHub
+    /// The client id of the OAuth application at GitHub
     #[arg(long, global = true, env = "TENURE_GITHUB_CLIENT_ID", value_name = "ID", hide_short_help = true)]
     github_client_id: Option<String>,
-    /// A file with its secret (or TENURE_GITHUB_CLIENT_SECRET in the environment)
+    /// A file with the client secret of that application; TENURE_GITHUB_CLIENT_SECRET, the secret itself, takes
+    /// precedence
     #[arg(
         long,
         global = true,
@@ -44,13 +47,13 @@ pub(super) struct HttpFlags {
         hide_short_help = true
     )]
     github_client_secret_file: Option<PathBuf>,
-    /// GitHub, or a GitHub Enterprise server [default: https://github.com]
+    /// The URL of GitHub or of a GitHub Enterprise server [default: https://github.com]
     #[arg(long, global = true, env = "TENURE_GITHUB_URL", value_name = "URL", hide_short_help = true)]
     github_url: Option<String>,
-    /// Its API [default: https://api.github.com]
+    /// The URL of the GitHub API [default: https://api.github.com]
     #[arg(long, global = true, env = "TENURE_GITHUB_API_URL", value_name = "URL", hide_short_help = true)]
     github_api_url: Option<String>,
-    /// For how many seconds a device code is good [default: 600]
+    /// The lifetime of a device code in seconds, at most 86400 [default: 600]
     #[arg(
         long,
         global = true,
@@ -59,7 +62,7 @@ pub(super) struct HttpFlags {
         hide_short_help = true
     )]
     device_code_ttl: Option<u64>,
-    /// After how many seconds a device may poll again [default: 5]
+    /// The interval in seconds after which a device may poll again [default: 5]
     #[arg(
         long,
         global = true,
@@ -68,19 +71,19 @@ pub(super) struct HttpFlags {
         hide_short_help = true
     )]
     device_interval: Option<u64>,
-    /// For how many seconds an access token is good [default: 2592000]
+    /// The lifetime of an access token from the device flow in seconds [default: 2592000]
     #[arg(long, global = true, env = "TENURE_TOKEN_TTL", value_name = "SECONDS", hide_short_help = true)]
     token_ttl: Option<u64>,
-    /// For how many seconds a browser stays signed in [default: 604800]
+    /// The lifetime of a browser session in seconds [default: 604800]
     #[arg(long, global = true, env = "TENURE_SESSION_TTL", value_name = "SECONDS", hide_short_help = true)]
     session_ttl: Option<u64>,
 }
 
-/// The longest time that may be set for anything here: ten years.
+/// The upper bound of the settings in seconds: ten years.
 const MAX_SECONDS: u64 = 315_360_000;
 
 impl HttpFlags {
-    /// Brings flags, environment and file together.
+    /// Merges the flags, which include the environment, with the settings file; flags win.
     pub(super) fn resolve(self, file: &File, listen: SocketAddr) -> Result<HttpSettings, ConfigError> {
         let mut doors = HttpSettings::new(listen);
         if let Some(url) = self.public_url.or(file.public_url.clone()) {
@@ -98,7 +101,7 @@ impl HttpFlags {
             if !(1..=most).contains(&seconds) {
                 return Err(ConfigError::Http {
                     setting,
-                    rule: "1 second to ten years; device codes to 24 hours",
+                    rule: "must be 1 second to ten years, for device codes at most 24 hours",
                 });
             }
             *ttl = Duration::from_secs(seconds);
@@ -111,14 +114,16 @@ impl HttpFlags {
         doors.trusted_proxies = proxies.iter().map(|text| network(text)).collect::<Result<_, _>>()?;
         doors.rates = file.limits.rates();
         doors.dev_sign_in = self.dev_sign_in || file.dev_sign_in == Some(true);
+        // Behind a proxy or another public URL, users of other machines could sign in.
         let at_home = listen.ip().is_loopback()
             && doors.trusted_proxies.is_empty()
             && loopback_port(&doors.public_url).is_some();
         if doors.dev_sign_in && !at_home {
-            let rule = "anybody signs in as anybody: only on a loopback address, without a proxy in front";
+            let rule = "lets anyone sign in as any user; allowed only on a loopback address without a proxy";
             return Err(ConfigError::Http { setting: "dev_sign_in", rule });
         }
         if let Some(client_id) =
+            // An empty environment variable counts as unset.
             self.github_client_id.or(file.github_client_id.clone()).filter(|id| !id.is_empty())
         {
             let secret_file = self.github_client_secret_file.or(file.github_client_secret_file.clone());
@@ -143,7 +148,7 @@ fn secret(file: Option<PathBuf>) -> Result<String, ConfigError> {
     if let Ok(secret) = std::env::var("TENURE_GITHUB_CLIENT_SECRET") {
         return Ok(secret);
     }
-    let rule = "set TENURE_GITHUB_CLIENT_SECRET, or github_client_secret_file to a file with it";
+    let rule = "set TENURE_GITHUB_CLIENT_SECRET, or set github_client_secret_file to a file that contains the secret";
     let missing = ConfigError::Http { setting: "github_client_secret", rule };
     let Some(path) = file else { return Err(missing) };
     let text = std::fs::read_to_string(&path)
@@ -152,17 +157,20 @@ fn secret(file: Option<PathBuf>) -> Result<String, ConfigError> {
     if secret.is_empty() { Err(missing) } else { Ok(secret.to_owned()) }
 }
 
-/// An address or a network.
+/// Parses an address or a network; an address is a network with one member.
 fn network(text: &str) -> Result<IpNet, ConfigError> {
     let text = text.trim();
     text.parse::<IpNet>().or_else(|_| text.parse::<std::net::IpAddr>().map(IpNet::from)).map_err(|_| {
-        ConfigError::Http { setting: "trusted_proxies", rule: "an address or a network, as 10.0.0.0/8" }
+        ConfigError::Http {
+            setting: "trusted_proxies",
+            rule: "must be an address or a network, for example 10.0.0.0/8",
+        }
     })
 }
 
-/// The origin that a URL consists of, without a slash at its end.
+/// Checks that a URL is only an origin, and removes trailing slashes and the default port.
 fn origin(url: &str) -> Result<String, ConfigError> {
-    let rule = "http:// or https:// with a host and no path, as https://tenure.example.org";
+    let rule = "must be http:// or https:// with a lower-case host and no path, for example https://tenure.example.org";
     let malformed = || ConfigError::Http { setting: "public_url", rule };
     let url = url.trim_end_matches('/');
     let host = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://")).ok_or_else(malformed)?;
@@ -171,7 +179,7 @@ fn origin(url: &str) -> Result<String, ConfigError> {
     if host.is_empty() || !host.bytes().all(plain) || host.bytes().any(|octet| octet.is_ascii_uppercase()) {
         return Err(malformed());
     }
-    // Browsers leave the usual port out.
+    // Browsers omit the default port from the Origin header, which is compared with this value.
     let usual = if url.starts_with("https://") { ":443" } else { ":80" };
     Ok(url.strip_suffix(usual).unwrap_or(url).to_owned())
 }

@@ -1,4 +1,4 @@
-//! Settings: flags over environment over a TOML file over defaults.
+//! Settings from flags, environment, a TOML file and defaults, in this order of precedence.
 
 mod error;
 mod file;
@@ -20,48 +20,48 @@ use crate::http::HttpSettings;
 use crate::operations::Rules;
 use crate::postgres::Address;
 
-/// What every command can be told.
+/// The flags that every command accepts.
 #[derive(Args, Clone)]
 pub struct Flags {
     /// A TOML file with settings, named like the flags with underscores
     #[arg(long, global = true, env = "TENURE_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Where the private PostgreSQL and the master key live [default: ./.tenure]
+    /// The directory of the private PostgreSQL and the master key [default: ./.tenure]
     #[arg(long, global = true, env = "TENURE_DATA_DIR", value_name = "DIR")]
     data_dir: Option<PathBuf>,
-    /// A PostgreSQL 15 or newer to use instead of a private one
+    /// The URL of a PostgreSQL database (version 15 or newer) to use instead of a private one
     #[arg(long, global = true, env = "DATABASE_URL", hide_env_values = true, value_name = "URL")]
     database_url: Option<String>,
-    /// The directory of initdb and postgres, for the private PostgreSQL
+    /// The directory that contains initdb and postgres, for the private PostgreSQL
     #[arg(long, global = true, env = "TENURE_POSTGRES_BIN", value_name = "DIR")]
     postgres_bin: Option<PathBuf>,
-    /// The file of the master key [default: master.key in the data directory]
+    /// The file that contains the master key [default: master.key in the data directory]
     #[arg(long, global = true, env = "TENURE_MASTER_KEY_FILE", value_name = "FILE")]
     master_key_file: Option<PathBuf>,
-    /// The list of the forgotten, kept outside the database [default: forgotten.list in the data directory]
+    /// The file that lists forgotten users, kept outside the database [default: forgotten.list in the data directory]
     #[arg(long, global = true, env = "TENURE_FORGOTTEN_LIST", value_name = "FILE")]
     forgotten_list: Option<PathBuf>,
-    /// What API keys and tokens begin with, before the first `_` [default: ppz]
+    /// The prefix of API keys and tokens, before the first `_`: 1 to 16 characters of a-z and 0-9 [default: ppz]
     #[arg(long, global = true, env = "TENURE_KEY_SENTINEL", value_name = "TEXT")]
     key_sentinel: Option<String>,
-    /// The address to serve on [default: 127.0.0.1:8080]
+    /// The address to serve HTTP on, as IP:PORT [default: 127.0.0.1:8080]
     #[arg(long, global = true, env = "TENURE_LISTEN", value_name = "ADDRESS")]
     listen: Option<SocketAddr>,
-    /// The loopback address of /metrics [default: 127.0.0.1:9464]
+    /// The loopback address to serve /metrics on, as IP:PORT [default: 127.0.0.1:9464]
     #[arg(long, global = true, env = "TENURE_METRICS_LISTEN", value_name = "ADDRESS")]
     metrics_listen: Option<SocketAddr>,
-    /// The most connections that this node's reading pool opens [default: 16]
+    /// The maximum number of database connections in this node's read pool, 2 to 1000 [default: 16]
     #[arg(long, global = true, env = "TENURE_CONNECTIONS", value_name = "N")]
     connections: Option<usize>,
-    /// A running Tenure to talk to, instead of the database
+    /// The URL of a running Tenure server to use instead of a database
     #[arg(long, global = true, env = "TENURE_SERVER", value_name = "URL")]
     server: Option<String>,
-    /// A bearer token or an API key for it [default: what `tenure login` has stored]
+    /// A bearer token or an API key for the server [default: the token stored by `tenure login`]
     #[arg(long, global = true, env = "TENURE_TOKEN", hide_env_values = true, value_name = "SECRET")]
     token: Option<String>,
     #[command(flatten)]
     doors: http::HttpFlags,
-    /// JSON for scripts instead of text for people
+    /// Print JSON instead of text
     #[arg(long, global = true)]
     pub json: bool,
 }
@@ -69,55 +69,57 @@ pub struct Flags {
 /// The settings in force.
 #[derive(Clone)]
 pub struct Config {
-    /// Where the private PostgreSQL and the master key live.
+    /// The directory of the private PostgreSQL and, by default, the master key.
     pub data_dir: PathBuf,
-    /// A database to use instead of a private one.
+    /// The address of a database; `None` for the private PostgreSQL.
     pub database: Option<Address>,
-    /// The directory of `initdb` and `postgres`.
+    /// The directory that contains `initdb` and `postgres`; `None` to search the usual places.
     pub postgres_bin: Option<PathBuf>,
-    /// Where the master key is looked for.
+    /// Where to look for the master key.
     pub master_key: MasterKeySource,
-    /// Where the list of the forgotten is kept.
+    /// The file that lists forgotten users, outside the database.
     pub forgotten_list: PathBuf,
-    /// What the instance sets for itself.
+    /// The rules of this instance: key sentinel, invite lifetime, pipe defaults and limits.
     pub rules: Rules,
-    /// The address to serve on.
+    /// The address to serve HTTP on.
     pub listen: SocketAddr,
-    /// The loopback address of `/metrics`.
+    /// The loopback address to serve `/metrics` on.
     pub metrics_listen: SocketAddr,
-    /// The most connections of the reading pool.
+    /// The maximum number of connections in the read pool, 2 to 1,000.
     pub connections: usize,
-    /// The doors.
+    /// The settings of the HTTP interface.
     pub doors: HttpSettings,
-    /// A running Tenure to talk to.
+    /// The URL of a running Tenure; `None` to use a database, or the server of a stored login.
     pub server: Option<String>,
-    /// A credential for it.
+    /// The bearer token or API key for the server; `None` to use the stored login.
     pub token: Option<SecretString>,
-    /// Whether a database is named: then no login that is stored counts.
+    /// Whether a database or data directory is configured; a stored login is then ignored.
     pub names_a_database: bool,
-    /// Whether to print JSON.
+    /// Whether to print JSON instead of text.
     pub json: bool,
 }
 
 impl Flags {
-    /// Brings flags, environment and file together.
+    /// Merges flags, environment, settings file and defaults.
     ///
     /// # Errors
-    /// See [`ConfigError`].
+    /// [`ConfigError`], one variant per kind of setting: the settings file cannot be read, or a setting is invalid.
     pub fn resolve(self) -> Result<Config, ConfigError> {
         let file = self.config.as_deref().map(file::read).transpose()?.unwrap_or_default();
         let mut rules = rules(self.key_sentinel, &file)?;
         file.limits.apply(&mut rules.limits);
         let listen = self.listen.or(file.listen).unwrap_or(SocketAddr::from(([127, 0, 0, 1], 8_080)));
         let doors = self.doors.resolve(&file, listen)?;
-        // In a file as good as in a flag: what was logged in to elsewhere is another instance.
+        // The file counts as much as a flag: a stored login may belong to another instance.
         let names_a_database = self.data_dir.is_some()
             || file.data_dir.is_some()
             || [&self.database_url, &file.database_url].into_iter().flatten().any(|url| !url.is_empty());
         let data_dir = self.data_dir.or(file.data_dir).unwrap_or_else(|| PathBuf::from(".tenure"));
+        // An empty environment variable counts as unset.
         let url = self.database_url.or(file.database_url).filter(|url| !url.is_empty());
         let metrics_listen =
             self.metrics_listen.or(file.metrics_listen).unwrap_or(SocketAddr::from(([127, 0, 0, 1], 9_464)));
+        // Metrics are served without authentication.
         if !metrics_listen.ip().is_loopback() {
             return Err(ConfigError::NotLoopback(metrics_listen));
         }
@@ -151,7 +153,7 @@ impl Flags {
     }
 }
 
-/// What the instance sets for itself, held to its bounds.
+/// The rules of this instance from flags and file, checked against their bounds.
 fn rules(sentinel: Option<String>, file: &File) -> Result<Rules, ConfigError> {
     let mut rules = Rules::default();
     if let Some(sentinel) = sentinel.or_else(|| file.key_sentinel.clone()) {
@@ -164,6 +166,7 @@ fn rules(sentinel: Option<String>, file: &File) -> Result<Rules, ConfigError> {
     if let Some(seconds) = file.invite_ttl_seconds {
         rules.invite_ttl = Duration::from_secs(seconds);
     }
+    // Saturated: the check of the range refuses the value.
     let ttl_seconds = file.pipe_ttl_seconds.map(|seconds| i64::try_from(seconds).unwrap_or(i64::MAX));
     let kept = Retention::new(ttl_seconds, file.pipe_max_msgs, file.pipe_max_bytes)?;
     let defaults = &mut rules.retention;

@@ -1,4 +1,4 @@
-//! API keys: how they are made, shown in part, hashed and verified.
+//! API keys: generation, display prefix, hashing and verification.
 
 use argon2::{Algorithm, Argon2, Params, Version};
 use base64::Engine as _;
@@ -9,27 +9,27 @@ use subtle::ConstantTimeEq as _;
 use crate::aggregates::api_key::KeyPrefix;
 use crate::entropy::Entropy;
 
-/// What a key begins with, unless another sentinel is set.
+/// The default prefix of a key, before the underscore.
 pub const SENTINEL: &str = "ppz";
 
-/// The random octets of a key: 104 bits, 26 hexadecimal digits.
+/// The number of random bytes in a key: 104 bits, 26 hexadecimal digits.
 const KEY_OCTETS: usize = 13;
 
-/// The cost of the hashes that are made here: 64 MiB, one pass, four lanes.
+/// The cost of new hashes: 64 MiB, one pass, four lanes.
 const MEMORY_KIB: u32 = 65_536;
 const PASSES: u32 = 1;
 const LANES: u32 = 4;
 const SALT_LEN: usize = 16;
 const TAG_LEN: usize = 32;
 
-/// The most that a stored hash may ask for.
+/// The limits on a stored hash's parameters, so that verifying one takes bounded memory and time.
 const MAX_MEMORY_KIB: u32 = 256 * 1_024;
 const MAX_PASSES: u32 = 16;
 const MAX_LANES: u32 = 16;
 const MIN_SALT_LEN: usize = 8;
 const MIN_TAG_LEN: usize = 16;
 
-/// A fresh key: the sentinel, `_`, and 26 lowercase hexadecimal digits.
+/// A new key: the sentinel, `_`, and 26 lowercase hexadecimal digits.
 #[must_use]
 pub fn generate_plaintext(sentinel: &str, entropy: &dyn Entropy) -> SecretString {
     use std::fmt::Write as _;
@@ -44,16 +44,17 @@ pub fn generate_plaintext(sentinel: &str, entropy: &dyn Entropy) -> SecretString
     text.into()
 }
 
-/// The first eight characters behind the sentinel, or what there is: for display and for finding candidates.
+/// The first eight characters after the sentinel, or fewer if the key is shorter. Used for display and to look up
+/// candidates.
 #[must_use]
 pub fn key_prefix(plaintext: &str) -> KeyPrefix {
     let behind = plaintext.split_once('_').map_or(plaintext, |(_, behind)| behind);
     KeyPrefix::of(behind)
 }
 
-/// The argon2id hash of a secret as a PHC string, with a fresh salt.
+/// The argon2id hash of a secret as a PHC string; `None` if argon2 refuses the parameters or the secret.
 ///
-/// Takes 64 MiB for tens of milliseconds: to be run on the [`super::argon2_pool::Argon2Pool`].
+/// Takes 64 MiB for tens of milliseconds, so run it on the [`super::argon2_pool::Argon2Pool`].
 #[must_use]
 pub fn hash(plaintext: &SecretString, salt: [u8; SALT_LEN]) -> Option<String> {
     let mut tag = [0; TAG_LEN];
@@ -67,7 +68,7 @@ pub fn hash(plaintext: &SecretString, salt: [u8; SALT_LEN]) -> Option<String> {
     ))
 }
 
-/// A salt for [`hash`].
+/// A new random salt for [`hash`].
 #[must_use]
 pub fn salt(entropy: &dyn Entropy) -> [u8; SALT_LEN] {
     let mut salt = [0; SALT_LEN];
@@ -75,7 +76,7 @@ pub fn salt(entropy: &dyn Entropy) -> [u8; SALT_LEN] {
     salt
 }
 
-/// A stored hash, taken apart and held to its bounds.
+/// A stored hash, parsed and checked against the limits.
 pub struct StoredHash {
     params: Params,
     salt: Vec<u8>,
@@ -83,8 +84,8 @@ pub struct StoredHash {
 }
 
 impl StoredHash {
-    /// Reads a PHC string (<https://github.com/P-H-C/phc-string-format>); `None` for whatever is malformed, of another
-    /// algorithm or version, or asks for too much.
+    /// Parses a PHC string (<https://github.com/P-H-C/phc-string-format>). `None` if it is malformed, has another
+    /// algorithm or version, or exceeds the limits.
     #[must_use]
     pub fn parse(stored: &str) -> Option<Self> {
         let mut parts = stored.strip_prefix("$argon2id$v=19$")?.split('$');
@@ -96,6 +97,7 @@ impl StoredHash {
         let mut cost = |name: &str, most: u32| {
             let digits = costs.next()?.strip_prefix(name)?.strip_prefix('=')?;
             let plain = !digits.is_empty() && digits.bytes().all(|octet| octet.is_ascii_digit());
+            // The PHC format allows neither a `+` sign nor leading zeros; `parse` accepts both.
             let value: u32 = if plain && (digits == "0" || !digits.starts_with('0')) {
                 digits.parse().ok()?
             } else {
@@ -117,13 +119,13 @@ impl StoredHash {
         Some(Self { params, salt, tag })
     }
 
-    /// Whether it asks for more memory than the hashes that are made here.
+    /// Whether verifying this hash takes more memory than a new hash does.
     #[must_use]
     pub fn is_large(&self) -> bool {
         self.params.m_cost() > MEMORY_KIB
     }
 
-    /// Whether the secret is the one that was hashed; compared in constant time.
+    /// Whether the secret has this hash. Compared in constant time.
     #[must_use]
     pub fn matches(&self, plaintext: &SecretString) -> bool {
         let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, self.params.clone());
@@ -133,7 +135,7 @@ impl StoredHash {
     }
 }
 
-/// Whether a plaintext is the one behind a stored PHC string; false on anything malformed, never a panic.
+/// Whether a secret matches a stored PHC string. `false` if the string is malformed; never panics.
 #[must_use]
 pub fn verify(plaintext: &SecretString, stored: &str) -> bool {
     StoredHash::parse(stored).is_some_and(|stored| stored.matches(plaintext))

@@ -1,5 +1,5 @@
-//! Where secrets are hashed: a fixed number of threads, a bounded queue, one hash at a time for each prefix, and no hash
-//! twice for a secret that was right.
+//! Hashes and verifies secrets with argon2id: a fixed number of threads, a bounded queue, one hash at a time per key
+//! prefix, and a cache of secrets that were verified.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
@@ -15,40 +15,41 @@ use super::api_key::{self, StoredHash};
 use crate::aggregates::api_key::KeyPrefix;
 use crate::entropy::Entropy;
 
-/// How many hashes may wait or be made at once, unless set otherwise.
+/// The default limit on hashes that are queued or running.
 pub const MAX_QUEUED: usize = 256;
 
-/// How many may wait for their turn with one prefix: whoever knows a prefix cannot take the whole queue with it.
+/// How many verifications can hold or wait for the lock of one prefix, so that a client that knows a prefix cannot fill
+/// the whole queue.
 const MAX_WAITING_PER_PREFIX: usize = 64;
 
-/// How many secrets that were right are remembered.
+/// How many verified secrets are remembered.
 const MAX_VERIFIED: usize = 100_000;
 
-/// More hashes are asked for than may wait; nothing was hashed.
+/// The queue is full; nothing was hashed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("too many secrets are being hashed; try again later")]
 pub struct Busy;
 
-/// Whose turn it is with each prefix.
+/// One lock per prefix in use.
 type PrefixLocks = Mutex<HashMap<KeyPrefix, Arc<tokio::sync::Mutex<()>>>>;
 
 type Job = Box<dyn FnOnce() + Send>;
 
-/// Threads that hash. Memory is taken while a hash is made: never more than a thread's 64 MiB each, and for a stored
-/// hash that asks for more, one at a time.
+/// A pool of threads that hash. Memory is used only while hashing: at most 64 MiB per thread. Stored hashes that need
+/// more run one at a time.
 pub struct Argon2Pool {
     jobs: mpsc::Sender<Job>,
     permits: Arc<Semaphore>,
     prefixes: Arc<PrefixLocks>,
     large: Arc<Mutex<()>>,
-    /// Of a secret that was right, an HMAC under a key of this process, and a digest of the stored string that it is behind:
-    /// a fact that nothing makes untrue. Whether the key is still good is asked of the table each time.
+    /// For each verified secret, its HMAC under a key of this process, and a digest of the stored string that it
+    /// matches. A match never becomes untrue; whether the key is still valid is read from the table on every request.
     verified: Cache<[u8; 32], [u8; 32]>,
     process_key: [u8; 64],
 }
 
 impl Argon2Pool {
-    /// A thread for each processor, and a queue of this length.
+    /// Starts one thread per processor; `queue` limits the hashes that are queued or running.
     #[must_use]
     pub fn new(queue: usize, entropy: &dyn Entropy) -> Self {
         let mut process_key = [0; 64];
@@ -81,7 +82,7 @@ impl Argon2Pool {
     async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Busy> {
         let (answer, answered) = oneshot::channel();
         let job = Box::new(move || {
-            // Whoever has stopped waiting needs no hash.
+            // The caller has stopped waiting, so its hash is not needed.
             if !answer.is_closed() {
                 let _ = answer.send(work());
             }
@@ -90,19 +91,24 @@ impl Argon2Pool {
         answered.await.map_err(|_| Busy)
     }
 
-    /// The PHC string of a new secret.
+    /// Hashes a new secret and returns its PHC string.
     ///
     /// # Errors
-    /// [`Busy`]
+    /// [`Busy`] if the queue is full.
     pub async fn hash(&self, plaintext: SecretString, salt: [u8; 16]) -> Result<String, Busy> {
-        let _permit = self.permits.try_acquire().map_err(|_| Busy)?;
-        self.run(move || api_key::hash(&plaintext, salt)).await?.ok_or(Busy)
+        let permit = self.permits.clone().try_acquire_owned().map_err(|_| Busy)?;
+        // The job owns the permit: a caller who stops waiting must not make room for another hash while this one runs.
+        let job = move || {
+            let _permit = permit;
+            api_key::hash(&plaintext, salt)
+        };
+        self.run(job).await?.ok_or(Busy)
     }
 
-    /// Whether a secret that begins like this is behind a stored PHC string.
+    /// Whether a secret with this prefix matches a stored PHC string. `false` if the string is malformed.
     ///
     /// # Errors
-    /// [`Busy`]
+    /// [`Busy`] if the queue is full, or too many verifications wait for this prefix.
     pub async fn verify(
         &self,
         prefix: &KeyPrefix,
@@ -121,6 +127,7 @@ impl Argon2Pool {
             prefix: prefix.clone(),
             prefix_locks: self.prefixes.clone(),
         };
+        // Checked again: while this call waited, another one may have verified the same secret.
         if self.verified.get(&known.0) == Some(known.1) {
             return Ok(true);
         }
@@ -131,13 +138,14 @@ impl Argon2Pool {
         matches
     }
 
-    /// Whether a secret has been right before, for some stored string.
+    /// Whether this secret has been verified by this process, against any stored string.
     #[must_use]
     pub fn remembers(&self, plaintext: &SecretString) -> bool {
         self.verified.get(&self.mac(plaintext)).is_some()
     }
 
-    /// The turn and the permit go with the hash, so that whoever does not wait for it frees neither before its end.
+    /// Runs one comparison on the pool. The job owns the prefix lock and the permit, so that a caller that stops
+    /// waiting does not release them while the hash is still running.
     async fn compare(
         &self,
         plaintext: SecretString,
@@ -152,6 +160,7 @@ impl Argon2Pool {
                 let alone = stored.is_large().then(|| large.lock().unwrap_or_else(PoisonError::into_inner));
                 let matches = stored.matches(&plaintext);
                 drop(alone);
+                // Released before the answer, so that a caller can start its next hash at once.
                 drop((place, permit));
                 let _ = answer.send(matches);
             }
@@ -166,15 +175,16 @@ impl Argon2Pool {
         mac.finalize().into_bytes().into()
     }
 
-    /// A place in the line for a prefix; none if it is too long.
+    /// The lock of a prefix; `None` if too many verifications hold or wait for it.
     fn lock_prefix(&self, prefix: &KeyPrefix) -> Option<Arc<tokio::sync::Mutex<()>>> {
         let mut prefixes = self.prefixes.lock().unwrap_or_else(PoisonError::into_inner);
         let lock_prefix = prefixes.entry(prefix.clone()).or_default();
+        // The map holds one reference itself, so `<=` admits exactly the limit.
         (Arc::strong_count(lock_prefix) <= MAX_WAITING_PER_PREFIX).then(|| lock_prefix.clone())
     }
 }
 
-/// A place at the head of the line for a prefix; the line is forgotten with the last one.
+/// The held lock of a prefix. Dropping the last one removes the lock from the map.
 struct QueueSlot {
     lock_prefix: Option<tokio::sync::OwnedMutexGuard<()>>,
     prefix: KeyPrefix,
@@ -183,6 +193,7 @@ struct QueueSlot {
 
 impl Drop for QueueSlot {
     fn drop(&mut self) {
+        // The guard holds a reference: it must go first, or the count below is never 1.
         drop(self.lock_prefix.take());
         let mut prefix_locks = self.prefix_locks.lock().unwrap_or_else(PoisonError::into_inner);
         if prefix_locks.get(&self.prefix).is_some_and(|lock_prefix| Arc::strong_count(lock_prefix) == 1) {
@@ -201,6 +212,31 @@ mod tests {
 
     fn pool(queue: usize) -> Argon2Pool {
         Argon2Pool::new(queue, &crate::entropy::SeededEntropy::new(1))
+    }
+
+    #[tokio::test]
+    async fn a_caller_who_stops_waiting_makes_no_room_until_the_job_ends() {
+        let pool = Arc::new(pool(1));
+        // Keeps every thread of the pool busy until the gate opens.
+        let (opened, gate) = mpsc::channel::<()>();
+        let gate = Arc::new(Mutex::new(gate));
+        let busy: Vec<_> = (0..thread::available_parallelism().unwrap().get())
+            .map(|_| {
+                let (pool, gate) = (pool.clone(), gate.clone());
+                tokio::spawn(async move { pool.run(move || gate.lock().unwrap().recv().is_ok()).await })
+            })
+            .collect();
+        tokio::task::yield_now().await;
+        let mut hash = Box::pin(pool.hash(secret("ppz_x"), [1; 16]));
+        assert!(futures::poll!(&mut hash).is_pending());
+        drop(hash);
+        assert_eq!(pool.hash(secret("ppz_x"), [1; 16]).await, Err(Busy), "its job is still in the queue");
+        drop(opened);
+        for job in busy {
+            job.await.unwrap().unwrap();
+        }
+        pool.run(|| ()).await.unwrap();
+        assert!(pool.hash(secret("ppz_x"), [1; 16]).await.is_ok());
     }
 
     #[tokio::test]

@@ -1,4 +1,5 @@
-//! The list of the forgotten: kept outside the database, so that a restored backup forgets them again.
+//! The list of forgotten users, kept outside the database so that they can be forgotten again after a backup is
+//! restored.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -10,25 +11,25 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::ids::UserId;
 
-/// A file with an identifier a line; it only grows.
+/// A file with one user id per line; it only grows. Clones share what is known of it.
 #[derive(Clone, Debug)]
 pub struct ForgottenList {
     path: PathBuf,
-    /// Whom this process knows to be on it.
+    /// The users that this process knows to be on the list.
     known: Arc<Mutex<BTreeSet<UserId>>>,
 }
 
 impl ForgottenList {
-    /// The list in this file, which need not be there yet.
+    /// The list in this file. The file need not exist yet.
     #[must_use]
     pub fn new(path: PathBuf) -> Self {
         Self { path, known: Arc::default() }
     }
 
-    /// Everybody on the list; what is no identifier is passed over.
+    /// Reads all users on the list. Lines that are not user ids are skipped.
     ///
     /// # Errors
-    /// The file cannot be read.
+    /// [`io::Error`] if the file exists and cannot be read.
     pub fn read(&self) -> io::Result<BTreeSet<UserId>> {
         let mut text = String::new();
         match File::open(&self.path) {
@@ -45,12 +46,12 @@ impl ForgottenList {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Puts people on the list, durably; those whom this process knows to be on it already not again.
+    /// Adds users to the list durably. Users that this process knows to be on it are not added again.
     ///
     /// # Errors
-    /// The file cannot be written.
+    /// [`io::Error`] if the file cannot be written.
     pub fn add(&self, users: &[UserId]) -> io::Result<()> {
-        // Held until they are on it, so that nobody puts somebody on it twice.
+        // Locked until the users are written, so that concurrent calls do not add a user twice.
         let mut known = self.known();
         let mut fresh = String::new();
         for user in users.iter().filter(|user| !known.contains(user)) {
@@ -65,6 +66,7 @@ impl ForgottenList {
         let mut file = OpenOptions::new().append(true).create(true).mode(0o600).open(&self.path)?;
         file.write_all(fresh.as_bytes())?;
         file.sync_all()?;
+        // Only after the sync: a user whose write failed must be tried again.
         known.extend(users);
         Ok(())
     }

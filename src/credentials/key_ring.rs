@@ -1,4 +1,4 @@
-//! The key ring: data keys of subjects, wrapped by the master key, and the key of guessable claims.
+//! The key ring: the subjects' data keys, wrapped by the master key, and the lookup key that hashes claims.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
@@ -20,41 +20,42 @@ use crate::sealing::{DataKey, SealError, Subject};
 const CHECK_TEXT: &[u8] = b"tenure key ring check";
 const LOOKUP_NAME: &[u8] = b"tenure lookup key";
 
-/// How many data keys are kept in memory.
+/// How many data keys are cached in memory.
 const CACHED_KEYS: usize = 200_000;
 
-/// The keys of one log, as far as this node may know them.
+/// The keys of one log: the master key, the lookup key, and a cache of data keys.
 pub struct KeyRing {
     master: MasterKey,
     lookup: DataKey,
-    /// Each with the epoch in which it was read.
+    /// Data keys by subject, each with the epoch in which it was read.
     cache: Cache<String, (i64, DataKey)>,
-    /// The epoch whose keys may be in memory.
+    /// The current epoch; keys of other epochs in the cache are ignored.
     epoch: AtomicI64,
-    /// How many keys this node knows to have been destroyed: what was read before the last one is not kept.
+    /// Counts keys that this node knows to be destroyed. Keys read before the latest destruction are not cached.
     destroyed: AtomicU64,
 }
 
 /// Why the key ring cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyRingError {
-    /// There is no usable master key.
+    /// The master key is missing, damaged or another log's.
     #[error(transparent)]
     MasterKey(#[from] MasterKeyError),
     /// The database cannot be read or written.
     #[error("the key ring cannot be read")]
     Database(#[from] tokio_postgres::Error),
-    /// What the log holds does not open with its own key.
+    /// A key stored in the log does not open with the log's master key.
     #[error("the key ring in the log is damaged")]
     Damaged(#[from] SealError),
 }
 
 impl KeyRing {
-    /// Opens the key ring of a log, under the migration lock: a log without one gets one, and a master key if none
-    /// was given.
+    /// Opens the key ring of a log. A log without one gets a new one, and a new master key if none is given. Call it
+    /// under the migration lock, so that two nodes do not both create one.
     ///
     /// # Errors
-    /// The master key is missing, damaged or another log's.
+    /// [`KeyRingError::MasterKey`] if the master key is missing, damaged or another log's; [`KeyRingError::Database`];
+    /// [`KeyRingError::Damaged`].
     pub async fn open(
         client: &Client,
         source: &MasterKeySource,
@@ -74,6 +75,7 @@ impl KeyRing {
             log: log.clone(),
             default_file: source.default_file.clone(),
         })?;
+        // The id is only a 64-bit hash of the key; decrypting the check value proves that it is the right one.
         if master.id() != log
             || master.key().decrypt(row.try_get(1)?, log.as_bytes()).as_deref() != Ok(CHECK_TEXT)
         {
@@ -106,16 +108,16 @@ impl KeyRing {
         }
     }
 
-    /// The public name of the master key in use.
+    /// The public id of the master key in use.
     #[must_use]
     pub fn key_id(&self) -> &str {
         self.master.id()
     }
 
-    /// A key for a subject that begins, and the row that stores it with the subject's first event.
+    /// Creates a data key for a new subject, and the row that stores it with the subject's first event.
     ///
     /// # Errors
-    /// The cipher refuses.
+    /// [`SealError::Cipher`] if the key cannot be wrapped.
     pub fn new_data_key(
         &self,
         subject: Subject,
@@ -123,45 +125,50 @@ impl KeyRing {
     ) -> Result<(DataKey, NewDataKey), SealError> {
         let key = DataKey::new(entropy);
         let subject = subject.to_string();
+        // The subject is bound in, so that a wrapped key cannot be moved to another subject.
         let wrapped = Bytes::from(self.master.key().encrypt(key.as_bytes(), subject.as_bytes(), entropy)?);
         Ok((key, NewDataKey { subject, key_id: self.master.id().to_owned(), wrapped }))
     }
 
-    /// Remembers the key of a subject once its first event is stored. Only of those whose own stream says when it is
-    /// destroyed, so that this node notices; what others' streams destroy is read each time.
+    /// Caches a subject's key. Call it only once the key is in the log.
     pub fn remember(&self, epoch: i64, subject: &str, key: DataKey) {
+        // Keys of names and invites are destroyed by events of other streams, which this node does not notice: they are
+        // read from the log each time.
         if subject.starts_with("name:") || subject.starts_with("invite:") {
             return;
         }
         self.cache.insert(subject.to_owned(), (epoch, key));
     }
 
-    /// Forgets all keys: of another epoch than this one, some may have been destroyed.
+    /// Clears the cache: in a new epoch, some of its keys may have been destroyed.
     pub fn begin_epoch(&self, epoch: i64) {
+        // Epoch first: a key that is cached between the two steps carries the old epoch and is ignored.
         self.epoch.store(epoch, Ordering::SeqCst);
         self.cache.clear();
     }
 
-    /// Forgets the key of a subject, once it has been destroyed. Whoever has read it before and not kept it yet will not.
+    /// Drops a subject's destroyed key from the cache. A concurrent [`KeyRing::load`] that has read the key does not
+    /// keep it.
     pub fn forget(&self, subject: &str) {
+        // Counted first: a load that caches the key after the removal sees the count and removes it again.
         self.destroyed.fetch_add(1, Ordering::SeqCst);
         self.cache.remove(subject);
     }
 
-    /// The key of a subject, if it is in memory.
+    /// The cached key of a subject; `None` if it is not cached in the current epoch.
     #[must_use]
     pub fn cached(&self, subject: &str) -> Option<DataKey> {
-        // One that was read before and put here after the epoch changed is not of this epoch.
+        // A key read before the epoch changed may have been cached after that.
         self.cache
             .get(subject)
             .filter(|(epoch, _)| *epoch == self.epoch.load(Ordering::SeqCst))
             .map(|(_, key)| key)
     }
 
-    /// The keys of these subjects, in one round trip for those not in memory; destroyed ones are absent.
+    /// The keys of these subjects; those not cached are read in one query. Destroyed keys are absent.
     ///
     /// # Errors
-    /// The database cannot be read, or a stored key does not open.
+    /// [`KeyLoadError::Read`] if the database cannot be read; [`KeyLoadError::Damaged`] if a stored key does not open.
     pub async fn load(
         &self,
         subjects: Vec<String>,
@@ -178,11 +185,13 @@ impl KeyRing {
         if missing.is_empty() {
             return Ok(found);
         }
+        // Noted before the query, to notice keys that are destroyed while it runs.
         let destroyed = self.destroyed.load(Ordering::SeqCst);
         let (epoch, read) = self.read(&missing, primary).await?;
         for (subject, key) in read {
             self.remember(epoch, &subject, key.clone());
-            // Checked after it is in memory: a key that is destroyed from here on is taken out again.
+            // Checked only after the key is cached: if it is destroyed after this check, `forget` removes it from the
+            // cache.
             if self.destroyed.load(Ordering::SeqCst) != destroyed {
                 self.cache.remove(&subject);
             }
@@ -191,11 +200,11 @@ impl KeyRing {
         Ok(found)
     }
 
-    /// The keys of these subjects as they are in the log, whatever is in memory: one that was destroyed before the call
-    /// began is absent, on whichever node that was.
+    /// The keys of these subjects as stored in the log, bypassing the cache. A key that any node destroyed before this
+    /// call is absent.
     ///
     /// # Errors
-    /// As [`KeyRing::load`].
+    /// The same as [`KeyRing::load`].
     pub async fn load_afresh(
         &self,
         subjects: &[String],
@@ -237,11 +246,12 @@ pub enum KeyLoadError {
 
 impl ClaimHasher for KeyRing {
     fn claim(&self, kind: &'static str, name: &[u8]) -> ClaimKey {
-        // RFC 2104: a key shorter than the block is padded with zeros.
+        // RFC 2104 pads a key shorter than the block with zeros.
         let mut block = zeroize::Zeroizing::new([0; 64]);
         block[..32].copy_from_slice(self.lookup.as_bytes());
         let mut mac = Hmac::<Sha256>::new((&*block).into());
         mac.update(kind.as_bytes());
+        // A separator, so that no two pairs of kind and name hash the same text.
         mac.update(&[0]);
         mac.update(name);
         ClaimKey { kind, key: mac.finalize().into_bytes().into() }

@@ -1,4 +1,4 @@
-//! The master key: where it comes from, and how a wrong or damaged one is told.
+//! The master key: where it comes from, and how a wrong or damaged one is detected.
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read as _, Write as _};
@@ -14,76 +14,76 @@ use crate::sealing::DataKey;
 
 const PREFIX: &str = "tenure-master-key-1:";
 
-/// The key that wraps all others. Whoever holds it and the database can read everything.
+/// The key that wraps all others. With this key and the database, everything can be read.
 #[derive(Clone, Debug)]
 pub struct MasterKey {
     key: DataKey,
     id: String,
 }
 
-/// Where the master key is looked for, first to last.
+/// Where to look for the master key; the first source that is set wins.
 #[derive(Clone, Default)]
 pub struct MasterKeySource {
-    /// The key itself, from the environment.
+    /// The text of the key, from the environment.
     pub value: Option<SecretString>,
-    /// A file that holds it.
+    /// A file that contains the key.
     pub file: Option<PathBuf>,
-    /// Where one is created for a log that has none, and found again.
+    /// The file used if neither is set. A key for a new log is created here.
     pub default_file: PathBuf,
 }
 
 /// Why there is no usable master key.
 #[derive(Debug, thiserror::Error)]
 pub enum MasterKeyError {
-    /// The file cannot be read or made.
+    /// The key file cannot be read or created.
     #[error("the master key file {} cannot be used: {source}", path.display())]
     File {
-        /// The file.
+        /// The path of the key file.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the operating system.
         source: std::io::Error,
     },
-    /// Others may read the file.
+    /// Users other than its owner can access the key file.
     #[error("the master key file {} can be read by others (mode {mode:04o}); run: chmod 600 {}", path.display(), path.display())]
     Mode {
-        /// The file.
+        /// The path of the key file.
         path: PathBuf,
-        /// Its permissions.
+        /// The permission bits of the file.
         mode: u32,
     },
-    /// It is no master key, or part of it is missing or changed.
+    /// The text is not a master key, or part of it is missing or changed.
     #[error(
         "{place} holds no intact master key: a key is `{PREFIX}` with 64 hexadecimal digits and 8 check digits; restore it from its backup"
     )]
     Damaged {
-        /// Where it came from.
+        /// The file or environment variable that the text came from.
         place: String,
     },
-    /// There is none, and the log already has one.
+    /// No key was found, but the log already has one.
     #[error(
         "this log is sealed under master key {log}, and none was given: set TENURE_MASTER_KEY_FILE (or put the key at {})",
         default_file.display()
     )]
     Missing {
-        /// The key that the log names.
+        /// The id of the log's master key.
         log: String,
-        /// Where it was looked for last.
+        /// The last file that was looked for.
         default_file: PathBuf,
     },
-    /// It is not this log's.
+    /// The key is not the one of this log.
     #[error(
         "this log is sealed under master key {log}, but the key given is {given}: give this node the log's own key"
     )]
     Mismatch {
-        /// The key that the log names.
+        /// The id of the log's master key.
         log: String,
-        /// The one that was given.
+        /// The id of the key that was given.
         given: String,
     },
 }
 
 impl MasterKey {
-    /// A fresh key.
+    /// A new random key.
     #[must_use]
     pub fn generate(entropy: &dyn Entropy) -> Self {
         Self::from_data_key(DataKey::new(entropy))
@@ -95,7 +95,7 @@ impl MasterKey {
         Self { id: format!("mk-{}", hex(&digest[..8])), key }
     }
 
-    /// The key's public name, derived from it.
+    /// The public id of the key, derived from it by a hash.
     #[must_use]
     pub fn id(&self) -> &str {
         &self.id
@@ -134,10 +134,10 @@ impl MasterKey {
 }
 
 impl MasterKeySource {
-    /// The key that is already there, if any.
+    /// Loads the existing key; `None` if no source is set and the default file does not exist.
     ///
     /// # Errors
-    /// One was named and is not usable.
+    /// [`MasterKeyError`] if a key was found or named and is not usable.
     pub fn load(&self) -> Result<Option<MasterKey>, MasterKeyError> {
         if let Some(value) = &self.value {
             return MasterKey::parse(value.expose_secret(), "TENURE_MASTER_KEY").map(Some);
@@ -148,10 +148,10 @@ impl MasterKeySource {
         if self.default_file.exists() { read(&self.default_file).map(Some) } else { Ok(None) }
     }
 
-    /// Makes a key for a log that has none, and keeps it in the default file.
+    /// Creates a key for a log that has none, and stores it in the default file.
     ///
     /// # Errors
-    /// The file cannot be written.
+    /// [`MasterKeyError::File`] if the file cannot be written.
     pub fn create(&self, entropy: &dyn Entropy) -> Result<MasterKey, MasterKeyError> {
         let path = &self.default_file;
         let failed = |source| MasterKeyError::File { path: path.clone(), source };
@@ -159,7 +159,7 @@ impl MasterKeySource {
             std::fs::create_dir_all(directory).map_err(failed)?;
         }
         let key = MasterKey::generate(entropy);
-        // Written beside and renamed, so that a crash leaves no half of a key.
+        // Written to a second file and renamed, so that a crash cannot leave half a key.
         let beside = path.with_extension("new");
         let _ = std::fs::remove_file(&beside);
         let mut file =
@@ -168,6 +168,7 @@ impl MasterKeySource {
         file.sync_all().map_err(failed)?;
         std::fs::rename(&beside, path).map_err(failed)?;
         if let Some(directory) = path.parent() {
+            // Without syncing the directory, a crash could undo the rename: data sealed under the key would be lost.
             File::open(directory).and_then(|directory| directory.sync_all()).map_err(failed)?;
         }
         Ok(key)
@@ -177,12 +178,14 @@ impl MasterKeySource {
 fn read(path: &Path) -> Result<MasterKey, MasterKeyError> {
     let failed = |source| MasterKeyError::File { path: path.to_owned(), source };
     let file = File::open(path).map_err(failed)?;
+    // Checked on the open file, so that it cannot be swapped in between.
     let mode = file.metadata().map_err(failed)?.permissions().mode() & 0o7777;
     if mode & 0o077 != 0 {
         return Err(MasterKeyError::Mode { path: path.to_owned(), mode });
     }
     let mut text = Zeroizing::new(String::new());
     let damaged = || MasterKeyError::Damaged { place: path.display().to_string() };
+    // A key is much shorter; this bounds what a wrong path can load.
     file.take(4_096).read_to_string(&mut text).map_err(|_| damaged())?;
     MasterKey::parse(&text, &path.display().to_string())
 }

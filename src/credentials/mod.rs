@@ -1,4 +1,4 @@
-//! Secrets: the key ring that seals what is personal; API keys, tokens and codes; where they are hashed.
+//! Secrets: the key ring that seals personal data; API keys, tokens and codes; the threads that hash them.
 
 pub mod api_key;
 pub mod argon2_pool;

@@ -1,5 +1,4 @@
-//! Secrets that a machine makes and that are kept as digests: bearer tokens, device codes, sessions, sign-in
-//! links.
+//! Random secrets that are stored as digests: bearer tokens, device codes, sessions and sign-in links.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -14,7 +13,7 @@ fn random<const OCTETS: usize>(entropy: &dyn Entropy) -> String {
     URL_SAFE_NO_PAD.encode(*octets)
 }
 
-/// A fresh bearer token: the sentinel, `_oauth_`, and 36 random octets in base64url; and its public prefix.
+/// A new bearer token (the sentinel, `_oauth_`, and 36 random bytes in base64url) and its public prefix.
 #[must_use]
 pub fn bearer_token(sentinel: &str, entropy: &dyn Entropy) -> (SecretString, KeyPrefix) {
     let secret = random::<36>(entropy);
@@ -22,19 +21,19 @@ pub fn bearer_token(sentinel: &str, entropy: &dyn Entropy) -> (SecretString, Key
     (format!("{sentinel}_oauth_{secret}").into(), prefix)
 }
 
-/// A fresh device code (RFC 8628 §3.2): 32 random octets in base64url.
+/// A new device code (RFC 8628 §3.2): 32 random bytes in base64url.
 #[must_use]
 pub fn device_code(entropy: &dyn Entropy) -> SecretString {
     random::<32>(entropy).into()
 }
 
-/// A fresh secret of a session: 32 random octets in base64url.
+/// A new session secret: 32 random bytes in base64url.
 #[must_use]
 pub fn session(entropy: &dyn Entropy) -> SecretString {
     random::<32>(entropy).into()
 }
 
-/// A fresh secret of a sign-in link: 32 random octets in base64url.
+/// A new sign-in link secret: 32 random bytes in base64url.
 #[must_use]
 pub fn sign_in_link(entropy: &dyn Entropy) -> SecretString {
     random::<32>(entropy).into()

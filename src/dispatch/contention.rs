@@ -1,5 +1,5 @@
-//! How many decisions on one set are under way on this node: a bound that is far away for one is near for many, and near the
-//! bound they go one after the other instead of all but one in vain.
+//! Counts the decisions in flight on each set on this node, and runs them one at a time on request: near a limit, or
+//! after a conflict, all concurrent decisions but one would conflict.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,10 +8,10 @@ use std::time::Duration;
 use tokio::sync::OwnedMutexGuard;
 use tokio::time::timeout;
 
-/// How long a decision waits for its turn at most: then it is made at the risk of being made in vain.
+/// How long a decision waits for the set's lock. After that it goes ahead without it and may conflict.
 const TURN_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// The sets on which decisions are under way.
+/// The sets with decisions in flight. Clones share the same map.
 #[derive(Clone, Default)]
 pub(super) struct Contention(Arc<Mutex<HashMap<String, Contenders>>>);
 
@@ -22,7 +22,7 @@ struct Contenders {
 }
 
 impl Contention {
-    /// Counts a decision on a set from now on until what is given is dropped.
+    /// Counts a decision on a set until the returned contender is dropped.
     pub(super) fn enter(&self, set: String) -> Contender {
         let mut contention = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let contenders = contention.entry(set.clone()).or_default();
@@ -31,7 +31,7 @@ impl Contention {
     }
 }
 
-/// A decision on a set that is under way.
+/// One decision in flight on a set. Dropping it ends the count and releases the lock.
 pub(super) struct Contender {
     contention: Contention,
     set: String,
@@ -40,20 +40,21 @@ pub(super) struct Contender {
 }
 
 impl Contender {
-    /// How many are under way, this one counted.
+    /// How many decisions are in flight on the set, including this one.
     pub(super) fn count(&self) -> usize {
         let contention = self.contention.0.lock().unwrap_or_else(PoisonError::into_inner);
         contention.get(&self.set).map_or(1, |contenders| contenders.contender)
     }
 
-    /// Waits until those of this node that decide on the set in turn are done.
+    /// Takes the set's lock, waiting for at most [`TURN_TIMEOUT`]. Does nothing if it is held already.
     pub(super) async fn take_turn(&mut self) {
         if self.held.is_none() {
+            // A timeout is no error: the lock only saves retries, the log still checks the decision.
             self.held = timeout(TURN_TIMEOUT, self.turn.clone().lock_owned()).await.ok();
         }
     }
 
-    /// Whether it is of this set.
+    /// Whether this contender counts on this set.
     pub(super) fn is_of(&self, set: &str) -> bool {
         self.set == set
     }
@@ -61,6 +62,7 @@ impl Contender {
 
 impl Drop for Contender {
     fn drop(&mut self) {
+        // Unlock first: once the entry is removed, new contenders get another lock.
         self.held = None;
         let mut contention = self.contention.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(contenders) = contention.get_mut(&self.set) {
@@ -84,11 +86,11 @@ mod tests {
         assert_eq!((one.count(), two.count(), other.count()), (2, 2, 1));
         one.take_turn().await;
         let waiting = timeout(Duration::from_millis(20), two.take_turn()).await;
-        assert!(waiting.is_err(), "the other one has the turn");
+        assert!(waiting.is_err(), "the other contender holds the lock");
         drop(one);
         two.take_turn().await;
         assert!(two.held.is_some() && two.count() == 1);
         drop((two, other));
-        assert!(contention.0.lock().unwrap().is_empty(), "nothing is left of them");
+        assert!(contention.0.lock().unwrap().is_empty(), "no entry is left");
     }
 }

@@ -1,36 +1,36 @@
-//! Why a command was not carried out.
+//! The errors of the dispatcher: refused, contended, or failed.
 
 use crate::codec::CodecError;
 use crate::event_log::{AppendError, ReadError};
 use crate::projections::QueryError;
 
-/// Why a command was not carried out; only [`AppendError::OutcomeUnknown`] within leaves that open.
+/// Why a command was not carried out. Only a nested [`AppendError::OutcomeUnknown`] leaves open whether it was.
 #[derive(Debug, thiserror::Error)]
 pub enum DispatchError<R: std::error::Error + 'static> {
-    /// A rule forbids it.
+    /// A business rule forbids the command.
     #[error(transparent)]
     Refused(R),
-    /// Others kept changing what the decision reads; nothing was written; try again later.
-    #[error("too many others change the same things at this moment; try again later")]
+    /// Other commands kept changing what the decision reads. Nothing was written; the caller can try again later.
+    #[error("too many concurrent changes to the same data; try again later")]
     Contended,
-    /// The idempotency key belongs to another request.
-    #[error("this idempotency key was used for a request with another body")]
+    /// The idempotency key was used for a request with a different body.
+    #[error("this idempotency key was used for a request with another body; use a new key")]
     KeyReused,
-    /// The log or the database is in the way.
+    /// The log or the database failed.
     #[error(transparent)]
     Failed(#[from] Failure),
 }
 
-/// What is in the way of a decision, independently of its rules.
+/// A technical failure of a decision, independent of its business rules.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
-    /// The unit could not be stored.
+    /// The unit could not be appended to the log.
     #[error(transparent)]
     Append(#[from] AppendError),
-    /// The state could not be read.
+    /// The log or a projection could not be read.
     #[error(transparent)]
     Read(#[from] ReadError),
-    /// The state was read and not understood.
+    /// A stored event could not be decoded, or a new one could not be encoded.
     #[error(transparent)]
     Codec(#[from] CodecError),
 }
@@ -46,12 +46,12 @@ impl From<QueryError> for Failure {
     }
 }
 
-/// Why a decision stops.
+/// Why one decision of an operation ended without an answer.
 #[derive(Debug)]
 pub enum DecideError<R> {
-    /// A rule forbids it.
+    /// A business rule forbids the command. Confirmed against what was read before the caller sees it.
     Refused(R),
-    /// Something is in the way.
+    /// The log or a projection could not be read, or what was read could not be decoded.
     Failed(Failure),
 }
 

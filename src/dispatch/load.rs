@@ -1,4 +1,4 @@
-//! Loading an aggregate: from memory, else from its snapshot and the events behind it.
+//! Loads an aggregate: from the cache, or else from its snapshot and the events after it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,11 +11,11 @@ use super::{Dispatcher, cache::Known};
 use crate::aggregates::{AnyEvent, EventSourced};
 use crate::event_log::snapshot::SNAPSHOT_EVERY;
 
-/// How long the storing of a snapshot may hold up a command.
+/// How long storing a snapshot may delay a command.
 const SNAPSHOT_TIMEOUT: Duration = Duration::from_secs(1);
 
 impl Dispatcher {
-    /// The state of an aggregate, with where it was seen; from memory if it is there, and possibly stale then.
+    /// The state of an aggregate, with its version and a position at which it was current. A cached state may be stale.
     pub(super) async fn load<A>(&self, id: Uuid, epoch: i64) -> Result<(Known, Arc<A>), Failure>
     where
         A: EventSourced,
@@ -27,6 +27,7 @@ impl Dispatcher {
         {
             return Ok((seen, state));
         }
+        // Noted before the read: every later read shows at least this position, so the state is current there.
         let position = self.log.seen().get().position;
         let primary = self.log.primary();
         let snapshot = self.log.load_snapshot(&stream, A::STATE_VERSION).await?;
@@ -34,6 +35,7 @@ impl Dispatcher {
             Some(snapshot) => self.codec.decode_snapshot::<A>(id, snapshot, primary).await?,
             None => None,
         };
+        // A snapshot that this release cannot decode is ignored: all events are folded instead.
         let (mut version, mut state) = match (restored, &snapshot) {
             (Some(state), Some(snapshot)) => (snapshot.version, state),
             _ => (0, A::default()),
@@ -57,20 +59,21 @@ impl Dispatcher {
         Ok((seen, state))
     }
 
-    /// A snapshot that cannot be stored costs only time later.
+    /// Stores a snapshot. A failure is only logged: it costs time at the next load, nothing else.
     async fn save_snapshot<A: EventSourced>(&self, id: Uuid, version: i64, state: &A, epoch: i64) {
         let primary = self.log.primary();
         let stream = A::stream(id);
         match self.codec.encode_snapshot(id, version, state, primary).await {
             Ok(snapshot) => {
-                // Nobody is to wait for it, least of all on a database that does not answer.
+                // The caller waits for this: without a timeout, a hanging database would block a command whose state is
+                // already loaded.
                 match timeout(SNAPSHOT_TIMEOUT, self.log.save_snapshot(&stream, &snapshot, epoch)).await {
                     Ok(Ok(())) => {}
-                    Ok(Err(error)) => tracing::warn!(%stream, %error, "a snapshot could not be stored"),
-                    Err(_) => tracing::warn!(%stream, "a snapshot could not be stored in time"),
+                    Ok(Err(error)) => tracing::warn!(%stream, %error, "snapshot could not be stored"),
+                    Err(_) => tracing::warn!(%stream, "snapshot could not be stored in time"),
                 }
             }
-            Err(error) => tracing::debug!(%stream, %error, "no snapshot can be made"),
+            Err(error) => tracing::debug!(%stream, %error, "snapshot could not be created"),
         }
     }
 }

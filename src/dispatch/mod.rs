@@ -1,6 +1,6 @@
-//! From a command to stored events: load, decide, append, and decide again when somebody else was faster.
+//! Turns a command into stored events: load, decide, append, and decide again after a conflict.
 //!
-//! This is the only place that retries.
+//! This is the only place that retries a decision.
 
 mod cache;
 mod contention;
@@ -33,80 +33,83 @@ use crate::event_log::unit::IdempotencyRecord;
 use crate::event_log::{AppendError, Checkpoint, EventHeader, EventLog, StreamId};
 use crate::projections::Reader;
 
-/// How often a command is decided again before it is given up as contended.
+/// How many times a command is decided before it fails as [`DispatchError::Contended`].
 const MAX_DECISIONS: u32 = 500;
 
-/// How many decisions are made without a pause between them.
+/// How many decisions are made without a pause between them; back-off begins after these.
 const IMMEDIATE_RETRIES: u32 = 5;
 
-/// How long the first pause is at most, and how often it doubles: up to 32 ms.
+/// The upper bound of the first pause.
 const MIN_BACKOFF: Duration = Duration::from_millis(1);
+
+/// How many times the upper bound of the pause doubles: it ends at 32 ms.
 const MAX_DOUBLINGS: u32 = 5;
 
-/// How many callers are remembered who asked for what was taken.
+/// How many callers are remembered whose commands recently lost a claim.
 const COLLIDERS: usize = 10_000;
 
-/// How many commands in a row of such a caller look before they ask.
+/// How many further commands of such a caller look up their claims before they join a batch.
 const CAUTIOUS_FOR: u32 = 16;
 
-/// How many claims that were fought over are remembered.
+/// How many contested claims are remembered.
 const CONTESTED_CLAIMS: usize = 10_000;
 
-/// How many holders of claims are remembered.
+/// How many claims are remembered with their holder.
 const KNOWN_HOLDERS: usize = 200_000;
 
-/// A command over one or several aggregates.
+/// A command over one or several aggregates, as the dispatcher runs it.
 pub trait Operation: Send + Sync {
-    /// What the caller learns beside the events.
+    /// What the caller gets besides the events.
     ///
-    /// Kept for a day with a request that has an idempotency key: identifiers, never a secret.
+    /// Stored for a day if the request has an idempotency key, so it holds identifiers and never a secret.
     type Answer: Send + Serialize + DeserializeOwned;
-    /// Why it can be refused.
+    /// Why the operation can be refused.
     type Refusal: std::error::Error + Send + Sync + 'static;
 
-    /// What is asked for, in one word that no other operation has: an idempotency key covers each operation by itself.
+    /// The unique name of this operation. One idempotency key covers each operation separately, told apart by this
+    /// name.
     fn name(&self) -> &'static str;
 
-    /// Decides on the present state; called again from the start when that has changed meanwhile.
+    /// Decides on the current state. Called again from the start if the state has changed before the unit is stored.
     ///
     /// # Errors
-    /// The rule that forbids it, or a state that cannot be read.
+    /// [`DecideError::Refused`] if a rule forbids the command, [`DecideError::Failed`] if state cannot be read.
     fn decide(
         &self,
         work: &mut UnitOfWork<'_>,
     ) -> impl Future<Output = Result<Self::Answer, DecideError<Self::Refusal>>> + Send;
 
-    /// The refusal when another holds a claim of this kind. `None`, the default, decides again: right where the next decision
-    /// finds the claim taken and chooses another name, or refuses by itself.
+    /// The refusal if `holder` already holds a claim of this kind. `None`, the default, decides again: right where the
+    /// next decision finds the claim taken and picks another name, or refuses the command itself.
     fn claim_lost(&self, _kind: &str, _holder: &str) -> Option<Self::Refusal> {
         None
     }
 }
 
-/// A command that was carried out.
+/// The outcome of a command that was carried out.
 #[derive(Clone, Debug)]
 pub struct Dispatched<T> {
-    /// What the operation answers.
+    /// The operation's own answer.
     pub answer: T,
-    /// The events that were stored, in order; none when nothing had to change.
+    /// The stored events in order, each with its position; empty if nothing had to change or the request was repeated.
     pub events: Vec<(i64, StreamId, AnyEvent)>,
-    /// From where on the outcome can be read: the newest event, or the end of the log if nothing had to change. Its
-    /// text is the position token.
+    /// The position from which the outcome can be read: the last stored event, or the end of the log if nothing had to
+    /// change. Its text form is the position token.
     pub checkpoint: Checkpoint,
-    /// Whether the request had been carried out before, by its idempotency key; the answer is that one's.
+    /// Whether a request with this idempotency key was carried out earlier; `answer` is then the earlier answer.
     pub repeated: bool,
 }
 
 impl<T> Dispatched<T> {
-    /// What the first of the events that it can be made from gives: position, stream, event. None for a request that had
-    /// been carried out before.
+    /// The first `Some` that `make` returns for an event, called with position, stream id and event. `None` for a
+    /// repeated request, which has no events.
     pub fn made<R>(&self, make: impl Fn(i64, Uuid, &AnyEvent) -> Option<R>) -> Option<R> {
         self.events
             .iter()
             .find_map(|(position, stream, event)| make(*position, Uuid::parse_str(&stream.id).ok()?, event))
     }
 
-    /// The same with another answer.
+    /// The same outcome with its answer transformed.
     pub fn map<U>(self, f: impl FnOnce(T) -> U) -> Dispatched<U> {
         Dispatched {
             answer: f(self.answer),
@@ -117,7 +120,7 @@ impl<T> Dispatched<T> {
     }
 }
 
-/// Dispatches commands on one log.
+/// Runs operations on one log, and holds the caches that make most decisions cheap.
 pub struct Dispatcher {
     log: EventLog,
     codec: Codec,
@@ -127,15 +130,15 @@ pub struct Dispatcher {
     states: cache::States,
     contested: Cache<ClaimKey, ()>,
     contention: contention::Contention,
-    /// Who asked for claims that were taken, and how many of their next commands look first: a batch in which one collides
-    /// is sent again for everybody in it.
+    /// Callers that recently lost a claim, and how many of their next commands look up claims first: one lost claim
+    /// makes the whole batch be sent again.
     colliders: Cache<Uuid, u32>,
-    /// Who took a claim lately; possibly stale, so that only whoever checks it against the holder's state may use it.
+    /// Who took a claim recently. May be stale, so a caller must check it against the holder's own state.
     holders: Cache<ClaimKey, Arc<str>>,
 }
 
 impl Dispatcher {
-    /// A dispatcher on this log.
+    /// A dispatcher on this log, with empty caches.
     #[must_use]
     pub fn new(log: EventLog, codec: Codec, clock: Arc<dyn Clock>, entropy: Arc<dyn Entropy>) -> Self {
         let reader = Reader::new(log.primary().clone(), codec.keys().clone());
@@ -156,7 +159,7 @@ impl Dispatcher {
         }
     }
 
-    /// Carries out an operation, or refuses it; either way the answer held at a moment after the call began.
+    /// Carries out an operation or refuses it. Either way the answer was true at some moment after the call began.
     ///
     /// # Errors
     /// See [`DispatchError`].
@@ -171,11 +174,12 @@ impl Dispatcher {
         let mut lost = None;
         for attempt in 0..MAX_DECISIONS {
             self.back_off(attempt).await;
-            // Those of this node that fight over one thing go one after the other, instead of all but one in vain.
+            // After a conflict, the losers on this node decide one at a time; in parallel all but one would lose again.
             let mut turn = lost.take().map(|contested| self.contention.enter(contested));
             if let Some(turn) = &mut turn {
                 turn.take_turn().await;
             }
+            // Looked up before each decision: a concurrent request with the same key may have been stored meanwhile.
             if let Some(done) = self.completed_before(context, at).await? {
                 return Ok(done);
             }
@@ -186,17 +190,20 @@ impl Dispatcher {
         Err(DispatchError::Contended)
     }
 
-    /// Lets others be done first, for a random while that grows with the number of decisions that did not stand.
+    /// Sleeps for a random time before a retry; its upper bound doubles with each attempt. No sleep before the first
+    /// few.
     async fn back_off(&self, attempt: u32) {
         let Some(doublings) = attempt.checked_sub(IMMEDIATE_RETRIES) else { return };
         let most = MIN_BACKOFF * 2_u32.pow(doublings.min(MAX_DOUBLINGS));
         let mut random = [0; 4];
         self.entropy.fill(&mut random);
+        // Full jitter: commands that conflicted with each other must not retry in step.
         let share = f64::from(u32::from_be_bytes(random)) / f64::from(u32::MAX);
         tokio::time::sleep(most.mul_f64(share)).await;
     }
 
-    /// One decision; `None` when it must be made again, and then what it was lost over, if that is one thing.
+    /// Decides once and stores the unit. `None` if it must be decided again; `lost` then names the stream, guard or
+    /// account that it conflicted on, if it was one of these.
     async fn decide_once<O: Operation>(
         &self,
         context: &Context,
@@ -210,12 +217,14 @@ impl Dispatcher {
             Ok(answer) => answer,
             Err(DecideError::Failed(failure)) => return Err(failure.into()),
             Err(DecideError::Refused(refusal)) => {
+                // A refusal may rest on a stale cached state: only a confirmed one is returned.
                 return match self.confirm(&work).await? {
                     Some(_) => Err(DispatchError::Refused(refusal)),
                     None => Ok(None),
                 };
             }
         };
+        // Nothing to append, so the log does not check what was read: confirm it here.
         if work.is_empty() {
             let checkpoint = self.confirm(&work).await?;
             return Ok(checkpoint.map(|checkpoint| Dispatched {
@@ -228,7 +237,8 @@ impl Dispatcher {
         let premises = work.premises().clone();
         let (mut unit, decided, keys) = match work.into_unit().await {
             Ok(unit) => unit,
-            // What was decided on is stale: its subject's key has been destroyed meanwhile, on another node perhaps.
+            // The subject's key has been destroyed, perhaps by another node: the state is stale. The first attempts
+            // retry without asking the log; later ones retry only if the log says that something read is out of date.
             Err(Failure::Codec(CodecError::Seal(_)))
                 if attempt < IMMEDIATE_RETRIES
                     || self.log.confirm(&premises).await.map_err(Failure::from)?.is_none() =>
@@ -244,15 +254,15 @@ impl Dispatcher {
         }
         let is_cautious = self.is_cautious(context);
         for claim in unit.claims_taken() {
-            // Somebody fought over this name a moment ago, or this caller over others: look before making a whole batch
-            // lose time over it.
+            // This claim was contested, or this caller lost claims recently: look it up first, because a lost claim
+            // makes the whole batch be sent again.
             if (is_cautious || self.contested.get(&claim.key).is_some())
                 && let Some(holder) = self.reader.holder(&claim.key, at).await.map_err(Failure::from)?
                 && holder != claim.holder
                 && !unit.releases(&claim.key, &holder)
             {
                 self.colliders.insert(caller(context), CAUTIOUS_FOR);
-                // What was decided on may be stale, and the true answer another one.
+                // The decision may rest on a stale state; on the current state the answer may be a different one.
                 if self.log.confirm(&premises).await.map_err(Failure::from)?.is_none() {
                     self.states.forget(&premises.streams);
                     return Ok(None);
@@ -270,6 +280,7 @@ impl Dispatcher {
                 for (claim, holder) in taken {
                     self.holders.insert(claim, holder);
                 }
+                // Only after the append: before that the keys are not in the log.
                 for (subject, key) in keys {
                     self.codec.keys().remember(appended.last.epoch, &subject, key);
                 }
@@ -289,6 +300,7 @@ impl Dispatcher {
                 *lost = Some(account.to_string());
                 Ok(None)
             }
+            // Repeated: the next attempt finds the stored answer. EpochChanged: it decides in the new epoch.
             Err(AppendError::Repeated | AppendError::EpochChanged) => Ok(None),
             Err(AppendError::ClaimTaken { key, holder }) => {
                 self.contested.insert(key.clone(), ());
@@ -299,7 +311,7 @@ impl Dispatcher {
         }
     }
 
-    /// Whether this caller asked for what was taken a few commands ago.
+    /// Whether this caller lost a claim within its last [`CAUTIOUS_FOR`] commands. Counts this command.
     fn is_cautious(&self, context: &Context) -> bool {
         let caller = caller(context);
         let Some(left) = self.colliders.get(&caller) else { return false };
@@ -310,7 +322,7 @@ impl Dispatcher {
         true
     }
 
-    /// The answer to the same request, if it was carried out within the last day.
+    /// The stored answer to the same request, if it was carried out within the last day.
     async fn completed_before<T: DeserializeOwned, R: std::error::Error + 'static>(
         &self,
         context: &Context,
@@ -329,20 +341,21 @@ impl Dispatcher {
         Ok(Some(Dispatched { answer, events: Vec::new(), checkpoint, repeated: true }))
     }
 
-    /// Takes note of an event of whichever node: what is in memory of its stream is outdated, and the keys that it
-    /// destroys are forgotten.
+    /// Invalidates the caches after an event of any node: drops the older state of its stream and the data keys that
+    /// the event destroys.
     pub fn observe(&self, event: &EventHeader) {
         self.states.invalidate_before(&event.stream, event.version);
         if let Some(subject) = ended_subject(&event.stream, &event.event_type) {
             self.codec.keys().forget(&subject.to_string());
             if subject.kind == User::TYPE {
-                // What invites say of somebody who is forgotten is in memory too.
+                // Cached invites may hold personal data of the forgotten user too.
                 self.states.forget_all(Invite::TYPE);
             }
         }
     }
 
-    /// Whether what a decision without events has read still holds; forgets what does not.
+    /// Checks what a decision without events has read. `None` if any of it is out of date; the states read are then
+    /// dropped from the cache.
     async fn confirm(&self, work: &UnitOfWork<'_>) -> Result<Option<Checkpoint>, Failure> {
         let premises = work.premises();
         let checkpoint = self.log.confirm(premises).await?;
@@ -353,7 +366,8 @@ impl Dispatcher {
     }
 }
 
-/// By whom a command is counted: the person behind it, else the credential, else nobody.
+/// Whose lost claims a command counts towards: the user behind it, or else the credential; nil for the system and the
+/// operator.
 fn caller(context: &Context) -> Uuid {
     match (context.on_behalf_of, context.actor) {
         (Some(person), _) | (None, Actor::User(person)) => person.as_uuid(),
@@ -363,7 +377,7 @@ fn caller(context: &Context) -> Uuid {
     }
 }
 
-/// What a lost claim means: a refusal, or another decision.
+/// Turns a lost claim into the operation's refusal, or into `None`: decide again.
 fn claim_lost<O: Operation>(
     operation: &O,
     key: &ClaimKey,

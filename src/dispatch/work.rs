@@ -1,4 +1,4 @@
-//! One decision in the making: what it has read, what it will write.
+//! One decision while it is being made: what it has read and what it will write.
 
 use std::sync::Arc;
 
@@ -21,7 +21,8 @@ use crate::event_log::{Appended, Premises, StreamId, Unit};
 use crate::ids::{AccountId, EventId};
 use crate::sealing::DataKey;
 
-/// What an operation decides with: it reads aggregates, claims and guards through this, and leaves its events here.
+/// The interface of an operation to the log: it reads aggregates, claims and guards through this, and collects its
+/// events here. The dispatcher turns it into a unit.
 pub struct UnitOfWork<'d> {
     dispatcher: &'d Dispatcher,
     context: Context,
@@ -35,7 +36,7 @@ pub struct UnitOfWork<'d> {
     contender: Vec<Contender>,
 }
 
-/// An aggregate as this decision has left it.
+/// An aggregate's state after the commands of this decision.
 struct WorkingState {
     stream: StreamId,
     epoch: i64,
@@ -52,6 +53,7 @@ impl<'d> UnitOfWork<'d> {
             context,
             at,
             attempt,
+            // Noted before anything is read: the log refuses the unit if the epoch changes after this.
             premises: Premises { epoch: Some(dispatcher.log.seen().get().epoch), ..Premises::default() },
             bumps: Vec::new(),
             states: Vec::new(),
@@ -61,47 +63,48 @@ impl<'d> UnitOfWork<'d> {
         }
     }
 
-    /// How often this command has been decided before, and the decision did not stand.
+    /// How many earlier decisions on this command did not stand; 0 for the first.
     #[must_use]
     pub const fn attempt(&self) -> u32 {
         self.attempt
     }
 
-    /// Who holds a claim or held it until it died, if it was not released.
+    /// The holder of a claim, or its last holder if it has expired; `None` if it was released or never taken.
     ///
     /// # Errors
-    /// The database cannot be read.
+    /// [`Failure::Read`] if the database cannot be read.
     pub async fn last_holder(&self, claim: &ClaimKey) -> Result<Option<String>, Failure> {
         Ok(self.dispatcher.reader.last_holder(claim).await?)
     }
 
-    /// Says that this unit's claim may take the place of the dead claim of this holder, and of no other.
+    /// Lets this unit's claim take over the expired claim of this holder, and of no other.
     pub fn take_over(&mut self, claim: ClaimKey, holder: String) {
         self.takeovers.push((claim, holder));
     }
 
-    /// The command's time: the same for each decision on it.
+    /// The command's time, the same for all decisions on it.
     #[must_use]
     pub const fn at(&self) -> Timestamp {
         self.at
     }
 
-    /// Who asks.
+    /// Who sends the command, on whose behalf, and with which idempotency key.
     #[must_use]
     pub const fn context(&self) -> &Context {
         &self.context
     }
 
-    /// Makes the keys of claims.
+    /// Hashes names into claim keys.
     #[must_use]
     pub fn hasher(&self) -> &dyn ClaimHasher {
         &**self.dispatcher.codec.keys()
     }
 
-    /// The state of an aggregate; the decision stands only if it is still this one when the unit is stored.
+    /// The state of an aggregate, with this decision's own events applied. The decision stands only if the stream still
+    /// has the version read when the unit is stored.
     ///
     /// # Errors
-    /// It cannot be read.
+    /// [`Failure::Read`] or [`Failure::Codec`] if it cannot be read or decoded.
     pub async fn load<A>(&mut self, id: Uuid) -> Result<Arc<A>, Failure>
     where
         A: EventSourced,
@@ -118,7 +121,7 @@ impl<'d> UnitOfWork<'d> {
         Ok(state)
     }
 
-    /// The epoch in which this decision began.
+    /// The epoch in which this decision began; all its reads must belong to it.
     fn epoch(&self) -> i64 {
         self.premises.epoch.unwrap_or_default()
     }
@@ -129,10 +132,10 @@ impl<'d> UnitOfWork<'d> {
         self.states.push(WorkingState { stream, epoch, version, seen, state, changed: false });
     }
 
-    /// Carries out a command on an aggregate that exists, and keeps its events for the unit.
+    /// Carries out a command on an existing aggregate and keeps its events for the unit. Returns the number of events.
     ///
     /// # Errors
-    /// The aggregate's refusal, or a state that cannot be read.
+    /// [`DecideError::Refused`] with the aggregate's refusal, or [`DecideError::Failed`] if its state cannot be read.
     pub async fn execute<A, R>(&mut self, id: Uuid, command: A::Command) -> Result<usize, DecideError<R>>
     where
         A: EventSourced,
@@ -143,10 +146,11 @@ impl<'d> UnitOfWork<'d> {
         self.decide::<A, R>(id, command)
     }
 
-    /// Carries out a command on an aggregate that begins: a fresh identifier needs no look at the log.
+    /// Carries out a command on a new aggregate without reading the log, because a fresh identifier has no events.
+    /// Returns the number of events.
     ///
     /// # Errors
-    /// The aggregate's refusal.
+    /// [`DecideError::Refused`] with the aggregate's refusal.
     pub fn create<A, R>(&mut self, id: Uuid, command: A::Command) -> Result<usize, DecideError<R>>
     where
         A: EventSourced,
@@ -167,6 +171,7 @@ impl<'d> UnitOfWork<'d> {
         R: From<A::Error>,
     {
         let stream = A::stream(id);
+        // Always found: `execute` and `create` register the stream first.
         let Some(working) = self.states.iter_mut().find(|known| known.stream == stream) else {
             return Ok(0);
         };
@@ -178,6 +183,7 @@ impl<'d> UnitOfWork<'d> {
             return Ok(0);
         }
         let count = events.len();
+        // Cloned because the cache shares the state: if this decision fails, others must not see its events.
         let mut next = (*state).clone();
         for event in events {
             next.apply(event.clone());
@@ -195,19 +201,19 @@ impl<'d> UnitOfWork<'d> {
         Ok(count)
     }
 
-    /// Who holds a claim now, if anybody: a fresh look that the unit does not depend on, because a claim that it
-    /// takes is decided when it is stored.
+    /// The current holder of a claim, read from the database; `None` if it is free. The decision does not depend on the
+    /// answer: a claim that the unit takes is checked when the unit is stored.
     ///
     /// # Errors
-    /// The database cannot be read.
+    /// [`Failure::Read`] if the database cannot be read.
     pub async fn holder(&self, claim: &ClaimKey) -> Result<Option<String>, Failure> {
         Ok(self.dispatcher.reader.holder(claim, self.at).await?)
     }
 
-    /// The same of several claims, in one look.
+    /// As [`UnitOfWork::holder`], for several claims in one query.
     ///
     /// # Errors
-    /// The database cannot be read.
+    /// [`Failure::Read`] if the database cannot be read.
     pub async fn holders<const N: usize>(
         &self,
         claims: [&ClaimKey; N],
@@ -215,37 +221,40 @@ impl<'d> UnitOfWork<'d> {
         Ok(self.dispatcher.reader.holders(claims, self.at).await?)
     }
 
-    /// Who took a claim as far as this node remembers: perhaps no longer its holder. To be believed only if the holder's
-    /// own state, loaded through this, says so too; else ask [`UnitOfWork::holder`].
+    /// Who last took a claim, from this node's memory; may no longer hold it. Trust it only if the holder's own state,
+    /// loaded through this unit, agrees; otherwise ask [`UnitOfWork::holder`].
     #[must_use]
     pub fn remembered_holder(&self, claim: &ClaimKey) -> Option<Arc<str>> {
         self.dispatcher.holders.get(claim)
     }
 
-    /// Reads a set under its guard: the decision stands only if no unit has changed the set when it is stored.
-    /// To be called before the set itself is read.
+    /// Makes the decision stand only if no other unit has changed the guarded set when this one is stored. Call it
+    /// before reading the set: a change between the two reads is then noticed.
     ///
     /// # Errors
-    /// The database cannot be read.
+    /// [`Failure::Read`] if the database cannot be read.
     pub async fn read_guard(&mut self, name: String) -> Result<(), Failure> {
         let version = self.dispatcher.log.guard_version(&name).await?;
         self.premises.guards.push((name, version));
         Ok(())
     }
 
-    /// Reads what an account has (keys, invites, sources: whatever has events of that account): the decision stands
-    /// only if the account has no newer event when it is stored. To be called before the things themselves are read.
+    /// Makes the decision stand only if no newer event of the account (its keys, invites, sources and so on) is stored
+    /// before this unit. Call it before reading any of these.
     ///
     /// # Errors
-    /// The database cannot be read.
+    /// [`Failure::Read`] if the database cannot be read.
     pub async fn depend_on_account(&mut self, account: AccountId) -> Result<(), Failure> {
         let log = &self.dispatcher.log;
+        // The first attempt saves a query with the position that this node has seen; if that was too old, the retry
+        // asks.
         let position = if self.attempt == 0 { log.seen().get().position } else { log.newest().await? };
         self.premises.accounts.push((account.as_uuid(), position));
         Ok(())
     }
 
-    /// How many decisions on a set are under way on this node until they are stored, this one counted.
+    /// How many decisions on a set are in flight on this node, including this one. Each counts until its unit is
+    /// stored.
     pub fn contenders_on(&mut self, set: &str) -> usize {
         if let Some(contender) = self.contender.iter().find(|contender| contender.is_of(set)) {
             return contender.count();
@@ -256,8 +265,8 @@ impl<'d> UnitOfWork<'d> {
         count
     }
 
-    /// Waits, for a while, until those of this node that decide on the set in turn are stored, so that of many at once not
-    /// all but one decide in vain.
+    /// Takes the set's lock on this node, or goes ahead without it after a timeout. Decisions that run one at a time do
+    /// not conflict with each other.
     pub async fn wait_turn_on(&mut self, set: &str) {
         self.contenders_on(set);
         if let Some(contender) = self.contender.iter_mut().find(|contender| contender.is_of(set)) {
@@ -265,20 +274,20 @@ impl<'d> UnitOfWork<'d> {
         }
     }
 
-    /// Says that this unit changes a guarded set.
+    /// Declares that this unit changes a guarded set, so that concurrent decisions on the set conflict.
     pub fn bump_guard(&mut self, name: String) {
         if !self.bumps.contains(&name) {
             self.bumps.push(name);
         }
     }
 
-    /// The projections, for sets that are read under a guard.
+    /// The projections, for reading sets under a guard.
     #[must_use]
     pub const fn reader(&self) -> &crate::projections::Reader {
         &self.dispatcher.reader
     }
 
-    /// Fresh randomness for identifiers.
+    /// The source of randomness for new identifiers.
     #[must_use]
     pub fn entropy(&self) -> &dyn Entropy {
         &*self.dispatcher.entropy
@@ -288,12 +297,12 @@ impl<'d> UnitOfWork<'d> {
         self.decided.is_empty()
     }
 
-    /// What the decision rests on.
+    /// Everything that the decision has read, with versions.
     pub(super) const fn premises(&self) -> &Premises {
         &self.premises
     }
 
-    /// The unit, what is left of the decision beside it, and the keys that begin with it.
+    /// The unit to append, what to cache once it is stored, and the new data keys.
     pub(super) async fn into_unit(self) -> Result<(Unit, Outcome, Vec<(String, DataKey)>), Failure> {
         let mut decided = self.decided;
         let mut unit = Unit { at: self.at, premises: self.premises, bumps: self.bumps, ..Unit::default() };
@@ -311,22 +320,23 @@ impl<'d> UnitOfWork<'d> {
     }
 }
 
-/// What a stored unit leaves behind: newer states and the typed events.
+/// What remains of a decision after its unit is handed to the log: states to cache and the typed events.
 pub(super) struct Outcome {
     states: Vec<WorkingState>,
     decided: Vec<Decided>,
-    /// Under way until this is dropped.
+    /// Keeps the decision counted, and its locks held, until the unit is stored or refused.
     contender: Vec<Contender>,
 }
 
 impl Outcome {
-    /// Keeps the new states in memory, drops keys that are destroyed, and gives the events their positions.
+    /// Caches the new states, forgets destroyed keys, and returns the events with their positions.
     pub(super) fn finish(
         self,
         states: &States,
         keys: &KeyRing,
         appended: Appended,
     ) -> Vec<(i64, StreamId, AnyEvent)> {
+        // The unit is stored: let the next decision on the set start.
         drop(self.contender);
         for WorkingState { stream, epoch, version, seen, state, changed } in self.states {
             if changed {

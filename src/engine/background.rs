@@ -1,4 +1,5 @@
-//! The background tasks of an open engine: following the log, sweeping, clearing away.
+//! The background tasks of an open engine: the follower, the sweeper, and clearing away what ended aggregates left
+//! behind.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -12,47 +13,49 @@ use crate::event_log::follow::Follower;
 use crate::event_log::{EventHeader, ReadError};
 use crate::ids::LogId;
 
-/// After how many sweeps one begins from the start again.
+/// One sweep in this many starts at the oldest idempotency record again.
 const SWEEPS_FROM_THE_START: u64 = 60;
 
-/// How often the requests that are over are removed.
+/// How often expired idempotency records are removed.
 const SWEEP_EVERY: Duration = Duration::from_mins(1);
 
-/// How many endings that have left something behind are counted at most.
+/// The limit of the query for endings that wait to be cleared away; the gauge never shows more.
 const COUNTED_ENDINGS: i64 = 1_000;
 
-/// For how long a node says that it is the one that clears away.
+/// How long a node's lease to clear away lasts. It is renewed at half of this.
 const CLEAR_LEASE: Duration = Duration::from_secs(10);
 
-/// How often the memory of a node takes in what others have committed, at most.
+/// The minimum pause between two reads of the follower that invalidates this node's caches.
 const OBSERVE_EVERY: Duration = Duration::from_millis(10);
 
 impl Tenure {
-    /// What runs beside the callers; waits out a database that cannot be reached, and begins anew when positions get
-    /// another epoch. Ends only when the log can no longer be trusted.
-    pub(super) async fn run(&self, clear_every: Duration) {
+    /// Runs the background tasks. Waits while the database is unreachable, and restarts the follower when positions get
+    /// a new epoch. Returns only when the log can no longer be trusted.
+    pub(super) async fn run(&self, clear_every: Duration, follower: Follower<EventHeader>) {
         let running = async {
             tokio::select! {
-                error = self.follow() => error,
+                error = self.follow(follower) => error,
                 never = self.sweep() => match never {},
                 never = self.keep_clearing(clear_every) => match never {},
             }
         };
-        // Nobody waits for this task: whoever serves learns of its end from what it leaves.
+        // No caller awaits this task, so a panic would go unnoticed: it is reported through `broken`, as any other end
+        // is.
         let ended = AssertUnwindSafe(running).catch_unwind().await;
-        let error =
-            ended.unwrap_or_else(|_| ReadError::Unavailable("what follows the log has failed".into()));
+        let error = ended
+            .unwrap_or_else(|_| ReadError::Unavailable("a background task of the engine panicked".into()));
         tracing::error!(%error, "the log can no longer be trusted");
         self.parts.broken.send_replace(Some(Arc::new(error)));
     }
 
-    /// Removes what is over and kept by nothing else, in small steps, for ever.
+    /// The sweeper: removes expired idempotency records in small steps, for ever.
     async fn sweep(&self) -> std::convert::Infallible {
         let mut from = Timestamp::default();
         let mut round = 0_u64;
         loop {
             tokio::time::sleep(SWEEP_EVERY).await;
-            // Now and then from the start: some were locked when they were passed, or came back with a backup.
+            // Start over from time to time: records that were locked were skipped, and a restored backup brings old
+            // ones back.
             if round.is_multiple_of(SWEEPS_FROM_THE_START) {
                 from = Timestamp::default();
             }
@@ -66,7 +69,7 @@ impl Tenure {
                         }
                     }
                     Err(error) => {
-                        tracing::debug!(%error, "requests that are over could not be removed");
+                        tracing::debug!(%error, "expired idempotency records could not be removed; retrying later");
                         break;
                     }
                 }
@@ -74,12 +77,14 @@ impl Tenure {
         }
     }
 
-    /// Clears away what endings have left behind, for ever, while this node is the one that does so.
+    /// Clears away what endings have left behind, for ever, but only while this node holds the lease.
     async fn keep_clearing(&self, every: Duration) -> std::convert::Infallible {
+        // A new id per process: a restarted node waits for its old lease to expire, as any other node does.
         let node = self.new_id(LogId::new).as_uuid();
         let left = metrics::gauge!("tenure_endings_to_clear");
         loop {
             tokio::time::sleep(every).await;
+            // Read before the lease is taken: while there is nothing to clear, no node writes.
             match self.reader().endings(COUNTED_ENDINGS).await {
                 Ok(endings) if endings.is_empty() => {
                     left.set(0);
@@ -87,7 +92,7 @@ impl Tenure {
                 }
                 Ok(endings) => left.set(u32::try_from(endings.len()).unwrap_or(u32::MAX)),
                 Err(error) => {
-                    tracing::debug!(%error, "endings could not be looked for");
+                    tracing::debug!(%error, "could not look for endings to clear away; retrying later");
                     continue;
                 }
             }
@@ -95,18 +100,19 @@ impl Tenure {
                 Ok(true) => {}
                 Ok(false) => continue,
                 Err(error) => {
-                    tracing::debug!(%error, "who clears away could not be settled");
+                    tracing::debug!(%error, "could not take the lease to clear away; retrying later");
                     continue;
                 }
             }
             let clearing = self.clear_away();
             tokio::pin!(clearing);
+            // Renewed while the work runs: clearing many rows can take longer than one lease.
             let ended = loop {
                 tokio::select! {
                     ended = &mut clearing => break ended,
                     () = tokio::time::sleep(CLEAR_LEASE / 2) => {
                         if let Err(error) = self.coarse().clears_away(node, CLEAR_LEASE).await {
-                            tracing::debug!(%error, "the lease to clear away could not be renewed");
+                            tracing::debug!(%error, "could not renew the lease to clear away");
                         }
                     }
                 }
@@ -114,33 +120,35 @@ impl Tenure {
             match ended {
                 Ok(endings) => {
                     left.set(0);
-                    tracing::info!(endings, "what had ended is cleared away");
+                    tracing::info!(endings, "cleared away what endings left behind");
                 }
                 Err(error) => {
-                    tracing::warn!(%error, "what has ended could not be cleared away; it is tried again");
+                    tracing::warn!(%error, "could not clear away what endings left behind; retrying later");
                 }
             }
         }
     }
 
-    async fn follow(&self) -> ReadError {
+    /// Follows the log to invalidate caches and to extend the list of forgotten users. Returns only on an error that
+    /// retrying does not fix.
+    async fn follow(&self, follower: Follower<EventHeader>) -> ReadError {
         let lag = metrics::gauge!("tenure_follower_lag_events");
-        let mut follower: Option<Follower<EventHeader>> = None;
+        let mut follower = Some(follower);
         let mut owes_forgettings = false;
         loop {
             if owes_forgettings {
-                // Events that the log has lost may have forgotten people.
+                // The log may have lost events that forgot users; the list outside the database still has these users.
                 match self.repeat_forgettings().await {
                     Ok(_) => owes_forgettings = false,
                     Err(error) => {
-                        tracing::warn!(%error, "the list of the forgotten is not yet brought together with the log");
+                        tracing::warn!(%error, "could not yet apply the list of forgotten users to the log; retrying");
                     }
                 }
             }
             let step = async {
                 let follower = match &mut follower {
                     Some(follower) => follower,
-                    // From what was read when the node opened, so that nothing between is missed.
+                    // In a new epoch all caches are empty, so there is nothing to catch up with.
                     None => follower.insert(self.parts.log.follow_headers()),
                 };
                 for event in follower.next().await? {
@@ -148,7 +156,7 @@ impl Tenure {
                     if event.event_type == "user.forgotten"
                         && let Ok(user) = event.stream.id.parse()
                     {
-                        // Also of what other nodes forget.
+                        // The event may come from another node, which does not write this node's list.
                         self.list_as_forgotten(user).await;
                     }
                 }
@@ -158,15 +166,15 @@ impl Tenure {
                 #[allow(clippy::cast_precision_loss)]
                 Ok(behind) => {
                     lag.set(behind as f64);
-                    // Memory may be a moment late, so commits that come one by one are taken in together.
+                    // Caches may be slightly stale, so commits that arrive one by one are read together.
                     tokio::time::sleep(OBSERVE_EVERY).await;
                 }
                 Err(error @ ReadError::Unavailable(_)) => {
-                    tracing::warn!(%error, "the follower waits for the database");
+                    tracing::warn!(%error, "the follower cannot read the log; retrying");
                     tokio::time::sleep(Duration::from_millis(500)).await;
                 }
                 Err(error @ ReadError::LogReplaced { .. }) => {
-                    tracing::warn!(%error, "the follower begins anew");
+                    tracing::warn!(%error, "positions have a new epoch; the follower restarts");
                     follower = None;
                     owes_forgettings = true;
                 }

@@ -1,4 +1,4 @@
-//! Why an engine cannot be opened.
+//! The errors of opening an engine.
 
 use crate::credentials::key_ring::KeyRingError;
 use crate::dispatch::DispatchError;
@@ -12,34 +12,34 @@ use crate::replay::fold::FoldError;
 /// Why an engine cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// The database could not be brought up to this release.
+    /// The schema could not be migrated to this release.
     #[error(transparent)]
     Migrate(#[from] MigrateError),
-    /// There is no connection.
+    /// No connection to the database could be opened.
     #[error(transparent)]
     Connect(#[from] ConnectError),
-    /// The server does not answer for the log.
+    /// The server is not the primary of this log, or did not answer in time.
     #[error(transparent)]
     Primary(#[from] PrimaryError),
     /// The projections of another release could not be replaced.
     #[error(transparent)]
     Fold(#[from] FoldError),
-    /// This machine's clock and the database server's differ.
+    /// This machine's clock differs too much from the database server's.
     #[error(transparent)]
     Clock(AppendError),
-    /// The keys cannot be opened.
+    /// The key ring cannot be opened, for example because the master key is missing.
     #[error(transparent)]
     KeyRing(#[from] KeyRingError),
     /// The log cannot be read.
     #[error(transparent)]
     Read(#[from] ReadError),
-    /// People who had been forgotten could not be forgotten again.
-    #[error("the list of the forgotten could not be brought together with the log: {0}")]
+    /// Users on the list of forgotten users could not be forgotten again.
+    #[error("the list of forgotten users could not be applied to the log: {0}")]
     Forgettings(Box<DispatchError<Refusal>>),
-    /// The events that an upgrade adds once could not be stored.
-    #[error("the log could not be brought up to this release: {0}")]
+    /// The events that an upgrade appends once could not be stored.
+    #[error("the log could not be upgraded to this release: {0}")]
     Upgrade(Box<DispatchError<Refusal>>),
-    /// The first event could not be written.
+    /// Event 1 could not be written to a new log.
     #[error(transparent)]
     Genesis(#[from] GenesisError),
 }

@@ -1,4 +1,4 @@
-//! The engine: a migrated database, its log, its keys, and everything that can be asked of them.
+//! The engine: opens a database, its log and its keys, and holds the parts that serve commands and queries.
 
 mod background;
 mod error;
@@ -38,14 +38,15 @@ use crate::postgres::{Address, STATEMENT_TIMEOUT};
 use crate::projections::{self, Reader};
 use crate::replay::fold::{self};
 
-/// How often the log says how far a long start has come.
+/// How often the progress of a long start is logged.
 const SAY_EVERY: Duration = Duration::from_secs(5);
 
-/// Tenure on one database. Clones are handles on the same engine.
+/// A running Tenure engine on one database. Clones are handles to the same engine.
 #[derive(Clone)]
 pub struct Tenure {
     parts: Arc<Parts>,
-    /// Ends what runs beside the callers with the last handle; what runs there has none itself.
+    /// Stops the background tasks when the last handle is dropped. The tasks themselves hold `None`, or they would keep
+    /// the engine alive.
     _running: Option<Arc<DropGuard>>,
 }
 
@@ -62,15 +63,15 @@ struct Parts {
     entropy: Arc<dyn Entropy>,
     stop: CancellationToken,
     tasks: TaskTracker,
-    /// Why the engine can no longer be trusted, once it cannot.
+    /// Set once the log can no longer be trusted: the reason.
     broken: watch::Sender<Option<Arc<ReadError>>>,
 }
 
 impl Tenure {
-    /// Migrates the database if need be, opens its keys, and starts the committer, the follower that keeps memory in step
-    /// with what other nodes commit, and the sweeper. They run until the engine is closed or its last handle is gone.
+    /// Migrates the database if needed, opens its key ring, and starts the committer, the sweeper, and the follower
+    /// that keeps caches in step with other nodes. They run until the engine is closed or its last handle is dropped.
     ///
-    /// Safe from many nodes at once: one migrates, the others wait.
+    /// Many nodes can open the same database at once: one migrates while the others wait.
     ///
     /// # Errors
     /// See [`OpenError`].
@@ -89,6 +90,7 @@ impl Tenure {
         let keys = Arc::new(timeout(STATEMENT_TIMEOUT, opening).await.map_err(|_| slow())??);
         let taking = seen::adopt_server(migration.client(), &*entropy);
         let head = timeout(STATEMENT_TIMEOUT, taking).await.map_err(|_| slow())??;
+        // Until the key ring knows the epoch, it treats every cached key as outdated.
         keys.begin_epoch(head.epoch);
         let options = event_log::Options {
             connections: settings.connections,
@@ -98,10 +100,11 @@ impl Tenure {
         };
         let log = EventLog::open(migration.database()?, &head, clock.clone(), entropy.clone(), options)?;
         let of_epoch = keys.clone();
+        // Data keys of an earlier epoch may have been destroyed in the new one.
         log.seen().on_new_epoch(move |epoch| of_epoch.begin_epoch(epoch));
         let codec = Codec::new(keys, Upcasters::default(), entropy.clone());
         if let Projections::Outdated(former) = found {
-            // What it reads beside the locked connection, it reads as it will be served.
+            // The fold loads data keys over the serving pool, whose role needs its privileges first.
             migration.grant().await?;
             let progress = settings.progress.as_deref();
             replace_projections(&mut migration, &former, &codec, &log, progress).await?;
@@ -110,6 +113,7 @@ impl Tenure {
         if log.newest().await? == 0 {
             genesis::write(&log, &codec, clock.now()).await?;
         }
+        // Releases the migration lock: other nodes can start from here on.
         drop(migration);
         let dispatcher = Dispatcher::new(log.clone(), codec.clone(), clock.clone(), entropy.clone());
         let reader = Reader::new(log.primary().clone(), codec.keys().clone());
@@ -136,44 +140,48 @@ impl Tenure {
             broken,
         };
         let tenure = Self { parts: Arc::new(parts), _running: running };
+        // Before anything is decoded: an event of another node from here on invalidates what the start has cached.
+        let follower = tenure.log().follow_headers();
         tenure.upgrade_once().await.map_err(|error| OpenError::Upgrade(Box::new(error)))?;
         let again =
             tenure.repeat_forgettings().await.map_err(|error| OpenError::Forgettings(Box::new(error)))?;
         if again > 0 {
-            tracing::warn!(again, "people on the list of the forgotten were forgotten again");
+            tracing::warn!(again, "users on the list of forgotten users were forgotten again");
         }
         let clear_every = settings.clear_every;
+        // Without the drop guard, so that the task does not keep the engine running.
         let within = Self { parts: tenure.parts.clone(), _running: None };
         let stop = within.parts.stop.clone();
-        tenure
-            .parts
-            .tasks
-            .spawn(async move { stop.run_until_cancelled(Box::pin(within.run(clear_every))).await });
+        tenure.parts.tasks.spawn(async move {
+            stop.run_until_cancelled(Box::pin(within.run(clear_every, follower))).await
+        });
         Ok(tenure)
     }
 
-    /// What the instance has set for itself.
+    /// The business rules of this instance.
     #[must_use]
     pub fn rules(&self) -> &Rules {
         &self.parts.rules
     }
 
-    /// What is written often and means little.
+    /// Frequent, unimportant writes outside the log, such as when a secret was last used.
     pub(crate) fn coarse(&self) -> &Coarse {
         &self.parts.coarse
     }
 
-    /// Where secrets are hashed.
+    /// The threads that hash and verify secrets.
     #[must_use]
     pub fn argon2(&self) -> &Argon2Pool {
         &self.parts.argon2
     }
 
+    /// The list of forgotten users; `None` if the settings name no file.
     pub(crate) fn forgotten_list(&self) -> Option<&ForgottenList> {
         self.parts.forgotten_list.as_ref()
     }
 
-    /// What tells a request with the caller's own key from another: good for the same caller and the same route alone.
+    /// Turns a client's idempotency key into the stored one, which is valid only for the same actor and route. `body`
+    /// is kept as an HMAC, to detect the same key with another body.
     #[must_use]
     pub fn idempotency_key(&self, actor: Actor, route: &str, key: &str, body: &[u8]) -> IdempotencyKey {
         let keys = self.parts.codec.keys();
@@ -184,25 +192,25 @@ impl Tenure {
         }
     }
 
-    /// The event log.
+    /// The event log of this engine.
     #[must_use]
     pub fn log(&self) -> &EventLog {
         &self.parts.log
     }
 
-    /// Translates between stored events and typed ones.
+    /// The codec between stored and typed events.
     #[must_use]
     pub fn codec(&self) -> &Codec {
         &self.parts.codec
     }
 
-    /// The tables, as typed queries.
+    /// Typed queries on the projections.
     #[must_use]
     pub fn reader(&self) -> &Reader {
         &self.parts.reader
     }
 
-    /// Carries out operations.
+    /// The dispatcher, which runs operations.
     #[must_use]
     pub fn dispatcher(&self) -> &Dispatcher {
         &self.parts.dispatcher
@@ -214,54 +222,54 @@ impl Tenure {
         self.parts.clock.clone()
     }
 
-    /// Where identifiers and keys come from.
+    /// The source of randomness for identifiers and keys.
     #[must_use]
     pub fn entropy(&self) -> Arc<dyn Entropy> {
         self.parts.entropy.clone()
     }
 
-    /// A fresh identifier of any kind.
+    /// A new identifier; `make` is the constructor of its type.
     pub(crate) fn new_id<T>(&self, make: fn(Timestamp, &dyn Entropy) -> T) -> T {
         make(self.parts.clock.now(), &*self.parts.entropy)
     }
 
-    /// Waits until the log can no longer be trusted, and says why: memory is not kept in step with it any more, and whoever
-    /// serves from it should end. Waits for ever while all is well, and once the engine is closed.
+    /// Waits until the log can no longer be trusted and returns the reason. The caches are then no longer kept in step
+    /// with the log, so a server should stop. Never returns while all is well, nor after the engine is closed.
     pub async fn broken(&self) -> Arc<ReadError> {
         let mut broken = self.parts.broken.subscribe();
         match broken.wait_for(Option::is_some).await.as_deref() {
             Ok(Some(error)) => error.clone(),
-            // This handle has the sender, so that the channel is open.
+            // This handle owns the sender, so the channel cannot be closed.
             Ok(None) | Err(_) => std::future::pending().await,
         }
     }
 
-    /// The newest place in the log, if this node can serve at present.
+    /// The newest position of the log, if this node can serve requests.
     ///
     /// # Errors
-    /// See [`NotReady`]
+    /// [`NotReady`] with the reason why it cannot.
     pub async fn ready(&self) -> Result<Checkpoint, NotReady> {
         self.parts.log.ready().await
     }
 
-    /// Writes down where people reach this instance, for whoever makes links beside it.
+    /// Stores the public URL of this instance, for processes that create links without serving, such as the CLI.
     ///
     /// # Errors
-    /// The database cannot be written to.
+    /// [`ReadError`] if the database cannot be written to.
     pub async fn record_public_url(&self, public_url: &str) -> Result<(), ReadError> {
         self.parts.coarse.record_public_url(public_url, self.parts.clock.now()).await
     }
 
-    /// Where people reach this instance, if it has ever been served.
+    /// The public URL of this instance; `None` if it has never been served.
     ///
     /// # Errors
-    /// The database cannot be read.
+    /// [`ReadError`] if the database cannot be read.
     pub async fn public_url_of_instance(&self) -> Result<Option<String>, ReadError> {
         self.parts.coarse.public_url_of_instance().await
     }
 
-    /// Refuses new commands as [`AppendError::Closed`], stores or refuses everything accepted, then returns, whoever else has
-    /// a handle on the engine or its log. Again: nothing.
+    /// Refuses new commands with [`AppendError::Closed`], waits until every accepted command is stored or refused, then
+    /// returns, even if other handles to the engine or its log exist. Closing twice has no further effect.
     pub async fn close(&self) {
         self.parts.stop.cancel();
         self.parts.tasks.close();
@@ -270,10 +278,10 @@ impl Tenure {
     }
 }
 
-/// Gives the log in a database a new epoch, whatever nodes run: they follow.
+/// Gives the log in a database a new epoch. Nodes may be running; they switch to it.
 ///
 /// # Errors
-/// The database cannot be reached or written to, or holds no log.
+/// [`OpenError`] if the database cannot be reached or written to, or holds no log.
 pub async fn new_epoch(address: &Address, entropy: &dyn Entropy) -> Result<Checkpoint, OpenError> {
     let mut migration = Migration::begin(address).await?;
     migration.act_as_owner().await?;
@@ -283,10 +291,10 @@ pub async fn new_epoch(address: &Address, entropy: &dyn Entropy) -> Result<Check
     Ok(Checkpoint { log_id, epoch, position, event_id })
 }
 
-/// Refuses a clock that is too far from the database server's.
+/// Refuses a clock whose offset from the database server's exceeds [`Clock::max_offset`].
 async fn check_clock(client: &Client, clock: &dyn Clock) -> Result<(), OpenError> {
     let Some(bound) = clock.max_offset() else { return Ok(()) };
-    // Asked twice if need be: the first answer may have waited for a server that was busy.
+    // Asked twice if needed: a busy server may have delayed the first answer, which looks like an offset.
     let mut offset = 0.0;
     for _ in 0..2 {
         let asked = clock.now();
@@ -302,7 +310,7 @@ async fn check_clock(client: &Client, clock: &dyn Clock) -> Result<(), OpenError
     Err(OpenError::Clock(AppendError::clock(offset)))
 }
 
-/// Folds the log into this release's projections, in place of those of another one.
+/// Replaces the projections of another release by folding the whole log into this release's.
 async fn replace_projections(
     migration: &mut Migration,
     former: &str,
@@ -310,7 +318,7 @@ async fn replace_projections(
     log: &EventLog,
     progress: Option<&(dyn Fn(u64, u64) + Send + Sync)>,
 ) -> Result<(), OpenError> {
-    tracing::warn!(former, "the projections of another release are replaced: the whole log is read once");
+    tracing::warn!(former, "replacing the projections of another release; this reads the whole log once");
     let said = std::cell::Cell::new(Stopwatch::start());
     let tell = |done, all| {
         if let Some(progress) = progress {

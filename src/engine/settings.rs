@@ -1,4 +1,4 @@
-//! How an engine is opened.
+//! The settings of an engine.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -10,36 +10,36 @@ use crate::event_log;
 use crate::operations::Rules;
 use crate::postgres::Address;
 
-/// How often endings are looked for, if nothing else is set.
+/// The default of [`Settings::clear_every`].
 const CLEAR_EVERY: Duration = Duration::from_secs(2);
 
-/// How an engine is opened.
+/// What [`crate::Tenure::open`] needs to know: the database, the master key, and the limits of this node.
 #[derive(Clone)]
 pub struct Settings {
-    /// The database.
+    /// The address of the database that holds the log.
     pub address: Address,
-    /// The most connections of the reading pool.
+    /// The maximum number of connections in the pool for reads.
     pub connections: usize,
-    /// Where the master key is.
+    /// Where to find the master key.
     pub master_key: MasterKeySource,
-    /// How many units may wait for the committer.
+    /// The maximum number of units in the committer's queue.
     pub queue: usize,
-    /// How long a command waits for its outcome.
+    /// How long a command waits for its outcome before it fails.
     pub answer_within: Duration,
-    /// How many secrets may be hashed or wait for it.
+    /// The maximum number of secrets that are being hashed or waiting to be hashed.
     pub hash_queue: usize,
-    /// Where the list of the forgotten is kept, outside the database; `None`: nowhere.
+    /// The file with the list of forgotten users, outside the database; `None` keeps no list.
     pub forgotten_list: Option<PathBuf>,
-    /// What is not left to the code.
+    /// The business rules that an instance can configure.
     pub rules: Rules,
-    /// How often the engine looks for what ended accounts, people and memberships have left behind, to clear it away.
+    /// How often the engine looks for rows left behind by ended accounts, users and memberships, to clear them away.
     pub clear_every: Duration,
-    /// Told how many events are done of how many, while the projections of another release are replaced.
+    /// Called with the number of events done and the total while the projections of another release are replaced.
     pub progress: Option<Arc<dyn Fn(u64, u64) + Send + Sync>>,
 }
 
 impl Settings {
-    /// The defaults for this database and this master key.
+    /// The default settings for this database and this master key.
     #[must_use]
     pub fn new(address: Address, master_key: MasterKeySource) -> Self {
         Self {

@@ -1,4 +1,4 @@
-//! Which waiting units may share a transaction: pure, no I/O.
+//! Decides which queued units share a transaction; pure, no I/O.
 
 use std::collections::VecDeque;
 
@@ -10,19 +10,19 @@ use super::error::AppendError;
 use super::event::StreamId;
 use super::unit::{Premises, Unit};
 
-/// The most units that one transaction stores.
+/// Maximum number of units per transaction.
 pub const MAX_BATCH_UNITS: usize = 256;
 
-/// The most bytes of units that one transaction takes, unless a single one is larger.
+/// Maximum bytes of units per transaction; a larger unit is sent in a transaction of its own.
 const MAX_BATCH_BYTES: usize = 8 * 1024 * 1024;
 
-/// Something that waits with a unit: the unit and whatever its owner keeps beside it.
+/// A queue entry: a unit plus whatever the queue's owner keeps with it.
 pub trait Waiting {
-    /// The unit that waits.
+    /// The unit to be stored.
     fn unit(&self) -> &Unit;
 }
 
-/// What the units of a batch touch together.
+/// Everything that a set of units reads and writes.
 #[derive(Default)]
 struct Touched<'a> {
     read: HashSet<&'a StreamId>,
@@ -36,14 +36,15 @@ struct Touched<'a> {
 }
 
 impl<'a> Touched<'a> {
-    /// Whether a unit may share the transaction: what one writes, no other reads or writes. Readers may share, and so
-    /// may those that only bump a guard.
+    /// Whether a unit conflicts with none of these: what one unit writes, no other may read or write. Several units may
+    /// read the same stream or bump the same guard.
     fn admits(&self, unit: &'a Unit) -> bool {
         unit.streams_written().all(|stream| !self.read.contains(stream) && !self.written.contains(stream))
             && unit.premises.streams.iter().all(|read| !self.written.contains(&read.stream))
             && unit.premises.guards.iter().all(|(guard, _)| !self.guards_bumped.contains(guard.as_str()))
             && unit.bumps.iter().all(|guard| !self.guards_read.contains(guard.as_str()))
             && unit.premises.accounts.iter().all(|(account, _)| !self.accounts_written.contains(account))
+            // `accounts_written` walks all events of the unit, which is needless if no unit has read an account.
             && (self.accounts_read.is_empty()
                 || unit.accounts_written().all(|account| !self.accounts_read.contains(&account)))
             && unit.claims.iter().all(|(_, change)| !self.claims.contains(key_of(change)))
@@ -69,10 +70,10 @@ const fn key_of(change: &ClaimChange) -> &ClaimKey {
     }
 }
 
-/// Takes the next batch from the queue, oldest first; who does not fit keeps the place in the queue.
+/// Takes the next batch from the queue, oldest first; units that are not taken keep their place.
 ///
-/// What touches something that is under way waits; so does whoever comes after one that waits and touches the same,
-/// or a stream that is read without pause could never be written.
+/// A unit that conflicts with an in-flight batch waits. Later units that conflict with a waiting unit also wait, so
+/// that steady readers cannot starve a writer.
 pub fn compose<'u, W: Waiting>(
     queue: &mut VecDeque<W>,
     in_flight: impl IntoIterator<Item = &'u Unit>,
@@ -80,6 +81,7 @@ pub fn compose<'u, W: Waiting>(
     let mut chosen = Vec::new();
     {
         let (mut touched, mut waiting_for) = (Touched::default(), Touched::default());
+        // A batch in flight may still fail; no other batch may depend on its outcome.
         for unit in in_flight {
             touched.add(unit);
         }
@@ -87,6 +89,7 @@ pub fn compose<'u, W: Waiting>(
         for (place, waiting) in queue.iter().enumerate() {
             let unit = waiting.unit();
             let size = unit.size_bytes();
+            // Stops at the first unit that does not fit: taking smaller ones behind it could starve a large unit.
             if chosen.len() == MAX_BATCH_UNITS || (!chosen.is_empty() && bytes + size > MAX_BATCH_BYTES) {
                 break;
             }
@@ -100,6 +103,7 @@ pub fn compose<'u, W: Waiting>(
             }
         }
     }
+    // One pass over the queue: removing units one by one would shift the rest each time.
     let mut chosen = chosen.into_iter().peekable();
     let (mut batch, mut rest) = (Vec::new(), VecDeque::with_capacity(queue.len()));
     for (place, waiting) in queue.drain(..).enumerate() {
@@ -113,16 +117,20 @@ pub fn compose<'u, W: Waiting>(
     batch
 }
 
-/// The ordinal in the batch of an event of a unit.
+/// The ordinal within the batch of the event at index `event` of a unit whose first event has ordinal `first`.
+#[must_use]
 pub fn ordinal(first: i64, event: usize) -> i64 {
+    // Unreachable, since a unit is bounded in events; half the range, so that the sum could not overflow.
     first + i64::try_from(event).unwrap_or(i64::MAX / 2)
 }
 
 /// For each unit of a batch, the ordinal of its first event; the batch's first event has ordinal 1.
+///
+/// Positions are not known before the head row is locked, so a batch is sent with ordinals and SQL adds the base.
 pub struct FirstOrdinals(Vec<i64>);
 
 impl FirstOrdinals {
-    /// Counts through the units.
+    /// Numbers the events of these units, in order.
     pub fn of<'a>(units: impl IntoIterator<Item = &'a Unit>) -> Self {
         let mut next = 1;
         Self(
@@ -137,14 +145,18 @@ impl FirstOrdinals {
         )
     }
 
-    /// The ordinal of the first event of the unit at this place.
+    /// The ordinal of the first event of the unit at this index of the batch.
+    #[must_use]
     pub fn of_unit(&self, place: usize) -> i64 {
         self.0.get(place).copied().unwrap_or(1)
     }
 }
 
-/// Removes from the queue those who decided on a set that units which were stored meanwhile have changed.
+/// Removes the units whose decision rests on a set (guard or account) that the stored units have changed.
+///
+/// Stale stream versions are found later, by `RecentWrites::conflict_of`.
 pub fn reject_stale<W: Waiting>(queue: &mut VecDeque<W>, stored: &[&Unit]) -> Vec<(W, AppendError)> {
+    // Without a reader of sets, the stored units need not be scanned.
     if queue.iter().all(|waiting| !waiting.unit().premises.reads_sets()) {
         return Vec::new();
     }
@@ -315,7 +327,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn who_decided_on_a_set_that_has_changed_never_enters_a_batch() {
+    fn a_stale_decision_on_a_set_never_enters_a_batch() {
         let mut queue = VecDeque::from([Queued("next", writing(1, 2))]);
         let mut lost = writing(4, 1);
         lost.premises.guards.push(("set".into(), 0));

@@ -1,4 +1,4 @@
-//! Bulk appends: many units of new streams by binary COPY, through the same encoding and the same row changes.
+//! Bulk appends: stores many units of new streams by binary COPY, with the same row changes as ordinary appends.
 
 use std::time::Duration;
 
@@ -18,26 +18,26 @@ use crate::clock::{Clock, Timestamp};
 use crate::postgres::statement_reason;
 use crate::postgres::{ConnectError, Connection, STATEMENT_TIMEOUT};
 
-/// Why a bulk append did not happen; nothing of it remains.
+/// Why a bulk append failed. Nothing of it was stored, except possibly after [`BulkError::TimedOut`].
 #[derive(Debug, thiserror::Error)]
 pub enum BulkError {
-    /// There is no connection.
+    /// No connection could be opened.
     #[error(transparent)]
     Connect(#[from] ConnectError),
-    /// The projections are another set now.
+    /// Another release has replaced the projections by this set.
     #[error("the projections have been replaced by set {0}")]
     Superseded(String),
-    /// The clocks differ, or positions have a new epoch.
+    /// The clocks differ, positions have a new epoch, or an event is too large.
     #[error(transparent)]
     Append(#[from] AppendError),
-    /// The database did not answer in time; whether the last units were stored is not known.
+    /// The database did not answer in time; it is not known whether the units were stored.
     #[error("the database did not answer the bulk append within {} s", BULK_TIMEOUT.as_secs())]
     TimedOut,
-    /// The server does not answer for the log.
+    /// The server may not answer for the log.
     #[error(transparent)]
     Primary(#[from] PrimaryError),
-    /// The database refuses: a stream or a name is there already, or it cannot write.
-    #[error("the database refuses the bulk append: {0}")]
+    /// The database rejected the units: a stream, name or row already exists, or it cannot write.
+    #[error("the database rejected the bulk append: {0}")]
     Refused(String),
 }
 
@@ -47,10 +47,11 @@ impl From<tokio_postgres::Error> for BulkError {
     }
 }
 
-/// How long one bulk append may take.
+/// How long one bulk append may take. Slightly longer than the server's statement timeout (115 s), so that a slow
+/// server reports the timeout itself.
 const BULK_TIMEOUT: Duration = Duration::from_mins(2);
 
-/// Long statements, but none without an end.
+/// Settings that allow long statements, with a limit.
 const SETTINGS: &str = "set lock_timeout = '60s'; set idle_in_transaction_session_timeout = '60s';
                         set statement_timeout = '115s'; set max_parallel_workers_per_gather = 0;";
 
@@ -61,7 +62,7 @@ pub struct BulkWriter {
     epoch: i64,
 }
 
-/// What the position of a claim and of an event is counted from.
+/// What positions and recorded times are counted from.
 #[derive(Clone, Copy)]
 struct Base {
     position: i64,
@@ -72,7 +73,7 @@ impl EventLog {
     /// Opens a connection for bulk appends.
     ///
     /// # Errors
-    /// There is no connection.
+    /// [`BulkError::Connect`], or [`BulkError::Primary`] if the server may not answer for the log.
     pub async fn bulk_writer(&self) -> Result<BulkWriter, BulkError> {
         let mut connection = self.database().connect("tenure bulk", SETTINGS).await?;
         let checked = timeout(STATEMENT_TIMEOUT, self.seen().check(&mut connection.client)).await;
@@ -82,15 +83,15 @@ impl EventLog {
 }
 
 impl BulkWriter {
-    /// Appends the units in one transaction, all of them or none; every stream among them must be new, and every
-    /// name free. Gives the newest position.
+    /// Appends the units in one transaction, all of them or none; every stream must be new and every name free. Returns
+    /// the newest position.
     ///
     /// # Errors
     /// See [`BulkError`].
     pub async fn append(&mut self, units: &[Unit], clock: &dyn Clock) -> Result<i64, BulkError> {
         let stored = timeout(BULK_TIMEOUT, self.store(units, clock)).await;
         stored.unwrap_or_else(|_| {
-            // Whatever of it is still on its way must not be stored later.
+            // Bytes that are still on their way must not be stored later.
             self.connection.cut();
             Err(BulkError::TimedOut)
         })
@@ -102,9 +103,10 @@ impl BulkWriter {
         let ordinals = FirstOrdinals::of(units.iter().copied());
         let transaction = self.connection.client.transaction().await?;
         let now = clock.now();
+        // Locks the head row first, like every append: later statements then see all earlier appends.
         let sql = "select projection_set, epoch, statement_timestamp() from log.head for update";
         let head = transaction.query_one(sql, &[]).await?;
-        // The time of the statement, not of the lock: waiting is no offset.
+        // `statement_timestamp()` is when the statement arrived: the wait for the lock is not a clock offset.
         let (set, epoch, server_time): (String, i64, Timestamp) =
             (head.try_get(0)?, head.try_get(1)?, head.try_get(2)?);
         if set != self.log.projection_set() {
@@ -114,7 +116,7 @@ impl BulkWriter {
             return Err(AppendError::EpochChanged.into());
         }
         if check_clock(now, server_time, clock).is_err() {
-            // It may have waited on its way: only what is measured now counts.
+            // The statement may have been delayed on its way, so the offset is measured again.
             let asked = clock.now();
             let row = transaction.query_one("select clock_timestamp()", &[]).await?;
             check_clock(asked, row.try_get(0)?, clock)?;
@@ -126,6 +128,7 @@ impl BulkWriter {
         copy_rows(&transaction, &units, &ordinals, base).await?;
         transaction.execute("select pg_notify('tenure_log', '')", &[]).await?;
         transaction.commit().await?;
+        // Only after the commit: reads of this node must from now on show these events.
         if let Some(last) = units.last().and_then(|unit| unit.events.last()) {
             let count: usize = units.iter().map(|unit| unit.events.len()).sum();
             let newest = base.position + i64::try_from(count).unwrap_or(0);
@@ -136,8 +139,8 @@ impl BulkWriter {
         Ok(base.position + i64::try_from(count).unwrap_or(0))
     }
 
-    /// Brings the planner's statistics up to date after much was appended; needs the owner's rights and does
-    /// without where the connection has not got them.
+    /// Updates the planner's statistics after large appends. This needs the owner's privileges; without them it is left
+    /// to autovacuum.
     pub async fn analyse(&self) {
         let client: &Client = &self.connection.client;
         if let Err(error) = client.batch_execute("reset role; analyze").await {
@@ -146,7 +149,7 @@ impl BulkWriter {
     }
 }
 
-/// Refuses a clock that is too far from the server's.
+/// Refuses a clock that is further from the server's than its limit allows.
 fn check_clock(now: Timestamp, server: Timestamp, clock: &dyn Clock) -> Result<(), BulkError> {
     let Some(bound) = clock.max_offset() else { return Ok(()) };
     let offset = now.seconds_since(server);
@@ -161,6 +164,7 @@ async fn base(transaction: &Transaction<'_>, now: Timestamp) -> Result<Base, Bul
         None => Base { position: 0, recorded_from: now },
         Some(row) => {
             let last: Timestamp = row.try_get(1)?;
+            // Recorded times increase strictly with positions, even if a clock was set back.
             let next = Timestamp::from_micros(last.as_micros() + 1);
             Base { position: row.try_get(0)?, recorded_from: now.max(next) }
         }
@@ -214,6 +218,7 @@ async fn copy_keys(transaction: &Transaction<'_>, units: &[&Unit]) -> Result<(),
     let sink = transaction.copy_in("copy log.data_key (subject, key_id, wrapped) from stdin binary").await?;
     let writer = BinaryCopyInWriter::new(sink, &[Type::TEXT, Type::TEXT, Type::BYTEA]);
     pin_mut!(writer);
+    // A key that is created and destroyed in the same bulk append must not be stored.
     for key in units.iter().flat_map(|unit| &unit.new_keys) {
         if !destroyed.contains(key.subject.as_str()) {
             writer.as_mut().write(&[&key.subject, &key.key_id, &&*key.wrapped]).await?;
@@ -229,6 +234,7 @@ async fn copy_claims(
     ordinals: &FirstOrdinals,
     base: Base,
 ) -> Result<(), BulkError> {
+    // COPY only inserts, so releases are applied to claims of the same bulk append, in memory.
     let mut claims = super::claim::Claims::default();
     for (place, unit) in units.iter().enumerate() {
         for (event, change) in &unit.claims {
@@ -263,13 +269,18 @@ async fn copy_rows(
     let coalesced = coalesce(changes);
     let mut tables: Vec<&'static Table> = Vec::new();
     for (table, _, row) in &coalesced {
+        // COPY cannot change or delete rows that are there already.
         if row.delete || !row.patch.is_empty() {
-            return Err(BulkError::Refused(format!("a row of {} is not new", table.name)));
+            return Err(BulkError::Refused(format!(
+                "a row of {} is not new; bulk appends only insert",
+                table.name
+            )));
         }
         if !tables.iter().any(|known| std::ptr::eq(*known, *table)) {
             tables.push(table);
         }
     }
+    // A connection can run one COPY at a time, so tables are written one after the other.
     for table in tables {
         let names: Vec<&str> = table.columns.iter().map(|column| column.name).collect();
         let types: Vec<Type> = table.columns.iter().map(|column| wire_type(column.column_type)).collect();

@@ -1,5 +1,4 @@
-//! Places in the log that outlive a process: as a value with the log and the event they were taken at, and as opaque
-//! text.
+//! Checkpoints: places in the log that can be kept, as a value with log and event or as opaque text.
 
 use std::fmt;
 use std::str::FromStr;
@@ -11,18 +10,18 @@ use crate::ids::{EventId, LogId};
 /// `Display` gives the opaque text that HTTP and the command line use: `<epoch>-<position>`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Checkpoint {
-    /// Which log.
+    /// The identity of the log.
     pub log_id: LogId,
-    /// The epoch of its positions.
+    /// The epoch to which the position belongs.
     pub epoch: i64,
-    /// The position of the newest event that is behind this place; 0 before the first.
+    /// The position of the last event before this place; 0 before the first event.
     pub position: i64,
-    /// The event at that position; nil before the first.
+    /// The event at that position; nil before the first event.
     pub event_id: EventId,
 }
 
 impl Checkpoint {
-    /// The same place as a token.
+    /// The same place as a position token, without log and event.
     #[must_use]
     pub const fn token(&self) -> PositionToken {
         PositionToken { epoch: self.epoch, position: self.position }
@@ -35,18 +34,18 @@ impl fmt::Display for Checkpoint {
     }
 }
 
-/// A position with its epoch, as callers bring it back.
+/// A position with its epoch, as clients send it back.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct PositionToken {
-    /// The epoch that the position was given in.
+    /// The epoch to which the position belongs.
     pub epoch: i64,
     /// The position; 0 before the first event.
     pub position: i64,
 }
 
-/// The text is no position that was ever given.
+/// The text is not a position token.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("not a position: use the text that a write, a page or an event list has answered with")]
+#[error("not a position: use one that a write, a page or an event list returned")]
 pub struct MalformedPosition;
 
 impl fmt::Display for PositionToken {
@@ -60,6 +59,7 @@ impl FromStr for PositionToken {
 
     fn from_str(text: &str) -> Result<Self, MalformedPosition> {
         let number = |digits: &str| {
+            // `parse` alone would accept a sign.
             let plain = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
             if plain { digits.parse().map_err(|_| MalformedPosition) } else { Err(MalformedPosition) }
         };

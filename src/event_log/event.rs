@@ -1,4 +1,4 @@
-//! What is stored: streams, events before and after they have a position.
+//! Streams and events, before and after they have a position in the log.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -11,17 +11,17 @@ use uuid::Uuid;
 use crate::clock::Timestamp;
 use crate::ids::EventId;
 
-/// One aggregate's own sequence of events.
+/// Identifies the sequence of events of one aggregate.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct StreamId {
     /// The kind of aggregate, for example `account`.
     pub stream_type: Cow<'static, str>,
-    /// The aggregate's identifier; a UUID for our own, any text for others'.
+    /// The aggregate's identifier: a UUID for aggregates of Tenure, any text for foreign ones.
     pub id: Arc<str>,
 }
 
 impl StreamId {
-    /// The stream of an aggregate type of ours.
+    /// The stream of one of Tenure's own aggregates.
     #[must_use]
     pub fn new(stream_type: &'static str, id: Uuid) -> Self {
         let mut text = [0; uuid::fmt::Hyphenated::LENGTH];
@@ -44,31 +44,31 @@ impl fmt::Debug for StreamId {
     }
 }
 
-/// An event that has been decided and serialised, and has no position yet.
+/// A decided and serialised event that has no position yet.
 #[derive(Clone, Debug)]
 pub struct NewEvent {
-    /// Its identity, made before it is stored.
+    /// Its identifier, created before it is stored.
     pub id: EventId,
-    /// The stream that it belongs to.
+    /// The stream to which it belongs.
     pub stream: StreamId,
-    /// Its place in that stream; the first is 1.
+    /// Its version in that stream; the first is 1.
     pub version: i64,
     /// The stored name, for example `account.opened`.
     pub event_type: Cow<'static, str>,
     /// The version of the payload's shape.
     pub event_version: Cow<'static, str>,
-    /// The tenant that it concerns, if any.
+    /// The account that it concerns, if any.
     pub account_id: Option<Uuid>,
-    /// Public JSON, stored as these very bytes.
+    /// Public JSON, stored as exactly these bytes.
     pub payload: Bytes,
-    /// A flat JSON object of strings, stored as these very bytes.
+    /// A flat JSON object of strings, stored as exactly these bytes.
     pub metadata: Bytes,
-    /// Ciphertext of the sealed fields.
+    /// The ciphertext of the sealed fields; `None` if there are none.
     pub sealed: Option<Bytes>,
 }
 
 impl NewEvent {
-    /// How many bytes its payload, metadata and sealed fields take together.
+    /// The size of its payload, metadata and sealed fields together, in bytes.
     pub(super) fn content_bytes(&self) -> usize {
         self.payload.len() + self.metadata.len() + self.sealed.as_ref().map_or(0, Bytes::len)
     }
@@ -79,63 +79,63 @@ impl NewEvent {
     }
 }
 
-/// An event as the log holds it.
+/// An event as it is stored in the log.
 #[derive(Clone, PartialEq, Eq)]
 pub struct RecordedEvent {
-    /// Its place in the log; the first is 1, and there are no gaps.
+    /// Its position in the log; the first is 1, and there are no gaps.
     pub position: i64,
-    /// Its identity.
+    /// Its identifier, created before it was stored.
     pub id: EventId,
-    /// The stream that it belongs to.
+    /// The stream to which it belongs.
     pub stream: StreamId,
-    /// Its place in that stream; the first is 1.
+    /// Its version in that stream; the first is 1.
     pub version: i64,
     /// The stored name, for example `account.opened`.
     pub event_type: String,
     /// The version of the payload's shape.
     pub event_version: String,
-    /// The tenant that it concerns, if any.
+    /// The account that it concerns, if any.
     pub account_id: Option<Uuid>,
-    /// When it was recorded: strictly increasing with the position.
+    /// When it was recorded; strictly increasing with the position.
     pub recorded_at: Timestamp,
-    /// Public JSON, the bytes as first serialised.
+    /// Public JSON, as the bytes that were first serialised.
     pub payload: Bytes,
-    /// A flat JSON object of strings, the bytes as first serialised.
+    /// A flat JSON object of strings, as the bytes that were first serialised.
     pub metadata: Bytes,
-    /// Ciphertext of the sealed fields.
+    /// The ciphertext of the sealed fields; `None` if there are none.
     pub sealed: Option<Bytes>,
 }
 
-/// What is read of an event: all of it, or no more than its reader needs.
+/// A form in which events are read: whole, or only the columns that the reader needs.
 pub trait FromLog: Sized {
     /// The columns of `log.event`, in order; the first is the position.
     const COLUMNS: &'static str;
 
-    /// Reads a row that has so many columns before [`FromLog::COLUMNS`].
+    /// Decodes a row that has `before` other columns before [`FromLog::COLUMNS`].
     ///
     /// # Errors
-    /// The row is of another shape.
+    /// The row lacks a column, or a column has another type.
     fn from_row_after(row: &Row, before: usize) -> Result<Self, tokio_postgres::Error>;
 
-    /// The event's place in the log.
+    /// The event's position in the log.
     fn position(&self) -> i64;
 
-    /// The event's identity.
+    /// The event's identifier.
     fn id(&self) -> EventId;
 }
 
-/// Which event of which stream, without what it says.
+/// An event without payload and metadata: where it is and what it is called.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct EventHeader {
-    /// Its place in the log.
+    /// Its position in the log.
     pub position: i64,
-    /// Its identity.
+    /// Its identifier, created before it was stored.
     pub id: EventId,
-    /// The stream that it belongs to.
+    /// The stream to which it belongs.
     pub stream: StreamId,
-    /// Its place in that stream.
+    /// Its version in that stream.
     pub version: i64,
-    /// The stored name.
+    /// The stored name, for example `account.opened`.
     pub event_type: String,
 }
 
@@ -199,7 +199,7 @@ impl FromLog for RecordedEvent {
 }
 
 impl RecordedEvent {
-    /// Reads a row of its columns alone.
+    /// Decodes a row that has only the columns of the event.
     pub(crate) fn from_row(row: &Row) -> Result<Self, tokio_postgres::Error> {
         Self::from_row_after(row, 0)
     }

@@ -1,4 +1,4 @@
-//! Following the log: every position once, in order, woken by each commit, never passed by one.
+//! Followers: readers that get every position once, in order, and are woken by each commit.
 
 use std::marker::PhantomData;
 use std::time::Duration;
@@ -13,21 +13,21 @@ use super::log::EventLog;
 use super::read::{PAGE, contiguous};
 use crate::ids::EventId;
 
-/// How long a follower sleeps when nothing wakes it: NOTIFY is only a hint.
+/// How long a follower sleeps if nothing wakes it. NOTIFY is only a hint and may be missed, so it polls as well.
 const POLL: Duration = Duration::from_millis(500);
 
-/// A place in the log that moves forward with what has been read.
+/// Reads the log forward from a place.
 pub struct Follower<E = RecordedEvent> {
     log: EventLog,
     wake: watch::Receiver<i64>,
-    /// The event at this place is nil while it is not known which one it is.
+    /// The last event given; its identifier is nil while it is unknown.
     place: Checkpoint,
     reads: PhantomData<fn() -> E>,
 }
 
 impl EventLog {
-    /// Follows from behind a position of the epoch that this node is in: the first event given has the next one. A
-    /// position that was kept somewhere may be another log's: for those there is [`EventLog::resume`].
+    /// Follows the log after a position of the node's present epoch; the first event given has the next position. For a
+    /// position that was kept, use [`EventLog::resume`]: it may belong to another log or epoch.
     #[must_use]
     pub fn follow(&self, after: i64) -> Follower {
         let epoch = self.seen().get().epoch;
@@ -36,7 +36,7 @@ impl EventLog {
         self.follower(place)
     }
 
-    /// Follows from the newest event that this node has seen, without reading what the events say.
+    /// Follows the log after the newest event that this node has seen, without reading payloads.
     #[must_use]
     pub fn follow_headers(&self) -> Follower<EventHeader> {
         self.follower(self.seen().checkpoint())
@@ -46,15 +46,16 @@ impl EventLog {
         Follower { log: self.clone(), wake: self.wake_ups(), place, reads: PhantomData }
     }
 
-    /// Follows on from a place that was kept, perhaps by another process.
+    /// Resumes from a place that was kept, perhaps by another process.
     ///
     /// # Errors
-    /// [`ReadError::AnotherLog`], [`ReadError::LogReplaced`] or [`ReadError::BeyondHead`] if it is not a place of this
+    /// [`ReadError::AnotherLog`], [`ReadError::LogReplaced`] or [`ReadError::BeyondHead`] if the place is not in the
     /// log as it is now, or the log cannot be read.
     pub async fn resume(&self, from: &Checkpoint) -> Result<Follower, ReadError> {
         if from.log_id != self.log_id() {
             return Err(ReadError::AnotherLog { from: *from, found: self.log_id() });
         }
+        // Errors name the checkpoint that the caller gave, with its event.
         let place = self.place(from.token()).await.map_err(|error| match error {
             ReadError::LogReplaced { epoch, .. } => ReadError::LogReplaced { from: *from, epoch },
             ReadError::BeyondHead { newest, .. } => ReadError::BeyondHead { from: *from, newest },
@@ -74,27 +75,27 @@ impl<E: FromLog> Follower<E> {
         self.place.position
     }
 
-    /// The place of the last event given, to be kept and given to [`EventLog::resume`].
+    /// The place of the last event given; pass it to [`EventLog::resume`] to continue from there.
     #[must_use]
     pub const fn checkpoint(&self) -> Checkpoint {
         self.place
     }
 
-    /// How many events this node has committed that the follower has not given yet; commits of other nodes are
-    /// counted once they are seen.
+    /// How many events that this node has seen the follower has not given yet.
     #[must_use]
     pub fn behind(&self) -> i64 {
         (*self.wake.borrow() - self.place.position).max(0)
     }
 
-    /// The next events, at least one: waits until there are some.
+    /// Returns the next events, at least one; waits until there are some.
     ///
     /// # Errors
-    /// [`ReadError::Unavailable`]: the log cannot be read (ask again: no event is lost). [`ReadError::LogReplaced`]: the
-    /// place has lost its meaning. [`ReadError::BeyondHead`]: there is no such place. [`ReadError::Gap`]: positions are
-    /// missing.
+    /// [`ReadError::Unavailable`]: the log cannot be read; call again, no event is skipped. [`ReadError::LogReplaced`]:
+    /// the place belongs to an earlier epoch. [`ReadError::BeyondHead`]: the place does not exist. [`ReadError::Gap`]:
+    /// positions are missing.
     pub async fn next(&mut self) -> Result<Vec<E>, ReadError> {
         loop {
+            // Before the read: a commit during the read then wakes this follower at once.
             self.wake.borrow_and_update();
             let page = self.page().await?;
             if let Some(last) = page.last() {
@@ -102,12 +103,13 @@ impl<E: FromLog> Follower<E> {
                 return Ok(page);
             }
             let changed = self.wake.changed();
-            // A closed channel only means that nobody wakes us any more: the poll goes on.
+            // If the channel is closed, nothing wakes this follower any more; polling continues.
             let _ = timeout(POLL, changed).await;
         }
     }
 
-    /// The next page, read in one statement with the event at our own place.
+    /// Reads the next page, and in the same statement the event at the follower's own place: it shows whether the log
+    /// still has what was read before.
     async fn page(&mut self) -> Result<Vec<E>, ReadError> {
         let sql = format!(
             "select own.event_id, e.*
@@ -131,7 +133,7 @@ impl<E: FromLog> Follower<E> {
         Ok(events)
     }
 
-    /// Compares the event at our own place; learns it if it was not known.
+    /// Compares the event at the follower's own place, or records it if it was unknown.
     fn same_event(&mut self, found: Option<EventId>, newest: i64) -> Result<(), ReadError> {
         let Checkpoint { position, event_id, .. } = self.place;
         if position == 0 || found == Some(event_id) {
@@ -142,10 +144,10 @@ impl<E: FromLog> Follower<E> {
                 self.place.event_id = found;
                 Ok(())
             }
-            // Waiting for it would pass over what comes before.
+            // Waiting for that position would skip the events before it.
             None if event_id == EventId::NIL => Err(ReadError::BeyondHead { from: self.place, newest }),
             _ => {
-                // The next connection is checked for this event before it is asked.
+                // The next connection is checked for this event when it is opened.
                 self.log.primary().discard_connection();
                 Err(PrimaryError::LostEvents { position, event_id }.into())
             }

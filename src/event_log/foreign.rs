@@ -1,6 +1,6 @@
-//! Anybody's aggregate on this log, through cqrs-es's own `CqrsFramework`.
+//! Foreign aggregates: lets other code keep its aggregates in this log, through `CqrsFramework` of cqrs-es.
 //!
-//! Such events are unsealed and claim nothing. Stream types of Tenure are refused.
+//! Their events have no sealed fields and take no claims. Stream types of Tenure are refused.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -17,10 +17,10 @@ use crate::clock::Clock;
 use crate::entropy::Entropy;
 use crate::ids::EventId;
 
-/// The longest identifier of a foreign aggregate, in bytes.
+/// Maximum length of a foreign aggregate's identifier, in bytes.
 pub const MAX_AGGREGATE_ID_BYTES: usize = 255;
 
-/// A cqrs-es event store that keeps its events in Tenure's log.
+/// An event store for cqrs-es that keeps its events in Tenure's log.
 pub struct ForeignStore {
     log: EventLog,
     upcasters: Upcasters,
@@ -28,22 +28,22 @@ pub struct ForeignStore {
     entropy: Arc<dyn Entropy>,
 }
 
-/// Why a foreign aggregate is refused.
+/// Why an operation on a foreign aggregate is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ForeignError {
-    /// The aggregate's type is one of Tenure's own.
-    #[error("`{0}` is a stream type of Tenure; give the aggregate a TYPE of its own")]
+    /// The aggregate's type is a stream type of Tenure.
+    #[error("`{0}` is a stream type of Tenure; use another TYPE for the aggregate")]
     ReservedType(&'static str),
-    /// The identifier is empty, too long, or holds a control character.
-    #[error("an aggregate id has 1 to {MAX_AGGREGATE_ID_BYTES} bytes and no control characters")]
+    /// The identifier is empty, too long, or contains a control character.
+    #[error("an aggregate id must have 1 to {MAX_AGGREGATE_ID_BYTES} bytes and no control characters")]
     InvalidId,
-    /// The metadata are too large to be stored, or an event does not serialise.
+    /// An event or the metadata cannot be serialised.
     #[error("the event cannot be serialised: {0}")]
     NotSerialisable(String),
 }
 
 impl ForeignStore {
-    /// A store on this log; old events pass through the upcasters.
+    /// A store on this log; events pass through the upcasters when they are read.
     #[must_use]
     pub fn new(
         log: EventLog,
@@ -76,7 +76,7 @@ impl ForeignStore {
     }
 }
 
-/// A foreign aggregate as it was loaded, with the version that the next events follow.
+/// A loaded foreign aggregate, with the version that its next events follow.
 pub struct ForeignContext<A: Aggregate> {
     stream: StreamId,
     version: i64,
@@ -105,6 +105,7 @@ impl<A: Aggregate> EventStore<A> for ForeignStore {
 
     async fn load_aggregate(&self, aggregate_id: &str) -> Result<Self::AC, AggregateError<A::Error>> {
         let stream = self.stream::<A>(aggregate_id)?;
+        // Before the events: if the epoch changes while they are read, the append is refused.
         let epoch = self.log.seen().get().epoch;
         let mut aggregate = A::default();
         let mut version = 0;
@@ -122,6 +123,7 @@ impl<A: Aggregate> EventStore<A> for ForeignStore {
         context: Self::AC,
         metadata: HashMap<String, String>,
     ) -> Result<Vec<EventEnvelope<A>>, AggregateError<A::Error>> {
+        // The log refuses a unit without events.
         if events.is_empty() {
             return Ok(Vec::new());
         }
@@ -154,6 +156,7 @@ impl<A: Aggregate> EventStore<A> for ForeignStore {
             });
         }
         self.log.append(unit).await.map_err(|error| match error {
+            // For both, loading the aggregate again and deciding again is what helps.
             AppendError::Conflict { .. } | AppendError::EpochChanged => AggregateError::AggregateConflict,
             AppendError::Busy
             | AppendError::Unavailable(_)

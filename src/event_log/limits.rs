@@ -1,10 +1,10 @@
-//! The largest events and units that the log stores.
+//! Size limits of events and units.
 
-/// The most events that one unit may hold.
+/// Maximum number of events in one unit.
 pub const MAX_UNIT_EVENTS: usize = 10_000;
 
-/// The most bytes that the payload, the metadata and the sealed fields of one event may take together.
+/// Maximum size of an event's payload, metadata and sealed fields together, in bytes.
 pub const MAX_EVENT_BYTES: usize = 256 * 1024;
 
-/// The most bytes that one unit may take on the wire.
+/// Maximum size of one unit on the wire, in bytes.
 pub const MAX_UNIT_BYTES: usize = 16 * 1024 * 1024;

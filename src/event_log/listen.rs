@@ -7,7 +7,7 @@ use tokio::sync::watch;
 
 use crate::postgres::Database;
 
-/// Listens for commits of all nodes until the log is closed; reconnects by itself.
+/// Listens for commits of all nodes until the log is closed; reconnects when the connection is lost.
 pub(super) async fn listen(database: Database, wake: Weak<watch::Sender<i64>>) {
     let mut pause = Duration::from_millis(50);
     loop {
@@ -15,7 +15,7 @@ pub(super) async fn listen(database: Database, wake: Weak<watch::Sender<i64>>) {
             Ok(mut listening) => {
                 pause = Duration::from_millis(50);
                 loop {
-                    // Also after (re)connecting: what was committed meanwhile has notified nobody.
+                    // Wakes after (re)connecting too: no notification arrived for commits made in between.
                     let Some(wake) = wake.upgrade() else { return };
                     wake.send_modify(|_| {});
                     drop(wake);

@@ -1,4 +1,4 @@
-//! A handle on the log: hands units to the committer, confirms decisions that write nothing, says which log it is.
+//! The handle on the log: submits units to the committer, confirms decisions that write nothing, reads log records.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,17 +23,17 @@ use crate::entropy::Entropy;
 use crate::ids::LogId;
 use crate::postgres::Database;
 
-/// How long a caller waits for the outcome of an append, if nothing else is set: a little longer than the committer
-/// waits for the database.
+/// Default time that a caller waits for the outcome of an append; slightly longer than the committer waits for the
+/// database.
 pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How the log is opened.
+/// Settings of the log.
 pub struct Options {
-    /// The most connections that read.
+    /// Maximum number of connections for reading.
     pub connections: usize,
-    /// How many units may wait; one more is refused as [`AppendError::Busy`].
+    /// How many units may wait to be taken by the committer; further ones are refused as [`AppendError::Busy`].
     pub queue: usize,
-    /// How long a caller waits for an answer before it is told that the outcome is not known.
+    /// How long a caller waits for an outcome before it gets [`AppendError::OutcomeUnknown`].
     pub answer_within: Duration,
     /// The set of projections that this release maintains.
     pub projection_set: String,
@@ -42,26 +42,26 @@ pub struct Options {
 }
 
 impl Options {
-    /// The defaults, for this set of projections and these types of our own.
+    /// The defaults, with this projection set and these reserved stream types.
     #[must_use]
     pub const fn new(projection_set: String, reserved_types: &'static [&'static str]) -> Self {
         Self { connections: 16, queue: 4_096, answer_within: ANSWER_TIMEOUT, projection_set, reserved_types }
     }
 }
 
-/// How many requests that are over one statement removes.
+/// How many expired idempotency records one statement removes.
 const REQUESTS_A_SWEEP: i64 = 2_000;
 
-/// Steps of upgrades that need the application, not SQL alone.
+/// Which upgrade steps are done that need the application and not only SQL.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct UpgradesDone {
     /// Users and accounts with ambiguous names have been renamed.
     pub names_checked: bool,
-    /// Names in invites of version 1 have been sealed under the keys of their people.
+    /// Names in invites of version 1 have been sealed under the data keys of the invited users.
     pub invites_resealed: bool,
 }
 
-/// A handle on the log; clones share the committer, the reading pool and the follower's wake-ups.
+/// A handle on the log; clones share the committer, the connection pool and the wake-ups of followers.
 #[derive(Clone)]
 pub struct EventLog {
     inner: Arc<Inner>,
@@ -82,10 +82,10 @@ struct Inner {
 }
 
 impl EventLog {
-    /// Opens the log with this head and starts its committer and its listener.
+    /// Opens the log at this head and starts its committer and its listener.
     ///
     /// # Errors
-    /// The pool of connections cannot be made.
+    /// [`ReadError::Unavailable`] if the connection pool cannot be created.
     pub fn open(
         database: Database,
         head: &Head,
@@ -97,7 +97,8 @@ impl EventLog {
         let primary = Primary::new(database.clone(), seen.clone(), options.connections)?;
         let (submissions, waiting) = mpsc::channel(options.queue);
         let (tasks, closing) = (TaskTracker::new(), CancellationToken::new());
-        // The release's own set is what its appends compare, so that a superseded node finds out at its first.
+        // Appends compare this release's own set, not the stored one, so that a superseded node notices at its first
+        // append.
         let projection_set = options.projection_set;
         let committer = Committer::new(
             database.clone(),
@@ -108,6 +109,7 @@ impl EventLog {
             seen.clone(),
         );
         tasks.spawn(committer.run());
+        // The listener holds a weak reference, so that it ends when the last handle is dropped.
         let listening = super::listen::listen(database.clone(), Arc::downgrade(seen.wake()));
         tokio::spawn(closing.clone().run_until_cancelled_owned(listening));
         let latency = metrics::histogram!("tenure_append_seconds");
@@ -127,7 +129,7 @@ impl EventLog {
         Ok(Self { inner: Arc::new(inner) })
     }
 
-    /// Stores a unit whole or not at all, and answers once it is durable.
+    /// Stores a unit whole or not at all; returns once it is durable.
     ///
     /// # Errors
     /// See [`AppendError`]; only [`AppendError::OutcomeUnknown`] leaves open whether the unit was stored.
@@ -135,6 +137,7 @@ impl EventLog {
         check(&unit)?;
         let (answer, answered) = oneshot::channel();
         let watch = Stopwatch::start();
+        // Refuses at once when the queue is full: waiting callers would only pile up behind a slow database.
         self.inner.submissions.try_send(Pending::new(unit, answer)).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => AppendError::Busy,
             mpsc::error::TrySendError::Closed(_) => AppendError::Closed,
@@ -148,16 +151,19 @@ impl EventLog {
         result
     }
 
-    /// Whether a decision that writes nothing still stands: `Some(newest position)` if nothing it read has moved.
+    /// Confirms a decision that writes nothing: the newest place if everything that it read is still current, otherwise
+    /// `None`.
     ///
     /// # Errors
-    /// The database cannot be read.
+    /// [`ReadError::Unavailable`]
     pub async fn confirm(&self, premises: &Premises) -> Result<Option<Checkpoint>, ReadError> {
         let sql = "select contested
                    from log.confirm($1::log.stream_read[], $2::log.guard_read[], $3::log.account_read[])";
         let Reads { streams, guards, accounts } = &Reads::of(premises);
         let answer = self.primary().query(sql, &[streams, guards, accounts]).await?;
+        // No row would confirm nothing, so it counts as contested.
         let contested: i64 = answer.rows.first().map_or(Ok(1), |row| row.try_get(0))?;
+        // State of an earlier epoch may rest on events that were lost with it.
         let is_current = premises.epoch.is_none_or(|epoch| epoch == answer.epoch);
         Ok((contested == 0 && is_current).then(|| answer.checkpoint(self.log_id())))
     }
@@ -168,10 +174,10 @@ impl EventLog {
         &self.inner.seen
     }
 
-    /// The place of a position that a caller brings back: of this epoch, and not beyond the newest event.
+    /// The place of a position token from a caller: it must be of this epoch and not beyond the newest event.
     ///
     /// # Errors
-    /// [`ReadError::LogReplaced`], [`ReadError::BeyondHead`], or the log cannot be read.
+    /// [`ReadError::LogReplaced`], [`ReadError::BeyondHead`] or [`ReadError::Unavailable`].
     pub async fn place(&self, token: PositionToken) -> Result<Checkpoint, ReadError> {
         let sql = "select (select event_id from log.event where position = $1)";
         let answer = self.primary().query(sql, &[&token.position]).await?;
@@ -189,20 +195,22 @@ impl EventLog {
         Ok(place)
     }
 
-    /// The version of a guard, to be read before the set that it guards.
+    /// The version of a guard; read it before the set that it guards, so that a change in between is noticed.
     ///
     /// # Errors
-    /// The database cannot be read.
+    /// [`ReadError::Unavailable`]
     pub async fn guard_version(&self, name: &str) -> Result<i64, ReadError> {
         let row = self.primary().row("select log.read_guard($1)", &[&name]).await?;
-        let row = row.ok_or_else(|| ReadError::Unavailable("a guard gives no version".into()))?;
+        let row =
+            row.ok_or_else(|| ReadError::Unavailable("the database returned no version of a guard".into()))?;
         Ok(row.try_get(0)?)
     }
 
-    /// The request with this key and the position that it led to, if it was carried out less than a day ago.
+    /// The record of a request with an idempotency key, and the place of its last event, if it was carried out less
+    /// than a day ago.
     ///
     /// # Errors
-    /// The database cannot be read.
+    /// [`ReadError::Unavailable`]
     pub async fn completed_request(
         &self,
         request: &[u8; 32],
@@ -217,23 +225,24 @@ impl EventLog {
         };
         let (log_id, epoch) = (self.log_id(), answer.epoch);
         let place = Checkpoint { log_id, epoch, position: row.try_get(2)?, event_id: row.try_get(3)? };
-        let damaged = |_| ReadError::Unavailable("a record of an idempotency key is damaged".into());
+        let damaged = |_| ReadError::Unavailable("the record of an idempotency key is damaged".into());
         let body = row.try_get::<_, &[u8]>(0)?.try_into().map_err(damaged)?;
         let answer = Bytes::copy_from_slice(row.try_get(1)?);
         Ok(Some((IdempotencyRecord { request: *request, body, answer }, place)))
     }
 
-    /// Removes requests that are over, a few thousand at a time and outside the head lock; gives the newest time that
-    /// it has looked at, from where the next sweep goes on, and whether more may be left.
+    /// Removes expired idempotency records, at most 2,000, without the head lock. Returns the time to start the next
+    /// sweep from, and whether more may be left.
     ///
     /// # Errors
-    /// The database cannot be written to.
+    /// [`ReadError::Unavailable`]
     pub async fn sweep_requests(
         &self,
         from: Timestamp,
         now: Timestamp,
     ) -> Result<(Timestamp, bool), ReadError> {
-        // From where the last sweep ended: a long snapshot elsewhere keeps the dead rows before that in the index.
+        // Starts where the last sweep ended: while an old snapshot is open elsewhere, the index still has the rows that
+        // were deleted before, and every sweep would walk over them. `skip locked`, because every node sweeps.
         let with = "gone as (
                         delete from log.idempotency where request in (
                             select o.request from log.idempotency o
@@ -250,20 +259,20 @@ impl EventLog {
         Ok((newest.unwrap_or(from), count == limit))
     }
 
-    /// Which of the steps that need the application, not SQL alone, this log has behind it.
+    /// The upgrade steps that are done in this log.
     ///
     /// # Errors
-    /// The database cannot be read.
+    /// [`ReadError::Unavailable`]
     pub async fn upgrades_done(&self) -> Result<UpgradesDone, ReadError> {
         let row = self.primary().row("select names_checked, invites_resealed from log.head", &[]).await?;
         let Some(row) = row else { return Ok(UpgradesDone::default()) };
         Ok(UpgradesDone { names_checked: row.try_get(0)?, invites_resealed: row.try_get(1)? })
     }
 
-    /// Records that all of them are done.
+    /// Records that all upgrade steps are done.
     ///
     /// # Errors
-    /// The database cannot be written to.
+    /// [`ReadError::Unavailable`]
     pub async fn record_upgrades_done(&self) -> Result<(), ReadError> {
         let sql = "update log.head set names_checked = true, invites_resealed = true
                    where not (names_checked and invites_resealed)";
@@ -271,18 +280,18 @@ impl EventLog {
         Ok(())
     }
 
-    /// Questions to the primary.
+    /// The pool for queries of the primary.
     #[must_use]
     pub fn primary(&self) -> &Primary {
         &self.inner.primary
     }
 
-    /// The database of the log.
+    /// The database that contains the log.
     pub(super) fn database(&self) -> &Database {
         &self.inner.database
     }
 
-    /// Which log this is.
+    /// The identity of the log.
     #[must_use]
     pub fn log_id(&self) -> LogId {
         self.inner.seen.log_id()
@@ -294,12 +303,12 @@ impl EventLog {
         &self.inner.projection_set
     }
 
-    /// The newest place, if this node can serve at present.
+    /// The newest place, if this node can serve at the moment.
     ///
     /// # Errors
-    /// See [`NotReady`]
+    /// [`NotReady`] says why it cannot.
     pub async fn ready(&self) -> Result<Checkpoint, NotReady> {
-        // The committer ends when the log is closed, or by a fault of this program.
+        // The committer ends only when the log is closed, or because of a bug.
         if self.inner.submissions.is_closed() {
             return Err(NotReady::Stopped);
         }
@@ -312,13 +321,13 @@ impl EventLog {
         self.inner.reserved_types
     }
 
-    /// Changes with every commit of any node; a poll is the fallback.
+    /// Signals commits of all nodes; signals may be missed, so readers poll as well.
     pub(super) fn wake_ups(&self) -> watch::Receiver<i64> {
         self.inner.seen.wake().subscribe()
     }
 
-    /// Refuses new units as [`AppendError::Closed`], and waits until everything accepted is stored or refused, whoever else
-    /// has a handle.
+    /// Refuses new units as [`AppendError::Closed`] and waits until every accepted unit is stored or refused, even if
+    /// other handles remain.
     pub async fn close(&self) {
         self.inner.closing.cancel();
         self.inner.tasks.close();
@@ -326,10 +335,10 @@ impl EventLog {
     }
 }
 
-/// Refuses units that break a limit or contradict themselves, before they wait.
+/// Refuses units that exceed a limit or contradict themselves, before they are queued.
 fn check(unit: &Unit) -> Result<(), AppendError> {
     if unit.events.is_empty() {
-        return Err(AppendError::Malformed("it holds no event"));
+        return Err(AppendError::Malformed("it has no events"));
     }
     if unit.events.len() > MAX_UNIT_EVENTS || unit.size_bytes() > MAX_UNIT_BYTES {
         return Err(AppendError::TooLarge);
@@ -341,14 +350,15 @@ fn check(unit: &Unit) -> Result<(), AppendError> {
             return Err(AppendError::Malformed("a stream was read at two versions"));
         }
     }
+    // A stream that is written must be among the premises: its version is what the unique key checks.
     for event in &unit.events {
         match versions.get_mut(&event.stream) {
             Some(version) if event.version == *version + 1 => *version += 1,
             Some(_) => {
-                return Err(AppendError::Malformed("the versions of a stream do not follow each other"));
+                return Err(AppendError::Malformed("the versions of a stream are not consecutive"));
             }
             None => {
-                return Err(AppendError::Malformed("a stream is written without a version it was read at"));
+                return Err(AppendError::Malformed("a stream is written that was not read"));
             }
         }
     }

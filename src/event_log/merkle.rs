@@ -3,14 +3,14 @@
 //! A leaf is `00 ‖ fields`, each field a length (u32, big-endian) and its octets, in this order: position (i64,
 //! big-endian), event id (16 octets), stream type, stream id, version (i64), event type, event version, account id
 //! (16 octets, or none), recorded at (microseconds since the Unix epoch, i64), metadata, payload, sealed. Absent
-//! values have the length `ffffffff` and no octets, so that none can be mistaken for an empty one. The leaf's index in
+//! values have the length `ffffffff` and no octets, so that they differ from empty ones. The leaf's index in
 //! the tree is its position − 1. The encoding covers ciphertext, so the tree survives the destruction of keys.
 
 use sha2::{Digest, Sha256};
 
 use super::event::RecordedEvent;
 
-/// The octets that are hashed for an event.
+/// The leaf of an event: the octets that are hashed.
 #[must_use]
 pub fn leaf(event: &RecordedEvent) -> Vec<u8> {
     let sealed = event.sealed.as_deref();
@@ -18,7 +18,8 @@ pub fn leaf(event: &RecordedEvent) -> Vec<u8> {
         Vec::with_capacity(192 + event.payload.len() + event.metadata.len() + sealed.map_or(0, <[u8]>::len));
     out.push(0);
     let mut field = |value: Option<&[u8]>| {
-        // No field can reach 4 GiB: PostgreSQL's limit is 1 GiB.
+        // No field can reach 4 GiB: PostgreSQL's limit is 1 GiB. The fallback must not equal the length of an absent
+        // one.
         let length = value.map_or(u32::MAX, |value| u32::try_from(value.len()).unwrap_or(u32::MAX - 1));
         out.extend_from_slice(&length.to_be_bytes());
         out.extend_from_slice(value.unwrap_or_default());
@@ -38,7 +39,7 @@ pub fn leaf(event: &RecordedEvent) -> Vec<u8> {
     out
 }
 
-/// SHA-256 of the leaf: the hash that the tree holds for an event.
+/// The SHA-256 of the leaf: the hash of the event in the tree.
 #[must_use]
 pub fn leaf_hash(event: &RecordedEvent) -> [u8; 32] {
     Sha256::digest(leaf(event)).into()
@@ -78,7 +79,7 @@ mod tests {
         }
     }
 
-    /// The vectors of `docs/leaf-encoding.md`, computed there by other means.
+    /// The vectors of `docs/leaf-encoding.md`, which were computed by another program.
     #[test]
     fn leaves_match_the_published_vectors() {
         let vectors = include_str!("../../docs/leaf-vectors.txt");

@@ -1,4 +1,4 @@
-//! The event log: the truth that everything else is made from. It knows no aggregate.
+//! The event log: the truth that all other data is derived from. It knows no aggregate.
 //!
 //! Writing goes through one committer per process ([`EventLog::append`]); reading is by stream, account or position
 //! ([`read`]); following wakes on every commit and never skips a position ([`follow`]).

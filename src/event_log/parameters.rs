@@ -1,4 +1,4 @@
-//! The parameters of `log.append`: what the units of a batch read and write, as rows.
+//! Builds the parameters of `log.append`: what the units of a batch read and write, as rows.
 
 use std::sync::Arc;
 
@@ -14,53 +14,54 @@ use super::wire::{EncodeError, Fields, Row, Rows};
 use crate::clock::Timestamp;
 use crate::ids::EventId;
 
-/// What is looked up before a batch is stored.
+/// Which premises of a batch the database looks up before it stores the batch.
 #[derive(Clone, Copy)]
 pub enum Checks {
-    /// Streams that are only read; with a sight of the log, only those that it does not know.
+    /// Streams that are read but not written. With an expected head, streams that it covers are looked up only if the
+    /// log has another head.
     Optimistic(Option<ExpectedHead>),
-    /// Everything.
+    /// Every stream that was read and every claim, so that all losers are named.
     Full,
 }
 
-/// Stores a batch; its parameters are those of [`Parameters::in_order`].
+/// The call that stores a batch, with the parameters of [`Parameters::in_order`].
 pub const APPEND: &str = "log.append(
     $1::bigint, $2::bigint, $3::text, $4::timestamptz, $5::double precision, $6::boolean, $7::boolean,
     $8::uuid, $9::bigint, $10::int, $11::log.stream_read[], $12::log.guard_read[], $13::log.account_read[],
     $14::text[], $15::log.claim[], $16::log.claim[], $17::log.data_key[], $18::text[],
     $19::log.event[], $20::log.request[])";
 
-/// The first parameter behind those of [`APPEND`].
+/// The number of the first parameter after those of [`APPEND`].
 pub const NEXT_PARAMETER: usize = 21;
 
-/// The state of the log that a batch expects, and when it is stored.
+/// The state of the log that a batch expects, and the time at which it is sent.
 #[derive(Clone, Debug)]
 pub struct Expected {
-    /// The epoch of positions.
+    /// The epoch of the log's positions; in another epoch the batch is refused.
     pub epoch: i64,
-    /// The fence.
+    /// The fence; if it has moved, the batch is refused.
     pub fence: i64,
-    /// The set of projections.
+    /// The projection set that this release maintains; if another is installed, the batch is refused.
     pub projection_set: String,
-    /// The committer's clock.
+    /// The time by the committer's clock when the batch is sent.
     pub now: Timestamp,
-    /// By how many seconds it may differ from the server's; `None`: by any.
+    /// How many seconds `now` may differ from the server's clock; `None`: no limit.
     pub clock_bound: Option<f64>,
 }
 
-/// What was read, as `log.confirm` and `log.append` take it.
+/// Premises as parameters of `log.confirm` and `log.append`.
 #[derive(Default)]
 pub struct Reads<'a> {
-    /// Streams, as `log.stream_read[]`.
+    /// Stream versions that were read, as `log.stream_read[]`.
     pub streams: Rows<StreamRow<'a>>,
-    /// Guards, as `log.guard_read[]`.
+    /// Guard versions that were read, as `log.guard_read[]`.
     pub guards: Rows<GuardRow<'a>>,
-    /// Accounts, as `log.account_read[]`.
+    /// Accounts whose resources were read, as `log.account_read[]`.
     pub accounts: Rows<AccountRow>,
 }
 
 impl<'a> Reads<'a> {
-    /// Everything that one decision read.
+    /// Everything that one decision read, as unit 0.
     pub fn of(premises: &'a Premises) -> Self {
         let streams = premises.streams.iter().map(|read| StreamRow(0, read)).collect();
         let mut reads = Self { streams, ..Self::default() };
@@ -85,7 +86,7 @@ impl<'a> Reads<'a> {
     }
 }
 
-/// What `log.append` takes, one row for each thing of the batch.
+/// All parameters of `log.append`: one row for each event, claim, key and premise of the batch.
 #[derive(Default)]
 pub struct Parameters<'a> {
     epoch: i64,
@@ -97,7 +98,7 @@ pub struct Parameters<'a> {
     full_checks: bool,
     expected_newest: Option<EventId>,
     expected_base: Option<i64>,
-    unknown: i32,
+    unconfirmed: i32,
     reads: Reads<'a>,
     bumped: Option<Vec<&'a str>>,
     claims: Rows<ClaimRow<'a>>,
@@ -109,7 +110,7 @@ pub struct Parameters<'a> {
 }
 
 impl<'a> Parameters<'a> {
-    /// Of a batch that is stored in this way.
+    /// The parameters of a batch.
     pub fn of(
         expected: &'a Expected,
         units: &'a [Arc<Unit>],
@@ -119,20 +120,26 @@ impl<'a> Parameters<'a> {
     ) -> Self {
         let Expected { epoch, fence, ref projection_set, now, clock_bound } = *expected;
         let mut all = Self { epoch, fence, projection_set, now, clock_bound, notifies, ..Self::default() };
+        // The unique key on stream and version refuses a stale write, so streams that are written need no look-up.
         let written =
             |unit: &Unit, read: &StreamRead| unit.events.iter().any(|event| event.stream == read.stream);
         match checks {
             Checks::Full => {
+                // A violated unique key names one collision and not its unit; looking everything up finds all losers.
                 all.full_checks = true;
                 all.reads.add_streams(units, |_, _| true);
             }
+            // Without an expected head, `log.append` looks up every stream that it gets.
             Checks::Optimistic(None) => all.reads.add_streams(units, |unit, read| !written(unit, read)),
             Checks::Optimistic(Some(expected_head)) => {
                 all.expected_newest = Some(expected_head.newest);
                 all.expected_base = Some(expected_head.base);
+                // `log.append` always looks up the first `unconfirmed` streams, so those that are not covered come
+                // first.
                 all.reads
                     .add_streams(units, |unit, read| !expected_head.covers(read) && !written(unit, read));
-                all.unknown = i32::try_from(all.reads.streams.len()).unwrap_or(i32::MAX);
+                all.unconfirmed = i32::try_from(all.reads.streams.len()).unwrap_or(i32::MAX);
+                // Covered streams are sent too: if another process has appended, they are looked up in the same call.
                 all.reads.add_streams(units, |unit, read| expected_head.covers(read) && !written(unit, read));
             }
         }
@@ -160,6 +167,7 @@ impl<'a> Parameters<'a> {
             self.destroyed.get_or_insert_default().push(destroyed);
         }
         if let Some(record) = &unit.idempotency {
+            // The unit's last event: a repeated request is answered with its position.
             let ordinal = ordinal(first_ordinal, unit.events.len().saturating_sub(1));
             self.requests.push(RequestRow { unit: number, record, ordinal });
         }
@@ -168,7 +176,7 @@ impl<'a> Parameters<'a> {
         }
     }
 
-    /// In the order of [`APPEND`].
+    /// The parameters in the order of [`APPEND`].
     pub fn in_order(&self) -> Vec<&(dyn ToSql + Sync)> {
         vec![
             &self.epoch,
@@ -180,7 +188,7 @@ impl<'a> Parameters<'a> {
             &self.full_checks,
             &self.expected_newest,
             &self.expected_base,
-            &self.unknown,
+            &self.unconfirmed,
             &self.reads.streams,
             &self.reads.guards,
             &self.reads.accounts,
@@ -195,7 +203,7 @@ impl<'a> Parameters<'a> {
     }
 }
 
-/// `log.stream_read`
+/// A stream that a unit read, as `log.stream_read`.
 pub struct StreamRow<'a>(i32, &'a StreamRead);
 
 impl Row for StreamRow<'_> {
@@ -208,7 +216,7 @@ impl Row for StreamRow<'_> {
     }
 }
 
-/// `log.guard_read`
+/// A guard that a unit read, as `log.guard_read`.
 pub struct GuardRow<'a>(i32, &'a str, i64);
 
 impl Row for GuardRow<'_> {
@@ -219,7 +227,7 @@ impl Row for GuardRow<'_> {
     }
 }
 
-/// `log.account_read`
+/// An account whose resources a unit read, as `log.account_read`.
 pub struct AccountRow(i32, Uuid, i64);
 
 impl Row for AccountRow {
@@ -230,7 +238,7 @@ impl Row for AccountRow {
     }
 }
 
-/// `log.claim` that is taken
+/// A claim that a unit takes, as `log.claim`.
 struct ClaimRow<'a> {
     unit: i32,
     claim: &'a Claim,
@@ -248,7 +256,7 @@ impl Row for ClaimRow<'_> {
         fields.put(free_after)?;
         fields.put(&match takeover {
             Takeover::Any => None,
-            // No holder has an empty name.
+            // No claim has an empty holder, so this matches none.
             Takeover::Never => Some(""),
             Takeover::Only(holder) => Some(holder.as_str()),
         })?;
@@ -257,7 +265,7 @@ impl Row for ClaimRow<'_> {
     }
 }
 
-/// `log.claim` that is released
+/// A claim that a unit releases, as `log.claim`.
 struct ReleaseRow<'a> {
     unit: i32,
     key: &'a ClaimKey,
@@ -270,12 +278,13 @@ impl Row for ReleaseRow<'_> {
         fields.put(&self.key.kind)?;
         fields.put(&self.key.key.as_slice())?;
         fields.put(&self.holder)?;
+        // `log.append` reads only the key and the holder of a released claim.
         fields.rest_is_null();
         Ok(())
     }
 }
 
-/// `log.data_key`
+/// A new data key, as `log.data_key`.
 impl Row for &NewDataKey {
     fn write(&self, fields: &mut Fields<'_>) -> Result<(), EncodeError> {
         fields.put(&self.subject)?;
@@ -284,7 +293,7 @@ impl Row for &NewDataKey {
     }
 }
 
-/// `log.event`, its position being the ordinal in the batch
+/// An event, as `log.event`; its position is the ordinal within the batch.
 struct EventRow<'a> {
     ordinal: i64,
     event: &'a NewEvent,
@@ -301,6 +310,7 @@ impl Row for EventRow<'_> {
         fields.put(&&*event.event_type)?;
         fields.put(&&*event.event_version)?;
         fields.put(&event.account_id)?;
+        // `recorded_at` is set under the head lock, where the time of the previous event is known.
         fields.put(&None::<Timestamp>)?;
         fields.put(&&*event.payload)?;
         fields.put(&&*event.metadata)?;
@@ -308,7 +318,7 @@ impl Row for EventRow<'_> {
     }
 }
 
-/// `log.request`
+/// A completed request with an idempotency key, as `log.request`.
 struct RequestRow<'a> {
     unit: i32,
     record: &'a IdempotencyRecord,

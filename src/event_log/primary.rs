@@ -1,8 +1,9 @@
-//! Questions to the database, answered by the primary or not at all.
+//! Queries of the database that only the primary may answer.
 //!
-//! Each question carries, in its own statement, whether the server may answer it: it must not be in recovery nor
-//! read-only, it must hold what this node has acknowledged or read before, in the same epoch. An answer from another
-//! server is thrown away with its connection, and asked for again on a new one.
+//! Each query checks in its own statement whether the server may answer: it must be neither in recovery nor read-only,
+//! and must have everything that this node has acknowledged or read, in the same epoch. A check before the query would
+//! not do, because the address may lead to another server at any time. An answer that fails the check is discarded with
+//! its connection, and the query is sent again on another.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -21,24 +22,27 @@ use crate::clock::Stopwatch;
 use crate::ids::{EventId, LogId};
 use crate::postgres::{Connection, Database};
 
-/// How long a question may take, waiting for a connection and connecting included.
+/// How long a query may take, including the wait for a connection and connecting.
 pub const READ_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// After how long without use a connection is asked whether it still lives, and how long it has for the answer.
+/// How long a connection may be idle before it is pinged when it is taken from the pool.
 const IDLE_LIMIT: Duration = Duration::from_secs(5);
+
+/// How long a ping may take before the connection counts as lost.
 const PING_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// A question is planned once and by its index, however small the tables were at that time: each has one. No question
-/// is worth the start of background workers. The server gives up a little before this node does.
+/// Settings of the connections. A query is planned once, with its index, even if the tables were small at that time; no
+/// query is large enough to be worth parallel workers. The server's timeout is slightly shorter than [`READ_TIMEOUT`],
+/// so that a slow server reports it itself.
 const SETTINGS: &str = "
     set plan_cache_mode = force_generic_plan; set enable_seqscan = off; set jit = off;
     set max_parallel_workers_per_gather = 0;
     set statement_timeout = '4500ms'; set lock_timeout = '4s'; set idle_in_transaction_session_timeout = '5s';";
 
-/// What is asked beside each question, behind its own columns: whether there is a row at all, and what the server is, in
-/// the bytes that [`Guard::decode`] reads; null if it is in recovery or read-only.
+/// Wraps a query to add two columns after its own: whether there is a row at all, and the state of the log as the bytes
+/// that [`Guard::decode`] reads, null if the server is in recovery or read-only.
 ///
-/// `offset 0` has the bytes computed once, not for each row, of which a follower's page has a thousand.
+/// With `offset 0` the bytes are computed once instead of once per row; a follower's page has a thousand rows.
 const GUARDED: &str = "
     select q.*, g.state
     from (select case when not pg_is_in_recovery() and current_setting('transaction_read_only') = 'off'
@@ -49,25 +53,25 @@ const GUARDED: &str = "
           offset 0) g
     left join lateral (select x.*, true as is_present from (";
 
-/// How many statements a connection keeps prepared; there are fewer questions than that.
+/// Maximum number of prepared statements per connection; there are fewer distinct queries than that.
 const MAX_STATEMENTS: usize = 512;
 
-/// How many columns that adds.
+/// How many columns [`GUARDED`] adds.
 const GUARD_COLUMNS: usize = 2;
 
-/// A connection with the statements that were prepared on it.
+/// A pooled connection with its prepared statements.
 pub struct Session {
     connection: Connection,
-    /// The server behind the connection, which is another one if the node has moved on since.
+    /// The server behind the connection; differs from the node's present server if the node has moved on since.
     server: ServerIdentity,
     statements: Mutex<HashMap<GuardedQuery, Statement>>,
 }
 
-/// Opens the connections of the pool.
+/// Opens and pings the connections of the pool.
 struct Opener {
     database: Database,
     seen: Arc<SeenLog>,
-    /// When an idle connection was last found to be lost: those that were idle then are not waited for.
+    /// When an idle connection was last found to be lost; connections that were idle at that time are not pinged.
     found_lost: Mutex<Option<Stopwatch>>,
 }
 
@@ -86,12 +90,13 @@ impl managed::Manager for Opener {
         if client.is_closed() {
             return Err(RecycleError::message("the connection is closed"));
         }
-        // Firewalls and load balancers forget idle connections without a word to either end, and all of them alike.
+        // Firewalls and load balancers drop idle connections without notice. They drop all of them at once, so one lost
+        // connection condemns the others that were idle then: pinging each would cost a timeout each.
         let idle = metrics.last_used();
         if idle <= IDLE_LIMIT {
             return Ok(());
         }
-        let lost = || RecycleError::message("the connection was lost while nobody used it");
+        let lost = || RecycleError::message("the connection was lost while idle");
         let found_lost = || self.found_lost.lock().unwrap_or_else(PoisonError::into_inner);
         if found_lost().as_ref().is_some_and(|since| since.elapsed() < idle) {
             return Err(lost());
@@ -104,7 +109,7 @@ impl managed::Manager for Opener {
     }
 }
 
-/// A question in SQL; what changes data stands in a `with` clause, which PostgreSQL takes at the top level alone.
+/// A query in SQL. Data changes are in a `with` clause, which PostgreSQL accepts only at the top level.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 struct GuardedQuery {
     with: String,
@@ -119,7 +124,7 @@ impl GuardedQuery {
     }
 }
 
-/// What a primary says beside an answer.
+/// The state of the log that comes with an answer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 struct Guard {
     epoch: i64,
@@ -128,8 +133,8 @@ struct Guard {
 }
 
 impl Guard {
-    /// Epoch and, unless the log is empty, newest position, 8 bytes each in network order, and the 16 bytes of the event
-    /// there.
+    /// Decodes the epoch and, unless the log is empty, the newest position (8 bytes each, big-endian) and the 16 bytes
+    /// of the event identifier.
     fn decode(state: &[u8]) -> Option<Self> {
         let (epoch, newest) = state.split_first_chunk()?;
         let (position, event_id) = match newest.split_first_chunk() {
@@ -141,37 +146,37 @@ impl Guard {
     }
 }
 
-/// The rows of an answer, and the state of the log that they show.
+/// The rows of an answer, and the state of the log in their snapshot.
 pub struct GuardedRows {
-    /// The rows, each with [`GUARD_COLUMNS`] more columns behind its own.
+    /// The rows, each with [`GUARD_COLUMNS`] additional columns after its own.
     pub rows: Vec<Row>,
     /// The epoch of the log.
     pub epoch: i64,
-    /// The newest position in the snapshot that the rows are from.
+    /// The newest position in the snapshot of the rows; 0 in an empty log.
     pub position: i64,
-    /// The event there; nil in an empty log.
+    /// The event at that position; nil in an empty log.
     pub event_id: EventId,
 }
 
 impl GuardedRows {
-    /// The newest place in the snapshot that the rows are from.
+    /// The newest place in the snapshot of the rows.
     #[must_use]
     pub const fn checkpoint(&self, log_id: LogId) -> Checkpoint {
         Checkpoint { log_id, epoch: self.epoch, position: self.position, event_id: self.event_id }
     }
 }
 
-/// Why an answer is not taken.
+/// Why an answer was rejected.
 enum Rejected {
-    /// The server may not answer: nothing was changed, or only what means little. To be asked again elsewhere.
+    /// The server may not answer. Nothing was changed, or only data outside the log: the query is sent to another.
     Server,
-    /// The connection is of no use any more, and whether the statement was carried out is not known.
+    /// The connection is unusable, and it is not known whether the statement was executed.
     Connection(PrimaryError),
-    /// The statement was refused; the connection is fine.
+    /// The statement was rejected; the connection is fine.
     Statement(PrimaryError),
 }
 
-/// Asks the primary; clones share the pool.
+/// Queries the primary; clones share the connection pool.
 #[derive(Clone)]
 pub struct Primary {
     pool: managed::Pool<Opener>,
@@ -179,10 +184,10 @@ pub struct Primary {
 }
 
 impl Primary {
-    /// Questions to this database, through at most so many connections; none is opened yet.
+    /// Creates a pool of at most `connections` connections to this database; opens none yet.
     ///
     /// # Errors
-    /// The pool cannot be made.
+    /// [`ReadError::Unavailable`] if the pool cannot be created.
     pub fn new(database: Database, seen: Arc<SeenLog>, connections: usize) -> Result<Self, ReadError> {
         let opener = Opener { database, seen: seen.clone(), found_lost: Mutex::default() };
         let pool = managed::Pool::builder(opener).max_size(connections).queue_mode(QueueMode::Lifo).build();
@@ -190,7 +195,7 @@ impl Primary {
         Ok(Self { pool, seen })
     }
 
-    /// Asks a question.
+    /// Runs a query and returns its rows with the state of the log.
     ///
     /// # Errors
     /// [`ReadError::Unavailable`]
@@ -202,7 +207,7 @@ impl Primary {
         self.ask("", select, parameters).await
     }
 
-    /// The rows of an answer.
+    /// Runs a query and returns its rows.
     ///
     /// # Errors
     /// [`ReadError::Unavailable`]
@@ -214,7 +219,7 @@ impl Primary {
         Ok(self.query(select, parameters).await?.rows)
     }
 
-    /// The first row of an answer, if it has any.
+    /// Runs a query and returns its first row, if there is one.
     ///
     /// # Errors
     /// [`ReadError::Unavailable`]
@@ -226,10 +231,10 @@ impl Primary {
         Ok(self.rows(select, parameters).await?.into_iter().next())
     }
 
-    /// Changes rows outside the log, and gives how many.
+    /// Changes rows outside the log and returns how many.
     ///
     /// # Errors
-    /// [`ReadError::Unavailable`]; the rows may have been changed all the same if the connection was lost.
+    /// [`ReadError::Unavailable`]; if the connection was lost, the rows may have been changed nevertheless.
     pub async fn execute(&self, change: &str, parameters: &[&(dyn ToSql + Sync)]) -> Result<u64, ReadError> {
         let with = format!("changed as ({change} returning true)");
         let answer = self.ask(&with, "select count(*) from changed", parameters).await?;
@@ -237,10 +242,10 @@ impl Primary {
         Ok(count.unsigned_abs())
     }
 
-    /// Asks a question beside the changes of its `with` clause.
+    /// Runs a query whose `with` clause may change rows outside the log.
     ///
     /// # Errors
-    /// As [`Primary::execute`].
+    /// See [`Primary::execute`].
     pub async fn ask(
         &self,
         with: &str,
@@ -250,10 +255,10 @@ impl Primary {
         self.boxed(with, select, parameters, with.is_empty()).await
     }
 
-    /// Calls a function that changes rows outside the log: not carried out again when the connection is lost.
+    /// Calls a function that changes rows outside the log; it is not repeated if the connection is lost.
     ///
     /// # Errors
-    /// As [`Primary::execute`].
+    /// See [`Primary::execute`].
     pub async fn call(
         &self,
         select: &str,
@@ -262,8 +267,8 @@ impl Primary {
         Ok(self.boxed("", select, parameters, false).await?.rows.into_iter().next())
     }
 
-    /// Closes the idle connections: they were opened to the same address as one that led astray, and are checked anew
-    /// before they are trusted again.
+    /// Closes the idle connections: they lead to the same address as the connection that reached a wrong server. New
+    /// ones are checked when they are opened.
     pub(super) fn discard_connection(&self) {
         self.pool.retain(|_, _| false);
     }
@@ -275,7 +280,7 @@ impl Primary {
         parameters: &[&(dyn ToSql + Sync)],
         is_question: bool,
     ) -> Result<GuardedRows, ReadError> {
-        // Every operation and every route has this at its bottom: boxed, it does not make each of their futures larger.
+        // Every operation and route awaits this; boxed, it does not enlarge each of their futures.
         Box::pin(self.ask_until_accepted(with, select, parameters, is_question)).await
     }
 
@@ -289,8 +294,9 @@ impl Primary {
         let question = GuardedQuery { with: with.to_owned(), select: select.to_owned() };
         let deadline = Instant::now() + READ_TIMEOUT;
         let mut is_repeated = false;
-        // Each connection may lead astray once; after that they are new.
+        // Every pooled connection may lead to a wrong server once; after that all connections are new.
         for _ in 0..=self.pool.status().max_size {
+            // Before the query: the answer must show this, but not what other tasks see in the meantime.
             let seen = self.seen.get();
             let session = match timeout_at(deadline, self.pool.get()).await {
                 Ok(Ok(session)) => CheckedOut(Some(session)),
@@ -298,7 +304,7 @@ impl Primary {
                 Ok(Err(error)) => return Err(ReadError::Unavailable(Box::new(error))),
                 Err(_) => return Err(PrimaryError::TimedOut(READ_TIMEOUT).into()),
             };
-            // The node has moved on to another server since this connection was checked.
+            // The node has moved to another server since this connection was checked.
             let is_left_behind = session.server() != Some(seen.server);
             let rejected = if is_left_behind {
                 Rejected::Server
@@ -322,22 +328,22 @@ impl Primary {
             session.discard();
             self.discard_connection();
             match rejected {
-                // Nothing was changed, so that it can be asked again; once, or a table that is missing would be asked
-                // for without end.
+                // A query changes nothing, so it may be repeated; once only, or a missing table would be queried for
+                // ever.
                 Rejected::Connection(PrimaryError::Statement(error)) if is_question && !is_repeated => {
                     is_repeated = true;
-                    tracing::debug!(%error, "a question is asked again on another connection");
+                    tracing::debug!(%error, "a query is repeated on another connection");
                 }
                 Rejected::Connection(error) => return Err(error.into()),
                 _ => tracing::warn!(
-                    "a server that may not answer for the log was asked; trying another connection"
+                    "the server is not the primary or lacks events of the log; trying another connection"
                 ),
             }
         }
         Err(PrimaryError::Stale.into())
     }
 
-    /// The answer, if the server may give it.
+    /// The answer, if the server may give it; otherwise `None`.
     fn accept(&self, mut rows: Vec<Row>, seen: &Seen) -> Result<Option<GuardedRows>, tokio_postgres::Error> {
         let Some(first) = rows.first() else {
             return Ok(None);
@@ -347,11 +353,14 @@ impl Primary {
         let Some(Guard { epoch, position, event_id }) = state.and_then(Guard::decode) else {
             return Ok(None);
         };
+        // A server that lost events may have stored others at the same position since.
         let is_another = position == seen.position && event_id != seen.event_id;
         if epoch != seen.epoch || position < seen.position || is_another {
             return Ok(None);
         }
+        // What a caller has read must show in every later answer, so that reads never go back in time.
         self.seen.advance(epoch, position, event_id);
+        // The left join returns one row of nulls if the query itself has none.
         if first.try_get::<_, Option<bool>>(guard)?.is_none() {
             rows.clear();
         }
@@ -359,8 +368,8 @@ impl Primary {
     }
 }
 
-/// A connection out of the pool. It goes back only once its answer has come: whoever is handed it next must not wait
-/// behind the statement of a caller that has gone.
+/// A connection taken from the pool. It is returned only after its answer has arrived, so that the next caller does not
+/// wait behind the statement of a caller that has gone.
 struct CheckedOut(Option<managed::Object<Opener>>);
 
 impl CheckedOut {
@@ -392,8 +401,8 @@ impl CheckedOut {
 
 impl Drop for CheckedOut {
     fn drop(&mut self) {
-        // Its caller has gone. It keeps its place in the pool until the server is done with the statement, so that callers
-        // who come and go make no more connections than the pool may have.
+        // The caller has gone. The connection keeps its place in the pool until the server has finished the statement,
+        // so that cancelled callers cannot open more connections than the pool allows.
         let Some(session) = self.0.take() else { return };
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             runtime.spawn(async move {
@@ -416,13 +425,14 @@ impl Session {
     ) -> Result<Vec<Row>, Rejected> {
         let client = &self.connection.client;
         let statements = || self.statements.lock().unwrap_or_else(PoisonError::into_inner);
+        // The lock is not held while preparing; to prepare a statement twice is harmless.
         let known = statements().get(question).cloned();
         let statement = if let Some(statement) = known {
             statement
         } else {
             let prepared = match client.prepare(&question.guarded()).await {
                 Ok(prepared) => prepared,
-                // Nothing of it was carried out.
+                // The statement was not executed, so even a change may be sent on another connection.
                 Err(_) if client.is_closed() => return Err(Rejected::Server),
                 Err(error) => return Err(rejected(error)),
             };
@@ -437,18 +447,18 @@ impl Session {
     }
 }
 
-/// What follows from the error of a statement.
+/// Classifies the error of a statement.
 fn rejected(error: tokio_postgres::Error) -> Rejected {
     let Some(refused) = error.as_db_error() else {
-        // A parameter that does not encode has not been sent.
+        // Neither closed nor an I/O error: a parameter did not encode, so nothing was sent.
         let is_lost = error.is_closed() || is_io(&error);
         return if is_lost { Rejected::Connection(error.into()) } else { Rejected::Statement(error.into()) };
     };
     let ends_session = refused.parsed_severity() != Some(tokio_postgres::error::Severity::Error);
     match refused.code().code() {
-        // Read-only, and a query that a standby cancels because it replays what conflicts.
+        // Read-only; or a standby cancelled the query because it conflicts with WAL replay.
         "25006" | "40001" => Rejected::Server,
-        // Tables or functions were replaced under a prepared statement; or a pooler has lost it.
+        // Tables or functions were replaced after the statement was prepared, or a pooler has lost the statement.
         "0A000" | "26000" | "42P01" | "42703" | "42883" | "42804" | "42846" => {
             Rejected::Connection(error.into())
         }

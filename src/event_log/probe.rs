@@ -1,4 +1,5 @@
-//! Whether this node can serve: asked on a connection of its own, so that a busy pool does not count as an outage.
+//! The readiness probe: checks whether this node can serve. It has a connection of its own, so that a busy pool does
+//! not count as an outage.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,68 +14,70 @@ use super::seen::{Seen, SeenLog, ServerIdentity};
 use crate::ids::EventId;
 use crate::postgres::{ConnectError, Connection, Database};
 
-/// How long a probe may take, connecting included.
+/// How long a probe may take, including connecting.
 pub const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// Settings of the probe's connection; the server's timeouts are slightly shorter than [`PROBE_TIMEOUT`].
 const SETTINGS: &str =
     "set statement_timeout = '900ms'; set lock_timeout = '900ms'; set plan_cache_mode = force_generic_plan;
                         set enable_seqscan = off; set max_parallel_workers_per_gather = 0;";
 
+/// Selects the state that [`Probe::judge`] reads.
 const STATE: &str = "
     select pg_is_in_recovery(), current_setting('transaction_read_only') <> 'off',
            has_table_privilege('log.event', 'insert'), h.projection_set, h.epoch, n.position, n.event_id
     from log.head h
     left join lateral (select position, event_id from log.event order by position desc limit 1) n on true";
 
-/// Why a node cannot serve at present.
+/// Why a node cannot serve at the moment.
 #[derive(Debug, thiserror::Error)]
 pub enum NotReady {
-    /// The database does not answer, or refuses.
+    /// The database does not answer, or it returned an error.
     #[error("PostgreSQL cannot be reached: {0}")]
     Unreachable(String),
-    /// The database's address leads to a replica.
+    /// The address of the database leads to a replica.
     #[error("PostgreSQL is a replica; name the primary")]
     Replica,
     /// The database is read-only.
     #[error("PostgreSQL is read-only")]
     ReadOnly,
-    /// The role may not write.
-    #[error("the role that serves may not write to the log")]
+    /// The database role may not insert into `log.event`.
+    #[error("the database role may not write to the log")]
     MayNotWrite,
-    /// Another release has replaced the projections.
+    /// Another release has replaced the projections by this set.
     #[error("the projections have been replaced by set {0}; start the release that made it")]
     Superseded(String),
-    /// The database lacks what this node has seen, or holds another log.
+    /// The database lacks events that this node has seen, or contains another log or none.
     #[error("{0}")]
     Stale(String),
-    /// The task that stores events has ended.
-    #[error("this process no longer stores events; start it again")]
+    /// The committer has ended.
+    #[error("this process has stopped storing events; restart it")]
     Stopped,
 }
 
 impl NotReady {
-    /// What strangers may be told: neither addresses nor the server's words.
+    /// A message for anonymous clients: without addresses and without the server's own messages.
     #[must_use]
     pub const fn advice(&self) -> &'static str {
         match self {
             Self::Unreachable(_) => {
-                "PostgreSQL does not answer, or refuses; the log of this process says why"
+                "PostgreSQL does not answer or returns errors; see the log output of this process"
             }
-            Self::Replica => "the address of the database leads to a replica; name the primary",
+            Self::Replica => "the address of the database leads to a replica; use the address of the primary",
             Self::ReadOnly => "the database is read-only; turn default_transaction_read_only off",
             Self::MayNotWrite => {
-                "the role that serves may not write to the log; `tenure migrate` grants what is missing"
+                "the database role may not write to the log; run `tenure migrate` to grant what is missing"
             }
-            Self::Superseded(_) => "another release has replaced the projections; start that one",
+            Self::Superseded(_) => "another release has replaced the projections; start that release",
             Self::Stale(_) => {
                 "the database lacks events that this node has seen, or holds another log: restore them, or run \
-                 `tenure log new-epoch --yes` to go on without them"
+                 `tenure log new-epoch --yes` to continue without them"
             }
-            Self::Stopped => "this process no longer stores events; start it again",
+            Self::Stopped => "this process has stopped storing events; restart it",
         }
     }
 
-    /// A stable word for it.
+    /// The stable code of the reason.
     #[must_use]
     pub const fn code(&self) -> &'static str {
         match self {
@@ -102,12 +105,12 @@ impl From<PrimaryError> for NotReady {
     }
 }
 
-/// Asks whether this node can serve.
+/// Checks whether this node can serve.
 pub struct Probe {
     database: Database,
     seen: Arc<SeenLog>,
     projection_set: String,
-    /// With the server that it leads to.
+    /// The probe's connection, with the server behind it; `None` until it is opened and after a failure.
     connection: Mutex<Option<(Connection, ServerIdentity)>>,
 }
 
@@ -116,13 +119,14 @@ impl Probe {
         Self { database, seen, projection_set, connection: Mutex::default() }
     }
 
-    /// The newest place in the log, if this node can serve.
+    /// The newest place in the log, if this node can serve; takes no longer than [`PROBE_TIMEOUT`].
     ///
     /// # Errors
-    /// See [`NotReady`]; it takes no longer than [`PROBE_TIMEOUT`].
+    /// [`NotReady`] says why it cannot.
     pub async fn ask(&self) -> Result<Checkpoint, NotReady> {
+        // One probe at a time, because all share one connection.
         let mut place = self.connection.lock().await;
-        // Taken out while it is asked: a connection that failed, or that nobody waited for, is not asked again.
+        // Taken out during the probe: a connection that failed, or whose probe was cancelled, is not used again.
         let kept = place.take();
         match timeout(PROBE_TIMEOUT, self.ask_on(kept)).await {
             Ok(Ok((kept, checkpoint))) => {
@@ -138,7 +142,7 @@ impl Probe {
         &self,
         kept: Option<(Connection, ServerIdentity)>,
     ) -> Result<((Connection, ServerIdentity), Checkpoint), NotReady> {
-        // What was seen before the question has to be in its answer; what is seen meanwhile need not.
+        // Before the query: the answer must show this, but not what other tasks see in the meantime.
         let seen = self.seen.get();
         if let Some((connection, server)) = kept
             && server == seen.server
@@ -150,15 +154,16 @@ impl Probe {
         let connection = self.database.connect("tenure probe", SETTINGS).await;
         let mut connection = connection.map_err(PrimaryError::from)?;
         let server = self.seen.check(&mut connection.client).await?.actual;
+        // Read again, because the check may have taken this node to a new epoch.
         let seen = self.seen.get();
         let row = connection.client.query_one(STATE, &[]).await.map_err(PrimaryError::from)?;
         match self.judge(&row, &seen)? {
             Some(checkpoint) => Ok(((connection, server), checkpoint)),
-            None => Err(NotReady::Stale("the log changes its epoch".to_owned())),
+            None => Err(NotReady::Stale("the epoch of the log is changing".to_owned())),
         }
     }
 
-    /// What a server says of itself; `None`: it has to be checked anew.
+    /// Judges the state that a server reports; `None` if a new connection has to check the server again.
     fn judge(&self, row: &Row, seen: &Seen) -> Result<Option<Checkpoint>, NotReady> {
         let state = || -> Result<_, tokio_postgres::Error> {
             Ok((

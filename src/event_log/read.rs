@@ -1,4 +1,4 @@
-//! Reading the log by stream, by account and by position: streamed, back-pressured, in short statements.
+//! Reads the log by stream, account and position: in pages, each a short statement, fetched as the reader asks.
 
 use futures::Stream;
 use futures::stream::try_unfold;
@@ -11,27 +11,27 @@ use super::event::{FromLog, RecordedEvent, StreamId};
 use super::log::EventLog;
 use crate::clock::Timestamp;
 
-/// How many events one statement reads.
+/// Maximum number of events that one statement returns.
 pub const PAGE: i64 = 1_000;
 
-/// How many events one statement looks at while it searches for those of a type, which no index finds.
+/// How many events one statement scans when it filters by type, for which there is no index.
 const SCAN: i64 = 10_000;
 
-/// How many events a page of a search looks at before it is given as it is, perhaps empty.
+/// How many events a filtered page may scan before it is returned as it is, perhaps empty.
 const MAX_SCANNED: i64 = 200_000;
 
-/// Which events are wanted; everything that is set must hold.
+/// Selects events; an event must match every field that is set.
 #[derive(Clone, Debug, Default)]
 pub struct Filter {
-    /// Of this tenant.
+    /// Only events of this account.
     pub account: Option<Uuid>,
-    /// Of this stream.
+    /// Only events of this stream.
     pub stream: Option<StreamId>,
-    /// Of these stored names, for example `account.opened`; empty: all.
+    /// Only events with one of these stored names, for example `account.opened`; empty: all names.
     pub types: Vec<String>,
-    /// Recorded at or after.
+    /// Only events recorded at or after this time.
     pub since: Option<Timestamp>,
-    /// Recorded before.
+    /// Only events recorded before this time.
     pub until: Option<Timestamp>,
 }
 
@@ -44,7 +44,7 @@ impl Filter {
             && self.until.is_none()
     }
 
-    /// Whether an event is wanted.
+    /// Whether an event matches the filter.
     #[must_use]
     pub fn matches(&self, event: &RecordedEvent) -> bool {
         self.account.is_none_or(|account| event.account_id == Some(account))
@@ -55,18 +55,18 @@ impl Filter {
     }
 }
 
-/// Some of the wanted events.
+/// A page of matching events.
 #[derive(Clone, Debug, Default)]
 pub struct Page {
-    /// The events, in the order that was asked for.
+    /// The events, in the requested order.
     pub events: Vec<RecordedEvent>,
-    /// The epoch of their positions, and of `next`; 0 if nothing had to be read.
+    /// The epoch of the positions and of `next`; 0 if no statement was needed.
     pub epoch: i64,
-    /// From where to go on: the position that the next page is behind. `None` at the end of the log.
+    /// The position to continue from, which is not itself on the next page; `None` at the end.
     pub next: Option<i64>,
 }
 
-/// Which way a page goes.
+/// The order of the events on a page.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Order {
     OldestFirst,
@@ -77,7 +77,7 @@ impl EventLog {
     /// The newest position; 0 if the log is empty.
     ///
     /// # Errors
-    /// The log cannot be read.
+    /// [`ReadError::Unavailable`]
     pub async fn newest(&self) -> Result<i64, ReadError> {
         Ok(self.primary().query("select true", &[]).await?.position)
     }
@@ -85,7 +85,7 @@ impl EventLog {
     /// All events of a stream after a version, in order.
     ///
     /// # Errors
-    /// The log cannot be read.
+    /// [`ReadError::Unavailable`]
     pub async fn read_stream(&self, stream: &StreamId, after: i64) -> Result<Vec<RecordedEvent>, ReadError> {
         let sql = select_events(
             "where stream_type = $1 and stream_id = $2 and version > $3 order by version limit $4",
@@ -104,14 +104,15 @@ impl EventLog {
         }
     }
 
-    /// The wanted events after a position up to the newest of this moment, a page at a time; the next page is read
-    /// when the last has been taken.
+    /// The matching events after a position up to the end of the log, one page at a time; the next page is read when
+    /// the previous one has been taken. Ends with [`ReadError::LogReplaced`] if the epoch changes in between.
     pub fn read(
         &self,
         after: i64,
         filter: Filter,
     ) -> impl Stream<Item = Result<Vec<RecordedEvent>, ReadError>> + use<> {
         let log = self.clone();
+        // Positions are comparable only within one epoch: the stream ends when the log gets another.
         let begin = Checkpoint { position: after, ..self.seen().checkpoint() };
         try_unfold(Some(begin), move |place| {
             let (log, filter) = (log.clone(), filter.clone());
@@ -123,6 +124,7 @@ impl EventLog {
                         return Err(ReadError::LogReplaced { from: place, epoch: page.epoch });
                     }
                     next = page.next.map(|position| Checkpoint { position, ..place });
+                    // A search may return an empty page that is not the last.
                     if !page.events.is_empty() {
                         return Ok(Some((page.events, next)));
                     }
@@ -132,11 +134,11 @@ impl EventLog {
         })
     }
 
-    /// The first wanted events after a position, at most `limit`. A search by type may give fewer, and from where to go
-    /// on, when it has looked at many.
+    /// The first matching events after a position, at most `limit`. A search by type may return fewer before the end is
+    /// reached; then [`Page::next`] says where to continue.
     ///
     /// # Errors
-    /// The log cannot be read, or (unfiltered) positions are missing.
+    /// [`ReadError::Unavailable`], or [`ReadError::Gap`] if an unfiltered page lacks positions.
     pub async fn read_page(&self, after: i64, filter: &Filter, limit: i64) -> Result<Page, ReadError> {
         let page = self.page(Order::OldestFirst, after, filter, limit).await?;
         if filter.is_all() {
@@ -145,10 +147,11 @@ impl EventLog {
         Ok(page)
     }
 
-    /// The last wanted events before a position, newest first, at most `limit`; like [`EventLog::read_page`].
+    /// The last matching events before a position, newest first, at most `limit`; otherwise like
+    /// [`EventLog::read_page`].
     ///
     /// # Errors
-    /// The log cannot be read.
+    /// [`ReadError::Unavailable`]
     pub async fn read_page_back(&self, before: i64, filter: &Filter, limit: i64) -> Result<Page, ReadError> {
         self.page(Order::NewestFirst, before, filter, limit).await
     }
@@ -161,7 +164,8 @@ impl EventLog {
         let (mut low, mut high, mut scanned) = (low, high, 0);
         while low < high {
             let wanted = limit - i64::try_from(page.events.len()).unwrap_or(limit);
-            // What an index finds is read as far as it goes; what must be searched for, in windows.
+            // Indexes find events by account, stream and position. A search by type is cut into windows, so that no
+            // statement scans without a limit.
             let window = if filter.types.is_empty() {
                 (low, high)
             } else {
@@ -169,7 +173,7 @@ impl EventLog {
             };
             let (epoch, events) = self.select(order, window, filter, wanted).await?;
             if page.epoch != 0 && page.epoch != epoch {
-                // The rest is of other events: the reader is told by the epoch, and begins again.
+                // Events of two epochs must not share a page: the reader sees the new epoch and starts again.
                 return Ok(Page { epoch, ..Page::default() });
             }
             page.epoch = epoch;
@@ -185,6 +189,7 @@ impl EventLog {
             }
             scanned += SCAN;
             if scanned >= MAX_SCANNED && low < high {
+                // `from` is exclusive in both orders, but the upper bound of the range is inclusive.
                 page.next = Some(if order == Order::OldestFirst { low } else { high + 1 });
                 return Ok(page);
             }
@@ -192,7 +197,7 @@ impl EventLog {
         Ok(page)
     }
 
-    /// The positions among which the wanted events are: behind the first, up to the second. `None`: there are none.
+    /// The range of positions that can match: after the first, up to and including the second. `None` if it is empty.
     async fn bounds(
         &self,
         order: Order,
@@ -205,6 +210,7 @@ impl EventLog {
                 Order::NewestFirst => Some((0, from.saturating_sub(1))),
             });
         }
+        // Recorded times grow with positions, so a range of times is a range of positions.
         let sql = "select log.position_at($1), log.position_at($2)";
         let answer = self.primary().query(sql, &[&filter.since.unwrap_or_default(), &filter.until]).await?;
         let Some(row) = answer.rows.first() else { return Ok(None) };
@@ -220,7 +226,7 @@ impl EventLog {
         Ok((low < high).then_some((low, high)))
     }
 
-    /// The part of a range that one statement may search.
+    /// The part of a range that one statement may scan.
     async fn window(
         &self,
         order: Order,
@@ -234,6 +240,7 @@ impl EventLog {
                 Order::NewestFirst => (low.max(high - SCAN), high),
             });
         };
+        // The index on the account finds its events, so the window is counted in these.
         let sql = match order {
             Order::OldestFirst => {
                 "select position from log.event where account_id = $1 and position > $2 and position <= $3
@@ -278,7 +285,7 @@ impl EventLog {
         if !filter.types.is_empty() {
             restrict(" and event_type = any (?)", &filter.types);
         }
-        // The versions of a stream grow with positions, and its index has them in order.
+        // Versions of a stream grow with positions, and the index of the stream has them in order.
         let key = if filter.stream.is_some() { "version" } else { "position" };
         let direction = if order == Order::OldestFirst { "asc" } else { "desc" };
         restrict(&format!(" order by {key} {direction} limit ?"), &limit);
@@ -287,7 +294,7 @@ impl EventLog {
     }
 }
 
-/// Refuses a page in which a position is missing.
+/// Returns [`ReadError::Gap`] if a position is missing from a page.
 pub(super) fn contiguous<E: FromLog>(after: i64, events: &[E]) -> Result<(), ReadError> {
     let mut last = after;
     for event in events {

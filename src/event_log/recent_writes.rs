@@ -1,10 +1,11 @@
-//! What this process has appended lately, so that the database need not look up versions that are known here.
+//! Remembers what this process has appended recently, so that the database need not look up versions known here.
 //!
-//! A version that was seen at a position still holds at the head if no other process has appended since, and this one
-//! has not appended to that stream. The first is known when a batch finds the head where this process left it: each
-//! batch names the event that it expects there and its position, and has every version checked if it is another. It
-//! takes both: another's event may have the position when a batch of ours fails, and a batch of ours may be stored behind
-//! another's event and then be the newest. The second is what is kept here.
+//! A version observed at a position is still current if no other process has appended since and this process has not
+//! written that stream. The second condition is kept here. The first holds if a batch finds the head where this process
+//! left it: each batch names the event that it expects to be the newest and its position, and the database looks up
+//! every version if it finds another. Either alone is not enough: if a batch of this process fails, an event of another
+//! process may take the expected position; and if a batch of this process is stored after another process's event, its
+//! last event is the newest, but at a higher position.
 
 use foldhash::{HashMap, HashMapExt as _};
 
@@ -13,10 +14,10 @@ use super::event::StreamId;
 use super::unit::{StreamRead, Unit};
 use crate::ids::EventId;
 
-/// How many streams each half of the memory holds.
+/// Maximum number of streams in each of the two generations.
 const MAX_STREAMS: usize = 1 << 16;
 
-/// The streams written behind a position, with their newest versions.
+/// The streams written after a position, with their newest versions.
 struct Generation {
     after: i64,
     versions: HashMap<StreamId, i64>,
@@ -28,33 +29,33 @@ impl Generation {
     }
 }
 
-/// How far a batch can see without looking.
+/// The head that a batch expects, and which versions need no look-up if the log has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ExpectedHead {
-    /// The newest event if no other process has appended.
+    /// The newest event, if no other process has appended.
     pub newest: EventId,
-    /// Its position.
+    /// The position of that event.
     pub base: i64,
-    /// What was seen at this position or later has not changed unbeknownst, in that case.
+    /// In that case, any version observed at or after this position is still current unless this process changed it.
     pub from: i64,
 }
 
 impl ExpectedHead {
-    /// Whether a version that was read holds if that event is the newest.
+    /// Whether a version that was read needs no look-up if that event is the newest.
     pub const fn covers(&self, read: &StreamRead) -> bool {
         read.seen >= self.from
     }
 }
 
-/// The tail of the log as far as this process has written it.
+/// The versions that this process has written recently, and where it left the head of the log.
 pub(super) struct RecentWrites {
-    /// The epoch of all positions here; 0 before the first connection.
+    /// The epoch of all positions in this value; 0 before the first connection.
     epoch: i64,
-    /// The newest position, if nobody else has appended.
+    /// The newest position, if no other process has appended; `None` after a reconnect.
     head: Option<i64>,
-    /// From here on, this process has written every event up to `head`.
+    /// This process has written every event after this position, up to `head`.
     own_after: i64,
-    /// The last event that this process stored, with its position.
+    /// The last event that this process stored, with its position; `None` before the first.
     acknowledged: Option<(i64, EventId)>,
     current: Generation,
     previous: Generation,
@@ -72,21 +73,24 @@ impl RecentWrites {
         }
     }
 
-    /// What a batch may rely on that is sent behind another, which ends with this event and has so many.
+    /// The head that the next batch may expect. `ahead`: the batch in flight before it, by its last event and its
+    /// number of events.
     ///
-    /// With two ahead that would not do: the second may be the newest at the expected position although another's events
-    /// have taken the place of the first.
+    /// At most one batch may be ahead. With two, the second could end at the expected position although events of
+    /// another process had taken the place of the first.
     pub fn expected_head(&self, ahead: Option<(EventId, i64)>) -> Option<ExpectedHead> {
         let head = self.head?;
+        // With a batch ahead, expect its end: if it fails, the head is another and everything is looked up.
         let (newest, base) = match ahead {
             Some((last, events)) => (last, head + events),
             None => (self.acknowledged?.1, head),
         };
+        // What was written before the older generation is forgotten, so earlier observations may be stale.
         Some(ExpectedHead { newest, base, from: self.own_after.max(self.previous.after) })
     }
 
-    /// The connection is gone: whatever was under way may have been stored, and others may have appended. In another
-    /// epoch nothing that is remembered holds.
+    /// Forgets the head after a lost connection: batches in flight may have been stored, and other processes may have
+    /// appended. In a new epoch all versions are forgotten too.
     pub fn forget_head(&mut self, epoch: i64) {
         if self.epoch == epoch {
             self.head = None;
@@ -95,8 +99,9 @@ impl RecentWrites {
         }
     }
 
-    /// Takes note of units that were stored behind this position.
+    /// Records that these units were stored after position `base`.
     pub fn stored<'a>(&mut self, base: i64, units: impl IntoIterator<Item = &'a Unit>) {
+        // Another process has appended, or may have: nothing is known of the events up to the base.
         if self.head != Some(base) {
             self.own_after = base;
         }
@@ -107,12 +112,13 @@ impl RecentWrites {
             self.acknowledged = Some((position, event.id));
         }
         self.head = Some(position);
+        // Dropping the older generation bounds the memory; `expected_head` reaches back only as far as the rest.
         if self.current.versions.len() >= MAX_STREAMS {
             self.previous = std::mem::replace(&mut self.current, Generation::after(position));
         }
     }
 
-    /// What a unit has lost against units that this process has stored.
+    /// The conflict of a unit with units that this process has stored since the unit's decision, if any.
     pub fn conflict_of(&self, unit: &Unit) -> Option<AppendError> {
         let moved = |read: &&StreamRead| {
             let newest =
@@ -164,12 +170,12 @@ mod tests {
         let expected_head = recent.expected_head(None).unwrap();
         assert!(
             !expected_head.covers(&read(2, 1, 12)),
-            "a batch whose end was not seen may have been stored"
+            "a batch whose outcome is unknown may have been stored"
         );
     }
 
     #[test]
-    fn who_read_a_version_that_was_written_over_has_lost() {
+    fn a_decision_on_an_overwritten_version_has_lost() {
         let mut recent = RecentWrites::new();
         recent.stored(0, [&writing(1, 1)]);
         let lost = recent.conflict_of(&writing(1, 1));
@@ -195,7 +201,7 @@ mod tests {
         recent.forget_head(7);
         assert!(
             recent.conflict_of(&writing(streams, 1)).is_none(),
-            "another epoch may have the version free"
+            "in another epoch the version may be free"
         );
     }
 }

@@ -1,4 +1,4 @@
-//! The SQL of projected tables: their DDL, a function a table that carries out settled changes, and calls of it.
+//! The SQL of projected tables: DDL, one function per table that applies coalesced changes, and the calls of it.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
@@ -22,7 +22,7 @@ impl ColumnType {
     }
 }
 
-/// The statements that make a projected table, its indexes and its function in a schema.
+/// The statements that create a projected table, its indexes and its function in a schema.
 #[must_use]
 pub fn ddl(table: &Table, schema: &str) -> String {
     let indexes: Vec<String> = indexes(table, schema, "").collect();
@@ -30,7 +30,7 @@ pub fn ddl(table: &Table, schema: &str) -> String {
         .concat()
 }
 
-/// The statement that makes a projected table without indexes beyond its key.
+/// The statement that creates a projected table with its primary key, but no other index.
 #[must_use]
 pub fn create_table(table: &Table, schema: &str) -> String {
     let columns: Vec<String> = table
@@ -60,7 +60,7 @@ pub fn storage(table: &Table, schema: &str) -> String {
     )
 }
 
-/// The statements that make the indexes of a projected table; `concurrently` or nothing.
+/// The statements that create the indexes of a projected table; `concurrently` is that keyword or empty.
 pub fn indexes<'a>(
     table: &'a Table,
     schema: &'a str,
@@ -71,7 +71,7 @@ pub fn indexes<'a>(
     })
 }
 
-/// The names of the indexes of a projected table, each after what it indexes: an index that changes gets another name.
+/// The names of the indexes of a projected table, each with a hash of its definition: a changed index gets a new name.
 pub fn index_names(table: &Table) -> impl Iterator<Item = String> + use<'_> {
     table.indexes.iter().map(|index| {
         let digest = Sha256::digest(index);
@@ -83,26 +83,28 @@ pub fn index_names(table: &Table) -> impl Iterator<Item = String> + use<'_> {
     })
 }
 
-/// The parameters of the function that carries out the settled changes of one table, as PostgreSQL shows them.
+/// The parameters of the function that applies the coalesced changes of one table, as PostgreSQL shows them.
 #[must_use]
 pub fn apply_arguments(table: &Table, schema: &str) -> String {
     let name = format!("{schema}.{}", table.name);
     format!("base bigint, ended {name}[], begun {name}[], changed {name}[], masks bigint[]")
 }
 
-/// The name of the function that carries out the settled changes of one table.
+/// The name of the function that applies the coalesced changes of one table.
 fn apply_name(table: &Table, schema: &str) -> String {
     format!("{schema}.{}_apply", table.name)
 }
 
-/// A function that changes the rows of a table, set-based, and raises TN003 unless every change meets its row: rows
-/// that end (of which only the keys matter), rows that begin, rows that change, each of those with the columns that
-/// change (a bit each).
+/// A function that changes the rows of a table, set-based, and raises TN003 unless every change met its row.
+///
+/// Its arrays are the rows to delete (of which only the keys matter), the rows to insert, the rows to patch, and for
+/// each of these a mask with a bit for every column that changes.
 #[must_use]
 pub fn apply_function(table: &Table, schema: &str) -> String {
     let name = format!("{schema}.{}", table.name);
     let key = &table.columns[..table.key_columns];
     let value = |column: &Column| match column.column_type {
+        // A batch is sent with ordinals: the base is known only under the head lock.
         ColumnType::Position => format!("base + t.{}", column.name),
         _ => format!("t.{}", column.name),
     };
@@ -111,6 +113,7 @@ pub fn apply_function(table: &Table, schema: &str) -> String {
     let key_match: Vec<String> = key.iter().map(|column| format!("r.{0} = t.{0}", column.name)).collect();
     let key_match = key_match.join(" and ");
     let names = list(&|column| column.name.to_owned());
+    // With a mask per row, one statement serves every combination of changed columns.
     let patched: Vec<String> = table
         .columns
         .iter()
@@ -133,6 +136,7 @@ pub fn apply_function(table: &Table, schema: &str) -> String {
             ),
         )
     };
+    // Deletes come first: a batch may delete a row and insert it again under the same key.
     format!(
         "create or replace function {}({})
          returns void language plpgsql as $apply$
@@ -151,7 +155,7 @@ pub fn apply_function(table: &Table, schema: &str) -> String {
     )
 }
 
-/// Runs a statement for an array, if there is one, and raises unless it changed a row for each element.
+/// SQL that runs a statement for an array, unless it is null, and raises TN003 unless it changed one row per element.
 fn checked(array: &str, statement: &str) -> String {
     format!(
         "if {array} is not null then
@@ -165,9 +169,9 @@ fn checked(array: &str, statement: &str) -> String {
     )
 }
 
-/// The settled changes of one table as the arguments of its function.
+/// The coalesced changes of one table, as arguments of its function.
 pub(crate) struct Application<'a> {
-    /// The table.
+    /// The table that is changed.
     pub(crate) table: &'static Table,
     ended: Rows<Key<'a>>,
     begun: Rows<&'a [Cow<'a, Value>]>,
@@ -178,7 +182,7 @@ pub(crate) struct Application<'a> {
 /// A row of which only the key matters.
 struct Key<'a>(&'a [Value]);
 
-/// The key of a row and the columns that change, in order of their places.
+/// The key of a row and its changed columns, by column index.
 struct Changed<'a> {
     key: &'a [Value],
     columns: &'a [(usize, Cow<'a, Value>)],
@@ -228,16 +232,17 @@ impl<'a> Application<'a> {
         }
     }
 
-    /// In the order of the function's parameters behind the base.
+    /// The arguments in the order of the function's parameters after the base.
     pub(crate) fn arguments(&self) -> [&(dyn ToSql + Sync); PARAMETERS] {
         [&self.ended, &self.begun, &self.changed, &self.masks]
     }
 }
 
-/// How many parameters the function of a table has behind the base.
+/// How many parameters the function of a table has after the base.
 const PARAMETERS: usize = 4;
 
-/// The settled changes of a batch by table, in the order of the tables' names, so that equal sets make equal calls.
+/// The coalesced changes of a batch by table, ordered by table name, so that equal sets of tables share a prepared
+/// statement.
 pub(crate) fn applications<'a>(coalesced: &'a [CoalescedRow<'a>]) -> Vec<Application<'a>> {
     let mut all: Vec<Application<'a>> = Vec::new();
     for (table, key, row) in coalesced {
@@ -253,7 +258,7 @@ pub(crate) fn applications<'a>(coalesced: &'a [CoalescedRow<'a>]) -> Vec<Applica
     all
 }
 
-/// The calls of the tables' functions as expressions on `a.base`, their parameters counted on from `next`.
+/// The calls of the tables' functions, as expressions on `a.base`; their parameters are numbered from `next`.
 pub(crate) fn calls(tables: &[&'static Table], schema: &str, next: usize) -> String {
     let mut sql = String::new();
     for (table, next) in tables.iter().zip((next..).step_by(PARAMETERS)) {

@@ -1,9 +1,9 @@
-//! What this node has seen of the log, and whether a server may answer for it.
+//! Tracks what this node has seen of the log, and decides whether a server may answer for it.
 //!
-//! The address of a database may lead elsewhere at any time: to a standby that lags, to one that was promoted without
-//! its last events, to a restored backup. Whatever this node has acknowledged or read must be there, or the server does
-//! not answer. Each connection is checked when it is opened ([`SeenLog::check`]); each read is checked by its own
-//! statement (`primary.rs`); each append compares the epoch under the head lock.
+//! The address of a database may lead to another server at any time: to a lagging standby, to a standby that was
+//! promoted without its last events, to a restored backup. A server may answer only if it has every event that this
+//! node has acknowledged or read. Each connection is checked when it is opened ([`SeenLog::check`]); each read is
+//! checked by its own statement (`primary.rs`); each append compares the epoch under the head lock.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -16,70 +16,69 @@ use super::error::PrimaryError;
 use crate::entropy::Entropy;
 use crate::ids::{EventId, LogId};
 
-/// A server and the very table that holds the head row: a restored, promoted or copied database has another identity.
+/// Identifies a server and the table with the head row: a restored or promoted database has another identity.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ServerIdentity {
-    /// Of the cluster, made by initdb.
+    /// The system identifier of the cluster, set by initdb.
     pub system_identifier: i64,
-    /// Raised by each promotion and each point-in-time recovery.
+    /// The WAL timeline, raised by each promotion and each point-in-time recovery.
     pub timeline: i64,
-    /// The OID of `log.head`, which `pg_restore` makes anew.
+    /// The OID of the table `log.head`, which changes when `pg_restore` creates it again.
     pub head_oid: i64,
 }
 
-/// The newest event that this node has acknowledged or read, in which epoch, from which server.
+/// The newest event that this node has acknowledged or read, with its epoch and server.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Seen {
     /// The epoch of the position.
     pub epoch: i64,
     /// The server that answered last.
     pub server: ServerIdentity,
-    /// The position; 0 before the first event.
+    /// The newest position; 0 before the first event.
     pub position: i64,
-    /// The event there; nil before the first.
+    /// The event at that position; nil before the first.
     pub event_id: EventId,
 }
 
-/// What the head row says, and where the log ends.
+/// The head row, the server that answers, and the newest event.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Head {
-    /// Which log this is.
+    /// The identity of the log.
     pub log_id: LogId,
-    /// The epoch of its positions.
+    /// The epoch of the log's positions.
     pub epoch: i64,
-    /// Raised to make everything sent before worthless.
+    /// The fence: appends that name an earlier number are refused.
     pub fence: i64,
-    /// Which set of projections `view` holds.
+    /// The set of projections that schema `view` contains.
     pub projection_set: String,
-    /// The server that the log was last served from; none before the first.
+    /// The server that the log was last served from; `None` if it never was.
     pub stored: Option<ServerIdentity>,
-    /// The server that answers.
+    /// The server that sent this answer.
     pub actual: ServerIdentity,
     /// The newest position; 0 in an empty log.
     pub position: i64,
-    /// The event there; nil in an empty log.
+    /// The event at that position; nil in an empty log.
     pub event_id: EventId,
 }
 
-/// Called with the new epoch when the positions that this node remembers have lost their meaning.
+/// A callback that clears memory of the log; called with the new epoch.
 type OnNewEpoch = Box<dyn Fn(i64) + Send + Sync>;
 
-/// What this node has seen, shared by everything that reads or writes the log.
+/// What this node has seen of the log, shared by everything that reads or writes it.
 pub struct SeenLog {
     log_id: LogId,
     seen: Mutex<Seen>,
-    /// Epochs that this node has left: whichever server still has one of them is behind.
+    /// Epochs that this node has left: a server that still has one of them lags behind, and is not followed.
     left: Mutex<Vec<i64>>,
-    /// Wakes followers; its value is the position that was seen.
+    /// Wakes followers; its value is the newest position seen.
     wake: Arc<watch::Sender<i64>>,
-    /// One connection at a time decides about an epoch.
+    /// Lets one connection at a time decide about an epoch, so that this node enters it once.
     deciding: tokio::sync::Mutex<()>,
     entropy: Arc<dyn Entropy>,
     on_new_epoch: Mutex<Vec<OnNewEpoch>>,
 }
 
-/// The head row, the identity of the server, the end of the log, and the event at position `$1`; no row if there is no
-/// log.
+/// Selects the head row, the server's identity, the newest event and the event at position `$1`; no row without a log.
 const HEAD: &str = "
     select h.log_id, h.epoch, h.fence, h.projection_set, h.system_identifier, h.timeline, h.head_oid,
            i.system_identifier, i.timeline, i.head_oid, n.position, n.event_id,
@@ -89,7 +88,7 @@ const HEAD: &str = "
     left join lateral (select position, event_id from log.event order by position desc limit 1) n on true";
 
 impl Head {
-    /// Reads the head of a log, with the event at a position.
+    /// Reads the head of the log, and the event at a position if there is one.
     async fn read(client: &Client, position: i64) -> Result<(Self, Option<EventId>), PrimaryError> {
         let rows = client.query_typed(HEAD, &[(&position, Type::INT8)]).await.map_err(PrimaryError::from)?;
         let row = rows.first().ok_or(PrimaryError::NoLog)?;
@@ -119,7 +118,7 @@ impl Head {
         })
     }
 
-    /// The server that answers now is the one that the log was last served from.
+    /// Whether the server that answers is the one that the log was last served from.
     fn is_on_same_server(&self) -> bool {
         self.stored == Some(self.actual)
     }
@@ -129,44 +128,47 @@ impl Head {
     }
 }
 
-/// A random epoch: 63 bits, never 0.
+/// A random epoch: 63 bits, never 0. Random, because two restores of the same backup must not get the same epoch.
 #[must_use]
 pub fn new_epoch(entropy: &dyn Entropy) -> i64 {
     let mut bytes = [0; 8];
     entropy.fill(&mut bytes);
+    // 0 stands for "no epoch" in memory.
     (i64::from_be_bytes(bytes) & i64::MAX).max(1)
 }
 
-/// What a process without memory does before it serves a log: a log that was served from another server last gets a new
-/// epoch, because nobody can say whether that server had events which this one has not.
+/// Prepares the log for a process that has just started: if another server served the log last, the log gets a new
+/// epoch, because it cannot be known whether that server had events that this one lacks.
 ///
 /// # Errors
-/// There is no log, or it cannot be written to.
+/// [`PrimaryError::NoLog`], or the head row cannot be read or written.
 pub async fn adopt_server(client: &mut Client, entropy: &dyn Entropy) -> Result<Head, PrimaryError> {
     let (head, _) = Head::read(client, 0).await?;
     if head.is_on_same_server() {
         return Ok(head);
     }
     let renewed = renew(client, |head| !head.is_on_same_server(), entropy).await?;
+    // An empty log has given out no positions that could be refused.
     if head.position > 0 {
         tracing::warn!(
             epoch = renewed.epoch,
-            "the log is served from another server than before: positions from before are refused"
+            "the log is served from a different server: positions of its earlier epoch are refused"
         );
     }
     Ok(renewed)
 }
 
-/// Gives the log a new epoch, if the head row, locked, still asks for it.
+/// Gives the log a new epoch if `asks_for_it` holds for the locked head row; returns the resulting head.
 ///
 /// # Errors
-/// There is no log, or it cannot be written to.
+/// [`PrimaryError::NoLog`], or the head row cannot be read or written.
 pub async fn renew(
     client: &mut Client,
     asks_for_it: impl Fn(&Head) -> bool,
     entropy: &dyn Entropy,
 ) -> Result<Head, PrimaryError> {
     let transaction = client.transaction().await?;
+    // Read again under the lock: another node may have given the log a new epoch already.
     transaction.execute("select from log.head for update", &[]).await?;
     let rows = transaction.query_typed(HEAD, &[(&0_i64, Type::INT8)]).await?;
     let mut head = Head::of(rows.first().ok_or(PrimaryError::NoLog)?)?;
@@ -186,13 +188,13 @@ async fn store(
     let ServerIdentity { system_identifier, timeline, head_oid } = head.actual;
     let sql = "update log.head set epoch = $1, system_identifier = $2, timeline = $3, head_oid = $4";
     transaction.execute(sql, &[&head.epoch, &system_identifier, &timeline, &head_oid]).await?;
-    // Nodes that are connected already find out by their next read; this makes it soon.
+    // Connected nodes notice the new epoch at their next read; the notification makes their followers read at once.
     transaction.execute("select pg_notify('tenure_log', '')", &[]).await?;
     Ok(())
 }
 
 impl SeenLog {
-    /// Begins with the head of a log, as a process without memory finds it.
+    /// Starts from the head of the log, as a newly started process finds it.
     #[must_use]
     pub fn new(head: &Head, entropy: Arc<dyn Entropy>) -> Self {
         Self {
@@ -206,7 +208,7 @@ impl SeenLog {
         }
     }
 
-    /// Which log this is.
+    /// The identity of the log.
     #[must_use]
     pub const fn log_id(&self) -> LogId {
         self.log_id
@@ -216,30 +218,30 @@ impl SeenLog {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What has been seen up to now.
+    /// What this node has seen so far.
     #[must_use]
     pub fn get(&self) -> Seen {
         *self.lock()
     }
 
-    /// The newest place that has been seen.
+    /// The newest place that this node has seen.
     #[must_use]
     pub fn checkpoint(&self) -> Checkpoint {
         let Seen { epoch, position, event_id, .. } = self.get();
         Checkpoint { log_id: self.log_id, epoch, position, event_id }
     }
 
-    /// Changes with every commit of this node, and of others when they are noticed.
+    /// Signals every commit of this node, and those of other nodes when they are noticed.
     pub(super) const fn wake(&self) -> &Arc<watch::Sender<i64>> {
         &self.wake
     }
 
-    /// Calls this with the new epoch when memory of the log has to be cleared.
+    /// Registers a callback that clears memory of the log; it is called with each new epoch.
     pub fn on_new_epoch(&self, clear: impl Fn(i64) + Send + Sync + 'static) {
         self.on_new_epoch.lock().unwrap_or_else(PoisonError::into_inner).push(Box::new(clear));
     }
 
-    /// Takes note of an event that was read or stored: whatever is read from now on has to show it. Wakes nobody.
+    /// Records an event that was read or stored: every later answer must include it. Does not wake followers.
     pub(super) fn advance(&self, epoch: i64, position: i64, event_id: EventId) {
         let is_newer = {
             let mut seen = self.lock();
@@ -250,6 +252,7 @@ impl SeenLog {
             is_newer
         };
         if is_newer {
+            // Returns false so as not to wake followers: the committer answers its callers first.
             self.wake.send_if_modified(|known| {
                 *known = (*known).max(position);
                 false
@@ -257,29 +260,32 @@ impl SeenLog {
         }
     }
 
-    /// Wakes the followers on this node.
+    /// Wakes the followers of this node.
     pub(super) fn wake_followers(&self) {
         self.wake.send_modify(|_| {});
     }
 
-    /// Whether the server behind a fresh connection may answer: it holds this log, with the newest event that this node
-    /// has seen.
+    /// Checks whether the server behind a new connection may answer: it must have this log and the newest event that
+    /// this node has seen.
     ///
-    /// On a server with another identity that lacks this event, the log gets a new epoch and this node begins anew; if
-    /// somebody else has given it one, this node follows.
+    /// If a server with another identity lacks that event, the log gets a new epoch and this node starts over in it. If
+    /// another node or an operator has given the log a new epoch, this node follows.
     ///
     /// # Errors
-    /// [`PrimaryError::AnotherLog`], [`PrimaryError::LostEvents`], or the server cannot be asked.
+    /// [`PrimaryError::AnotherLog`], [`PrimaryError::LostEvents`], [`PrimaryError::NoLog`], or the server does not
+    /// answer.
     pub async fn check(&self, client: &mut Client) -> Result<Head, PrimaryError> {
         let seen = self.get();
         let (head, found) = Head::read(client, seen.position).await?;
+        // The usual case takes no lock.
         if self.is_consistent(&head, &seen, found)? {
             return Ok(head);
         }
         let _deciding = self.deciding.lock().await;
-        // Another connection of this node may have decided meanwhile.
+        // Another connection of this node may have decided in the meantime.
         let seen = self.get();
         let transaction = client.transaction().await?;
+        // Under the lock, so that no other node decides at the same time and no append falls in between.
         transaction.execute("select from log.head for update", &[]).await?;
         let rows = transaction.query_typed(HEAD, &[(&seen.position, Type::INT8)]).await?;
         let row = rows.first().ok_or(PrimaryError::NoLog)?;
@@ -288,8 +294,11 @@ impl SeenLog {
             transaction.commit().await?;
             return Ok(head);
         }
+        // By the event, not by its position alone: a server that lost events may have grown past that position since.
         let has_all = head.epoch == seen.epoch && (seen.position == 0 || found == Some(seen.event_id));
         let was_left = self.left.lock().unwrap_or_else(PoisonError::into_inner).contains(&head.epoch);
+        // Another process has decided already. A server that still has an epoch which this node has left is only
+        // behind.
         let is_followed = head.epoch != seen.epoch && head.is_on_same_server() && !was_left;
         if !has_all && !is_followed {
             head.epoch = new_epoch(&*self.entropy);
@@ -300,6 +309,7 @@ impl SeenLog {
         head.stored = Some(head.actual);
         transaction.commit().await?;
         if head.epoch == seen.epoch {
+            // A failover that lost nothing: only the server has changed, and positions keep their meaning.
             self.lock().server = head.actual;
         } else {
             self.begin_epoch(&head, &seen);
@@ -307,7 +317,7 @@ impl SeenLog {
         Ok(head)
     }
 
-    /// Whether nothing has to be decided about a server.
+    /// Whether the server may answer as it is, so that no epoch or identity has to be decided.
     fn is_consistent(&self, head: &Head, seen: &Seen, found: Option<EventId>) -> Result<bool, PrimaryError> {
         if head.log_id != self.log_id {
             return Err(PrimaryError::AnotherLog { expected: self.log_id, found: head.log_id });
@@ -316,21 +326,22 @@ impl SeenLog {
             return Ok(false);
         }
         let has_all = seen.position == 0 || found == Some(seen.event_id);
+        // The same server has lost events: no failover explains that, so an operator has to decide.
         if !has_all && head.actual == seen.server {
             return Err(PrimaryError::LostEvents { position: seen.position, event_id: seen.event_id });
         }
         Ok(has_all && head.is_on_same_server() && head.actual == seen.server)
     }
 
-    /// Forgets all positions, and goes on from where this server's log ends.
+    /// Forgets all earlier positions and continues from the newest event of this server.
     fn begin_epoch(&self, head: &Head, before: &Seen) {
         tracing::warn!(
             before = %format_args!("{}-{}", before.epoch, before.position),
             now = %format_args!("{}-{}", head.epoch, head.position),
-            "positions have a new epoch: what this node remembers of the log is cleared"
+            "positions have a new epoch: this node has cleared its memory of the log"
         );
         metrics::counter!("tenure_epoch_changes_total").increment(1);
-        // Before the epoch can be seen: what is decided in it must not rest on what was remembered before.
+        // Before the new epoch becomes visible: decisions in it must not rest on remembered state of the old one.
         for clear in self.on_new_epoch.lock().unwrap_or_else(PoisonError::into_inner).iter() {
             clear(head.epoch);
         }

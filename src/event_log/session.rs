@@ -1,4 +1,4 @@
-//! The committer's own connection: nobody else writes with it, and a peer that vanishes must not keep the head lock.
+//! The committer's own connection, with the fence and the prepared statements; its timeouts keep the head lock short.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -16,7 +16,9 @@ use crate::clock::Clock;
 use crate::ids::EventId;
 use crate::postgres::{Connection, Database, STATEMENT_TIMEOUT};
 
-/// Settings that keep plans on the indexes however small the tables were at first, and locks short.
+/// Settings that make generic plans use the indexes, even if a table was small when the plan was made, and that keep
+/// locks short: a client that vanishes must not hold the head lock. An append must be durable before it is
+/// acknowledged, so `synchronous_commit` is raised from `off` or `local` to `on`.
 const SETTINGS: &str = "
     set enable_seqscan = off; set enable_hashjoin = off; set enable_mergejoin = off; set enable_bitmapscan = off;
     set plan_cache_mode = force_generic_plan; set jit = off; set max_parallel_workers_per_gather = 0;
@@ -25,10 +27,10 @@ const SETTINGS: &str = "
     select set_config('synchronous_commit', 'on', false)
     where current_setting('synchronous_commit') in ('off', 'local');";
 
-/// How many statements are kept for as many sets of tables that batches change together.
+/// Maximum number of prepared statements; there is one for each set of tables that batches change together.
 const MAX_STATEMENTS: usize = 256;
 
-/// A connection with all that an append needs prepared.
+/// A connection to the server that holds the log, and what appends on it name: epoch, fence and server.
 pub struct Session {
     pub(super) connection: Connection,
     epoch: i64,
@@ -37,22 +39,25 @@ pub struct Session {
     statements: Mutex<HashMap<Vec<&'static str>, Statement>>,
 }
 
-/// What became of a batch whose connection was lost.
+/// Whether a batch was stored whose connection was lost.
 pub enum Resolution {
-    /// It is in the log; its first event has this position and was recorded then.
+    /// The batch is in the log.
     Stored {
-        /// The position before its first event.
+        /// The position before the batch's first event.
         base: i64,
-        /// When its first event was recorded.
+        /// When the batch's first event was recorded.
         recorded_from: crate::clock::Timestamp,
     },
-    /// It is not in the log and never will be.
+    /// The batch is not in the log and never will be, because the fence has moved.
     NotStored,
 }
 
 impl Session {
-    /// Opens the connection, to a server that holds what this node has seen and the projections that this release
-    /// maintains.
+    /// Connects to a server that holds everything this node has seen and the projections that this release maintains.
+    ///
+    /// # Errors
+    /// [`AppendError::Superseded`] if another release has replaced the projections, otherwise
+    /// [`AppendError::Unavailable`].
     pub async fn open(
         database: &Database,
         seen: &SeenLog,
@@ -63,6 +68,7 @@ impl Session {
         let mut connection = connection.map_err(|error| unavailable(error.into()))?;
         let checked = timeout(STATEMENT_TIMEOUT, seen.check(&mut connection.client)).await;
         let head = checked.unwrap_or(Err(PrimaryError::TimedOut(STATEMENT_TIMEOUT))).map_err(unavailable)?;
+        // `log.append` compares the set too, under the head lock; here it saves sending batches that must fail.
         if head.projection_set != projection_set {
             return Err(AppendError::Superseded(head.projection_set));
         }
@@ -80,7 +86,7 @@ impl Session {
         self.server
     }
 
-    /// The epoch of positions that appends of this session name.
+    /// The epoch that appends of this session expect.
     pub const fn epoch(&self) -> i64 {
         self.epoch
     }
@@ -91,37 +97,39 @@ impl Session {
         (now.epoch, now.server) == (self.epoch, self.server)
     }
 
-    /// By how many seconds a clock is ahead of the server's, measured anew.
+    /// Measures by how many seconds a clock is ahead of the server's; negative if it is behind.
     pub async fn clock_offset(&self, clock: &dyn Clock) -> Result<f64, tokio_postgres::Error> {
         let asked = clock.now();
         let row = self.connection.client.query_one("select clock_timestamp()", &[]).await?;
         Ok(asked.seconds_since(row.try_get(0)?))
     }
 
-    /// Reads the fence again, after another node has moved it.
+    /// Reads the fence again, for use after another node has moved it.
     pub async fn refresh_fence(&self) -> Result<(), tokio_postgres::Error> {
         let fence = self.connection.client.query_one("select fence from log.head", &[]).await?.try_get(0)?;
         self.fence.store(fence, Ordering::SeqCst);
         Ok(())
     }
 
-    /// Cuts the connection: every batch that waits on it fails at once, and whether it was stored is not known.
+    /// Cuts the connection: every batch in flight on it fails at once, and its outcome is unknown.
     pub fn cut(&self) {
         self.connection.cut();
     }
 
-    /// Wakes whoever follows the log on other nodes.
+    /// Wakes the followers on other nodes.
     pub async fn notify(&self) -> Result<(), tokio_postgres::Error> {
         self.connection.client.batch_execute("select pg_notify('tenure_log', '')").await
     }
 
-    /// The fence that appends of this session name.
+    /// The fence that appends of this session expect.
     pub fn fence(&self) -> i64 {
         self.fence.load(Ordering::SeqCst)
     }
 
-    /// Moves the fence, so that late bytes of an earlier connection are refused, and only then looks whether the
-    /// batch that began with this event was stored.
+    /// Finds out whether the batch that begins with this event was stored.
+    ///
+    /// Moves the fence first, so that late bytes of the lost connection are refused. In the other order the look-up
+    /// could find nothing and the batch be stored afterwards.
     pub async fn resolve(
         &mut self,
         stream_type: &str,
@@ -130,9 +138,11 @@ impl Session {
         event: EventId,
     ) -> Result<Resolution, tokio_postgres::Error> {
         let transaction = self.connection.client.transaction().await?;
+        // Waits for an append that still holds the head row; the next statements then see what it committed.
         transaction.execute("select fence from log.head for update", &[]).await?;
         let fence =
             transaction.query_one("update log.head set fence = fence + 1 returning fence", &[]).await?;
+        // By stream and version, which have an index; event identifiers have none.
         let found = transaction
             .query_opt(
                 "select position - 1, recorded_at, event_id from log.event \
@@ -141,8 +151,10 @@ impl Session {
             )
             .await?;
         transaction.commit().await?;
+        // After the commit: the log does not have this fence before.
         self.fence.store(fence.try_get(0)?, Ordering::SeqCst);
         Ok(match found {
+            // Another node may hold that version of the stream, so the event is compared.
             Some(row) if row.get::<_, EventId>(2) == event => {
                 Resolution::Stored { base: row.get(0), recorded_from: row.get(1) }
             }
@@ -150,9 +162,10 @@ impl Session {
         })
     }
 
-    /// The statement that stores a batch and changes these tables: prepared when such a batch first comes.
+    /// The statement that stores a batch and changes these tables; prepared on first use.
     pub async fn append_to(&self, tables: &[&'static Table]) -> Result<Statement, tokio_postgres::Error> {
         let names: Vec<&'static str> = tables.iter().map(|table| table.name).collect();
+        // The lock is not held while preparing; to prepare a statement twice is harmless.
         let statements = || self.statements.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = statements().get(&names) {
             return Ok(known.clone());

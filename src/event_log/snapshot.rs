@@ -1,4 +1,4 @@
-//! Snapshots of long streams: a shortcut for loading, never the truth. A missing or outdated one costs only time.
+//! Snapshots of long streams: a shortcut for loading, never the truth. A missing or outdated one only costs time.
 
 use bytes::Bytes;
 use tokio_postgres::types::ToSql;
@@ -7,19 +7,19 @@ use super::error::ReadError;
 use super::event::StreamId;
 use super::log::EventLog;
 
-/// How many events a stream may have behind its snapshot before loading it writes a new one.
+/// How many events a stream may have after its snapshot before loading it writes a new snapshot.
 pub const SNAPSHOT_EVERY: i64 = 200;
 
-/// A stored state of an aggregate.
+/// The stored state of an aggregate at a version of its stream.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Snapshot {
-    /// The version of the stream that the state belongs to.
+    /// The version of the stream to which the state belongs.
     pub version: i64,
-    /// The shape of the state; another than the release's own is not read.
+    /// The version of the state's shape; a release reads only its own.
     pub state_version: i32,
-    /// Public JSON.
+    /// The state as public JSON.
     pub payload: Bytes,
-    /// Ciphertext of the sealed fields.
+    /// The ciphertext of the sealed fields; `None` if there are none.
     pub sealed: Option<Bytes>,
 }
 
@@ -27,7 +27,7 @@ impl EventLog {
     /// The snapshot of a stream, if there is one of this shape.
     ///
     /// # Errors
-    /// The database cannot be read.
+    /// [`ReadError::Unavailable`]
     pub async fn load_snapshot(
         &self,
         stream: &StreamId,
@@ -47,17 +47,18 @@ impl EventLog {
         .transpose()
     }
 
-    /// Stores a snapshot, unless a newer one of the same shape is there, or positions have another epoch than the one in
-    /// which its events were read: some of them may not be there any more.
+    /// Stores a snapshot, unless a newer one of the same shape exists or positions have another epoch than `epoch`, the
+    /// one in which the events were read: some of these events may be lost.
     ///
     /// # Errors
-    /// The database cannot be written to.
+    /// [`ReadError::Unavailable`]
     pub async fn save_snapshot(
         &self,
         stream: &StreamId,
         snapshot: &Snapshot,
         epoch: i64,
     ) -> Result<(), ReadError> {
+        // A snapshot of another shape is replaced even if it is newer: this release cannot read it.
         let sql =
             "insert into log.snapshot as s (stream_type, stream_id, version, state_version, payload, sealed)
                    select $1, $2, $3, $4, $5, $6 from log.head h where h.epoch = $7

@@ -1,4 +1,4 @@
-//! One batch, one transaction, one statement.
+//! Stores a batch in one statement, which is a transaction of its own, and classifies the errors.
 
 use std::sync::Arc;
 use std::task::Poll;
@@ -18,11 +18,11 @@ use super::unit::Unit;
 use crate::clock::Timestamp;
 use crate::postgres::statement_reason;
 
-/// The unique keys on a stream and its versions, and on claims.
+/// The unique keys whose violation means a lost race: stream versions and claims.
 const COLLIDING: [&str; 2] = ["event_stream_version", "unique_claims_pkey"];
 
-/// How long the database may take for one batch before the connection counts as lost: a little longer than the server
-/// gives its statement, so that a server that is merely slow says itself that nothing was stored.
+/// How long a batch may take before the connection counts as lost. Slightly longer than the server's statement timeout
+/// (8 s), so that a slow server reports the timeout itself: then it is known that nothing was stored.
 const BATCH_TIMEOUT: Duration = Duration::from_millis(8_500);
 
 /// A stored batch: its events follow the base without a gap, in the order of its units.
@@ -32,47 +32,48 @@ pub struct Stored {
     pub epoch: i64,
     /// The server that stored it.
     pub server: ServerIdentity,
-    /// The position before the first event.
+    /// The position before the batch's first event.
     pub base: i64,
-    /// When the first event was recorded; each later one a microsecond after.
+    /// When the first event was recorded; each later event follows one microsecond after.
     pub recorded_from: Timestamp,
 }
 
-/// Why a batch was not stored, by what follows from it.
+/// Why a batch was not stored, one variant for each way in which the committer reacts.
 pub enum BatchError {
-    /// These units (by index) have lost; the others may be sent again at once. Nothing was written.
+    /// These units (by index) have lost a race; the others may be sent again at once. Nothing was written.
     Contested(Vec<(usize, AppendError)>),
     /// Another node moved the fence. Nothing was written.
     FenceMoved,
-    /// A unique key refuses a version or a claim. Nothing was written; to be sent again with everything looked at.
+    /// A unique key refused a version or a claim. Nothing was written; send the batch again with full checks.
     Collided,
-    /// The projections are another set now. Nothing was written.
+    /// The projections have been replaced by this set. Nothing was written.
     Superseded(String),
-    /// Positions have another epoch now. Nothing was written.
+    /// Positions have a new epoch. Nothing was written.
     EpochChanged,
-    /// The committer's clock seems to be off, or the batch has waited on its way. Nothing was written.
+    /// The committer's clock seems to be off, or the batch was delayed on its way. Nothing was written.
     ClockOff,
-    /// The data of one unit or more are refused. Nothing was written.
+    /// The database refused the data of at least one unit (the SQLSTATE, or a reason). Nothing was written.
     Data(String),
-    /// A deadlock or a lock not granted in time. Nothing was written.
+    /// A deadlock, or a lock that was not granted in time. Nothing was written.
     TryAgain(String),
-    /// What the statement names was replaced since it was prepared: to be prepared anew. Nothing was written.
+    /// A function, type or table was replaced after the statement was prepared; prepare it again. Nothing was written.
     Replaced(String),
-    /// The server cannot write at present. Nothing was written.
+    /// The server cannot write at the moment. Nothing was written.
     Unavailable(String),
-    /// The connection was lost: whether the batch was stored is not known.
+    /// The connection was lost; it is not known whether the batch was stored.
     Unknown(String),
 }
 
-/// Stores the units in one transaction, or none of them.
+/// Stores all units in one transaction, or none of them.
 ///
-/// Streams that a unit writes and claims that it takes are not looked up first, unless [`Checks::Full`]: unique keys
-/// refuse a version that exists and a claim that is held, and only then does it matter whose they are. Streams that are
-/// only read are looked up unless they are known and the head is where that knowledge ends ([`ExpectedHead`]).
+/// Streams that a unit writes and claims that it takes are looked up first only with [`Checks::Full`]: unique keys
+/// refuse a version that exists and a claim that is held. Streams that are only read are looked up, unless this process
+/// knows their versions and the log has the head that this knowledge rests on
+/// ([`ExpectedHead`](super::recent_writes::ExpectedHead)).
 ///
-/// The whole batch is one statement, and that a transaction of its own: the server has all of it or none, and a client
-/// that vanishes leaves no transaction open. `sent` is told once it is on its way; whatever is sent on the session
-/// after that comes after it.
+/// The batch is one statement, which is a transaction of its own: the server has all of it or none, and a client that
+/// vanishes leaves no transaction open. `sent` is signalled once the statement is on its way; later statements on the
+/// session then follow it.
 pub async fn store(
     session: Arc<Session>,
     expected: Expected,
@@ -91,7 +92,7 @@ pub async fn store(
     let applications = row_sql::applications(&coalesced);
     let tables: Vec<_> = applications.iter().map(|application| application.table).collect();
     let prepared = tokio::time::timeout(BATCH_TIMEOUT, session.append_to(&tables)).await;
-    // Nothing was sent but the text of the statement.
+    // Only the statement's text was sent, so nothing can have been stored.
     let prepared =
         prepared.map_err(|_| BatchError::Unavailable("the database did not answer in time".to_owned()))?;
     let statement = prepared.map_err(|error| failure(&error, units))?;
@@ -99,13 +100,14 @@ pub async fn store(
     let parameters = Parameters::of(&expected, units, &ordinals, checks, notifies);
     let mut arguments = parameters.in_order();
     arguments.extend(applications.iter().flat_map(row_sql::Application::arguments));
-    // Encoded and handed to the connection when it is first polled.
+    // The first poll encodes the batch and hands it to the connection; only then may the next batch be sent.
     let answer = session.connection.client.query_one(&statement, &arguments);
     let mut answer = std::pin::pin!(tokio::time::timeout(BATCH_TIMEOUT, answer));
     let early = futures::poll!(&mut answer);
-    // Nobody may be listening any more.
+    // The receiver may be gone; the outcome is awaited anyway.
     let _ = sent.send(());
     let answer = match early {
+        // Neither the server nor the connection reports it: the parameters did not encode, and nothing was sent.
         Poll::Ready(Ok(Err(error))) if error.as_db_error().is_none() && !error.is_closed() => {
             return Err(BatchError::Data("a parameter does not encode".to_owned()));
         }
@@ -127,8 +129,9 @@ pub async fn store(
     read().map_err(|error| BatchError::Unknown(statement_reason(&error)))
 }
 
-/// What follows from the error of a batch.
+/// Classifies the error of a batch.
 fn failure(error: &tokio_postgres::Error, units: &[Arc<Unit>]) -> BatchError {
+    // Without the server's word that the transaction failed, the batch may have been stored.
     let Some(refused) = error.as_db_error().filter(|refused| is_plain_error(refused)) else {
         return BatchError::Unknown(statement_reason(error));
     };
@@ -136,13 +139,15 @@ fn failure(error: &tokio_postgres::Error, units: &[Arc<Unit>]) -> BatchError {
     match code {
         "TN001" => contested(refused.detail().unwrap_or_default(), units),
         "TN002" => BatchError::FenceMoved,
+        // A row change met no row; it does not say whose, so the batch is bisected like any refused data.
         "TN003" => BatchError::Data(code.to_owned()),
         "TN004" => BatchError::Superseded(refused.detail().unwrap_or_default().to_owned()),
         "TN005" => BatchError::EpochChanged,
         "TN006" => BatchError::ClockOff,
         "23505" if refused.constraint().is_some_and(|key| COLLIDING.contains(&key)) => BatchError::Collided,
         "40P01" | "55P03" | "40001" => BatchError::TryAgain(statement_reason(error)),
-        // Functions, types or tables were replaced under the prepared statement; or a pooler has lost it.
+        // Functions, types or tables were replaced after the statement was prepared, or a pooler has lost the
+        // statement.
         "0A000" | "26000" | "42P01" | "42703" | "42883" | "42804" | "42846" => {
             BatchError::Replaced(statement_reason(error))
         }
@@ -151,13 +156,14 @@ fn failure(error: &tokio_postgres::Error, units: &[Arc<Unit>]) -> BatchError {
     }
 }
 
-/// An error that ends the transaction but not the connection: nothing of the transaction is or will be stored.
+/// Whether the error ends the transaction but not the connection: then nothing of the batch is or will be stored.
 fn is_plain_error(error: &tokio_postgres::error::DbError) -> bool {
     error.parsed_severity() == Some(tokio_postgres::error::Severity::Error)
 }
 
-/// Reads the losers that `log.append` names.
+/// Reads the losing units from the detail of TN001.
 fn contested(detail: &str, units: &[Arc<Unit>]) -> BatchError {
+    // Without names of losers the batch is treated as refused data, and so bisected until each unit stands alone.
     let Ok(lost) = serde_json::from_str::<Vec<(usize, String, String, String)>>(detail) else {
         return BatchError::Data("TN001".to_owned());
     };
@@ -182,7 +188,8 @@ fn contested(detail: &str, units: &[Arc<Unit>]) -> BatchError {
                 .map(|(_, claim)| AppendError::ClaimTaken { key: claim.key.clone(), holder: actual }),
         };
         let Some(error) = error else { continue };
-        // Whoever has lost a version decides again from the new state, which may make the lost claim moot.
+        // Any other conflict outranks a lost claim: the command is decided again from new state, and may not claim it
+        // then.
         match losers.iter_mut().find(|(known, _)| *known == place) {
             None => losers.push((place, error)),
             Some((_, known)) if !matches!(error, AppendError::ClaimTaken { .. }) => *known = error,

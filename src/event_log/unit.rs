@@ -1,4 +1,4 @@
-//! A unit of work: what one decision read and what it writes, stored together or not at all.
+//! The unit of work: what one decision read and what it writes, stored whole or not at all.
 
 use std::sync::OnceLock;
 
@@ -14,97 +14,97 @@ use super::limits::MAX_EVENT_BYTES;
 use super::rows::RowChange;
 use crate::clock::Timestamp;
 
-/// A data key that is stored with the first event of its subject.
+/// A new data key, stored together with the first event of its subject.
 #[derive(Clone, Debug)]
 pub struct NewDataKey {
-    /// Whose key it is, for example `user:…`.
+    /// The subject of the key, for example `user:…`.
     pub subject: String,
-    /// The master key that wraps it.
+    /// The identifier of the master key that wraps it.
     pub key_id: String,
-    /// The wrapped key.
+    /// The data key, wrapped by the master key.
     pub wrapped: Bytes,
 }
 
-/// That a request with an idempotency key was carried out.
+/// The record that a request with an idempotency key was carried out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IdempotencyRecord {
-    /// Which request: an HMAC over who asked, what for, and the key.
+    /// Identifies the request: an HMAC of the caller, the operation and the idempotency key.
     pub request: [u8; 32],
-    /// An HMAC of the body.
+    /// An HMAC of the request body.
     pub body: [u8; 32],
-    /// The answer as JSON: identifiers, never a secret.
+    /// The response as JSON: identifiers, never a secret.
     pub answer: Bytes,
 }
 
-/// A stream as a decision has read it.
+/// A stream at the version that a decision read.
 #[derive(Clone, Debug)]
 pub struct StreamRead {
-    /// The stream.
+    /// The stream that was read.
     pub stream: StreamId,
-    /// Its version; 0: no events.
+    /// Its version; 0 if it had no events.
     pub version: i64,
-    /// A position at which, or behind which, it had that version; 0 if nothing is known of that.
+    /// A position of the log at which the stream had that version; 0 if none is known.
     pub seen: i64,
 }
 
-/// What a decision rests on: each at the version or position at which it was read.
+/// What a decision rests on, each at the version or position at which it was read.
 #[derive(Clone, Debug, Default)]
 pub struct Premises {
-    /// Streams, with their versions.
+    /// Streams that were read, with their versions.
     pub streams: Vec<StreamRead>,
-    /// Guards of sets, with their versions.
+    /// Guards of sets that were read, with their versions.
     pub guards: Vec<(String, i64)>,
-    /// Accounts whose things (whatever has events with that account) were read, with a position that the reading saw:
-    /// no later event of the account may have been stored.
+    /// Accounts whose resources (everything with events of that account) were read, with a position of the log that the
+    /// read included: no later event of the account may have been stored.
     pub accounts: Vec<(Uuid, i64)>,
-    /// The epoch in which all of this was read; `None` if nobody took note of it.
+    /// The epoch in which all of this was read; `None` if it was not recorded, and is not compared.
     pub epoch: Option<i64>,
 }
 
 impl Premises {
-    /// Whether any set was read.
+    /// Whether any guard or account was read.
     pub(super) const fn reads_sets(&self) -> bool {
         !self.guards.is_empty() || !self.accounts.is_empty()
     }
 
-    /// One stream, read at this version some time ago.
+    /// One stream at this version, with no position known.
     #[must_use]
     pub fn of_stream(stream: StreamId, version: i64) -> Self {
         Self { streams: vec![StreamRead { stream, version, seen: 0 }], ..Self::default() }
     }
 }
 
-/// What one decision read, and everything that it writes.
+/// What one decision read and everything that it writes.
 #[derive(Clone, Debug, Default)]
 pub struct Unit {
-    /// The command's own time: claims that died before it are free.
+    /// The time of the command: claims that expired by then may be taken over.
     pub at: Timestamp,
-    /// What the decision rests on, the streams that it writes among it.
+    /// What the decision rests on, including the streams that it writes.
     pub premises: Premises,
     /// Guards of the sets that this unit changes.
     pub bumps: Vec<String>,
-    /// The request that this unit carries out, if it may come again.
+    /// The request that this unit carries out, if it has an idempotency key.
     pub idempotency: Option<IdempotencyRecord>,
-    /// The events, in order.
+    /// The events to append, in order.
     pub events: Vec<NewEvent>,
     /// What the events do to the claims, in order, each with the index of its event in this unit.
     pub claims: Vec<(usize, ClaimChange)>,
     /// What the events do to the projections, in order, each with the index of its event in this unit.
     pub rows: Vec<(usize, RowChange)>,
-    /// Data keys of subjects that begin with this unit.
+    /// Data keys of subjects that are new with this unit.
     pub new_keys: Vec<NewDataKey>,
-    /// Subjects whose data key is destroyed by this unit.
+    /// Subjects whose data key this unit destroys.
     pub destroyed_keys: Vec<String>,
-    /// Found when it is asked for.
+    /// A cache, filled on first use.
     pub firsts: Firsts,
 }
 
-/// The places of a unit's events that are the first of their streams in it, once somebody has asked.
+/// The indices of a unit's events that are the first of their stream in it; a cache, filled on first use.
 #[derive(Debug, Default)]
 pub struct Firsts(OnceLock<Vec<usize>>);
 
 impl Clone for Firsts {
-    /// What is made from a copy may have other events.
+    /// Empty: a copy may be given other events.
     fn clone(&self) -> Self {
         Self::default()
     }
@@ -117,7 +117,7 @@ impl Unit {
         self.events.iter().map(NewEvent::size_bytes).sum::<usize>() + rows
     }
 
-    /// Refuses events that are larger than any may be.
+    /// Refuses events larger than [`MAX_EVENT_BYTES`].
     pub(super) fn check_events(&self) -> Result<(), AppendError> {
         match self.events.iter().map(NewEvent::content_bytes).max() {
             Some(bytes) if bytes > MAX_EVENT_BYTES => Err(AppendError::EventTooLarge { bytes }),
@@ -133,7 +133,7 @@ impl Unit {
         })
     }
 
-    /// Whether this unit releases a claim of this holder.
+    /// Whether this unit releases this claim of this holder.
     #[must_use]
     pub fn releases(&self, key: &ClaimKey, holder: &str) -> bool {
         self.claims.iter().any(|(_, change)| match change {
@@ -147,7 +147,7 @@ impl Unit {
         self.firsts().iter().filter_map(|place| self.events.get(*place)).map(|event| &event.stream)
     }
 
-    /// Found once: the committer asks each time it looks at a unit that waits.
+    /// Cached, because the committer needs it each time it considers a queued unit.
     fn firsts(&self) -> &[usize] {
         self.firsts.0.get_or_init(|| {
             let mut seen: HashSet<&StreamId> = HashSet::default();
@@ -156,13 +156,13 @@ impl Unit {
         })
     }
 
-    /// The accounts that this unit has events of.
+    /// The account of each event, where it has one; may repeat.
     pub(super) fn accounts_written(&self) -> impl Iterator<Item = Uuid> {
         self.events.iter().filter_map(|event| event.account_id)
     }
 
-    /// The claims as they stand after this unit: the last change of each key wins, and a release
-    /// that precedes a taking of the same key is kept beside it.
+    /// The claims that result from this unit: the last change of each key wins. A release before a later take of the
+    /// same key is kept too, because the claim stored in the database has to be deleted first.
     pub(super) fn coalesced_claims(&self) -> CoalescedClaims<'_> {
         let mut taken: Vec<(usize, &Claim)> = Vec::new();
         let mut released: Vec<(&ClaimKey, &str)> = Vec::new();
@@ -173,6 +173,7 @@ impl Unit {
                     taken.push((*index, claim));
                 }
                 ClaimChange::Release { key, holder } => {
+                    // Kept even if this unit took the claim: the holder may have had it before.
                     taken.retain(|(_, earlier)| !(earlier.key == *key && earlier.holder == *holder));
                     released.push((key, holder));
                 }
@@ -182,21 +183,21 @@ impl Unit {
     }
 }
 
-/// Where a unit's events are in the log.
+/// The places of a unit's events in the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Appended {
     /// The position of the first event.
     pub first: i64,
-    /// The place of the last: the unit's position token.
+    /// The place of the last event: the unit's position token.
     pub last: Checkpoint,
-    /// When the first event was recorded; each later one a microsecond after.
+    /// When the first event was recorded; each later event follows one microsecond after.
     pub recorded_from: Timestamp,
 }
 
-/// What a unit does to the claims once its own changes have been brought together.
+/// What a unit does to the claims, with its own changes coalesced.
 pub(super) struct CoalescedClaims<'a> {
-    /// Taken, each with the index of the event that takes it.
+    /// Claims taken, each with the index of the event that takes it.
     pub taken: Vec<(usize, &'a Claim)>,
-    /// Released, if the holder named still holds them.
+    /// Claims released, each only if the named holder still has it.
     pub released: Vec<(&'a ClaimKey, &'a str)>,
 }

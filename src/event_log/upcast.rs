@@ -1,4 +1,4 @@
-//! Upcasting: old events are brought to today's shape when they are read; what is stored never changes.
+//! Upcasting: converts old events to the present shape when they are read; stored events never change.
 
 use cqrs_es::persist::{EventUpcaster, SerializedEvent};
 
@@ -8,7 +8,7 @@ use super::event::RecordedEvent;
 #[derive(Default)]
 pub struct Upcasters(Vec<Box<dyn EventUpcaster>>);
 
-/// Why an event cannot be brought to a form that this release reads.
+/// The payload or the metadata of an event is not JSON.
 #[derive(Debug, thiserror::Error)]
 #[error("event {position} ({event_type}, version {event_version}) is not JSON")]
 pub struct NotJson {
@@ -26,16 +26,16 @@ impl Upcasters {
         Self(upcasters)
     }
 
-    /// Whether one of them would change an event of this name and version.
+    /// Whether an upcaster would change an event of this name and version.
     #[must_use]
     pub fn touches(&self, event_type: &str, event_version: &str) -> bool {
         self.0.iter().any(|upcaster| upcaster.can_upcast(event_type, event_version))
     }
 
-    /// The event in cqrs-es's form, brought to today's shape.
+    /// The event as a cqrs-es event, converted to the present shape.
     ///
     /// # Errors
-    /// Payload or metadata are no JSON.
+    /// [`NotJson`] if the payload or the metadata is not JSON.
     pub fn apply(&self, event: &RecordedEvent) -> Result<SerializedEvent, NotJson> {
         let json = |bytes: &[u8]| {
             serde_json::from_slice(bytes).map_err(|source| NotJson {
@@ -54,6 +54,7 @@ impl Upcasters {
             json(&event.payload)?,
             json(&event.metadata)?,
         );
+        // Each upcaster may raise the version that the next one tests, so an event may pass through several.
         Ok(self.0.iter().fold(serialized, |event, upcaster| {
             if upcaster.can_upcast(&event.event_type, &event.event_version) {
                 upcaster.upcast(event)

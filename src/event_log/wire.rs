@@ -1,26 +1,26 @@
-//! Rows as one parameter: arrays of composite values in PostgreSQL's binary format.
+//! Encodes rows as one parameter: an array of composite values in PostgreSQL's binary format.
 //!
-//! One array of rows costs the server a third of what an array for each column does: it makes one set of them, not one
-//! a column (`docs/benchmarks.md`).
+//! One array of rows costs the server a third of what one array per column costs, because the server builds one set
+//! instead of one per column (`docs/benchmarks.md`).
 
 use std::fmt;
 
 use bytes::{BufMut as _, BytesMut};
 use tokio_postgres::types::{Field, IsNull, Kind, ToSql, Type, to_sql_checked};
 
-/// Why a parameter does not encode.
+/// Why a parameter could not be encoded.
 pub type EncodeError = Box<dyn std::error::Error + Sync + Send>;
 
-/// A row of a composite type.
+/// A value that can be written as a row of a composite type.
 pub trait Row {
-    /// Writes every field, in the order of the type.
+    /// Writes every field, in the order of the composite type.
     ///
     /// # Errors
-    /// A value is not of the field's type.
+    /// A value does not have the type of its field.
     fn write(&self, fields: &mut Fields<'_>) -> Result<(), EncodeError>;
 }
 
-/// The fields of one row, on their way into the message.
+/// Writes the fields of one row into the message.
 pub struct Fields<'a> {
     rest: std::slice::Iter<'a, Field>,
     out: &'a mut BytesMut,
@@ -30,11 +30,12 @@ impl Fields<'_> {
     /// Writes the next field.
     ///
     /// # Errors
-    /// There is none, or the value is not of its type.
+    /// The type has no more fields, or the value does not have the field's type.
     pub fn put(&mut self, value: &impl ToSql) -> Result<(), EncodeError> {
         let field = self.rest.next().ok_or("the type has fewer fields")?;
         self.out.put_u32(field.type_().oid());
         let place = self.out.len();
+        // The length of null; overwritten below if there is a value.
         self.out.put_i32(-1);
         if let IsNull::No = value.to_sql_checked(field.type_(), self.out)? {
             let length = i32::try_from(self.out.len() - place - 4)?;
@@ -43,7 +44,7 @@ impl Fields<'_> {
         Ok(())
     }
 
-    /// Leaves the other fields null.
+    /// Writes null into all remaining fields.
     pub fn rest_is_null(&mut self) {
         for field in self.rest.by_ref() {
             self.out.put_u32(field.type_().oid());
@@ -52,16 +53,16 @@ impl Fields<'_> {
     }
 }
 
-/// The rows of an array of a composite type; no row at all is null.
+/// The rows of an array of a composite type; encoded as null if there are none.
 pub struct Rows<R>(Vec<R>);
 
 impl<R> Rows<R> {
-    /// One more row.
+    /// Appends a row.
     pub fn push(&mut self, row: R) {
         self.0.push(row);
     }
 
-    /// How many rows there are.
+    /// The number of rows.
     pub const fn len(&self) -> usize {
         self.0.len()
     }
@@ -80,7 +81,7 @@ impl<R> FromIterator<R> for Rows<R> {
 }
 
 impl<R> fmt::Debug for Rows<R> {
-    /// How many; what they hold may be secret.
+    /// Shows only the number of rows, because their values may be secret.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} rows", self.0.len())
     }
@@ -102,6 +103,7 @@ impl<R: Row> ToSql for Rows<R> {
         out.put_i32(first);
         for row in &self.0 {
             let place = out.len();
+            // The length of the row, overwritten once it is known.
             out.put_i32(0);
             out.put_i32(i32::try_from(fields.len())?);
             let mut fields = Fields { rest: fields.iter(), out };

@@ -1,4 +1,4 @@
-//! The bodies of requests: bounded by route and in time, and the long ones in number.
+//! Reading request bodies: bounded in size by route, bounded in time, and for large ones bounded in number.
 
 use std::time::Duration;
 
@@ -11,37 +11,37 @@ use uuid::Uuid;
 use super::error::ApiError;
 use super::fair_semaphore::FairSemaphore;
 
-/// The most bytes of a body where the route does not say otherwise.
+/// The most bytes in a body, unless the route allows more.
 pub const MAX_BODY: usize = 8 * 1_024;
 
-/// The most bytes of a long body: a broadcast's payload, escaped, or 10,000 identifiers.
+/// The most bytes in a large body: an escaped broadcast payload, or 10,000 identifiers.
 pub const MAX_LARGE_BODY: usize = 512 * 1_024;
 
-/// How long a body may take to come, and to wait for its turn.
+/// How long a body may take to arrive, including the wait for a permit.
 pub const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How many long bodies a node holds at once, and how many of them are one caller's: 32 MiB in all.
+/// How many large bodies a node holds at once, and how many of them for one caller: 32 MiB in all.
 const MAX_LARGE_BODIES: usize = 64;
 const MAX_LARGE_BODIES_PER_CALLER: usize = 8;
 
-/// Turns at reading a long body.
+/// The permits for reading large bodies on this node.
 #[must_use]
 pub fn large_body_permits() -> FairSemaphore {
     FairSemaphore::new(MAX_LARGE_BODIES, MAX_LARGE_BODIES_PER_CALLER)
 }
 
-/// A body of at most `limit` bytes, whole, in time.
+/// Reads a whole body of at most `limit` bytes within [`BODY_TIMEOUT`].
 ///
 /// # Errors
-/// It is too long, too slow, or breaks off.
+/// [`ApiError::TooLarge`], [`ApiError::TooSlow`], or [`ApiError::Malformed`] if the connection breaks.
 pub async fn read(body: Body, headers: &HeaderMap, limit: usize) -> Result<Bytes, ApiError> {
     read_until(body, headers, limit, Instant::now() + BODY_TIMEOUT).await
 }
 
-/// An authenticated caller's body of at most `limit` bytes; a body that may be longer than [`MAX_BODY`] waits for its turn.
+/// Reads an authenticated caller's body of at most `limit` bytes. A body that may exceed [`MAX_BODY`] needs a permit.
 ///
 /// # Errors
-/// As [`read`], or too many long ones are being read.
+/// Those of [`read`], and [`ApiError::TooMany`] if no permit is free before the timeout.
 pub async fn read_authenticated(
     body: Body,
     headers: &HeaderMap,
@@ -49,10 +49,13 @@ pub async fn read_authenticated(
     caller: Option<Uuid>,
     permits: &FairSemaphore,
 ) -> Result<Bytes, ApiError> {
+    // One deadline for the permit and the body, so that waiting for a permit does not extend the request.
     let deadline = Instant::now() + BODY_TIMEOUT;
+    // A body without a Content-Length (chunked) may be large: it needs a permit.
     let is_short = limit <= MAX_BODY || length(headers).is_some_and(|length| length <= MAX_BODY as u64);
     let _permit = match caller {
         Some(id) if !is_short => {
+            // Refused here already: a body that will be rejected must not wait for a permit.
             refuse_longer(headers, limit)?;
             Some(permits.acquire(id, deadline).await?)
         }
@@ -71,12 +74,14 @@ async fn read_until(
     timeout_at(deadline, collect(body, limit)).await.unwrap_or(Err(ApiError::TooSlow))
 }
 
-/// Copies each piece and lets it go: a piece of one octet holds a whole buffer of the connection's, and a client may send a
-/// body octet by octet.
+/// Copies each frame and drops it: a frame of one byte keeps a whole connection buffer alive, and a client may send a
+/// body byte by byte.
 async fn collect(mut body: Body, limit: usize) -> Result<Bytes, ApiError> {
     let mut whole = Vec::new();
     while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|_| ApiError::malformed("the body broke off"))?;
+        let frame = frame.map_err(|_| {
+            ApiError::malformed("the connection broke while the body was read; send the request again")
+        })?;
         let Some(piece) = frame.data_ref() else { continue };
         if whole.len() + piece.len() > limit {
             return Err(ApiError::TooLarge);
@@ -86,7 +91,7 @@ async fn collect(mut body: Body, limit: usize) -> Result<Bytes, ApiError> {
     Ok(whole.into())
 }
 
-/// What a request says of the length of its body; the server holds it to that.
+/// The declared length of the body. Trustworthy: the server reads no more than that.
 fn length(headers: &HeaderMap) -> Option<u64> {
     headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
@@ -104,7 +109,7 @@ mod tests {
 
     use super::*;
 
-    /// A buffer of a connection, of which one octet is a piece.
+    /// Stands for a connection buffer of which the frame is one byte.
     struct Buffer(Arc<AtomicUsize>);
 
     impl AsRef<[u8]> for Buffer {

@@ -1,4 +1,4 @@
-//! Who calls: nobody known, a person by a bearer token or a session, or a key of an account.
+//! The caller of a request: anonymous, a user with a bearer token or a session, or an API key of an account.
 
 use axum::extract::{FromRequestParts, MatchedPath};
 use axum::http::request::Parts;
@@ -17,43 +17,43 @@ use crate::ids::{AccountId, ApiKeyId, BearerTokenId, SessionId, UserId};
 use crate::operations::{Refusal, Resource};
 use crate::projections::{QueryError, api_keys};
 
-/// Who calls.
+/// The authenticated caller of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Caller {
-    /// Nobody known.
+    /// No credential was sent, or only the cookie of a session that has ended.
     Anonymous,
-    /// A person.
+    /// A user.
     Person {
-        /// Who.
+        /// The user's identifier.
         user: UserId,
-        /// By what.
+        /// The credential that authenticated the user.
         via: Via,
     },
-    /// A key of an account.
+    /// An API key of an account.
     Key {
-        /// The key.
+        /// The identifier of the key.
         id: ApiKeyId,
-        /// The account that it acts for.
+        /// The account that the key acts for.
         account: AccountId,
-        /// Who minted it.
+        /// The user who minted the key.
         minter: UserId,
     },
 }
 
-/// By what a person calls.
+/// The credential that a user calls with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Via {
-    /// A bearer token.
+    /// A bearer token, from the Authorization header.
     Token(BearerTokenId),
-    /// A browser's session.
+    /// A browser session, from its cookie; commands then need a CSRF token.
     Session(SessionId),
 }
 
 impl Caller {
-    /// The circumstances of a command of this caller.
+    /// The context of a command by this caller: the actor, and the user it acts for.
     ///
     /// # Errors
-    /// Nobody known commands nothing.
+    /// [`ApiError::NoCredential`] if the caller is anonymous.
     pub fn context(self) -> Result<Context, ApiError> {
         match self {
             Self::Anonymous => Err(ApiError::NoCredential),
@@ -67,8 +67,8 @@ impl Caller {
         }
     }
 
-    /// The identifier that limits count by: the person's, whichever credential they use, or the key's. None for anonymous
-    /// callers.
+    /// The identifier that rate limits count by: the user's, whichever credential they use, or the key's. None for
+    /// anonymous callers.
     #[must_use]
     pub const fn id(self) -> Option<uuid::Uuid> {
         match self {
@@ -78,10 +78,10 @@ impl Caller {
         }
     }
 
-    /// The person, if one calls: keys act for accounts, not for people.
+    /// The user who calls. API keys act for accounts, not for users.
     ///
     /// # Errors
-    /// Nobody known, or a key.
+    /// [`ApiError::NoCredential`] if the caller is anonymous, [`ApiError::FORBIDDEN`] if it is an API key.
     pub const fn person(self) -> Result<UserId, ApiError> {
         match self {
             Self::Anonymous => Err(ApiError::NoCredential),
@@ -97,10 +97,14 @@ impl From<api_keys::ApiKey> for Caller {
     }
 }
 
-/// The credential of a request, from its one right place.
+/// The credential in the Authorization header; none without one.
+///
+/// # Errors
+/// [`ApiError::MisplacedCredential`] if the header is repeated; [`ApiError::BadCredential`] for other schemes.
 pub fn bearer(headers: &HeaderMap) -> Result<Option<SecretString>, ApiError> {
     let mut values = headers.get_all(header::AUTHORIZATION).iter();
     let Some(value) = values.next() else { return Ok(None) };
+    // Of two credentials, a proxy in front could have checked the other one.
     if values.next().is_some() {
         return Err(ApiError::MisplacedCredential);
     }
@@ -112,7 +116,7 @@ pub fn bearer(headers: &HeaderMap) -> Result<Option<SecretString>, ApiError> {
     Ok(Some(credential.trim().to_owned().into()))
 }
 
-/// Names of parameters that hold credentials.
+/// Names of query parameters that hold credentials.
 const CREDENTIALS: &[&str] = &[
     "access_token",
     "api_key",
@@ -124,133 +128,148 @@ const CREDENTIALS: &[&str] = &[
     "password",
 ];
 
-/// Refuses a credential in a URL, where logs and histories keep it.
+/// Refuses a credential in a URL, because access logs and browser histories keep URLs.
 pub fn refuse_credentials_in(query: Option<&str>, sentinel: &str) -> Result<(), ApiError> {
     let misplaced = query.unwrap_or_default().split('&').any(|pair| {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        // The name decides for known parameters; the shape of the value catches a key under any other name.
         CREDENTIALS.iter().any(|credential| name.eq_ignore_ascii_case(credential))
             || value.strip_prefix(sentinel).is_some_and(|rest| rest.starts_with('_') && rest.len() > 20)
     });
     if misplaced { Err(ApiError::MisplacedCredential) } else { Ok(()) }
 }
 
-impl AppState {
-    /// Who holds a credential.
-    ///
-    /// # Errors
-    /// It is bad, was bad too often, or cannot be checked.
-    pub async fn identify(
-        &self,
-        credential: &SecretString,
-        by: Caller,
-        from: Origin,
-    ) -> Result<Caller, ApiError> {
-        let token = format!("{}_oauth_", self.tenure.rules().sentinel);
-        if credential.expose_secret().starts_with(&token) {
-            return self.bearer_token(credential, by, from).await;
-        }
-        self.api_key(credential, by, from).await.map(Caller::from)
+/// The caller whose credential this is. `by` is who presents it: another caller who introspects it, or anonymous.
+///
+/// # Errors
+/// [`ApiError::BadCredential`]; [`ApiError::TooMany`] after too many bad ones; [`ApiError::Unavailable`] if it
+/// cannot be checked.
+pub async fn authenticate(
+    state: &AppState,
+    credential: &SecretString,
+    by: Caller,
+    from: Origin,
+) -> Result<Caller, ApiError> {
+    let token = format!("{}_oauth_", state.tenure.rules().sentinel);
+    if credential.expose_secret().starts_with(&token) {
+        return authenticate_bearer_token(state, credential, by, from).await;
     }
+    authenticate_api_key(state, credential, by, from).await.map(Caller::from)
+}
 
-    async fn bearer_token(
-        &self,
-        credential: &SecretString,
-        by: Caller,
-        from: Origin,
-    ) -> Result<Caller, ApiError> {
-        let look_up = self.rate_limits.look_up(credential, (by == Caller::Anonymous).then_some(from.0))?;
-        match self.tenure.lookup_bearer_token(credential).await {
-            Ok(token) => {
-                look_up.succeeded();
-                Ok(Caller::Person { user: token.user_id, via: Via::Token(token.id) })
-            }
-            Err(QueryError::NotFound) => {
-                look_up.failed();
-                Err(ApiError::BadCredential)
-            }
-            Err(error) => {
+async fn authenticate_bearer_token(
+    state: &AppState,
+    credential: &SecretString,
+    by: Caller,
+    from: Origin,
+) -> Result<Caller, ApiError> {
+    // Charged before the database is asked, so that made-up tokens cannot flood it.
+    let look_up = state.rate_limits.look_up(credential, (by == Caller::Anonymous).then_some(from.0))?;
+    match state.tenure.lookup_bearer_token(credential).await {
+        Ok(token) => {
+            look_up.succeeded();
+            Ok(Caller::Person { user: token.user_id, via: Via::Token(token.id) })
+        }
+        Err(QueryError::NotFound) => {
+            look_up.failed();
+            Err(ApiError::BadCredential)
+        }
+        Err(error) => {
+            look_up.was_inconclusive();
+            Err(error.into())
+        }
+    }
+}
+
+/// Looks up the API key of a plaintext, for a caller who verifies it or for an anonymous caller who calls with it.
+/// After too many bad keys with its prefix from one address it is not checked, unless it was good before.
+///
+/// # Errors
+/// [`ApiError::BadCredential`]; [`ApiError::TooMany`] after too many bad ones; [`ApiError::Unavailable`] or `Busy`
+/// if it cannot be checked.
+pub async fn authenticate_api_key(
+    state: &AppState,
+    plaintext: &SecretString,
+    by: Caller,
+    from: Origin,
+) -> Result<api_keys::ApiKey, ApiError> {
+    let text = plaintext.expose_secret();
+    // Text that cannot be a key is refused without a query. A key that was good before is no guess: guesses by
+    // others behind the same address must not lock it out.
+    let guesses = text.starts_with(&format!("{}_", state.tenure.rules().sentinel))
+        && !state.tenure.argon2().remembers(plaintext);
+    let now = state.tenure.clock().now();
+    let tried = if guesses {
+        let look_up = state.rate_limits.look_up(plaintext, (by == Caller::Anonymous).then_some(from.0))?;
+        Some((look_up, state.rate_limits.attempt_key(by.id(), from.0, key_prefix(text).as_str(), now)?))
+    } else {
+        None
+    };
+    match state.tenure.lookup_api_key(plaintext).await {
+        // Dropping both attempts counts them as failures.
+        Err(DispatchError::Refused(Refusal::NotFound(Resource::ApiKey))) => Err(ApiError::BadCredential),
+        other => {
+            // The key is good, or the database or the hashing queue failed: neither counts against the address.
+            if let Some((look_up, tried)) = tried {
                 look_up.was_inconclusive();
-                Err(error.into())
+                tried.cancel();
             }
+            Ok(other?)
         }
     }
+}
 
-    /// The key behind a plaintext, for somebody who verifies it, or for nobody known who calls by it. After many bad ones
-    /// with its prefix from one address it is not looked at; one that was right before is.
-    ///
-    /// # Errors
-    /// It is bad, was bad too often, or cannot be checked.
-    pub async fn api_key(
-        &self,
-        plaintext: &SecretString,
-        by: Caller,
-        from: Origin,
-    ) -> Result<api_keys::ApiKey, ApiError> {
-        let text = plaintext.expose_secret();
-        // What does not look like a key costs nothing and guesses nothing.
-        let guesses = text.starts_with(&format!("{}_", self.tenure.rules().sentinel))
-            && !self.tenure.argon2().remembers(plaintext);
-        let now = self.tenure.clock().now();
-        let tried = if guesses {
-            let look_up = self.rate_limits.look_up(plaintext, (by == Caller::Anonymous).then_some(from.0))?;
-            Some((look_up, self.rate_limits.attempt_key(by.id(), from.0, key_prefix(text).as_str(), now)?))
-        } else {
-            None
-        };
-        match self.tenure.lookup_api_key(plaintext).await {
-            Err(DispatchError::Refused(Refusal::NotFound(Resource::ApiKey))) => Err(ApiError::BadCredential),
-            other => {
-                if let Some((look_up, tried)) = tried {
-                    look_up.was_inconclusive();
-                    tried.cancel();
-                }
-                Ok(other?)
-            }
+/// The user who is signed in with this browser, and the session; none if there is no session or it has ended.
+///
+/// # Errors
+/// [`ApiError::Unavailable`] if the session cannot be looked up.
+pub async fn signed_in_user(
+    state: &AppState,
+    headers: &HeaderMap,
+) -> Result<Option<(UserId, SessionId)>, ApiError> {
+    match session_secret(state, headers) {
+        Some(secret) => user_of_session(state, &secret).await,
+        None => Ok(None),
+    }
+}
+
+/// The caller behind a browser's session, or anonymous. A session that was not recently good on this node is looked
+/// up only while its address has lookups left.
+async fn authenticate_browser(
+    state: &AppState,
+    headers: &HeaderMap,
+    from: Origin,
+) -> Result<Caller, ApiError> {
+    let Some(secret) = session_secret(state, headers) else { return Ok(Caller::Anonymous) };
+    let look_up = state.rate_limits.look_up(&secret, Some(from.0))?;
+    match user_of_session(state, &secret).await {
+        Ok(Some((user, session))) => {
+            look_up.succeeded();
+            Ok(Caller::Person { user, via: Via::Session(session) })
+        }
+        Ok(None) => {
+            look_up.failed();
+            Ok(Caller::Anonymous)
+        }
+        Err(error) => {
+            look_up.was_inconclusive();
+            Err(error)
         }
     }
+}
 
-    /// Who is signed in with this browser; nobody if the session is over.
-    ///
-    /// # Errors
-    /// The session cannot be looked up.
-    pub async fn session(&self, headers: &HeaderMap) -> Result<Option<(UserId, SessionId)>, ApiError> {
-        match self.session_secret(headers) {
-            Some(secret) => self.session_of(&secret).await,
-            None => Ok(None),
-        }
-    }
+fn session_secret(state: &AppState, headers: &HeaderMap) -> Option<SecretString> {
+    cookies::read(headers, &state.settings, cookies::SESSION).map(SecretString::from)
+}
 
-    /// The person who is signed in with this browser, if anybody is; a session that was not good here lately is looked up
-    /// only while its address may try.
-    async fn browser(&self, headers: &HeaderMap, from: Origin) -> Result<Caller, ApiError> {
-        let Some(secret) = self.session_secret(headers) else { return Ok(Caller::Anonymous) };
-        let look_up = self.rate_limits.look_up(&secret, Some(from.0))?;
-        match self.session_of(&secret).await {
-            Ok(Some((user, session))) => {
-                look_up.succeeded();
-                Ok(Caller::Person { user, via: Via::Session(session) })
-            }
-            Ok(None) => {
-                look_up.failed();
-                Ok(Caller::Anonymous)
-            }
-            Err(error) => {
-                look_up.was_inconclusive();
-                Err(error)
-            }
-        }
-    }
-
-    fn session_secret(&self, headers: &HeaderMap) -> Option<SecretString> {
-        cookies::read(headers, &self.settings, cookies::SESSION).map(SecretString::from)
-    }
-
-    async fn session_of(&self, secret: &SecretString) -> Result<Option<(UserId, SessionId)>, ApiError> {
-        match self.tenure.lookup_session(secret).await {
-            Ok(session) => Ok(Some((session.user_id, session.id))),
-            Err(QueryError::NotFound) => Ok(None),
-            Err(error) => Err(error.into()),
-        }
+async fn user_of_session(
+    state: &AppState,
+    secret: &SecretString,
+) -> Result<Option<(UserId, SessionId)>, ApiError> {
+    match state.tenure.lookup_session(secret).await {
+        Ok(session) => Ok(Some((session.user_id, session.id))),
+        Err(QueryError::NotFound) => Ok(None),
+        Err(error) => Err(error.into()),
     }
 }
 
@@ -258,6 +277,7 @@ impl FromRequestParts<SharedState> for Caller {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &SharedState) -> Result<Self, ApiError> {
+        // Several extractors of one handler ask for the caller: authenticate, and count the request, once.
         if let Some(caller) = parts.extensions.get::<Self>() {
             return Ok(*caller);
         }
@@ -265,13 +285,14 @@ impl FromRequestParts<SharedState> for Caller {
         let from = Origin::from_request_parts(parts, state).await?;
         let status = parts.extensions.get::<RateLimitStatus>().cloned().unwrap_or_default();
         let caller = if let Some(credential) = bearer(&parts.headers)? {
-            let known = state.identify(&credential, Self::Anonymous, from).await;
+            let known = authenticate(state, &credential, Self::Anonymous, from).await;
+            // A bad credential counts against its address; once the bucket is empty, this is 429 instead of 401.
             if matches!(known, Err(ApiError::BadCredential)) {
                 state.rate_limits.anonymous(from.0, &status)?;
             }
             known?
         } else {
-            state.browser(&parts.headers, from).await?
+            authenticate_browser(state, &parts.headers, from).await?
         };
         let route = parts.extensions.get::<MatchedPath>().map(MatchedPath::as_str);
         state.rate_limits.caller(caller.id(), from.0, is_command(&parts.method, route), &status)?;
@@ -285,7 +306,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn credentials_do_not_belong_into_urls() {
+    fn credentials_in_urls_are_refused() {
         for bad in ["access_token=x", "a=b&API_KEY=y", "q=ppz_0123456789abcdef0123456789", "token"] {
             assert!(refuse_credentials_in(Some(bad), "ppz").is_err(), "{bad}");
         }

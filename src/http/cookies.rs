@@ -1,25 +1,25 @@
-//! Cookies: the session's, and what binds a form or a sign-in to the browser that began it.
+//! Cookies: the session cookie, and those that bind a form or a sign-in to the browser that began it.
 
 use axum::http::{HeaderMap, HeaderValue, header};
 use cookie::{Cookie, SameSite};
 
 use super::settings::HttpSettings;
 
-/// The cookie of a session.
+/// The base name of the session cookie.
 pub const SESSION: &str = "tenure_session";
 
-/// The cookie that a form must come back with.
+/// The base name of the cookie that a form must be submitted with.
 pub const FORM: &str = "tenure_form";
 
-/// The cookie of a sign-in through GitHub that is under way.
+/// The base name of the cookie of a pending sign-in through GitHub.
 pub const GITHUB: &str = "tenure_github";
 
-/// The name that a cookie has here: behind https one that no other host can set.
+/// The full name of a cookie. Over https it has the prefix `__Host-`, so that no other host can set it.
 fn name(settings: &HttpSettings, base: &'static str) -> String {
     if settings.is_https() { format!("__Host-{base}") } else { base.to_owned() }
 }
 
-/// The value of a cookie; none if it comes more than once, because then somebody has planted one.
+/// The value of a cookie; none if it is sent more than once, because then another host may have planted one.
 pub fn read(headers: &HeaderMap, settings: &HttpSettings, base: &'static str) -> Option<String> {
     let wanted = name(settings, base);
     let mut values = headers
@@ -34,13 +34,14 @@ pub fn read(headers: &HeaderMap, settings: &HttpSettings, base: &'static str) ->
     values.next().is_none().then_some(value)
 }
 
-/// The header that sets a cookie for so many seconds; 0 removes it.
+/// The header that sets a cookie with this lifetime in seconds; 0 removes the cookie.
 pub fn set(
     settings: &HttpSettings,
     base: &'static str,
     value: &str,
     seconds: i64,
 ) -> (header::HeaderName, HeaderValue) {
+    // Lax and not Strict: the browser must send the cookies when GitHub, or a link, leads back here.
     let cookie = Cookie::build((name(settings, base), value.to_owned()))
         .path("/")
         .http_only(true)

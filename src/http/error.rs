@@ -1,4 +1,4 @@
-//! Why a request is not answered as wished: one type for all doors, which the door's shape turns into a body.
+//! The HTTP error type. Each API family renders it in its own body format.
 
 use std::borrow::Cow;
 
@@ -12,67 +12,67 @@ use crate::event_log::{AppendError, Checkpoint, EventLog, PrimaryError, ReadErro
 use crate::operations::{LimitReached, Refusal, Resource};
 use crate::projections::QueryError;
 
-/// Why a request is not answered as wished.
+/// Why a request failed.
 #[derive(Clone, Debug)]
 pub enum ApiError {
-    /// The request has the wrong form.
+    /// The request, or one of its fields, is malformed.
     Malformed {
-        /// The field, if one is to blame.
+        /// The field at fault; none if the request as a whole is malformed.
         field: Option<String>,
-        /// What would be right. Never quotes the input.
+        /// What a valid value looks like. Never quotes the input, which may be a secret in the wrong place.
         detail: Cow<'static, str>,
     },
-    /// The body is not of a kind that this route reads.
+    /// The route does not accept the media type of the body.
     MediaType,
-    /// The body is too large.
+    /// The body is larger than the route allows.
     TooLarge,
-    /// The body did not come in time.
+    /// The body did not arrive in time.
     TooSlow,
-    /// There is no such route.
+    /// No route has this path.
     NoRoute,
-    /// The route does not do this.
+    /// The route does not support the method.
     Method,
-    /// A credential is needed.
+    /// The route requires a credential, and none was sent.
     NoCredential,
-    /// The credential is known to be bad.
+    /// The credential is unknown, expired or revoked.
     BadCredential,
-    /// A credential came where it does not belong, in a URL for example.
+    /// A credential was sent in the wrong place, for example in a URL.
     MisplacedCredential,
-    /// The account that was asked for is not one that this credential acts in.
+    /// The credential does not act in the requested account.
     InvalidOrg,
-    /// A rule forbids it.
+    /// A business rule forbids the operation.
     Refused(Refusal),
-    /// The idempotency key was used for another request.
+    /// The idempotency key was used for a request with another body.
     KeyReused,
-    /// The request was carried out before, and its answer held a secret that is given once: the record without it.
+    /// The request was already carried out, and its response held a secret that is shown once: the record without it.
     GivenOnce(serde_json::Value),
-    /// A position or a cursor from before the log was replaced, by a restore or a failover.
+    /// The position or cursor is from before the log was replaced by a restore or a failover.
     LogReplaced,
-    /// Too often.
+    /// A rate limit or a bound on concurrent work was reached.
     TooMany {
-        /// After how many seconds it makes sense to come again.
+        /// In how many seconds a retry can succeed.
         retry_after: u64,
     },
-    /// Something that is needed cannot be reached.
+    /// The database or the event log cannot serve the request at the moment. A retry may succeed.
     Unavailable,
-    /// The database lacks events that this node has seen: a person has to decide.
+    /// The database lacks events that this node has seen. An operator must intervene.
     EventsLost,
-    /// Something is wrong with the server.
+    /// An unexpected failure: a bug, or stored data that the server cannot read.
     Internal,
 }
 
 impl ApiError {
-    /// A request whose form is wrong, without a field to blame.
+    /// A malformed request, without a field at fault.
     pub const fn malformed(detail: &'static str) -> Self {
         Self::Malformed { field: None, detail: Cow::Borrowed(detail) }
     }
 
-    /// A field whose form is wrong.
+    /// A malformed field; `detail` says what a valid value looks like.
     pub fn field(field: &str, detail: &'static str) -> Self {
         Self::Malformed { field: Some(field.to_owned()), detail: Cow::Borrowed(detail) }
     }
 
-    /// The same, with a field by the name that it has on the wire.
+    /// The same error, with the field `from` renamed to its name in the API.
     #[must_use]
     pub fn renamed(self, from: &str, to: &'static str) -> Self {
         match self {
@@ -83,15 +83,15 @@ impl ApiError {
         }
     }
 
-    /// There is no such thing, or the caller may not know of it.
+    /// The resource does not exist, or the caller may not know that it exists.
     pub const fn not_found(thing: Resource) -> Self {
         Self::Refused(Refusal::NotFound(thing))
     }
 
-    /// The caller may not do this.
+    /// The caller does not have permission.
     pub const FORBIDDEN: Self = Self::Refused(Refusal::Forbidden);
 
-    /// The HTTP status.
+    /// The HTTP status of the response.
     pub const fn status(&self) -> StatusCode {
         match self {
             Self::Malformed { .. } | Self::MisplacedCredential => StatusCode::BAD_REQUEST,
@@ -100,6 +100,7 @@ impl ApiError {
             Self::TooSlow => StatusCode::REQUEST_TIMEOUT,
             Self::NoRoute => StatusCode::NOT_FOUND,
             Self::Method => StatusCode::METHOD_NOT_ALLOWED,
+            // 401 means a missing or bad credential and nothing else: existing clients give up for good on it.
             Self::NoCredential | Self::BadCredential => StatusCode::UNAUTHORIZED,
             Self::InvalidOrg => StatusCode::FORBIDDEN,
             Self::KeyReused => StatusCode::UNPROCESSABLE_ENTITY,
@@ -111,6 +112,7 @@ impl ApiError {
                 Refusal::Invalid(_) | Refusal::InvalidUserMode => StatusCode::BAD_REQUEST,
                 Refusal::NotFound(_) => StatusCode::NOT_FOUND,
                 Refusal::Forbidden | Refusal::LimitReached(_) => StatusCode::FORBIDDEN,
+                // The hashing queue is full, so the key was not checked: this must not be a 401.
                 Refusal::Busy => StatusCode::SERVICE_UNAVAILABLE,
                 Refusal::UsernameTaken
                 | Refusal::AccountNameTaken
@@ -132,7 +134,7 @@ impl ApiError {
         }
     }
 
-    /// The stable code.
+    /// The stable code, for programs.
     pub const fn code(&self) -> &'static str {
         match self {
             Self::Malformed { .. } => "invalid",
@@ -155,7 +157,7 @@ impl ApiError {
         }
     }
 
-    /// The field to blame.
+    /// The field at fault, if there is one.
     pub fn blamed(&self) -> Option<&str> {
         match self {
             Self::Malformed { field, .. } => field.as_deref(),
@@ -165,42 +167,42 @@ impl ApiError {
         }
     }
 
-    /// What was wrong and what would be right, for people.
+    /// What is wrong and what to do, in English.
     pub fn detail(&self) -> Cow<'static, str> {
         match self {
             Self::Malformed { detail, .. } => detail.clone(),
-            Self::MediaType => "the body must be JSON, with Content-Type: application/json".into(),
-            Self::TooLarge => "the body is larger than this route reads".into(),
-            Self::TooSlow => "the body did not come in time".into(),
-            Self::NoRoute => "there is no such route; see /docs".into(),
-            Self::Method => "this route does not do that; see /docs".into(),
+            Self::MediaType => "the request body must be JSON; send Content-Type: application/json".into(),
+            Self::TooLarge => "the request body is too large for this route; send a smaller one".into(),
+            Self::TooSlow => "the request body did not arrive in time; send the request again".into(),
+            Self::NoRoute => "no such route; see /docs".into(),
+            Self::Method => "method not allowed on this route; see /docs".into(),
             Self::NoCredential => {
-                "a credential is needed: Authorization: Bearer, or a browser's session".into()
+                "credentials required; send a bearer token or an API key in the Authorization header, or sign in".into()
             }
-            Self::BadCredential => "the credential is unknown, expired or revoked".into(),
+            Self::BadCredential => "the credential is unknown, expired or revoked; get a new one or sign in again".into(),
             Self::MisplacedCredential => {
-                "credentials belong into the Authorization header, once; never into a URL".into()
+                "send credentials once, in the Authorization header, never in a URL".into()
             }
-            Self::InvalidOrg => "this credential does not act in that account".into(),
-            Self::KeyReused => "this idempotency key was used for a request with another body".into(),
+            Self::InvalidOrg => "this credential cannot act in that account; choose an account that you belong to".into(),
+            Self::KeyReused => "this idempotency key was used for a request with another body; use a new key".into(),
             Self::GivenOnce(_) => {
-                "this request was carried out before; its secret was given then, and is not kept".into()
+                "this request was already carried out; its secret was shown once and is not stored; issue a new one if you lost it".into()
             }
             Self::LogReplaced => {
-                "this position is from before the log was restored or failed over; read again from the start"
+                "this position or cursor is from before the log was restored or failed over; read again from the start"
                     .into()
             }
-            Self::TooMany { .. } => "too often; come again later".into(),
-            Self::Unavailable => "something that is needed cannot be reached; come again later".into(),
+            Self::TooMany { .. } => "too many requests; try again later".into(),
+            Self::Unavailable => "the service is unavailable; try again later".into(),
             Self::EventsLost => {
-                "the database has lost events; who runs this instance restores them, or runs `tenure log new-epoch`".into()
+                "the database has lost events; an operator must restore them or run `tenure log new-epoch`".into()
             }
-            Self::Internal => "something is wrong with the server; its log says what".into(),
+            Self::Internal => "internal server error; an operator can find the cause in the server's log".into(),
             Self::Refused(refusal) => refusal.to_string().into(),
         }
     }
 
-    /// The same, with the field in front if one is to blame.
+    /// The detail, prefixed with the field at fault if there is one. For formats without a member for the field.
     pub fn sentence(&self) -> String {
         let detail = self.detail();
         match self.blamed() {
@@ -209,7 +211,7 @@ impl ApiError {
         }
     }
 
-    /// What a status says by itself, for answers that no code of ours has made.
+    /// The error that a bare status stands for, for responses made by the framework and not by a handler.
     pub fn of_status(status: StatusCode) -> Self {
         match status {
             StatusCode::NOT_FOUND => Self::NoRoute,
@@ -217,13 +219,14 @@ impl ApiError {
             StatusCode::UNSUPPORTED_MEDIA_TYPE => Self::MediaType,
             StatusCode::PAYLOAD_TOO_LARGE => Self::TooLarge,
             StatusCode::REQUEST_TIMEOUT => Self::TooSlow,
-            status if status.is_client_error() => Self::malformed("the request cannot be read"),
+            // The framework's own text is dropped: it may quote the input.
+            status if status.is_client_error() => Self::malformed("the request is malformed; see /docs"),
             _ => Self::Internal,
         }
     }
 }
 
-/// Carries the error to the shape of its door, which makes the body.
+/// Puts the error in the response's extensions; the middleware of the route table renders the body.
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let mut response = self.status().into_response();
@@ -243,6 +246,7 @@ impl From<DispatchError<Refusal>> for ApiError {
         match error {
             DispatchError::Refused(refusal) => Self::Refused(refusal),
             DispatchError::KeyReused => Self::KeyReused,
+            // Nothing was written: the client can simply retry.
             DispatchError::Contended => Self::Unavailable,
             DispatchError::Failed(failure) => failure.into(),
         }
@@ -252,7 +256,7 @@ impl From<DispatchError<Refusal>> for ApiError {
 impl From<Failure> for ApiError {
     fn from(failure: Failure) -> Self {
         if matches!(failure, Failure::Append(AppendError::TooLarge | AppendError::EventTooLarge { .. })) {
-            // What is to end is more than one step holds: some of it has to end before.
+            // One command would end more than fits in one unit: the caller has to remove some of it first.
             let most = u32::try_from(MAX_UNIT_EVENTS).unwrap_or(u32::MAX);
             return Self::Refused(Refusal::LimitReached(LimitReached { what: "changes in one step", most }));
         }
@@ -274,8 +278,9 @@ impl From<Failure> for ApiError {
                         | AppendError::Closed
                 )
         );
+        // Clients never see the source, so it is logged here.
         let source = std::error::Error::source(&failure).map(ToString::to_string);
-        tracing::error!(error = %failure, source, "a command could not be carried out");
+        tracing::error!(error = %failure, source, "command failed");
         match &failure {
             Failure::Read(error) if is_loss(error) => Self::EventsLost,
             _ if unavailable => Self::Unavailable,
@@ -286,7 +291,7 @@ impl From<Failure> for ApiError {
 
 impl From<QueryError> for ApiError {
     fn from(error: QueryError) -> Self {
-        tracing::error!(%error, "a question could not be answered");
+        tracing::error!(%error, "query failed");
         match &error {
             QueryError::Unavailable(error) if is_loss(error) => Self::EventsLost,
             _ => Self::Unavailable,
@@ -294,7 +299,10 @@ impl From<QueryError> for ApiError {
     }
 }
 
-/// A question's answer, where what is absent is this thing.
+/// The result of a query, with an absent row as "not found" for this resource.
+///
+/// # Errors
+/// `NotFound` for the resource; [`ApiError::Unavailable`] or [`ApiError::EventsLost`] if the query failed.
 pub fn or_not_found<T>(answer: Result<T, QueryError>, thing: Resource) -> Result<T, ApiError> {
     match answer {
         Ok(answer) => Ok(answer),
@@ -309,18 +317,27 @@ fn is_loss(error: &ReadError) -> bool {
     matches!(source.downcast_ref(), Some(PrimaryError::LostEvents { .. }))
 }
 
-/// The place that a position token or a cursor names, in a field or header of this name.
+/// The position that a position token or a cursor stands for; `field` is the field or header it was sent in.
+///
+/// # Errors
+/// [`ApiError::Malformed`] if it is not a token or lies beyond the end of the log, [`ApiError::LogReplaced`] if it is
+/// from an earlier epoch.
 pub async fn place(log: &EventLog, text: &str, field: &str) -> Result<Checkpoint, ApiError> {
-    let malformed =
-        || ApiError::field(field, "a position or cursor that an answer has given, and not beyond the newest");
+    let malformed = || {
+        ApiError::field(field, "must be a position or cursor from a response, not beyond the end of the log")
+    };
     let token = text.parse().map_err(|_| malformed())?;
     match log.place(token).await {
+        // No response of this log has given such a position, so it is malformed and not merely early.
         Err(ReadError::BeyondHead { .. }) => Err(malformed()),
         place => Ok(place.map_err(Failure::Read)?),
     }
 }
 
-/// An identifier in a path: what is none belongs to nothing.
+/// An identifier in a path. Text that is not an identifier names no resource: it is not found, and not malformed.
+///
+/// # Errors
+/// `NotFound` for the resource.
 pub fn id<T: std::str::FromStr>(text: &str, thing: Resource) -> Result<T, ApiError> {
     text.parse().map_err(|_| ApiError::not_found(thing))
 }

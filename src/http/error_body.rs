@@ -1,4 +1,4 @@
-//! The shapes of errors: RFC 9457 on our own routes, the fixed ones of ppz's clients and of OAuth on theirs.
+//! Error bodies: RFC 9457 on our own routes, the fixed formats of ppz's clients and of OAuth on theirs.
 
 use axum::extract::{Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
@@ -12,7 +12,7 @@ use super::error::ApiError;
 use super::request_id::RequestId;
 use crate::operations::{Refusal, Resource};
 
-/// The error of an answer, and its headers that stay, if it is one.
+/// The error of a response and the headers to keep; none if the response is not an error.
 pub fn error_of(response: &mut Response) -> Option<(ApiError, HeaderMap)> {
     let status = response.status();
     if !(status.is_client_error() || status.is_server_error()) {
@@ -20,6 +20,7 @@ pub fn error_of(response: &mut Response) -> Option<(ApiError, HeaderMap)> {
     }
     let error = response.extensions_mut().remove::<ApiError>();
     let error = error.unwrap_or_else(|| ApiError::of_status(status));
+    // The body is replaced, so the headers that describe it go; the others (`Allow`, `RateLimit-*`) stay.
     let mut headers = std::mem::take(response.headers_mut());
     headers.remove(header::CONTENT_TYPE);
     headers.remove(header::CONTENT_LENGTH);
@@ -32,7 +33,7 @@ pub fn error_of(response: &mut Response) -> Option<(ApiError, HeaderMap)> {
     Some((error, headers))
 }
 
-/// RFC 6750 §3: what a bearer needs to know.
+/// Adds the `WWW-Authenticate` challenge of RFC 6750 §3.
 fn challenge(error: &ApiError, headers: &mut HeaderMap) {
     let challenge = match error {
         ApiError::NoCredential => "Bearer realm=\"tenure\"",
@@ -49,32 +50,32 @@ fn challenge(error: &ApiError, headers: &mut HeaderMap) {
 /// An error on our own routes (RFC 9457, `application/problem+json`).
 #[derive(Serialize, ToSchema)]
 pub struct Problem {
-    /// What kind of error it is, as a URN.
+    /// The kind of error, as a URN.
     #[serde(rename = "type")]
     #[schema(example = "urn:tenure:problem:account.not_found")]
     kind: String,
-    /// The kind in words.
+    /// The HTTP status in words.
     title: &'static str,
-    /// The HTTP status.
+    /// The HTTP status, as in the status line.
     status: u16,
-    /// What was wrong and what would be right.
+    /// What is wrong and what to do.
     detail: String,
     /// The stable code, for programs.
     #[schema(example = "account.not_found")]
     code: &'static str,
-    /// The field to blame, if one is.
+    /// The field at fault; absent if there is none.
     #[serde(skip_serializing_if = "Option::is_none")]
     field: Option<String>,
-    /// What to quote when asking for help.
+    /// The identifier of the request, to quote when asking for help.
     #[serde(skip_serializing_if = "Option::is_none")]
     request_id: Option<String>,
-    /// What the request had made when it was first carried out, where its answer cannot be given again.
+    /// What the request created the first time, when its response held a secret and cannot be repeated.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
     record: Option<serde_json::Value>,
 }
 
-/// Errors as RFC 9457 problems.
+/// Middleware that renders errors as RFC 9457 problems.
 pub async fn problem(request: Request, next: Next) -> Response {
     let request_id = request.extensions().get::<RequestId>().map(ToString::to_string);
     let mut response = next.run(request).await;
@@ -93,24 +94,25 @@ pub async fn problem(request: Request, next: Next) -> Response {
         },
     };
     let mut response = (error.status(), headers, Json(problem)).into_response();
+    // `Json` sets application/json.
     let kind = HeaderValue::from_static("application/problem+json");
     response.headers_mut().insert(header::CONTENT_TYPE, kind);
     response
 }
 
-/// An error on the routes of ppz's clients.
+/// An error on the routes for ppz's clients.
 #[derive(Serialize, ToSchema)]
 pub struct PpzError {
     error: PpzErrorBody,
 }
 
-/// What is wrong.
+/// The code and the message of an error.
 #[derive(Serialize, ToSchema)]
 pub struct PpzErrorBody {
-    /// The stable code.
+    /// The stable code, for programs.
     #[schema(example = "E_NOT_FOUND")]
     code: &'static str,
-    /// What was wrong and what would be right.
+    /// What is wrong and what to do.
     message: String,
 }
 
@@ -119,7 +121,7 @@ const fn ppz_code(error: &ApiError) -> &'static str {
         ApiError::NoCredential | ApiError::BadCredential => "E_INVALID_API_KEY",
         ApiError::InvalidOrg => "E_INVALID_ORG",
         ApiError::TooMany { .. } => "E_RATE_LIMITED",
-        ApiError::Unavailable | ApiError::Internal => "E_UNAVAILABLE",
+        ApiError::Unavailable | ApiError::EventsLost | ApiError::Internal => "E_UNAVAILABLE",
         ApiError::NoRoute => "E_NOT_FOUND",
         ApiError::Refused(refusal) => match refusal {
             Refusal::Forbidden | Refusal::LimitReached(_) => "E_FORBIDDEN",
@@ -132,6 +134,7 @@ const fn ppz_code(error: &ApiError) -> &'static str {
             Refusal::DuplicatePendingInvite => "E_DUPLICATE_INVITE",
             Refusal::InviteNotPending => "E_INVITE_NOT_PENDING",
             Refusal::Busy => "E_UNAVAILABLE",
+            // ppz's clients expect a code of its own for each of these fields.
             Refusal::Invalid(invalid) => match invalid.field.as_bytes() {
                 b"handle" => "E_INVALID_HANDLE",
                 b"name" => "E_INVALID_PIPE",
@@ -144,7 +147,7 @@ const fn ppz_code(error: &ApiError) -> &'static str {
     }
 }
 
-/// Errors as ppz's clients know them.
+/// Middleware that renders errors as ppz's clients expect them.
 pub async fn ppz(request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
     let Some((error, headers)) = error_of(&mut response) else { return response };
@@ -152,32 +155,48 @@ pub async fn ppz(request: Request, next: Next) -> Response {
     (error.status(), headers, Json(body)).into_response()
 }
 
-/// An error of OAuth (RFC 6749 §5.2, RFC 8628 §3.5).
+/// An OAuth error (RFC 6749 §5.2, RFC 8628 §3.5).
 #[derive(Serialize, ToSchema)]
 pub struct OauthError {
-    /// The registered code.
+    /// The error code that the RFC registers.
     #[schema(example = "invalid_request")]
     error: &'static str,
-    /// What was wrong and what would be right.
+    /// What is wrong and what to do.
     #[serde(skip_serializing_if = "Option::is_none")]
     error_description: Option<String>,
 }
 
 impl OauthError {
-    /// With a description.
+    /// An error with a description.
     pub fn new(error: &'static str, description: impl Into<String>) -> Self {
         Self { error, error_description: Some(description.into()) }
     }
 
-    /// As an answer: always 400.
+    /// The response: always status 400.
     pub fn bad_request(self) -> Response {
         (StatusCode::BAD_REQUEST, Json(self)).into_response()
     }
 }
 
-/// Errors as OAuth's flat object; what a route has shaped itself (with a JSON body) stays as it is.
+fn oauth_code(error: &ApiError, polls: bool) -> (StatusCode, &'static str) {
+    match error {
+        ApiError::NoCredential | ApiError::BadCredential => (StatusCode::UNAUTHORIZED, "invalid_client"),
+        // A device that gets anything else than `slow_down` stops polling.
+        ApiError::TooMany { .. } if polls => (StatusCode::BAD_REQUEST, "slow_down"),
+        ApiError::TooMany { .. } => (StatusCode::TOO_MANY_REQUESTS, "temporarily_unavailable"),
+        ApiError::Unavailable | ApiError::EventsLost | ApiError::Refused(Refusal::Busy) => {
+            (StatusCode::SERVICE_UNAVAILABLE, "temporarily_unavailable")
+        }
+        ApiError::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "server_error"),
+        ApiError::Method | ApiError::NoRoute => (error.status(), "invalid_request"),
+        ApiError::Refused(Refusal::Forbidden) => (StatusCode::FORBIDDEN, "access_denied"),
+        _ => (StatusCode::BAD_REQUEST, "invalid_request"),
+    }
+}
+
+/// Middleware that renders errors as OAuth's flat object. An error that a handler rendered itself (a JSON body) stays.
 ///
-/// `polling_path` is the token endpoint, whose clients know one word for "too many" (RFC 8628 §3.5).
+/// `polling_path` is the token endpoint; its clients only understand `slow_down` for "too many" (RFC 8628 §3.5).
 pub async fn oauth(State(polling_path): State<&'static str>, request: Request, next: Next) -> Response {
     let polls = request.uri().path() == polling_path;
     let mut response = next.run(request).await;
@@ -187,15 +206,21 @@ pub async fn oauth(State(polling_path): State<&'static str>, request: Request, n
         return response;
     }
     let Some((error, headers)) = error_of(&mut response) else { return response };
-    let (status, code) = match &error {
-        ApiError::NoCredential | ApiError::BadCredential => (StatusCode::UNAUTHORIZED, "invalid_client"),
-        ApiError::TooMany { .. } if polls => (StatusCode::BAD_REQUEST, "slow_down"),
-        ApiError::TooMany { .. } => (StatusCode::TOO_MANY_REQUESTS, "temporarily_unavailable"),
-        ApiError::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "temporarily_unavailable"),
-        ApiError::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "server_error"),
-        ApiError::Method | ApiError::NoRoute => (error.status(), "invalid_request"),
-        ApiError::Refused(Refusal::Forbidden) => (StatusCode::FORBIDDEN, "access_denied"),
-        _ => (StatusCode::BAD_REQUEST, "invalid_request"),
-    };
+    let (status, code) = oauth_code(&error, polls);
     (status, headers, Json(OauthError::new(code, error.sentence()))).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_may_succeed_later_is_503_for_every_client() {
+        for error in [ApiError::Unavailable, ApiError::EventsLost, ApiError::Refused(Refusal::Busy)] {
+            assert_eq!(error.status(), StatusCode::SERVICE_UNAVAILABLE, "{error:?}");
+            assert_eq!(ppz_code(&error), "E_UNAVAILABLE", "{error:?}");
+            let expected = (StatusCode::SERVICE_UNAVAILABLE, "temporarily_unavailable");
+            assert_eq!(oauth_code(&error, false), expected, "{error:?}");
+        }
+    }
 }

@@ -1,4 +1,4 @@
-//! What a request asks for: who calls, the body, and the circumstances of the command that it becomes.
+//! Extractors: the caller, the body, and the context of the command that a request becomes.
 
 use axum::body::Bytes;
 use axum::extract::{FromRequest, FromRequestParts, Query, Request};
@@ -13,34 +13,35 @@ use super::error::{ApiError, place};
 use super::request_id::RequestId;
 use super::state::{AppState, SharedState};
 use crate::context::Context;
+use crate::http::csrf::check_session_token;
 
-/// The caller's own key of a request that may be sent again.
+/// The header with the caller's key for a request that may be sent again.
 pub const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
-/// The position from which on a read must see what was written.
+/// The header with a position: the read must see every write up to it.
 pub const MIN_POSITION: HeaderName = HeaderName::from_static("tenure-min-position");
 
-/// A command with a JSON body of at most so many bytes.
+/// A command with a JSON body of at most `MAX` bytes.
 pub struct JsonCommand<T, const MAX: usize = MAX_BODY> {
-    /// Who asks.
+    /// The authenticated caller.
     pub caller: Caller,
-    /// The circumstances.
+    /// The context of the command: actor, request identifier, idempotency key.
     pub context: Context,
-    /// What is asked for.
+    /// The parsed body.
     pub body: T,
 }
 
-/// A command that needs no body.
+/// A command without a body. A body that is sent is ignored, but an idempotency key covers it.
 pub struct EmptyCommand {
-    /// Who asks.
+    /// The authenticated caller.
     pub caller: Caller,
-    /// The circumstances.
+    /// The context of the command: actor, request identifier, idempotency key.
     pub context: Context,
 }
 
-/// A read by somebody known.
+/// A read by an authenticated caller.
 pub struct AuthenticatedRead {
-    /// Who reads.
+    /// The authenticated caller.
     pub caller: Caller,
 }
 
@@ -49,6 +50,7 @@ impl<T: DeserializeOwned, const MAX: usize> FromRequest<SharedState> for JsonCom
 
     async fn from_request(request: Request, state: &SharedState) -> Result<Self, ApiError> {
         let (mut parts, body) = request.into_parts();
+        // Authenticate before the body is read: anonymous clients get no memory for large bodies.
         let caller = authenticated(&mut parts, state).await?;
         if !is_json(&parts.headers) {
             return Err(ApiError::MediaType);
@@ -80,41 +82,44 @@ impl FromRequestParts<SharedState> for AuthenticatedRead {
         let caller = Caller::from_request_parts(parts, state).await?;
         caller.context()?;
         if let Some(position) = parts.headers.get(MIN_POSITION) {
-            // Every read goes to the primary, which has whatever was ever acknowledged: there is nothing to wait for.
+            // Reads go to the primary, which has every acknowledged write: check the position, but do not wait for it.
             place(state.tenure.log(), position.to_str().unwrap_or_default(), MIN_POSITION.as_str()).await?;
         }
         Ok(Self { caller })
     }
 }
 
-/// The caller, who must be somebody, and behind a session not another site.
+/// The caller, who must be authenticated. A request with a session must also pass the CSRF check.
 async fn authenticated(parts: &mut Parts, state: &SharedState) -> Result<Caller, ApiError> {
     let caller = Caller::from_request_parts(parts, state).await?;
     match caller {
         Caller::Anonymous => return Err(ApiError::NoCredential),
         Caller::Person { via: Via::Session(session), .. } => {
+            // Browsers attach cookies to requests that other sites start; tokens and keys are only sent on purpose.
             let token = parts.headers.get(X_CSRF_TOKEN).and_then(|value| value.to_str().ok());
-            state.check_csrf(&parts.headers, session, token)?;
+            check_session_token(state, &parts.headers, session, token)?;
         }
         Caller::Person { .. } | Caller::Key { .. } => {}
     }
     Ok(caller)
 }
 
-/// The circumstances of a command: who, in which request, and whether it may come again.
+/// The context of a command: the actor, the request identifier, and the idempotency key of a POST.
 fn context(state: &AppState, caller: Caller, parts: &Parts, body: &Bytes) -> Result<Context, ApiError> {
     let mut context = caller.context()?;
     context.correlation = parts.extensions.get::<RequestId>().copied();
     let mut keys = parts.headers.get_all(IDEMPOTENCY_KEY).iter();
+    // PUT and DELETE are idempotent already (RFC 9110 §9.2.2).
     if parts.method != Method::POST {
         return Ok(context);
     }
     if let Some(key) = keys.next() {
-        let rule = "one key of 1 to 255 visible ASCII characters";
+        let rule = "send one key of 1 to 255 visible ASCII characters";
         let key = key.to_str().ok().filter(|key| (1..=255).contains(&key.len()));
         let (Some(key), None) = (key, keys.next()) else {
             return Err(ApiError::field("idempotency-key", rule));
         };
+        // With the query, because ppz's clients name the account there: another account makes it another request.
         let route = parts.uri.path_and_query().map_or("", |route| route.as_str());
         let route = format!("{} {route}", parts.method);
         context.idempotency = Some(state.tenure.idempotency_key(context.actor, &route, key, body));
@@ -126,16 +131,19 @@ fn is_json(headers: &HeaderMap) -> bool {
     media_type(headers).is_some_and(|kind| kind.eq_ignore_ascii_case("application/json"))
 }
 
-/// The media type of a body, without its parameters; none if it is said more than once.
+/// The media type of a body, without its parameters; none if the header is missing or repeated.
 pub fn media_type(headers: &HeaderMap) -> Option<&str> {
     let mut kinds = headers.get_all(header::CONTENT_TYPE).iter();
     let kind = kinds.next()?.to_str().ok()?;
     kinds.next().is_none().then(|| kind.split(';').next().unwrap_or_default().trim())
 }
 
-/// Reads JSON, and says where it is wrong without quoting what is there.
+/// Parses a JSON object.
+///
+/// # Errors
+/// [`ApiError::Malformed`]: names the field or the position, and never quotes the input.
 pub fn from_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
-    // A list in the order of the fields would be taken for an object otherwise.
+    // Serde would accept an array with the fields in order as an object.
     if bytes.iter().find(|octet| !octet.is_ascii_whitespace()).is_some_and(|octet| *octet == b'[') {
         return Err(ApiError::malformed("expected a JSON object"));
     }
@@ -145,33 +153,34 @@ pub fn from_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
         let field = (path != ".").then_some(path);
         ApiError::Malformed { field, detail: reason(error.inner()).into() }
     })?;
-    json.end().map_err(|_| ApiError::malformed("something follows the JSON document"))?;
+    json.end().map_err(|_| ApiError::malformed("unexpected data after the JSON document"))?;
     Ok(value)
 }
 
-/// What is wrong, without the value: that may be a secret in the wrong place.
+/// What is wrong, without the value, which may be a secret in the wrong place.
 fn reason(error: &serde_json::Error) -> String {
     if error.is_syntax() || error.is_eof() {
-        return format!("not JSON: line {}, column {}", error.line(), error.column());
+        return format!("invalid JSON at line {}, column {}", error.line(), error.column());
     }
+    // Serde's text is "<what came>, expected <what would be right> at line …": only the second part is safe to show.
     let text = error.to_string();
     let text = text.split(" at line ").next().unwrap_or_default();
     if let Some(name) = text.strip_prefix("unknown field `") {
-        // The name of a field may be long, or anything at all.
+        // The client chose the name of the field: it may be long, or not a name at all.
         let name: String = name.chars().take_while(|character| *character != '`').take(64).collect();
         let expected = text.rsplit_once("expected").map_or("", |(_, expected)| expected.trim());
-        return format!("unknown field `{name}`; authenticated: {expected}");
+        return format!("unknown field `{name}`; expected: {expected}");
     }
     if text.starts_with("missing field") || text.starts_with("duplicate field") {
         return text.to_owned();
     }
     match text.rsplit_once("expected ") {
         Some((_, expected)) => format!("expected {expected}"),
-        None => "not of the form that is expected".to_owned(),
+        None => "unexpected value; see /docs".to_owned(),
     }
 }
 
-/// The parameters of a query, each of which must be known.
+/// The query parameters. An unknown parameter is refused.
 pub struct Parameters<T>(pub T);
 
 impl<T: DeserializeOwned> FromRequestParts<SharedState> for Parameters<T> {
@@ -180,9 +189,9 @@ impl<T: DeserializeOwned> FromRequestParts<SharedState> for Parameters<T> {
     async fn from_request_parts(parts: &mut Parts, _: &SharedState) -> Result<Self, ApiError> {
         match Query::<T>::try_from_uri(&parts.uri) {
             Ok(Query(parameters)) => Ok(Self(parameters)),
-            Err(_) => Err(ApiError::malformed(
-                "a parameter of the query is unknown, repeated or malformed; see /docs",
-            )),
+            Err(_) => {
+                Err(ApiError::malformed("a query parameter is unknown, repeated or malformed; see /docs"))
+            }
         }
     }
 }
@@ -213,8 +222,8 @@ mod tests {
         assert_eq!((field.as_deref(), detail.as_str()), (Some("count"), "expected u32"));
         assert!(wrong(r#"{"name": "a", "colour": 1}"#).1.contains("unknown field `colour`"));
         assert_eq!(wrong("{}").1, "missing field `name`");
-        assert!(wrong("{").1.starts_with("not JSON: line 1"));
-        assert_eq!(wrong(r#"{"name": "a"} x"#).1, "something follows the JSON document");
+        assert!(wrong("{").1.starts_with("invalid JSON at line 1"));
+        assert_eq!(wrong(r#"{"name": "a"} x"#).1, "unexpected data after the JSON document");
         assert_eq!(wrong(r#" ["name", 1]"#).1, "expected a JSON object");
         assert!(from_json::<Example>(b"{\"name\": \"\xff\"}").is_err());
     }

@@ -1,4 +1,4 @@
-//! Turns at something that costs memory: so many at once on a node, and few of one caller, so that nobody takes them all.
+//! A semaphore that bounds concurrent work per node and per caller, so that one caller cannot take every permit.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,24 +9,25 @@ use uuid::Uuid;
 
 use super::error::ApiError;
 
-/// How many turns there are.
+/// A semaphore with a bound for all callers together and a smaller one for each.
 pub struct FairSemaphore {
     all: Arc<Semaphore>,
     per_caller: usize,
     callers: Callers,
 }
 
-/// The callers who have a turn or wait for one: each one's own turns, and how many requests that is.
+/// The callers that hold or await a permit: each with its own semaphore, and the number of its requests.
 type Callers = Arc<Mutex<HashMap<Uuid, (Arc<Semaphore>, usize)>>>;
 
-/// A turn, given back when it is dropped.
+/// A permit, released when it is dropped.
 pub struct Permit {
     _own: OwnedSemaphorePermit,
     _shared: OwnedSemaphorePermit,
     _request: Request,
 }
 
-/// A request that has a turn or waits for one; the last of a caller removes what is kept of the caller.
+/// A request that holds or awaits a permit. The last one of a caller removes the caller's entry, so that the table
+/// stays small.
 struct Request {
     callers: Callers,
     caller: Uuid,
@@ -45,19 +46,21 @@ impl Drop for Request {
 }
 
 impl FairSemaphore {
-    /// So many turns at once, and so many of one caller.
+    /// At most `at_once` permits on this node, and at most `per_caller` of them for one caller.
     #[must_use]
     pub fn new(at_once: usize, per_caller: usize) -> Self {
         Self { all: Arc::new(Semaphore::new(at_once)), per_caller, callers: Arc::default() }
     }
 
-    /// Waits for a turn: first for one of the caller's own, so that those who wait behind others do so in few places.
+    /// Waits for a permit.
     ///
     /// # Errors
-    /// There is none before the deadline.
+    /// [`ApiError::TooMany`] if none is free before the deadline.
     pub async fn acquire(&self, caller: Uuid, deadline: Instant) -> Result<Permit, ApiError> {
+        // `request` is counted before the wait and dropped with it, so a caller who gives up leaves no entry behind.
         let (own, request) = self.request(caller);
         let entering = async {
+            // The caller's own permit first: then a caller has at most `per_caller` requests in the shared queue.
             let own = own.acquire_owned().await.ok()?;
             let shared = self.all.clone().acquire_owned().await.ok()?;
             Some((own, shared))
@@ -118,7 +121,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_caller_who_stops_waiting_gives_the_turn_back() {
+    async fn a_caller_who_stops_waiting_returns_the_permit() {
         let permits = FairSemaphore::new(1, 2);
         let first = permits.acquire(caller(1), soon()).await.ok().unwrap();
         for _ in 0..10 {

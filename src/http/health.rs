@@ -1,4 +1,4 @@
-//! `GET /healthz`, `GET /readyz`, `GET /metrics`: for the people and programs that run the instance.
+//! `GET /healthz`, `GET /readyz`, `GET /metrics`: probes and metrics for those who operate the instance.
 
 use axum::Json;
 use axum::extract::State;
@@ -11,33 +11,33 @@ use utoipa::ToSchema;
 use super::readiness::Readiness;
 use super::state::SharedState;
 
-/// The process lives.
+/// The liveness status of the process.
 #[derive(Serialize, ToSchema)]
 pub struct Health {
-    /// `ok`.
+    /// Always `ok`: a process that answers is alive.
     status: &'static str,
-    /// The release.
+    /// The version of the release.
     version: &'static str,
 }
 
-/// The process lives
+/// Check that the process is alive
 #[utoipa::path(get, path = "/healthz", operation_id = "getHealth", tag = "health", security(()),
-    responses((status = 200, description = "It does", body = Health)))]
+    responses((status = 200, description = "The process is alive", body = Health)))]
 pub async fn healthz() -> Json<Health> {
     Json(Health { status: "ok", version: env!("CARGO_PKG_VERSION") })
 }
 
-/// The process can serve: its database is a primary that has what this node has seen, and may be written to
+/// Check that the process can serve: its database is a writable primary that has everything this node has seen
 #[utoipa::path(get, path = "/readyz", operation_id = "getReadiness", tag = "health", security(()),
-    responses((status = 200, description = "It can", body = Readiness),
-        (status = 503, description = "It cannot; `reason` says why", body = Readiness)))]
+    responses((status = 200, description = "The process can serve", body = Readiness),
+        (status = 503, description = "The process cannot serve; `reason` says why", body = Readiness)))]
 pub async fn readyz(State(state): State<SharedState>) -> (StatusCode, Json<Readiness>) {
     let readiness = state.readiness.get(&state.tenure).await;
     let status = if readiness.reason.is_none() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, Json(readiness))
 }
 
-/// All metrics, for Prometheus.
+/// All metrics, in the text format of Prometheus.
 pub async fn render_metrics(State(metrics): State<PrometheusHandle>) -> impl IntoResponse {
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], metrics.render())
 }

@@ -1,8 +1,8 @@
-//! Whole numbers as JSON Schema means them: `5.0` is one.
+//! Integers as JSON Schema defines them: `5.0` is one.
 
 use serde::{Deserialize, Deserializer, de};
 
-/// The largest number up to which every whole one can be told from its neighbours as a floating-point number.
+/// 2^53: up to here a floating-point number represents every integer exactly.
 const EXACT: f64 = 9_007_199_254_740_992.0;
 
 #[derive(Deserialize)]
@@ -13,9 +13,12 @@ enum JsonInteger {
     Floating(f64),
 }
 
-/// A whole number of this type, or nothing.
+/// Deserializes an integer of this type; none for `null`.
+///
+/// # Errors
+/// The value is not an integer, or out of the range of the type.
 pub fn whole<'de, D: Deserializer<'de>, T: TryFrom<i128>>(deserializer: D) -> Result<Option<T>, D::Error> {
-    let expected = || de::Error::custom("expected a whole number within the bounds that are documented");
+    let expected = || de::Error::custom("expected an integer within the documented range");
     let number = Option::<JsonInteger>::deserialize(deserializer).map_err(|_| expected())?;
     let whole = match number {
         None => return Ok(None),

@@ -1,7 +1,7 @@
-//! The HTTP doors: the whole route table.
+//! The HTTP interface: the whole route table.
 //!
-//! A route's path and method stand beside its handler; the shape of its errors is its table's. What a handler is given
-//! has been through [`origin`], [`caller`] and [`ask`]; who may do what is in [`policy`] alone.
+//! A route's path and method are declared beside its handler; its error format is that of its table. A handler's input
+//! has been through [`origin`], [`caller`] and [`extract`]; only [`policy`] decides who may do what.
 
 mod api;
 mod body;
@@ -51,7 +51,7 @@ pub use state::{AppState, SharedState};
 
 use error::ApiError;
 
-/// Our own API: errors are RFC 9457 problems.
+/// The routes of our own API. Errors are RFC 9457 problems.
 fn ours() -> OpenApiRouter<SharedState> {
     use api::{accounts, events, invites, keys, members, pipes, sessions, sources, tokens, users};
     OpenApiRouter::new()
@@ -87,7 +87,7 @@ fn ours() -> OpenApiRouter<SharedState> {
         .routes(routes!(events::of_all::of_all))
 }
 
-/// The routes of ppz's clients: errors as those know them.
+/// The routes for ppz's clients. Errors have the format that those clients expect.
 fn ppz() -> OpenApiRouter<SharedState> {
     OpenApiRouter::new()
         .routes(routes!(ppz::account_invites::account_invites, ppz::invite::invite))
@@ -102,7 +102,7 @@ fn ppz() -> OpenApiRouter<SharedState> {
         .routes(routes!(ppz::revoke_key::revoke_key))
 }
 
-/// OAuth for programs: errors are OAuth's flat objects.
+/// The OAuth routes for anonymous clients. Errors are OAuth's flat objects.
 fn oauth() -> OpenApiRouter<SharedState> {
     OpenApiRouter::new()
         .routes(routes!(oauth::metadata::metadata))
@@ -111,17 +111,17 @@ fn oauth() -> OpenApiRouter<SharedState> {
         .routes(routes!(oauth::revoke::revoke))
 }
 
-/// OAuth for whoever has a credential already.
+/// The OAuth route for authenticated callers: rate-limited by caller, not by address.
 fn introspection() -> OpenApiRouter<SharedState> {
     OpenApiRouter::new().routes(routes!(oauth::introspect::introspect))
 }
 
-/// Whether the process lives and can do its work.
+/// The liveness and readiness probes.
 fn health() -> OpenApiRouter<SharedState> {
     OpenApiRouter::new().routes(routes!(health::healthz)).routes(routes!(health::readyz))
 }
 
-/// What people see.
+/// The HTML pages.
 fn pages() -> Router<SharedState> {
     use axum::routing::post;
     Router::new()
@@ -136,50 +136,55 @@ fn pages() -> Router<SharedState> {
         .route("/assets/style.css", get(pages::style::style))
 }
 
-/// The API's description (OpenAPI 3.1), as it is served and committed.
+/// The OpenAPI 3.1 document, as it is served and as it is committed in `docs/openapi.json`.
 #[must_use]
 pub fn description() -> utoipa::openapi::OpenApi {
     let (ours, ppz, oauth, health) = (ours(), ppz(), oauth().merge(introspection()), health());
     openapi::describe([ours.get_openapi(), ppz.get_openapi(), oauth.get_openapi()], health.get_openapi())
 }
 
-/// The routes of the public address.
+/// The routes on the public address.
 pub fn public(state: SharedState) -> Router {
     let no_route = || async { ApiError::NoRoute };
     let by_address = || from_fn_with_state(state.clone(), rate_limit::by_address);
     let by_caller = || from_fn(rate_limit::by_caller);
-    // A bug of ours has the shape of its table too.
+    // Inside the error layer, so that a panic is rendered in the format of its table too.
     let caught = || CatchPanicLayer::custom(panicked);
     let (problem, ppz_error, oauth_error) = (
         || from_fn(error_body::problem),
         || from_fn(error_body::ppz),
         || from_fn_with_state(oauth::device_token::PATH, error_body::oauth),
     );
+    // Later layers wrap earlier ones: the error layer is outermost in each table, so that it renders refusals of the
+    // rate limit and caught panics as well.
     Router::new()
         .merge(Router::from(ours()).layer(caught()).layer(by_caller()).layer(problem()))
         .merge(Router::from(ppz()).layer(caught()).layer(by_caller()).layer(ppz_error()))
         .merge(Router::from(oauth()).layer(caught()).layer(by_address()).layer(oauth_error()))
         .merge(Router::from(introspection()).layer(caught()).layer(by_caller()).layer(oauth_error()))
+        // Without a rate limit: probes must not fail because of other traffic.
         .merge(Router::from(health()))
         .merge(pages().layer(caught()).layer(by_address()).layer(from_fn(pages::shape)))
         .merge(openapi::page(description()).layer(by_address()).layer(problem()))
         .fallback_service(Router::new().fallback(no_route).layer(by_address()).layer(problem()))
         .layer(from_fn(response::etag))
         .layer(from_fn(security_headers))
+        // Outermost, so that every response has a request identifier and is measured.
         .layer(from_fn_with_state(state.clone(), request_id::identify))
         .with_state(state)
 }
 
-/// The routes of the loopback address for whoever runs the instance.
+/// The routes on the loopback address, for operators.
 pub fn internal(metrics: PrometheusHandle) -> Router {
     Router::new().route("/metrics", get(health::render_metrics)).with_state(metrics)
 }
 
-/// What holds for every answer: it is what it says it is, and nobody keeps it who was not told to.
+/// Security headers on every response: no sniffing, no caching unless a route allows it, no framing.
 async fn security_headers(request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
     let headers = response.headers_mut();
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    // `entry`, because some routes and all pages have set their own values.
     headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-cache, private"));
     headers.entry(HeaderName::from_static("content-security-policy")).or_insert(HeaderValue::from_static(
         "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; frame-ancestors 'none'",
@@ -187,7 +192,7 @@ async fn security_headers(request: Request, next: Next) -> Response {
     response
 }
 
-/// A bug of ours: the log says where, the caller only that.
+/// Logs a panic of a handler. The caller learns only that the server failed.
 fn panicked(_: Box<dyn std::any::Any + Send + 'static>) -> Response {
     use axum::response::IntoResponse as _;
     tracing::error!("a handler panicked");

@@ -1,4 +1,4 @@
-//! The API's description (OpenAPI 3.1), made from the code, and the page that shows it.
+//! The OpenAPI 3.1 document, generated from the code, and the page that shows it.
 
 use utoipa::openapi::header::HeaderBuilder;
 use utoipa::openapi::path::Operation;
@@ -14,22 +14,23 @@ use super::error_body::{OauthError, PpzError, PpzErrorBody, Problem};
 
 const ABOUT: &str = "An event-sourced identity and tenancy engine.
 
-Credentials go into `Authorization: Bearer`: a bearer token of a person, or an API key of an account. A browser's session \
-works too; what changes something then needs `X-CSRF-Token` (from `GET /api/v1/users/me`).
+Send credentials in `Authorization: Bearer`: a bearer token of a user, or an API key of an account. A browser session works \
+too; a request that changes something then needs `X-CSRF-Token` (from `GET /api/v1/users/me`).
 
-Every write answers with the header `Tenure-Position`; a read with that as `Tenure-Min-Position` sees the write, on any \
-node, and one beyond the log's end is refused (400). A POST with an `Idempotency-Key` (1 to 255 visible ASCII characters) is \
-carried out once within a day and answered the same; with another body it is refused (422), and what had answered with a \
-secret is answered 409 with the record. Reads have an `ETag`. What is another tenant's is not found.";
+Every response to a write has the header `Tenure-Position`. A read that sends it as `Tenure-Min-Position` sees the write, on \
+any node; a position beyond the end of the log is refused (400). A POST with an `Idempotency-Key` (1 to 255 visible ASCII \
+characters) is carried out once within a day, and repeating it returns the same response. With another body it is refused \
+(422); if the response held a secret, the repeat is answered 409 with the record. Reads have an `ETag`. Resources of other \
+tenants are not found.";
 
-/// How the errors of a table of routes look.
+/// The error format of a table of routes.
 enum Errors {
     Problem,
     Ppz,
     Oauth,
 }
 
-/// The whole description: our own routes, those of ppz, OAuth's, and the probes.
+/// The whole document: our own routes, those for ppz's clients, OAuth, and the probes.
 #[must_use]
 pub fn describe([ours, ppz, oauth]: [&OpenApi; 3], health: &OpenApi) -> OpenApi {
     let mut info = Info::new("Tenure", env!("CARGO_PKG_VERSION"));
@@ -63,20 +64,21 @@ pub fn describe([ours, ppz, oauth]: [&OpenApi; 3], health: &OpenApi) -> OpenApi 
         components.schemas.insert(name.into_owned(), schema);
     }
     let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer);
-    let bearer = bearer.description(Some("A bearer token of a person, or an API key of an account."));
+    let bearer = bearer.description(Some("A bearer token of a user, or an API key of an account."));
     components.add_security_scheme("bearer", SecurityScheme::Http(bearer.build()));
-    let session = ApiKey::Cookie(ApiKeyValue::with_description("tenure_session", "A browser's session."));
+    let session = ApiKey::Cookie(ApiKeyValue::with_description("tenure_session", "A browser session."));
     components.add_security_scheme("session", SecurityScheme::ApiKey(session));
     all
 }
 
-/// What every operation of a table has beside what its own file says.
+/// Adds what all operations of a table have in common: security, error responses, and the position header of writes.
 fn complete(operation: &mut Operation, errors: &Errors, reads: bool) {
+    // Operations that declare their own security are open to anonymous callers.
     let open = operation.security.is_some();
     if operation.operation_id.as_deref() == Some("authorizeDevice")
         && let Some(RefOr::T(body)) = &mut operation.request_body
     {
-        // A device need not say anything of itself.
+        // All parameters are optional, so a device may send no body.
         body.required = Some(Required::False);
     }
     if !open {
@@ -94,18 +96,18 @@ fn complete(operation: &mut Operation, errors: &Errors, reads: bool) {
     let statuses: &[(&str, &str)] = match (errors, reads) {
         (Errors::Oauth, true) => &[("429", TOO_MANY)],
         (Errors::Oauth, false) => &[
-            ("400", "What OAuth's code says"),
-            ("401", "A credential is needed, or known to be bad"),
-            ("403", "Not the caller's to do"),
+            ("400", "The request failed; `error` holds the OAuth code"),
+            ("401", "The credential is missing, unknown, expired or revoked"),
+            ("403", "The caller does not have permission"),
             ("429", TOO_MANY),
             ("503", UNAVAILABLE),
         ],
         (_, true) => &[
-            ("304", "What the caller has is up to date"),
-            ("400", "The request has the wrong form"),
-            ("401", "A credential is needed, or known to be bad"),
-            ("403", "Not the caller's to do"),
-            ("404", "There is no such thing, or none that the caller may know of"),
+            ("304", "The client's copy is up to date"),
+            ("400", "The request is malformed"),
+            ("401", "The credential is missing, unknown, expired or revoked"),
+            ("403", "The caller does not have permission"),
+            ("404", "The resource does not exist, or the caller may not know of it"),
             (
                 "409",
                 "`log_replaced`: the position or cursor is from before the log was restored or failed over",
@@ -114,21 +116,22 @@ fn complete(operation: &mut Operation, errors: &Errors, reads: bool) {
             ("503", UNAVAILABLE),
         ],
         (_, false) => &[
-            ("400", "The request has the wrong form"),
-            ("401", "A credential is needed, or known to be bad"),
-            ("403", "Not the caller's to do, or as many as there may be"),
-            ("404", "There is no such thing, or none that the caller may know of"),
-            ("408", "The body did not come in time"),
-            ("409", "It cannot be, as things are; the code says why"),
+            ("400", "The request is malformed"),
+            ("401", "The credential is missing, unknown, expired or revoked"),
+            ("403", "The caller does not have permission, or a limit is reached"),
+            ("404", "The resource does not exist, or the caller may not know of it"),
+            ("408", "The body did not arrive in time"),
+            ("409", "The operation conflicts with the current state; `code` says why"),
             ("413", "The body is too large"),
-            ("415", "The body is of another kind"),
-            ("422", "The idempotency key was used for another request"),
+            ("415", "The media type of the body is not supported"),
+            ("422", "The idempotency key was used for a request with another body"),
             ("429", TOO_MANY),
             ("503", UNAVAILABLE),
         ],
     };
     for (status, description) in statuses {
         let mut response = ResponseBuilder::new().description(*description);
+        // A 304 has no body (RFC 9110 §15.4.5).
         if *status != "304" {
             let content = ContentBuilder::new().schema(Some(Ref::from_schema_name(schema))).build();
             response = response.content(media, content);
@@ -140,17 +143,17 @@ fn complete(operation: &mut Operation, errors: &Errors, reads: bool) {
             if let (true, RefOr::T(response)) = (status.starts_with('2'), response) {
                 let position = HeaderBuilder::new()
                     .schema(Some(ObjectBuilder::new().schema_type(Type::String).build()))
-                    .description(Some("From here on everybody can read what was written; opaque."));
+                    .description(Some("The position of the write. Opaque; send it as `Tenure-Min-Position` to read the write."));
                 response.headers.insert("Tenure-Position".to_owned(), RefOr::T(position.build()));
             }
         }
     }
 }
 
-const TOO_MANY: &str = "Too often; `Retry-After` says when to come again";
-const UNAVAILABLE: &str = "Something that is needed cannot be reached; come again later";
+const TOO_MANY: &str = "Too many requests; retry after the seconds in `Retry-After`";
+const UNAVAILABLE: &str = "The service is unavailable; try again later";
 
-/// The page at `/docs`, whole: it loads nothing from elsewhere; and the description that it shows.
+/// The page at `/docs`, which loads nothing from other hosts, and the document at `/openapi.json` that it shows.
 pub fn page<S: Clone + Send + Sync + 'static>(description: OpenApi) -> axum::Router<S> {
     let config = Config::from("/openapi.json").validator_url("none");
     SwaggerUi::new("/docs").url("/openapi.json", description).config(config).into()

@@ -1,4 +1,4 @@
-//! From which address a request comes: the peer's, or what a proxy that is trusted says.
+//! The client address of a request: the peer's, or the one that a trusted proxy reports.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -10,16 +10,17 @@ use ipnet::IpNet;
 use super::error::ApiError;
 use super::state::SharedState;
 
-/// The address that a request comes from.
+/// The client address of a request.
 #[derive(Clone, Copy, Debug)]
 pub struct Origin(pub IpAddr);
 
 impl Origin {
-    /// The address behind a peer: as long as the one that speaks is a trusted proxy, the one that it names.
+    /// The address behind a peer: while the current address is a trusted proxy, the one before it in `X-Forwarded-For`.
     #[must_use]
     pub fn behind(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> Self {
         let is_trusted =
             |address: IpAddr| trusted.iter().any(|network| network.contains(&address.to_canonical()));
+        // `::ffff:10.0.0.1` must match the networks, and count, as 10.0.0.1.
         let mut origin = peer.to_canonical();
         let named: Vec<&str> = headers
             .get_all("x-forwarded-for")
@@ -27,6 +28,7 @@ impl Origin {
             .filter_map(|value| value.to_str().ok())
             .flat_map(|value| value.split(','))
             .collect();
+        // From the right: each proxy appends its peer, and what stands left of an untrusted one may be forged.
         for address in named.into_iter().rev() {
             if !is_trusted(origin) {
                 break;
@@ -39,10 +41,11 @@ impl Origin {
         Self(origin)
     }
 
-    /// The origin of a request.
+    /// The client address of a request with these extensions and headers.
     #[must_use]
     pub fn of(parts: &axum::http::Extensions, headers: &HeaderMap, trusted: &[IpNet]) -> Self {
         let peer = parts.get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(peer)| peer.ip());
+        // `serve` sets the peer of every request; 0.0.0.0 is only a fallback.
         Self::behind(peer.unwrap_or(IpAddr::from([0, 0, 0, 0])), headers, trusted)
     }
 }

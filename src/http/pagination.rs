@@ -1,4 +1,4 @@
-//! Lists, a page at a time: each page says where the next begins.
+//! Paging through lists: each page has the cursor of the next one.
 
 use std::str::FromStr;
 
@@ -10,13 +10,14 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::error::ApiError;
 
-/// How many things a page holds at most.
+/// The most items on a page.
 pub const MAX_PAGE: u32 = 200;
 
-/// How many things a page holds when nothing is said.
+/// How many items a page holds when the request has no limit.
 const DEFAULT_PAGE: u32 = 50;
 
-/// How keys become cursors: base64url (RFC 4648 §5) without padding, and no text of that form refused.
+/// How keys are encoded as cursors: base64url (RFC 4648 §5) without padding; trailing bits are accepted, so that every
+/// text that matches the documented pattern decodes.
 const CURSOR: GeneralPurpose = GeneralPurpose::new(
     &URL_SAFE,
     GeneralPurposeConfig::new()
@@ -25,18 +26,18 @@ const CURSOR: GeneralPurpose = GeneralPurpose::new(
         .with_decode_allow_trailing_bits(true),
 );
 
-/// The longest cursor that is read.
+/// The longest cursor that is accepted, in bytes.
 const MAX_CURSOR: usize = 1_024;
 
-/// Which page.
+/// Which page of a list to return.
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct Paging {
-    /// How many things at most [default: 50].
+    /// How many items to return at most [default: 50].
     #[param(minimum = 1, maximum = 200)]
     pub limit: Option<u32>,
-    /// `next_cursor` of the page before.
+    /// The `next_cursor` of the previous page; omit it for the first page.
     #[param(pattern = "^([A-Za-z0-9_-]{4}){0,255}([A-Za-z0-9_-]{2,3})?$")]
     pub cursor: Option<String>,
 }
@@ -44,46 +45,56 @@ pub struct Paging {
 /// A page of a list.
 #[derive(Serialize, ToSchema)]
 pub struct Page<T> {
-    /// The things, in the order of the list.
+    /// The items, in the order of the list.
     pub items: Vec<T>,
-    /// Where the next page begins; absent on the last.
+    /// The cursor of the next page; absent on the last page.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next_cursor: Option<String>,
 }
 
 impl Paging {
-    /// How many things the page may hold.
+    /// How many items the page may hold.
+    ///
+    /// # Errors
+    /// [`ApiError::Malformed`] if the limit is not 1 to [`MAX_PAGE`].
     pub fn size(&self) -> Result<usize, ApiError> {
         let limit = self.limit.unwrap_or(DEFAULT_PAGE);
         if (1..=MAX_PAGE).contains(&limit) {
             Ok(limit as usize)
         } else {
-            Err(ApiError::field("limit", "1 to 200"))
+            Err(ApiError::field("limit", "must be 1 to 200"))
         }
     }
 
-    /// The key behind which the page begins.
+    /// The key after which the page begins; none for the first page.
+    ///
+    /// # Errors
+    /// [`ApiError::Malformed`] if the cursor is too long or not base64url.
     pub fn after(&self) -> Result<Option<String>, ApiError> {
-        let malformed = || ApiError::field("cursor", "`next_cursor` of the page before");
+        let malformed = || ApiError::field("cursor", "must be the `next_cursor` of the previous page");
         let Some(cursor) = &self.cursor else { return Ok(None) };
         if cursor.len() > MAX_CURSOR {
             return Err(malformed());
         }
         let octets = CURSOR.decode(cursor).map_err(|_| malformed())?;
-        // A key that no list has ever given names a place all the same. Keys hold no NUL.
+        // Any key is a valid position, even one that no row has. It is cut at NUL, which PostgreSQL text cannot hold.
         let key = String::from_utf8_lossy(&octets).into_owned();
         Ok(Some(key.split('\0').next().unwrap_or_default().to_owned()))
     }
 
-    /// The key behind which the page begins, in a list whose keys have a form.
+    /// The same for a list whose keys have a type.
+    ///
+    /// # Errors
+    /// Those of [`Paging::after`], and [`ApiError::Malformed`] if the key cannot be parsed.
     pub fn after_key<K: FromStr>(&self) -> Result<Option<K>, ApiError> {
-        let malformed = |_| ApiError::field("cursor", "`next_cursor` of the page before");
+        let malformed = |_| ApiError::field("cursor", "must be the `next_cursor` of the previous page");
         self.after()?.map(|key| key.parse().map_err(malformed)).transpose()
     }
 }
 
 impl<T> Page<T> {
-    /// A page of rows that were read from behind its cursor, one more than it holds if there is one.
+    /// Builds a page from the rows after its cursor. The caller reads up to `size + 1` rows: the extra row only shows
+    /// that there is a next page.
     pub fn of<R>(mut rows: Vec<R>, size: usize, key: impl Fn(&R) -> String, record: impl Fn(R) -> T) -> Self {
         let more = rows.len() > size;
         rows.truncate(size);
@@ -92,7 +103,7 @@ impl<T> Page<T> {
     }
 }
 
-/// A cursor that names this key.
+/// The cursor for this key.
 fn cursor(key: &str) -> String {
     CURSOR.encode(key)
 }

@@ -1,4 +1,4 @@
-//! Who may do what: one table, for every route.
+//! Authorization: one table of permissions and roles, for every route.
 
 use super::caller::Caller;
 use super::error::{ApiError, or_not_found};
@@ -7,184 +7,199 @@ use crate::ids::{AccountId, UserId};
 use crate::operations::Resource;
 use crate::projections::accounts::Account;
 
-/// What somebody wants to do with an account.
+/// A permission on an account.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Permission {
-    /// See it, its sources and pipes.
+    /// Read the account, its sources and its pipes.
     Read,
-    /// See who belongs to it.
+    /// List the members of the account.
     ReadMembers,
-    /// Create, change and delete sources and pipes; broadcast.
+    /// Create, change and delete sources and pipes, and broadcast.
     ManageSources,
-    /// Mint, list, rotate, revoke keys; invites; members; ownership; close.
+    /// Manage keys, invites, members and ownership, and close the account.
     Administer,
-    /// Its history and feed.
+    /// Read the events of the account.
     ReadHistory,
-    /// Ask whose a key is.
+    /// Verify API keys of the account.
     VerifyKeys,
 }
 
-/// What somebody is to an account.
+/// The role of a caller in an account.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
-    /// One of its API keys.
+    /// An API key of the account.
     Key,
-    /// A person who belongs to it.
+    /// A member of the account who does not own it.
     Member,
-    /// The person who owns it.
+    /// The user who owns the account.
     Owner,
-    /// Whoever runs the instance.
+    /// A user who operates the instance; not necessarily a member of the account.
     Operator,
 }
 
-/// Who may do what.
+/// The table: whether a role has a permission.
 const fn allows(permission: Permission, role: Role) -> bool {
     use Role::{Key, Member, Operator, Owner};
     match permission {
         Permission::Read | Permission::ManageSources => matches!(role, Key | Member | Owner | Operator),
+        // Not for keys: a key acts on the account's sources and pipes only.
         Permission::ReadMembers | Permission::ReadHistory => matches!(role, Member | Owner | Operator),
         Permission::Administer => matches!(role, Owner | Operator),
         Permission::VerifyKeys => matches!(role, Key | Owner | Operator),
     }
 }
 
-impl AppState {
-    /// The account that a slug names, if the caller may do this with it: what others have is not found.
-    ///
-    /// # Errors
-    /// No credential, no such account (or none that the caller may know of), or not the caller's to do.
-    pub async fn authorize(
-        &self,
-        caller: Caller,
-        permission: Permission,
-        slug: &str,
-    ) -> Result<Account, ApiError> {
-        if caller == Caller::Anonymous {
-            return Err(ApiError::NoCredential);
-        }
-        let account = or_not_found(self.tenure.reader().account_by_slug(slug).await, Resource::Account)?;
-        self.authorize_account(caller, permission, account).await
+/// Authorizes the caller for an account, named by its slug, and returns the account.
+///
+/// # Errors
+/// [`ApiError::NoCredential`]; `NotFound` if there is no such account or the caller has no role in it;
+/// [`ApiError::FORBIDDEN`] if the role lacks the permission; [`ApiError::TooMany`] at the account's rate limit.
+pub async fn authorize(
+    state: &AppState,
+    caller: Caller,
+    permission: Permission,
+    slug: &str,
+) -> Result<Account, ApiError> {
+    // Before the look-up, so that anonymous callers cannot find out which accounts exist.
+    if caller == Caller::Anonymous {
+        return Err(ApiError::NoCredential);
     }
+    let account = or_not_found(state.tenure.reader().account_by_slug(slug).await, Resource::Account)?;
+    authorize_account(state, caller, permission, account).await
+}
 
-    /// The same for an account that is known.
-    ///
-    /// # Errors
-    /// As [`AppState::authorize`].
-    pub async fn authorize_account(
-        &self,
-        caller: Caller,
-        permission: Permission,
-        account: Account,
-    ) -> Result<Account, ApiError> {
-        let role = self.role(caller, &account).await?;
-        let role = role.ok_or(ApiError::not_found(Resource::Account))?;
-        if !allows(permission, role) {
-            return Err(ApiError::FORBIDDEN);
-        }
-        self.rate_limits.tenant(account.id)?;
-        Ok(account)
+/// Authorizes the caller for an account that was already read.
+///
+/// # Errors
+/// Those of [`authorize`].
+pub async fn authorize_account(
+    state: &AppState,
+    caller: Caller,
+    permission: Permission,
+    account: Account,
+) -> Result<Account, ApiError> {
+    let role = role(state, caller, &account).await?;
+    // Not found instead of forbidden: a stranger must not learn that the account exists.
+    let role = role.ok_or(ApiError::not_found(Resource::Account))?;
+    if !allows(permission, role) {
+        return Err(ApiError::FORBIDDEN);
     }
+    // Counted only after authorization, so that strangers cannot use up the tenant's rate limit.
+    state.rate_limits.tenant(account.id)?;
+    Ok(account)
+}
 
-    /// What a caller is to an account.
-    async fn role(&self, caller: Caller, account: &Account) -> Result<Option<Role>, ApiError> {
-        match caller {
-            Caller::Anonymous => Err(ApiError::NoCredential),
-            Caller::Key { account: of, .. } => Ok((of == account.id).then_some(Role::Key)),
-            Caller::Person { user, .. } if user == account.owner_user_id => Ok(Some(Role::Owner)),
-            Caller::Person { user, .. } => {
-                if self.user_is_operator(user).await? {
-                    return Ok(Some(Role::Operator));
+/// The role of a caller in an account; none for strangers.
+async fn role(state: &AppState, caller: Caller, account: &Account) -> Result<Option<Role>, ApiError> {
+    match caller {
+        Caller::Anonymous => Err(ApiError::NoCredential),
+        // A key never has the rights of the user who minted it.
+        Caller::Key { account: of, .. } => Ok((of == account.id).then_some(Role::Key)),
+        Caller::Person { user, .. } if user == account.owner_user_id => Ok(Some(Role::Owner)),
+        Caller::Person { user, .. } => {
+            // Before the membership: an operator who is also a member must keep the wider role.
+            if user_is_operator(state, user).await? {
+                return Ok(Some(Role::Operator));
+            }
+            let member = state.tenure.reader().membership(account.id, user).await?;
+            Ok(member.then_some(Role::Member))
+        }
+    }
+}
+
+async fn user_is_operator(state: &AppState, user: UserId) -> Result<bool, ApiError> {
+    Ok(or_not_found(state.tenure.reader().user(user).await, Resource::User)?.operator)
+}
+
+/// Whether the caller is a user who operates the instance.
+///
+/// # Errors
+/// `NotFound` if the user no longer exists; [`ApiError::Unavailable`] if the user cannot be read.
+pub async fn is_operator(state: &AppState, caller: Caller) -> Result<bool, ApiError> {
+    match caller {
+        Caller::Person { user, .. } => user_is_operator(state, user).await,
+        Caller::Anonymous | Caller::Key { .. } => Ok(false),
+    }
+}
+
+/// Authorizes operators only.
+///
+/// # Errors
+/// [`ApiError::NoCredential`] if the caller is anonymous, [`ApiError::FORBIDDEN`] for all other callers.
+pub async fn require_operator(state: &AppState, caller: Caller) -> Result<(), ApiError> {
+    // Anonymous callers get 401 and not 403.
+    caller.context()?;
+    if is_operator(state, caller).await? { Ok(()) } else { Err(ApiError::FORBIDDEN) }
+}
+
+/// Authorizes the caller for a user, named in a path by `me`, identifier or username: the caller, or any user if
+/// the caller is an operator.
+///
+/// # Errors
+/// [`ApiError::NoCredential`]; [`ApiError::FORBIDDEN`] for API keys; `NotFound` for other users.
+pub async fn authorize_self(state: &AppState, caller: Caller, slug: &str) -> Result<UserId, ApiError> {
+    let me = caller.person()?;
+    if slug == "me" {
+        return Ok(me);
+    }
+    let not_found = || ApiError::not_found(Resource::User);
+    let reader = state.tenure.reader();
+    let wanted = match slug.parse::<UserId>() {
+        Ok(id) if id == me => return Ok(me),
+        Ok(id) => reader.user(id).await,
+        Err(_) => reader.user_by_username(slug).await,
+    };
+    // Another user and an unknown one get the same answer, so that usernames cannot be probed.
+    let operator = user_is_operator(state, me).await?;
+    let wanted = or_not_found(wanted, Resource::User)?.id;
+    if wanted == me || operator { Ok(wanted) } else { Err(not_found()) }
+}
+
+/// The account that a caller acts in on the routes for ppz's clients: the key's own, else the one named by its
+/// identifier, else the user's default account.
+///
+/// # Errors
+/// [`ApiError::NoCredential`]; [`ApiError::InvalidOrg`] if the caller does not act in the account, or has none;
+/// [`ApiError::TooMany`] at the account's rate limit.
+pub async fn acting_account(
+    state: &AppState,
+    caller: Caller,
+    named: Option<&str>,
+) -> Result<AccountId, ApiError> {
+    let named = match named {
+        None => None,
+        Some(text) => Some(text.parse::<AccountId>().map_err(|_| ApiError::InvalidOrg)?),
+    };
+    let user = match caller {
+        Caller::Anonymous => return Err(ApiError::NoCredential),
+        Caller::Key { account, .. } => {
+            return match named {
+                // Refused, not ignored: the client believes that it acts in the named account.
+                Some(named) if named != account => Err(ApiError::InvalidOrg),
+                _ => {
+                    state.rate_limits.tenant(account)?;
+                    Ok(account)
                 }
-                let member = self.tenure.reader().membership(account.id, user).await?;
-                Ok(member.then_some(Role::Member))
-            }
+            };
         }
-    }
-
-    async fn user_is_operator(&self, user: UserId) -> Result<bool, ApiError> {
-        Ok(or_not_found(self.tenure.reader().user(user).await, Resource::User)?.operator)
-    }
-
-    /// Whether a person runs the instance.
-    ///
-    /// # Errors
-    /// It cannot be found out.
-    pub async fn is_operator(&self, caller: Caller) -> Result<bool, ApiError> {
-        match caller {
-            Caller::Person { user, .. } => self.user_is_operator(user).await,
-            Caller::Anonymous | Caller::Key { .. } => Ok(false),
+        Caller::Person { user, .. } => user,
+    };
+    let reader = state.tenure.reader();
+    let account = match named {
+        Some(id) => reader.account(id).await,
+        None => reader.default_account_for(user).await,
+    };
+    let account = match account {
+        Ok(account) => account,
+        // The same error as for another tenant's account, so that identifiers cannot be probed.
+        Err(crate::projections::QueryError::NotFound) => return Err(ApiError::InvalidOrg),
+        Err(error) => return Err(error.into()),
+    };
+    match role(state, caller, &account).await? {
+        Some(role) if allows(Permission::ManageSources, role) => {
+            state.rate_limits.tenant(account.id)?;
+            Ok(account.id)
         }
-    }
-
-    /// Only whoever runs the instance.
-    ///
-    /// # Errors
-    /// Anybody else.
-    pub async fn require_operator(&self, caller: Caller) -> Result<(), ApiError> {
-        caller.context()?;
-        if self.is_operator(caller).await? { Ok(()) } else { Err(ApiError::FORBIDDEN) }
-    }
-
-    /// The person whom a segment of a path names, for themselves and whoever runs the instance: others are not found.
-    ///
-    /// # Errors
-    /// Anybody else, or no such person.
-    pub async fn authorize_self(&self, caller: Caller, slug: &str) -> Result<UserId, ApiError> {
-        let me = caller.person()?;
-        if slug == "me" {
-            return Ok(me);
-        }
-        let not_found = || ApiError::not_found(Resource::User);
-        let reader = self.tenure.reader();
-        let wanted = match slug.parse::<UserId>() {
-            Ok(id) if id == me => return Ok(me),
-            Ok(id) => reader.user(id).await,
-            Err(_) => reader.user_by_username(slug).await,
-        };
-        let operator = self.user_is_operator(me).await?;
-        let wanted = or_not_found(wanted, Resource::User)?.id;
-        if wanted == me || operator { Ok(wanted) } else { Err(not_found()) }
-    }
-
-    /// The account that a caller acts in on the routes of ppz's clients: the key's own, else the one that is named
-    /// by its identifier, else the person's default one.
-    ///
-    /// # Errors
-    /// Not an account that the caller acts in.
-    pub async fn acting_account(&self, caller: Caller, named: Option<&str>) -> Result<AccountId, ApiError> {
-        let named = match named {
-            None => None,
-            Some(text) => Some(text.parse::<AccountId>().map_err(|_| ApiError::InvalidOrg)?),
-        };
-        let user = match caller {
-            Caller::Anonymous => return Err(ApiError::NoCredential),
-            Caller::Key { account, .. } => {
-                return match named {
-                    Some(named) if named != account => Err(ApiError::InvalidOrg),
-                    _ => {
-                        self.rate_limits.tenant(account)?;
-                        Ok(account)
-                    }
-                };
-            }
-            Caller::Person { user, .. } => user,
-        };
-        let reader = self.tenure.reader();
-        let account = match named {
-            Some(id) => reader.account(id).await,
-            None => reader.default_account_for(user).await,
-        };
-        let account = match account {
-            Ok(account) => account,
-            Err(crate::projections::QueryError::NotFound) => return Err(ApiError::InvalidOrg),
-            Err(error) => return Err(error.into()),
-        };
-        match self.role(caller, &account).await? {
-            Some(role) if allows(Permission::ManageSources, role) => {
-                self.rate_limits.tenant(account.id)?;
-                Ok(account.id)
-            }
-            _ => Err(ApiError::InvalidOrg),
-        }
+        _ => Err(ApiError::InvalidOrg),
     }
 }

@@ -1,4 +1,4 @@
-//! Whether this node can serve, as `/readyz` answers it: from a status that is at most a quarter of a second old.
+//! The readiness of this node for `/readyz`, cached for a quarter of a second so that probes do not load the database.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -10,39 +10,39 @@ use utoipa::ToSchema;
 use crate::Tenure;
 use crate::clock::Stopwatch;
 
-/// How old the status may be that `/readyz` answers with.
+/// The greatest age of a status that `/readyz` returns.
 const MAX_AGE: Duration = Duration::from_millis(250);
 
-/// How long `/readyz` waits for a younger one.
+/// How long `/readyz` waits for a fresh status.
 const READY_TIMEOUT: Duration = Duration::from_millis(1_500);
 
-/// Whether the process can serve.
+/// Whether this process can serve requests.
 #[derive(Clone, Serialize, ToSchema)]
 pub struct Readiness {
     /// `ready` or `not ready`.
     status: &'static str,
-    /// The database.
+    /// The state of the database, as this node sees it.
     postgres: Postgres,
-    /// Why the process cannot serve, and what to do.
+    /// Why the process cannot serve, and what to do; absent when it is ready.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) reason: Option<&'static str>,
 }
 
-/// The database.
+/// The state of the database.
 #[derive(Clone, Serialize, ToSchema)]
 pub struct Postgres {
     /// `up`, `unreachable`, `replica`, `read_only`, `may_not_write`, `superseded`, `stale` or `stopped`.
     state: &'static str,
-    /// The newest position; opaque.
+    /// The newest position in the log, opaque; absent when the process is not ready.
     #[serde(skip_serializing_if = "Option::is_none")]
     position: Option<String>,
 }
 
-/// The last answer to whether the process can serve, and since when it is known.
+/// The latest readiness status, and its age.
 #[derive(Default)]
 pub struct ReadinessCache {
     last: Mutex<Option<(Stopwatch, Readiness)>>,
-    /// One request at a time asks the database; the others take its answer.
+    /// Held by the one request that asks the database; the others wait for its result.
     asking: tokio::sync::Mutex<()>,
 }
 
@@ -71,7 +71,7 @@ impl ReadinessCache {
         last.as_ref().filter(|(since, _)| since.elapsed() <= MAX_AGE).map(|(_, readiness)| readiness.clone())
     }
 
-    /// A status that is no older than [`MAX_AGE`].
+    /// A status no older than [`MAX_AGE`]; `unreachable` if there is none within [`READY_TIMEOUT`].
     pub(super) async fn get(&self, tenure: &Tenure) -> Readiness {
         let ask = async {
             loop {
@@ -79,8 +79,9 @@ impl ReadinessCache {
                     return fresh;
                 }
                 let _asking = self.asking.lock().await;
+                // Another request may have refreshed the status while this one waited for the lock.
                 if self.fresh().is_none() {
-                    // The age counts from the question: what the answer says was true at some time after it.
+                    // The age counts from before the query: the result was true at some time after that.
                     let since = Stopwatch::start();
                     let readiness = Readiness::of(tenure).await;
                     *self.last.lock().unwrap_or_else(PoisonError::into_inner) =
@@ -89,8 +90,11 @@ impl ReadinessCache {
                 }
             }
         };
-        timeout(READY_TIMEOUT, ask)
-            .await
-            .unwrap_or_else(|_| Readiness::not("unreachable", "PostgreSQL has not answered in time"))
+        timeout(READY_TIMEOUT, ask).await.unwrap_or_else(|_| {
+            Readiness::not(
+                "unreachable",
+                "PostgreSQL did not answer in time; check that it is running and reachable",
+            )
+        })
     }
 }

@@ -1,4 +1,4 @@
-//! An identifier for each request: in its answer, in the log, and in the events that it leads to.
+//! Request identifiers: in the response, in the log, and in the events that the request leads to.
 
 use axum::extract::{Request, State};
 use axum::http::{HeaderName, HeaderValue};
@@ -8,19 +8,21 @@ use axum::response::Response;
 use super::state::SharedState;
 use crate::ids::CorrelationId;
 
-/// The header, in requests (a UUID; anything else is replaced) and in answers.
+/// The header with the request identifier, in requests (a UUID; any other value is replaced) and in responses.
 pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// The identifier of a request.
+/// The identifier of a request, stored in events as their correlation.
 pub type RequestId = CorrelationId;
 
-/// Takes the caller's identifier if it is a UUID, else makes one; and writes a line of log for each request, which
-/// names the route and never the path, because paths may hold secrets.
+/// Middleware that takes the request identifier from the client or generates one, and logs and measures each request.
+///
+/// The log names the route and never the path, because paths may hold secrets.
 pub async fn identify(State(state): State<SharedState>, mut request: Request, next: Next) -> Response {
     let given = request.headers().get(X_REQUEST_ID).and_then(|value| value.to_str().ok());
     let id: RequestId = given
         .and_then(|text| text.parse().ok())
         .unwrap_or_else(|| CorrelationId::new(state.tenure.clock().now(), &*state.tenure.entropy()));
+    // Before the handler runs: commands read it as their correlation, and problems return it.
     request.extensions_mut().insert(id);
     let stopwatch = crate::clock::Stopwatch::start();
     let method = request.method().clone();
@@ -30,6 +32,7 @@ pub async fn identify(State(state): State<SharedState>, mut request: Request, ne
     let (status, took) = (response.status().as_u16(), stopwatch.elapsed());
     metrics::histogram!("tenure_http_seconds", "route" => route.to_owned(), "status" => status.to_string())
         .record(took);
+    // Client errors at debug level: any client could fill the log with them.
     if status >= 500 {
         tracing::warn!(%method, route, status, ?took, request_id = %id, "request");
     } else {

@@ -1,4 +1,4 @@
-//! Answers to writes: with the position from which on everybody can read what was written.
+//! Responses: writes with their position, and reads with an `ETag`.
 
 use axum::Json;
 use axum::body::HttpBody as _;
@@ -14,36 +14,36 @@ use sha2::{Digest, Sha256};
 
 use crate::event_log::Checkpoint;
 
-/// The position of a write.
+/// The header with the position of a write: a read at or after it sees the write.
 pub const POSITION: HeaderName = HeaderName::from_static("tenure-position");
 
-/// For answers that hold a secret or somebody's data: nobody keeps them.
+/// The `Cache-Control` of responses with a secret or personal data: no cache may store them.
 pub const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 
-/// A write with a body.
+/// The response to a write, with a body.
 pub fn written<T: Serialize>(status: StatusCode, position: Checkpoint, body: T) -> Response {
     (status, [(POSITION, position.to_string())], Json(body)).into_response()
 }
 
-/// A write without a body.
+/// The response to a write, without a body: 204.
 pub fn done(position: Checkpoint) -> Response {
     (StatusCode::NO_CONTENT, [(POSITION, position.to_string())]).into_response()
 }
 
-/// Gives a JSON answer to a GET its `ETag`, and answers 304 to who has it already (RFC 9110 §13).
+/// Middleware that adds an `ETag` to JSON responses to GET, and answers 304 if the client has it (RFC 9110 §13).
 pub async fn etag(request: Request, next: Next) -> Response {
     let conditional = request.headers().get(header::IF_NONE_MATCH).cloned();
-    // The answer to a HEAD has lost its body already.
+    // The response to a HEAD has already lost its body, so its hash would be wrong.
     let reads = *request.method() == Method::GET;
     let response = next.run(request).await;
     let json = response.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind == "application/json");
-    // What is written while it is read has no length yet, and is not held to be hashed.
+    // A streamed response has no length: hashing it would mean buffering all of it.
     let is_whole = response.body().size_hint().exact().is_some();
     if !reads || !json || !is_whole || response.status() != StatusCode::OK {
         return response;
     }
     let (mut parts, body) = response.into_parts();
-    // A body of ours is whole in memory already: nothing can go wrong with it.
+    // The body is whole in memory, so reading it cannot fail.
     let Ok(body) = body.collect().await else { return StatusCode::INTERNAL_SERVER_ERROR.into_response() };
     let body = body.to_bytes();
     let digest = Sha256::digest(&body);

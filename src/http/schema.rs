@@ -1,4 +1,4 @@
-//! How the engine's identifiers and times look in the API's description.
+//! OpenAPI schemas of the engine's identifiers and timestamps.
 
 use utoipa::openapi::RefOr;
 use utoipa::openapi::schema::{KnownFormat, ObjectBuilder, Schema, SchemaFormat, Type};

@@ -1,4 +1,4 @@
-//! Serving HTTP/1.1: bounded heads, slow ones cut off, and an end that finishes what was accepted.
+//! The HTTP/1.1 server: bounded heads, timeouts for slow clients, and a graceful shutdown.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -16,29 +16,30 @@ use tokio_io_timeout::TimeoutStream;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
-/// How long the head of a request may take to come.
+/// How long the head of a request may take to arrive.
 pub const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The most bytes of a request's head.
+/// The most bytes in the head of a request.
 pub const MAX_HEAD: usize = 32 * 1_024;
 
-/// The most fields of a request's head.
+/// The most header fields in a request.
 const MAX_HEADERS: usize = 100;
 
-/// How long a client may not read what is sent to it.
+/// How long a client may stop reading a response before the connection is closed.
 const READ_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How many connections are open at once; more wait.
+/// The most open connections; further ones wait in the kernel's backlog.
 const MAX_CONNECTIONS: usize = 8_192;
 
-/// How long what was accepted may take to end.
+/// How long accepted requests may take to finish at shutdown.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Serves until told to stop, then lets what was accepted end.
+/// Serves until `stop` is cancelled, then lets accepted requests finish for up to 10 seconds.
 pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToken) {
     let ending = GracefulShutdown::new();
     let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     loop {
+        // Wait for a place before accepting: a connection that cannot be served must not take a file descriptor.
         let place = tokio::select! {
             place = places.clone().acquire_owned() => place,
             () = stop.cancelled() => break,
@@ -50,12 +51,13 @@ pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToke
         let (stream, peer): (_, SocketAddr) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
-                // Out of file descriptors, most likely: others must end first.
-                tracing::warn!(%error, "a connection could not be accepted");
+                // Most likely out of file descriptors. Back off until others close; an immediate retry would spin.
+                tracing::warn!(%error, "could not accept a connection; retrying");
                 tokio::time::sleep(Duration::from_millis(50)).await;
                 continue;
             }
         };
+        // Small responses must not wait for more data to fill a packet.
         let _ = stream.set_nodelay(true);
         let mut stream = TimeoutStream::new(stream);
         stream.set_write_timeout(Some(READ_TIMEOUT));
@@ -71,14 +73,16 @@ pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToke
             .serve_connection(TokioIo::new(Box::pin(stream)), TowerToHyperService::new(service));
         let connection = ending.watch(connection);
         tokio::spawn(async move {
+            // Held until the connection ends.
             let _place = place;
             if let Err(error) = connection.await {
-                tracing::debug!(%error, "a connection ended early");
+                tracing::debug!(%error, "a connection ended with an error");
             }
         });
     }
+    // New clients are refused at once and can go to another node, while the open connections drain.
     drop(listener);
     if tokio::time::timeout(SHUTDOWN_TIMEOUT, ending.shutdown()).await.is_err() {
-        tracing::warn!("some connections did not end in time");
+        tracing::warn!("some connections did not end in time and were dropped");
     }
 }

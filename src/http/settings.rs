@@ -8,55 +8,55 @@ use secrecy::SecretString;
 
 use super::rate_limit::Rates;
 
-/// Settings of the doors.
+/// Settings of the HTTP interface.
 #[derive(Clone, Debug)]
 pub struct HttpSettings {
-    /// Where people and programs reach this instance, without a slash at the end; never taken from a request.
+    /// The URL at which clients reach this instance, without a trailing slash. Never taken from a request.
     pub public_url: String,
-    /// Whether that was set, and not only follows from the address to listen on.
+    /// Whether the public URL was set explicitly; false when it is derived from the listen address.
     pub public_url_is_set: bool,
-    /// How long a device code is good.
+    /// The TTL of a device code.
     pub device_code_ttl: Duration,
-    /// How often a device is told to poll.
+    /// The shortest time between two polls of a device, as announced to it.
     pub poll_interval: Duration,
-    /// How long an access token is good.
+    /// The TTL of a bearer token that a device gets.
     pub token_ttl: Duration,
-    /// How long a browser stays signed in.
+    /// The TTL of a session: how long a browser stays signed in.
     pub session_ttl: Duration,
-    /// Signing in through GitHub, if it is set up.
+    /// The settings for signing in through GitHub; none if it is not configured.
     pub github: Option<GithubSettings>,
-    /// Whether anybody may sign in as anybody, for development.
+    /// Whether a browser may sign in as any user without a credential. For development only.
     pub dev_sign_in: bool,
-    /// The proxies whose word on a client's address counts.
+    /// The networks of proxies whose `X-Forwarded-For` is trusted.
     pub trusted_proxies: Vec<IpNet>,
-    /// How often the doors may be used.
+    /// The rate limits of this node.
     pub rates: Rates,
 }
 
-/// An OAuth application at GitHub, a GitHub Enterprise server, or something that speaks like them.
+/// An OAuth application at GitHub, a GitHub Enterprise server, or a compatible server.
 #[derive(Clone, Debug)]
 pub struct GithubSettings {
-    /// The application's identifier.
+    /// The client identifier of the application.
     pub client_id: String,
-    /// Its secret.
+    /// The client secret of the application.
     pub client_secret: SecretString,
-    /// Where people sign in, for example `https://github.com`.
+    /// The base URL of the sign-in pages, for example `https://github.com`.
     pub url: String,
-    /// Where to ask who they are, for example `https://api.github.com`.
+    /// The base URL of the API that identifies users, for example `https://api.github.com`.
     pub api_url: String,
 }
 
 impl HttpSettings {
-    /// The defaults for an instance that is reached at this address.
+    /// The defaults for an instance that listens on this address.
     #[must_use]
     pub fn new(listen: SocketAddr) -> Self {
         let mut reached = listen;
         if reached.ip().is_unspecified() {
-            // Nobody is reached at `0.0.0.0`.
+            // Clients cannot connect to `0.0.0.0`.
             reached.set_ip(std::net::Ipv4Addr::LOCALHOST.into());
         }
         let url = format!("http://{reached}");
-        // Browsers leave the usual port out.
+        // Browsers leave the default port out of the origin, which is compared with this URL.
         let public_url = url.strip_suffix(":80").unwrap_or(&url).to_owned();
         Self {
             public_url,
@@ -72,14 +72,14 @@ impl HttpSettings {
         }
     }
 
-    /// Whether the instance is reached over TLS.
+    /// Whether clients reach the instance over TLS.
     #[must_use]
     pub fn is_https(&self) -> bool {
         self.public_url.starts_with("https://")
     }
 }
 
-/// The port of a plain address of this very machine, as a browser writes it; none for any other.
+/// The port of a plain-HTTP loopback origin; none for any other origin.
 #[must_use]
 pub fn loopback_port(origin: &str) -> Option<&str> {
     let host = origin.strip_prefix("http://")?;

@@ -13,7 +13,7 @@ use crate::Tenure;
 
 /// The application state of the HTTP interface.
 pub struct AppState {
-    /// The engine.
+    /// The engine that handlers run operations and queries on.
     pub tenure: Arc<Tenure>,
     /// The settings of the HTTP interface.
     pub settings: HttpSettings,
@@ -36,7 +36,7 @@ impl AppState {
     /// The state of an interface to this engine.
     ///
     /// # Errors
-    /// GitHub's addresses are malformed.
+    /// A text that names the setting, if the public URL or a URL of GitHub is malformed.
     pub fn new(tenure: Arc<Tenure>, settings: HttpSettings) -> Result<SharedState, String> {
         let github =
             settings.github.as_ref().map(|github| Github::new(github, &settings.public_url)).transpose()?;

@@ -1,7 +1,7 @@
-//! What our own HTTP clients share.
+//! The TLS implementation that our HTTP clients share.
 
-/// Lets TLS clients use the cryptography that the database connections use too.
+/// Makes ring, which the database connections use too, the default cryptography of TLS clients.
 pub fn install_crypto_provider() {
-    // Whoever was first has chosen the same.
+    // An error means that a default is already installed, and every caller in this process installs ring.
     let _ = rustls::crypto::ring::default_provider().install_default();
 }

@@ -1,4 +1,4 @@
-//! Lists that existing clients are given whole: written while they are read, a page at a time, and few of them at once.
+//! Lists that existing clients expect unpaged: streamed a page at a time, and only a few at once.
 
 use std::time::Duration;
 
@@ -15,17 +15,17 @@ use super::fair_semaphore::{FairSemaphore, Permit};
 use crate::projections::QueryError;
 use crate::projections::page::PAGE;
 
-/// How many such lists are read at once, and how many of them are one caller's.
+/// How many unpaged lists are read at once on a node, and how many of them for one caller.
 const MAX_CONCURRENT: usize = 4;
 const MAX_PER_CALLER: usize = 2;
 
-/// How long a list waits for its turn.
+/// How long a request waits for a permit.
 const PERMIT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long a list may take to be read by its client.
+/// How long a client may take to read a list.
 const LIST_TIMEOUT: Duration = Duration::from_mins(1);
 
-/// Whose turn it is to read a list whole.
+/// Bounds how many unpaged lists are read at once.
 pub struct UnpagedLists {
     permits: FairSemaphore,
     timeout: Duration,
@@ -38,20 +38,20 @@ impl Default for UnpagedLists {
 }
 
 impl UnpagedLists {
-    /// Waits for a turn.
+    /// Waits for a permit to read a list.
     ///
     /// # Errors
-    /// The caller is not authenticated, or too many lists are being read.
+    /// [`ApiError::NoCredential`] if the caller is anonymous; [`ApiError::TooMany`] if no permit is free in time.
     pub async fn permit(&self, caller: Option<Uuid>) -> Result<Permit, ApiError> {
         let caller = caller.ok_or(ApiError::NoCredential)?;
         self.permits.acquire(caller, Instant::now() + self.timeout).await
     }
 
-    /// Answers with a JSON object whose one member is the list. What goes wrong at its first page is answered as an error;
-    /// later it cuts the answer, so that half a list is no JSON.
+    /// Streams a JSON object whose one member is the list. An error on the first page is returned; a later one breaks
+    /// off the response, so that the client gets invalid JSON instead of half a list.
     ///
     /// # Errors
-    /// There is no turn, or the first page cannot be read.
+    /// Those of [`UnpagedLists::permit`], and an error of the first page.
     pub async fn answer<T: Serialize + Send + 'static>(
         &self,
         caller: Option<Uuid>,
@@ -60,6 +60,7 @@ impl UnpagedLists {
     ) -> Result<Response, ApiError> {
         let permit = self.permit(caller).await?;
         let mut pages = Box::pin(items.try_chunks(PAGE).map_err(|error| error.1));
+        // The first page before the status line is sent: an error can still have its own status.
         let first = pages.next().await.transpose()?.unwrap_or_default();
         let mut is_first = true;
         let pages = once(async { Ok(first) }).chain(pages).map(move |page| {
@@ -76,7 +77,7 @@ impl UnpagedLists {
         let text = |text: String| once(async { Ok::<_, axum::BoxError>(Bytes::from(text)) });
         let whole = text(format!("{{\"{member}\":[")).chain(pages).chain(text("]}".to_owned()));
         let deadline = tokio::time::sleep(LIST_TIMEOUT);
-        // The turn ends with the answer, however that ends.
+        // The stream owns the permit: it is released when the response has been sent or the client is gone.
         let whole = whole.take_until(deadline).inspect(move |_| {
             let _ = &permit;
         });
@@ -92,9 +93,7 @@ mod tests {
     use super::*;
     use crate::event_log::ReadError;
 
-    fn caller() -> Option<Uuid> {
-        Some(Uuid::nil())
-    }
+    const CALLER: Option<Uuid> = Some(Uuid::nil());
 
     fn lists() -> UnpagedLists {
         UnpagedLists { permits: FairSemaphore::new(1, 9), timeout: Duration::from_millis(20) }
@@ -107,23 +106,23 @@ mod tests {
     #[tokio::test]
     async fn a_list_has_its_turn_until_it_is_read_or_left() {
         let lists = lists();
-        let answer = lists.answer(caller(), "numbers", iter((0..1_000).map(Ok))).await.unwrap();
-        assert!(matches!(lists.permit(caller()).await, Err(ApiError::TooMany { .. })));
+        let answer = lists.answer(CALLER, "numbers", iter((0..1_000).map(Ok))).await.unwrap();
+        assert!(matches!(lists.permit(CALLER).await, Err(ApiError::TooMany { .. })));
         let octets = to_bytes(answer.into_body(), usize::MAX).await.unwrap();
         let read: serde_json::Value = serde_json::from_slice(&octets).unwrap();
         assert_eq!(read["numbers"].as_array().unwrap().len(), 1_000);
         assert_eq!(read["numbers"][999], 999);
-        drop(lists.answer(caller(), "numbers", iter((0..1_000).map(Ok))).await.unwrap());
-        assert!(lists.permit(caller()).await.is_ok(), "a dropped answer gives the permit back");
+        drop(lists.answer(CALLER, "numbers", iter((0..1_000).map(Ok))).await.unwrap());
+        assert!(lists.permit(CALLER).await.is_ok(), "a dropped answer gives the permit back");
     }
 
     #[tokio::test]
     async fn what_goes_wrong_is_an_error_at_first_and_cuts_the_answer_later() {
         let lists = lists();
-        let first = lists.answer(caller(), "numbers", iter([Err::<u32, _>(lost())])).await;
-        assert!(first.is_err() && lists.permit(caller()).await.is_ok());
+        let first = lists.answer(CALLER, "numbers", iter([Err::<u32, _>(lost())])).await;
+        assert!(first.is_err() && lists.permit(CALLER).await.is_ok());
         let later = iter((0..1_000).map(|number| if number < 900 { Ok(number) } else { Err(lost()) }));
-        let answer = lists.answer(caller(), "numbers", later).await.unwrap();
+        let answer = lists.answer(CALLER, "numbers", later).await.unwrap();
         assert!(to_bytes(answer.into_body(), usize::MAX).await.is_err());
     }
 }

@@ -1,4 +1,4 @@
-//! Tenants: opening and closing them, their members, their owner.
+//! Opens and closes accounts, and changes their members and owner.
 
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
@@ -12,7 +12,7 @@ use crate::context::Context;
 use crate::dispatch::{DecideError, DispatchError, Failure, Operation, UnitOfWork};
 use crate::ids::{AccountId, ApiKeyId, UserId};
 
-/// The living account, or `NotFound`.
+/// The account if it is open, or `NotFound`.
 pub(super) async fn open_account(
     work: &mut UnitOfWork<'_>,
     account: AccountId,
@@ -21,15 +21,15 @@ pub(super) async fn open_account(
     account.open().cloned().ok_or(DecideError::Refused(Refusal::NotFound(Resource::Account)))
 }
 
-/// How many of the keys that end with something are named in the answer.
+/// The most ended API keys that an answer lists by identifier.
 pub const NAMED_KEYS: usize = 1_000;
 
-/// The keys that ended with a membership or a person.
+/// The API keys that ended with a membership or with a forgotten user.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EndedKeys {
-    /// How many.
+    /// The number of keys, including those that `first` leaves out.
     pub count: u64,
-    /// The oldest of them, at most [`NAMED_KEYS`].
+    /// The oldest keys, at most [`NAMED_KEYS`].
     pub first: Vec<ApiKeyId>,
 }
 
@@ -63,11 +63,13 @@ impl Operation for OpenAccount {
         limits::enforce_limit(work, Counted::Accounts(owner), &self.limits).await?;
         let command = AccountCommand::Open { name: self.name.clone(), owner, at: work.at() };
         work.create::<Account, _>(self.id.as_uuid(), command)?;
+        // The owner's set of accounts changes, on which the limit, sign-in and forgetting decide.
         work.bump_guard(accounts_of(owner));
         Ok(self.id)
     }
 
     fn claim_lost(&self, _: &str, _: &str) -> Option<Refusal> {
+        // The name is the only claim that an account takes.
         Some(Refusal::AccountNameTaken)
     }
 }
@@ -113,16 +115,18 @@ impl Operation for RemoveMember {
     async fn decide(&self, work: &mut UnitOfWork<'_>) -> Result<EndedKeys, DecideError<Refusal>> {
         let account = open_account(work, self.account).await?;
         let leaving = authority::acting_person(work).await? == Some(self.user) && account.includes(self.user);
-        // Whoever leaves leaves nothing behind that they could come back by.
+        // Members may leave on their own, but only with their keys: a kept key would be a way back in.
         if !leaving || !self.revoke_keys {
             authority::require_owner(work, &account).await?;
         }
+        // A forgotten user is no member, although the account lists them until the membership is cleared away.
         if !users::is_known(work, Some(self.user)).await? {
             return Err(DecideError::Refused(Refusal::NotFound(Resource::Member)));
         }
         let mut keys = EndedKeys::default();
         if self.revoke_keys {
             let (account, user) = (self.account, self.user);
+            // Before the query: a key minted after it must be a conflict, or the answer would miss it.
             work.depend_on_account(account).await?;
             let ended = work.reader().api_keys_minted_by(account, user, NAMED_KEYS).await;
             keys = ended.map_err(Failure::from)?.into();
@@ -152,9 +156,11 @@ impl Operation for TransferOwnership {
     async fn decide(&self, work: &mut UnitOfWork<'_>) -> Result<(), DecideError<Refusal>> {
         let account = open_account(work, self.account).await?;
         authority::require_owner(work, &account).await?;
+        // A forgotten user is no member, although the account lists them until the membership is cleared away.
         if !users::is_known(work, Some(self.to)).await? {
             return Err(DecideError::Refused(Refusal::NotFound(Resource::Member)));
         }
+        // A transfer to the present owner changes nothing, so the limit does not apply.
         if account.owner != self.to {
             limits::enforce_limit(work, Counted::Accounts(self.to), &self.limits).await?;
         }
@@ -215,10 +221,10 @@ impl Operation for CloseAccount {
 }
 
 impl Tenure {
-    /// Opens an account; without an owner it belongs to the seeded user, which only operators may ask for.
+    /// Opens an account. Without an owner it belongs to the seeded user; only operators may do that.
     ///
     /// # Errors
-    /// `Invalid`, `AccountNameTaken`, `NotFound` (unknown owner), `Forbidden`.
+    /// `Invalid`, `AccountNameTaken`, `NotFound` (unknown owner), `LimitReached`, `Forbidden`.
     pub async fn open_account(
         &self,
         context: &Context,
@@ -231,7 +237,7 @@ impl Tenure {
         self.dispatcher().dispatch(context, &operation).await
     }
 
-    /// Makes a user a member; no event for who belongs to the account already.
+    /// Makes a user a member; no event if the user already belongs to the account.
     ///
     /// # Errors
     /// `NotFound`, `Forbidden`.
@@ -239,8 +245,8 @@ impl Tenure {
         self.dispatcher().dispatch(context, &AddMember { account, user }).await
     }
 
-    /// Ends a membership, and with it, however many there are, the API keys that the person has minted in the account; says
-    /// how many, and names the first. Members may leave by themselves.
+    /// Ends a membership and all API keys that the user has minted in the account. Returns the number of ended keys and
+    /// the first of them. Members may remove themselves.
     ///
     /// # Errors
     /// `CannotRemoveOwner`, `NotFound`, `Forbidden`.
@@ -254,7 +260,7 @@ impl Tenure {
         self.dispatcher().dispatch(context, &operation).await
     }
 
-    /// Ends a membership and leaves the API keys that the person has minted as they are.
+    /// Ends a membership but keeps the API keys that the user has minted. For the owner and operators.
     ///
     /// # Errors
     /// `CannotRemoveOwner`, `NotFound`, `Forbidden`.
@@ -268,8 +274,8 @@ impl Tenure {
         self.dispatcher().dispatch(context, &operation).await
     }
 
-    /// Stores the account's public key at NATS and, sealed, the seed that signs its users' credentials; for operators.
-    /// The same again is no event; another seed for the same key is stored in place of the first.
+    /// Stores the account's NATS public key and, sealed, the seed that signs its users' credentials; for operators. No
+    /// event if both are unchanged; another seed for the same public key replaces the first.
     ///
     /// # Errors
     /// `Invalid`, `NatsAccountMismatch`, `NotFound`, `Forbidden`.
@@ -291,14 +297,14 @@ impl Tenure {
     /// Makes a member the owner, and the owner a member.
     ///
     /// # Errors
-    /// `NotFound`, `Forbidden`.
+    /// `NotFound`, `LimitReached` (of the new owner), `Forbidden`.
     pub async fn transfer_ownership(&self, context: &Context, account: AccountId, to: UserId) -> Outcome<()> {
         let limits = self.rules().limits;
         self.dispatcher().dispatch(context, &TransferOwnership { account, to, limits }).await
     }
 
-    /// Ends an account, its keys, invites, sources and memberships in one event, however many there are: its name is free
-    /// again, and what it sealed is unreadable from then on. The rows that it leaves behind are cleared away afterwards.
+    /// Closes an account, and with it its API keys, invites, sources and memberships, in one event of constant size.
+    /// Its name becomes free and its sealed fields unreadable. Its remaining rows are cleared away later.
     ///
     /// # Errors
     /// `NotFound`, `Forbidden`.

@@ -1,4 +1,4 @@
-//! Keys that act for an account: minted, rotated, revoked, looked up.
+//! Mints, imports, rotates, revokes and looks up API keys, which act for an account.
 
 use std::time::Duration;
 
@@ -18,19 +18,19 @@ use crate::event_log::ReadError;
 use crate::ids::{AccountId, ApiKeyId, UserId};
 use crate::projections::{QueryError, api_keys};
 
-/// The longest time for which a rotated secret may stay good.
+/// The longest grace period during which the former secret of a rotated key stays valid: 30 days.
 pub const MAX_GRACE: Duration = Duration::from_hours(24 * 30);
 
-/// A key and, this once, its secret; none for a request that had been carried out before.
+/// A new key or a new secret of a key, with the secret in clear.
 #[derive(Debug)]
 pub struct ApiKeySecret {
-    /// The key.
+    /// The identifier of the key.
     pub id: ApiKeyId,
-    /// What to send.
+    /// The secret to send as credential, returned only once; `None` if the idempotency key repeats an earlier request.
     pub plaintext: Option<SecretString>,
 }
 
-/// A fresh secret, hashed.
+/// A new secret, its prefix and its hash.
 struct GeneratedSecret {
     plaintext: SecretString,
     prefix: KeyPrefix,
@@ -60,7 +60,7 @@ impl Operation for MintApiKey {
         let account = accounts::open_account(work, self.account).await?;
         authority::require_owner(work, &account).await?;
         let minter = match authority::person(work) {
-            // Who runs the instance and does not belong to the account mints for its owner, if for nobody else.
+            // An operator outside the account mints on behalf of its owner, unless another user is named.
             Some(person) if !account.includes(person) => self.by.unwrap_or(account.owner),
             person => authority::created_by(person, self.by).map_err(DecideError::Refused)?,
         };
@@ -72,6 +72,7 @@ impl Operation for MintApiKey {
         let command = ApiKeyCommand::Mint(NewApiKey {
             account: self.account,
             minter,
+            // The key ends when this count rises; see `authority::is_good`.
             removals: account.removals_of(minter),
             prefix: self.prefix.clone(),
             hash: self.hash.clone(),
@@ -84,8 +85,8 @@ impl Operation for MintApiKey {
     }
 }
 
-/// Whether the key, if it is this account's (where one is named) and the caller the owner of its account, has not ended
-/// with a membership.
+/// Whether the key is active, that is, neither revoked nor ended with a membership. `NotFound` if the key is unknown or
+/// belongs to another account than `account`; refused if the caller may not manage it.
 async fn owned(
     work: &mut UnitOfWork<'_>,
     account: Option<AccountId>,
@@ -93,6 +94,7 @@ async fn owned(
 ) -> Result<bool, DecideError<Refusal>> {
     let state = work.load::<ApiKey>(key.as_uuid()).await?;
     let not_found = || DecideError::Refused(Refusal::NotFound(Resource::ApiKey));
+    // Compare the account before authorizing: a key of another account must look unknown.
     let of = state.account().ok_or_else(not_found)?;
     if account.is_some_and(|account| account != of) {
         return Err(not_found());
@@ -119,6 +121,7 @@ impl Operation for RevokeApiKey {
     }
 
     async fn decide(&self, work: &mut UnitOfWork<'_>) -> Result<(), DecideError<Refusal>> {
+        // A key that has ended already counts as revoked: success without an event.
         if owned(work, self.account, self.key).await? {
             let command = ApiKeyCommand::Revoke { at: work.at() };
             work.execute::<ApiKey, Refusal>(self.key.as_uuid(), command).await?;
@@ -164,16 +167,17 @@ impl Tenure {
         let entropy = self.entropy();
         let plaintext = generate_plaintext(&self.rules().sentinel, &*entropy);
         let prefix = key_prefix(plaintext.expose_secret());
+        // Hash before the decision: argon2 is slow, and a retried decision must not hash again.
         let hash = self.argon2().hash(plaintext.clone(), salt(&*entropy)).await;
         let hash = hash.map_err(|_| DispatchError::Refused(Refusal::Busy))?;
         Ok(GeneratedSecret { plaintext, prefix, hash: KeyHash::parse(&hash).map_err(invalid)? })
     }
 
-    /// Makes a key of an account and gives its secret, this once. For the owner; whoever acts on the database says who
-    /// mints it, the owner or a member.
+    /// Mints a key of an account and returns its secret, which is shown only once. For the owner; an operator on the
+    /// database names the minter in `by`, who must be the owner or a member.
     ///
     /// # Errors
-    /// `Invalid`, `NotFound`, `Forbidden`, `Busy` (too much is being hashed).
+    /// `Invalid`, `NotFound`, `LimitReached`, `Forbidden`, `Busy` (the hashing queue is full).
     pub async fn mint_api_key(
         &self,
         context: &Context,
@@ -184,7 +188,7 @@ impl Tenure {
     ) -> Outcome<ApiKeySecret> {
         let label = Label::parse(label).map_err(invalid)?;
         if expires_at.is_some_and(|end| end <= self.clock().now()) {
-            return Err(invalid(Invalid { field: "expires_at", rule: "a time that is yet to come" }));
+            return Err(invalid(Invalid { field: "expires_at", rule: "a time in the future" }));
         }
         let fresh = self.fresh_secret().await?;
         let operation = MintApiKey {
@@ -201,11 +205,10 @@ impl Tenure {
         Ok(with_secret(done, fresh.plaintext))
     }
 
-    /// Takes over a key that was made elsewhere: its public prefix and the PHC string that it is kept as. As
-    /// [`Tenure::mint_api_key`] otherwise; for operators.
+    /// Imports a key from another system by its public prefix and PHC string. Otherwise as [`Tenure::mint_api_key`].
     ///
     /// # Errors
-    /// `Invalid` (also for a hash that no secret could be verified with), `NotFound`, `Forbidden`.
+    /// `Invalid` (also for a hash that cannot be verified here), `NotFound`, `LimitReached`, `Forbidden`.
     pub async fn import_api_key(
         &self,
         context: &Context,
@@ -215,6 +218,7 @@ impl Tenure {
         label: &str,
         by: UserId,
     ) -> Outcome<ApiKeyId> {
+        // The cost is bounded because every look-up of this prefix would pay for it.
         if StoredHash::parse(hash).is_none() {
             let rule = "an argon2id PHC string, v=19, m at most 262144, t and p at most 16";
             return Err(invalid(Invalid { field: "key_hash", rule }));
@@ -232,10 +236,10 @@ impl Tenure {
         self.dispatcher().dispatch(context, &operation).await
     }
 
-    /// Gives a key another secret; the former one stays good for the grace, at most [`MAX_GRACE`].
+    /// Gives a key a new secret. The former secret stays valid for `grace`, at most [`MAX_GRACE`].
     ///
     /// # Errors
-    /// `Invalid`, `NotFound` (unknown, revoked, expired, another account's), `Forbidden`, `Busy`.
+    /// `Invalid`, `NotFound` (unknown, revoked, expired, or of another account), `Forbidden`, `Busy`.
     pub async fn rotate_api_key(
         &self,
         context: &Context,
@@ -252,8 +256,8 @@ impl Tenure {
         Ok(with_secret(done, fresh.plaintext))
     }
 
-    /// Makes a key good for nothing, its former secret too; no event if it is so already. Another account's is not found
-    /// if an account is named.
+    /// Revokes a key together with its former secret; no event if it is revoked already. If `account` is given, a key
+    /// of another account is `NotFound`.
     ///
     /// # Errors
     /// `NotFound`, `Forbidden`.
@@ -266,17 +270,19 @@ impl Tenure {
         self.dispatcher().dispatch(context, &RevokeApiKey { account, key }).await
     }
 
-    /// The key behind a plaintext: read from the primary for each call, so that one whose revocation was acknowledged
-    /// before is never accepted, on any node.
+    /// The key that this secret belongs to. Read from the primary on every call, so that no node accepts a key after
+    /// its revocation was acknowledged.
     ///
     /// # Errors
-    /// `NotFound` for what is unknown, malformed, expired or revoked; `Busy`; a database that cannot be read.
+    /// `NotFound` if the secret is malformed or its key is unknown, expired or revoked; `Busy`; `Failed` if the
+    /// database cannot be read.
     pub async fn lookup_api_key(
         &self,
         plaintext: &SecretString,
     ) -> Result<api_keys::ApiKey, DispatchError<Refusal>> {
         let unknown = DispatchError::Refused(Refusal::NotFound(Resource::ApiKey));
         let text = plaintext.expose_secret();
+        // Reject malformed secrets before they cost a query and a hash.
         let well_formed = text.strip_prefix(&self.rules().sentinel).is_some_and(|rest| rest.starts_with('_'))
             && text.len() <= 256
             && text.bytes().all(|octet| octet.is_ascii_graphic());
@@ -285,6 +291,7 @@ impl Tenure {
         }
         let (prefix, now) = (key_prefix(text), self.clock().now());
         let candidates = self.reader().api_key_candidates(&prefix, now).await.map_err(unavailable)?;
+        // Prefixes are short, so several keys can share one; only the hash decides.
         for candidate in candidates {
             let matches = self.argon2().verify(&prefix, plaintext.clone(), &candidate.hash).await;
             if matches.map_err(|_| DispatchError::Refused(Refusal::Busy))? {
@@ -296,10 +303,10 @@ impl Tenure {
         Err(unknown)
     }
 
-    /// Writes down that a secret was used; that it cannot be written down is no reason to refuse the secret.
+    /// Records when a secret was last used. A failure is only logged: it is no reason to reject the secret.
     pub(super) async fn record_use(&self, id: uuid::Uuid, last: Option<Timestamp>, now: Timestamp) {
         if let Err(error) = self.coarse().record_use(id, last, now).await {
-            tracing::warn!(%id, %error, "the use of a secret could not be written down");
+            tracing::warn!(%id, %error, "could not record the last use of a secret");
         }
     }
 }
@@ -309,7 +316,7 @@ fn with_secret(done: Dispatched<ApiKeyId>, plaintext: SecretString) -> Dispatche
     done.map(|id| ApiKeySecret { id, plaintext })
 }
 
-/// A question that could not be asked.
+/// Turns a failed query into a failed operation.
 pub(super) fn unavailable(error: QueryError) -> DispatchError<Refusal> {
     DispatchError::Failed(match error {
         QueryError::Unavailable(error) => Failure::Read(error),

@@ -1,4 +1,4 @@
-//! Who may do what, decided on versions that the unit of work carries, so that a right lost meanwhile is noticed.
+//! Authorization: every state it reads becomes a premise of the unit, so a permission lost meanwhile is a conflict.
 
 use super::refusal::{Refusal, Resource};
 use crate::aggregates::account::Open;
@@ -9,7 +9,7 @@ use crate::context::Actor;
 use crate::dispatch::{DecideError, UnitOfWork};
 use crate::ids::{AccountId, UserId};
 
-/// The person who acts, if it is one.
+/// The user who acts; none for API keys, the system and operators on the database.
 pub(super) const fn person(work: &UnitOfWork<'_>) -> Option<UserId> {
     let context = work.context();
     match context.actor {
@@ -19,7 +19,7 @@ pub(super) const fn person(work: &UnitOfWork<'_>) -> Option<UserId> {
     }
 }
 
-/// The person who acts, if it is one: somebody who has been forgotten meanwhile acts no more.
+/// The user who acts, as [`person`] gives it; `Forbidden` if the user has been forgotten.
 pub(super) async fn acting_person(work: &mut UnitOfWork<'_>) -> Result<Option<UserId>, DecideError<Refusal>> {
     let Some(id) = person(work) else { return Ok(None) };
     match work.load::<User>(id.as_uuid()).await?.registered() {
@@ -28,20 +28,23 @@ pub(super) async fn acting_person(work: &mut UnitOfWork<'_>) -> Result<Option<Us
     }
 }
 
-/// Whether a key still is what it was when it was minted: not ended with the membership of whoever minted it.
+/// Whether a key is still in force, that is, has not ended with its minter's membership.
 pub(super) async fn is_good(
     work: &mut UnitOfWork<'_>,
     account: &Open,
     key: &Minted,
 ) -> Result<bool, DecideError<Refusal>> {
+    // A higher count means that a membership ended after the key was minted. A minter who comes back revives no key.
     if account.removals_of(key.minter) > key.removals {
         return Ok(false);
     }
+    // Forgetting a user ends the keys they minted where they are a member, before the membership itself is cleared
+    // away. Keys that were kept when the membership ended earlier stay in force.
     let minter = work.load::<User>(key.minter.as_uuid()).await?;
     Ok(minter.registered().is_some() || !account.includes(key.minter))
 }
 
-/// Whether the caller runs the instance.
+/// Whether the caller is an operator: a user with the operator flag, the system, or the command line.
 pub(super) async fn is_operator(work: &mut UnitOfWork<'_>) -> Result<bool, DecideError<Refusal>> {
     if matches!(work.context().actor, Actor::System | Actor::Operator) {
         return Ok(true);
@@ -51,12 +54,12 @@ pub(super) async fn is_operator(work: &mut UnitOfWork<'_>) -> Result<bool, Decid
     Ok(user.registered().is_some_and(|user| user.operator))
 }
 
-/// Only who runs the instance.
+/// Allows operators only.
 pub(super) async fn require_operator(work: &mut UnitOfWork<'_>) -> Result<(), DecideError<Refusal>> {
     if is_operator(work).await? { Ok(()) } else { Err(DecideError::Refused(Refusal::Forbidden)) }
 }
 
-/// Only this person, and who runs the instance.
+/// Allows this user and operators only.
 pub(super) async fn require_self(
     work: &mut UnitOfWork<'_>,
     user: UserId,
@@ -64,7 +67,7 @@ pub(super) async fn require_self(
     if acting_person(work).await? == Some(user) { Ok(()) } else { require_operator(work).await }
 }
 
-/// Only the owner of the account, and who runs the instance; for strangers the account does not exist.
+/// Allows the owner of the account and operators only. Users outside the account get `NotFound`.
 pub(super) async fn require_owner(
     work: &mut UnitOfWork<'_>,
     account: &Open,
@@ -73,13 +76,14 @@ pub(super) async fn require_owner(
         Some(id) if id == account.owner => Ok(()),
         _ if is_operator(work).await? => Ok(()),
         Some(id) if account.includes(id) => Err(DecideError::Refused(Refusal::Forbidden)),
+        // Do not reveal that the account exists.
         Some(_) => Err(DecideError::Refused(Refusal::NotFound(Resource::Account))),
         None => Err(DecideError::Refused(Refusal::Forbidden)),
     }
 }
 
-/// Only the account's members, its owner, its keys, and who runs the instance. Gives the person behind it: for a key
-/// its minter, for who acts on the database nobody.
+/// Allows the account's owner, members and API keys, and operators. Returns the user behind the call: for a key its
+/// minter, for the command line and the system none.
 pub(super) async fn require_member(
     work: &mut UnitOfWork<'_>,
     id: AccountId,
@@ -99,12 +103,14 @@ pub(super) async fn require_member(
     }
 }
 
-/// Who is written down as the maker of something: the caller, who may name nobody else; or whom who acts on the
-/// database names. Never nobody.
+/// The `created_by` of a new resource: the caller, or the user named by an operator. A caller cannot name another user.
 pub(super) fn created_by(caller: Option<UserId>, named: Option<UserId>) -> Result<UserId, Refusal> {
     match (caller, named) {
         (Some(caller), Some(named)) if caller != named => Err(Refusal::Forbidden),
         (Some(maker), _) | (None, Some(maker)) => Ok(maker),
-        (None, None) => Err(Refusal::Invalid(Invalid { field: "by", rule: "who makes it must be named" })),
+        (None, None) => {
+            let rule = "a user; an operator must name who creates this";
+            Err(Refusal::Invalid(Invalid { field: "by", rule }))
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! Access tokens of people: issued, looked up, revoked.
+//! Issues, looks up and revokes bearer tokens, the access tokens of users.
 
 use std::time::Duration;
 
@@ -18,10 +18,10 @@ use crate::dispatch::{DecideError, DispatchError, Dispatched, Operation, UnitOfW
 use crate::ids::{BearerTokenId, UserId};
 use crate::projections::{QueryError, bearer_tokens};
 
-/// The longest life of a token or a session: ten years.
+/// The longest lifetime of a token or a session: ten years.
 pub const MAX_TTL: Duration = Duration::from_hours(24 * 3_653);
 
-/// Holds the life of a secret to its bounds.
+/// The lifetime if it is above zero and at most `most`, or `Invalid` with this rule.
 pub(super) fn checked_ttl(
     ttl: Duration,
     most: Duration,
@@ -30,7 +30,7 @@ pub(super) fn checked_ttl(
     if ttl.is_zero() || ttl > most { Err(invalid(Invalid { field: "ttl", rule })) } else { Ok(ttl) }
 }
 
-/// A token that is about to be issued.
+/// A generated token that has not been issued yet.
 pub(super) struct GeneratedToken {
     pub(super) id: BearerTokenId,
     pub(super) secret: SecretString,
@@ -47,7 +47,7 @@ impl GeneratedToken {
         Ok(Self { id, secret, prefix, ttl, limits })
     }
 
-    /// Issues it to a person, who must exist and be able to sign in.
+    /// Issues the token to a user, who must exist and be able to sign in.
     pub(super) async fn issue(
         &self,
         work: &mut UnitOfWork<'_>,
@@ -64,6 +64,7 @@ impl GeneratedToken {
             expires_at: at.after(self.ttl),
         });
         work.create::<BearerToken, _>(self.id.as_uuid(), command)?;
+        // The set of the user's tokens changes, on which the limit is decided.
         work.bump_guard(credentials_of(user));
         Ok(())
     }
@@ -106,13 +107,13 @@ impl Operation for RevokeBearerToken {
         let token = work.load::<BearerToken>(self.token.as_uuid()).await?;
         let operator = authority::is_operator(work).await?;
         let person = authority::acting_person(work).await?;
-        // Somebody else's is not found.
+        // A token of another user must look unknown.
         match token.owner() {
             Some(user) if operator || person == Some(user) => {}
             _ => return Err(not_found),
         }
         if !users::is_known(work, token.owner()).await? {
-            // It ended with its person.
+            // The token ended when its user was forgotten; its row is cleared away later.
             return Ok(());
         }
         let command = BearerTokenCommand::Revoke { at: work.at() };
@@ -122,10 +123,11 @@ impl Operation for RevokeBearerToken {
 }
 
 impl Tenure {
-    /// Issues an access token to a person; gives its identifier and, this once, the token.
+    /// Issues a bearer token to a user. Returns its identifier and the token, which is shown only once; the token is
+    /// `None` if the idempotency key repeats an earlier request.
     ///
     /// # Errors
-    /// `Invalid`, `NotFound` (nobody, or somebody forgotten), `Forbidden`.
+    /// `Invalid`, `NotFound` (unknown or forgotten user), `LimitReached`, `Forbidden`.
     pub async fn issue_bearer_token(
         &self,
         context: &Context,
@@ -138,10 +140,10 @@ impl Tenure {
         Ok(done.map(|id| (id, secret)))
     }
 
-    /// The token behind a secret: read from the primary for each call.
+    /// The bearer token with this secret. Read from the primary on every call, so a revocation takes effect at once.
     ///
     /// # Errors
-    /// `NotFound`: unknown, expired, revoked.
+    /// `NotFound` if the token is unknown, expired or revoked.
     pub async fn lookup_bearer_token(
         &self,
         secret: &SecretString,
@@ -152,10 +154,10 @@ impl Tenure {
         Ok(token)
     }
 
-    /// Makes a token good for nothing; no event if it is so already.
+    /// Revokes a token; no event if it is revoked already.
     ///
     /// # Errors
-    /// `NotFound` (unknown, or somebody else's).
+    /// `NotFound` (unknown, or of another user).
     pub async fn revoke_bearer_token(&self, context: &Context, token: BearerTokenId) -> Outcome<()> {
         self.dispatcher().dispatch(context, &RevokeBearerToken { token }).await
     }

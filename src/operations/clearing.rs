@@ -1,5 +1,6 @@
-//! Clearing away what an ended account, person or membership has left behind: invisible since the ending, removed step by
-//! step, by whichever node comes to it.
+//! Clears away the rows that a closed account, a forgotten user or an ended membership has left behind.
+//!
+//! Queries hide these rows from the ending on; any node may remove them, step by step.
 
 use uuid::Uuid;
 
@@ -14,19 +15,19 @@ use crate::dispatch::{DecideError, DispatchError, Failure, Operation, UnitOfWork
 use crate::ids::UserId;
 use crate::projections::endings::Pending;
 
-/// How many rows one step clears away: few enough that nobody else's command waits for long.
+/// The most rows that one step clears. Small, so that other commands do not wait long for its batch.
 const ROWS: i64 = 500;
 
-/// How many memberships of a forgotten person one step ends.
+/// The most memberships of a forgotten user that one step ends.
 const MEMBERSHIPS: i64 = 50;
 
-/// How many endings are looked at at a time.
+/// How many endings are read at a time.
 const ENDINGS: i64 = 100;
 
-/// The guard of all clearing away: of two steps at once one is decided again, so that no row goes twice.
+/// The guard on all clearing. Of two concurrent steps one is decided again, so that no row is removed twice.
 const GUARD: &str = "clearing";
 
-/// The things of which coarse rows go with an event.
+/// The resources whose coarse rows are removed with this event.
 fn coarse_of(event: &AnyEvent) -> Vec<Uuid> {
     match event {
         AnyEvent::Ending(EndingEvent::AccountRowsRemoved(rows)) => {
@@ -40,7 +41,7 @@ fn coarse_of(event: &AnyEvent) -> Vec<Uuid> {
     }
 }
 
-/// One step.
+/// One step of clearing one ending.
 struct ClearEndedRows<'a> {
     pending: Pending,
     coarse: &'a Coarse,
@@ -60,7 +61,7 @@ impl ClearEndedRows<'_> {
             .map(|key| key.as_uuid())
             .chain(rows.sources.iter().map(|source| source.id.as_uuid()))
             .collect();
-        // Before the rows by which they are found.
+        // Coarse rows are found through the rows of `view`, so they must be removed first.
         self.coarse.remove(&coarse).await.map_err(Failure::from)?;
         let nothing = [rows.members.len(), rows.api_keys.len(), rows.invites.len()] == [0; 3]
             && rows.pipes.is_empty()
@@ -76,7 +77,7 @@ impl ClearEndedRows<'_> {
         let Ended::Membership { account, user, .. } = of else { return Ok(EndingCommand::Finish(of)) };
         let Pending { at, position, .. } = self.pending;
         if work.load::<Account>(account.as_uuid()).await?.open().is_none() {
-            // Its rows go with the account's.
+            // The account was closed too; its own ending clears these rows.
             return Ok(EndingCommand::Finish(of));
         }
         let keys = work.reader().api_keys_ended_with(account, user, position, ROWS).await;
@@ -88,14 +89,15 @@ impl ClearEndedRows<'_> {
         })
     }
 
-    /// Ends memberships of a forgotten person, and before each the keys that ended with it; `false` if there are none left.
+    /// Ends memberships of a forgotten user, and before each the API keys that ended with it. `false` if none are left.
     async fn memberships(
         &self,
         work: &mut UnitOfWork<'_>,
         user: UserId,
     ) -> Result<bool, DecideError<Refusal>> {
         let Pending { of, at, position } = self.pending;
-        // Each stands on an account that others may keep changing: after a decision in vain, one at a time.
+        // Each membership depends on an account that other commands may change, and many at once conflict more often:
+        // after a conflict, end one at a time.
         let most = if work.attempt() == 0 { MEMBERSHIPS } else { 1 };
         let accounts = work.reader().memberships_left(user, most).await.map_err(Failure::from)?;
         let mut left = ROWS;
@@ -105,6 +107,7 @@ impl ClearEndedRows<'_> {
             if !state.open().is_some_and(|open| open.members.contains_key(&user)) {
                 continue;
             }
+            // Keys before the membership: the membership is how the next step finds what is left.
             let keys = work.reader().api_keys_ended_with(account, user, position, left).await;
             let api_keys = keys.map_err(Failure::from)?;
             left -= i64::try_from(api_keys.len()).unwrap_or(i64::MAX);
@@ -139,7 +142,7 @@ impl ClearEndedRows<'_> {
 }
 
 impl Operation for ClearEndedRows<'_> {
-    /// Whether nothing is left.
+    /// Whether the ending is finished: nothing is left to clear.
     type Answer = bool;
     type Refusal = Refusal;
 
@@ -149,6 +152,7 @@ impl Operation for ClearEndedRows<'_> {
 
     async fn decide(&self, work: &mut UnitOfWork<'_>) -> Result<bool, DecideError<Refusal>> {
         let of = self.pending.of;
+        // Read and bump: each step conflicts with every other one. Before any row is read.
         work.bump_guard(GUARD.to_owned());
         work.read_guard(GUARD.to_owned()).await?;
         if work.load::<Ending>(of.id()).await?.finished {
@@ -167,11 +171,13 @@ impl Operation for ClearEndedRows<'_> {
 }
 
 impl Tenure {
-    /// Clears away what endings have left behind, until nothing is left; gives how many endings are done with. Any number of
-    /// nodes may do so at once, and a later one goes on where one was stopped. An open engine does it by itself.
+    /// Clears away everything that endings have left behind and returns how many endings it finished. Any number of
+    /// nodes may run this at once, and the next call continues an interrupted one. An open engine runs it in the
+    /// background.
     ///
     /// # Errors
-    /// The database cannot be read or written to.
+    /// `Failed` if the database cannot be read or written. An ending that fails does not stop the others; the first
+    /// error is returned when a round finishes none.
     pub async fn clear_away(&self) -> Result<usize, DispatchError<Refusal>> {
         let context = Context::of(Actor::System);
         let mut done = 0;
@@ -185,7 +191,7 @@ impl Tenure {
             for pending in endings {
                 match self.clear(&context, pending).await {
                     Ok(()) => done += 1,
-                    // The others' rows are not to wait for this one's.
+                    // A failing ending must not block the others.
                     Err(error) => drop(failed.get_or_insert(error)),
                 }
             }
@@ -195,19 +201,19 @@ impl Tenure {
         }
     }
 
-    /// Clears away what one ending has left behind.
+    /// Clears away everything that one ending has left behind.
     async fn clear(&self, context: &Context, pending: Pending) -> Result<(), DispatchError<Refusal>> {
         let step = ClearEndedRows { pending, coarse: self.coarse() };
         loop {
             let done = self.dispatcher().dispatch(context, &step).await?;
-            // Once more, for those who had looked before it ended and wrote afterwards.
+            // Remove coarse rows again: a request that read before the ending may have written one since.
             let gone: Vec<Uuid> = done.events.iter().flat_map(|(_, _, event)| coarse_of(event)).collect();
             let removed = self.coarse().remove(&gone).await;
             removed.map_err(|error| DispatchError::Failed(Failure::Read(error)))?;
             if done.answer {
                 return Ok(());
             }
-            // Others come first.
+            // Let requests run between two steps.
             tokio::task::yield_now().await;
         }
     }

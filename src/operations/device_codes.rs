@@ -1,4 +1,4 @@
-//! RFC 8628: codes for devices, approved by people, used up once.
+//! The device flow of RFC 8628: a device gets a code, a user approves or denies it, and the device consumes it once.
 
 use std::time::Duration;
 
@@ -18,20 +18,20 @@ use crate::dispatch::{DecideError, DispatchError, Failure, Operation, UnitOfWork
 use crate::event_log::ReadError;
 use crate::ids::{BearerTokenId, DeviceCodeId, UserId};
 
-/// The longest life of a device code.
+/// The longest lifetime of a device code: 24 hours.
 pub const MAX_DEVICE_CODE_TTL: Duration = Duration::from_hours(24);
 
-/// How many user codes are made for one device code, should some be another's.
+/// How many candidate user codes are generated for one device code, in case some are taken.
 const USER_CODES: usize = 8;
 
-/// A pair of codes.
+/// A device code and its user code.
 #[derive(Debug)]
 pub struct NewDeviceCode {
-    /// The identifier.
+    /// The identifier of the device code.
     pub id: DeviceCodeId,
-    /// What the device polls with, given once.
+    /// The secret that the device polls with, shown only once.
     pub device_code: SecretString,
-    /// What a person types, as `XXXX-XXXX`.
+    /// The code that the user types, as `XXXX-XXXX`.
     pub user_code: String,
 }
 
@@ -44,7 +44,7 @@ pub(super) struct CreateDeviceCode {
 }
 
 impl Operation for CreateDeviceCode {
-    /// The identifier, and which of the user codes was free.
+    /// The identifier, and the index of the user code that was free.
     type Answer = (DeviceCodeId, usize);
     type Refusal = Refusal;
 
@@ -53,6 +53,7 @@ impl Operation for CreateDeviceCode {
     }
 
     async fn decide(&self, work: &mut UnitOfWork<'_>) -> Result<Self::Answer, DecideError<Refusal>> {
+        // The next candidate on each attempt: a retry mostly means that the user code was taken.
         let place = usize::try_from(work.attempt()).unwrap_or(0) % self.user_codes.len().max(1);
         let Some(user_code) = self.user_codes.get(place) else {
             return Err(DecideError::Refused(Refusal::IdentifierInUse));
@@ -125,11 +126,12 @@ impl Operation for DenyDeviceCode {
     }
 }
 
+/// Parses a typed user code. A malformed one is `NotFound`, because no device code has it.
 fn parse_user_code(typed: &str) -> Result<UserCode, DispatchError<Refusal>> {
     UserCode::parse(typed).map_err(|_| DispatchError::Refused(Refusal::NotFound(Resource::DeviceCode)))
 }
 
-/// A device takes what was approved, and a token with it where one is wanted.
+/// Consumes an approved device code and issues a token with it, if one is given.
 struct ConsumeDeviceCode {
     device_code: SecretString,
     token: Option<GeneratedToken>,
@@ -147,7 +149,9 @@ impl Operation for ConsumeDeviceCode {
         let not_found = DecideError::Refused(Refusal::NotFound(Resource::DeviceCode));
         let known = work.reader().device_code(self.device_code.expose_secret()).await;
         let id = or_not_found(known, Resource::DeviceCode)?.id;
+        // The projection finds the code; its own state decides, so that a code consumed meanwhile is a conflict.
         let code = work.load::<DeviceCode>(id.as_uuid()).await?;
+        // Read before the command: a consumed code does not say who approved it.
         let approved = match &*code {
             DeviceCode::Created { status: Status::Approved(user), .. } => Some(*user),
             _ => None,
@@ -160,7 +164,7 @@ impl Operation for ConsumeDeviceCode {
             None => users::must_sign_in(work, user).await,
         };
         match issued {
-            // Whoever approved it has been forgotten.
+            // The user who approved the code has been forgotten.
             Err(DecideError::Refused(Refusal::NotFound(_) | Refusal::Forbidden)) => Err(not_found),
             other => other.map(|()| (user, id)),
         }
@@ -168,10 +172,11 @@ impl Operation for ConsumeDeviceCode {
 }
 
 impl Tenure {
-    /// Hands out a pair of codes to a device that calls itself so.
+    /// Creates a device code and a user code for a device of this name. Not limited: see
+    /// [`Tenure::request_device_code`].
     ///
     /// # Errors
-    /// `Invalid`: a life of zero or above [`MAX_DEVICE_CODE_TTL`], a malformed name.
+    /// `Invalid`: a lifetime of zero or above [`MAX_DEVICE_CODE_TTL`], or a malformed name.
     pub async fn create_device_code(
         &self,
         context: &Context,
@@ -207,7 +212,7 @@ impl Tenure {
         context: &Context,
         operation: CreateDeviceCode,
     ) -> Outcome<NewDeviceCode> {
-        // Codes are secrets: a request for some is never answered from memory.
+        // Codes are secrets, so their response must not be stored: the idempotency key is ignored.
         let context = Context { idempotency: None, ..*context };
         let done = self.dispatcher().dispatch(&context, &operation).await?;
         let user_code =
@@ -216,10 +221,10 @@ impl Tenure {
         Ok(done.map(|(id, place)| NewDeviceCode { id, device_code, user_code: user_code(place) }))
     }
 
-    /// A person lets the device with this user code act for them; no event if they have done so already.
+    /// Approves the device with this user code, so that it can act for the user. No event if the user already did.
     ///
     /// # Errors
-    /// `NotFound`: unknown, expired, denied, used up, or approved by somebody else.
+    /// `NotFound`: unknown, expired, denied, consumed, or approved by another user.
     pub async fn approve_device_code(
         &self,
         context: &Context,
@@ -230,7 +235,7 @@ impl Tenure {
         self.dispatcher().dispatch(context, &ApproveDeviceCode { user_code, user }).await
     }
 
-    /// Denies the device with this user code.
+    /// Denies the device with this user code, also after the same user approved it and before it is consumed.
     ///
     /// # Errors
     /// As [`Tenure::approve_device_code`].
@@ -246,17 +251,18 @@ impl Tenure {
         Ok(done)
     }
 
-    /// Frees the room of a code that is denied or used up; one whose row stays frees it when its time is over.
+    /// Frees the slot of a denied or consumed code. If that fails, the slot becomes free when the code expires.
     async fn free_device_code(&self, device_code: DeviceCodeId) {
         if let Err(error) = self.coarse().remove(&[device_code.as_uuid()]).await {
-            tracing::warn!(%device_code, %error, "the room of a device code could not be freed");
+            tracing::warn!(%device_code, %error, "could not free the slot of a device code before it expires");
         }
     }
 
-    /// A device takes what was approved: exactly one caller gets the person, however many race.
+    /// Consumes an approved device code and returns the user who approved it. Exactly one of concurrent callers
+    /// succeeds.
     ///
     /// # Errors
-    /// In this order: `NotFound` (unknown, or used up), `Expired`, `Denied`, `Pending`.
+    /// In this order: `NotFound` (unknown or consumed), `Expired`, `Denied`, `Pending`.
     pub async fn consume_device_code(
         &self,
         context: &Context,
@@ -268,11 +274,11 @@ impl Tenure {
         Ok(done.map(|(user, _)| user))
     }
 
-    /// The same, and issues an access token to the device in one step.
+    /// Consumes an approved device code and issues a bearer token of its user to the device, atomically.
     ///
     /// # Errors
-    /// As [`Tenure::consume_device_code`], `Invalid` for the token's life, and `LimitReached` if the person has as many
-    /// tokens as there may be: the code stays approved.
+    /// As [`Tenure::consume_device_code`], `Invalid` for the token's lifetime, and `LimitReached` if the user has too
+    /// many tokens; the code then stays approved.
     pub async fn consume_device_code_for_token(
         &self,
         context: &Context,
@@ -282,14 +288,15 @@ impl Tenure {
         let fresh = GeneratedToken::new(self, ttl)?;
         let (id, secret) = (fresh.id, fresh.secret.clone());
         let operation = ConsumeDeviceCode { device_code: device_code.clone(), token: Some(fresh) };
-        // A token is a secret: a request for one is never answered from memory.
+        // A token is a secret, so its response must not be stored: the idempotency key is ignored.
         let context = Context { idempotency: None, ..*context };
         let done = self.dispatcher().dispatch(&context, &operation).await?;
         self.free_device_code(done.answer.1).await;
         Ok(done.map(|(user, _)| (user, id, secret)))
     }
 
-    /// Whether a device polls no sooner than it may; a poll that comes too soon moves nothing, and the first is in time.
+    /// Whether this poll of a device comes at least `interval` after its last accepted poll, less one second for
+    /// network delay. The first poll is in time; a poll that comes too soon does not restart the interval.
     ///
     /// # Errors
     /// The database cannot be written to.

@@ -1,4 +1,4 @@
-//! What keeps strangers from flooding the log with device codes, and from guessing the codes of others.
+//! Limits on device codes: clients cannot flood the log with them, and users cannot guess the user codes of others.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -12,16 +12,16 @@ use crate::context::Context;
 use crate::dispatch::DispatchError;
 use crate::ids::{DeviceCodeId, SessionId, UserId};
 
-/// For how long wrong user codes are counted.
+/// The window over which wrong user codes are counted.
 pub const GUESS_WINDOW: Duration = Duration::from_mins(10);
 
-/// A try at a user code that has been counted.
+/// A counted attempt to enter a user code, with the buckets that counted it.
 #[derive(Debug)]
 pub struct UserCodeAttempt {
     buckets: Vec<Bucket>,
 }
 
-/// The part of an address that one party is likely to hold: IPv4 whole, of IPv6 the first 64 bits.
+/// The network that one client is likely to control: the whole IPv4 address, or the /64 of an IPv6 address.
 #[must_use]
 pub fn network_of(address: IpAddr) -> String {
     match address.to_canonical() {
@@ -33,7 +33,7 @@ pub fn network_of(address: IpAddr) -> String {
     }
 }
 
-/// The /48 of an IPv6 address.
+/// The /48 of an IPv6 address; none for IPv4.
 fn site_of(address: IpAddr) -> Option<String> {
     match address.to_canonical() {
         IpAddr::V4(_) => None,
@@ -44,15 +44,14 @@ fn site_of(address: IpAddr) -> Option<String> {
     }
 }
 
-/// How many more wrong codes a /48 has than a /64.
+/// The quota of wrong codes of a /48, as a multiple of that of a /64.
 const SITE_FACTOR: u32 = 10;
 
-/// How many of a try's buckets are of nobody else: session, person, address.
+/// How many of an attempt's buckets belong to the caller alone: session, user and address, the first three.
 const OWN_BUCKETS: usize = 3;
 
 impl Tenure {
-    /// Hands out a pair of codes to a device that asks from this address, if there is room: strangers can neither flood
-    /// the log nor leave no code to others.
+    /// Creates a device code and a user code for a device at this address, within the limits per address and in total.
     ///
     /// # Errors
     /// As [`Tenure::create_device_code`], and `LimitReached`.
@@ -68,18 +67,19 @@ impl Tenure {
         let bounds = (limits.device_codes_per_address, limits.device_codes);
         let (network, address) = (network_of(from), from.to_string());
         let times = (now, now.after(operation.ttl));
+        // Admission comes before the event: a refused request must not write to the log.
         let full = self.coarse().admit_device_code(operation.id, (&network, &address), times, bounds).await;
         if let Some(full) = full.map_err(unwritable)? {
             let (what, most) = match full {
-                DeviceCodesFull::Network => ("device codes of one address", bounds.0),
-                DeviceCodesFull::All => ("device codes", bounds.1),
+                DeviceCodesFull::Network => ("active device codes per address", bounds.0),
+                DeviceCodesFull::All => ("active device codes in total", bounds.1),
             };
             return Err(DispatchError::Refused(Refusal::LimitReached(LimitReached { what, most })));
         }
         self.hand_out(context, operation).await
     }
 
-    /// The address from which a device code was asked for.
+    /// The address that requested a device code; `None` if it was not requested from an address, or its slot is freed.
     ///
     /// # Errors
     /// The database cannot be read.
@@ -90,9 +90,10 @@ impl Tenure {
         self.coarse().device_address(device_code).await.map_err(unwritable)
     }
 
-    /// A try at a user code by this person's session from this address: `None` if there have been too many wrong ones
-    /// lately. Where there have been too many of all people, each may still try once.
-    /// What comes of it must be told by [`Tenure::right_user_code`] if it was right; a wrong one counts already.
+    /// Counts an attempt to enter a user code, by session, user and address. `None` if there were too many wrong codes
+    /// within [`GUESS_WINDOW`]. When the total of all users is exhausted, each user still gets one attempt.
+    ///
+    /// The attempt counts as a failure; call [`Tenure::right_user_code`] if the code was right.
     ///
     /// # Errors
     /// The database cannot be written to.
@@ -109,28 +110,30 @@ impl Tenure {
             (format!("user_code:user:{user}"), most),
             (format!("user_code:address:{}", network_of(from)), most),
         ];
-        // The holder of one IPv6 /64 often holds the whole /48, which has 65,536 of them.
+        // A client with one IPv6 /64 often controls the whole /48, which has 65,536 of them.
         if let Some(site) = site_of(from) {
             buckets.push((format!("user_code:site:{site}"), most.saturating_mul(SITE_FACTOR)));
         }
+        // Counted before the code is looked up, so that concurrent guesses cannot exceed the limit.
         let attempt = |buckets: Vec<Bucket>| async move {
             self.coarse().attempt(&buckets, now, GUESS_WINDOW).await.map_err(unwritable)
         };
         if !attempt(buckets.clone()).await? {
             return Ok(None);
         }
+        // Apart from the caller's buckets: a full total must not take back what was counted for this caller.
         let all = ("user_code:all".to_owned(), limits.user_code_failures_in_all);
         if attempt(vec![all.clone()]).await? {
             buckets.push(all);
             return Ok(Some(UserCodeAttempt { buckets }));
         }
-        // Guesses of others must not keep people from approving their own devices: a first try is let through.
+        // Guesses by others must not stop a user from approving their own device, so the first attempt is let through.
         let own: Vec<&str> = buckets.iter().take(OWN_BUCKETS).map(|(name, _)| name.as_str()).collect();
         let is_first = self.coarse().most_attempts(&own).await.map_err(unwritable)? <= 1;
         Ok(is_first.then_some(UserCodeAttempt { buckets }))
     }
 
-    /// The code of this try was a living one: the try is no failure. Earlier failures stay.
+    /// Uncounts an attempt whose code was right. Earlier failures still count.
     ///
     /// # Errors
     /// The database cannot be written to.

@@ -1,4 +1,4 @@
-//! Forgetting a person: what the log says of them becomes unreadable, here and in every rebuild.
+//! Forgets users: their personal data in the log becomes unreadable, here and after every rebuild.
 
 use super::refusal::{Refusal, Resource};
 use super::{EndedKeys, NAMED_KEYS, Outcome, accounts_of, authority};
@@ -32,6 +32,7 @@ impl Operation for ForgetUser {
             }
             User::Registered(_) => {}
         }
+        // Guard before count: an account opened for or transferred to the user meanwhile must be a conflict.
         work.read_guard(accounts_of(user)).await?;
         let reader = work.reader().clone();
         if reader.count_of_accounts(user).await.map_err(Failure::from)? > 0 {
@@ -44,34 +45,37 @@ impl Operation for ForgetUser {
 }
 
 impl Tenure {
-    /// Forgets a person, for themselves or an operator, in one event, whatever others have made: ends their sessions, tokens,
-    /// memberships and invites, and the API keys that they have minted where they were members (says how many, and names
-    /// the first); destroys their key and those of the names that they have had, and frees their names. The rows that they
-    /// leave behind are cleared away afterwards. Again: no event.
+    /// Forgets a user, in one event of constant size; for the user and operators. Ends the user's sessions, tokens,
+    /// memberships and invites, and the API keys minted where the user is a member; returns the number of those keys
+    /// and the first of them. Destroys the user's data key and the name keys the user has taken over, and frees the
+    /// names. The remaining rows are cleared away later. No event if the user is forgotten already.
     ///
     /// # Errors
     /// `OwnsAccounts`, `NotFound`, `Forbidden`.
     pub async fn forget_user(&self, context: &Context, user: UserId) -> Outcome<EndedKeys> {
         let done = self.dispatcher().dispatch(context, &ForgetUser { user }).await?;
+        // After the commit: the next start forgets every listed user, so a user who was refused must not be listed.
         self.list_as_forgotten(user).await;
         Ok(done)
     }
 
-    /// Puts somebody on the list outside the database.
+    /// Adds a user to the list of forgotten users, a file outside the database. A failure is only logged: the next
+    /// start adds the missing users.
     pub(crate) async fn list_as_forgotten(&self, user: UserId) {
         let Some(list) = self.forgotten_list().cloned() else { return };
         let added = tokio::task::spawn_blocking(move || list.add(&[user])).await;
         if let Ok(Err(error)) = added {
-            tracing::error!(%user, %error, "the list of the forgotten could not be written; it is written at the next start");
+            tracing::error!(%user, %error, "could not write the list of forgotten users; the next start will write it");
         }
     }
 
-    /// Brings the log and the list of the forgotten together: whoever is on the list is forgotten again, as after a
-    /// restored backup, and where the list has fewer than the log, they are added. Gives how many were forgotten again.
+    /// Reconciles the log with the list of forgotten users. Users on the list are forgotten again, which matters after
+    /// a backup is restored; users forgotten in the log but missing from the list are added. Returns how many users
+    /// were forgotten again.
     ///
     /// # Errors
-    /// The list or the database cannot be read or written. Whoever on the list owns accounts stays known, and the log of
-    /// the node says so.
+    /// `Failed` if the list or the database cannot be read or written. A listed user who owns accounts is not
+    /// forgotten; that is logged and no error.
     pub async fn repeat_forgettings(&self) -> Result<usize, DispatchError<Refusal>> {
         let Some(list) = self.forgotten_list() else { return Ok(0) };
         let failed = |error: std::io::Error| {
@@ -81,13 +85,14 @@ impl Tenure {
         let listed: Vec<UserId> = list.read().map_err(failed)?.into_iter().collect();
         let (mut again, mut on_both) = (0, 0);
         for some in listed.chunks(LISTED_AT_ONCE) {
-            // Registered after the backup was made: there is nothing to forget.
+            // Users who registered after the backup was made are unknown here: there is nothing to forget.
             for user in self.reader().still_known(some).await.map_err(read)? {
                 match self.forget_user(&Context::of(Actor::System), user).await {
                     Ok(done) => again += usize::from(!done.events.is_empty()),
-                    // In the backup they own accounts: somebody has to say whose those are, and cannot if nothing starts.
+                    // The user owns accounts in the backup. An operator must transfer or close them, and could not if
+                    // this stopped the start.
                     Err(DispatchError::Refused(refusal)) => {
-                        tracing::error!(%user, %refusal, "a person on the list of the forgotten is still known");
+                        tracing::error!(%user, %refusal, "could not forget a listed user; fix the cause and restart");
                     }
                     Err(error) => return Err(error),
                 }
@@ -96,6 +101,7 @@ impl Tenure {
         for some in listed.chunks(LISTED_AT_ONCE) {
             on_both += self.reader().count_of_forgotten_among(some).await.map_err(read)?;
         }
+        // Compare counts first: reading all forgotten users is needed only when the list lacks some.
         if on_both < self.reader().count_of_forgotten_users().await.map_err(read)? {
             let mut after = 0;
             loop {
@@ -112,5 +118,5 @@ impl Tenure {
     }
 }
 
-/// How many people on the list are looked up at a time.
+/// How many users on the list are looked up at a time.
 const LISTED_AT_ONCE: usize = 5_000;

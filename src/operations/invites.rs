@@ -1,4 +1,4 @@
-//! Offers of membership: made, taken, turned down, taken back; bound to people who sign up.
+//! Creates, accepts, declines and revokes invites.
 
 use super::limits::{self, Counted, Limits};
 use super::refusal::{Refusal, Resource};
@@ -15,13 +15,13 @@ use crate::dispatch::{DecideError, DispatchError, Operation, UnitOfWork};
 use crate::ids::{AccountId, InviteId, NameKeyId, UserId};
 use crate::projections::invites::InviteStatus;
 
-/// The offer behind an identifier.
+/// The offer of this invite, or `NotFound`.
 async fn offer(work: &mut UnitOfWork<'_>, invite: InviteId) -> Result<Offer, DecideError<Refusal>> {
     let invite = work.load::<Invite>(invite.as_uuid()).await?;
     invite.offer().cloned().ok_or(DecideError::Refused(Refusal::NotFound(Resource::Invite)))
 }
 
-/// Whose key seals the name in an invite: that of the person who has it, if anybody has, else the name's own.
+/// The key that seals the invitee's name: that of the user who has the name, or a key of the name if no user has it.
 async fn invitee_key(
     work: &mut UnitOfWork<'_>,
     account: AccountId,
@@ -30,12 +30,14 @@ async fn invitee_key(
     let claim = username_claim(name, work.hasher());
     let remembered = work.remembered_holder(&claim).and_then(|holder| holder.parse::<UserId>().ok());
     if let Some(user) = remembered {
+        // The remembered holder may be stale; trust it only if the user's own state has the name. This saves a query.
         let state = work.load::<User>(user.as_uuid()).await?;
         let has_it = |known: &Username| known.fold() == name.fold();
         if state.registered().is_some_and(|person| person.username.open().is_some_and(has_it)) {
             return Ok(InviteeKey::User(user));
         }
     }
+    // `before` is the claim of an invite of version 1, which has no name key.
     let (invited, before) =
         (invited_name_claim(name, work.hasher()), claim_on_name(account, name, work.hasher()));
     let [holder, key, standing] = work.holders([&claim, &invited, &before]).await?;
@@ -64,7 +66,7 @@ struct CreateInvite {
 }
 
 impl CreateInvite {
-    /// Refuses a second invite to somebody for whose name one stands that they were not given when they took it.
+    /// Refuses a second invite if one to the user's name is pending that was not bound when they took the name.
     async fn waits_for_the_name(
         &self,
         work: &mut UnitOfWork<'_>,
@@ -103,7 +105,7 @@ impl Operation for CreateInvite {
         };
         if let Some(user) = bound {
             if user == inviter {
-                let rule = "somebody else than the inviter";
+                let rule = "a user other than the inviter";
                 return Err(DecideError::Refused(Refusal::Invalid(Invalid { field: "invitee", rule })));
             }
             if account.includes(user) {
@@ -128,12 +130,12 @@ impl Operation for CreateInvite {
     }
 
     fn claim_lost(&self, kind: &str, _: &str) -> Option<Refusal> {
-        // Somebody has just registered the name: decide again, on them.
+        // Any other lost claim means that a user has just registered the name: decide again, on that user.
         (kind == "pending_invite").then_some(Refusal::DuplicatePendingInvite)
     }
 }
 
-/// The invite of an open account, for the user it is addressed to.
+/// The offer for the user it is addressed to; `InviteNotPending` if its account is closed.
 async fn own_offer(
     work: &mut UnitOfWork<'_>,
     invite: InviteId,
@@ -141,12 +143,13 @@ async fn own_offer(
 ) -> Result<Offer, DecideError<Refusal>> {
     let offer = offer(work, invite).await?;
     authority::require_self(work, user).await?;
+    // Loaded as a premise too: a user forgotten meanwhile is a conflict.
     let invitee = work.load::<User>(user.as_uuid()).await?;
     if !invitee.registered().is_some_and(|person| offer.is_for(user, person)) {
         return Err(DecideError::Refused(Refusal::Forbidden));
     }
     if work.load::<Account>(offer.account.as_uuid()).await?.open().is_none() {
-        // It ended with its account; the event that says so for each invite comes later.
+        // The invite ended with its account; its row is cleared away later.
         return Err(DecideError::Refused(Refusal::InviteNotPending));
     }
     Ok(offer)
@@ -216,7 +219,7 @@ impl Operation for RevokeInvite {
         }
         let account = accounts::open_account(work, offer.account).await?;
         authority::require_owner(work, &account).await?;
-        // Whom it is for may have been forgotten, be it that they have only taken the name.
+        // The invite ends with its invitee. An unbound invite does not say who took the name; the projection does.
         let stands = if offer.bound.is_some() {
             users::is_known(work, offer.bound).await?
         } else {
@@ -233,11 +236,12 @@ impl Operation for RevokeInvite {
 }
 
 impl Tenure {
-    /// Offers a person membership by their username, who need not have signed up yet; they must then sign in through
-    /// GitHub. For the owner; whoever acts on the database says on whose behalf.
+    /// Invites a user by username. The user need not exist yet, but must then sign up through GitHub. For the owner; an
+    /// operator on the database names the inviter in `by`.
     ///
     /// # Errors
-    /// `Invalid` (a malformed name, or oneself), `AlreadyMember`, `DuplicatePendingInvite`, `NotFound`, `Forbidden`.
+    /// `Invalid` (a malformed name, or the inviter's own), `AlreadyMember`, `DuplicatePendingInvite`, `LimitReached`,
+    /// `NotFound`, `Forbidden`.
     pub async fn create_invite(
         &self,
         context: &Context,
@@ -248,7 +252,7 @@ impl Tenure {
         self.create_invite_for_mode(context, account, invitee, by, UserMode::Github).await
     }
 
-    /// The same, for a person who will sign in this way, should nobody have the name yet.
+    /// As [`Tenure::create_invite`], with the sign-in mode that a user must have if the name is not registered yet.
     ///
     /// # Errors
     /// As [`Tenure::create_invite`].
@@ -274,10 +278,10 @@ impl Tenure {
         self.dispatcher().dispatch(context, &operation).await
     }
 
-    /// Takes an invite: it is accepted and its person a member, or neither. Gives the account.
+    /// Accepts an invite and adds its user as a member, atomically. Returns the account.
     ///
     /// # Errors
-    /// In this order: `NotFound` (unknown), `Forbidden` (somebody else's), `InviteNotPending`.
+    /// In this order: `NotFound` (unknown), `Forbidden` (another user's), `InviteNotPending`.
     pub async fn accept_invite(
         &self,
         context: &Context,
@@ -287,7 +291,7 @@ impl Tenure {
         self.dispatcher().dispatch(context, &AcceptInvite { invite, user }).await
     }
 
-    /// Turns an invite down.
+    /// Declines an invite. Returns the account.
     ///
     /// # Errors
     /// As [`Tenure::accept_invite`].
@@ -300,7 +304,7 @@ impl Tenure {
         self.dispatcher().dispatch(context, &DeclineInvite { invite, user }).await
     }
 
-    /// Takes an invite back; another account's is not found if an account is named.
+    /// Revokes an invite. If `account` is given, an invite of another account is `NotFound`.
     ///
     /// # Errors
     /// `NotFound`, `InviteNotPending`, `Forbidden`.

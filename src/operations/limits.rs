@@ -1,4 +1,4 @@
-//! How many there may be of what strangers and tenants can make: typed refusals, decided with the change itself.
+//! Limits on what clients and accounts can create, checked as part of the command that would exceed them.
 
 use super::refusal::{LimitReached, Refusal};
 use super::{accounts_of, credentials_of};
@@ -7,30 +7,30 @@ use crate::dispatch::{DecideError, Failure, UnitOfWork};
 use crate::ids::{AccountId, UserId};
 use crate::projections::QueryError;
 
-/// How many there may be. Whoever acts on the database itself is not held to it.
+/// The limits of an instance. Commands run directly on the database (`Actor::Operator`) are exempt.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Living sources of an account.
+    /// Active sources per account.
     pub sources_per_account: u32,
-    /// Pipes that people have made in an account.
+    /// Pipes created by users, per account; the built-in pipes of a source do not count.
     pub pipes_per_account: u32,
-    /// Keys of an account that are not revoked.
+    /// API keys per account that are not revoked; expired ones count.
     pub keys_per_account: u32,
-    /// Pending invites of an account.
+    /// Pending invites per account.
     pub pending_invites_per_account: u32,
-    /// Accounts that one person owns.
+    /// Accounts that one user owns.
     pub accounts_per_owner: u32,
-    /// Living bearer tokens of one person.
+    /// Active bearer tokens per user.
     pub tokens_per_user: u32,
-    /// Living sessions of one person; the oldest makes room for one more.
+    /// Active sessions per user. At the limit, a new session ends the oldest one instead of being refused.
     pub sessions_per_user: u32,
-    /// Living device codes that were asked for from one address (IPv6: one /64).
+    /// Active device codes requested from one address (IPv6: one /64).
     pub device_codes_per_address: u32,
-    /// Living device codes in all.
+    /// Active device codes in total.
     pub device_codes: u32,
-    /// Wrong user codes of one session, and of one address, within ten minutes.
+    /// Wrong user codes within ten minutes, per session, per user and per address (IPv6: per /64).
     pub user_code_failures: u32,
-    /// Wrong user codes in all, within ten minutes.
+    /// Wrong user codes within ten minutes, in total.
     pub user_code_failures_in_all: u32,
 }
 
@@ -52,14 +52,15 @@ impl Default for Limits {
     }
 }
 
-/// So close to a bound the set is guarded, which makes the bound exact: an eighth of the bound, at most so many.
+/// Upper bound of the margin below a limit within which the set is guarded; the margin is an eighth of the limit. The
+/// guard makes the limit exact, at the cost of retries.
 const MAX_MARGIN: u32 = 512;
 
-/// How many nodes may decide on one set at once: further away from the bound than the margin, so many of them can together
-/// not pass it, because each guards the set too when an eighth of the margin is under way on it alone.
+/// How many nodes may decide on one set at once without exceeding the limit. A node also guards the set when more than
+/// `margin / NODES` of its own decisions are in flight, so the unguarded decisions of all nodes stay within the margin.
 const NODES: u32 = 8;
 
-/// What is counted.
+/// A limited set, with the account or user it belongs to.
 #[derive(Clone, Copy)]
 pub(super) enum Counted {
     Sources(AccountId),
@@ -73,12 +74,12 @@ pub(super) enum Counted {
 impl Counted {
     const fn what(self) -> &'static str {
         match self {
-            Self::Sources(_) => "sources of the account",
-            Self::Pipes(_) => "pipes of the account",
-            Self::Keys(_) => "API keys of the account",
-            Self::PendingInvites(_) => "pending invites of the account",
-            Self::Accounts(_) => "accounts of the owner",
-            Self::Tokens(_) => "bearer tokens of the user",
+            Self::Sources(_) => "sources per account",
+            Self::Pipes(_) => "pipes per account",
+            Self::Keys(_) => "API keys per account",
+            Self::PendingInvites(_) => "pending invites per account",
+            Self::Accounts(_) => "accounts per owner",
+            Self::Tokens(_) => "bearer tokens per user",
         }
     }
 
@@ -93,7 +94,7 @@ impl Counted {
         }
     }
 
-    /// The name of the set.
+    /// The name under which this node counts the decisions in flight on the set.
     fn set(self) -> String {
         match self {
             Self::Sources(id) => format!("sources:{id}"),
@@ -105,15 +106,17 @@ impl Counted {
         }
     }
 
-    /// Makes the decision stand only on the set as it is.
+    /// Makes the decision conflict with every concurrent change of the set.
     async fn guard_set(self, work: &mut UnitOfWork<'_>) -> Result<(), Failure> {
         let guard = match self {
             Self::Sources(id) | Self::Pipes(id) | Self::Keys(id) | Self::PendingInvites(id) => {
+                // The account's own events guard these sets: each event carries the account, so no guard row is needed.
                 return work.depend_on_account(id).await;
             }
             Self::Accounts(user) => accounts_of(user),
             Self::Tokens(user) => credentials_of(user),
         };
+        // Events cannot be looked up by user, so these sets need a guard that every change bumps.
         work.bump_guard(guard.clone());
         work.read_guard(guard).await
     }
@@ -131,7 +134,7 @@ impl Counted {
     }
 }
 
-/// Refuses one more of what there are as many of as there may be.
+/// Refuses the command if the limit has been reached.
 pub(super) async fn enforce_limit(
     work: &mut UnitOfWork<'_>,
     counted: Counted,
@@ -143,12 +146,16 @@ pub(super) async fn enforce_limit(
     let most = counted.most(limits);
     let set = counted.set();
     let contenders = u32::try_from(work.contenders_on(&set)).unwrap_or(u32::MAX);
+    // Far below the limit a plain count is enough: concurrent decisions cannot close the gap, and a guard would cost
+    // retries.
     let margin = (most / 8).min(MAX_MARGIN);
     let mut count = counted.count(work).await.map_err(Failure::from)?;
     let is_near = count.saturating_add(margin) >= most || contenders.saturating_mul(NODES) > margin;
     if count < most && is_near {
+        // Serialize the decisions of this node first: unserialized, all but one of them would lose the guard and retry.
         work.wait_turn_on(&set).await;
         counted.guard_set(work).await?;
+        // Count again: a guard protects only what is read after it.
         count = counted.count(work).await.map_err(Failure::from)?;
     }
     if count < most {

@@ -1,4 +1,4 @@
-//! What Tenure can do: one operation a type, over one or several aggregates, callable on [`crate::Tenure`].
+//! The operations: one type each, over one or several aggregates, called through methods of [`crate::Tenure`].
 
 mod accounts;
 mod api_keys;
@@ -35,25 +35,25 @@ pub use sources::MAX_BROADCAST_BYTES;
 use crate::dispatch::{DispatchError, Dispatched};
 use crate::ids::UserId;
 
-/// What an operation gives: its answer with the events and the position token, or why it was not carried out.
+/// The result of an operation: its answer with the stored events and the position token, or the reason it failed.
 pub type Outcome<T> = Result<Dispatched<T>, DispatchError<Refusal>>;
 
-/// The guard of the sets of a person's bearer tokens and sessions.
+/// The name of the guard on a user's bearer tokens and sessions.
 pub(crate) fn credentials_of(user: UserId) -> String {
     format!("credentials_of:{user}")
 }
 
-/// The guard of the set of accounts that a user owns or is a member of.
+/// The name of the guard on the accounts that a user owns or is a member of.
 pub(crate) fn accounts_of(user: UserId) -> String {
     format!("accounts_of:{user}")
 }
 
-/// A form that input breaks, as the refusal of an operation.
+/// Turns malformed input into a refusal.
 fn invalid(invalid: crate::aggregates::field::Invalid) -> DispatchError<Refusal> {
     DispatchError::Refused(Refusal::Invalid(invalid))
 }
 
-/// What a question's answer means for an operation: what is absent is refused as such.
+/// Turns a query result into a decision: a missing row is a `NotFound` refusal, any other error a failure.
 fn or_not_found<T>(
     answer: Result<T, crate::projections::QueryError>,
     thing: Resource,

@@ -1,4 +1,4 @@
-//! Why an operation was refused: one list for all of them, with stable codes.
+//! The refusals of all operations: typed business errors with stable codes.
 
 use std::convert::Infallible;
 use std::fmt;
@@ -14,35 +14,35 @@ use crate::aggregates::sign_in_link::SignInLinkRefusal;
 use crate::aggregates::source::SourceRefusal;
 use crate::aggregates::user::UserRefusal;
 
-/// What was not found.
+/// The kind of resource that was not found.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Resource {
-    /// A person.
+    /// A user.
     User,
-    /// A tenant.
+    /// An account (a tenant).
     Account,
-    /// A membership.
+    /// A user's membership in an account.
     Member,
-    /// An offer of membership.
+    /// An offer of membership in an account.
     Invite,
-    /// A key that acts for a tenant.
+    /// A key that acts for an account.
     ApiKey,
-    /// A device that wants to act for a person.
+    /// A code with which a device asks to act for a user.
     DeviceCode,
-    /// An access token.
+    /// A user's access token.
     BearerToken,
-    /// A browser's sign-in.
+    /// A user's browser session.
     Session,
-    /// A link by which a person signs in once.
+    /// A link with which a user signs in once.
     SignInLink,
-    /// A named actor in a tenant.
+    /// A named actor in an account.
     Source,
     /// A sub-channel of a source.
     Pipe,
 }
 
 impl Resource {
-    /// The stable name, as it stands in codes.
+    /// The stable name used in refusal codes.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -73,16 +73,16 @@ impl fmt::Display for Resource {
     }
 }
 
-/// Of what there are as many as there may be.
+/// A limit that a command would exceed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct LimitReached {
-    /// What is counted, for example `sources of the account`.
+    /// What is counted, as a plural that follows a number, for example `sources per account`.
     pub what: &'static str,
-    /// How many there may be.
+    /// The highest count allowed.
     pub most: u32,
 }
 
-/// What is true, so that the wish cannot be.
+/// Why an operation was refused. Each variant names the violated rule and has a stable code.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum Refusal {
     /// A field has the wrong form.
@@ -91,70 +91,70 @@ pub enum Refusal {
     /// The mode is neither `github` nor `internal`.
     #[error("mode: `github` or `internal`")]
     InvalidUserMode,
-    /// There is no such thing, or the caller may not know of it.
+    /// The resource does not exist, or the caller is not allowed to know that it exists.
     #[error("there is no such {0}")]
     NotFound(Resource),
-    /// Somebody has this username.
-    #[error("the username is taken")]
+    /// Another user has this username.
+    #[error("the username is taken; choose another")]
     UsernameTaken,
-    /// Somebody has this account name.
-    #[error("the account name is taken")]
+    /// Another open account has this name.
+    #[error("the account name is taken; choose another")]
     AccountNameTaken,
-    /// The owner stays until ownership is transferred.
-    #[error("the owner of an account cannot be removed; transfer the ownership first")]
+    /// An account always has an owner, so the owner cannot be removed or leave.
+    #[error("the owner of an account cannot be removed; transfer ownership first")]
     CannotRemoveOwner,
-    /// Whoever owns accounts cannot be forgotten.
+    /// A user who owns accounts cannot be forgotten.
     #[error("the user owns accounts; transfer or close them first")]
     OwnsAccounts,
-    /// The person belongs to the account already.
-    #[error("the user is a member or the owner of the account already")]
+    /// The invitee is the account's owner or a member.
+    #[error("the user already belongs to the account")]
     AlreadyMember,
-    /// A standing invite of this person to this account is there.
-    #[error("a pending invite for this user exists already")]
+    /// The invitee has a pending invite to this account.
+    #[error("the user already has a pending invite to the account; revoke it first")]
     DuplicatePendingInvite,
-    /// The invite has been decided, taken back, or is dead by the clock.
-    #[error("the invite is not pending")]
+    /// The invite was accepted, declined or revoked, has expired, or ended with its account or invitee.
+    #[error("the invite is no longer pending")]
     InviteNotPending,
-    /// A living source of the account has this handle.
-    #[error("the handle is taken")]
+    /// An active source of the account has this handle.
+    #[error("the source handle is taken; choose another")]
     HandleTaken,
-    /// The source has a pipe of this name.
-    #[error("the name of the pipe is taken")]
+    /// The source has a pipe with this name.
+    #[error("the pipe name is taken; choose another")]
     PipeNameTaken,
-    /// Nobody has approved or denied the device code yet.
-    #[error("the device code has not been approved yet")]
+    /// No user has approved or denied the device code yet.
+    #[error("the device code has not been approved yet; poll again")]
     Pending,
-    /// The device code's time is over.
-    #[error("the device code has expired")]
+    /// The device code expired before it was used.
+    #[error("the device code has expired; request a new one")]
     Expired,
-    /// A person has denied the device code.
-    #[error("the device code was denied")]
+    /// A user denied the device code.
+    #[error("the device code was denied; request a new one")]
     Denied,
-    /// The account has another public key at NATS.
-    #[error("the account has another public key at NATS")]
+    /// The account already has a NATS public key, and it is a different one.
+    #[error("the account already has a different NATS public key")]
     NatsAccountMismatch,
-    /// The caller may not do this.
-    #[error("this is not yours to do")]
+    /// The caller lacks the permission.
+    #[error("you do not have permission to do this")]
     Forbidden,
-    /// The person does not sign in through GitHub.
+    /// The user's sign-in mode is not GitHub.
     #[error("the user does not sign in through GitHub")]
     NotAGithubUser,
-    /// The person signs in through GitHub.
-    #[error("the user signs in through GitHub, and not by links")]
+    /// The user signs in through GitHub, so there is no sign-in link to issue.
+    #[error("the user signs in through GitHub; sign-in links are only for internal users")]
     NotAnInternalUser,
-    /// The identifier is in use already.
-    #[error("the identifier is in use already")]
+    /// A resource with this identifier exists.
+    #[error("the identifier is already in use")]
     IdentifierInUse,
-    /// As many of these as there may be are there already.
-    #[error("there are as many {} as there may be: {}", .0.what, .0.most)]
+    /// The command would exceed a limit.
+    #[error("limit reached: at most {} {}", .0.most, .0.what)]
     LimitReached(LimitReached),
-    /// Too many secrets are being hashed; nothing was done.
-    #[error("too many keys are being checked at this moment; try again later")]
+    /// The queue for hashing API keys is full; nothing was changed.
+    #[error("too many API keys are being checked; try again later")]
     Busy,
 }
 
 impl Refusal {
-    /// The stable code of this reason.
+    /// The stable code that clients match on, for example `user.not_found`.
     #[must_use]
     pub const fn code(self) -> &'static str {
         match self {

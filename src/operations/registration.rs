@@ -1,4 +1,4 @@
-//! Registering a user, and binding the invites that were waiting for the name.
+//! Registers a user and binds the pending invites to their username.
 
 use super::authority;
 use super::refusal::Refusal;
@@ -37,6 +37,7 @@ impl Operation for InsertUser {
             at: work.at(),
         };
         work.create::<User, _>(self.id.as_uuid(), UserCommand::Register(person))?;
+        // After `create`: only a registered user can take over a name key.
         bind_pending_invites(work, self.id, &self.username, self.mode).await?;
         if self.operator {
             let command = UserCommand::GrantOperator { at: work.at() };
@@ -46,13 +47,13 @@ impl Operation for InsertUser {
     }
 
     fn claim_lost(&self, _: &str, holder: &str) -> Option<Refusal> {
-        // The name is free, but an invite may wait for whoever takes it: decide again, and bind it.
+        // An empty holder is a tombstone: the name is free, but invites may wait for it. Decide again and bind them.
         (!holder.is_empty()).then_some(Refusal::UsernameTaken)
     }
 }
 
-/// Gives a person who has just taken a name the invites that waited for it. Looks only when the name turned out to have
-/// been somebody's before, or to be waited for, which the first decision does not know.
+/// Binds pending invites to the user who just took the name. Skipped on the first attempt: only a tombstone on the
+/// name, which the user's claim runs into when it is stored, means that invites may be waiting.
 pub(super) async fn bind_pending_invites(
     work: &mut UnitOfWork<'_>,
     user: UserId,
@@ -64,6 +65,8 @@ pub(super) async fn bind_pending_invites(
     }
     let claim = username_claim(username, work.hasher());
     let Some(holder) = work.last_holder(&claim).await? else { return Ok(()) };
+    // Take over exactly this tombstone: an invite created after this lookup replaces it, and then the takeover fails
+    // and the next attempt finds that invite.
     work.take_over(claim, holder);
     let at = work.at();
     let waiting =
@@ -72,6 +75,7 @@ pub(super) async fn bind_pending_invites(
     for invite in waiting {
         let state = work.load::<Invite>(invite.as_uuid()).await?;
         let Some(offer) = state.offer().filter(|offer| offer.is_pending(at)) else { continue };
+        // At most one invite per account: a user has at most one pending invite to it.
         if bound.contains(&offer.account)
             || work.load::<Account>(offer.account.as_uuid()).await?.open().is_none()
         {
@@ -79,7 +83,7 @@ pub(super) async fn bind_pending_invites(
         }
         let theirs = pending_invite_claim(offer.account, InviteeKey::User(user), work.hasher());
         if work.holder(&theirs).await?.is_some() {
-            // They have another one to the same account already; this one stays the name's.
+            // The user already has a pending invite to this account; this one stays with the name.
             continue;
         }
         bound.push(offer.account);
@@ -87,13 +91,14 @@ pub(super) async fn bind_pending_invites(
     }
     let key = work.holder(&invited_name_claim(username, work.hasher())).await?;
     if let Some(key) = key.and_then(|key| key.parse().ok()) {
-        // Whatever was said of the name is the person's now, decided and dead invites too.
+        // All invites to the name are the user's from here on, decided and expired ones too, so forgetting the user
+        // erases them.
         let command = UserCommand::TakeInvitedName { key, name: username.clone(), at };
         work.execute::<User, Refusal>(user.as_uuid(), command).await?;
     }
     Ok(())
 }
 
-/// How many invites that waited for a name are given to the person who takes it: few enough that nobody keeps them from it
-/// by sending more. Others are matched by the key of the name.
+/// The most invites that are bound when a user takes a name. Bounded so that a flood of invites cannot block the
+/// registration; the others are matched by the name key.
 const MAX_BOUND: usize = 50;

@@ -1,20 +1,20 @@
-//! What an instance may set for itself.
+//! The business settings of an instance.
 
 use std::time::Duration;
 
 use super::limits::Limits;
 use crate::aggregates::source::RetentionDefaults;
 
-/// What an instance may set for itself.
+/// The business settings of an instance: prefix of secrets, invite lifetime, retention defaults and limits.
 #[derive(Clone, Debug)]
 pub struct Rules {
-    /// What API keys and tokens begin with.
+    /// The prefix of all API keys and tokens, without the underscore that follows it.
     pub sentinel: String,
-    /// How long an invite stands.
+    /// How long an invite can be accepted; 14 days by default.
     pub invite_ttl: Duration,
-    /// What a pipe keeps when nothing else is said.
+    /// The retention of a pipe that sets none.
     pub retention: RetentionDefaults,
-    /// How many there may be of what tenants and strangers can make.
+    /// How many resources accounts and clients can create.
     pub limits: Limits,
 }
 

@@ -1,4 +1,4 @@
-//! Sign-ins of browsers: started, looked up, ended.
+//! Starts, looks up and ends browser sessions.
 
 use std::time::Duration;
 
@@ -17,10 +17,10 @@ use crate::dispatch::{DecideError, Failure, Operation, UnitOfWork};
 use crate::ids::{SessionId, UserId};
 use crate::projections::{QueryError, sessions};
 
-/// How many sessions make room for one at most, should there be more of them than a lower bound than before allows.
+/// The most sessions that one new session ends. More than one is needed only after the limit was lowered.
 const MAX_ENDED: u32 = 1_000;
 
-/// A session that is about to begin.
+/// A generated session that has not been started yet.
 pub(super) struct GeneratedSession {
     pub(super) id: SessionId,
     pub(super) secret: SecretString,
@@ -34,7 +34,7 @@ impl GeneratedSession {
         Self { id, secret, ttl, limits: tenure.rules().limits }
     }
 
-    /// Begins it for a person, who must exist and be able to sign in.
+    /// Starts the session for a user, who must exist and be able to sign in.
     pub(super) async fn start(
         &self,
         work: &mut UnitOfWork<'_>,
@@ -54,13 +54,14 @@ impl GeneratedSession {
         Ok(())
     }
 
-    /// Ends the oldest sessions of somebody who has as many as there may be: nobody is kept from signing in.
+    /// Ends the oldest sessions of a user who is at the limit, so that the limit never blocks a sign-in.
     async fn make_room(&self, work: &mut UnitOfWork<'_>, user: UserId) -> Result<(), DecideError<Refusal>> {
         let (reader, at) = (work.reader().clone(), work.at());
         let most = self.limits.sessions_per_user.max(1);
         if reader.count_of_sessions(user, at).await.map_err(Failure::from)? < most {
             return Ok(());
         }
+        // Guard and count again: concurrent sign-ins must not count the same sessions.
         work.read_guard(credentials_of(user)).await?;
         let count = reader.count_of_sessions(user, at).await.map_err(Failure::from)?;
         let too_many = (count + 1).saturating_sub(most).min(MAX_ENDED);
@@ -109,13 +110,13 @@ impl Operation for EndSession {
         let session = work.load::<Session>(self.session.as_uuid()).await?;
         let operator = authority::is_operator(work).await?;
         let person = authority::acting_person(work).await?;
-        // Somebody else's is not found.
+        // A session of another user must look unknown.
         match session.owner() {
             Some(user) if operator || person == Some(user) => {}
             _ => return Err(not_found),
         }
         if !users::is_known(work, session.owner()).await? {
-            // It ended with its person.
+            // The session ended when its user was forgotten; its row is cleared away later.
             return Ok(());
         }
         let command = SessionCommand::End { at: work.at() };
@@ -125,10 +126,11 @@ impl Operation for EndSession {
 }
 
 impl Tenure {
-    /// Begins a session of a person; gives its identifier and, this once, its secret.
+    /// Starts a session of a user. Returns its identifier and its secret, which is shown only once; the secret is
+    /// `None` if the idempotency key repeats an earlier request.
     ///
     /// # Errors
-    /// `Invalid`, `NotFound` (nobody, or somebody forgotten), `Forbidden`.
+    /// `Invalid`, `NotFound` (unknown or forgotten user), `Forbidden`.
     pub async fn start_session(
         &self,
         context: &Context,
@@ -142,10 +144,10 @@ impl Tenure {
         Ok(done.map(|id| (id, secret)))
     }
 
-    /// The session behind a secret: read from the primary for each call.
+    /// The session with this secret. Read from the primary on every call, so that a sign-out takes effect at once.
     ///
     /// # Errors
-    /// `NotFound`: unknown, expired, ended.
+    /// `NotFound` if the session is unknown, expired or ended.
     pub async fn lookup_session(&self, secret: &SecretString) -> Result<sessions::Session, QueryError> {
         self.reader().session(secret.expose_secret(), self.clock().now()).await
     }
@@ -153,7 +155,7 @@ impl Tenure {
     /// Ends a session; no event if it has ended already.
     ///
     /// # Errors
-    /// `NotFound` (unknown, or somebody else's).
+    /// `NotFound` (unknown, or of another user).
     pub async fn end_session(&self, context: &Context, session: SessionId) -> Outcome<()> {
         self.dispatcher().dispatch(context, &EndSession { session }).await
     }

@@ -1,4 +1,4 @@
-//! Signing in through GitHub: one atomic step from the first visit to a person with an account of their own.
+//! Signs users in through GitHub. The first sign-in registers the user and opens a first account, in one atomic step.
 
 use serde::{Deserialize, Serialize};
 
@@ -15,23 +15,23 @@ use crate::context::Context;
 use crate::dispatch::{DecideError, DispatchError, Operation, UnitOfWork};
 use crate::ids::{AccountId, UserId};
 
-/// Who has signed in.
+/// The result of a sign-in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SignedIn {
-    /// The person.
+    /// The user who signed in.
     pub user: UserId,
-    /// Whether this was the first time.
+    /// Whether this sign-in registered the user.
     pub created: bool,
-    /// The account that was opened for them, if they had none.
+    /// The account opened by this sign-in; `None` if the user already had one or none was wanted.
     pub first_account: Option<AccountId>,
 }
 
 struct GithubSignIn {
     github_id: GithubId,
     profile: Profile,
-    /// The identifier, should the person be new.
+    /// The identifier for the user, if this sign-in registers one.
     fresh_user: UserId,
-    /// The identifier of a first account, should they need one; `None`: only the person is looked after.
+    /// The identifier for a first account, if the user has none; `None` to open no account.
     fresh_account: Option<AccountId>,
 }
 
@@ -57,6 +57,7 @@ impl GithubSignIn {
         let login_changed = state.registered().is_some_and(|person| {
             person.github_login.open().is_some_and(|known| known.as_ref() != Some(&self.profile.login))
         });
+        // Follow a changed GitHub login only if its name is free; otherwise the user keeps the old username.
         let rename_to = match self.profile.login.as_username().filter(|_| login_changed) {
             Some(wanted) => {
                 let holder = work.holder(&username_claim(&wanted, work.hasher())).await?;
@@ -106,11 +107,13 @@ impl Operation for GithubSignIn {
             }
             return Ok(SignedIn { user, created: true, first_account: self.fresh_account });
         };
+        // The holder of a GitHub ID is always a user, so this parse fails only on a corrupt claim.
         let user: UserId =
             holder.parse().map_err(|_| DecideError::Refused(Refusal::NotFound(Resource::User)))?;
         self.refresh(work, user).await?;
         let mut first_account = None;
         if let Some(account) = self.fresh_account {
+            // Guard before the query: concurrent sign-ins must not open two first accounts.
             work.read_guard(accounts_of(user)).await?;
             if work
                 .reader()
@@ -127,12 +130,13 @@ impl Operation for GithubSignIn {
     }
 }
 
-/// The first of these usernames that nobody has.
+/// The first of these usernames that is free, or `UsernameTaken`.
 pub(super) async fn free_username(
     work: &UnitOfWork<'_>,
     wanted: impl Iterator<Item = Username>,
 ) -> Result<Username, DecideError<Refusal>> {
     for name in wanted {
+        // Not a premise: if the name is taken meanwhile, the claim is lost and the operation decides again.
         if work.holder(&username_claim(&name, work.hasher())).await?.is_none() {
             return Ok(name);
         }
@@ -140,14 +144,14 @@ pub(super) async fn free_username(
     Err(DecideError::Refused(Refusal::UsernameTaken))
 }
 
-/// An account name that nobody has: this one, or with a number behind it.
+/// A free account name: `wanted`, or `wanted` with a number appended. `AccountNameTaken` if all are taken.
 pub(super) async fn free_account_name(
     work: &UnitOfWork<'_>,
     wanted: &str,
 ) -> Result<AccountName, DecideError<Refusal>> {
     let mut candidate = wanted.to_owned();
     for number in 2..MAX_CLASHES {
-        // What could be taken for something else is no account's name.
+        // A login can be an invalid account name, such as `me` or a UUID; then only a numbered one is valid.
         if let Ok(name) = AccountName::parse(&candidate)
             && work.holder(&account_name_claim(&name, work.hasher())).await?.is_none()
         {
@@ -159,10 +163,10 @@ pub(super) async fn free_account_name(
 }
 
 impl Tenure {
-    /// Finds or registers the person whom GitHub knows by this number, and refreshes what GitHub says of them.
+    /// Finds or registers the user with this GitHub ID and refreshes their GitHub profile.
     ///
     /// # Errors
-    /// `Invalid`.
+    /// `Invalid`; `UsernameTaken` if the login and all its variants are taken.
     pub async fn upsert_user_by_github_id(
         &self,
         context: &Context,
@@ -174,11 +178,11 @@ impl Tenure {
         self.github(context, github_id, login, email, avatar_url, None).await
     }
 
-    /// Signs a person in through GitHub: registers them the first time, and opens a first account, named after their
-    /// login, for who has none.
+    /// Signs a user in through GitHub. Registers the user the first time, and opens a first account, named after the
+    /// GitHub login, if the user has none.
     ///
     /// # Errors
-    /// `Invalid`.
+    /// `Invalid`; `UsernameTaken` or `AccountNameTaken` if the login and all its variants are taken.
     pub async fn sign_in_with_github(
         &self,
         context: &Context,
@@ -215,10 +219,11 @@ impl Tenure {
         self.dispatcher().dispatch(context, &operation).await
     }
 
-    /// Whether something that comes back once, within its time, comes back for the first time, on any node.
+    /// Claims a one-time value, such as an OAuth state, by its digest. `false` if any node has claimed it before; it is
+    /// remembered until `until`.
     ///
     /// # Errors
-    /// The database cannot be written to.
+    /// `Failed` if the database cannot be written to.
     pub async fn claim_once(
         &self,
         digest: &[u8; 32],

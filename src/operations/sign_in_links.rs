@@ -1,4 +1,4 @@
-//! Links by which people sign in once: issued by operators, used up with the session that begins by it.
+//! Sign-in links: an operator issues one, and its user signs in with it once.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use crate::credentials::token;
 use crate::dispatch::{DecideError, Operation, UnitOfWork};
 use crate::ids::{SessionId, SignInLinkId, UserId};
 
-/// How long a sign-in link is good.
+/// How long a sign-in link can be used: ten minutes.
 pub const SIGN_IN_LINK_TTL: Duration = Duration::from_mins(10);
 
 struct IssueSignInLink {
@@ -70,12 +70,14 @@ impl Operation for UseSignInLink<'_> {
         let not_found = || DecideError::Refused(Refusal::NotFound(Resource::SignInLink));
         let known = work.reader().sign_in_link(self.secret.expose_secret(), work.at()).await;
         let (id, _) = or_not_found(known, Resource::SignInLink)?;
+        // The projection finds the link; its own state decides, so that a link used meanwhile is a conflict.
         let link = work.load::<SignInLink>(id.as_uuid()).await?;
         let SignInLink::Active(active) = &*link else { return Err(not_found()) };
         let (user, at) = (active.user, work.at());
+        // In the same unit as the session: the link is used up if and only if the session starts.
         work.execute::<SignInLink, Refusal>(id.as_uuid(), SignInLinkCommand::Use { at }).await?;
         match self.session.start(work, user).await {
-            // Whom it was for has been forgotten.
+            // The user has been forgotten.
             Err(DecideError::Refused(_)) => Err(not_found()),
             other => other.map(|()| (user, self.session.id)),
         }
@@ -83,8 +85,8 @@ impl Operation for UseSignInLink<'_> {
 }
 
 impl Tenure {
-    /// Makes a link by which an internal user signs in once, within [`SIGN_IN_LINK_TTL`]; for operators. Gives its
-    /// secret, this once.
+    /// Issues a link with which an internal user signs in once, within [`SIGN_IN_LINK_TTL`]; for operators. Returns its
+    /// secret, which is shown only once.
     ///
     /// # Errors
     /// `NotAnInternalUser`, `NotFound`, `Forbidden`.
@@ -92,16 +94,16 @@ impl Tenure {
         let secret = token::sign_in_link(&*self.entropy());
         let digest = SecretDigest::of(secret.expose_secret());
         let operation = IssueSignInLink { id: self.new_id(SignInLinkId::new), user, digest };
-        // A link is a secret: a request for one is never answered from memory.
+        // A link is a secret, so its response must not be stored: the idempotency key is ignored.
         let context = Context { idempotency: None, ..*context };
         let done = self.dispatcher().dispatch(&context, &operation).await?;
         Ok(done.map(|_| secret))
     }
 
-    /// Who would sign in by a link at this moment; it stays good.
+    /// The user that a link signs in. Does not use the link.
     ///
     /// # Errors
-    /// `NotFound`: unknown, used, expired.
+    /// `NotFound` if the link is unknown, used or expired.
     pub async fn lookup_sign_in_link(
         &self,
         secret: &SecretString,
@@ -110,10 +112,10 @@ impl Tenure {
         known.map(|(_, user)| user)
     }
 
-    /// Uses a sign-in link up and begins a session of its person, in one step; exactly one caller gets it.
+    /// Uses a sign-in link and starts a session of its user, atomically. Of concurrent callers exactly one succeeds.
     ///
     /// # Errors
-    /// `NotFound`: unknown, used, expired; `Invalid` for the session's life.
+    /// `NotFound` if the link is unknown, used or expired; `Invalid` for the session's lifetime.
     pub async fn sign_in_by_link(
         &self,
         context: &Context,
@@ -122,6 +124,7 @@ impl Tenure {
     ) -> Outcome<(UserId, SessionId, SecretString)> {
         let ttl = checked_ttl(ttl, super::MAX_TTL, "more than 0 and at most ten years")?;
         let operation = UseSignInLink { secret, session: GeneratedSession::new(self, ttl) };
+        // As above: the session's secret must not be stored.
         let context = Context { idempotency: None, ..*context };
         let done = self.dispatcher().dispatch(&context, &operation).await?;
         let secret = operation.session.secret.clone();

@@ -1,4 +1,4 @@
-//! Named actors in an account and their pipes.
+//! Creates, changes and deletes sources, the named actors of an account, and their pipes.
 
 use super::limits::{self, Counted, Limits};
 use super::refusal::{Refusal, Resource};
@@ -13,7 +13,7 @@ use crate::context::Context;
 use crate::dispatch::{DecideError, DispatchError, Failure, Operation, UnitOfWork};
 use crate::ids::{AccountId, PipeId, SourceId, UserId};
 
-/// The most bytes of what a source sends to all that are kept.
+/// The largest broadcast payload that is kept, in bytes: 64 KiB.
 pub const MAX_BROADCAST_BYTES: usize = 64 * 1_024;
 
 struct CreateSource {
@@ -48,11 +48,13 @@ impl Operation for CreateSource {
     }
 
     fn claim_lost(&self, _: &str, _: &str) -> Option<Refusal> {
+        // The handle is the only claim that a source takes.
         Some(Refusal::HandleTaken)
     }
 }
 
-/// Who makes something in an account: somebody who belongs to it, or whom the operator names.
+/// The `created_by` of a new resource in an account: the calling member or the minter of the calling key, or the user
+/// named by an operator.
 async fn created_by(
     work: &mut UnitOfWork<'_>,
     id: AccountId,
@@ -65,7 +67,7 @@ async fn created_by(
     Ok(maker)
 }
 
-/// The living source with this handle, for somebody who belongs to its account.
+/// The active source with this handle, for a caller who may act in its account.
 async fn active_source(
     work: &mut UnitOfWork<'_>,
     account: AccountId,
@@ -77,6 +79,7 @@ async fn active_source(
     let claim = handle_claim(account, &Handle::parse(handle).map_err(|_| not_found())?, work.hasher());
     let remembered = work.remembered_holder(&claim).and_then(|holder| holder.parse::<SourceId>().ok());
     if let Some(id) = remembered {
+        // The remembered holder may be stale; trust it only if the source is still active. This saves a query.
         let source = work.load::<Source>(id.as_uuid()).await?;
         if let Some(active) = source.active() {
             return Ok((id, active.clone()));
@@ -88,7 +91,7 @@ async fn active_source(
     Ok((id, source.active().cloned().ok_or_else(not_found)?))
 }
 
-/// An active source and the pipe of it with this name.
+/// The active source with this handle and its pipe with this name, or `NotFound`.
 async fn active_pipe(
     work: &mut UnitOfWork<'_>,
     account: AccountId,
@@ -215,17 +218,17 @@ impl Operation for DeletePipe<'_> {
     }
 }
 
-/// A name that no pipe of people's can have is the name of no pipe.
+/// Parses the name of an existing pipe. A malformed or built-in name is `NotFound`: no created pipe can have it.
 fn existing(name: &str) -> Result<PipeName, DispatchError<Refusal>> {
     PipeName::parse(name).map_err(|_| DispatchError::Refused(Refusal::NotFound(Resource::Pipe)))
 }
 
 impl Tenure {
-    /// Makes a source in an account. For its members and its keys, who need not be named; whoever acts on the database
-    /// says who makes it.
+    /// Creates a source in an account. For its owner, members and API keys; an operator on the database names the
+    /// creator in `by`.
     ///
     /// # Errors
-    /// `Invalid`, `HandleTaken`, `NotFound`, `Forbidden`.
+    /// `Invalid`, `HandleTaken`, `NotFound`, `LimitReached`, `Forbidden`.
     pub async fn create_source(
         &self,
         context: &Context,
@@ -245,7 +248,7 @@ impl Tenure {
         self.dispatcher().dispatch(context, &operation).await
     }
 
-    /// Ends a source with its pipes, in one step; a later source of that handle is another one.
+    /// Deletes a source with its pipes, atomically. Its handle becomes free; a later source with it is a different one.
     ///
     /// # Errors
     /// `NotFound`, `Forbidden`.
@@ -256,13 +259,14 @@ impl Tenure {
         handle: &str,
     ) -> Outcome<SourceId> {
         let done = self.dispatcher().dispatch(context, &DeleteSource { account, handle }).await?;
+        // Only a warning: a row that stays is never shown, because its source is gone.
         if let Err(error) = self.coarse().remove(&[done.answer.as_uuid()]).await {
-            tracing::warn!(%error, "what a source had sent to all could not be removed with it");
+            tracing::warn!(%error, "could not remove the last broadcast of a deleted source");
         }
         Ok(done)
     }
 
-    /// Keeps what a source has sent to all; what is older than what is kept, or as old, changes nothing.
+    /// Stores the last broadcast of a source. A broadcast that is not newer than the stored one changes nothing.
     ///
     /// # Errors
     /// `Invalid` (more than [`MAX_BROADCAST_BYTES`]), `NotFound`, `Forbidden`.
@@ -274,11 +278,14 @@ impl Tenure {
         at: Timestamp,
         payload: &str,
     ) -> Result<(), DispatchError<Refusal>> {
+        // PostgreSQL cannot store NUL in text.
         if payload.len() > MAX_BROADCAST_BYTES || payload.contains('\0') {
             let rule = "at most 65536 bytes of UTF-8 without NUL";
             return Err(invalid(Invalid { field: "payload", rule }));
         }
+        // A command without events: the dispatcher confirms against the log that the caller may still do this.
         let source = self.dispatcher().dispatch(context, &FindSource { account, handle }).await?.answer;
+        // The source may have been deleted since it was looked up.
         let there = self.coarse().broadcast(source, at, payload).await;
         if there.map_err(|error| DispatchError::Failed(Failure::Read(error)))? {
             Ok(())
@@ -287,10 +294,10 @@ impl Tenure {
         }
     }
 
-    /// Makes a pipe of a source; what is not set is left to the server's defaults. Gives the pipe's identifier.
+    /// Creates a pipe of a source and returns its identifier. Unset retention values use the server's defaults.
     ///
     /// # Errors
-    /// `Invalid`, `PipeNameTaken`, `NotFound`, `Forbidden`.
+    /// `Invalid`, `PipeNameTaken`, `NotFound`, `LimitReached`, `Forbidden`.
     pub async fn create_pipe(
         &self,
         context: &Context,
@@ -308,10 +315,10 @@ impl Tenure {
         self.dispatcher().dispatch(context, &operation).await
     }
 
-    /// Changes what a pipe keeps; no event if it is so already.
+    /// Changes the retention of a pipe and returns the pipe's identifier; no event if nothing changes.
     ///
     /// # Errors
-    /// `Invalid`, `NotFound` (those that a source has by itself too), `Forbidden`.
+    /// `Invalid`, `NotFound` (also for the built-in pipes of a source), `Forbidden`.
     pub async fn change_pipe_retention(
         &self,
         context: &Context,
@@ -325,10 +332,10 @@ impl Tenure {
         self.dispatcher().dispatch(context, &operation).await
     }
 
-    /// Ends a pipe.
+    /// Deletes a pipe and returns its identifier.
     ///
     /// # Errors
-    /// `NotFound` (those that a source has by itself too), `Forbidden`.
+    /// `NotFound` (also for the built-in pipes of a source), `Forbidden`.
     pub async fn delete_pipe(
         &self,
         context: &Context,
@@ -341,6 +348,7 @@ impl Tenure {
     }
 }
 
+/// Checks that each retention value that is set is within its bounds.
 fn bounded(retention: Retention) -> Result<Retention, DispatchError<Refusal>> {
     Retention::new(retention.ttl_seconds, retention.max_msgs, retention.max_bytes).map_err(invalid)
 }

@@ -1,5 +1,7 @@
-//! What an upgraded log needs once and SQL alone cannot do, because names are sealed: people and accounts with ambiguous
-//! names are renamed, and invites of version 1 are sealed again under the keys of their people.
+//! One-time upgrades of a log that SQL cannot do because names are sealed.
+//!
+//! Users and accounts with ambiguous names are renamed, and the invitees of version 1 invites are resealed under the
+//! key of the user or of the name.
 
 use futures::{StreamExt as _, TryStreamExt as _};
 
@@ -18,7 +20,7 @@ use crate::ids::{AccountId, InviteId, NameKeyId, UserId};
 /// How many rows are read at a time.
 const PAGE: usize = 1_000;
 
-/// How many invites are resealed at the same time: enough to share batches.
+/// How many invites are resealed concurrently: enough for the committer to store many in one batch.
 const RESEALED_AT_ONCE: usize = 64;
 
 struct RenameUser {
@@ -37,6 +39,7 @@ impl Operation for RenameUser {
         authority::require_operator(work).await?;
         let user = work.load::<User>(self.user.as_uuid()).await?;
         let name = user.registered().and_then(|person| person.username.open()).cloned();
+        // The projection gave the candidate; the state decides, so that two nodes rename a user only once.
         let Some(name) = name.filter(Username::is_ambiguous) else { return Ok(()) };
         let to = free_username(work, (2..MAX_CLASHES).map(|number| name.with_clash(number))).await?;
         let command = UserCommand::Rename { to, at: work.at() };
@@ -86,7 +89,9 @@ impl Operation for ResealInvitee {
         authority::require_operator(work).await?;
         let (id, at) = (self.invite.as_uuid(), work.at());
         let invite = work.load::<Invite>(id).await?;
+        // An offer with a key is not of version 1 or was resealed by an earlier, interrupted start.
         let Some(offer) = invite.offer().filter(|offer| offer.invitee_key.is_none()) else { return Ok(()) };
+        // Unreadable: its key has been destroyed, so there is no name left to seal.
         let Some(name) = offer.invitee.open() else { return Ok(()) };
         let holder = match offer.bound {
             Some(user) => Some(user),
@@ -97,7 +102,7 @@ impl Operation for ResealInvitee {
         {
             let theirs = pending_invite_claim(offer.account, InviteeKey::User(user), work.hasher());
             if offer.bound.is_none() && offer.is_pending(at) && work.holder(&theirs).await?.is_some() {
-                // A person has at most one pending invite to an account, and they have another already.
+                // A user can have only one pending invite to an account, and this user already has another.
                 work.execute::<Invite, Refusal>(id, InviteCommand::Revoke { at }).await?;
             }
             InviteeKey::User(user)
@@ -114,10 +119,10 @@ impl Operation for ResealInvitee {
 }
 
 impl Tenure {
-    /// Brings a log of an earlier release to what this one expects, once.
+    /// Runs the upgrades that this log still needs, each only once. Safe to repeat after an interrupted start.
     ///
     /// # Errors
-    /// The database cannot be read or written to.
+    /// `Failed` if the database cannot be read or written to.
     pub(crate) async fn upgrade_once(&self) -> Result<(), DispatchError<Refusal>> {
         let read = |error| DispatchError::Failed(Failure::Read(error));
         let done = self.log().upgrades_done().await.map_err(read)?;
@@ -129,6 +134,7 @@ impl Tenure {
         if !done.invites_resealed {
             self.reseal_invitees(&context).await?;
         }
+        // Recorded last: an upgrade that was interrupted runs again at the next start.
         if done == (UpgradesDone { names_checked: true, invites_resealed: true }) {
             return Ok(());
         }
@@ -142,7 +148,7 @@ impl Tenure {
             for user in &page {
                 if crate::aggregates::field::is_ambiguous(&user.username) {
                     self.dispatcher().dispatch(context, &RenameUser { user: user.id }).await?;
-                    tracing::warn!(user = %user.id, "renamed a user whose name could be taken for something else");
+                    tracing::warn!(user = %user.id, "renamed a user whose name was ambiguous");
                 }
             }
             match page.last() {
@@ -159,7 +165,7 @@ impl Tenure {
             for account in &page {
                 if crate::aggregates::field::is_ambiguous(&account.name) {
                     self.dispatcher().dispatch(context, &RenameAccount { account: account.id }).await?;
-                    tracing::warn!(account = %account.id, "renamed an account whose name could be taken for something else");
+                    tracing::warn!(account = %account.id, "renamed an account whose name was ambiguous");
                 }
             }
             match page.last() {
@@ -186,7 +192,7 @@ impl Tenure {
                 _ => return Ok(()),
             }
             looked_at += page.len();
-            tracing::info!(looked_at, "sealing the names in invites under the keys of their people");
+            tracing::info!(looked_at, "resealing the invitees of old invites");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! People: registering them by hand, and who runs the instance.
+//! Registers users manually, grants and revokes the operator flag, and checks that users exist.
 
 use super::refusal::{Refusal, Resource};
 use super::registration::InsertUser;
@@ -10,7 +10,7 @@ use crate::context::Context;
 use crate::dispatch::{DecideError, DispatchError, Operation, UnitOfWork};
 use crate::ids::UserId;
 
-/// Refuses the seeded user, which never signs in.
+/// Refuses the seeded user with `Forbidden`: it never signs in, so it cannot be an operator.
 fn may_be_operator(user: UserId) -> Result<(), DecideError<Refusal>> {
     if user == UserId::UNAUTHENTICATED { Err(DecideError::Refused(Refusal::Forbidden)) } else { Ok(()) }
 }
@@ -58,7 +58,7 @@ impl Operation for RevokeOperator {
 }
 
 impl Tenure {
-    /// Registers a person by hand; for operators.
+    /// Registers a user manually; for operators. `mode` is `github` or `internal`.
     ///
     /// # Errors
     /// `InvalidUserMode`, `Invalid`, `UsernameTaken`, `Forbidden`.
@@ -73,7 +73,7 @@ impl Tenure {
         self.register_by_hand(context, username, email, mode, false).await
     }
 
-    /// Registers a person who runs the instance, in one step; for operators.
+    /// Registers an internal user with the operator flag, atomically; for operators.
     ///
     /// # Errors
     /// `Invalid`, `UsernameTaken`, `Forbidden`.
@@ -100,7 +100,7 @@ impl Tenure {
         self.dispatcher().dispatch(context, &operation).await
     }
 
-    /// Makes a person run the instance, or no longer; for operators; no event if it is so already.
+    /// Grants or revokes a user's operator flag; for operators. No event if nothing changes.
     ///
     /// # Errors
     /// `NotFound`, `Forbidden`.
@@ -113,7 +113,7 @@ impl Tenure {
     }
 }
 
-/// Refuses an identifier that belongs to nobody who could sign in: the seeded user never does.
+/// Refuses a user who cannot sign in: `NotFound` if unknown or forgotten, `Forbidden` for the seeded user.
 pub(super) async fn must_sign_in(
     work: &mut UnitOfWork<'_>,
     user: UserId,
@@ -124,7 +124,7 @@ pub(super) async fn must_sign_in(
     must_exist(work, user).await
 }
 
-/// Refuses an identifier that belongs to nobody.
+/// Refuses an unknown or forgotten user with `NotFound`.
 pub(super) async fn must_exist(work: &mut UnitOfWork<'_>, user: UserId) -> Result<(), DecideError<Refusal>> {
     match work.load::<User>(user.as_uuid()).await?.registered() {
         Some(_) => Ok(()),
@@ -132,7 +132,7 @@ pub(super) async fn must_exist(work: &mut UnitOfWork<'_>, user: UserId) -> Resul
     }
 }
 
-/// Whether somebody has not been forgotten.
+/// Whether the user is registered and has not been forgotten; `false` for `None`.
 pub(super) async fn is_known(
     work: &mut UnitOfWork<'_>,
     user: Option<UserId>,

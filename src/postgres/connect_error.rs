@@ -1,27 +1,30 @@
-//! Why there is no usable connection.
+//! The error of opening a connection.
 
 use std::time::Duration;
 
-/// Why there is no usable connection.
+/// Why a connection could not be opened or used.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
-    /// TLS cannot be set up as asked.
-    #[error("TLS to PostgreSQL: {0}")]
+    /// TLS cannot be set up as the address asks.
+    #[error("cannot set up TLS to PostgreSQL: {0}")]
     Tls(String),
-    /// The server cannot be reached or refuses.
+    /// The server cannot be reached, or refuses the connection or a session setting.
     #[error("cannot connect to PostgreSQL at {address}: {reason}")]
     Refused {
         /// Host, port and database.
         address: String,
-        /// What the driver or the server said.
+        /// The message of the driver or the server.
         reason: String,
     },
-    /// The server accepts connections and does not answer.
-    #[error("PostgreSQL at {address} did not answer within {} s", timeout.as_secs_f32())]
+    /// The server did not complete the connection in time.
+    #[error(
+        "PostgreSQL at {address} did not answer within {} s; check the server and any proxy in front of it",
+        timeout.as_secs_f32()
+    )]
     TimedOut {
         /// Host, port and database.
         address: String,
-        /// How long it had.
+        /// The time limit that applied to this host.
         timeout: Duration,
     },
     /// The server is a standby, or is still recovering.
@@ -30,10 +33,10 @@ pub enum ConnectError {
         /// Host, port and database.
         address: String,
     },
-    /// The server, the database or the login is set to read only.
+    /// Transactions are read-only by default: set for the server, the database or the login.
     #[error(
         "PostgreSQL at {address} is read-only (default_transaction_read_only is on for the server, the database or the \
-         login); turn that off, or name another database"
+         login); turn it off, or use another database"
     )]
     ReadOnly {
         /// Host, port and database.

@@ -1,4 +1,4 @@
-//! Connections to a primary: opened, secured and set up within a bounded time, or refused with the reason.
+//! Opens connections to a primary within a time limit: connect, TLS, authentication, checks and session settings.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -16,28 +16,29 @@ use super::address::Address;
 use super::connect_error::ConnectError;
 use super::tls;
 
-/// How long connecting may take, TLS, authentication and session settings included; several hosts share it.
+/// The time limit for connecting, including TLS, authentication and session settings. Several hosts share it, but each
+/// gets at least one second.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(4);
 
-/// The longest `connect_timeout` of a connection string that is honoured, for each host.
+/// The upper limit for the `connect_timeout` of a connection string, for each host.
 const MAX_CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The least time that each host gets.
+/// The lower limit for the share of [`CONNECT_TIMEOUT`] that a host gets.
 const MIN_HOST_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// How long sent bytes may stay unacknowledged before a TCP connection counts as lost.
+/// How long sent bytes may stay unacknowledged before the kernel drops a TCP connection.
 const TCP_USER_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// When an idle connection begins to be probed; short, because a load balancer forgets idle connections silently.
+/// The idle time before TCP keepalive probes start; short, because load balancers drop idle connections silently.
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(30);
 
-/// How often a connection that listens is asked whether it still lives.
+/// How often a listening connection is probed.
 const LISTENING_PROBE: Duration = Duration::from_secs(5);
 
-/// How long any short statement beside the hot paths may take before its connection counts as lost.
+/// How long a short statement outside the hot paths may take before its connection counts as lost.
 pub const STATEMENT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A database that Tenure runs on.
+/// A database to connect to, with its hosts, TLS configuration and role. Cheap to clone.
 #[derive(Clone)]
 pub struct Database {
     inner: Arc<Inner>,
@@ -45,22 +46,22 @@ pub struct Database {
 
 struct Inner {
     hosts: Vec<Config>,
-    /// Where the next attempt begins, if the hosts are to share the load.
+    /// The host at which the next attempt starts; none without `load_balance_hosts=random`.
     next_host: Option<AtomicUsize>,
     address: String,
     tls: MakeRustlsConnect,
     role: Option<String>,
 }
 
-/// A connection whose driving task ends with it.
+/// A connection that owns the task that drives it.
 pub struct Connection {
-    /// The client.
+    /// The client that sends statements; usable until the connection is cut.
     pub client: Client,
     driver: JoinHandle<()>,
 }
 
 impl Connection {
-    /// Cuts the connection: every statement that still waits on it fails at once.
+    /// Cuts the connection: every statement pending on it fails immediately.
     pub fn cut(&self) {
         self.driver.abort();
     }
@@ -68,35 +69,37 @@ impl Connection {
 
 impl Drop for Connection {
     fn drop(&mut self) {
+        // Otherwise the task would wait for pending responses, which a silent server never sends.
         self.driver.abort();
     }
 }
 
-/// A connection that is told of commits.
+/// A connection that receives the notifications of one channel.
 pub struct Listening {
     connection: Connection,
     notifications: mpsc::Receiver<()>,
 }
 
 impl Listening {
-    /// Waits for the next notification, a few seconds at most; `false` when the connection is lost.
+    /// Waits for the next notification, ten seconds at most. Returns `false` if the connection is lost, `true`
+    /// otherwise, even without a notification.
     pub async fn notified(&mut self) -> bool {
         if let Ok(notified) = timeout(LISTENING_PROBE, self.notifications.recv()).await {
             return notified.is_some();
         }
-        // A load balancer may have dropped the connection without a word.
+        // A load balancer may have dropped the connection silently.
         let probe = self.connection.client.batch_execute("");
         timeout(LISTENING_PROBE, probe).await.is_ok_and(|answer| answer.is_ok())
     }
 }
 
 impl Database {
-    /// A database at this address; nothing is opened yet.
+    /// A database at this address; opens no connection.
     ///
-    /// With a role, every connection acts as it (`SET ROLE`).
+    /// With a role, every connection runs `SET ROLE` to it.
     ///
     /// # Errors
-    /// TLS cannot be set up as the address asks.
+    /// [`ConnectError::Tls`] if TLS cannot be set up as the address asks.
     pub fn new(address: &Address, role: Option<&str>) -> Result<Self, ConnectError> {
         let hosts = address.configs().into_iter().map(with_defaults).collect();
         let spread = address.config.get_load_balance_hosts() == LoadBalanceHosts::Random;
@@ -110,15 +113,15 @@ impl Database {
         Ok(Self { inner: Arc::new(inner) })
     }
 
-    /// The role that connections act as, if it is not the login's own.
+    /// The role that connections switch to; none if they keep the login's own.
     #[must_use]
     pub fn role(&self) -> Option<&str> {
         self.inner.role.as_deref()
     }
 
-    /// Opens a connection to the primary, with these session settings.
+    /// Opens a connection to the primary and runs these session settings. `name` is its `application_name`.
     ///
-    /// Of several hosts the first one that is a primary is taken.
+    /// With several hosts, the first one that is a primary is used.
     ///
     /// # Errors
     /// See [`ConnectError`].
@@ -126,10 +129,10 @@ impl Database {
         self.first_host(name, settings, Wanted::Primary).await.map(|(connection, _)| connection)
     }
 
-    /// Opens a connection to whatever server answers, to look at it.
+    /// Opens a connection to the first server that answers, primary or not, to inspect it.
     ///
     /// # Errors
-    /// As [`Database::connect`], but for a replica and a read-only server.
+    /// As [`Database::connect`], except for [`ConnectError::Replica`] and [`ConnectError::ReadOnly`].
     pub async fn connect_to_any(&self, name: &str, settings: &str) -> Result<Connection, ConnectError> {
         self.first_host(name, settings, Wanted::Any).await.map(|(connection, _)| connection)
     }
@@ -152,15 +155,18 @@ impl Database {
     ) -> Result<(Connection, mpsc::Receiver<()>), ConnectError> {
         let hosts = &self.inner.hosts;
         let first = self.inner.next_host.as_ref().map_or(0, |next| next.fetch_add(1, Ordering::Relaxed));
+        // One dead host must not use up the time of the others.
         let share = CONNECT_TIMEOUT / u32::try_from(hosts.len()).unwrap_or(1).max(1);
         let mut failed = None;
         for place in 0..hosts.len() {
             let host = &hosts[(first + place) % hosts.len()];
             let given = host.get_connect_timeout().copied();
             let limit = given.unwrap_or(share.max(MIN_HOST_TIMEOUT)).min(MAX_CONNECT_TIMEOUT);
+            // The driver's own `connect_timeout` ends with the TCP connection; this limit covers everything after it
+            // too.
             match timeout(limit, self.one_host(host, name, settings, wanted)).await {
                 Ok(Ok(connection)) => return Ok(connection),
-                // What a host said is worth more than that another did not answer.
+                // A refusal says more than the timeout of another host, so a timeout never replaces it.
                 Ok(Err(error)) => failed = Some(error),
                 Err(_) if failed.is_some() => {}
                 Err(_) => {
@@ -169,7 +175,7 @@ impl Database {
                 }
             }
         }
-        Err(failed.unwrap_or_else(|| self.refused("no host is named".to_owned())))
+        Err(failed.unwrap_or_else(|| self.refused("the address names no host".to_owned())))
     }
 
     async fn one_host(
@@ -183,7 +189,7 @@ impl Database {
         config.application_name(name);
         let refused = |error: tokio_postgres::Error| self.refused(connect_reason(&error));
         let (client, mut driven) = config.connect(self.inner.tls.clone()).await.map_err(refused)?;
-        // One place is enough: a notification only says that there is something to look for.
+        // Capacity 1 is enough: a notification only says that there are new events, so further ones can be dropped.
         let (notify, notifications) = mpsc::channel(1);
         let driving = tokio::spawn(async move {
             let mut messages = stream::poll_fn(move |context| driven.poll_message(context));
@@ -193,7 +199,7 @@ impl Database {
                     Ok(Some(_)) => {}
                     Ok(None) => return,
                     Err(error) => {
-                        tracing::debug!(%error, "a connection to PostgreSQL ended");
+                        tracing::debug!(%error, "lost a connection to PostgreSQL");
                         return;
                     }
                 }
@@ -201,7 +207,8 @@ impl Database {
         });
         let connection = Connection { client, driver: driving };
         let role = self.role().map_or_else(String::new, |role| format!("set role {role};"));
-        // The state comes first: a replica refuses some settings with words that do not say why.
+        // The state is read before the settings: a replica refuses some settings with errors that do not name the
+        // reason.
         let state = "select pg_is_in_recovery(), current_setting('transaction_read_only')::boolean;";
         let batch = match wanted {
             Wanted::Primary => state.to_owned(),
@@ -225,14 +232,15 @@ impl Database {
     }
 }
 
-/// What a connection is for.
+/// The kind of server that a connection needs.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Wanted {
     Primary,
     Any,
 }
 
-/// Whether a server is in recovery, and whether it is read-only; a server that does not say counts as a replica.
+/// Whether the server is in recovery, and whether it is read-only. A missing or unreadable answer counts as yes, so
+/// that an unknown server is never written to.
 fn state_of(answer: &[SimpleQueryMessage]) -> (bool, bool) {
     let row = answer.iter().find_map(|message| match message {
         SimpleQueryMessage::Row(row) => Some(row),
@@ -242,19 +250,19 @@ fn state_of(answer: &[SimpleQueryMessage]) -> (bool, bool) {
     (!is_false(0), !is_false(1))
 }
 
-/// Limits that a connection string has not set itself.
+/// Adds the limits that the connection string does not set.
 fn with_defaults(mut config: Config) -> Config {
     if config.get_tcp_user_timeout().is_none() {
         config.tcp_user_timeout(TCP_USER_TIMEOUT);
     }
-    // The driver's own default is two hours, and so is libpq's.
+    // The driver does not say whether this was set. Its default is two hours, so more than one hour counts as unset.
     if config.get_keepalives_idle() > Duration::from_hours(1) {
         config.keepalives_idle(KEEPALIVE_IDLE);
     }
     config
 }
 
-/// Why connecting failed, without the driver's own preamble.
+/// Why connecting failed, without the prefix that the driver adds.
 fn connect_reason(error: &tokio_postgres::Error) -> String {
     std::error::Error::source(error).map_or_else(|| error.to_string(), ToString::to_string)
 }

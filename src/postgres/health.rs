@@ -1,4 +1,4 @@
-//! A look at a database without changing it.
+//! Inspects a database without changing it, for `tenure doctor`.
 
 use tokio::time::timeout;
 use tokio_postgres::Client;
@@ -11,82 +11,84 @@ use crate::ids::LogId;
 
 const SETTINGS: &str = "set statement_timeout = '9s'; set lock_timeout = '8s';";
 
-/// The schema version from which on a log knows the server that it is served from.
+/// The first schema version in which `log.head` stores the identity of the server.
 const IDENTITY_SINCE: i64 = 4;
 
-/// What a database says of itself.
+/// The findings about a database.
 #[derive(Debug)]
-#[allow(clippy::struct_excessive_bools)] // each is a finding of its own
+#[allow(clippy::struct_excessive_bools)] // each flag is an independent finding
 pub struct Health {
-    /// For people.
+    /// The server version as text, such as `15.18`, to show to users.
     pub server_version: String,
-    /// For comparing.
+    /// The server version as a number, such as 150018, to compare.
     pub server_version_num: i32,
-    /// Whether the server is a standby, or still recovers.
+    /// Whether the server is a standby or is still recovering.
     pub in_recovery: bool,
-    /// Whether it is set to read only.
+    /// Whether transactions are read-only by default.
     pub read_only: bool,
-    /// How text is stored.
+    /// The server encoding; Tenure needs UTF8.
     pub encoding: String,
-    /// Settings without which acknowledged writes can be lost.
+    /// Names and values of the settings without which acknowledged writes can be lost.
     pub durability: Vec<(String, String)>,
-    /// The version of Tenure's schema, if there is one.
+    /// The version of Tenure's schema; none if the database was never migrated.
     pub schema_version: Option<i64>,
-    /// Whether both roles exist, and this login may act as them.
+    /// Whether both roles exist, this login is a member of both, and `tenure_owner` owns the log if there is one.
     pub roles: bool,
-    /// Whether this login, or the serving role that it may act as, may write to the log.
+    /// Whether this login, or the serving role that it is a member of, may write to the log; true without a log.
     pub may_write: bool,
-    /// By how many seconds the server's clock is behind this machine's; negative if it is ahead.
+    /// How many seconds the server's clock is behind this machine's; negative if it is ahead.
     pub clock_offset: f64,
-    /// The log, if there is one.
+    /// The log; none if the database was never migrated or has no head row.
     pub log: Option<Log>,
 }
 
-/// What a log says of itself.
+/// The findings about a log.
 #[derive(Debug)]
 pub struct Log {
-    /// Which log this is.
+    /// The identifier of the log.
     pub log_id: LogId,
-    /// The set of projections in `view`.
+    /// The name of the projection set in schema `view`.
     pub projection_set: String,
-    /// The epoch of positions.
+    /// The current epoch of its positions.
     pub epoch: i64,
-    /// The newest position.
+    /// The newest position; 0 if the log is empty.
     pub newest: i64,
-    /// Whether it is served from the server that it was served from last; not known on a replica.
+    /// Whether the server is the one that the log was last served from; none on a replica or before schema version 4.
     pub at_home: Option<bool>,
-    /// The master key that wraps its keys.
+    /// The identifier of the master key that wraps its data keys; none without a key ring.
     pub key_id: Option<String>,
-    /// How many accounts, people and memberships have ended and left something behind, and for how many seconds the oldest
-    /// has; not known of a log of before.
+    /// How many ended accounts, users and memberships still have leftovers to clean up, and the age of the oldest in
+    /// seconds; none for a log without the table `view.endings`.
     pub endings: Option<(i64, f64)>,
 }
 
-/// Why nothing could be seen.
+/// Why the database could not be inspected.
 #[derive(Debug, thiserror::Error)]
 pub enum HealthError {
-    /// There is no connection.
+    /// The connection failed.
     #[error(transparent)]
     Connect(#[from] ConnectError),
     /// A statement failed.
-    #[error("the database cannot be looked at: {}", crate::postgres::statement_reason(.0))]
+    #[error("cannot inspect the database: {}", crate::postgres::statement_reason(.0))]
     Statement(#[from] tokio_postgres::Error),
-    /// The server does not answer.
-    #[error("PostgreSQL did not answer within {} s", STATEMENT_TIMEOUT.as_secs())]
+    /// The server accepted the connection but did not answer the queries in time.
+    #[error("PostgreSQL did not answer within {} s; check the server and the network", STATEMENT_TIMEOUT.as_secs())]
     TimedOut,
 }
 
-/// Looks at a database.
+/// Inspects a database, and its log if it has one.
 ///
 /// # Errors
-/// It cannot be reached or read.
+/// [`HealthError`] if the database cannot be reached or read, or does not answer in time.
 pub async fn look(database: &Database, clock: &dyn Clock) -> Result<Health, HealthError> {
+    // A replica or a read-only server is a finding here, not an error.
     let connection = database.connect_to_any("tenure doctor", SETTINGS).await?;
     let looked = timeout(STATEMENT_TIMEOUT, look_on(&connection.client, clock)).await;
     looked.unwrap_or(Err(HealthError::TimedOut))
 }
 
 async fn look_on(client: &Client, clock: &dyn Clock) -> Result<Health, HealthError> {
+    // Read before the query, so that a slow answer makes the server's clock look ahead, never behind.
     let asked = clock.now();
     let server = client
         .query_one(
@@ -136,12 +138,14 @@ async fn look_on(client: &Client, clock: &dyn Clock) -> Result<Health, HealthErr
             .transpose()?,
     };
     let in_recovery: bool = server.try_get(4)?;
+    // Not on a standby: `log.server_identity()` calls `pg_current_wal_insert_lsn()`, which fails during recovery.
     if let Some(log) = log.as_mut().filter(|_| !in_recovery && schema_version >= Some(IDENTITY_SINCE)) {
         let sql = "select (h.system_identifier, h.timeline, h.head_oid) is not distinct from
                           (i.system_identifier, i.timeline, i.head_oid)
                    from log.head h, log.server_identity() i";
         log.at_home = Some(client.query_one(sql, &[]).await?.try_get(0)?);
     }
+    // The log of an earlier release may lack the table.
     let has_endings = "select to_regclass('view.endings') is not null";
     if let Some(log) = &mut log
         && client.query_one(has_endings, &[]).await?.try_get(0)?

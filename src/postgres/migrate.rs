@@ -1,5 +1,5 @@
-//! Bringing a database up to this release: roles, schema, projections, privileges; one node at a time, however many
-//! start.
+//! Migrates a database to this release: roles, schema, projections, privileges. Nodes that start at the same time
+//! migrate one after the other.
 
 use std::time::Duration;
 
@@ -22,38 +22,38 @@ mod embedded {
     refinery::embed_migrations!("migrations");
 }
 
-/// Taken while migrating; "tenure" in ASCII.
+/// The advisory lock that is held while migrating; "tenure" in ASCII.
 const LOCK: i64 = 0x74_65_6e_75_72_65;
 
-/// How often it is asked for. Never waited for in the server: a waiting statement would hold a snapshot, which whoever
-/// makes an index meanwhile would wait for.
+/// How often a node tries to take the lock. It polls instead of waiting in the server: a waiting statement holds a
+/// snapshot, and a node that builds an index concurrently would wait for that snapshot.
 const LOCK_POLL: Duration = Duration::from_millis(100);
 
-/// How often the log says who holds it.
+/// How often a waiting node logs who holds the lock.
 const LOCK_NOTICE: Duration = Duration::from_secs(5);
 
-/// How often a server is asked whether it still lives while a long statement runs.
+/// How often the server is probed while a long statement runs.
 const WATCH_EVERY: Duration = Duration::from_secs(5);
 
 const HISTORY: &str = "log.schema_history";
 
-/// For the short statements of a start.
+/// Session settings for the short statements of a start.
 const SETTINGS: &str =
     "set statement_timeout = '10s'; set lock_timeout = '8s'; set client_min_messages = warning;
                         set max_parallel_workers_per_gather = 0;";
 
-/// For indexes and folds of large tables. Locks are still not waited for without end.
+/// Session settings for building indexes and rebuilding projections of large tables. Waiting for locks stays bounded.
 const LONG: &str = "set statement_timeout = 0; set lock_timeout = '60s';";
 
-/// For migrations: whoever waits for a lock on the head row makes everybody else wait behind it, so they wait shortly and
-/// often.
+/// Session settings for migrations. Every append queues behind a migration that waits for a lock on the log, so it
+/// waits briefly and retries.
 const MIGRATING: &str = "set statement_timeout = 0; set lock_timeout = '1s';";
 
-/// How often a migration is tried that meets a lock of somebody else's, and the pause between.
+/// How many times a migration is tried when another session holds a lock that it needs, and the pause between tries.
 const MIGRATION_TRIES: u32 = 30;
 const MIGRATION_PAUSE: Duration = Duration::from_secs(1);
 
-/// The newest schema version that this binary knows.
+/// The newest schema version that this binary contains.
 #[must_use]
 pub fn newest_version() -> i64 {
     let versions = embedded::migrations::runner()
@@ -64,18 +64,18 @@ pub fn newest_version() -> i64 {
     versions.unwrap_or(0)
 }
 
-/// How many migrations this binary carries.
+/// The number of migrations that this binary contains.
 #[must_use]
 pub fn count() -> usize {
     embedded::migrations::runner().get_migrations().len()
 }
 
-/// Which projections a database holds.
+/// Which projections a database contains.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Projections {
-    /// Those of this release.
+    /// The projections of this release.
     Current,
-    /// Those of another release, of this set: they have to be folded from the log again.
+    /// The projections of another release, with the name of that set; they must be rebuilt from the log.
     Outdated(String),
 }
 
@@ -91,16 +91,19 @@ impl Migration {
     /// Connects, checks the server and takes the lock.
     ///
     /// # Errors
-    /// No connection, a server that Tenure does not run on, or another node that keeps the lock.
+    /// [`MigrateError::Connect`], [`MigrateError::Pooler`], [`MigrateError::TooOld`] or [`MigrateError::Encoding`] if
+    /// the server cannot be used; [`MigrateError::Locked`] if another connection keeps the lock.
     pub async fn begin(address: &Address) -> Result<Self, MigrateError> {
         let database = Database::new(address, None)?;
         let connection = database.connect("tenure migrate", SETTINGS).await?;
+        // Before the lock: a pooler in transaction mode could hand the session that holds the lock to another client.
         let second = database.connect("tenure migrate", SETTINGS).await?;
         if in_time(pooler::shares_sessions(&connection.client, &second.client)).await? {
             return Err(MigrateError::Pooler);
         }
         drop(second);
         let client = &connection.client;
+        // Also before the lock, so that an unusable server is refused without waiting for other nodes.
         let sql = "select current_setting('server_version_num')::int, current_setting('server_encoding')";
         let row = in_time(client.query_one(sql, &[])).await?;
         version::supported(row.try_get(0)?)?;
@@ -112,26 +115,26 @@ impl Migration {
         Ok(Self { connection, database, role: None, address: address.clone() })
     }
 
-    /// The locked connection.
+    /// The connection that holds the lock.
     #[must_use]
     pub const fn client(&mut self) -> &mut Client {
         &mut self.connection.client
     }
 
-    /// Acts as the owner of the schema from now on, where the login may; makes the roles if they are missing.
+    /// Switches to the role that owns the schema, if the login may; creates the roles if they are missing.
     ///
     /// # Errors
-    /// See [`MigrateError`]
+    /// See [`MigrateError`].
     pub async fn act_as_owner(&mut self) -> Result<(), MigrateError> {
         self.role = in_time(roles::prepare(&self.connection.client)).await?;
         Ok(())
     }
 
-    /// Makes roles and schema and runs what has not run yet; makes the projections of a new log, or mends those of this
-    /// release's set.
+    /// Creates roles and schemas and runs the pending migrations. Then creates the projections of a new log, or updates
+    /// those of this release's set.
     ///
     /// # Errors
-    /// See [`MigrateError`]; a failed migration leaves nothing behind.
+    /// See [`MigrateError`]. A failed migration is rolled back; those before it stay.
     pub async fn run(
         &mut self,
         tables: &[&Table],
@@ -151,21 +154,22 @@ impl Migration {
         if applied < binary {
             run_migrations(client, database).await?;
         }
+        // Building an index on a large table may take longer than any statement timeout.
         in_time(client.batch_execute(LONG)).await?;
         let prepared = prepare_projections(client, tables, projection_set, log_id, epoch);
         let projections = while_alive(database, prepared).await??;
         in_time(client.batch_execute(SETTINGS)).await?;
         if self.role.is_none() && projections == Projections::Current {
-            // The login itself will serve: it is told before it is asked for a master key.
+            // The login itself will serve. Checked here, because the caller opens the master key next.
             in_time_to(roles::check(&self.connection.client)).await?;
         }
         Ok(projections)
     }
 
-    /// Carries out something that may take long on the locked connection, for as long as the server lives.
+    /// Runs long work on the connection that holds the lock, for as long as the server responds.
     ///
     /// # Errors
-    /// Its own, or [`MigrateError::TimedOut`].
+    /// The error of the work, or [`MigrateError::TimedOut`] if the server stops responding.
     pub async fn long<T, E: From<MigrateError> + From<tokio_postgres::Error>>(
         &mut self,
         work: impl AsyncFnOnce(&mut Client) -> Result<T, E>,
@@ -176,10 +180,10 @@ impl Migration {
         Ok(done)
     }
 
-    /// Grants the privileges that the serving role lacks, if there is such a role.
+    /// Grants the serving role its privileges, if there is such a role and they have changed.
     ///
     /// # Errors
-    /// See [`MigrateError`]
+    /// See [`MigrateError`].
     pub async fn grant(&mut self) -> Result<(), MigrateError> {
         if self.role.is_some() {
             in_time(roles::grant(&self.connection.client)).await?;
@@ -187,13 +191,14 @@ impl Migration {
         Ok(())
     }
 
-    /// Grants the privileges, and refuses a role that could not serve.
+    /// Grants the privileges and checks that the role can serve.
     ///
     /// # Errors
-    /// See [`MigrateError`]
+    /// [`MigrateError::MayNotWrite`] if the role lacks privileges; see [`MigrateError`] for the others.
     pub async fn finish(&mut self) -> Result<(), MigrateError> {
         self.grant().await?;
         let client = &self.connection.client;
+        // The check looks at the current role, and nodes serve under this one.
         if let Some(role) = self.role {
             in_time(client.batch_execute(&format!("set role {role}"))).await?;
         }
@@ -202,10 +207,10 @@ impl Migration {
         checked
     }
 
-    /// The database as it is served: under the serving role, where there is one.
+    /// The database with the serving role, if there is one, for the connections of a node.
     ///
     /// # Errors
-    /// TLS cannot be set up.
+    /// [`ConnectError::Tls`] if TLS cannot be set up.
     pub fn database(&self) -> Result<Database, ConnectError> {
         Database::new(&self.address, self.role)
     }
@@ -213,6 +218,7 @@ impl Migration {
 
 async fn run_migrations(client: &mut Client, database: &Database) -> Result<(), MigrateError> {
     in_time(client.batch_execute(MIGRATING)).await?;
+    // Each migration is a transaction of its own, so a retry continues after those that have committed.
     for attempt in 1.. {
         let mut runner = embedded::migrations::runner();
         runner.set_migration_table_name(HISTORY);
@@ -221,7 +227,7 @@ async fn run_migrations(client: &mut Client, database: &Database) -> Result<(), 
             Err(error) if attempt < MIGRATION_TRIES && is_locked(&error) => {
                 tracing::warn!(
                     attempt,
-                    "a migration waits for somebody's lock on the log; see pg_stat_activity"
+                    "a migration is waiting for a lock on the log that another session holds; see pg_stat_activity"
                 );
                 tokio::time::sleep(MIGRATION_PAUSE).await;
             }
@@ -231,7 +237,7 @@ async fn run_migrations(client: &mut Client, database: &Database) -> Result<(), 
     Ok(())
 }
 
-/// Whether a lock was not granted in time.
+/// Whether the error is a lock timeout (SQLSTATE 55P03).
 fn is_locked(error: &refinery::Error) -> bool {
     let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
     while let Some(error) = cause {
@@ -243,24 +249,25 @@ fn is_locked(error: &refinery::Error) -> bool {
     false
 }
 
-/// A short statement, or an error if it takes long.
+/// Runs one short statement, for at most [`STATEMENT_TIMEOUT`].
 async fn in_time<T>(work: impl Future<Output = Result<T, tokio_postgres::Error>>) -> Result<T, MigrateError> {
     in_time_to(async { Ok(work.await?) }).await
 }
 
-/// The same for several.
+/// Runs several short statements, for at most [`STATEMENT_TIMEOUT`] in all.
 async fn in_time_to<T>(work: impl Future<Output = Result<T, MigrateError>>) -> Result<T, MigrateError> {
     timeout(STATEMENT_TIMEOUT, work).await.unwrap_or(Err(MigrateError::TimedOut))
 }
 
-/// Long work, for as long as the server answers others.
+/// Runs work without a time limit, for as long as the server answers other connections.
 async fn while_alive<T>(database: &Database, work: impl Future<Output = T>) -> Result<T, MigrateError> {
     let mut work = std::pin::pin!(work);
     let mut silent = 0;
     loop {
         match timeout(WATCH_EVERY, &mut work).await {
             Ok(done) => return Ok(done),
-            // A server that refuses one more connection lives.
+            // The busy connection cannot be probed, so a second one is opened. A refusal also proves that the server is
+            // alive; only three timeouts in a row end the work, because one may be a short stall.
             Err(_) => match database.connect_to_any("tenure watch", "").await {
                 Err(ConnectError::TimedOut { .. }) if silent == 2 => return Err(MigrateError::TimedOut),
                 Err(ConnectError::TimedOut { .. }) => silent += 1,
@@ -280,7 +287,7 @@ async fn take_lock(client: &Client) -> Result<(), MigrateError> {
         }
         if noticed.elapsed() >= LOCK_NOTICE {
             let holder = holder(client).await?;
-            tracing::warn!(holder, "waiting for another connection that prepares the database");
+            tracing::warn!(holder, "another connection is preparing the database; waiting for its lock");
             noticed = Stopwatch::start();
         }
         if waiting.elapsed() >= LOCK_TIMEOUT {
@@ -290,8 +297,9 @@ async fn take_lock(client: &Client) -> Result<(), MigrateError> {
     }
 }
 
-/// Who holds the migration lock, for people.
+/// Describes the connection that holds the migration lock, for messages.
 async fn holder(client: &Client) -> Result<String, MigrateError> {
+    // `objsubid = 1`: a lock with one bigint key, of which `classid` is the high half and `objid` the low one.
     let sql = "select coalesce(string_agg(format('process %s, %s', a.pid, coalesce(a.application_name, '?')), '; '), 'gone')
                from pg_locks l join pg_stat_activity a on a.pid = l.pid
                where l.locktype = 'advisory' and l.granted and l.objsubid = 1
@@ -300,7 +308,8 @@ async fn holder(client: &Client) -> Result<String, MigrateError> {
     Ok(in_time(client.query_one(sql, &[&LOCK])).await?.try_get(0)?)
 }
 
-/// Makes the schemas that are missing; a login that may not is fine where they are there.
+/// Creates the missing schemas. Looks first: `create schema if not exists` needs the privilege even if the schema
+/// exists, and a login without it may run against a prepared database.
 async fn make_schemas(client: &Client) -> Result<(), tokio_postgres::Error> {
     for schema in ["log", "view"] {
         let sql = "select to_regnamespace($1) is not null";
@@ -312,10 +321,10 @@ async fn make_schemas(client: &Client) -> Result<(), tokio_postgres::Error> {
     Ok(())
 }
 
-/// The schema version of a database, if it has one.
+/// The schema version of a database; none if it was never migrated.
 ///
 /// # Errors
-/// The database cannot be read.
+/// [`tokio_postgres::Error`] if the database cannot be read.
 pub async fn applied_version(client: &Client) -> Result<Option<i64>, tokio_postgres::Error> {
     let exists: bool =
         client.query_one("select to_regclass($1) is not null", &[&HISTORY]).await?.try_get(0)?;
@@ -325,7 +334,8 @@ pub async fn applied_version(client: &Client) -> Result<Option<i64>, tokio_postg
     client.query_one(&format!("select max(version)::bigint from {HISTORY}"), &[]).await?.try_get(0)
 }
 
-/// Makes the head row and the projected tables of a new log; mends those of this release's set; leaves others alone.
+/// Creates the head row and the projection tables of a new log, or updates the tables of this release's set. Leaves
+/// another set alone.
 async fn prepare_projections(
     client: &mut Client,
     tables: &[&Table],
@@ -336,6 +346,7 @@ async fn prepare_projections(
     let definition = view_tables::digest(tables);
     if let Some(row) = client.query_opt("select projection_set, view_definition from log.head", &[]).await? {
         let (database, standing): (String, String) = (row.try_get(0)?, row.try_get(1)?);
+        // Another set must be rebuilt, which is refused while nodes may still maintain it.
         if database != projection_set {
             let nodes = other_nodes(client).await?;
             if nodes > 0 {
@@ -349,26 +360,26 @@ async fn prepare_projections(
         return Ok(Projections::Current);
     }
     view_tables::create(client, tables).await?;
-    // Last, because it says that the tables are there.
+    // Last: the head row says that the tables exist. After an interruption before it, `create … if not exists` repeats.
     let sql = "insert into log.head (log_id, epoch, projection_set, view_definition) values ($1, $2, $3, $4)";
     client.execute(sql, &[&log_id, &epoch, &projection_set, &definition]).await?;
     Ok(Projections::Current)
 }
 
-/// How many connections other nodes have to this database.
+/// The number of connections that other nodes have to this database.
 async fn other_nodes(client: &Client) -> Result<i64, tokio_postgres::Error> {
     let sql = "select count(*) from pg_stat_activity
                where datname = current_database() and application_name in ('tenure', 'tenure committer', 'tenure follower')";
     client.query_one(sql, &[]).await?.try_get(0)
 }
 
-/// Whether some release has given this name to an index of this table.
+/// Whether a release of Tenure has given this name to an index of this table.
 #[must_use]
 pub fn is_index_of_ours(index: &str, table: &Table) -> bool {
     view_tables::is_ours(index, table)
 }
 
-/// The digest that [`Migration::run`] stores, for who makes the tables in another way.
+/// The digest that [`Migration::run`] stores, for code that creates the tables itself.
 #[must_use]
 pub fn definition_of(tables: &[&Table]) -> String {
     view_tables::digest(tables)

@@ -1,79 +1,88 @@
-//! Why a database could not be brought up to this release.
+//! The error of migrating a database.
 
 use std::time::Duration;
 
 use super::connect_error::ConnectError;
 use super::version::TooOld;
 
-/// How long another node may hold the migration lock.
+/// How long to wait for another node that holds the migration lock.
 pub(super) const LOCK_TIMEOUT: Duration = Duration::from_mins(10);
 
-/// Why a database could not be brought up to this release.
+/// Why a database could not be migrated to this release.
 #[derive(Debug, thiserror::Error)]
 pub enum MigrateError {
-    /// There is no connection.
+    /// The connection failed.
     #[error(transparent)]
     Connect(#[from] ConnectError),
     /// The server is too old.
     #[error(transparent)]
     TooOld(#[from] TooOld),
-    /// The address leads to a pooler that does not keep sessions.
+    /// The address leads to a connection pooler in transaction or statement mode.
     #[error(
-        "DATABASE_URL leads to a connection pooler in transaction mode (PgBouncer: pool_mode), behind which session \
-         settings and locks are lost: connect to PostgreSQL itself, or set pool_mode = session"
+        "DATABASE_URL leads to a connection pooler in transaction mode, which loses session settings and locks: \
+         connect to PostgreSQL directly, or set pool_mode = session in PgBouncer"
     )]
     Pooler,
     /// The database was migrated by a newer release.
     #[error(
-        "the database has schema version {database}, this release knows {binary}: \
-         run the release that made it, or a newer one"
+        "the database has schema version {database}, but this release supports versions up to {binary}: run the \
+         release that migrated the database, or a newer one"
     )]
     NewerSchema {
-        /// The version of the database.
+        /// The schema version of the database.
         database: i64,
-        /// The newest version that this binary knows.
+        /// The newest schema version that this binary contains.
         binary: i64,
     },
     /// The database does not store text as UTF-8.
-    #[error("the database is encoded as {0}; create one with `encoding 'UTF8' template template0`")]
-    Encoding(String),
-    /// The projections of another release are there, and other nodes still maintain them.
     #[error(
-        "the database holds the projections of another release ({database}), and {nodes} other connections of Tenure use \
+        "the database encoding is {0}, but Tenure needs UTF8; create a database with `encoding 'UTF8' template \
+         template0`"
+    )]
+    Encoding(String),
+    /// The database has the projections of another release, and other nodes still maintain them.
+    #[error(
+        "the database holds the projections of another release ({database}), and {nodes} other Tenure connections use \
          them: stop all nodes, then run `tenure migrate`"
     )]
     NodesRunning {
-        /// The set in the database.
+        /// The name of the projection set in the database.
         database: String,
-        /// How many connections of other nodes there are.
+        /// The number of connections of other nodes.
         nodes: i64,
     },
-    /// Another node has held the migration lock for too long.
-    #[error("another connection ({holder}) has held the migration lock for {} s: end it, then try again", LOCK_TIMEOUT.as_secs())]
+    /// Another connection has held the migration lock for more than ten minutes.
+    #[error(
+        "another connection ({holder}) has held the migration lock for {} s: check what it does, terminate it if it is \
+         stuck, then try again",
+        LOCK_TIMEOUT.as_secs()
+    )]
     Locked {
-        /// Its process and application name.
+        /// The server process and the application name of that connection.
         holder: String,
     },
-    /// The login may not do what has to be done.
-    #[error("{0}; migrate once with a login that owns the database, or that may create roles")]
+    /// The login lacks a privilege that migrating needs (SQLSTATE 42501).
+    #[error("{0}; run `tenure migrate` once with a login that owns the database or can create roles")]
     Denied(String),
-    /// The role that serves may not write.
+    /// The serving role lacks privileges on the log.
     #[error(
-        "the role `{role}` may not write to the log: migrate once with a login that owns the database, or grant it \
-         membership of `tenure_app`"
+        "the role `{role}` may not write to the log: run `tenure migrate` once with a login that owns the database, or \
+         grant the role `tenure_app` to it"
     )]
     MayNotWrite {
-        /// The role.
+        /// The name of the serving role.
         role: String,
     },
-    /// A migration failed; nothing of it remains.
-    #[error("a migration failed: {0}")]
+    /// A migration failed and was rolled back.
+    #[error("a migration failed and was rolled back; fix the cause, then run `tenure migrate` again: {0}")]
     Migration(#[source] Box<refinery::Error>),
-    /// A statement failed.
-    #[error("preparing the database failed: {}", crate::postgres::statement_reason(.0))]
+    /// A statement outside the migrations failed.
+    #[error("cannot prepare the database: {}", crate::postgres::statement_reason(.0))]
     Statement(#[source] tokio_postgres::Error),
     /// The server stopped answering.
-    #[error("PostgreSQL stopped answering while the database was being prepared")]
+    #[error(
+        "PostgreSQL stopped answering while the database was being prepared; check the server, then try again"
+    )]
     TimedOut,
 }
 

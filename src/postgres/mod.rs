@@ -1,4 +1,4 @@
-//! PostgreSQL: where it is, how to connect to it, and how its schema is brought up to date.
+//! PostgreSQL: addresses, connections, schema migrations, and the private server.
 
 mod address;
 mod connect_error;
@@ -19,7 +19,7 @@ pub use connect_error::ConnectError;
 pub use connection::{CONNECT_TIMEOUT, Connection, Database, Listening, STATEMENT_TIMEOUT};
 pub use reason::statement_reason;
 
-/// Octets as hexadecimal digits.
+/// Encodes octets as lower-case hexadecimal digits.
 fn hex(octets: &[u8]) -> String {
     use std::fmt::Write as _;
     octets.iter().fold(String::with_capacity(2 * octets.len()), |mut text, octet| {
@@ -28,8 +28,8 @@ fn hex(octets: &[u8]) -> String {
     })
 }
 
-/// Whether an error, or one that it comes from, is the database's: it cannot be reached, is busy, or does not allow what
-/// has to be done.
+/// Whether an error or one of its sources is a database outage: the server is unreachable, busy, or denies the
+/// statement.
 #[must_use]
 pub fn is_outage(error: &(dyn std::error::Error + 'static)) -> bool {
     let mut cause = Some(error);
@@ -38,12 +38,14 @@ pub fn is_outage(error: &(dyn std::error::Error + 'static)) -> bool {
             return true;
         }
         if let Some(error) = error.downcast_ref::<tokio_postgres::Error>() {
+            // An error without an SQLSTATE comes from the connection, not from the server.
             return error.code().is_none_or(|code| {
                 let code = code.code();
                 matches!(code, "42501" | "55P03" | "57014" | "25006" | "40001" | "40P01")
                     || matches!(code.get(..2), Some("08" | "53" | "57"))
             });
         }
+        // A missing log is not an outage: waiting does not help.
         if let Some(error) = error.downcast_ref::<crate::event_log::PrimaryError>() {
             return !matches!(error, crate::event_log::PrimaryError::NoLog);
         }

@@ -1,6 +1,8 @@
-//! Why a statement failed, for people.
+//! Formats database errors for messages that users read.
 
-/// Why a statement failed, without its parameters: PostgreSQL's message of a data error may quote a value.
+/// Describes why a statement failed, without parameter values.
+///
+/// For data errors (SQLSTATE classes 22 and 23) only the code is given, because PostgreSQL's message may quote a value.
 #[must_use]
 pub fn statement_reason(error: &tokio_postgres::Error) -> String {
     match error.as_db_error() {

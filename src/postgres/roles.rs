@@ -1,19 +1,19 @@
-//! The two roles, what they may do, and whether the one that serves may do what it must.
+//! The two database roles: creates them, grants their privileges, and checks that the serving role can serve.
 
 use sha2::{Digest as _, Sha256};
 use tokio_postgres::Client;
 
 use super::migrate_error::MigrateError;
 
-/// Owns the schema.
+/// The role that owns the schemas and everything in them.
 pub const OWNER_ROLE: &str = "tenure_owner";
 
-/// Serves: may append to the log and never change it.
+/// The role that nodes serve under: it can append to the log but never change it.
 pub const APP_ROLE: &str = "tenure_app";
 
-/// What the serving role may do; what is not here it may not.
+/// The complete privileges of the serving role.
 ///
-/// Of the relations only those that Tenure owns: others may keep theirs in the same schemas.
+/// Covers only objects that `tenure_owner` owns: other users may keep objects in the same schemas.
 const PRIVILEGES: &str = "
     revoke all on schema log, view, coarse from public;
     grant usage on schema log, view, coarse to tenure_app;
@@ -46,7 +46,7 @@ const PRIVILEGES: &str = "
     grant insert, delete on log.data_key to tenure_app;
     revoke update, delete, truncate on log.event from tenure_owner;";
 
-/// What nobody can serve without, as a condition on the current role.
+/// The privileges that serving needs, as a condition on the current role.
 const NEEDED: &str = "
     select coalesce(bool_and(allowed), false) from (values
         (has_schema_privilege(current_user, 'log', 'usage')),
@@ -62,7 +62,7 @@ const NEEDED: &str = "
         (has_table_privilege(current_user, 'coarse.last_used', 'insert'))
     ) as needed (allowed)";
 
-/// A digest of all privileges on Tenure's schemas, as they stand.
+/// A digest of the current privileges on Tenure's schemas and their objects.
 const STANDING: &str = "
     select md5(coalesce(string_agg(name || ' ' || acl, E'\n' order by name collate \"C\"), '')) from (
         select 'schema ' || nspname, coalesce(nspacl::text, '') from pg_namespace
@@ -82,12 +82,14 @@ const STANDING: &str = "
           and p.proowner = 'tenure_owner'::regrole
     ) as standing (name, acl)";
 
-/// Whether the login may act as a role, if there is that role.
+/// Whether the login may switch to a role; no row if the role does not exist. Only PostgreSQL 16 and newer tell `SET`
+/// from `MEMBER`.
 const ACTS_AS: &str = "
     select pg_has_role(oid, case when current_setting('server_version_num')::int >= 160000 then 'SET' else 'MEMBER' end)
     from pg_roles where rolname = $1";
 
-/// Makes the two roles where the login may, and acts as the owner from then on; gives the role that serves.
+/// Creates the two roles if the login may, and switches to the owner. Returns the serving role; none if the login must
+/// serve itself.
 pub(super) async fn prepare(client: &Client) -> Result<Option<&'static str>, tokio_postgres::Error> {
     let row = client
         .query_one(
@@ -101,7 +103,8 @@ pub(super) async fn prepare(client: &Client) -> Result<Option<&'static str>, tok
     let (superuser, creates, owns): (bool, bool, bool) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
     for role in [OWNER_ROLE, APP_ROLE] {
         if creates {
-            // Roles belong to the whole cluster, so another database's migration may make them at the same moment.
+            // Roles belong to the whole cluster, so the migration of another database may create them at the same
+            // moment.
             client
                 .batch_execute(&format!(
                     "do $$ begin
@@ -119,14 +122,15 @@ pub(super) async fn prepare(client: &Client) -> Result<Option<&'static str>, tok
         if superuser || acts {
             continue;
         }
-        // Since PostgreSQL 16 who makes a role may grant it, to itself too, and nothing more.
+        // Since PostgreSQL 16, the creator of a role cannot switch to it, but may grant it, also to itself.
         match client.batch_execute(&format!("grant {role} to current_user")).await {
             Ok(()) => {}
-            // Somebody else has made the roles of this server: this login serves by itself.
+            // Another login created the roles of this server and did not grant them: this login serves without them.
             Err(error) if error.code().is_some_and(|code| code.code() == "42501") => return Ok(None),
             Err(error) => return Err(error),
         }
     }
+    // `tenure_owner` creates the schemas, which only the owner of the database can allow.
     if owns {
         client
             .batch_execute(
@@ -147,6 +151,7 @@ pub(super) async fn prepare(client: &Client) -> Result<Option<&'static str>, tok
         )
         .await?
         .try_get(0)?;
+    // `tenure_owner` could not migrate schemas that belong to another role, so the login keeps its own rights.
     if !may_create {
         return Ok(None);
     }
@@ -154,8 +159,8 @@ pub(super) async fn prepare(client: &Client) -> Result<Option<&'static str>, tok
     Ok(Some(APP_ROLE))
 }
 
-/// Grants the privileges if anything has changed since they were granted last: this release's list, the objects, or what
-/// somebody took away. Not at every start, because each grant makes every node plan its statements anew.
+/// Grants the privileges if anything has changed since the last grant: this release's list, the objects, or privileges
+/// that were revoked by hand. Not at every start, because each grant makes every node plan its statements again.
 pub(super) async fn grant(client: &Client) -> Result<(), tokio_postgres::Error> {
     let wanted = super::hex(&Sha256::digest(PRIVILEGES)[..8]);
     let standing = async || -> Result<String, tokio_postgres::Error> {
@@ -171,7 +176,7 @@ pub(super) async fn grant(client: &Client) -> Result<(), tokio_postgres::Error> 
     Ok(())
 }
 
-/// Refuses a role that could not serve: it would find out at its first write.
+/// Refuses a role that cannot serve; otherwise its first write would fail.
 pub(super) async fn check(client: &Client) -> Result<(), MigrateError> {
     let row = client.query_one(&format!("select current_user::text, ({NEEDED})"), &[]).await?;
     let (role, may_serve): (String, bool) = (row.try_get(0)?, row.try_get(1)?);

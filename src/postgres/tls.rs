@@ -1,4 +1,4 @@
-//! libpq's `sslmode`s on rustls.
+//! Implements libpq's `sslmode` with rustls: which certificates to trust and what to verify.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -21,7 +21,7 @@ use x509_cert::ext::pkix::name::GeneralName;
 use super::address::{Address, RootCerts, SslMode, TlsVersion};
 use super::connect_error::ConnectError;
 
-/// The TLS configuration that an address asks for.
+/// The TLS configuration for an address.
 pub(super) fn client_config(address: &Address) -> Result<ClientConfig, ConnectError> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let all: [(TlsVersion, &'static rustls::SupportedProtocolVersion); 2] =
@@ -32,9 +32,9 @@ pub(super) fn client_config(address: &Address) -> Result<ClientConfig, ConnectEr
     let builder = ClientConfig::builder_with_provider(provider.clone())
         .with_protocol_versions(&versions)
         .map_err(|error| ConnectError::Tls(error.to_string()))?;
-    // Nothing of it applies to a socket, not even that the root certificate must be there.
+    // TLS does not apply to Unix sockets, so a missing root certificate file does not matter there.
     let roots = if address.has_tcp_host() { roots(address)? } else { None };
-    // As in libpq: with a root certificate at hand, `require` verifies like `verify-ca`.
+    // As in libpq, a root certificate makes `require` verify like `verify-ca`; `prefer` with a named file does too.
     let mode = match (address.ssl_mode, &roots) {
         (SslMode::Prefer | SslMode::Require, Some(_)) => SslMode::VerifyCa,
         (mode, _) => mode,
@@ -49,12 +49,13 @@ pub(super) fn client_config(address: &Address) -> Result<ClientConfig, ConnectEr
         .with_no_client_auth();
     config.enable_sni = address.sni;
     if address.config.get_ssl_negotiation() == SslNegotiation::Direct {
+        // PostgreSQL rejects direct TLS without this ALPN protocol.
         config.alpn_protocols = vec![b"postgresql".to_vec()];
     }
     Ok(config)
 }
 
-/// The certificates to trust; none where nothing is verified.
+/// The root certificates to trust; none if nothing is verified.
 fn roots(address: &Address) -> Result<Option<Vec<CertificateDer<'static>>>, ConnectError> {
     let is_named = matches!(address.root_certs, RootCerts::File(_));
     if address.ssl_mode == SslMode::Disable || (address.ssl_mode == SslMode::Prefer && !is_named) {
@@ -66,9 +67,10 @@ fn roots(address: &Address) -> Result<Option<Vec<CertificateDer<'static>>>, Conn
         (RootCerts::System, _) => system_roots().map(Some),
         (RootCerts::Default, None) => match address.ssl_mode {
             SslMode::VerifyFull => system_roots().map(Some),
-            // The system's authorities would give anybody a certificate for some name, and no name is compared.
+            // verify-ca does not compare names, and any attacker can get a public certificate for some name.
             SslMode::VerifyCa => Err(ConnectError::Tls(
-                "sslmode=verify-ca needs to know the authority: set sslrootcert to its certificate, or use verify-full"
+                "sslmode=verify-ca needs a root certificate: set sslrootcert to the authority's PEM file, or use \
+                 verify-full"
                     .to_owned(),
             )),
             SslMode::Disable | SslMode::Prefer | SslMode::Require => Ok(None),
@@ -76,7 +78,7 @@ fn roots(address: &Address) -> Result<Option<Vec<CertificateDer<'static>>>, Conn
     }
 }
 
-/// libpq's default file of trusted authorities, if it is there.
+/// libpq's default file of root certificates; none if it does not exist.
 fn default_root_file() -> Option<PathBuf> {
     let file = Path::new(&std::env::var_os("HOME")?).join(".postgresql/root.crt");
     file.is_file().then_some(file)
@@ -88,7 +90,7 @@ fn read_roots(file: &Path) -> Result<Vec<CertificateDer<'static>>, ConnectError>
     let all: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
     let all = all.map_err(|error| unreadable(error.to_string()))?;
     if all.is_empty() {
-        return Err(unreadable("it holds no certificate".to_owned()));
+        return Err(unreadable("the file contains no certificate in PEM format".to_owned()));
     }
     Ok(all)
 }
@@ -97,13 +99,14 @@ fn system_roots() -> Result<Vec<CertificateDer<'static>>, ConnectError> {
     let all = rustls_native_certs::load_native_certs().certs;
     if all.is_empty() {
         return Err(ConnectError::Tls(
-            "this system trusts no authority; name one with sslrootcert".to_owned(),
+            "this system has no trusted root certificates: set sslrootcert to the authority's PEM file"
+                .to_owned(),
         ));
     }
     Ok(all)
 }
 
-/// Whom to trust, and whether the certificate must name the host.
+/// The root certificates to trust, and whether the certificate must name the host.
 #[derive(Debug)]
 struct Trust {
     roots: Vec<CertificateDer<'static>>,
@@ -118,10 +121,11 @@ impl Trust {
         provider: &Arc<CryptoProvider>,
     ) -> Result<Self, ConnectError> {
         let mut store = RootCertStore::empty();
+        // Skips certificates that webpki cannot parse: one old entry in a bundle must not make the rest useless.
         store.add_parsable_certificates(roots.iter().cloned());
         if store.is_empty() {
             return Err(ConnectError::Tls(
-                "no certificate of sslrootcert can be used as an authority".to_owned(),
+                "no root certificate can be parsed: set sslrootcert to the authority's PEM file".to_owned(),
             ));
         }
         let chain = WebPkiServerVerifier::builder_with_provider(Arc::new(store), provider.clone())
@@ -138,15 +142,15 @@ impl Trust {
         ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<(), Error> {
-        // PostgreSQL's manual makes a certificate that signs itself and has the server use it. OpenSSL accepts it where
-        // it is itself trusted; webpki refuses an authority as a server.
+        // PostgreSQL's manual has the server use a self-signed certificate. OpenSSL accepts it if it is itself a
+        // trusted root; webpki refuses a CA certificate as a server certificate, so it is checked here.
         if is_self_signed(end_entity) && self.roots.iter().any(|root| root.as_ref() == end_entity.as_ref()) {
             check_dates(end_entity, now)?;
             return if self.checks_name { check_name(end_entity, server_name) } else { Ok(()) };
         }
         match self.chain.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now) {
             Ok(_) => Ok(()),
-            // The name is checked after the chain, so the chain is sound.
+            // webpki checks the name after the chain, so the chain is valid.
             Err(error) if is_wrong_name(&error) => {
                 if self.checks_name { check_common_name(end_entity, server_name, error) } else { Ok(()) }
             }
@@ -154,8 +158,8 @@ impl Trust {
                 if is_version_1(end_entity) =>
             {
                 Err(Error::General(
-                    "the server's certificate is X.509 version 1, which cannot be verified: issue it with extensions, \
-                     for example `openssl x509 -req -extfile … `with basicConstraints and subjectAltName"
+                    "the server's certificate is X.509 version 1, which cannot be verified: issue it again with the \
+                     extensions basicConstraints and subjectAltName, for example with `openssl x509 -req -extfile …`"
                         .to_owned(),
                 ))
             }
@@ -206,7 +210,8 @@ fn check_name(certificate: &CertificateDer<'_>, name: &ServerName<'_>) -> Result
     }
 }
 
-/// As libpq does it: where a certificate has no alternative name of the kind of the host, its common name counts.
+/// As in libpq: the common name counts only if the certificate has no alternative name of the same kind as the host (IP
+/// address or DNS name).
 fn check_common_name(
     certificate: &CertificateDer<'_>,
     name: &ServerName<'_>,
@@ -221,6 +226,7 @@ fn check_common_name(
             ServerName::IpAddress(_) => matches!(alternative, GeneralName::IpAddress(_)),
             _ => matches!(alternative, GeneralName::DnsName(_)),
         };
+        // An extension that cannot be parsed may name a host, so the common name does not count.
         if names.map_or(true, |names| names.0.iter().any(is_of_its_kind)) {
             return Err(error);
         }
@@ -233,7 +239,7 @@ fn check_common_name(
     if matches(common_name, &name.to_str()) { Ok(()) } else { Err(error) }
 }
 
-/// Whether a common name names a host: a `*` stands for the first label, and never for a whole name or an address.
+/// Whether a common name matches a host. A `*` matches the first label only, never a whole name or an IP address.
 fn matches(common_name: &str, host: &str) -> bool {
     if common_name.eq_ignore_ascii_case(host) {
         return !common_name.is_empty();
@@ -247,7 +253,7 @@ fn matches(common_name: &str, host: &str) -> bool {
     }
 }
 
-/// Verifies as much of a server's certificate as the `sslmode` asks for.
+/// Verifies as much of the server's certificate as the `sslmode` asks for; without trust, nothing.
 #[derive(Debug)]
 struct LibpqVerifier {
     provider: Arc<CryptoProvider>,
@@ -275,8 +281,8 @@ impl ServerCertVerifier for LibpqVerifier {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        // Whose key it is has not been verified, so that the signature would prove nothing; and webpki cannot read every
-        // certificate that OpenSSL makes.
+        // Without trust the key is unverified, so its signature proves nothing; and webpki cannot parse every
+        // certificate that OpenSSL issues.
         if self.trust.is_none() {
             return Ok(HandshakeSignatureValid::assertion());
         }
@@ -294,6 +300,7 @@ impl ServerCertVerifier for LibpqVerifier {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
+        // As with TLS 1.2.
         if self.trust.is_none() {
             return Ok(HandshakeSignatureValid::assertion());
         }

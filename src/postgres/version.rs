@@ -1,9 +1,9 @@
-//! Which PostgreSQL servers Tenure runs on.
+//! The PostgreSQL versions that Tenure supports.
 
-/// The oldest server that Tenure runs on, as `server_version_num`.
+/// The oldest supported server, as `server_version_num`.
 pub const OLDEST: i32 = 150_000;
 
-/// Why a server is refused.
+/// The server is older than [`OLDEST`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("this is PostgreSQL {}; Tenure needs {} or newer: upgrade the server", found / 10_000, OLDEST / 10_000)]
 pub struct TooOld {
@@ -11,10 +11,10 @@ pub struct TooOld {
     pub found: i32,
 }
 
-/// Decides on a server's `server_version_num`.
+/// Checks a server's `server_version_num`.
 ///
 /// # Errors
-/// The server is older than PostgreSQL 15.
+/// [`TooOld`] if the server is older than PostgreSQL 15.
 pub const fn supported(server_version_num: i32) -> Result<(), TooOld> {
     if server_version_num < OLDEST { Err(TooOld { found: server_version_num }) } else { Ok(()) }
 }

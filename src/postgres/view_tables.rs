@@ -1,5 +1,5 @@
-//! The tables of schema `view`: made for a new log, and their functions and indexes brought up to this release where the
-//! set of projections is the same.
+//! The tables of schema `view`: creates them for a new log, and updates their functions and indexes to this release if
+//! the projection set is the same.
 
 use std::collections::BTreeSet;
 
@@ -9,7 +9,7 @@ use tokio_postgres::Client;
 use crate::event_log::row_sql;
 use crate::event_log::rows::Table;
 
-/// A digest of everything about the tables that may change without their set: functions, indexes, storage.
+/// A digest of the parts of the tables that may change within a projection set: functions, indexes, storage settings.
 pub(super) fn digest(tables: &[&Table]) -> String {
     let mut digest = Sha256::new();
     for table in tables {
@@ -18,7 +18,7 @@ pub(super) fn digest(tables: &[&Table]) -> String {
     super::hex(&digest.finalize()[..16])
 }
 
-/// Makes the tables of a new log.
+/// Creates the tables of a new log.
 pub(super) async fn create(client: &Client, tables: &[&Table]) -> Result<(), tokio_postgres::Error> {
     for table in tables {
         client.batch_execute(&row_sql::ddl(table, "view")).await?;
@@ -26,8 +26,8 @@ pub(super) async fn create(client: &Client, tables: &[&Table]) -> Result<(), tok
     Ok(())
 }
 
-/// Brings functions, indexes and storage settings up to this release while other nodes work. Touches nothing that is
-/// somebody else's.
+/// Updates functions, indexes and storage settings to this release while other nodes work. Leaves other indexes and
+/// functions alone.
 pub(super) async fn mend(client: &Client, tables: &[&Table]) -> Result<(), tokio_postgres::Error> {
     for table in tables {
         drop_outgrown_functions(client, table).await?;
@@ -35,12 +35,14 @@ pub(super) async fn mend(client: &Client, tables: &[&Table]) -> Result<(), tokio
         client.batch_execute(&row_sql::storage(table, "view")).await?;
         mend_indexes(client, table).await?;
     }
+    // Last: a start that was interrupted finds the old digest and repeats all of this. It cannot be one transaction,
+    // because `create index concurrently` does not run in one.
     let sql = "update log.head set view_definition = $1";
     client.execute(sql, &[&digest(tables)]).await?;
     Ok(())
 }
 
-/// `create or replace` makes a second function where the parameters have changed.
+/// Drops functions with other parameters: `create or replace` would create an overload beside them.
 async fn drop_outgrown_functions(client: &Client, table: &Table) -> Result<(), tokio_postgres::Error> {
     let sql = "select p.oid::regprocedure::text from pg_proc p
                where p.pronamespace = 'view'::regnamespace and p.proname = $1
@@ -64,7 +66,7 @@ async fn mend_indexes(client: &Client, table: &Table) -> Result<(), tokio_postgr
         let is_wanted = row_sql::index_names(table).any(|wanted| wanted == name);
         if is_wanted && is_valid {
             standing.insert(name);
-        // One of ours that is not valid is left of a start that was interrupted.
+        // Invalid: left by an interrupted `create index concurrently`. Not wanted: built by an earlier release.
         } else if is_wanted || is_ours(&name, table) {
             client.batch_execute(&format!("drop index concurrently {quoted}")).await?;
         }
@@ -72,18 +74,18 @@ async fn mend_indexes(client: &Client, table: &Table) -> Result<(), tokio_postgr
     for (name, statement) in row_sql::index_names(table).zip(row_sql::indexes(table, "view", "concurrently"))
     {
         if !standing.contains(&name) {
-            tracing::info!(index = name, "making an index");
+            tracing::info!(index = name, "building an index");
             client.batch_execute(&statement).await?;
         }
     }
     Ok(())
 }
 
-/// Whether a name is one that some release has given to an index of this table.
+/// Whether a release of Tenure has given this name to an index of this table.
 pub(super) fn is_ours(index: &str, table: &Table) -> bool {
     let suffix = index.strip_prefix(table.name).and_then(|rest| rest.strip_prefix('_'));
     suffix.is_some_and(|suffix| {
-        // The release before counted: no table had more than three.
+        // An earlier release numbered the indexes; no table had more than three.
         let is_number = matches!(suffix, "1" | "2" | "3");
         let is_digest = suffix.len() == 8 && suffix.bytes().all(|byte| byte.is_ascii_hexdigit());
         is_number || is_digest

@@ -1,4 +1,4 @@
-//! `view.accounts`: one row a living tenant.
+//! `view.accounts`: one row per open account.
 
 use futures::Stream;
 use tokio_postgres::Row;
@@ -14,7 +14,7 @@ use crate::event_log::rows::ColumnType::{Position, Text, Timestamptz, Uuid as Uu
 use crate::event_log::rows::{Column, RowChange, Table, Value};
 use crate::ids::{AccountId, UserId};
 
-/// The table.
+/// The table definition. `owner_position` is the position of the event that made the owner the owner.
 pub static TABLE: Table = Table {
     name: "accounts",
     version: 2,
@@ -29,33 +29,34 @@ pub static TABLE: Table = Table {
     ],
     key_columns: 1,
     fillfactor: 90,
+    // For the accounts of an owner, and for pages of accounts by name.
     indexes: &["(owner_user_id)", "(name)"],
 };
 
 const COLUMNS: &str = "a.id, a.name, a.owner_user_id, a.created_at, a.nats_account_pub, a.position";
 
-/// Whether user $1 has not been forgotten.
+/// Whether user $1 exists and has not been forgotten: the memberships of a forgotten user are cleared away later.
 const IS_KNOWN: &str = "exists (select from view.users u where u.id = $1 and u.forgotten_at is null)";
 
-/// A tenant's record.
+/// An open account.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Account {
-    /// The identifier.
+    /// The identifier of the account.
     pub id: AccountId,
-    /// The unique name, shown as it was given; empty when it cannot be read.
+    /// The unique name, in the case it was given; empty if it cannot be decrypted.
     pub name: String,
-    /// Who owns it.
+    /// The user who owns the account.
     pub owner_user_id: UserId,
-    /// Since when it is open.
+    /// When the account was opened.
     pub created_at: Timestamp,
-    /// The public key of its account at NATS, once it has one.
+    /// The public key of the account at NATS; none until an operator sets it.
     pub nats_account_pub: Option<String>,
-    /// The position of the event that opened it.
+    /// The position of the event that opened the account.
     pub position: i64,
 }
 
 impl Account {
-    /// The record of the account that this event opens.
+    /// The account that this event opens; none for any other event.
     #[must_use]
     pub fn opened(position: i64, stream: Uuid, event: &AnyEvent) -> Option<Self> {
         let AnyEvent::Account(AccountEvent::Opened { owner, at, name }) = event else { return None };
@@ -70,7 +71,7 @@ impl Account {
     }
 }
 
-/// What an event does to the table.
+/// The row changes that an event causes in the table.
 pub(super) fn changes(stream: Uuid, event: &AnyEvent) -> Vec<RowChange> {
     let AnyEvent::Account(event) = event else {
         return Vec::new();
@@ -126,7 +127,7 @@ impl Reader {
         self.one(&format!("select {COLUMNS} from view.accounts a where a.id = $1"), &[&id], read).await
     }
 
-    /// The account with this name, in whatever case.
+    /// The account with this name, regardless of case.
     ///
     /// # Errors
     /// [`QueryError::NotFound`]
@@ -134,12 +135,13 @@ impl Reader {
         let Ok(name) = AccountName::parse(name) else {
             return Err(QueryError::NotFound);
         };
+        // Found through the claim, which is unique and ignores case.
         let claim = account_name_claim(&name, self.hasher());
         let sql = format!("select {COLUMNS} from view.accounts a where a.id = {HOLDER_FOR_GOOD}");
         self.one(&sql, &[&claim.kind, &claim.key.as_slice()], read).await
     }
 
-    /// The account that a slug names: an identifier if it parses as a UUID, else a name.
+    /// The account with this slug, which is an identifier if it parses as a UUID, and a name otherwise.
     ///
     /// # Errors
     /// [`QueryError::NotFound`]
@@ -163,7 +165,7 @@ impl Reader {
         page::all(String::new(), read, |account| account.name.clone())
     }
 
-    /// The accounts that a user owns or is a member of, each once, by name.
+    /// The accounts that a user owns or is a member of, each once, by name; none for a forgotten user.
     ///
     /// # Errors
     /// An item: the database cannot be read.
@@ -176,7 +178,7 @@ impl Reader {
         page::all(String::new(), read, |account| account.name.clone())
     }
 
-    /// Those of them whose names come behind this one, by name, at most `limit`.
+    /// The accounts that a user owns or is a member of whose names come after this one, by name, at most `limit`.
     ///
     /// # Errors
     /// The database cannot be read.
@@ -186,6 +188,7 @@ impl Reader {
         name: &str,
         limit: usize,
     ) -> Result<Vec<Account>, QueryError> {
+        // A union instead of an `or`, so that each branch uses its own index.
         let sql = format!(
             "select {COLUMNS} from (
                  select o.id from view.accounts o where o.owner_user_id = $1
@@ -208,8 +211,8 @@ impl Reader {
         self.one(&sql, &[&user], read).await
     }
 
-    /// The account that a user has owned longest, counted from when they became its owner, so that nobody changes where
-    /// they act by giving them an older one; else the account of their oldest membership.
+    /// The account that a user has owned longest, counted from when the user became its owner; if there is none, the
+    /// account of the user's oldest membership. A user who is given an older account keeps their default account.
     ///
     /// # Errors
     /// [`QueryError::NotFound`]
@@ -225,10 +228,10 @@ impl Reader {
         self.one(&sql, &[&user], read).await
     }
 
-    /// Whether a user owns an account or is a member of it; `false`, and logged, when that cannot be found out.
+    /// Whether a user owns an account or is a member of it; logs an error and returns `false` if that cannot be read.
     pub async fn is_member_or_owner(&self, account: AccountId, user: UserId) -> bool {
         self.membership(account, user).await.unwrap_or_else(|error| {
-            tracing::error!(%account, %user, %error, "membership could not be checked");
+            tracing::error!(%account, %user, %error, "could not check a membership");
             false
         })
     }
@@ -238,13 +241,15 @@ impl Reader {
     /// # Errors
     /// The database cannot be read.
     pub async fn membership(&self, account: AccountId, user: UserId) -> Result<bool, QueryError> {
+        // Joins the account and the user: a closed account or a forgotten user ends a membership before its row is
+        // cleared.
         let sql = "select exists (select from view.accounts a join view.users u on u.id = $2 and u.forgotten_at is null
                                   where a.id = $1 and (a.owner_user_id = $2 or exists (
                                       select from view.members m where m.account_id = $1 and m.user_id = $2)))";
         self.one(sql, &[&account, &user], |row| row.try_get(0)).await
     }
 
-    /// How many accounts a person owns.
+    /// How many accounts a user owns.
     ///
     /// # Errors
     /// The database cannot be read.
@@ -253,7 +258,7 @@ impl Reader {
         self.count(sql, &[&owner]).await
     }
 
-    /// The accounts whose names come behind this one, by name, at most `limit`.
+    /// The accounts whose names come after this one, by name, at most `limit`.
     ///
     /// # Errors
     /// The database cannot be read.

@@ -1,4 +1,4 @@
-//! `view.api_keys`: one row a key, revoked ones too, until its account is closed.
+//! `view.api_keys`: one row per API key, including revoked ones; the rows of a closed account are cleared away.
 
 use std::fmt;
 use std::str::FromStr;
@@ -19,7 +19,8 @@ use crate::event_log::rows::ColumnType::{BigInt, Position, Text, Timestamptz, Uu
 use crate::event_log::rows::{Column, RowChange, Table, Value};
 use crate::ids::{AccountId, ApiKeyId, UserId};
 
-/// The table.
+/// The table definition. The `former_…` columns hold the secret before the last rotation. `revoked_position` is the
+/// position of the key's own revocation, `ended_position` that of the ending that the key ended with.
 pub static TABLE: Table = Table {
     name: "api_keys",
     version: 2,
@@ -43,10 +44,13 @@ pub static TABLE: Table = Table {
     key_columns: 1,
     fillfactor: 70,
     indexes: &[
+        // Look-ups by secret, current and former.
         "(key_prefix)",
         "(former_prefix) where former_prefix is not null",
+        // Pages of an account's keys: in two parts, so that a page of active keys does not walk past revoked ones.
         "(account_id, created_at, position) where revoked_at is null",
         "(account_id, created_at, position) where revoked_at is not null",
+        // Keys revoked after a list began.
         "(account_id, (coalesce(ended_position, revoked_position))) where revoked_at is not null",
     ],
 };
@@ -54,33 +58,33 @@ pub static TABLE: Table = Table {
 const COLUMNS: &str = "k.id, k.account_id, k.created_by_user_id, k.key_prefix, k.label, k.created_at, k.expires_at, \
                        e.ended_at, u.at, k.position";
 
-/// A key's record; its hash is not part of it.
+/// An API key, without its hash.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ApiKey {
-    /// The identifier.
+    /// The identifier of the key.
     pub id: ApiKeyId,
-    /// The tenant that it acts for.
+    /// The account that the key acts for.
     pub account_id: AccountId,
-    /// Who minted it.
+    /// The user who minted the key.
     pub created_by_user_id: UserId,
-    /// The first characters behind the sentinel.
+    /// The first eight characters after the sentinel.
     pub key_prefix: String,
-    /// What people call it.
+    /// The label that the user gave the key; empty if it cannot be decrypted.
     pub label: String,
-    /// When it was minted.
+    /// When the key was minted.
     pub created_at: Timestamp,
-    /// From when on it is dead, if ever.
+    /// When the key expires; none if it never does.
     pub expires_at: Option<Timestamp>,
-    /// When it was revoked.
+    /// When the key was revoked or ended with its minter's membership; none while it is active.
     pub revoked_at: Option<Timestamp>,
-    /// When it was last good for something, to the minute.
+    /// When the key was last accepted, to the minute; none if never.
     pub last_used_at: Option<Timestamp>,
-    /// The position of the event that made it.
+    /// The position of the event that minted the key.
     pub position: i64,
 }
 
 impl ApiKey {
-    /// The record of the key that this event mints.
+    /// The key that this event mints; none for any other event.
     #[must_use]
     pub fn minted(position: i64, stream: Uuid, event: &AnyEvent) -> Option<Self> {
         let AnyEvent::ApiKey(ApiKeyEvent::Minted { account, minter, prefix, at, expires_at, label, .. }) =
@@ -102,7 +106,7 @@ impl ApiKey {
         })
     }
 
-    /// The prefix that this event gives a key.
+    /// The new prefix that this event gives a key; none unless it is a rotation.
     #[must_use]
     pub fn rotated(_: i64, _: Uuid, event: &AnyEvent) -> Option<String> {
         match event {
@@ -112,17 +116,17 @@ impl ApiKey {
     }
 }
 
-/// A place in the list of an account's keys, in which those come first that were good when the list was begun: a key that
-/// is revoked while the list is read keeps its place.
+/// A cursor in the list of an account's keys. Keys that were active when the list began come first, so a key that is
+/// revoked while the list is read keeps its place.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct KeyPlace {
-    /// When the list was begun.
+    /// When the list began.
     begun: Timestamp,
-    /// The newest position then.
+    /// The newest position when the list began.
     newest: i64,
-    /// Whether it is among those that were not good.
+    /// Whether the cursor is in the second part of the list: keys that were not active when it began.
     is_ended: bool,
-    /// Where among its kind.
+    /// The cursor within that part.
     key: TimeKey,
 }
 
@@ -150,16 +154,16 @@ impl FromStr for KeyPlace {
     }
 }
 
-/// What a plaintext key is compared with.
+/// An active key whose prefix matches a secret, with the hash to verify the secret against.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Candidate {
-    /// The key's record.
+    /// The key that the hash belongs to.
     pub key: ApiKey,
-    /// The PHC string.
+    /// The PHC string of the current or the former secret.
     pub hash: String,
 }
 
-/// What an event does to the table.
+/// The row changes that an event causes in the table.
 pub(super) fn changes(stream: Uuid, event: &AnyEvent) -> Vec<RowChange> {
     let key = vec![Value::Uuid(stream)];
     match event {
@@ -245,8 +249,9 @@ fn read(row: &Row) -> Result<ApiKey, tokio_postgres::Error> {
     })
 }
 
-/// Keys of accounts that are open, and `e.ended_at`: when each was revoked, or ended with the membership of its minter,
-/// whether that has been written into its row yet or not.
+/// Keys of open accounts, with `e.ended_at` and `e.position`: when each was revoked or ended with its minter's
+/// membership, also if its row does not say so yet. `m` is the first ending of the minter's membership after the key
+/// was minted; `p` is the forgetting of the minter, which counts while the membership has not been cleared away.
 const FROM: &str = "from view.api_keys k join view.accounts a on a.id = k.account_id
     left join coarse.last_used u on u.id = k.id
     cross join lateral (
@@ -263,7 +268,7 @@ const FROM: &str = "from view.api_keys k join view.accounts a on a.id = k.accoun
                coalesce(k.ended_position, k.revoked_position, w.position) as position
     ) e";
 
-/// Keys that were good when the list was begun, at time $2 and position $3: not revoked, and revoked since.
+/// Keys that were active when the list began, at time $2 and position $3: those not revoked, and those revoked since.
 const GOOD: [&str; 2] = [
     "k.revoked_at is null and (e.position is null or e.position > $3) and (k.expires_at is null or k.expires_at > $2)",
     REVOKED_SINCE,
@@ -271,7 +276,7 @@ const GOOD: [&str; 2] = [
 const REVOKED_SINCE: &str = "k.revoked_at is not null and coalesce(k.ended_position, k.revoked_position) > $3
     and (k.expires_at is null or k.expires_at > $2)";
 
-/// Keys that were not: not revoked, and revoked.
+/// Keys that were not active when the list began: those not revoked, and those revoked.
 const ENDED: [&str; 2] = [
     "k.revoked_at is null and (e.position <= $3 or k.expires_at <= $2)",
     "k.revoked_at is not null and (coalesce(k.ended_position, k.revoked_position) <= $3 or k.expires_at <= $2)",
@@ -286,7 +291,7 @@ impl Reader {
         self.one(&format!("select {COLUMNS} {FROM} where k.id = $1"), &[&id], read).await
     }
 
-    /// All keys of an account: those that are good by age, then the others by age.
+    /// All keys of an account: first the active ones, oldest first, then the others, oldest first.
     ///
     /// # Errors
     /// An item: the database cannot be read.
@@ -309,7 +314,7 @@ impl Reader {
         page::all(None, read, |(_, place)| Some(*place)).map_ok(|(key, _)| key)
     }
 
-    /// Where a list of keys begins, with those first that are good at this time.
+    /// The cursor at the start of a list of keys that begins at this time.
     ///
     /// # Errors
     /// The database cannot be read.
@@ -317,7 +322,7 @@ impl Reader {
         Ok(KeyPlace { begun: now, newest: self.newest().await?, is_ended: false, key: TimeKey::OLDEST })
     }
 
-    /// The keys of an account that come behind this place, each with its own, at most `limit`.
+    /// The keys of an account that come after this cursor, each with its own cursor, at most `limit`.
     ///
     /// # Errors
     /// The database cannot be read.
@@ -346,7 +351,8 @@ impl Reader {
         after: KeyPlace,
         limit: usize,
     ) -> Result<Vec<(ApiKey, KeyPlace)>, QueryError> {
-        // Each branch walks an index of its own. What was revoked since is little, and is looked for by that first.
+        // Each branch walks its own index. Few keys are revoked after a list began, so that branch finds them by
+        // position first; `offset 0` keeps the planner from flattening the subquery and walking all keys by age.
         let branch = |condition: &str| {
             let from = if condition == REVOKED_SINCE {
                 let since = format!(
@@ -381,7 +387,7 @@ impl Reader {
         Ok(keys.into_iter().map(|key| (place(&key), key)).map(|(place, key)| (key, place)).collect())
     }
 
-    /// The keys that are good now and begin like this, their former secrets among them.
+    /// The active keys with this prefix, by their current secret and by their former one while its grace lasts.
     ///
     /// # Errors
     /// The database cannot be read.
@@ -390,6 +396,7 @@ impl Reader {
         prefix: &KeyPrefix,
         now: Timestamp,
     ) -> Result<Vec<Candidate>, QueryError> {
+        // Two branches, because the current and the former prefix have an index each.
         let sql = format!(
             "select {COLUMNS}, k.key_hash {FROM}
              where k.key_prefix = $1 and e.ended_at is null and (k.expires_at is null or k.expires_at > $2)
@@ -405,8 +412,8 @@ impl Reader {
         .await
     }
 
-    /// The keys of an account that a user has minted and that are good, but for the clock: how many, and the oldest of them,
-    /// at most `limit`.
+    /// The keys of an account that a user has minted and that have not ended, expired ones included: their number, and
+    /// the oldest of them, at most `limit`.
     ///
     /// # Errors
     /// The database cannot be read.
@@ -416,6 +423,7 @@ impl Reader {
         user: UserId,
         limit: usize,
     ) -> Result<(u64, Vec<ApiKeyId>), QueryError> {
+        // The window count ignores the limit, so it is the number of all keys.
         let sql = format!(
             "select k.id, count(*) over () {FROM}
              where k.account_id = $1 and k.created_by_user_id = $2 and k.revoked_at is null and e.ended_at is null
@@ -428,7 +436,7 @@ impl Reader {
         Ok((count.unsigned_abs(), keys))
     }
 
-    /// The same for all accounts that the user is a member of.
+    /// As [`Reader::api_keys_minted_by`], in all accounts that the user is a member of.
     ///
     /// # Errors
     /// The database cannot be read.
@@ -437,6 +445,7 @@ impl Reader {
         user: UserId,
         limit: usize,
     ) -> Result<(u64, Vec<ApiKeyId>), QueryError> {
+        // Joins the membership: keys that were kept when a membership ended do not count.
         let sql = format!(
             "select k.id, count(*) over () {FROM} join view.members o on o.account_id = k.account_id and o.user_id = $1
              where k.created_by_user_id = $1 and k.revoked_at is null and e.ended_at is null
@@ -449,8 +458,8 @@ impl Reader {
         Ok((count.unsigned_abs(), keys))
     }
 
-    /// Keys of an account that its member's ending ended, at this position, and that are not shown as revoked by themselves
-    /// yet, at most `limit`.
+    /// Keys of an account that ended with this user's membership at this position and whose rows do not say so yet, at
+    /// most `limit`, in no order.
     ///
     /// # Errors
     /// The database cannot be read.
@@ -461,13 +470,14 @@ impl Reader {
         position: i64,
         limit: i64,
     ) -> Result<Vec<ApiKeyId>, QueryError> {
+        // Keys minted after this position belong to a later membership.
         let sql = "select k.id from view.api_keys k
                    where k.account_id = $1 and k.revoked_at is null and k.created_by_user_id = $2 and k.position < $3
                    limit $4";
         self.list(sql, &[&account, &user, &position, &limit], |row| row.try_get(0)).await
     }
 
-    /// How many keys of an account are not revoked.
+    /// How many keys of an account have not ended, expired ones included.
     ///
     /// # Errors
     /// The database cannot be read.

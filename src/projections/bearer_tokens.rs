@@ -1,4 +1,4 @@
-//! `view.bearer_tokens`: one row a bearer token, revoked and expired ones too.
+//! `view.bearer_tokens`: one row per bearer token, including revoked and expired ones.
 
 use futures::Stream;
 use tokio_postgres::Row;
@@ -15,7 +15,7 @@ use crate::event_log::rows::ColumnType::{Bytea, Position, Text, Timestamptz, Uui
 use crate::event_log::rows::{Column, RowChange, Table, Value};
 use crate::ids::{BearerTokenId, UserId};
 
-/// The table.
+/// The table definition. `digest` is null once the token is revoked.
 pub static TABLE: Table = Table {
     name: "bearer_tokens",
     version: 1,
@@ -32,39 +32,43 @@ pub static TABLE: Table = Table {
     key_columns: 1,
     fillfactor: 80,
     indexes: &[
+        // Look-ups by secret.
         "(digest)",
+        // Pages of a user's tokens.
         "(user_id, created_at, position)",
+        // The count of a user's active tokens, without walking past revoked ones.
         "(user_id, expires_at) where revoked_at is null",
     ],
 };
 
 const COLUMNS: &str = "t.id, t.user_id, t.prefix, t.created_at, t.expires_at, coalesce(t.revoked_at, o.forgotten_at), u.at, t.position";
+/// Tokens joined with their users: forgetting a user ends the tokens before their rows say so.
 const FROM: &str = "from view.bearer_tokens t join view.users o on o.id = t.user_id
                     left join coarse.last_used u on u.id = t.id";
 
-/// The record of a bearer token; the secret itself is not kept.
+/// A bearer token, without its secret, which is not stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BearerToken {
-    /// The identifier.
+    /// The identifier of the token.
     pub id: BearerTokenId,
-    /// Whose it is.
+    /// The user that the token acts for.
     pub user_id: UserId,
-    /// The first characters, for display.
+    /// The first characters of the secret, for display.
     pub prefix: String,
-    /// Since when.
+    /// When the token was issued.
     pub created_at: Timestamp,
-    /// From when on it is dead.
+    /// When the token expires.
     pub expires_at: Timestamp,
-    /// When it was ended before its time.
+    /// When the token was revoked or ended with its user; none while it is active.
     pub revoked_at: Option<Timestamp>,
-    /// When it was last good for something, to the minute.
+    /// When the token was last accepted, to the minute; none if never.
     pub last_used_at: Option<Timestamp>,
-    /// The position of the event that issued it.
+    /// The position of the event that issued the token.
     pub position: i64,
 }
 
 impl BearerToken {
-    /// The record of the token that this event issues.
+    /// The token that this event issues; none for any other event.
     #[must_use]
     pub fn issued(position: i64, stream: Uuid, event: &AnyEvent) -> Option<Self> {
         let AnyEvent::BearerToken(BearerTokenEvent::Issued { user, prefix, at, expires_at, .. }) = event
@@ -83,14 +87,14 @@ impl BearerToken {
         })
     }
 
-    /// Its key among the tokens of its person.
+    /// The cursor of this token in the list of its user's tokens.
     #[must_use]
     pub const fn key(&self) -> TimeKey {
         TimeKey { at: self.created_at, position: self.position }
     }
 }
 
-/// What an event does to the table.
+/// The row changes that an event causes in the table.
 pub(super) fn changes(stream: Uuid, event: &AnyEvent) -> Vec<RowChange> {
     let event = match event {
         AnyEvent::BearerToken(event) => event,
@@ -118,7 +122,7 @@ pub(super) fn changes(stream: Uuid, event: &AnyEvent) -> Vec<RowChange> {
                 Value::Position,
             ],
         ),
-        // The digest goes with it: a forgotten person's cannot be made again from the log either.
+        // The digest is removed too: after its user is forgotten, a rebuild cannot restore it from the log either.
         BearerTokenEvent::Revoked { at, .. } => RowChange::patch(
             &TABLE,
             vec![Value::Uuid(stream)],
@@ -141,10 +145,10 @@ fn read(row: &Row) -> Result<BearerToken, tokio_postgres::Error> {
 }
 
 impl Reader {
-    /// The living bearer token with this secret.
+    /// The active bearer token with this secret.
     ///
     /// # Errors
-    /// [`QueryError::NotFound`]: unknown, ended, or dead by the clock.
+    /// [`QueryError::NotFound`]: unknown, revoked or expired.
     pub async fn bearer_token(&self, secret: &str, now: Timestamp) -> Result<BearerToken, QueryError> {
         let digest = SecretDigest::of(secret);
         let sql = format!(
@@ -154,7 +158,7 @@ impl Reader {
         self.one(&sql, &[&digest.as_bytes().as_slice(), &now], read).await
     }
 
-    /// All bearer tokens of a person, oldest first.
+    /// All bearer tokens of a user, oldest first.
     ///
     /// # Errors
     /// An item: the database cannot be read.
@@ -170,7 +174,7 @@ impl Reader {
         page::all(TimeKey::OLDEST, read, BearerToken::key)
     }
 
-    /// The bearer tokens of a person that came behind the one with this key, oldest first, at most `limit`.
+    /// The bearer tokens of a user that come after this cursor, oldest first, at most `limit`.
     ///
     /// # Errors
     /// The database cannot be read.
@@ -187,7 +191,7 @@ impl Reader {
         self.list(&sql, &[&user, &after.at, &after.position, &page::limit(limit)], read).await
     }
 
-    /// The bearer token with this identifier, whatever has become of it.
+    /// The bearer token with this identifier, active or not.
     ///
     /// # Errors
     /// [`QueryError::NotFound`]
@@ -195,11 +199,12 @@ impl Reader {
         self.one(&format!("select {COLUMNS} {FROM} where t.id = $1"), &[&id], read).await
     }
 
-    /// How many bearer tokens of a person are living.
+    /// How many active bearer tokens a user has.
     ///
     /// # Errors
     /// The database cannot be read.
     pub async fn count_of_bearer_tokens(&self, user: UserId, now: Timestamp) -> Result<u32, QueryError> {
+        // Checks the user too: a forgotten user has no active tokens, whatever the rows still say.
         let sql = "select count(*) from view.bearer_tokens
                    where user_id = $1 and revoked_at is null and expires_at > $2
                      and exists (select from view.users where id = $1 and forgotten_at is null)";

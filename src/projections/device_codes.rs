@@ -1,4 +1,4 @@
-//! `view.device_codes`: one row a device code, whatever has become of it.
+//! `view.device_codes`: one row per device code, including denied, consumed and expired ones.
 
 use tokio_postgres::Row;
 use uuid::Uuid;
@@ -12,7 +12,7 @@ use crate::event_log::rows::ColumnType::{Bytea, Position, Text, Timestamptz, Uui
 use crate::event_log::rows::{Column, RowChange, Table, Value};
 use crate::ids::{DeviceCodeId, UserId};
 
-/// The table.
+/// The table definition.
 pub static TABLE: Table = Table {
     name: "device_codes",
     version: 1,
@@ -30,45 +30,47 @@ pub static TABLE: Table = Table {
         Column::required("position", Position),
     ],
     key_columns: 1,
+    // Most rows are updated once or twice soon after they are inserted: leave room for that on the page.
     fillfactor: 50,
+    // Look-ups by device code; user codes are found through their claim.
     indexes: &["(digest)"],
 };
 
 const COLUMNS: &str =
     "id, user_code, client_name, user_id, created_at, expires_at, verified_at, denied_at, consumed_at";
 
-/// A device code's record; the device code itself is not kept.
+/// A device code, without its secret, which is not stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeviceCode {
-    /// The identifier.
+    /// The identifier of the device code.
     pub id: DeviceCodeId,
-    /// The code to type, as `XXXX-XXXX`.
+    /// The user code to type, as `XXXX-XXXX`; empty if it cannot be decrypted.
     pub user_code: String,
-    /// What the device calls itself; nobody has checked it.
+    /// The name that the device gave itself, unverified; empty if it cannot be decrypted.
     pub client_name: String,
-    /// Who has approved it.
+    /// The user who approved the code; none until then.
     pub user_id: Option<UserId>,
-    /// When it was handed out.
+    /// When the code was created.
     pub created_at: Timestamp,
-    /// From when on it is dead.
+    /// When the code expires.
     pub expires_at: Timestamp,
-    /// When it was approved.
+    /// When the code was approved; none if it was not.
     pub verified_at: Option<Timestamp>,
-    /// When it was denied.
+    /// When the code was denied; none if it was not.
     pub denied_at: Option<Timestamp>,
-    /// When it was used up.
+    /// When the device consumed the code; none if it has not.
     pub consumed_at: Option<Timestamp>,
 }
 
 impl DeviceCode {
-    /// Whether a person may still approve it, or a device still use it.
+    /// Whether a user can still approve the code or a device still consume it.
     #[must_use]
     pub fn is_living(&self, now: Timestamp) -> bool {
         self.denied_at.is_none() && self.consumed_at.is_none() && now < self.expires_at
     }
 }
 
-/// What an event does to the table.
+/// The row changes that an event causes in the table.
 pub(super) fn changes(stream: Uuid, event: &AnyEvent) -> Vec<RowChange> {
     let AnyEvent::DeviceCode(event) = event else {
         return Vec::new();
@@ -116,7 +118,7 @@ fn read(row: &Row) -> Result<DeviceCode, tokio_postgres::Error> {
 }
 
 impl Reader {
-    /// The record of a device code, whatever has become of it.
+    /// The device code with this secret, in any state.
     ///
     /// # Errors
     /// [`QueryError::NotFound`]
@@ -126,7 +128,7 @@ impl Reader {
         self.one(&sql, &[&digest.as_bytes().as_slice()], read).await
     }
 
-    /// The living device code that has this user code, typed in whatever case, with or without hyphen.
+    /// The active device code with this user code, typed in any case, with or without the hyphen.
     ///
     /// # Errors
     /// [`QueryError::NotFound`]
@@ -136,6 +138,7 @@ impl Reader {
         now: Timestamp,
     ) -> Result<DeviceCode, QueryError> {
         let code = UserCode::parse(typed).map_err(|_| QueryError::NotFound)?;
+        // Found through the claim, which says which of several codes with this user code is the latest.
         let claim = user_code_claim(&code, self.hasher());
         let sql =
             format!("select {COLUMNS} from view.device_codes where id = {}", super::unique_claims::HOLDER);

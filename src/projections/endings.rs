@@ -1,5 +1,6 @@
-//! `view.endings`: which accounts, people and memberships have ended and left rows behind that are still to be cleared
-//! away; and those rows. Every other query treats them as ended from the ending's position on.
+//! `view.endings`: closed accounts, forgotten users and ended memberships whose rows are still to be cleared away.
+//!
+//! The queries for those rows are here too. All other queries treat such rows as ended from the ending's position on.
 
 use tokio_postgres::Row;
 use uuid::Uuid;
@@ -15,7 +16,8 @@ use crate::event_log::rows::ColumnType::{BigInt, Position, Timestamptz, Uuid as 
 use crate::event_log::rows::{Column, RowChange, Table, Value};
 use crate::ids::{AccountId, UserId};
 
-/// The table. The user is nil unless a membership ended, the removal 0.
+/// The table definition. `id` is the account or the forgotten user. Unless a membership ended, `user_id` is the nil
+/// UUID and `removal` is 0.
 pub static TABLE: Table = Table {
     name: "endings",
     version: 1,
@@ -29,17 +31,18 @@ pub static TABLE: Table = Table {
     ],
     key_columns: 3,
     fillfactor: 90,
+    // The oldest endings are cleared first.
     indexes: &["(position)"],
 };
 
-/// An ending that has left something behind.
+/// An ending whose rows have not all been cleared away.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pending {
-    /// What has ended.
+    /// The account, user or membership that ended.
     pub of: Ended,
-    /// When.
+    /// When it ended.
     pub at: Timestamp,
-    /// With which event.
+    /// The position of the event that ended it.
     pub position: i64,
 }
 
@@ -59,7 +62,7 @@ fn begin(of: Ended, at: Timestamp) -> Vec<RowChange> {
     vec![RowChange::insert(&TABLE, row)]
 }
 
-/// What an event does to the table.
+/// The row changes that an event causes in the table.
 pub(super) fn changes(stream: Uuid, event: &AnyEvent) -> Vec<RowChange> {
     match event {
         AnyEvent::Account(AccountEvent::Closed { at, listed: None, .. }) => {
@@ -93,7 +96,7 @@ fn read(row: &Row) -> Result<Pending, tokio_postgres::Error> {
 }
 
 impl Reader {
-    /// The oldest endings that have left something behind, at most `limit`.
+    /// The oldest endings that are not cleared away yet, at most `limit`.
     ///
     /// # Errors
     /// The database cannot be read.
@@ -102,7 +105,7 @@ impl Reader {
         self.list(sql, &[&limit], read).await
     }
 
-    /// Rows that a closed account has left behind, at most `limit`; none if nothing is left.
+    /// Rows that a closed account has left behind, at most `limit` in total; none when all are cleared away.
     ///
     /// # Errors
     /// The database cannot be read.
@@ -119,6 +122,7 @@ impl Reader {
         let sql = "select user_id from view.members where account_id = $1 limit $2";
         rows.members = self.list(sql, &[&account, &left], |row| row.try_get(0)).await?;
         take(&mut left, rows.members.len());
+        // A union, because the index on the account is split into two partial ones.
         let sql = "(select id from view.api_keys where account_id = $1 and revoked_at is null limit $2)
                    union all
                    (select id from view.api_keys where account_id = $1 and revoked_at is not null limit $2) limit $2";
@@ -131,7 +135,7 @@ impl Reader {
                    where s.account_id = $1 limit $2";
         rows.pipes = self.list(sql, &[&account, &left], |row| row.try_get(0)).await?;
         take(&mut left, rows.pipes.len());
-        // By their sources the pipes are found, so those go last.
+        // Pipes are found through their sources, so sources are removed last.
         if left > 0 && rows.pipes.is_empty() {
             let sql = "select id, handle from view.sources where account_id = $1 limit $2";
             rows.sources = self
@@ -148,7 +152,7 @@ impl Reader {
         Ok(rows)
     }
 
-    /// What rows still say of a forgotten person, at most `limit` rows; none if nothing is left.
+    /// Rows that still hold data of a forgotten user, at most `limit` in total; none when all are cleared away.
     ///
     /// # Errors
     /// The database cannot be read.
@@ -170,6 +174,8 @@ impl Reader {
         };
         let mut left = limit;
         let take = |left: &mut i64, count: usize| *left -= i64::try_from(count).unwrap_or(i64::MAX);
+        // Invites bound to the user, and invites to a name the user took over. A `union` without `all`, because an
+        // invite can be both.
         let sql = "select id, status = 'pending' from view.invites where invitee_user_id = $1
                    union
                    select i.id, i.status = 'pending' from view.name_keys n join view.invites i on i.name_key = n.id
@@ -189,7 +195,7 @@ impl Reader {
         let sql = "select id from view.sign_in_links where user_id = $1 and used_at is null limit $2";
         rows.sign_in_links = self.list(sql, &[&user, &left], |row| row.try_get(0)).await?;
         take(&mut left, rows.sign_in_links.len());
-        // By those the invites are found, so they go last.
+        // Invites are found through the name keys, so name keys are removed last.
         if left == limit {
             let sql = "select id from view.name_keys where user_id = $1 limit $2";
             rows.name_keys = self.list(sql, &[&user, &left], |row| row.try_get(0)).await?;
@@ -197,11 +203,12 @@ impl Reader {
         Ok(rows)
     }
 
-    /// The open accounts in which a forgotten person is still a member, at most `limit`.
+    /// The open accounts in which a forgotten user is still listed as a member, at most `limit`.
     ///
     /// # Errors
     /// The database cannot be read.
     pub async fn memberships_left(&self, user: UserId, limit: i64) -> Result<Vec<AccountId>, QueryError> {
+        // A closed account's own ending clears its members.
         let sql = "select m.account_id from view.members m join view.accounts a on a.id = m.account_id
                    where m.user_id = $1 limit $2";
         self.list(sql, &[&user, &limit], |row| row.try_get(0)).await

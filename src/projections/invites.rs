@@ -1,4 +1,4 @@
-//! `view.invites`: one row an invite, whatever has become of it.
+//! `view.invites`: one row per invite, including decided and expired ones.
 
 use futures::Stream;
 use tokio_postgres::Row;
@@ -15,7 +15,7 @@ use crate::event_log::rows::ColumnType::{Position, Text, Timestamptz, Uuid as Uu
 use crate::event_log::rows::{Column, RowChange, Table, Value};
 use crate::ids::{AccountId, InviteId, UserId};
 
-/// The table.
+/// The table definition. `name_key` is the key that seals the name of an invite sent before any user had it.
 pub static TABLE: Table = Table {
     name: "invites",
     version: 2,
@@ -36,16 +36,21 @@ pub static TABLE: Table = Table {
     key_columns: 1,
     fillfactor: 50,
     indexes: &[
+        // Pages of an account's invites.
         "(account_id, created_at, position)",
+        // The count of an account's pending invites.
         "(account_id, expires_at) where status = 'pending'",
+        // Pending invites of a user.
         "(invitee_user_id, status, expires_at)",
+        // Pending invites to a name that is not bound to a user.
         "(lower(invitee_username), expires_at) where invitee_user_id is null and status = 'pending'",
+        // Invites of a forgotten user that are to be cleared.
         "(name_key) where name_key is not null",
     ],
 };
 
-/// As shown: what was said of somebody who has been forgotten is hidden, and what stood for them ended with them, whether
-/// that has been written into the rows yet or not.
+/// The columns as shown. If the invitee has been forgotten, the name is hidden and a pending invite counts as revoked,
+/// also before the row says so.
 const COLUMNS: &str = "i.id, i.account_id,
     case when b.forgotten_at is null and t.forgotten_at is null then i.invitee_username end,
     i.invitee_user_id, i.inviter_user_id, i.mode,
@@ -55,31 +60,32 @@ const COLUMNS: &str = "i.id, i.account_id,
     case when i.status = 'pending' then coalesce(b.forgotten_at, t.forgotten_at) else i.decided_at end,
     i.expires_at, i.position";
 
-/// What [`COLUMNS`] need beside the invites `i`: whom they are bound to, and who has taken their name.
+/// The joins that [`COLUMNS`] need beside the invites `i`: the bound user `b`, and the user `t` who has taken the name.
+/// An invite to a name may be unbound although its name is taken, so both are checked.
 const BESIDE: &str = "left join view.users b on b.id = i.invitee_user_id
     left join view.name_keys n on n.id = i.name_key
     left join view.users t on t.id = n.user_id";
 
-/// Whether the account of invite `i` is open.
+/// Whether the account of invite `i` is open: invites of a closed account are cleared away later.
 const OF_OPEN_ACCOUNT: &str = "exists (select from view.accounts a where a.id = i.account_id)";
 
-/// What has become of an invite.
+/// The status of an invite.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum InviteStatus {
-    /// It stands.
+    /// The invitee can accept or decline it.
     Pending,
-    /// The person belongs to the account.
+    /// The invitee accepted it.
     Accepted,
-    /// The person did not want it.
+    /// The invitee declined it.
     Declined,
-    /// The account has taken it back.
+    /// The account revoked it, or the invitee was forgotten.
     Revoked,
-    /// Its time was over before anybody decided.
+    /// It expired before it was decided.
     Expired,
 }
 
 impl InviteStatus {
-    /// The name on the wire.
+    /// The name of the status in the API.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -92,35 +98,35 @@ impl InviteStatus {
     }
 }
 
-/// An invite's record.
+/// An invite to an account.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Invite {
-    /// The identifier.
+    /// The identifier of the invite.
     pub id: InviteId,
-    /// The tenant that invites.
+    /// The account that invites.
     pub account_id: AccountId,
-    /// The name as it was given; empty when it cannot be read any more.
+    /// The invited username, in the case it was given; empty if it cannot be decrypted or its user was forgotten.
     pub invitee_username: String,
-    /// The person, once known.
+    /// The invited user; none while the invite is not bound to one.
     pub invitee_user_id: Option<UserId>,
-    /// Who invites.
+    /// The user who sent the invite.
     pub inviter_user_id: UserId,
-    /// How a person who is not known yet must sign in.
+    /// The sign-in mode that a user who registers the name must have to get the invite.
     pub mode: UserMode,
-    /// What has been decided; [`Invite::status_at`] says whether the time is over.
+    /// The stored status, which is never `Expired`; see [`Invite::status_at`].
     pub status: InviteStatus,
-    /// When.
+    /// When the invite was created.
     pub created_at: Timestamp,
-    /// When it was decided.
+    /// When the invite was accepted, declined or revoked; none while it is pending.
     pub decided_at: Option<Timestamp>,
-    /// From when on it is dead.
+    /// When the invite expires.
     pub expires_at: Timestamp,
-    /// The position of the event that made it.
+    /// The position of the event that created the invite.
     pub position: i64,
 }
 
 impl Invite {
-    /// The record of the invite that this event makes.
+    /// The invite that this event creates; none for any other event.
     #[must_use]
     pub fn made(position: i64, stream: Uuid, event: &AnyEvent) -> Option<Self> {
         let AnyEvent::Invite(InviteEvent::Created {
@@ -151,13 +157,13 @@ impl Invite {
         })
     }
 
-    /// Its key among the invites of its account.
+    /// The cursor of this invite in the list of its account's invites.
     #[must_use]
     pub const fn key(&self) -> TimeKey {
         TimeKey { at: self.created_at, position: self.position }
     }
 
-    /// What has become of it at this time.
+    /// The status at this time: `Expired` if the invite is pending and past its expiry.
     #[must_use]
     pub fn status_at(&self, now: Timestamp) -> InviteStatus {
         if self.status == InviteStatus::Pending && now >= self.expires_at {
@@ -168,12 +174,12 @@ impl Invite {
     }
 }
 
-/// An invite with the name of the account that it is to.
+/// An invite with the name of its account.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InviteWithAccount {
-    /// The invite.
+    /// The invite itself.
     pub invite: Invite,
-    /// The account's name.
+    /// The name of the account; empty if it cannot be decrypted.
     pub account_name: String,
 }
 
@@ -184,7 +190,7 @@ fn name_key(key: InviteeKey) -> Value {
     }
 }
 
-/// What an event does to the table.
+/// The row changes that an event causes in the table.
 pub(super) fn changes(stream: Uuid, event: &AnyEvent) -> Vec<RowChange> {
     let event = match event {
         AnyEvent::Invite(event) => event,
@@ -193,7 +199,7 @@ pub(super) fn changes(stream: Uuid, event: &AnyEvent) -> Vec<RowChange> {
             return rows.invites.iter().map(gone).collect();
         }
         AnyEvent::Ending(EndingEvent::PersonRowsBlanked(rows)) => {
-            // Nor whose it was: by that the rows are found that are still to be blanked.
+            // Also clear the user and the name key: rows that still have them are found as rows to blank.
             let columns = || {
                 [
                     ("invitee_username", Value::Null),
@@ -308,7 +314,7 @@ impl Reader {
         .await
     }
 
-    /// The invites of all accounts, by identifier, at most `limit`.
+    /// The invites of all accounts with identifiers after this one, by identifier, at most `limit`.
     ///
     /// # Errors
     /// The database cannot be read.
@@ -321,7 +327,7 @@ impl Reader {
         self.list(sql, &[&after, &page::limit(limit)], |row| row.try_get(0)).await
     }
 
-    /// All invites of an account, newest first; none for an unknown account.
+    /// All invites of an account, newest first; none for an unknown or closed account.
     ///
     /// # Errors
     /// An item: the database cannot be read.
@@ -337,7 +343,7 @@ impl Reader {
         page::all(TimeKey::NEWEST, read, Invite::key)
     }
 
-    /// The invites of an account that were made before the one with this key, newest first, at most `limit`.
+    /// The invites of an account that were created before this cursor, newest first, at most `limit`.
     ///
     /// # Errors
     /// The database cannot be read.
@@ -357,7 +363,7 @@ impl Reader {
         self.list(&sql, &[&account, &before.at, &before.position, &limit], read).await
     }
 
-    /// The standing invites of the person with this name, or to this name if nobody has it yet, oldest first.
+    /// The pending invites of the user with this name, or to this name if no user has it yet, oldest first.
     ///
     /// # Errors
     /// An item: the database cannot be read.
@@ -374,7 +380,8 @@ impl Reader {
         page::all(TimeKey::OLDEST, read, |found: &InviteWithAccount| found.invite.key())
     }
 
-    /// Those of them that came behind the one with this key, oldest first, at most `limit`.
+    /// The pending invites for a username, as in [`Reader::pending_invites_for_username`], after this cursor, oldest
+    /// first, at most `limit`.
     ///
     /// # Errors
     /// The database cannot be read.
@@ -390,6 +397,8 @@ impl Reader {
             Err(QueryError::NotFound) => (None, None),
             Err(error) => return Err(error),
         };
+        // A union instead of an `or`: invites bound to the user and unbound invites to the name have an index each. An
+        // unbound invite whose name key belongs to an earlier holder of the name is not this user's.
         let sql = format!(
             "select {COLUMNS}, a.name from (
                  select b.* from view.invites b
@@ -410,8 +419,8 @@ impl Reader {
         self.list(&sql, &parameters, read_with_account).await
     }
 
-    /// The standing invites to a name that were made before anybody had it, for this way of signing in, oldest first, at
-    /// most `limit`.
+    /// The pending invites to a name that are not bound to a user and whose name key no user has taken over, for this
+    /// sign-in mode, oldest first, at most `limit`.
     ///
     /// # Errors
     /// The database cannot be read.
@@ -432,7 +441,7 @@ impl Reader {
         self.list(&sql, &[&username.fold(), &mode.as_str(), &now, &limit], |row| row.try_get(0)).await
     }
 
-    /// How many invites of an account are pending at this time.
+    /// How many invites of an account are pending at this time. Invites of forgotten users do not count.
     ///
     /// # Errors
     /// The database cannot be read.

@@ -1,4 +1,4 @@
-//! `view.members`: who belongs to which tenant without owning it.
+//! `view.members`: one row per member of an account; the owner has none.
 
 use futures::{Stream, TryStreamExt as _};
 use tokio_postgres::Row;
@@ -15,7 +15,7 @@ use crate::event_log::rows::ColumnType::{Position, Timestamptz, Uuid as UuidType
 use crate::event_log::rows::{Column, RowChange, Table, Value};
 use crate::ids::{AccountId, UserId};
 
-/// The table.
+/// The table definition. The key begins with the user, so that the memberships of a user are found through it.
 pub static TABLE: Table = Table {
     name: "members",
     version: 2,
@@ -27,22 +27,23 @@ pub static TABLE: Table = Table {
     ],
     key_columns: 2,
     fillfactor: 90,
+    // Pages of an account's members.
     indexes: &["(account_id, added_at, position)"],
 };
 
 /// A member of an account.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Member {
-    /// The person.
+    /// The user who is the member.
     pub user: User,
-    /// Since when the person belongs to the account.
+    /// When the user became a member.
     pub added_at: Timestamp,
-    /// The position of the event that made them a member.
+    /// The position of the event that made the user a member.
     pub position: i64,
 }
 
 impl Member {
-    /// Its place in a list of the members of its account that was begun at this position.
+    /// The cursor of this member in a list of its account's members that began at position `newest`.
     #[must_use]
     pub const fn place(&self, newest: i64) -> Place {
         Place { newest, key: TimeKey { at: self.added_at, position: self.position } }
@@ -57,7 +58,7 @@ fn insert(account: Uuid, user: UserId, at: Timestamp) -> RowChange {
     RowChange::insert(&TABLE, vec![user.as_uuid().into(), account.into(), at.into(), Value::Position])
 }
 
-/// What an event does to the table.
+/// The row changes that an event causes in the table.
 pub(super) fn changes(stream: Uuid, event: &AnyEvent) -> Vec<RowChange> {
     let event = match event {
         AnyEvent::Account(event) => event,
@@ -87,11 +88,12 @@ pub(super) fn changes(stream: Uuid, event: &AnyEvent) -> Vec<RowChange> {
 }
 
 fn read(row: &Row) -> Result<Member, tokio_postgres::Error> {
+    // The first eleven columns are the user's.
     Ok(Member { user: users::read(row)?, added_at: row.try_get(11)?, position: row.try_get(12)? })
 }
 
 impl Reader {
-    /// The members of an account without its owner, oldest membership first; none for an unknown account.
+    /// The members of an account without its owner, oldest membership first; none for an unknown or closed account.
     ///
     /// # Errors
     /// An item: the database cannot be read.
@@ -111,7 +113,7 @@ impl Reader {
         page::all(None, read, |(place, _)| Some(*place)).map_ok(|(_, member)| member)
     }
 
-    /// Where a list of members begins.
+    /// The cursor at the start of a list of members that begins at the newest position.
     ///
     /// # Errors
     /// The database cannot be read.
@@ -119,7 +121,8 @@ impl Reader {
         Ok(Place { newest: self.newest().await?, key: TimeKey::OLDEST })
     }
 
-    /// The members of an account whose memberships came behind this place, oldest first, at most `limit`.
+    /// The members of an account that come after this cursor, oldest first, at most `limit`. Memberships that began
+    /// after the list did are left out.
     ///
     /// # Errors
     /// The database cannot be read.
@@ -129,6 +132,7 @@ impl Reader {
         after: Place,
         limit: usize,
     ) -> Result<Vec<Member>, QueryError> {
+        // Checks the user and the account too: a membership ends with either before its row is cleared away.
         let sql = format!(
             "select {}, m.added_at, m.position from view.members m join view.users u on u.id = m.user_id
              where m.account_id = $1 and (m.added_at, m.position) > ($2, $3) and m.position <= $5

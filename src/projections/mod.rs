@@ -1,4 +1,4 @@
-//! The tables that people query: pure functions from events to row changes, and typed queries on them.
+//! Projections: the tables that queries read, made from events by pure functions, and the typed queries on them.
 //!
 //! The same functions serve every commit and every replay. This file holds the one list of all projections.
 
@@ -26,7 +26,7 @@ pub use query::{QueryError, Reader};
 use crate::aggregates::AnyEvent;
 use crate::event_log::rows::{RowChange, Table};
 
-/// All projected tables, the claims among them.
+/// All projected tables, including the claims.
 pub static TABLES: &[&Table] = &[
     &users::TABLE,
     &accounts::TABLE,
@@ -44,14 +44,14 @@ pub static TABLES: &[&Table] = &[
     &unique_claims::TABLE,
 ];
 
-/// The name of this release's set of projections: every table with its version.
+/// The name of this release's projection set: every table with its version, such as `users:1,accounts:2`.
 #[must_use]
 pub fn set_name() -> String {
     let names: Vec<String> = TABLES.iter().map(|table| format!("{}:{}", table.name, table.version)).collect();
     names.join(",")
 }
 
-/// What an event of this stream does to the rows of all tables but the claims.
+/// The row changes that an event of this stream causes in all tables except the claims, which the append itself writes.
 #[must_use]
 pub fn changes(stream: Uuid, event: &AnyEvent) -> Vec<RowChange> {
     let all = [

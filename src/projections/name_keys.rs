@@ -1,4 +1,4 @@
-//! `view.name_keys`: the keys of what is said of names that nobody had, and who has taken the name since.
+//! `view.name_keys`: the keys that seal invited names that no user had yet, and the users who have since taken them.
 
 use uuid::Uuid;
 
@@ -9,7 +9,7 @@ use crate::aggregates::user::UserEvent;
 use crate::event_log::rows::ColumnType::{Position, Uuid as UuidType};
 use crate::event_log::rows::{Column, RowChange, Table, Value};
 
-/// The table.
+/// The table definition. `user_id` is null until a user takes the name.
 pub static TABLE: Table = Table {
     name: "name_keys",
     version: 1,
@@ -20,10 +20,11 @@ pub static TABLE: Table = Table {
     ],
     key_columns: 1,
     fillfactor: 80,
+    // The name keys of a forgotten user, to clear them.
     indexes: &["(user_id) where user_id is not null"],
 };
 
-/// What an event does to the table.
+/// The row changes that an event causes in the table.
 pub(super) fn changes(stream: Uuid, event: &AnyEvent) -> Vec<RowChange> {
     match event {
         AnyEvent::Invite(

@@ -1,5 +1,7 @@
-//! Lists in pages: each begins behind the key of the last row of the page before, so that no row is read twice and none is
-//! left out that was there all the time. Nothing is held between two pages.
+//! Keyset pagination: each page starts after the key of the row before it.
+//!
+//! So no row is read twice, no row that exists throughout is missed, and no connection or snapshot is held between two
+//! pages.
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,23 +11,23 @@ use futures::stream::{Stream, TryStreamExt as _, iter, try_unfold};
 use super::query::QueryError;
 use crate::clock::Timestamp;
 
-/// How many rows of a list are read at once when all of it is wanted.
+/// How many rows are read at a time when a whole list is streamed.
 pub const PAGE: usize = 200;
 
-/// The key of a row in a list in the order of time: when it came about, and with which event.
+/// The cursor of a row in a list ordered by time.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct TimeKey {
-    /// When.
+    /// When the row's resource was created.
     pub at: Timestamp,
-    /// The position of the event.
+    /// The position of the event that created it; orders rows of the same time.
     pub position: i64,
 }
 
 impl TimeKey {
-    /// Before every row, where a list begins that gives the oldest first.
+    /// Before every row: the start of a list with the oldest row first.
     pub const OLDEST: Self = Self { at: Timestamp::from_micros(0), position: -1 };
 
-    /// Behind every row, where a list begins that gives the newest first.
+    /// After every row: the start of a list with the newest row first.
     pub const NEWEST: Self = Self { at: Timestamp::from_micros(i64::MAX), position: i64::MAX };
 }
 
@@ -35,12 +37,13 @@ impl fmt::Display for TimeKey {
     }
 }
 
-/// A place in a list that holds what was there when it was begun: what goes and comes back meanwhile is not given twice.
+/// A cursor in a list of the rows that existed when the list began, so that a row that is removed and added again
+/// meanwhile does not appear twice.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Place {
-    /// The newest position when the list was begun.
+    /// The newest position when the list began.
     pub newest: i64,
-    /// Where in the list.
+    /// The cursor of the last row that was read.
     pub key: TimeKey,
 }
 
@@ -59,9 +62,9 @@ impl FromStr for Place {
     }
 }
 
-/// A text is no key of a list in the order of time.
+/// The text is not a list cursor: numbers separated by dots, the last two being microseconds and a position.
 #[derive(Debug, thiserror::Error)]
-#[error("not microseconds and a position")]
+#[error("malformed list cursor; use the one from the last page")]
 pub struct NoTimeKey;
 
 impl FromStr for TimeKey {
@@ -74,7 +77,7 @@ impl FromStr for TimeKey {
     }
 }
 
-/// All rows of a list: `read` gives at most [`PAGE`] of those behind a key, `key` the key of a row.
+/// Streams all rows of a list. `read` returns at most [`PAGE`] rows after a key; `key` returns the key of a row.
 pub(super) fn all<T, K, F>(
     first: K,
     read: impl Fn(K) -> F,
@@ -88,6 +91,7 @@ where
         async move {
             let Some(reading) = reading else { return Ok(None) };
             let page = reading.await?;
+            // A page that is not full is the last one; this saves a query for an empty page.
             let next = page.last().filter(|_| page.len() >= PAGE).map(key);
             Ok::<_, QueryError>((!page.is_empty()).then(|| (iter(page.into_iter().map(Ok)), next)))
         }
@@ -95,7 +99,7 @@ where
     .try_flatten()
 }
 
-/// How many rows a statement may give.
+/// A row limit as a parameter of a statement.
 pub(super) fn limit(rows: usize) -> i64 {
     i64::try_from(rows).unwrap_or(i64::MAX)
 }

@@ -1,4 +1,4 @@
-//! `view.pipes`: one row a pipe that people have made; those that a source has by itself follow from its kind.
+//! `view.pipes`: one row per pipe that a user created; the built-in pipes of a source follow from its kind.
 
 use futures::Stream;
 use tokio_postgres::Row;
@@ -14,7 +14,7 @@ use crate::event_log::rows::ColumnType::{BigInt, Position, Text, Timestamptz, Uu
 use crate::event_log::rows::{Column, RowChange, Table, Value};
 use crate::ids::{AccountId, PipeId, SourceId, UserId};
 
-/// The table.
+/// The table definition. The retention columns are null where the server's default applies.
 pub static TABLE: Table = Table {
     name: "pipes",
     version: 1,
@@ -31,35 +31,37 @@ pub static TABLE: Table = Table {
     ],
     key_columns: 1,
     fillfactor: 90,
+    // Look-ups by name, and pages of a source's pipes.
     indexes: &["(source_id, name)"],
 };
 
 const COLUMNS: &str =
     "p.id, p.source_id, p.created_by_user_id, p.name, p.ttl_seconds, p.max_msgs, p.max_bytes, p.created_at";
-/// Pipes `p` of accounts that are open.
+/// The alias that [`COLUMNS`] and [`OF_OPEN_ACCOUNT`] use.
 const FROM: &str = "from view.pipes p";
+/// Whether the account of pipe `p` is open: pipes of a closed account are cleared away later.
 const OF_OPEN_ACCOUNT: &str = "exists (select from view.sources s join view.accounts a on a.id = s.account_id
                                        where s.id = p.source_id)";
 
-/// A pipe's record.
+/// A pipe that a user created.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pipe {
-    /// The identifier.
+    /// The identifier of the pipe.
     pub id: PipeId,
-    /// The source that it belongs to.
+    /// The source that the pipe belongs to.
     pub source_id: SourceId,
-    /// Who made it.
+    /// The user who created the pipe.
     pub created_by_user_id: UserId,
-    /// What it is called.
+    /// The name, unique within the source.
     pub name: String,
-    /// What it keeps; what is not set is left to the server.
+    /// The retention; values that are not set use the server's defaults.
     pub retention: Retention,
-    /// When it was made.
+    /// When the pipe was created.
     pub created_at: Timestamp,
 }
 
 impl Pipe {
-    /// The record of the pipe that this event makes.
+    /// The pipe that this event creates; none for any other event.
     #[must_use]
     pub fn made(_: i64, stream: Uuid, event: &AnyEvent) -> Option<Self> {
         let AnyEvent::Source(SourceEvent::PipeCreated { pipe, created_by, name, retention, at, .. }) = event
@@ -77,7 +79,7 @@ impl Pipe {
     }
 }
 
-/// What an event does to the table.
+/// The row changes that an event causes in the table.
 pub(super) fn changes(stream: Uuid, event: &AnyEvent) -> Vec<RowChange> {
     let event = match event {
         AnyEvent::Source(event) => event,
@@ -134,12 +136,12 @@ fn read(row: &Row) -> Result<Pipe, tokio_postgres::Error> {
 }
 
 impl Reader {
-    /// The pipe of this name that people have made; one that a source has by itself is not found.
+    /// The pipe with this name that a user created.
     ///
     /// # Errors
-    /// [`QueryError::NotFound`]
+    /// [`QueryError::NotFound`], also for the built-in pipes of a source.
     pub async fn pipe_by_name(&self, source: SourceId, name: &str) -> Result<Pipe, QueryError> {
-        // What is no name is no pipe's.
+        // No pipe has a malformed name: skip the query.
         let Ok(name) = PipeName::parse(name) else { return Err(QueryError::NotFound) };
         let name = name.as_str();
         let sql =
@@ -147,7 +149,7 @@ impl Reader {
         self.one(&sql, &[&source, &name], read).await
     }
 
-    /// The pipes of a source that people have made, by name; none for an unknown source.
+    /// The pipes of a source that users created, by name; none for an unknown source.
     ///
     /// # Errors
     /// An item: the database cannot be read.
@@ -160,7 +162,7 @@ impl Reader {
         page::all(String::new(), read, |pipe| pipe.name.clone())
     }
 
-    /// Those of them whose names come behind this one, by name, at most `limit`.
+    /// The pipes of a source whose names come after this one, by name, at most `limit`.
     ///
     /// # Errors
     /// The database cannot be read.
@@ -177,7 +179,7 @@ impl Reader {
         self.list(&sql, &[&source, &name, &page::limit(limit)], read).await
     }
 
-    /// The pipes that people have made in some sources, by source and name.
+    /// The pipes that users created in these sources, by source and name.
     ///
     /// # Errors
     /// The database cannot be read.
@@ -188,7 +190,7 @@ impl Reader {
         self.list(&sql, &[&sources], read).await
     }
 
-    /// How many pipes people have made in an account.
+    /// How many pipes users have created in an account.
     ///
     /// # Errors
     /// The database cannot be read.

@@ -1,4 +1,4 @@
-//! What all typed queries share: a pool, one statement a question, one error.
+//! The base of all typed queries: one statement per query on the primary, and one error type.
 
 use std::sync::Arc;
 
@@ -9,13 +9,13 @@ use crate::aggregates::ClaimHasher;
 use crate::credentials::key_ring::KeyRing;
 use crate::event_log::{Primary, ReadError};
 
-/// Why a question has no answer.
+/// Why a query returned no result.
 #[derive(Debug, thiserror::Error)]
 pub enum QueryError {
-    /// There is no such thing.
+    /// No row matches the query.
     #[error("not found")]
     NotFound,
-    /// The database cannot be read.
+    /// The database could not be read.
     #[error(transparent)]
     Unavailable(#[from] ReadError),
 }
@@ -26,7 +26,7 @@ impl From<tokio_postgres::Error> for QueryError {
     }
 }
 
-/// Asks the projections; clones share its connections.
+/// Queries the projections. Clones share the connections.
 #[derive(Clone)]
 pub struct Reader {
     primary: Primary,
@@ -34,18 +34,18 @@ pub struct Reader {
 }
 
 impl Reader {
-    /// Questions to this primary, of a log with these keys.
+    /// A reader on this primary; `keys` are the key ring of its log.
     #[must_use]
     pub const fn new(primary: Primary, keys: Arc<KeyRing>) -> Self {
         Self { primary, keys }
     }
 
-    /// Makes the keys of claims, through which names are found.
+    /// Hashes names into claim keys, because rows are found by name only through the claims.
     pub(super) fn hasher(&self) -> &dyn ClaimHasher {
         &*self.keys
     }
 
-    /// The newest position, with which a list begins that holds what is there now.
+    /// The newest position, at which a list begins that shows only rows that exist by then.
     pub(super) async fn newest(&self) -> Result<i64, QueryError> {
         let sql = "select coalesce((select position from log.event order by position desc limit 1), 0)";
         self.one(sql, &[], |row| row.try_get(0)).await

@@ -1,4 +1,4 @@
-//! `view.sessions`: one row a session, ended and expired ones too.
+//! `view.sessions`: one row per session, including ended and expired ones.
 
 use futures::Stream;
 use tokio_postgres::Row;
@@ -15,7 +15,7 @@ use crate::event_log::rows::ColumnType::{Bytea, Position, Timestamptz, Uuid as U
 use crate::event_log::rows::{Column, RowChange, Table, Value};
 use crate::ids::{SessionId, UserId};
 
-/// The table.
+/// The table definition. `digest` is null once the session has ended.
 pub static TABLE: Table = Table {
     name: "sessions",
     version: 1,
@@ -30,39 +30,41 @@ pub static TABLE: Table = Table {
     ],
     key_columns: 1,
     fillfactor: 80,
+    // Look-ups by secret; pages of a user's sessions; a user's active sessions without walking past ended ones.
     indexes: &["(digest)", "(user_id, created_at, position)", "(user_id, expires_at) where ended_at is null"],
 };
 
 const COLUMNS: &str =
     "t.id, t.user_id, t.created_at, t.expires_at, coalesce(t.ended_at, o.forgotten_at), t.position";
+/// Sessions joined with their users: forgetting a user ends the sessions before their rows say so.
 const FROM: &str = "from view.sessions t join view.users o on o.id = t.user_id";
 
-/// The record of a session; the secret itself is not kept.
+/// A browser session, without its secret, which is not stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Session {
-    /// The identifier.
+    /// The identifier of the session.
     pub id: SessionId,
-    /// Whose it is.
+    /// The user who is signed in.
     pub user_id: UserId,
-    /// Since when.
+    /// When the session started.
     pub created_at: Timestamp,
-    /// From when on it is dead.
+    /// When the session expires.
     pub expires_at: Timestamp,
-    /// When it was ended before its time.
+    /// When the session was ended before it expired; none otherwise.
     pub ended_at: Option<Timestamp>,
-    /// The position of the event that began it.
+    /// The position of the event that started the session.
     pub position: i64,
 }
 
 impl Session {
-    /// Its key among the sessions of its person.
+    /// The cursor of this session in the list of its user's sessions.
     #[must_use]
     pub const fn key(&self) -> TimeKey {
         TimeKey { at: self.created_at, position: self.position }
     }
 }
 
-/// What an event does to the table.
+/// The row changes that an event causes in the table.
 pub(super) fn changes(stream: Uuid, event: &AnyEvent) -> Vec<RowChange> {
     let event = match event {
         AnyEvent::Session(event) => event,
@@ -89,7 +91,7 @@ pub(super) fn changes(stream: Uuid, event: &AnyEvent) -> Vec<RowChange> {
                 Value::Position,
             ],
         ),
-        // The digest goes with it: a forgotten person's cannot be made again from the log either.
+        // The digest is removed too: after its user is forgotten, a rebuild cannot restore it from the log either.
         SessionEvent::Ended { at, .. } => RowChange::patch(
             &TABLE,
             vec![Value::Uuid(stream)],
@@ -110,10 +112,10 @@ fn read(row: &Row) -> Result<Session, tokio_postgres::Error> {
 }
 
 impl Reader {
-    /// The living session with this secret.
+    /// The active session with this secret.
     ///
     /// # Errors
-    /// [`QueryError::NotFound`]: unknown, ended, or dead by the clock.
+    /// [`QueryError::NotFound`]: unknown, ended or expired.
     pub async fn session(&self, secret: &str, now: Timestamp) -> Result<Session, QueryError> {
         let digest = SecretDigest::of(secret);
         let sql = format!(
@@ -123,7 +125,7 @@ impl Reader {
         self.one(&sql, &[&digest.as_bytes().as_slice(), &now], read).await
     }
 
-    /// All sessions of a person, oldest first.
+    /// All sessions of a user, oldest first.
     ///
     /// # Errors
     /// An item: the database cannot be read.
@@ -136,7 +138,7 @@ impl Reader {
         page::all(TimeKey::OLDEST, read, Session::key)
     }
 
-    /// The sessions of a person that came behind the one with this key, oldest first, at most `limit`.
+    /// The sessions of a user that come after this cursor, oldest first, at most `limit`.
     ///
     /// # Errors
     /// The database cannot be read.
@@ -153,7 +155,7 @@ impl Reader {
         self.list(&sql, &[&user, &after.at, &after.position, &page::limit(limit)], read).await
     }
 
-    /// The living sessions of a person, oldest first, at most `limit`.
+    /// The active sessions of a user, oldest first, at most `limit`.
     ///
     /// # Errors
     /// The database cannot be read.
@@ -171,7 +173,7 @@ impl Reader {
         self.list(&sql, &[&user, &now, &page::limit(limit)], read).await
     }
 
-    /// The session with this identifier, whatever has become of it.
+    /// The session with this identifier, active or not.
     ///
     /// # Errors
     /// [`QueryError::NotFound`]
@@ -179,11 +181,12 @@ impl Reader {
         self.one(&format!("select {COLUMNS} {FROM} where t.id = $1"), &[&id], read).await
     }
 
-    /// How many sessions of a person are living.
+    /// How many active sessions a user has.
     ///
     /// # Errors
     /// The database cannot be read.
     pub async fn count_of_sessions(&self, user: UserId, now: Timestamp) -> Result<u32, QueryError> {
+        // Checks the user too: a forgotten user has no active sessions, whatever the rows still say.
         let sql =
             "select count(*) from view.sessions where user_id = $1 and ended_at is null and expires_at > $2
                    and exists (select from view.users where id = $1 and forgotten_at is null)";

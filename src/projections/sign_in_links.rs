@@ -1,4 +1,4 @@
-//! `view.sign_in_links`: one row a sign-in link, used and expired ones too.
+//! `view.sign_in_links`: one row per sign-in link, including used and expired ones.
 
 use uuid::Uuid;
 
@@ -12,7 +12,7 @@ use crate::event_log::rows::ColumnType::{Bytea, Position, Timestamptz, Uuid as U
 use crate::event_log::rows::{Column, RowChange, Table, Value};
 use crate::ids::{SignInLinkId, UserId};
 
-/// The table.
+/// The table definition. `digest` is null once the link is used.
 pub static TABLE: Table = Table {
     name: "sign_in_links",
     version: 1,
@@ -27,10 +27,11 @@ pub static TABLE: Table = Table {
     ],
     key_columns: 1,
     fillfactor: 50,
+    // Look-ups by secret; the unused links of a forgotten user, to clear them.
     indexes: &["(digest)", "(user_id, used_at)"],
 };
 
-/// What an event does to the table.
+/// The row changes that an event causes in the table.
 pub(super) fn changes(stream: Uuid, event: &AnyEvent) -> Vec<RowChange> {
     let event = match event {
         AnyEvent::SignInLink(event) => event,
@@ -63,16 +64,17 @@ pub(super) fn changes(stream: Uuid, event: &AnyEvent) -> Vec<RowChange> {
 }
 
 impl Reader {
-    /// The living sign-in link with this secret, and whose it is.
+    /// The active sign-in link with this secret, and its user.
     ///
     /// # Errors
-    /// [`QueryError::NotFound`]: unknown, used, or dead by the clock.
+    /// [`QueryError::NotFound`]: unknown, used or expired.
     pub async fn sign_in_link(
         &self,
         secret: &str,
         now: Timestamp,
     ) -> Result<(SignInLinkId, UserId), QueryError> {
         let digest = SecretDigest::of(secret);
+        // Joins the user: forgetting a user ends the links before their rows say so.
         let sql = "select l.id, l.user_id from view.sign_in_links l
                    join view.users u on u.id = l.user_id and u.forgotten_at is null
                    where l.digest = $1 and l.used_at is null and l.expires_at > $2";

@@ -1,4 +1,4 @@
-//! `view.sources`: one row a living source.
+//! `view.sources`: one row per active source; the rows of a closed account are cleared away.
 
 use futures::Stream;
 use tokio_postgres::Row;
@@ -14,7 +14,7 @@ use crate::event_log::rows::ColumnType::{Position, Text, Timestamptz, Uuid as Uu
 use crate::event_log::rows::{Column, RowChange, Table, Value};
 use crate::ids::{AccountId, SourceId, UserId};
 
-/// The table.
+/// The table definition.
 pub static TABLE: Table = Table {
     name: "sources",
     version: 1,
@@ -29,38 +29,39 @@ pub static TABLE: Table = Table {
     ],
     key_columns: 1,
     fillfactor: 90,
+    // Look-ups by handle, and pages of an account's sources.
     indexes: &["(account_id, handle)"],
 };
 
 const COLUMNS: &str =
     "s.id, s.account_id, s.created_by_user_id, s.handle, s.kind, s.created_at, b.at, b.payload";
-/// Sources of accounts that are open.
+/// Sources joined with their accounts: closing an account ends its sources before their rows are cleared away.
 const FROM: &str = "from view.sources s join view.accounts a on a.id = s.account_id
                     left join coarse.last_broadcast b on b.source_id = s.id";
 
-/// A source's record.
+/// An active source.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Source {
-    /// The identifier.
+    /// The identifier of the source.
     pub id: SourceId,
-    /// The tenant that it is in.
+    /// The account that the source belongs to.
     pub account_id: AccountId,
-    /// Who made it.
+    /// The user who created the source.
     pub created_by_user_id: UserId,
-    /// What it is called.
+    /// The handle, unique within the account.
     pub handle: String,
-    /// What it is.
+    /// The kind, which decides the built-in pipes.
     pub kind: SourceKind,
-    /// When it was made.
+    /// When the source was created.
     pub created_at: Timestamp,
-    /// When it last sent something to all.
+    /// When the source sent its last broadcast; none if it has sent none.
     pub last_broadcast_at: Option<Timestamp>,
-    /// What it last sent to all.
+    /// The payload of the last broadcast; none if the source has sent none.
     pub last_broadcast_payload: Option<String>,
 }
 
 impl Source {
-    /// The record of the source that this event makes.
+    /// The source that this event creates; none for any other event.
     #[must_use]
     pub fn made(_: i64, stream: Uuid, event: &AnyEvent) -> Option<Self> {
         let AnyEvent::Source(SourceEvent::Created { account, created_by, handle, kind, at }) = event else {
@@ -79,7 +80,7 @@ impl Source {
     }
 }
 
-/// What an event does to the table.
+/// The row changes that an event causes in the table.
 pub(super) fn changes(stream: Uuid, event: &AnyEvent) -> Vec<RowChange> {
     let event = match event {
         AnyEvent::Source(event) => event,
@@ -123,19 +124,19 @@ fn read(row: &Row) -> Result<Source, tokio_postgres::Error> {
 }
 
 impl Reader {
-    /// The living source with this handle.
+    /// The active source with this handle.
     ///
     /// # Errors
     /// [`QueryError::NotFound`]
     pub async fn source_by_handle(&self, account: AccountId, handle: &str) -> Result<Source, QueryError> {
-        // What is no handle is no source's.
+        // No source has a malformed handle: skip the query.
         let Ok(handle) = Handle::parse(handle) else { return Err(QueryError::NotFound) };
         let handle = handle.as_str();
         let sql = format!("select {COLUMNS} {FROM} where s.account_id = $1 and s.handle = $2");
         self.one(&sql, &[&account, &handle], read).await
     }
 
-    /// The living sources of an account, by handle; none for an unknown account.
+    /// The active sources of an account, by handle; none for an unknown or closed account.
     ///
     /// # Errors
     /// An item: the database cannot be read.
@@ -151,7 +152,7 @@ impl Reader {
         page::all(String::new(), read, |source| source.handle.clone())
     }
 
-    /// How many living sources an account has.
+    /// How many active sources an account has.
     ///
     /// # Errors
     /// The database cannot be read.
@@ -160,7 +161,7 @@ impl Reader {
         self.count(sql, &[&account]).await
     }
 
-    /// The living source with this identifier.
+    /// The active source with this identifier.
     ///
     /// # Errors
     /// [`QueryError::NotFound`]
@@ -168,7 +169,7 @@ impl Reader {
         self.one(&format!("select {COLUMNS} {FROM} where s.id = $1"), &[&id], read).await
     }
 
-    /// The living sources of an account whose handles come behind this one, by handle, at most `limit`.
+    /// The active sources of an account whose handles come after this one, by handle, at most `limit`.
     ///
     /// # Errors
     /// The database cannot be read.

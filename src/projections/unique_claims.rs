@@ -1,4 +1,4 @@
-//! `view.unique_claims`: who holds which name; decided inside the transaction of every append.
+//! `view.unique_claims`: the holder of each claimed name, decided inside the transaction of every append.
 
 use super::query::{QueryError, Reader};
 use crate::clock::Timestamp;
@@ -6,7 +6,8 @@ use crate::event_log::claim::ClaimKey;
 use crate::event_log::rows::ColumnType::{Bytea, Position, Text, Timestamptz};
 use crate::event_log::rows::{Column, Table};
 
-/// The table. Its rows are written by `log.append`, from what the events say ([`crate::event_log::claim::ClaimChange`]).
+/// The table definition. `log.append` writes the rows, from the [`crate::event_log::claim::ClaimChange`]s of the
+/// events. `free_after` is null for a claim that holds until it is released.
 pub static TABLE: Table = Table {
     name: "unique_claims",
     version: 1,
@@ -22,15 +23,15 @@ pub static TABLE: Table = Table {
     indexes: &[],
 };
 
-/// The identifier of who holds the claim of kind $1 and key $2, or held it until it died, within a larger question.
+/// Subquery: the identifier of the last holder of the claim of kind $1 and key $2, expired or not.
 pub(super) const HOLDER: &str =
     "(select c.holder::uuid from view.unique_claims c where c.kind = $1 and c.key = $2)";
-/// The same, if it does not die by the clock.
+/// Subquery: as [`HOLDER`], but only of a claim that never expires, so that tombstones are left out.
 pub(super) const HOLDER_FOR_GOOD: &str = "(select c.holder::uuid from view.unique_claims c
                                            where c.kind = $1 and c.key = $2 and c.free_after is null)";
 
 impl Reader {
-    /// Who holds a claim, or held it until it died by the clock.
+    /// The last holder of a claim, expired or not; none if the claim was released or never taken.
     ///
     /// # Errors
     /// The database cannot be read.
@@ -43,7 +44,7 @@ impl Reader {
         }
     }
 
-    /// Who holds a claim at this time, if anybody.
+    /// The holder of a claim at this time; none if it is free.
     ///
     /// # Errors
     /// The database cannot be read.
@@ -57,7 +58,7 @@ impl Reader {
         }
     }
 
-    /// Who holds these claims at this time, if anybody.
+    /// The holders of several claims at this time, in one query, in the order of the claims; none for a free claim.
     ///
     /// # Errors
     /// The database cannot be read.
@@ -68,6 +69,7 @@ impl Reader {
     ) -> Result<[Option<String>; N], QueryError> {
         let (kinds, keys): (Vec<&str>, Vec<&[u8]>) =
             claims.iter().map(|claim| (claim.kind, claim.key.as_slice())).unzip();
+        // Free claims give no row, so each row says which claim it answers.
         let sql = "select t.place, c.holder
                    from unnest($1::text[], $2::bytea[]) with ordinality as t (kind, key, place)
                    join view.unique_claims c on c.kind = t.kind and c.key = t.key

@@ -1,4 +1,4 @@
-//! `view.users`: one row a person.
+//! `view.users`: one row per user, including forgotten ones.
 
 use std::collections::HashMap;
 
@@ -17,7 +17,7 @@ use crate::event_log::rows::{Column, RowChange, Table, Value};
 use crate::ids::UserId;
 use crate::sealing::Sealed;
 
-/// The table.
+/// The table definition. The row of a forgotten user stays, without personal data.
 pub static TABLE: Table = Table {
     name: "users",
     version: 1,
@@ -36,40 +36,41 @@ pub static TABLE: Table = Table {
     ],
     key_columns: 1,
     fillfactor: 90,
+    // Forgotten users in the order of registration, to compare them with the list outside the database.
     indexes: &["(position) where forgotten_at is not null"],
 };
 
 const COLUMNS: &str = "id, username, email, mode, github_id, github_login, avatar_url, operator, created_at, forgotten_at, position";
 
-/// A person's record.
+/// A user, registered or forgotten.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct User {
-    /// The identifier.
+    /// The identifier of the user.
     pub id: UserId,
-    /// The unique name, shown as it was given; empty when it cannot be read.
+    /// The unique name, in the case it was given; empty if it cannot be decrypted. See [`forgotten_name`].
     pub username: String,
-    /// Where the person can be reached.
+    /// The email address; none if unknown.
     pub email: Option<String>,
-    /// How the person signs in.
+    /// How the user signs in.
     pub mode: UserMode,
-    /// GitHub's number for the person.
+    /// The numeric ID at GitHub; none for internal users.
     pub github_id: Option<i64>,
-    /// The login at GitHub.
+    /// The login at GitHub; none for internal users.
     pub github_login: Option<String>,
-    /// The person's picture.
+    /// The URL of the user's picture; none if unknown.
     pub avatar_url: Option<String>,
-    /// Whether the person runs the instance.
+    /// Whether the user is an operator.
     pub operator: bool,
-    /// Since when the person is known.
+    /// When the user was registered.
     pub created_at: Timestamp,
-    /// When the person was forgotten: what was personal is gone, and the username says so.
+    /// When the user was forgotten; none while registered. Personal data of a forgotten user is removed.
     pub forgotten_at: Option<Timestamp>,
-    /// The position of the event that registered the person.
+    /// The position of the event that registered the user.
     pub position: i64,
 }
 
 impl User {
-    /// The record of the person whom this event registers.
+    /// The user that this event registers; none for any other event.
     #[must_use]
     pub fn registered(position: i64, stream: Uuid, event: &AnyEvent) -> Option<Self> {
         let AnyEvent::User(UserEvent::Registered {
@@ -101,7 +102,7 @@ impl User {
     }
 }
 
-/// What an event does to the table.
+/// The row changes that an event causes in the table.
 pub(super) fn changes(stream: Uuid, event: &AnyEvent) -> Vec<RowChange> {
     let AnyEvent::User(event) = event else {
         return Vec::new();
@@ -167,9 +168,10 @@ pub(super) fn changes(stream: Uuid, event: &AnyEvent) -> Vec<RowChange> {
     vec![change]
 }
 
-/// What a forgotten person is called: nobody can sign in, be found or be invited by it.
+/// The display name of a forgotten user. It is not claimed, so the user cannot be found or invited by it or sign in.
 #[must_use]
 pub fn forgotten_name(user: Uuid) -> String {
+    // The end of the identifier: its beginning is a time, which several users can share.
     let id = user.simple().to_string();
     format!("forgotten-{}", &id[id.len() - 8..])
 }
@@ -194,13 +196,13 @@ pub(super) fn read(row: &Row) -> Result<User, tokio_postgres::Error> {
     })
 }
 
-/// The columns of `u` that [`read`] expects.
+/// The columns that [`read`] expects, of the table with this alias.
 pub(super) fn columns_of(alias: &str) -> String {
     COLUMNS.split(", ").map(|column| format!("{alias}.{column}")).collect::<Vec<_>>().join(", ")
 }
 
 impl Reader {
-    /// The person with this identifier.
+    /// The user with this identifier, forgotten or not.
     ///
     /// # Errors
     /// [`QueryError::NotFound`]
@@ -208,7 +210,7 @@ impl Reader {
         self.one(&format!("select {COLUMNS} from view.users where id = $1"), &[&id], read).await
     }
 
-    /// The person with this name, in whatever case.
+    /// The user with this name, regardless of case.
     ///
     /// # Errors
     /// [`QueryError::NotFound`]
@@ -216,12 +218,13 @@ impl Reader {
         let Ok(username) = Username::parse(username) else {
             return Err(QueryError::NotFound);
         };
+        // Found through the claim, which is unique and ignores case.
         let claim = username_claim(&username, self.hasher());
         let sql = format!("select {COLUMNS} from view.users where id = {HOLDER_FOR_GOOD}");
         self.one(&sql, &[&claim.kind, &claim.key.as_slice()], read).await
     }
 
-    /// The names of these people, in one round trip; those unknown are absent.
+    /// The names of these users, in one query; unknown users are absent.
     ///
     /// # Errors
     /// The database cannot be read.
@@ -237,7 +240,7 @@ impl Reader {
         rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect()
     }
 
-    /// How many people have been forgotten.
+    /// How many users have been forgotten.
     ///
     /// # Errors
     /// The database cannot be read.
@@ -245,7 +248,7 @@ impl Reader {
         self.count("select count(*) from view.users where forgotten_at is not null", &[]).await
     }
 
-    /// How many of these people have been forgotten.
+    /// How many of these users have been forgotten.
     ///
     /// # Errors
     /// The database cannot be read.
@@ -254,7 +257,8 @@ impl Reader {
         self.count(sql, &[&users]).await
     }
 
-    /// Forgotten people who registered behind this position, each with the position of that, at most `limit`.
+    /// Forgotten users who were registered after this position, each with the position of the registration, in that
+    /// order, at most `limit`.
     ///
     /// # Errors
     /// The database cannot be read.
@@ -269,7 +273,7 @@ impl Reader {
         self.list(sql, &[&after, &limit], |row| Ok((row.try_get(0)?, row.try_get(1)?))).await
     }
 
-    /// Who of these people is known and has not been forgotten.
+    /// Those of these users who are registered and not forgotten.
     ///
     /// # Errors
     /// The database cannot be read.
@@ -278,7 +282,7 @@ impl Reader {
         self.list(sql, &[&users], |row| row.try_get(0)).await
     }
 
-    /// The people whose identifiers come behind this one, in the order in which those were made, at most `limit`.
+    /// The users whose identifiers come after this one, by identifier, which is the order of creation, at most `limit`.
     ///
     /// # Errors
     /// The database cannot be read.

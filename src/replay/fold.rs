@@ -1,4 +1,4 @@
-//! The whole log, folded into new tables of schema `view` in one transaction, while no node runs.
+//! Rebuilds the tables of schema `view` by folding the whole log into them, in one transaction and while no node runs.
 
 use std::collections::HashMap;
 
@@ -16,32 +16,33 @@ use crate::event_log::{FromLog as _, Primary, RecordedEvent};
 use crate::postgres::migrate::{MigrateError, definition_of, is_index_of_ours};
 use crate::projections;
 
-/// How many events are read, decoded and applied at a time: that much is in memory.
+/// How many events are read, decoded and applied at a time. Bounds the memory used.
 const PAGE: i64 = 5_000;
 
-/// Why the log could not be folded; the tables are as they were.
+/// Why the projections could not be rebuilt. The transaction is rolled back, so the tables are unchanged.
 #[derive(Debug, thiserror::Error)]
 pub enum FoldError {
     /// The server stopped answering, or the connection cannot be used.
     #[error(transparent)]
     Migrate(#[from] MigrateError),
-    /// Something that is not Tenure's depends on a table that has to be made anew.
+    /// An object that is not Tenure's depends on a table that must be rebuilt.
     #[error(
-        "the projections cannot be made anew while other objects use them: {0}; drop those, and make them again after"
+        "the projections cannot be rebuilt while other objects depend on them: {0}; drop these objects, migrate, then \
+         create them again"
     )]
     InUse(String),
-    /// A statement failed.
-    #[error("the projections could not be made anew: {}", crate::postgres::statement_reason(.0))]
+    /// The database refused a statement.
+    #[error("the projections could not be rebuilt: {}", crate::postgres::statement_reason(.0))]
     Statement(#[source] tokio_postgres::Error),
-    /// An event cannot be read.
+    /// An event in the log cannot be decoded.
     #[error(transparent)]
     Codec(#[from] CodecError),
-    /// An event of an aggregate has an identifier that is no UUID.
-    #[error("event {position} belongs to no aggregate of Tenure's: its stream is called `{stream}`")]
+    /// An event's stream type is one of Tenure's, but its stream id is not a UUID.
+    #[error("event {position} belongs to no aggregate of Tenure: its stream id `{stream}` is not a UUID")]
     Stream {
-        /// Where the event is.
+        /// The position of the event.
         position: i64,
-        /// The stream.
+        /// The stream id of the event.
         stream: String,
     },
 }
@@ -49,6 +50,7 @@ pub enum FoldError {
 impl From<tokio_postgres::Error> for FoldError {
     fn from(error: tokio_postgres::Error) -> Self {
         match error.as_db_error() {
+            // 2BP01 dependent_objects_still_exist: a `drop` met objects that use the table.
             Some(refused) if refused.code().code() == "2BP01" => {
                 Self::InUse(refused.detail().unwrap_or(refused.message()).replace('\n', "; "))
             }
@@ -57,11 +59,11 @@ impl From<tokio_postgres::Error> for FoldError {
     }
 }
 
-/// Makes the tables of this release from all events, in place of those of the set that is there; tells `progress` how
-/// many events are done, of how many.
+/// Replaces the tables of `former_set` by this release's, rebuilt from all events. Calls `progress` with the number of
+/// events done and the total.
 ///
 /// # Errors
-/// See [`FoldError`]
+/// [`FoldError`]; the tables are then unchanged.
 pub async fn fold(
     client: &mut Client,
     former_set: &str,
@@ -70,11 +72,13 @@ pub async fn fold(
     progress: impl Fn(u64, u64),
 ) -> Result<(), FoldError> {
     let transaction = client.transaction().await?;
-    // Whoever writes waits from here on; nobody should.
+    // Blocks all appends until the end. No node should be running, but one that is must not append events that the fold
+    // would miss.
     transaction.execute("select from log.head for update", &[]).await?;
     let newest: i64 =
         transaction.query_one("select coalesce(max(position), 0) from log.event", &[]).await?.try_get(0)?;
     let names = table_names(former_set);
+    // Read before the tables are dropped, because dropping a table also drops its grants, indexes and triggers.
     let theirs = objects_of_others(&transaction, &names).await?;
     drop_former(&transaction, &names).await?;
     for table in projections::TABLES {
@@ -94,6 +98,7 @@ pub async fn fold(
         apply(&transaction, &events, codec, primary).await?;
         progress(done.unsigned_abs(), newest.unsigned_abs());
     }
+    // After the rows: building an index once is faster than updating it for every row.
     for table in projections::TABLES {
         for index in row_sql::indexes(table, "view", "") {
             transaction.batch_execute(&index).await?;
@@ -105,13 +110,14 @@ pub async fn fold(
     let sql = "update log.head set projection_set = $1, view_definition = $2";
     transaction.execute(sql, &[&projections::set_name(), &definition_of(projections::TABLES)]).await?;
     transaction.commit().await?;
+    // New tables have no statistics, and the planner would choose bad plans.
     for table in projections::TABLES {
         client.batch_execute(&format!("analyze view.{}", table.name)).await?;
     }
     Ok(())
 }
 
-/// The tables of a set, and those of this release.
+/// The names of the tables of a set and of this release, sorted and without duplicates.
 fn table_names(set: &str) -> Vec<&str> {
     let former = set.split(',').filter_map(|table| table.split(':').next());
     let mut names: Vec<&str> = former.chain(projections::TABLES.iter().map(|table| table.name)).collect();
@@ -120,10 +126,10 @@ fn table_names(set: &str) -> Vec<&str> {
     names
 }
 
-/// The statements that give the new tables what others have put on the old ones: grants, indexes, triggers.
+/// The statements that recreate other owners' grants, indexes and triggers on the new tables.
 ///
 /// # Errors
-/// [`FoldError::InUse`] for what cannot be put back: policies and publications.
+/// [`FoldError::InUse`] for objects that cannot be recreated: policies and publications.
 async fn objects_of_others(transaction: &Transaction<'_>, names: &[&str]) -> Result<Vec<String>, FoldError> {
     let sql = "select format('the policy %I on %s', p.polname, p.polrelid::regclass) from pg_policy p
                join pg_class c on c.oid = p.polrelid
@@ -138,7 +144,7 @@ async fn objects_of_others(transaction: &Transaction<'_>, names: &[&str]) -> Res
         return Err(FoldError::InUse(kept?.join("; ")));
     }
     let mut statements = Vec::new();
-    // Tables that the new set has not got are no loss: what was on them goes with them.
+    // Only for tables that stay: objects on the others are removed with their table.
     let stays: Vec<&str> = projections::TABLES.iter().map(|table| table.name).collect();
     let sql = "select format('grant %s on view.%I to %s%s', a.privilege_type, c.relname,
                              case a.grantee when 0 then 'public' else quote_ident(a.grantee::regrole::text) end,
@@ -166,10 +172,11 @@ async fn objects_of_others(transaction: &Transaction<'_>, names: &[&str]) -> Res
     Ok(statements)
 }
 
-/// Drops the tables of a set, and their functions before them; refuses where others depend on one.
+/// Drops the tables of a set and their functions. Fails if other objects depend on one of them.
 async fn drop_former(transaction: &Transaction<'_>, names: &[&str]) -> Result<(), FoldError> {
     let sql = "select format('drop function %s', p.oid::regprocedure) from pg_proc p
                where p.pronamespace = 'view'::regnamespace and p.proname = any ($1)";
+    // Functions first: they use the row types of the tables.
     let functions: Vec<String> = names.iter().map(|name| format!("{name}_apply")).collect();
     for row in transaction.query(sql, &[&functions]).await? {
         transaction.batch_execute(row.try_get(0)?).await?;
@@ -189,14 +196,14 @@ async fn page(transaction: &Transaction<'_>, after: i64) -> Result<Vec<RecordedE
     Ok(rows.iter().map(RecordedEvent::from_row).collect::<Result<_, _>>()?)
 }
 
-/// Does to the tables what these events did.
+/// Applies the row changes and claims of these events to the tables.
 async fn apply(
     transaction: &Transaction<'_>,
     events: &[RecordedEvent],
     codec: &Codec,
     primary: &Primary,
 ) -> Result<(), FoldError> {
-    // Streams of others in the same log have no projections here.
+    // Foreign aggregates in the same log have no projections here.
     let ours: Vec<RecordedEvent> = events
         .iter()
         .filter(|event| crate::aggregates::STREAM_TYPES.contains(&&*event.stream.stream_type))
@@ -214,6 +221,7 @@ async fn apply(
         changes.extend(rows.into_iter().map(|change| (stored.position, change)));
         claims.extend(event.claims(stream, hasher).into_iter().map(|change| (stored.position, change)));
     }
+    // One change per row: a row that changes many times in a page is written once.
     let coalesced = coalesce(changes.iter().map(|(position, change)| (*position, change)));
     let applications = row_sql::applications(&coalesced);
     let tables: Vec<&'static Table> = applications.iter().map(|application| application.table).collect();
@@ -224,7 +232,7 @@ async fn apply(
     apply_claims(transaction, claims).await
 }
 
-/// Who holds a claim until when, and the position that took it.
+/// Who holds a claim, until when, and the position of the event that took it. No end: until it is released.
 type Held = (String, Option<Timestamp>, i64);
 
 async fn apply_claims(
@@ -238,12 +246,15 @@ async fn apply_claims(
                 after.insert(claim.key, Some((claim.holder, claim.free_after, position)));
             }
             ClaimChange::Release { key, holder } => {
+                // A release by a former holder has no effect: another one may have taken the claim over.
                 if matches!(after.get(&key), Some(Some((former, _, _))) if *former == holder) {
                     after.insert(key, None);
                 }
             }
         }
     }
+    // All touched claims are deleted and those still held inserted again: one page takes two statements, whatever
+    // changed.
     let (kinds, keys): (Vec<&str>, Vec<&[u8]>) =
         after.keys().map(|key| (key.kind, key.key.as_slice())).unzip();
     let sql = "delete from view.unique_claims c using unnest($1::text[], $2::bytea[]) as t (kind, key)
@@ -266,7 +277,7 @@ async fn apply_claims(
     Ok(())
 }
 
-/// The claims that these changes touch, as they stand.
+/// The current state of the claims that these changes touch; `None` for those that are free.
 async fn standing(
     transaction: &Transaction<'_>,
     changes: &[(i64, ClaimChange)],

@@ -1,3 +1,3 @@
-//! Making the projections again from the log.
+//! Rebuilds the projections from the log.
 
 pub mod fold;

@@ -1,9 +1,9 @@
-//! The block: all ciphertexts of one event or snapshot, in one value.
+//! The block: all ciphertexts of one event or snapshot in one byte string.
 //!
-//! Version 1: `01 ‖ count u8 ‖ count × (name ‖ subject kind ‖ subject id ‖ nonce ‖ ciphertext)`, where name and kind
-//! are a length octet and ASCII, the id 16 octets, the nonce 24, and the ciphertext a length (u32, big-endian) and the
-//! XChaCha20-Poly1305 encryption of the field as JSON. Associated data bind a ciphertext to the event, the subject and
-//! the field, so that none can be moved to another.
+//! Version 1: `01 ‖ count u8 ‖ count × (name ‖ subject kind ‖ subject id ‖ nonce ‖ ciphertext)`. Name and kind are a
+//! length byte and ASCII text; the id is 16 bytes, the nonce 24; the ciphertext is a length (u32, big-endian) and the
+//! XChaCha20-Poly1305 encryption of the field's JSON. Associated data binds each ciphertext to its event, subject and
+//! field, so that it cannot be moved to another.
 
 use bytes::Bytes;
 use uuid::Uuid;
@@ -15,12 +15,13 @@ use crate::entropy::Entropy;
 
 const BLOCK_VERSION: u8 = 1;
 
-/// The ciphertexts of all sealed fields of a value, or `None` if it has none.
+/// Encrypts all sealed fields of a value into a block; `None` if none of them has a value.
 ///
-/// `id` is the event's (or snapshot's) own; `key` finds the key of a subject.
+/// `id` is the identifier of the event or snapshot; `key` returns the data key of a subject.
 ///
 /// # Errors
-/// A field is unreadable, or `key` does not know its subject.
+/// [`SealError::Missing`] if a field is unreadable or `key` has no key for its subject; [`SealError::Damaged`] if the
+/// block would exceed its format.
 pub fn seal<'k>(
     value: &mut dyn SealedFields,
     owner: Subject,
@@ -42,7 +43,9 @@ pub fn seal<'k>(
             subject: Subject,
             field: &mut dyn SealedField,
         ) -> Result<(), SealError> {
+            // An unreadable value must fail here: sealed as empty, it would be lost.
             let json = field.to_json().ok_or(SealError::Missing(name))?;
+            // Empty fields are left out; `open` restores them as empty.
             if json == b"null" {
                 return Ok(());
             }
@@ -52,6 +55,7 @@ pub fn seal<'k>(
             if self.block.is_empty() {
                 self.block.extend_from_slice(&[BLOCK_VERSION, 0]);
             }
+            // The count is one byte: a 256th field is an error.
             self.block[1] = self.block[1].checked_add(1).ok_or(SealError::Damaged)?;
             put_name(&mut self.block, name)?;
             put_name(&mut self.block, subject.kind)?;
@@ -69,10 +73,11 @@ pub fn seal<'k>(
     Ok((!sealer.block.is_empty()).then(|| Bytes::from(sealer.block)))
 }
 
-/// Puts the sealed fields back into a value; those whose key `key` does not know become unreadable.
+/// Restores the sealed fields of a value from a block. Fields for whose subject `key` has no key become unreadable.
 ///
 /// # Errors
-/// The block is damaged, or a field does not open with the key of its subject.
+/// [`SealError::Damaged`] if the block is malformed; [`SealError::Cipher`] or [`SealError::Type`] if a field does not
+/// open.
 pub fn open<'k>(
     value: &mut dyn SealedFields,
     owner: Subject,
@@ -94,7 +99,8 @@ pub fn open<'k>(
             field: &mut dyn SealedField,
         ) -> Result<(), SealError> {
             let Some(entry) = self.fields.iter().find(|entry| entry.name == name) else {
-                // What is not in the block was empty when it was sealed.
+                // A field that is not in the block was empty when it was sealed. A field that cannot be empty stays
+                // unreadable.
                 field.blank();
                 return field.open_with(b"null").or(Ok(()));
             };
@@ -111,10 +117,10 @@ pub fn open<'k>(
     value.visit_sealed(owner, &mut Opener { id, key, fields })
 }
 
-/// The subjects whose keys open a block: kind and id.
+/// The subjects whose keys open a block, as kind and id, sorted and without duplicates.
 ///
 /// # Errors
-/// The block is damaged.
+/// [`SealError::Damaged`] if the block is malformed.
 pub fn subjects(block: &[u8]) -> Result<Vec<(&str, Uuid)>, SealError> {
     let mut found: Vec<_> =
         entries(block)?.iter().map(|entry| (entry.subject_kind, entry.subject_id)).collect();
@@ -123,10 +129,10 @@ pub fn subjects(block: &[u8]) -> Result<Vec<(&str, Uuid)>, SealError> {
     Ok(found)
 }
 
-/// The names of the fields in a block.
+/// The names of the fields in a block, in the order in which they were sealed.
 ///
 /// # Errors
-/// The block is damaged.
+/// [`SealError::Damaged`] if the block is malformed.
 pub fn field_names(block: &[u8]) -> Result<Vec<&str>, SealError> {
     Ok(entries(block)?.iter().map(|entry| entry.name).collect())
 }
@@ -167,6 +173,7 @@ fn entries(block: &[u8]) -> Result<Vec<SealedEntry<'_>>, SealError> {
         let ciphertext = take(usize::try_from(length).map_err(|_| SealError::Damaged)?)?;
         entries.push(SealedEntry { name, subject_kind, subject_id, nonce, ciphertext });
     }
+    // Trailing bytes mean that the block was not written by `seal`.
     if rest.is_empty() { Ok(entries) } else { Err(SealError::Damaged) }
 }
 

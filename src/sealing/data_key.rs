@@ -1,4 +1,4 @@
-//! Data keys: one for each subject, under which its fields are encrypted.
+//! Data keys: one per subject, which encrypts the subject's sealed fields.
 
 use std::fmt;
 
@@ -10,15 +10,15 @@ use zeroize::{Zeroize, ZeroizeOnDrop};
 use super::field::SealError;
 use crate::entropy::Entropy;
 
-/// The octets of a nonce of XChaCha20-Poly1305.
+/// The length of an XChaCha20-Poly1305 nonce, in bytes.
 pub const NONCE_LEN: usize = 24;
 
-/// Whose key seals a field.
+/// Whose data key seals a field: a user, an account and so on.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
 pub struct Subject {
-    /// The kind of thing: `user`, `account`, …
+    /// The kind of subject: `user`, `account`, …
     pub kind: &'static str,
-    /// Its identifier.
+    /// The identifier of the subject within its kind.
     pub id: Uuid,
 }
 
@@ -28,12 +28,12 @@ impl fmt::Display for Subject {
     }
 }
 
-/// A subject's key. Destroying it makes all that it seals unreadable, everywhere and for good.
+/// A subject's data key, 256 bits. Destroying it makes everything sealed under it unreadable, everywhere and for ever.
 #[derive(Clone, Zeroize, ZeroizeOnDrop)]
 pub struct DataKey([u8; 32]);
 
 impl DataKey {
-    /// A fresh key.
+    /// A new random key.
     #[must_use]
     pub fn new(entropy: &dyn Entropy) -> Self {
         let mut key = [0; 32];
@@ -41,28 +41,29 @@ impl DataKey {
         Self(key)
     }
 
-    /// A key that is already known.
+    /// Wraps the bytes of an existing key.
     #[must_use]
     pub const fn from_bytes(key: [u8; 32]) -> Self {
         Self(key)
     }
 
-    /// The key itself, to be wrapped.
+    /// The bytes of the key, for encrypting them under the master key.
     #[must_use]
     pub const fn as_bytes(&self) -> &[u8; 32] {
         &self.0
     }
 
-    /// `nonce ‖ ciphertext` of the plain text, bound to the associated data.
+    /// Encrypts the plaintext and binds it to the associated data. Returns `nonce ‖ ciphertext`.
     ///
     /// # Errors
-    /// The plain text is longer than the cipher allows (256 GiB).
+    /// [`SealError::Cipher`] if the plaintext is longer than the cipher allows (256 GiB).
     pub fn encrypt(
         &self,
         plain: &[u8],
         associated: &[u8],
         entropy: &dyn Entropy,
     ) -> Result<Vec<u8>, SealError> {
+        // XChaCha20's 192-bit nonces are long enough to be chosen at random.
         let mut nonce = [0; NONCE_LEN];
         entropy.fill(&mut nonce);
         let sealed = XChaCha20Poly1305::new(&self.0.into())
@@ -74,10 +75,11 @@ impl DataKey {
         Ok(out)
     }
 
-    /// The plain text of `nonce ‖ ciphertext`.
+    /// Decrypts `nonce ‖ ciphertext`.
     ///
     /// # Errors
-    /// The key is another, or the ciphertext or its associated data were changed.
+    /// [`SealError::Damaged`] if the input is too short; [`SealError::Cipher`] if the key is wrong, or the ciphertext
+    /// or its associated data were changed.
     pub fn decrypt(&self, sealed: &[u8], associated: &[u8]) -> Result<Vec<u8>, SealError> {
         let (nonce, sealed) = sealed.split_at_checked(NONCE_LEN).ok_or(SealError::Damaged)?;
         let nonce: [u8; NONCE_LEN] = nonce.try_into().map_err(|_| SealError::Damaged)?;

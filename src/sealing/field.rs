@@ -1,4 +1,4 @@
-//! A sealed field: open to those who hold its key, else unreadable.
+//! A sealed field: open where its key is available, otherwise unreadable.
 
 use std::fmt;
 
@@ -8,32 +8,32 @@ use serde::de::DeserializeOwned;
 /// Why a field could not be sealed or opened.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum SealError {
-    /// The block is not of the form that this release writes.
+    /// The block does not have the format that this release writes.
     #[error("a block of sealed fields is damaged")]
     Damaged,
-    /// Another key, or a changed ciphertext.
+    /// Decryption failed: the key is wrong, or the ciphertext or its associated data were changed.
     #[error("a sealed field does not open with its key")]
     Cipher,
     /// The opened value is not of the field's type.
     #[error("a sealed field holds a value of another type")]
     Type,
-    /// A value to be stored is unreadable here, or the key of its subject is missing.
+    /// The value to seal is unreadable here, or its subject's key is missing.
     #[error("the field `{0}` cannot be sealed: its value or its key is missing")]
     Missing(&'static str),
 }
 
-/// A value that is sealed wherever it is stored: open to those who hold its key, else unreadable.
+/// A value that is stored only encrypted: open where its key is available, otherwise unreadable.
 #[derive(Clone, PartialEq, Eq, Default)]
 pub enum Sealed<T> {
-    /// The value.
+    /// The decrypted value.
     Open(T),
-    /// The key is gone or was not asked for.
+    /// The key has been destroyed or was not loaded.
     #[default]
     Unreadable,
 }
 
 impl<T> Sealed<T> {
-    /// The value, if it is open.
+    /// The value; `None` if it is unreadable.
     pub const fn open(&self) -> Option<&T> {
         match self {
             Self::Open(value) => Some(value),
@@ -57,14 +57,14 @@ impl<T> fmt::Debug for Sealed<T> {
     }
 }
 
-/// A sealed field as the visitor sees it, whatever its type.
+/// A sealed field as the visitor sees it, with its type erased.
 pub trait SealedField {
-    /// The open value as JSON; `None` when unreadable.
+    /// The open value as JSON; `None` if it is unreadable.
     fn to_json(&self) -> Option<Vec<u8>>;
-    /// Opens the field with its JSON.
+    /// Opens the field with its decrypted JSON.
     ///
     /// # Errors
-    /// [`SealError::Type`]
+    /// [`SealError::Type`] if the JSON does not fit the field's type.
     fn open_with(&mut self, json: &[u8]) -> Result<(), SealError>;
     /// Makes the field unreadable.
     fn blank(&mut self);

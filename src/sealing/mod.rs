@@ -1,7 +1,7 @@
-//! Sealed fields: values that leave the process only as ciphertext, each under the key of the subject it belongs to.
+//! Sealed fields: values that leave the process only as ciphertext, each encrypted under the data key of its subject.
 //!
-//! A sealed field is absent from every plain serialisation. One visitor takes the fields of an event (or of a
-//! snapshot's state) out into a block of ciphertexts ([`block`]), and puts them back when the keys are there.
+//! A sealed field is absent from every plain serialisation. One visitor moves the fields of an event (or of a
+//! snapshot's state) into a block of ciphertexts ([`block`]), and restores them if their keys exist.
 
 pub mod block;
 mod data_key;

@@ -1,14 +1,14 @@
-//! How sealed fields are found in a value.
+//! The visitor that finds the sealed fields of a value.
 
 use super::data_key::Subject;
 use super::field::{SealError, SealedField};
 
-/// What visits the sealed fields of a value.
+/// Visits the sealed fields of a value, to seal, open or inspect them.
 pub trait FieldVisitor {
-    /// One field, whose name is stored and never changes.
+    /// Visits one field. Its name is stored in the block and must never change.
     ///
     /// # Errors
-    /// The field could not be sealed or opened.
+    /// [`SealError`] if the field cannot be sealed or opened.
     fn field(
         &mut self,
         name: &'static str,
@@ -17,11 +17,11 @@ pub trait FieldVisitor {
     ) -> Result<(), SealError>;
 }
 
-/// A value with sealed fields.
+/// A value with sealed fields: an event or an aggregate's state.
 pub trait SealedFields {
-    /// Shows every sealed field to the visitor; `owner` is the subject of the stream.
+    /// Passes every sealed field to the visitor; `owner` is the subject of the stream.
     ///
     /// # Errors
-    /// The first that the visitor returns.
+    /// The first error that the visitor returns.
     fn visit_sealed(&mut self, owner: Subject, visitor: &mut dyn FieldVisitor) -> Result<(), SealError>;
 }

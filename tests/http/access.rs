@@ -18,8 +18,7 @@ const CALLERS: [&str; 7] =
     ["anonymous", "key of the account", "key of another", "stranger", "member", "owner", "operator"];
 
 /// Every operation of the description: (method, path).
-fn operations() -> Vec<(String, String)> {
-    let description = serde_json::to_value(tenure::http::description()).unwrap();
+fn operations(description: &Value) -> Vec<(String, String)> {
     let mut all = Vec::new();
     for (path, item) in description["paths"].as_object().unwrap() {
         for method in item.as_object().unwrap().keys() {
@@ -30,32 +29,27 @@ fn operations() -> Vec<(String, String)> {
     all
 }
 
-/// What a request carries, where it carries something.
-fn body(method: &str, path: &str, world: &World) -> Option<Value> {
-    Some(match (method, path) {
-        ("POST", "/api/v1/users") => json!({"username": world.fresh("new"), "email": "new@example.org"}),
-        ("POST", "/api/v1/usernames") => json!({"ids": [world.member]}),
-        ("POST", "/api/v1/accounts") => json!({"name": world.fresh("new")}),
-        ("POST", "/api/v1/accounts/{account}/transfer") => json!({"to": world.member}),
-        ("POST", "/api/v1/accounts/{account}/invites" | "/api/v1/orgs/{slug}/invites") => {
-            json!({"username": world.fresh("invited")})
-        }
-        ("POST", "/api/v1/accounts/{account}/keys") => json!({"label": "x"}),
-        ("POST", "/api/v1/users/{user}/tokens" | "/api/v1/accounts/{account}/keys/{id}/rotate") => json!({}),
-        ("POST", "/api/v1/keys/verify") => json!({"key": world.key}),
-        ("POST", "/api/v1/accounts/{account}/sources" | "/api/v1/sources") => json!({"handle": "fresh"}),
-        ("PUT", "/api/v1/accounts/{account}/sources/{handle}/broadcast") => json!({"payload": "hello"}),
-        ("POST", "/api/v1/accounts/{account}/sources/{handle}/pipes" | "/api/v1/sources/{handle}/pipes") => {
-            json!({"name": "fresh"})
-        }
-        ("PUT", "/api/v1/accounts/{account}/sources/{handle}/pipes/{name}/retention") => {
-            json!({"max_msgs": 5})
-        }
-        ("POST", "/oauth/device/token") => json!({"device_code": "unknown"}),
-        ("POST", "/oauth/introspect" | "/oauth/revoke") => json!({"token": "unknown"}),
-        ("POST", "/oauth/device/code") => json!({"client_name": "a terminal"}),
-        _ => return None,
-    })
+/// The body of a request: the properties that the description requires, with values that fit the world.
+fn body(description: &Value, method: &str, path: &str, world: &World) -> Option<Value> {
+    let operation = &description["paths"][path][method.to_lowercase()];
+    let mut schema = &operation.get("requestBody")?["content"]["application/json"]["schema"];
+    if let Some(name) = schema["$ref"].as_str() {
+        schema = &description["components"]["schemas"][name.rsplit('/').next().unwrap()];
+    }
+    let required = schema["required"].as_array().cloned().unwrap_or_default();
+    let values = required.iter().map(|property| {
+        let property = property.as_str().unwrap();
+        let value = match property {
+            "ids" => json!([world.member]),
+            "to" => json!(world.member),
+            "key" => json!(world.key),
+            "email" => json!("new@example.org"),
+            "handle" | "name" | "username" => json!(world.fresh("new")),
+            _ => json!("unknown"),
+        };
+        (property.to_owned(), value)
+    });
+    Some(values.collect())
 }
 
 /// One of everything, for one request.
@@ -189,11 +183,12 @@ async fn every_operation_answers_every_kind_of_caller_as_the_table_says() {
         |settings| settings.rates.anonymous.burst = 100_000,
     )
     .await;
+    let description = serde_json::to_value(tenure::http::description()).unwrap();
     let mut table = String::from(HEAD);
     writeln!(table, "| operation | {} |", CALLERS.join(" | ")).unwrap();
     writeln!(table, "| --- |{}", " --- |".repeat(CALLERS.len())).unwrap();
     let mut number = 0;
-    for (method, template) in operations() {
+    for (method, template) in operations(&description) {
         let mut row = format!("| {method} {template} |");
         for caller in CALLERS {
             number += 1;
@@ -203,7 +198,7 @@ async fn every_operation_answers_every_kind_of_caller_as_the_table_says() {
             if let Some(credential) = world.credentials.get(caller) {
                 request = request.bearer_auth(credential);
             }
-            if let Some(body) = body(&method, &template, &world) {
+            if let Some(body) = body(&description, &method, &template, &world) {
                 request = request.json(&body);
             }
             let answer = answer(request).await;

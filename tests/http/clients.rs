@@ -1,4 +1,5 @@
-//! Stock clients, which know nothing of Tenure, against the served doors: OAuth from npm and of Python, and a tester of APIs.
+//! Stock clients, which know nothing of Tenure, against a served instance: OAuth clients from npm and `PyPI`, and a
+//! property-based API tester.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -33,7 +33,7 @@ async fn json(home: &Path, arguments: &[&str]) -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_noun_works_against_a_server_as_whoever_is_logged_in() {
+async fn every_noun_works_against_a_server_as_the_user_who_is_logged_in() {
     let server = Server::new().await;
     let home = tempfile::tempdir().unwrap();
     let home = home.path();
@@ -161,7 +161,7 @@ async fn shells_and_man_are_served() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_settings_file_that_names_an_instance_is_obeyed_whoever_is_logged_in_elsewhere() {
+async fn a_settings_file_that_names_an_instance_wins_over_a_stored_login() {
     let (server, home) = (Server::new().await, tempfile::tempdir().unwrap());
     let home = home.path();
     let runs = server.tenure.insert_operator(&operator(), "runs", "r@example.org").await.unwrap().answer;

@@ -324,7 +324,7 @@ async fn reads_have_tags_and_positions_and_lists_have_pages() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_repeated_request_is_answered_for_what_it_was_and_by_who_it_was() {
+async fn an_idempotency_key_covers_one_request_of_one_caller() {
     let Acme { server, account, owner, owner_token, .. } = Acme::new().await;
     let bob = server.user("bob").await;
     server.tenure.add_member(&operator(), account, bob).await.unwrap();
@@ -340,7 +340,7 @@ async fn a_repeated_request_is_answered_for_what_it_was_and_by_who_it_was() {
     let unknown =
         server.post("/api/v1/accounts/acme/transfer", json!({"to": "nobody"})).bearer_auth(&owner_token);
     answer(unknown).await.fails(403, "forbidden");
-    // Whoever leaves leaves no key behind.
+    // A member who leaves leaves no key behind.
     let leave = server.request(reqwest::Method::DELETE, "/api/v1/accounts/acme/members/me?keep_keys=true");
     answer(leave.bearer_auth(&owner_token)).await.fails(403, "forbidden");
     // The account that is meant is part of the request.

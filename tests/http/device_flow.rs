@@ -166,7 +166,7 @@ async fn ten_pollers_race_and_one_gets_the_token() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_page_is_only_for_who_is_signed_in_and_only_for_its_own_forms() {
+async fn the_page_takes_only_signed_in_users_and_only_its_own_forms() {
     let server = Server::new().await;
     let ada = server.user("ada").await;
     let session = server.session(ada).await;
@@ -200,7 +200,7 @@ async fn the_page_is_only_for_who_is_signed_in_and_only_for_its_own_forms() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn tokens_are_introspected_by_who_may_know_of_them_and_ended_by_who_holds_them() {
+async fn tokens_are_introspected_by_callers_who_may_see_them_and_revoked_by_their_holders() {
     let server = Server::new().await;
     let (ada, bob) = (server.user("ada").await, server.user("bob").await);
     let acme = server.account("acme", ada).await;

@@ -7,7 +7,7 @@ use super::{Server, answer};
 use crate::support::TestDatabase;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_caller_who_asks_too_often_is_told_when_to_come_again() {
+async fn a_caller_over_the_rate_limit_is_told_when_to_retry() {
     let tenure = std::sync::Arc::new(TestDatabase::new().await.open().await);
     let server = Server::with(tenure, |settings| {
         settings.rates.anonymous = Rate { burst: 5, per_second: 1 };
@@ -178,7 +178,7 @@ async fn tenants_hold_only_so_much_however_many_ask_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_header_makes_a_caller_somebody_else() {
+async fn no_header_changes_who_the_caller_is() {
     let tenure = std::sync::Arc::new(TestDatabase::new().await.open().await);
     let server = Server::with(tenure, |settings| {
         settings.rates.anonymous = Rate { burst: 10, per_second: 1 };
@@ -209,7 +209,7 @@ async fn no_header_makes_a_caller_somebody_else() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whoever_guesses_alone_is_locked_out_and_nobody_else() {
+async fn only_the_guessing_caller_is_locked_out() {
     let server = Server::with_settings(|settings| {
         settings.rules.limits.user_code_failures_in_all = 15;
     })
@@ -235,7 +235,7 @@ async fn whoever_guesses_alone_is_locked_out_and_nobody_else() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whoever_has_more_than_a_step_holds_is_forgotten_in_one() {
+async fn a_user_with_more_rows_than_a_step_removes_is_forgotten_at_once() {
     let server = Server::with_settings(|settings| settings.rules.limits.tokens_per_user = 20_000).await;
     let ada = server.user("ada").await;
     let token = server.token(ada).await;
@@ -275,7 +275,7 @@ async fn the_oldest_session_makes_room_and_a_member_leaves_by_their_own_name() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn guesses_of_some_keep_nobody_else_from_approving() {
+async fn guesses_keep_no_other_user_from_approving() {
     let mut settings = TestDatabase::new().await.settings();
     settings.rules.limits.user_code_failures_in_all = 15;
     let tenure = std::sync::Arc::new(crate::support::open_with(settings).await);

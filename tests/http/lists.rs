@@ -148,7 +148,7 @@ async fn keys_keep_their_places_while_they_are_revoked_and_cleared_away() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_list_of_ours_gives_each_thing_once_though_others_come_and_go() {
+async fn every_paged_list_gives_each_row_once_while_rows_come_and_go() {
     let server = Server::new().await;
     let ada = server.user("ada").await;
     let acme = server.account("acme", ada).await;

@@ -1,4 +1,4 @@
-//! The doors, as programs and browsers see them: a real server on a socket, each on a database of its own.
+//! The HTTP interface as programs and browsers see it: a real server on a socket, each on a database of its own.
 
 mod access;
 mod bad_input;
@@ -70,15 +70,15 @@ impl Server {
         Self::with(Arc::new(tenure), |_| {}).await
     }
 
-    /// With other settings of the doors.
+    /// With other HTTP settings.
     pub async fn with(tenure: Arc<Tenure>, change: impl FnOnce(&mut HttpSettings)) -> Self {
         let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap();
         let mut settings = HttpSettings::new(listener.local_addr().unwrap());
         let base = settings.public_url.clone();
         change(&mut settings);
-        let door = AppState::new(tenure.clone(), settings).unwrap();
+        let state = AppState::new(tenure.clone(), settings).unwrap();
         let stop = CancellationToken::new();
-        tokio::spawn(serve(listener, tenure::http::public(door), stop.clone()));
+        tokio::spawn(serve(listener, tenure::http::public(state), stop.clone()));
         tenure::http::tls_provider::install_crypto_provider();
         let client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap();
         Self { base, tenure, stop, client }

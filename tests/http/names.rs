@@ -44,7 +44,7 @@ fn routes() -> Vec<(String, Method)> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nobody_takes_a_name_that_could_be_somebody_elses_identifier() {
+async fn no_user_or_account_can_be_named_like_an_identifier() {
     let server = Server::new().await;
     let (victim, attacker) = (server.user("victim").await, server.user("attacker").await);
     let acme = server.account("acme", victim).await;
@@ -128,7 +128,7 @@ async fn on_every_route_a_stranger_reaches_nothing_of_others_however_it_is_spell
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn me_is_whoever_asks_and_one_identifier_is_one_person_in_every_spelling() {
+async fn me_is_the_caller_and_an_identifier_names_one_user_in_every_spelling() {
     let server = Server::new().await;
     let ada = server.user("ada").await;
     let token = server.token(ada).await;
@@ -144,7 +144,7 @@ async fn me_is_whoever_asks_and_one_identifier_is_one_person_in_every_spelling()
 
 /// Puts an event into the log as a release stored it that still allowed the name.
 #[tokio::test(flavor = "multi_thread")]
-async fn names_of_before_that_mean_something_else_give_way_at_the_first_start() {
+async fn ambiguous_names_of_an_earlier_release_are_changed_at_the_first_start() {
     let database = TestDatabase::new().await;
     let tenure = database.open().await;
     let ada = crate::support::user(&tenure, "ada").await;

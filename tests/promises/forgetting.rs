@@ -67,7 +67,7 @@ async fn a_forgotten_person_leaves_nothing_readable_and_all_that_was_theirs_ends
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn owners_strangers_and_nobody_are_refused() {
+async fn owners_strangers_and_unknown_users_are_refused() {
     let tenure = TestDatabase::new().await.open().await;
     let acme = acme(&tenure).await;
     refused!(tenure.forget_user(&as_user(acme.owner), acme.owner).await, Refusal::OwnsAccounts);
@@ -102,7 +102,7 @@ async fn a_restored_backup_forgets_again_whom_the_list_names() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_node_starts_although_somebody_on_the_list_owns_accounts() {
+async fn a_node_starts_although_a_user_on_the_list_owns_accounts() {
     let directory = tempfile::tempdir().unwrap();
     let list = directory.path().join("forgotten");
     let database = TestDatabase::new().await;

@@ -78,7 +78,7 @@ async fn a_dead_invite_never_blocks_a_new_one() {
     let (tenure, clock) = database.open_with_clock().await;
     let acme = acme(&tenure).await;
     let (owner, bob) = (as_user(acme.owner), user(&tenure, "bob").await);
-    for name in ["bob", "somebody-new"] {
+    for name in ["bob", "new-user"] {
         let invite = || tenure.create_invite(&owner, acme.account, name, None);
         let first = invite().await.unwrap().answer;
         tenure.revoke_invite(&owner, Some(acme.account), first).await.unwrap();
@@ -109,7 +109,7 @@ async fn a_dead_invite_never_blocks_a_new_one() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_expired_invite_is_not_pending_for_anybody() {
+async fn an_expired_invite_is_pending_for_no_user() {
     let database = TestDatabase::new().await;
     let (tenure, clock) = database.open_with_clock().await;
     let acme = acme(&tenure).await;
@@ -182,7 +182,7 @@ async fn an_unknown_name_is_matched_only_for_the_way_of_signing_in_that_the_invi
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_is_a_member_already_accepts_and_has_one_membership() {
+async fn a_member_who_accepts_has_one_membership() {
     let tenure = TestDatabase::new().await.open().await;
     let acme = acme(&tenure).await;
     let owner = as_user(acme.owner);

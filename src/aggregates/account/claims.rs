@@ -1,4 +1,4 @@
-//! Which names a tenant holds.
+//! The claim of an account on its name.
 
 use uuid::Uuid;
 
@@ -7,7 +7,7 @@ use super::values::AccountName;
 use crate::aggregates::{ClaimChanges, ClaimHasher};
 use crate::event_log::claim::{Claim, ClaimChange, ClaimKey};
 
-/// The claim on an account's name, without case.
+/// The claim on an account name; names that differ only in ASCII case share it.
 #[must_use]
 pub fn account_name_claim(name: &AccountName, hasher: &dyn ClaimHasher) -> ClaimKey {
     hasher.claim("account_name", name.fold().as_bytes())
@@ -19,6 +19,7 @@ impl ClaimChanges for AccountEvent {
         let take = |name: &AccountName| {
             ClaimChange::Take(Claim::until_released(account_name_claim(name, hasher), holder.clone()))
         };
+        // No tombstone: no invite waits for an account name.
         let release = |name: &AccountName| ClaimChange::Release {
             key: account_name_claim(name, hasher),
             holder: holder.clone(),

@@ -1,63 +1,64 @@
-//! What can be asked of a tenant.
+//! The commands to an account.
 
 use super::values::{AccountName, NatsPublicKey, NatsSeed};
 use crate::clock::Timestamp;
 use crate::ids::UserId;
 
-/// A command to an account. Whether a user exists is decided by whoever dispatches it.
+/// A command to an account. The operation that sends it checks that the users exist.
 #[derive(Clone, Debug)]
 pub enum AccountCommand {
-    /// A new tenant.
+    /// Opens a new account.
     Open {
-        /// The unique name.
+        /// The account name, unique without ASCII case.
         name: AccountName,
-        /// Who owns it.
+        /// The user who owns the account.
         owner: UserId,
-        /// When.
+        /// When the account opens.
         at: Timestamp,
     },
-    /// A user belongs to the account from now on.
+    /// Adds a member.
     AddMember {
-        /// Who.
+        /// The user to add.
         user: UserId,
-        /// When.
+        /// When the user becomes a member.
         at: Timestamp,
     },
-    /// A user no longer belongs to the account.
+    /// Removes a member. The owner cannot be removed.
     RemoveMember {
-        /// Who.
+        /// The member to remove.
         user: UserId,
-        /// Whether the keys end that the user has minted in it.
+        /// Whether the API keys that the user minted in the account end with the membership.
         ends_keys: bool,
-        /// When.
+        /// When the membership ends.
         at: Timestamp,
     },
-    /// A member owns the account from now on.
+    /// Makes a member the owner; the old owner becomes a member.
     TransferOwnership {
-        /// The new owner.
+        /// The new owner, who must be a member.
         to: UserId,
-        /// When.
+        /// When the ownership passes.
         at: Timestamp,
     },
-    /// The tenant has an account at NATS, with this key to sign its users' credentials.
+    /// Sets the account's public key at NATS and the seed that signs credentials of its NATS users. A repeated command
+    /// may replace the seed, but not the public key.
     SetNatsAccount {
-        /// The account's public key, for life.
+        /// The public key of the NATS account, which never changes.
         public_key: NatsPublicKey,
         /// The seed of the signing key.
         signing_seed: NatsSeed,
-        /// When.
+        /// When the key and seed are set.
         at: Timestamp,
     },
-    /// The account's name could be taken for something else, and gives way to another.
+    /// Replaces an account name that is no longer valid because it reads as an ID, `me` or a path step.
     Rename {
-        /// The name to take, decided on by whoever knows which names are free.
+        /// The new name. The operation must have checked that it is free.
         to: AccountName,
-        /// When.
+        /// When the account is renamed.
         at: Timestamp,
     },
-    /// The tenant ends, and with it all that belongs to it.
+    /// Closes the account and ends everything in it.
     Close {
-        /// When.
+        /// When the account closes.
         at: Timestamp,
     },
 }

@@ -1,4 +1,4 @@
-//! The rules of a tenant.
+//! The rules of an account.
 
 use super::commands::AccountCommand;
 use super::events::AccountEvent;
@@ -39,6 +39,7 @@ fn decide_open(account: &Open, command: AccountCommand) -> Result<Vec<AccountEve
             if !account.members.contains_key(&user) {
                 return Err(AccountRefusal::NotAMember);
             }
+            // Keys minted so far have a lower count and end; keys minted after a return do not.
             let removal = ends_keys.then(|| account.removals_of(user) + 1);
             vec![AccountEvent::MemberRemoved { user, at, removal }]
         }
@@ -62,6 +63,7 @@ fn decide_open(account: &Open, command: AccountCommand) -> Result<Vec<AccountEve
             }
         },
         AccountCommand::Rename { to, at } => {
+            // Only a stored name that is invalid today is replaced, so a repeated command changes nothing.
             if account.name.open().is_some_and(AccountName::is_ambiguous) {
                 vec![AccountEvent::Renamed { at, name: to.into(), former_name: account.name.clone() }]
             } else {

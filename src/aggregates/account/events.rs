@@ -1,4 +1,4 @@
-//! What can have happened to a tenant.
+//! The events of an account.
 
 use cqrs_es::DomainEvent;
 use serde::{Deserialize, Serialize};
@@ -10,100 +10,101 @@ use crate::clock::Timestamp;
 use crate::ids::{AccountId, ApiKeyId, UserId};
 use crate::sealing::{FieldVisitor, SealError, Sealed, SealedFields, Subject};
 
-/// The kind of stream that these events belong to.
+/// The stream type of accounts.
 pub const STREAM_TYPE: &str = "account";
 
-/// An event of an account. Fields of type [`Sealed`] are not part of the payload.
+/// An event of an account. [`Sealed`] fields are stored encrypted, outside the payload.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum AccountEvent {
-    /// The tenant begins.
+    /// The account was opened.
     Opened {
-        /// Who owns it.
+        /// The user who owns the account.
         owner: UserId,
-        /// When.
+        /// When the account was opened.
         at: Timestamp,
-        /// The unique name.
+        /// The account name, unique without ASCII case.
         #[serde(skip)]
         name: Sealed<AccountName>,
     },
-    /// A user belongs to it from now on.
+    /// A user became a member.
     MemberAdded {
-        /// Who.
+        /// The new member.
         user: UserId,
-        /// When.
+        /// When the user became a member.
         at: Timestamp,
     },
-    /// A user no longer belongs to it.
+    /// A membership ended.
     MemberRemoved {
-        /// Who.
+        /// The former member.
         user: UserId,
-        /// When.
+        /// When the membership ended.
         at: Timestamp,
-        /// Version 2: the keys end that the user has minted in it, and how often that has happened to them, this time
-        /// counted. In version 1 such keys had events of their own, or stayed.
+        /// Version 2: the API keys that the user minted in the account end with the membership. Counts how many times
+        /// that has happened to this user, including this time. None in version 1, where such keys ended by events of
+        /// their own or stayed.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         removal: Option<u32>,
     },
-    /// A member owns it from now on, and the old owner is a member.
+    /// A member became the owner, and the old owner became a member.
     OwnershipTransferred {
-        /// The old owner.
+        /// The old owner, a member from this time on.
         from: UserId,
         /// The new owner.
         to: UserId,
-        /// When.
+        /// When the ownership passed.
         at: Timestamp,
     },
-    /// The tenant has an account at NATS.
+    /// The account got an account at NATS.
     NatsAccountSet {
-        /// The account's public key, for life.
+        /// The public key of the NATS account, which never changes.
         public_key: NatsPublicKey,
-        /// When.
+        /// When the key and seed were set.
         at: Timestamp,
-        /// The seed of the key that signs its users' credentials.
+        /// The seed of the key that signs credentials of the account's NATS users.
         #[serde(skip)]
         signing_seed: Sealed<NatsSeed>,
     },
-    /// Another key signs the credentials of the tenant's users at NATS.
+    /// The key that signs credentials of the account's NATS users was replaced.
     NatsSigningSeedReissued {
-        /// The account's public key, the same as before.
+        /// The public key of the NATS account, unchanged.
         public_key: NatsPublicKey,
-        /// When.
+        /// When the seed was replaced.
         at: Timestamp,
-        /// The seed of the key that signs its users' credentials.
+        /// The new seed.
         #[serde(skip)]
         signing_seed: Sealed<NatsSeed>,
     },
-    /// The account's name could be taken for something else, and gave way to another.
+    /// An invalid account name, which could be read as an ID, `me` or a path step, was replaced.
     Renamed {
-        /// When.
+        /// When the account was renamed.
         at: Timestamp,
-        /// The new name.
+        /// The new account name.
         #[serde(skip)]
         name: Sealed<AccountName>,
-        /// The name that is given up for it.
+        /// The account name that was given up.
         #[serde(skip)]
         former_name: Sealed<AccountName>,
     },
-    /// The tenant ends, and with it all that belongs to it: its name is free, what it sealed is unreadable.
+    /// The account was closed: everything in it has ended, its name is free, and its sealed fields are unreadable.
     Closed {
-        /// Version 1: what ended with it. Version 2 lists nothing.
+        /// Version 1: what ended with the account. None in version 2, which lists nothing.
         #[serde(flatten, skip_serializing_if = "Option::is_none")]
         listed: Option<ListedAtClosing>,
-        /// When.
+        /// When the account was closed.
         at: Timestamp,
-        /// The name that is given up.
+        /// The account name that was given up.
         #[serde(skip)]
         name: Sealed<AccountName>,
     },
 }
 
-/// What the first version of `account.closed` named.
+/// What version 1 of `account.closed` lists.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ListedAtClosing {
-    /// Who belonged to it at the end.
+    /// The users who belonged to the account when it closed.
     pub members: Vec<UserId>,
-    /// Every key that ever acted for it.
+    /// Every API key that the account ever had.
     #[serde(default)]
     pub api_keys: Vec<ApiKeyId>,
 }
@@ -137,6 +138,7 @@ impl StoredEvent for AccountEvent {
         match self {
             Self::Opened { .. } => ("account.opened", "1"),
             Self::MemberAdded { .. } => ("account.member_added", "1"),
+            // The version follows from the content: without a removal count the payload is the same as in version 1.
             Self::MemberRemoved { removal: None, .. } => ("account.member_removed", "1"),
             Self::MemberRemoved { removal: Some(_), .. } => ("account.member_removed", "2"),
             Self::OwnershipTransferred { .. } => ("account.ownership_transferred", "1"),

@@ -1,4 +1,4 @@
-//! A tenant: its name, its owner, its members.
+//! An account (tenant): its name, owner, members and NATS keys.
 
 mod claims;
 mod commands;
@@ -18,7 +18,7 @@ pub use state::{Account, Open};
 pub use values::{AccountName, NatsPublicKey, NatsSeed};
 
 impl crate::ids::AccountId {
-    /// The subject whose key seals what is this tenant's.
+    /// The subject whose data key seals the fields of this account.
     #[must_use]
     pub fn subject(self) -> crate::sealing::Subject {
         <Account as crate::aggregates::EventSourced>::subject(self.as_uuid())

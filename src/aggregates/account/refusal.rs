@@ -1,21 +1,21 @@
-//! Why a command to a tenant is refused.
+//! Why a command to an account is refused.
 
-/// What is true of the account, so that the command cannot be.
+/// A rule of the account that forbids the command.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum AccountRefusal {
-    /// There is no such account, or it has been closed.
+    /// There is no account with this ID, or it has been closed.
     #[error("there is no such account")]
     NotFound,
-    /// The identifier belongs to an account already.
-    #[error("the account is open already")]
+    /// The ID is taken by an open or closed account.
+    #[error("the identifier is already in use")]
     AlreadyOpen,
-    /// The user does not belong to the account.
+    /// The user is not a member of the account.
     #[error("the user is not a member of the account")]
     NotAMember,
-    /// The owner stays until ownership is transferred.
-    #[error("the owner of an account cannot be removed; transfer the ownership first")]
+    /// The user owns the account, and the owner stays until ownership is transferred.
+    #[error("the owner of an account cannot be removed; transfer ownership first")]
     CannotRemoveOwner,
-    /// The tenant has an account at NATS already, with another public key.
-    #[error("the account has another public key at NATS")]
+    /// The account already has an account at NATS with another public key.
+    #[error("the account already has a different public key at NATS")]
     NatsAccountMismatch,
 }

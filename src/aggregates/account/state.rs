@@ -1,4 +1,4 @@
-//! What decisions about a tenant need to know.
+//! The state of an account that decisions need.
 
 use std::collections::BTreeMap;
 
@@ -14,47 +14,48 @@ use crate::clock::Timestamp;
 use crate::ids::UserId;
 use crate::sealing::{FieldVisitor, SealError, Sealed, SealedFields, Subject};
 
-/// A tenant, as far as the log knows it.
+/// An account, folded from the events of the stream.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub enum Account {
-    /// Not opened yet.
+    /// The stream has no events.
     #[default]
     Unknown,
-    /// A living tenant.
+    /// The account is open.
     Open(Open),
-    /// It has ended; its identifier is never used again.
+    /// The account was closed. The ID is never used again.
     Closed,
 }
 
-/// A living tenant.
+/// An open account.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Open {
-    /// Who owns it.
+    /// The user who owns the account.
     pub owner: UserId,
-    /// Since when it is open.
+    /// When the account was opened.
     pub opened_at: Timestamp,
-    /// Who belongs to it without owning it, and since when.
+    /// The members without the owner, and when each became a member.
     pub members: BTreeMap<UserId, Timestamp>,
-    /// How often the keys of somebody have ended with their membership: whoever comes back mints new ones.
+    /// How many times the API keys of each user have ended with a membership. A key with a lower count than its
+    /// minter's has ended, so that a returning member cannot revive old keys.
     pub removals: BTreeMap<UserId, u32>,
-    /// The unique name.
+    /// The account name, unique without ASCII case.
     #[serde(skip)]
     pub name: Sealed<AccountName>,
-    /// The public key of its account at NATS, if it has one.
+    /// The public key of the account at NATS; none while it has no NATS account.
     pub nats_public_key: Option<NatsPublicKey>,
-    /// The seed of the key that signs its users' credentials there.
+    /// The seed of the key that signs credentials of its NATS users; none while it has no NATS account.
     #[serde(skip)]
     pub nats_signing_seed: Sealed<Option<NatsSeed>>,
 }
 
 impl Open {
-    /// How often this person's keys have ended with their membership.
+    /// How many times the API keys of this user have ended with a membership.
     #[must_use]
     pub fn removals_of(&self, user: UserId) -> u32 {
         self.removals.get(&user).copied().unwrap_or_default()
     }
 
-    /// Whether the user owns the account or is a member of it.
+    /// Whether the user is the owner or a member.
     #[must_use]
     pub fn includes(&self, user: UserId) -> bool {
         self.owner == user || self.members.contains_key(&user)
@@ -62,7 +63,7 @@ impl Open {
 }
 
 impl Account {
-    /// The living tenant, if it is one.
+    /// The open account; none if unknown or closed.
     #[must_use]
     pub const fn open(&self) -> Option<&Open> {
         match self {

@@ -1,4 +1,4 @@
-//! Given these events, when this is asked, then that happens.
+//! Given, when, then: each event and each refusal of an account.
 
 use cqrs_es::test::TestFramework;
 use uuid::Uuid;
@@ -88,7 +88,7 @@ fn the_owner_cannot_be_removed() {
 }
 
 #[test]
-fn who_is_no_member_cannot_be_removed_nor_own() {
+fn a_non_member_can_neither_be_removed_nor_own() {
     acme()
         .when(AccountCommand::RemoveMember { user: STRANGER, ends_keys: true, at: LATER })
         .then_expect_error(AccountRefusal::NotAMember);

@@ -1,49 +1,50 @@
-//! What can be asked of a key.
+//! The commands to an API key.
 
 use super::values::{KeyHash, KeyPrefix, Label};
 use crate::clock::Timestamp;
 use crate::ids::{AccountId, UserId};
 
-/// A command to an API key. Who may ask is decided by whoever dispatches it.
+/// A command to an API key. The operation that sends it authorizes the caller.
 #[derive(Clone, Debug)]
 pub enum ApiKeyCommand {
-    /// A new key.
+    /// Mints a new API key.
     Mint(NewApiKey),
-    /// Another secret takes the place of the present one.
+    /// Replaces the secret; the old secret stays valid for a while.
     Rotate {
-        /// The new secret's prefix.
+        /// The prefix of the new secret.
         prefix: KeyPrefix,
-        /// The new secret's hash.
+        /// The hash of the new secret.
         hash: KeyHash,
-        /// Until when the old secret is good.
+        /// When the old secret stops being valid.
         former_until: Timestamp,
-        /// When.
+        /// When the secret is replaced.
         at: Timestamp,
     },
-    /// The key is good for nothing from now on.
+    /// Revokes the key.
     Revoke {
-        /// When.
+        /// When the key is revoked.
         at: Timestamp,
     },
 }
 
-/// Everything about a new key.
+/// The data of a new API key.
 #[derive(Clone, Debug)]
 pub struct NewApiKey {
-    /// The tenant that it acts for.
+    /// The account that the key acts for.
     pub account: AccountId,
-    /// Who makes it.
+    /// The user who mints the key.
     pub minter: UserId,
-    /// How often keys of the minter have ended with their membership before.
+    /// The minter's removal count in the account (see [`Open::removals`](crate::aggregates::account::Open::removals));
+    /// the key ends when that count rises.
     pub removals: u32,
-    /// The secret's prefix.
+    /// The prefix of the secret.
     pub prefix: KeyPrefix,
-    /// The secret's hash.
+    /// The hash of the secret.
     pub hash: KeyHash,
-    /// What people call it.
+    /// The name that users give the key.
     pub label: Label,
-    /// When.
+    /// When the key is minted.
     pub at: Timestamp,
-    /// From when on it is dead, if ever.
+    /// When the key expires; none if it never does.
     pub expires_at: Option<Timestamp>,
 }

@@ -1,4 +1,4 @@
-//! The rules of a key.
+//! The rules of an API key.
 
 use super::commands::ApiKeyCommand;
 use super::events::ApiKeyEvent;
@@ -28,6 +28,7 @@ impl EventSourced for ApiKey {
                 if self.active(at).is_none() {
                     return Err(ApiKeyRefusal::NotFound);
                 }
+                // Only one former secret stays valid: this rotation drops the one before.
                 Ok(vec![ApiKeyEvent::Rotated {
                     account: key.account,
                     prefix,

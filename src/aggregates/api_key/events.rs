@@ -1,4 +1,4 @@
-//! What can have happened to a key.
+//! The events of an API key.
 
 use cqrs_es::DomainEvent;
 use serde::{Deserialize, Serialize};
@@ -10,62 +10,62 @@ use crate::clock::Timestamp;
 use crate::ids::{AccountId, UserId};
 use crate::sealing::{FieldVisitor, SealError, Sealed, SealedFields, Subject};
 
-/// An event of an API key. Fields of type [`Sealed`] are not part of the payload; they are the account's.
+/// An event of an API key. [`Sealed`] fields are stored outside the payload, encrypted under the key of the account.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ApiKeyEvent {
-    /// The key is good from now on.
+    /// The API key was minted.
     Minted {
-        /// The tenant that it acts for.
+        /// The account that the key acts for.
         account: AccountId,
-        /// Who made it.
+        /// The user who minted the key.
         minter: UserId,
-        /// Version 2: how often keys of the minter had ended with their membership before; such an ending later ends this
-        /// one too.
+        /// Version 2: the minter's removal count in the account when the key was minted. The key ends when that count
+        /// rises, that is when the minter is removed together with their keys.
         #[serde(default, skip_serializing_if = "is_zero")]
         removals: u32,
-        /// The secret's prefix.
+        /// The prefix of the secret.
         prefix: KeyPrefix,
-        /// When.
+        /// When the key was minted.
         at: Timestamp,
-        /// From when on it is dead, if ever.
+        /// When the key expires; none if it never does.
         expires_at: Option<Timestamp>,
-        /// The secret's hash.
+        /// The hash of the secret.
         #[serde(skip)]
         hash: Sealed<KeyHash>,
-        /// What people call it.
+        /// The name that users give the key.
         #[serde(skip)]
         label: Sealed<Label>,
     },
-    /// Another secret has taken the place of the former one.
+    /// The secret was replaced.
     Rotated {
-        /// The tenant that it acts for.
+        /// The account that the key acts for.
         account: AccountId,
-        /// The new secret's prefix.
+        /// The prefix of the new secret.
         prefix: KeyPrefix,
-        /// The former secret's prefix.
+        /// The prefix of the old secret.
         former_prefix: KeyPrefix,
-        /// Until when the former secret is good.
+        /// When the old secret stops being valid.
         former_until: Timestamp,
-        /// When.
+        /// When the secret was replaced.
         at: Timestamp,
-        /// The new secret's hash.
+        /// The hash of the new secret.
         #[serde(skip)]
         hash: Sealed<KeyHash>,
-        /// The former secret's hash.
+        /// The hash of the old secret, which still verifies until `former_until`.
         #[serde(skip)]
         former_hash: Sealed<KeyHash>,
     },
-    /// The key is good for nothing from now on.
+    /// The key was revoked.
     Revoked {
-        /// The tenant that it acted for.
+        /// The account that the key acted for.
         account: AccountId,
-        /// When.
+        /// When the key was revoked.
         at: Timestamp,
     },
 }
 
-/// Version 1 has no number, and means none.
+/// Version 1 has no removal count, which means zero; zero is left out so that such events stay version 1.
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
 const fn is_zero(number: &u32) -> bool {
     *number == 0

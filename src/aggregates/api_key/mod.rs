@@ -1,4 +1,4 @@
-//! A secret that acts for an account: minted, rotated, revoked.
+//! An API key: a secret that acts for an account. It can be minted, rotated and revoked.
 
 mod commands;
 mod decide;

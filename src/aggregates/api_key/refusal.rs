@@ -1,12 +1,12 @@
-//! Why a command to a key is refused.
+//! Why a command to an API key is refused.
 
-/// What is true of the key, so that the command cannot be.
+/// A rule of the API key that forbids the command.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum ApiKeyRefusal {
-    /// There is no such key, or it is good for nothing.
+    /// There is no API key with this ID; for a rotation also: it was revoked or has expired.
     #[error("there is no such API key")]
     NotFound,
-    /// The identifier belongs to a key already.
-    #[error("the identifier is in use already")]
+    /// The ID is taken by another API key, valid or revoked.
+    #[error("the identifier is already in use")]
     AlreadyMinted,
 }

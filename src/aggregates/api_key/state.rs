@@ -1,4 +1,4 @@
-//! What decisions about a key need to know.
+//! The state of an API key that decisions need.
 
 use cqrs_es::Aggregate;
 use serde::{Deserialize, Serialize};
@@ -12,41 +12,42 @@ use crate::clock::Timestamp;
 use crate::ids::{AccountId, UserId};
 use crate::sealing::{FieldVisitor, SealError, Sealed, SealedFields, Subject};
 
-/// An API key, as far as the log knows it.
+/// An API key, folded from the events of the stream.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub enum ApiKey {
-    /// Not minted yet.
+    /// The stream has no events.
     #[default]
     Unknown,
-    /// It acts for its account, unless it is dead by the clock.
+    /// The key was minted and not revoked. It may have expired.
     Active(Minted),
-    /// It is good for nothing.
+    /// The key was revoked.
     Revoked {
-        /// The tenant that it acted for.
+        /// The account that the key acted for.
         account: AccountId,
     },
 }
 
-/// A key that was minted and not revoked.
+/// An API key that was minted and not revoked.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Minted {
-    /// The tenant that it acts for.
+    /// The account that the key acts for.
     pub account: AccountId,
-    /// Who made it.
+    /// The user who minted the key.
     pub minter: UserId,
-    /// How often keys of the minter had ended with their membership before it was made.
+    /// The minter's removal count in the account when the key was minted. The key has ended if the present count is
+    /// higher.
     pub removals: u32,
-    /// From when on it is dead, if ever.
+    /// When the key expires; none if it never does.
     pub expires_at: Option<Timestamp>,
-    /// The present secret's prefix.
+    /// The prefix of the current secret.
     pub prefix: KeyPrefix,
-    /// The present secret's hash.
+    /// The hash of the current secret.
     #[serde(skip)]
     pub hash: Sealed<KeyHash>,
 }
 
 impl ApiKey {
-    /// The key, if it acts for an account at this time.
+    /// The key, unless it is revoked or has expired at this time.
     #[must_use]
     pub fn active(&self, at: Timestamp) -> Option<&Minted> {
         match self {
@@ -55,7 +56,7 @@ impl ApiKey {
         }
     }
 
-    /// The tenant that it acts or acted for.
+    /// The account that the key acts or acted for; none if unknown.
     #[must_use]
     pub const fn account(&self) -> Option<AccountId> {
         match self {

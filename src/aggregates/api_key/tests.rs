@@ -1,4 +1,4 @@
-//! Given these events, when this is asked, then that happens.
+//! Given, when, then: each event and each refusal of an API key.
 
 use cqrs_es::test::TestFramework;
 use uuid::Uuid;

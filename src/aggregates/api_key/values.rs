@@ -1,37 +1,38 @@
-//! The forms of a key's fields.
+//! The validated fields of an API key.
 
 use crate::aggregates::field::{has_control, text_value};
 
 text_value! {
-    /// What people call a key.
+    /// The name that users give an API key. May be empty.
     Label, "label",
-    "at most 200 characters, none of them a control character or one that changes the direction of text",
+    "at most 200 characters, without control or text-direction characters",
     |text| text.chars().count() <= 200 && !has_control(text)
 }
 
 text_value! {
-    /// What is kept of a key: an argon2id string in PHC form.
+    /// The stored form of an API key: an argon2id hash as a PHC string.
     KeyHash, "key_hash",
     "an argon2id PHC string of at most 512 characters",
     |text| text.starts_with("$argon2id$") && text.len() <= 512
 }
 
-/// The first characters of a key behind its sentinel: public, for display and for finding candidates.
+/// The first characters of an API key after its sentinel. Public: used for display and to find the keys to verify
+/// against.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, serde::Serialize, serde::Deserialize)]
 #[serde(transparent)]
 pub struct KeyPrefix(String);
 
 impl KeyPrefix {
-    /// How many characters it has, at most.
+    /// The maximum number of characters.
     pub const LEN: usize = 8;
 
-    /// The first eight characters, or what there is.
+    /// The first [`LEN`](Self::LEN) characters, or all if there are fewer.
     #[must_use]
     pub fn of(behind_sentinel: &str) -> Self {
         Self(behind_sentinel.chars().take(Self::LEN).collect())
     }
 
-    /// The characters.
+    /// The characters as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0

@@ -1,4 +1,4 @@
-//! What can be asked of a bearer token.
+//! The commands to a bearer token.
 
 use crate::aggregates::api_key::KeyPrefix;
 use crate::aggregates::secret::SecretDigest;
@@ -8,26 +8,26 @@ use crate::ids::UserId;
 /// A command to a bearer token.
 #[derive(Clone, Debug)]
 pub enum BearerTokenCommand {
-    /// A new token.
+    /// Issues a new token.
     Issue(NewBearerToken),
-    /// It is good for nothing from now on.
+    /// Revokes the token.
     Revoke {
-        /// When.
+        /// When the token is revoked.
         at: Timestamp,
     },
 }
 
-/// Everything about a bearer token that is new.
+/// The data of a new bearer token.
 #[derive(Clone, Debug)]
 pub struct NewBearerToken {
-    /// Whose it is.
+    /// The user whom the token acts for.
     pub user: UserId,
-    /// Its public first characters.
+    /// The public first characters of the token.
     pub prefix: KeyPrefix,
-    /// What is kept of the secret.
+    /// The SHA-256 of the token.
     pub digest: SecretDigest,
-    /// When.
+    /// When the token is issued.
     pub at: Timestamp,
-    /// From when on it is dead.
+    /// When the token expires.
     pub expires_at: Timestamp,
 }

@@ -25,6 +25,7 @@ impl EventSourced for BearerToken {
             (Self::Active(active), BearerTokenCommand::Revoke { at }) => {
                 Ok(vec![BearerTokenEvent::Revoked { user: active.user, at }])
             }
+            // Revoking again is no error (RFC 7009 §2.2).
             (Self::Revoked { .. }, BearerTokenCommand::Revoke { .. }) => Ok(vec![]),
         }
     }

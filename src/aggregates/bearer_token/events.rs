@@ -1,4 +1,4 @@
-//! What can have happened to a bearer token.
+//! The events of a bearer token.
 
 use cqrs_es::DomainEvent;
 use serde::{Deserialize, Serialize};
@@ -11,29 +11,29 @@ use crate::clock::Timestamp;
 use crate::ids::{AccountId, UserId};
 use crate::sealing::{FieldVisitor, SealError, Sealed, SealedFields, Subject};
 
-/// An event of a bearer token. Fields of type [`Sealed`] are not part of the payload; they are the user's.
+/// An event of a bearer token. [`Sealed`] fields are stored outside the payload, encrypted under the key of the user.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum BearerTokenEvent {
-    /// It is good from now on.
+    /// The token was issued.
     Issued {
-        /// Whose it is.
+        /// The user whom the token acts for.
         user: UserId,
-        /// Its public first characters.
+        /// The public first characters of the token.
         prefix: KeyPrefix,
-        /// When.
+        /// When the token was issued.
         at: Timestamp,
-        /// From when on it is dead.
+        /// When the token expires.
         expires_at: Timestamp,
-        /// What is kept of the secret.
+        /// The SHA-256 of the token.
         #[serde(skip)]
         digest: Sealed<SecretDigest>,
     },
-    /// It is good for nothing from now on.
+    /// The token was revoked.
     Revoked {
-        /// Whose it was.
+        /// The user whom the token acted for.
         user: UserId,
-        /// When.
+        /// When the token was revoked.
         at: Timestamp,
     },
 }

@@ -1,4 +1,4 @@
-//! An opaque OAuth access token of a user: issued, revoked, or dead by the clock.
+//! A bearer token: an opaque OAuth access token of a user, valid until it is revoked or expires.
 
 mod commands;
 mod decide;

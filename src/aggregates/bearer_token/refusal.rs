@@ -1,12 +1,12 @@
 //! Why a command to a bearer token is refused.
 
-/// What is true of it, so that the command cannot be.
+/// A rule of the bearer token that forbids the command.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum BearerTokenRefusal {
-    /// There is no such thing.
+    /// There is no bearer token with this ID.
     #[error("there is no such bearer token")]
     NotFound,
-    /// The identifier is in use already.
-    #[error("the identifier is in use already")]
+    /// The ID is taken by another bearer token.
+    #[error("the identifier is already in use")]
     IdentifierInUse,
 }

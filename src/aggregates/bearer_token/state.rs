@@ -1,4 +1,4 @@
-//! What decisions about a bearer token need to know.
+//! The state of a bearer token that decisions need.
 
 use cqrs_es::Aggregate;
 use serde::{Deserialize, Serialize};
@@ -11,32 +11,32 @@ use crate::clock::Timestamp;
 use crate::ids::UserId;
 use crate::sealing::{FieldVisitor, SealError, SealedFields, Subject};
 
-/// What the log knows of a bearer token.
+/// A bearer token, folded from the events of the stream.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub enum BearerToken {
-    /// Nothing yet.
+    /// The stream has no events.
     #[default]
     Unknown,
-    /// It is good until it expires.
+    /// The token was issued and not revoked. It may have expired.
     Active(Active),
-    /// It is good for nothing.
+    /// The token was revoked.
     Revoked {
-        /// Whose it was.
+        /// The user whom the token acted for.
         user: UserId,
     },
 }
 
-/// What is good until it expires.
+/// A bearer token that was issued and not revoked.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Active {
-    /// Whose it is.
+    /// The user whom the token acts for.
     pub user: UserId,
-    /// From when on it is dead.
+    /// When the token expires.
     pub expires_at: Timestamp,
 }
 
 impl BearerToken {
-    /// Whose it is or was.
+    /// The user whom the token acts or acted for; none if unknown.
     #[must_use]
     pub const fn owner(&self) -> Option<UserId> {
         match self {

@@ -1,4 +1,4 @@
-//! The user code is one living device code's alone.
+//! The claim of a device code on its user code, until it expires, is denied or is consumed.
 
 use uuid::Uuid;
 

@@ -1,4 +1,4 @@
-//! What can be asked of a device code.
+//! The commands to a device code.
 
 use super::values::{ClientName, UserCode};
 use crate::aggregates::secret::SecretDigest;
@@ -8,40 +8,40 @@ use crate::ids::UserId;
 /// A command to a device code.
 #[derive(Clone, Debug)]
 pub enum DeviceCodeCommand {
-    /// A new pair of codes.
+    /// Creates a device code with its user code.
     Create(DeviceCodeDetails),
-    /// A person lets the device act for them.
+    /// A user allows the device to act for them.
     Approve {
-        /// Who.
+        /// The user who approves.
         user: UserId,
-        /// When.
+        /// When the user approves.
         at: Timestamp,
     },
-    /// A person does not.
+    /// A user denies the request, or withdraws their own approval.
     Deny {
-        /// Who.
+        /// The user who denies.
         user: UserId,
-        /// When.
+        /// When the user denies.
         at: Timestamp,
     },
-    /// The device takes what was approved.
+    /// The device redeems the approved code.
     Consume {
-        /// When.
+        /// When the device redeems the code.
         at: Timestamp,
     },
 }
 
-/// Everything about a new device code.
+/// The data of a new device code.
 #[derive(Clone, Debug)]
 pub struct DeviceCodeDetails {
-    /// What is kept of the device code.
+    /// The SHA-256 of the device code.
     pub digest: SecretDigest,
-    /// The code to type.
+    /// The user code, for the user to type.
     pub user_code: UserCode,
-    /// What the device calls itself.
+    /// The name that the device gives itself.
     pub client_name: ClientName,
-    /// When.
+    /// When the codes are created.
     pub at: Timestamp,
-    /// From when on it is dead.
+    /// When both codes expire.
     pub expires_at: Timestamp,
 }

@@ -28,6 +28,7 @@ impl EventSourced for DeviceCode {
         };
         match (command, status) {
             (DeviceCodeCommand::Create(_), _) => Err(DeviceCodeRefusal::AlreadyCreated),
+            // To users, an expired code is unknown; only the polling device gets `Expired` (RFC 8628 §3.5).
             (DeviceCodeCommand::Approve { at, .. } | DeviceCodeCommand::Deny { at, .. }, _)
                 if at >= expires_at =>
             {
@@ -40,13 +41,14 @@ impl EventSourced for DeviceCode {
             (DeviceCodeCommand::Deny { user, at }, Status::Pending) => {
                 Ok(vec![DeviceCodeEvent::Denied { user, at, user_code }])
             }
-            // Whoever has approved may think again while the device has not come.
+            // The approving user may change their mind until the device has redeemed the code.
             (DeviceCodeCommand::Deny { user, at }, Status::Approved(by)) if by == user => {
                 Ok(vec![DeviceCodeEvent::Denied { user, at, user_code }])
             }
             (DeviceCodeCommand::Approve { .. } | DeviceCodeCommand::Deny { .. }, _) => {
                 Err(DeviceCodeRefusal::NotFound)
             }
+            // The contract fixes this order: expired, denied, pending.
             (DeviceCodeCommand::Consume { at }, _) if at >= expires_at => Err(DeviceCodeRefusal::Expired),
             (DeviceCodeCommand::Consume { .. }, Status::Denied) => Err(DeviceCodeRefusal::Denied),
             (DeviceCodeCommand::Consume { .. }, Status::Pending) => Err(DeviceCodeRefusal::Pending),

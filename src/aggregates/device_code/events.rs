@@ -1,4 +1,4 @@
-//! What can have happened to a device code.
+//! The events of a device code.
 
 use cqrs_es::DomainEvent;
 use serde::{Deserialize, Serialize};
@@ -11,53 +11,53 @@ use crate::clock::Timestamp;
 use crate::ids::{AccountId, UserId};
 use crate::sealing::{FieldVisitor, SealError, Sealed, SealedFields, Subject};
 
-/// The kind of stream that these events belong to.
+/// The stream type of device codes.
 pub const STREAM_TYPE: &str = "device_code";
 
-/// An event of a device code. Fields of type [`Sealed`] are not part of the payload.
+/// An event of a device code. [`Sealed`] fields are stored encrypted, outside the payload.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DeviceCodeEvent {
-    /// The pair of codes was handed out.
+    /// The device code and its user code were created.
     Created {
-        /// When.
+        /// When the codes were created.
         at: Timestamp,
-        /// From when on it is dead.
+        /// When both codes expire.
         expires_at: Timestamp,
-        /// What is kept of the device code.
+        /// The SHA-256 of the device code.
         #[serde(skip)]
         digest: Sealed<SecretDigest>,
-        /// The code to type.
+        /// The user code, for the user to type.
         #[serde(skip)]
         user_code: Sealed<UserCode>,
-        /// What the device calls itself.
+        /// The name that the device gives itself.
         #[serde(skip)]
         client_name: Sealed<ClientName>,
     },
-    /// A person lets the device act for them.
+    /// A user allowed the device to act for them.
     Approved {
-        /// Who.
+        /// The user who approved.
         user: UserId,
-        /// When.
+        /// When the user approved.
         at: Timestamp,
     },
-    /// A person does not.
+    /// A user denied the request, or withdrew their own approval.
     Denied {
-        /// Who.
+        /// The user who denied.
         user: UserId,
-        /// When.
+        /// When the user denied.
         at: Timestamp,
-        /// The code that is given up.
+        /// The user code, which is free again.
         #[serde(skip)]
         user_code: Sealed<UserCode>,
     },
-    /// The device has taken what was approved, once.
+    /// The device redeemed the approved code. This happens at most once.
     Consumed {
-        /// For whom it acts.
+        /// The user whom the device acts for.
         user: UserId,
-        /// When.
+        /// When the device redeemed the code.
         at: Timestamp,
-        /// The code that is given up.
+        /// The user code, which is free again.
         #[serde(skip)]
         user_code: Sealed<UserCode>,
     },

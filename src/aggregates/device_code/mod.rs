@@ -1,4 +1,4 @@
-//! RFC 8628: a device polls with a secret device code while a person approves a short user code.
+//! A device code (RFC 8628): a device polls with a secret device code while a user approves the short user code.
 
 mod claims;
 mod commands;

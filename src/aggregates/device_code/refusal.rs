@@ -1,21 +1,22 @@
 //! Why a command to a device code is refused.
 
-/// What is true of the device code, so that the command cannot be.
+/// A rule of the device code that forbids the command.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum DeviceCodeRefusal {
-    /// There is no such code, or it is good for nothing.
+    /// There is no device code with this ID, or it was consumed. For an approval or a denial also: it has expired, was
+    /// denied, or was approved by another user.
     #[error("there is no such device code")]
     NotFound,
-    /// The identifier belongs to a device code already.
-    #[error("the identifier is in use already")]
+    /// The ID is taken by another device code.
+    #[error("the identifier is already in use")]
     AlreadyCreated,
-    /// Nobody has approved or denied it yet.
+    /// No user has approved or denied it yet.
     #[error("the device code has not been approved yet")]
     Pending,
-    /// Its time is over.
+    /// The device code has expired.
     #[error("the device code has expired")]
     Expired,
-    /// A person has denied it.
+    /// A user denied it.
     #[error("the device code was denied")]
     Denied,
 }

@@ -1,4 +1,4 @@
-//! What decisions about a device code need to know.
+//! The state of a device code that decisions need.
 
 use cqrs_es::Aggregate;
 use serde::{Deserialize, Serialize};
@@ -12,34 +12,34 @@ use crate::clock::Timestamp;
 use crate::ids::UserId;
 use crate::sealing::{FieldVisitor, SealError, Sealed, SealedFields, Subject};
 
-/// A device code, as far as the log knows it.
+/// A device code, folded from the events of the stream.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub enum DeviceCode {
-    /// Not created yet.
+    /// The stream has no events.
     #[default]
     Unknown,
-    /// Handed out, and not used up.
+    /// The codes were created and the device has not redeemed them. They may have expired.
     Created {
-        /// From when on it is dead.
+        /// When both codes expire.
         expires_at: Timestamp,
-        /// What people have said of it.
+        /// Whether a user has approved or denied the request.
         status: Status,
-        /// The code to type.
+        /// The user code, for the user to type.
         #[serde(skip)]
         user_code: Sealed<UserCode>,
     },
-    /// Used up.
+    /// The device has redeemed the code.
     Consumed,
 }
 
-/// What people have said of a device code.
+/// The decision of a user about a device code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Status {
-    /// Nothing.
+    /// No user has decided yet.
     Pending,
-    /// This person lets the device act for them.
+    /// This user allowed the device to act for them.
     Approved(UserId),
-    /// A person does not.
+    /// A user denied the request.
     Denied,
 }
 

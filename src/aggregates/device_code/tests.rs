@@ -1,4 +1,4 @@
-//! Given these events, when this is asked, then that happens.
+//! Given, when, then: each event and each refusal of a device code.
 
 use cqrs_es::test::TestFramework;
 use uuid::Uuid;
@@ -80,7 +80,7 @@ fn one_person_approves_and_again_without_an_event() {
 }
 
 #[test]
-fn nobody_else_approves_nor_what_is_denied_used_up_unknown_or_expired() {
+fn only_the_user_approves_and_only_a_pending_device_code() {
     given(vec![approved()]).when(approve(BOB, AT)).then_expect_error(DeviceCodeRefusal::NotFound);
     given(vec![denied()]).when(approve(ADA, AT)).then_expect_error(DeviceCodeRefusal::NotFound);
     given(vec![approved(), consumed()]).when(approve(ADA, AT)).then_expect_error(DeviceCodeRefusal::NotFound);
@@ -93,7 +93,7 @@ fn nobody_else_approves_nor_what_is_denied_used_up_unknown_or_expired() {
 }
 
 #[test]
-fn a_person_denies_what_nobody_else_has_approved() {
+fn a_user_denies_a_device_code_that_no_other_user_has_approved() {
     given(vec![]).when(deny(ADA, AT)).then_expect_events(vec![denied()]);
     given(vec![approved()]).when(deny(ADA, AT)).then_expect_events(vec![denied()]);
     given(vec![approved()]).when(deny(BOB, AT)).then_expect_error(DeviceCodeRefusal::NotFound);

@@ -1,5 +1,5 @@
-//! Which names are free again once what held them has been cleared away: the handles of an account's sources. Invites give
-//! up theirs by the clock.
+//! Releases the handles of a closed account's sources when their rows are removed. Claims of invites are not released
+//! here; they expire.
 
 use uuid::Uuid;
 

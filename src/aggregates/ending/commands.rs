@@ -1,16 +1,16 @@
-//! What can be asked of an ending. What is left is found by whoever dispatches it.
+//! The commands to an ending. The operation that sends them finds the rows that are left.
 
 use super::events::{AccountRows, Ended, PersonRows, RevokedKeys};
 
 /// A command to an ending.
 #[derive(Clone, Debug)]
 pub enum EndingCommand {
-    /// Rows of a closed account go.
+    /// Removes rows of a closed account.
     RemoveAccountRows(AccountRows),
-    /// What rows say of a forgotten person goes.
+    /// Blanks personal data in rows of a forgotten user and shows as ended what belonged to the user.
     BlankPersonRows(PersonRows),
-    /// Keys that ended with a membership are shown as revoked by themselves.
+    /// Shows API keys that ended with a membership as revoked.
     RevokeKeys(RevokedKeys),
-    /// Nothing is left.
+    /// Finishes the ending, because no rows are left.
     Finish(Ended),
 }

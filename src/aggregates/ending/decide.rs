@@ -11,6 +11,7 @@ impl EventSourced for Ending {
     const STATE_VERSION: i32 = 1;
 
     fn decide(&self, command: EndingCommand) -> Result<Vec<EndingEvent>, Infallible> {
+        // Several nodes may clear the same ending; a late one must not add events to a finished ending.
         if self.finished {
             return Ok(vec![]);
         }

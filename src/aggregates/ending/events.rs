@@ -1,4 +1,5 @@
-//! How what an ending left behind was cleared away. No event names more than a thousand rows.
+//! The events of an ending, each of which clears some of the rows that are left. An event names at most a thousand
+//! rows.
 
 use cqrs_es::DomainEvent;
 use serde::{Deserialize, Serialize};
@@ -17,46 +18,47 @@ use crate::sealing::{FieldVisitor, SealError, SealedFields, Subject};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum EndingEvent {
-    /// Rows of a closed account are gone.
+    /// Rows of a closed account were removed.
     AccountRowsRemoved(AccountRows),
-    /// What rows said of a forgotten person is gone, and what was theirs is shown as ended by itself.
+    /// Personal data in rows of a forgotten user was blanked, and what belonged to the user is shown as ended.
     PersonRowsBlanked(PersonRows),
-    /// Keys that ended with a membership are shown as revoked by themselves.
+    /// API keys that ended with a membership are shown as revoked.
     ApiKeysRevoked(RevokedKeys),
-    /// Nothing is left.
+    /// No rows are left.
     Finished {
-        /// What had ended.
+        /// The ending whose rows have been cleared.
         of: Ended,
     },
 }
 
-/// What has ended.
+/// What ended and left rows behind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Ended {
-    /// An account was closed.
+    /// The account was closed.
     Account(AccountId),
-    /// A person was forgotten.
+    /// The user was forgotten.
     Person(UserId),
-    /// A membership ended, and keys with it.
+    /// A membership ended together with the API keys that the user had minted.
     Membership {
-        /// The account.
+        /// The account that the user was a member of.
         account: AccountId,
-        /// The person.
+        /// The former member.
         user: UserId,
-        /// How often that had happened to them, this time counted.
+        /// The user's removal count in the account, including this removal. Tells repeated removals apart.
         removal: u32,
     },
 }
 
 impl Ended {
-    /// The identifier of the ending's stream.
+    /// The ID of the ending's stream: that of the account or the user, or a hash of account, user and removal count.
     #[must_use]
     pub fn id(self) -> Uuid {
         use sha2::{Digest as _, Sha256};
         match self {
             Self::Account(account) => account.as_uuid(),
             Self::Person(user) => user.as_uuid(),
+            // A user who returns can be removed again, and each removal is an ending of its own.
             Self::Membership { account, user, removal } => {
                 let digest = Sha256::new()
                     .chain_update(b"tenure ending of a membership\0")
@@ -64,13 +66,14 @@ impl Ended {
                     .chain_update(user.as_uuid().as_bytes())
                     .chain_update(removal.to_be_bytes())
                     .finalize();
+                // Cannot fail: the slice has 16 bytes.
                 uuid::Builder::from_slice(&digest[..16])
                     .map_or_else(|_| user.as_uuid(), uuid::Builder::into_uuid)
             }
         }
     }
 
-    /// The tenant that it concerns.
+    /// The account that ended or lost the member; none for a user.
     const fn account(self) -> Option<AccountId> {
         match self {
             Self::Account(account) | Self::Membership { account, .. } => Some(account),
@@ -79,74 +82,74 @@ impl Ended {
     }
 }
 
-/// Rows of a closed account.
+/// Rows of a closed account that one step removes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AccountRows {
-    /// The account.
+    /// The closed account.
     pub account: AccountId,
-    /// Who was a member.
+    /// The users who were members when the account closed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub members: Vec<UserId>,
-    /// Its keys, whatever had become of them.
+    /// The account's API keys, valid or not.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub api_keys: Vec<ApiKeyId>,
-    /// Its invites, whatever had become of them.
+    /// The account's invites, pending or not.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub invites: Vec<InviteId>,
-    /// Pipes of its sources.
+    /// Pipes of the account's sources. They are removed before their sources, through which they are found.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub pipes: Vec<PipeId>,
-    /// Its sources.
+    /// The account's sources.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub sources: Vec<SourceLeft>,
 }
 
-/// A source of a closed account.
+/// A source that a closed account left behind.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SourceLeft {
-    /// The source.
+    /// The ID of the source.
     pub id: SourceId,
-    /// What it was called.
+    /// The handle, which is free again once the row is removed.
     pub handle: Handle,
 }
 
-/// What rows said of a forgotten person.
+/// Rows of a forgotten user that one step blanks or shows as ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PersonRows {
-    /// The person.
+    /// The forgotten user.
     pub user: UserId,
-    /// When they were forgotten.
+    /// When the user was forgotten.
     pub at: Timestamp,
-    /// Invites to them that stood until then.
+    /// Invites to the user, or to a name that the user had taken, whose status is still pending.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub pending_invites: Vec<InviteId>,
-    /// Invites to them, or to a name of theirs, that had been decided before.
+    /// Invites to the user, or to a name that the user had taken, that have been accepted, declined or revoked.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub decided_invites: Vec<InviteId>,
-    /// Their access tokens.
+    /// The user's bearer tokens that were not revoked.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub bearer_tokens: Vec<BearerTokenId>,
-    /// Their sign-ins.
+    /// The user's sessions that were not ended.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub sessions: Vec<SessionId>,
-    /// Links by which they could have signed in.
+    /// The user's unused sign-in links.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub sign_in_links: Vec<SignInLinkId>,
-    /// The keys of names that went with them.
+    /// The name keys that were destroyed with the user.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub name_keys: Vec<NameKeyId>,
 }
 
-/// Keys that ended with a membership.
+/// API keys that ended with a membership and that one step shows as revoked.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RevokedKeys {
-    /// The account.
+    /// The account that the keys acted for.
     pub account: AccountId,
     /// When the membership ended.
     pub at: Timestamp,
-    /// With which event.
+    /// The log position of the event that ended the membership.
     pub position: i64,
-    /// The keys.
+    /// The keys to show as revoked.
     pub api_keys: Vec<ApiKeyId>,
 }
 

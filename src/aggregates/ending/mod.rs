@@ -1,5 +1,5 @@
-//! What an account, a person or a membership that ended has left behind in the projections, and how it was cleared away:
-//! step by step, each of a bounded size, long after the ending itself has made it invisible.
+//! An ending: clears the projection rows that a closed account, a forgotten user or an ended membership left behind.
+//! The ending event has already made them invisible; clearing runs later, in steps of bounded size.
 
 mod claims;
 mod commands;

@@ -1,4 +1,4 @@
-//! What decisions about an ending need to know.
+//! The state of an ending that decisions need.
 
 use std::convert::Infallible;
 
@@ -10,10 +10,10 @@ use super::events::EndingEvent;
 use crate::aggregates::handle_by_decide;
 use crate::sealing::{FieldVisitor, SealError, SealedFields, Subject};
 
-/// An ending, as far as it has been cleared away.
+/// An ending, folded from the events of the stream.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ending {
-    /// Nothing is left.
+    /// Whether all rows have been cleared.
     pub finished: bool,
 }
 

@@ -1,4 +1,4 @@
-//! The rules of an ending, as examples.
+//! Given, when, then: the rules of an ending.
 
 use cqrs_es::test::TestFramework;
 use uuid::Uuid;

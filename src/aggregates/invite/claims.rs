@@ -1,4 +1,5 @@
-//! Which names an invite holds: one living offer for each account and person, or name of a person who is not known yet.
+//! The claims of an invite: at most one pending invite per account and invitee, and a tombstone on the name of an
+//! invitee who is not registered.
 
 use uuid::Uuid;
 
@@ -9,8 +10,8 @@ use crate::event_log::claim::{Claim, ClaimChange, ClaimKey};
 use crate::ids::{AccountId, UserId};
 use crate::sealing::Sealed;
 
-/// The claim on being invited: by identifier where the person is known, else by the key of the name, of which there is one
-/// at a time.
+/// The claim on being invited to an account: by user ID if the invitee is registered, else by name key, of which a name
+/// has one at a time.
 #[must_use]
 pub fn pending_invite_claim(account: AccountId, invited: InviteeKey, hasher: &dyn ClaimHasher) -> ClaimKey {
     let invited = match invited {
@@ -20,13 +21,14 @@ pub fn pending_invite_claim(account: AccountId, invited: InviteeKey, hasher: &dy
     hasher.claim("pending_invite", format!("{account}/{invited}").as_bytes())
 }
 
-/// The same for an invite of before, which has no key of its name.
+/// The same claim for an invite of version 1, which has no name key: by the name.
 #[must_use]
 pub fn claim_on_name(account: AccountId, name: &Username, hasher: &dyn ClaimHasher) -> ClaimKey {
     hasher.claim("pending_invite", format!("{account}/~{}", name.fold()).as_bytes())
 }
 
-/// The claim of an invite that is whose.
+/// The pending-invite claim of an invite: by user if it is bound, else by its key, else (version 1) by name. None if
+/// that name is unreadable.
 fn claim_of(
     account: AccountId,
     bound: Option<UserId>,
@@ -52,8 +54,9 @@ impl ClaimChanges for InviteEvent {
                 let mut changes = vec![ClaimChange::Take(Claim::until(key, holder.clone(), *expires_at))];
                 let Some(name) = invitee.open() else { return changes };
                 if bound.is_none() {
-                    // It holds nothing, so that anybody may take the name; but whoever registers it learns from it that
-                    // an invite waits, and the invite loses against whoever has just registered it.
+                    // The tombstone reserves nothing, so any user may take the name; but a registration of the name
+                    // finds it and looks for invites. If a user registered the name after the decision, the tombstone
+                    // loses against that claim, and the invite is decided again.
                     changes.push(ClaimChange::Take(Claim::tombstone(username_claim(name, hasher), holder)));
                 }
                 if let Some(InviteeKey::Name { id, begins: true }) = invitee_key {
@@ -65,6 +68,8 @@ impl ClaimChanges for InviteEvent {
                 changes
             }
             InviteEvent::Bound { account, user, expires_at, invitee_key, invitee, .. } => {
+                // The claim moves from the name to the user ID, so that a user has at most one pending invite to an
+                // account, whatever their username.
                 let by_id = pending_invite_claim(*account, InviteeKey::User(*user), hasher);
                 let before = claim_of(*account, None, *invitee_key, invitee, hasher);
                 let released = before.map(|key| ClaimChange::Release { key, holder: holder.clone() });
@@ -87,13 +92,13 @@ impl ClaimChanges for InviteEvent {
                     changes.push(ClaimChange::Take(Claim::until_released(key, id.to_string())));
                 }
                 if user.is_none() {
-                    // Loses against a registration of the name that the decision has not seen.
+                    // Loses against a registration of the name that this decision has not seen.
                     changes.push(ClaimChange::Take(Claim::tombstone(
                         username_claim(name, hasher),
                         holder.clone(),
                     )));
                 }
-                // A bound one has had its claim by identifier since it was bound.
+                // An invite that was bound has held its claim by user ID since then.
                 if !was_bound {
                     let key = claim_on_name(*account, name, hasher);
                     changes.push(ClaimChange::Release { key, holder: holder.clone() });
@@ -109,6 +114,7 @@ impl ClaimChanges for InviteEvent {
             | InviteEvent::Declined(end)
             | InviteEvent::Revoked(end)
             | InviteEvent::InviteeForgotten(end) => {
+                // An unbound invite has its claim under the name, even if a user accepted or declined it.
                 let bound = if end.was_bound { end.user } else { None };
                 let key = claim_of(end.account, bound, end.invitee_key, &end.invitee, hasher);
                 key.map(|key| ClaimChange::Release { key, holder }).into_iter().collect()

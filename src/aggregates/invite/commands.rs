@@ -1,4 +1,4 @@
-//! What can be asked of an invite.
+//! The commands to an invite.
 
 use crate::aggregates::user::{UserMode, Username};
 use crate::clock::Timestamp;
@@ -6,63 +6,64 @@ use crate::ids::{AccountId, UserId};
 
 use super::events::InviteeKey;
 
-/// A command to an invite. Who may ask is decided by whoever dispatches it.
+/// A command to an invite. The operation that sends it authorizes the caller.
 #[derive(Clone, Debug)]
 pub enum InviteCommand {
-    /// A new offer.
+    /// Creates an invite.
     Create(NewInvite),
-    /// The person it is addressed to has signed up.
+    /// Binds the invite to the user who has taken the invited name.
     Bind {
-        /// Who.
+        /// The user who has the name.
         user: UserId,
-        /// When.
+        /// When the invite is bound.
         at: Timestamp,
     },
-    /// The person takes the offer.
+    /// The invitee accepts.
     Accept {
-        /// Who.
+        /// The user who accepts.
         user: UserId,
-        /// When.
+        /// When the user accepts.
         at: Timestamp,
     },
-    /// The person does not want it.
+    /// The invitee declines.
     Decline {
-        /// Who.
+        /// The user who declines.
         user: UserId,
-        /// When.
+        /// When the user declines.
         at: Timestamp,
     },
-    /// The account takes it back.
+    /// The account revokes the invite.
     Revoke {
-        /// When.
+        /// When the invite is revoked.
         at: Timestamp,
     },
-    /// Seals the name of an invite of version 1 under this key instead of the invite's own.
+    /// Seals the name in an invite of version 1 under this key instead of the invite's own. Changes nothing if that has
+    /// been done or the name is unreadable.
     ResealInvitee {
-        /// Whose key.
+        /// The user or the name key to seal the name under.
         invitee_key: InviteeKey,
-        /// When.
+        /// When the name is resealed.
         at: Timestamp,
     },
 }
 
-/// Everything about a new invite.
+/// The data of a new invite.
 #[derive(Clone, Debug)]
 pub struct NewInvite {
-    /// The tenant that invites.
+    /// The account that the invite is to.
     pub account: AccountId,
-    /// Who invites.
+    /// The user who sends the invite.
     pub inviter: UserId,
-    /// The name as it was given.
+    /// The invited username, as given.
     pub invitee: Username,
-    /// The person of that name, if there is one already.
+    /// The user with that name; none if the name is not registered.
     pub bound: Option<UserId>,
-    /// Whose key seals the name.
+    /// The key that seals the name.
     pub invitee_key: InviteeKey,
-    /// How a person who has not signed up yet must sign in.
+    /// How an invitee who is not registered yet must sign in.
     pub mode: UserMode,
-    /// When.
+    /// When the invite is created.
     pub at: Timestamp,
-    /// From when on it is dead.
+    /// When the invite expires.
     pub expires_at: Timestamp,
 }

@@ -77,6 +77,7 @@ fn decide_created(offer: &Offer, command: &InviteCommand) -> Result<Vec<InviteEv
                 InviteeKey::Name { .. } => None,
             },
             at,
+            // Only a pending invite needs a claim under its new key.
             pending_until: offer.is_pending(at).then_some(offer.expires_at),
             was_bound: offer.bound.is_some(),
             invitee_key,

@@ -1,4 +1,4 @@
-//! What can have happened to an invite.
+//! The events of an invite.
 
 use cqrs_es::DomainEvent;
 use serde::{Deserialize, Serialize};
@@ -10,99 +10,99 @@ use crate::clock::Timestamp;
 use crate::ids::{AccountId, NameKeyId, UserId};
 use crate::sealing::{FieldVisitor, SealError, Sealed, SealedFields, Subject};
 
-/// The kind of stream that these events belong to.
+/// The stream type of invites.
 pub const STREAM_TYPE: &str = "invite";
 
-/// An event of an invite. Fields of type [`Sealed`] are not part of the payload.
+/// An event of an invite. [`Sealed`] fields are stored encrypted, outside the payload.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum InviteEvent {
-    /// The offer stands.
+    /// The invite was created.
     Created {
-        /// The tenant that invites.
+        /// The account that the invite is to.
         account: AccountId,
-        /// Who invites.
+        /// The user who sent the invite.
         inviter: UserId,
-        /// The person, if the name was known.
+        /// The user with the invited name; none if the name was not registered.
         bound: Option<UserId>,
-        /// How a person who was not known must sign in.
+        /// How an invitee who was not registered must sign in.
         mode: UserMode,
-        /// When.
+        /// When the invite was created.
         at: Timestamp,
-        /// From when on it is dead.
+        /// When the invite expires.
         expires_at: Timestamp,
-        /// Version 2: whose key seals the name. In version 1 every invite had a key of its own.
+        /// Version 2: the key that seals the name. None in version 1, where every invite had a data key of its own.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         invitee_key: Option<InviteeKey>,
-        /// The name as it was given.
+        /// The invited username, as given.
         #[serde(skip)]
         invitee: Sealed<Username>,
     },
-    /// The person it is addressed to has signed up: from now on it is theirs, whatever they are called.
+    /// A user took the invited name. The invite stays theirs even if their username changes.
     Bound {
-        /// The tenant that invites.
+        /// The account that the invite is to.
         account: AccountId,
-        /// Who.
+        /// The user who took the name.
         user: UserId,
-        /// When.
+        /// When the invite was bound.
         at: Timestamp,
-        /// From when on it is dead.
+        /// When the invite expires.
         expires_at: Timestamp,
-        /// Version 2: whose key seals the name.
+        /// Version 2: the key that seals the name. None in version 1.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         invitee_key: Option<InviteeKey>,
-        /// The name as it was given.
+        /// The invited username, as given.
         #[serde(skip)]
         invitee: Sealed<Username>,
     },
-    /// The person has taken it.
+    /// The invitee accepted.
     Accepted(InviteEnd),
-    /// The person does not want it.
+    /// The invitee declined.
     Declined(InviteEnd),
-    /// The account has taken it back.
+    /// The account revoked the invite.
     Revoked(InviteEnd),
-    /// The person it is addressed to is forgotten: the name in it is unreadable from now on. Only in version 1: what is
-    /// sealed under the person's own key needs no event.
+    /// The invitee was forgotten, and the name in the invite is unreadable. Only for version 1: a name that is sealed
+    /// under the user's own key needs no event.
     InviteeForgotten(InviteEnd),
-    /// The name in an invite of version 1 is now sealed under the key of the person or of the name, and becomes unreadable
-    /// with it. If a person has the name, the invite is theirs from now on, pending or ended.
+    /// The name in an invite of version 1 was sealed under the key of the user or the name, and becomes unreadable with
+    /// that key. If a user has the name, the invite is bound to that user, pending or not.
     InviteeResealed {
-        /// The tenant that invites.
+        /// The account that the invite is to.
         account: AccountId,
-        /// The person, if anybody has the name.
+        /// The user who has the name; none if it is not registered.
         user: Option<UserId>,
-        /// When.
+        /// When the name was resealed.
         at: Timestamp,
-        /// When a standing offer ends; none if it has been decided or its time is over.
+        /// When the invite expires, if it was pending; none if it was decided or had expired.
         pending_until: Option<Timestamp>,
-        /// Whether it was the person's before, not only the name's.
+        /// Whether the invite was bound to a user before.
         was_bound: bool,
-        /// Whose key seals the name from now on.
+        /// The key that seals the name.
         invitee_key: InviteeKey,
-        /// The name as it was given.
+        /// The invited username, as given.
         #[serde(skip)]
         invitee: Sealed<Username>,
     },
 }
 
-/// Whose key seals the name in an invite.
+/// The key that seals the name in an invite.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum InviteeKey {
-    /// The person's, who had the name already.
+    /// The key of the invitee, who was registered.
     User(UserId),
-    /// The name's, which nobody had.
+    /// The name key of a name that was not registered.
     Name {
-        /// The key.
+        /// The ID of the name key.
         id: NameKeyId,
-        /// Whether it begins with this event.
+        /// Whether the name key is created with this event.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         begins: bool,
     },
 }
 
 impl InviteeKey {
-    /// The subject that the key is of.
+    /// The subject that the data key belongs to.
     #[must_use]
     pub fn subject(self) -> Subject {
         match self {
@@ -111,7 +111,7 @@ impl InviteeKey {
         }
     }
 
-    /// The same key in a later event.
+    /// The same key for use in a later event, which does not create it.
     #[must_use]
     pub const fn known(self) -> Self {
         match self {
@@ -121,23 +121,23 @@ impl InviteeKey {
     }
 }
 
-/// What ends an invite.
+/// The end of an invite: accepted, declined, revoked, or the invitee forgotten.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct InviteEnd {
-    /// The tenant that invites.
+    /// The account that the invite is to.
     pub account: AccountId,
-    /// The person it was addressed to, if known.
+    /// The invitee; for a revocation, the user whom the invite was bound to. None if there was none.
     pub user: Option<UserId>,
-    /// When.
+    /// When the invite ended.
     pub at: Timestamp,
-    /// Whether the offer stood until then.
+    /// Whether the invite was pending until then.
     pub was_pending: bool,
-    /// Whether it was the person's, not only the name's.
+    /// Whether the invite was bound to a user, not only to a name.
     pub was_bound: bool,
-    /// Version 2: whose key seals the name.
+    /// Version 2: the key that seals the name. None in version 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub invitee_key: Option<InviteeKey>,
-    /// The name as it was given.
+    /// The invited username, as given.
     #[serde(skip)]
     pub invitee: Sealed<Username>,
 }
@@ -207,6 +207,7 @@ impl StoredEvent for InviteEvent {
 
     fn ends_subjects(&self, stream: Uuid) -> Vec<Subject> {
         match self {
+            // The invite's own key, which only invites of version 1 have.
             Self::InviteeForgotten(_) | Self::InviteeResealed { .. } => {
                 vec![Subject { kind: STREAM_TYPE, id: stream }]
             }
@@ -229,6 +230,7 @@ impl InviteEvent {
 
 impl SealedFields for InviteEvent {
     fn visit_sealed(&mut self, owner: Subject, visitor: &mut dyn FieldVisitor) -> Result<(), SealError> {
+        // An event of version 1 names no key: it is sealed under the invite's own.
         let subject = self.invitee_key().map_or(owner, InviteeKey::subject);
         match self {
             Self::Created { invitee, .. }

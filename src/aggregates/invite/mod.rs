@@ -1,4 +1,4 @@
-//! An offer of membership: pending until it is accepted, declined or revoked, or dead by the clock.
+//! An invite: an offer of membership, pending until it is accepted, declined or revoked, or expires.
 
 mod claims;
 mod commands;

@@ -1,15 +1,15 @@
 //! Why a command to an invite is refused.
 
-/// What is true of the invite, so that the command cannot be.
+/// A rule of the invite that forbids the command.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum InviteRefusal {
-    /// There is no such invite.
+    /// There is no invite with this ID.
     #[error("there is no such invite")]
     NotFound,
-    /// The identifier belongs to an invite already.
-    #[error("the identifier is in use already")]
+    /// The ID is taken by another invite.
+    #[error("the identifier is already in use")]
     AlreadyCreated,
-    /// It has been decided, taken back, or is dead by the clock.
+    /// The invite was accepted, declined or revoked, or has expired.
     #[error("the invite is not pending")]
     NotPending,
 }

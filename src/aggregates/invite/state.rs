@@ -1,4 +1,4 @@
-//! What decisions about an invite need to know.
+//! The state of an invite that decisions need.
 
 use cqrs_es::Aggregate;
 use serde::{Deserialize, Serialize};
@@ -12,60 +12,60 @@ use crate::clock::Timestamp;
 use crate::ids::{AccountId, UserId};
 use crate::sealing::{FieldVisitor, SealError, Sealed, SealedFields, Subject};
 
-/// An invite, as far as the log knows it.
+/// An invite, folded from the events of the stream.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub enum Invite {
-    /// Not created yet.
+    /// The stream has no events.
     #[default]
     Unknown,
-    /// An offer, standing or ended.
+    /// The invite was created; it may have ended.
     Created(Offer),
 }
 
-/// An offer of membership.
+/// An offer of membership, pending or not.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Offer {
-    /// The tenant that invites.
+    /// The account that the invite is to.
     pub account: AccountId,
-    /// Who invites.
+    /// The user who sent the invite.
     pub inviter: UserId,
-    /// Whose it is, once known.
+    /// The user whom the invite is bound to; none while no user is known to have the name.
     pub bound: Option<UserId>,
-    /// How a person who is not known yet must sign in.
+    /// How an invitee who is not registered yet must sign in.
     pub mode: UserMode,
-    /// From when on it is dead.
+    /// When the invite expires.
     pub expires_at: Timestamp,
-    /// What has become of it.
+    /// Whether the invite has been accepted, declined or revoked.
     pub status: Status,
-    /// Whose key seals the name; an invite of before has one of its own.
+    /// The key that seals the name; none for an invite of version 1, which has a data key of its own.
     pub invitee_key: Option<InviteeKey>,
-    /// The name as it was given.
+    /// The invited username, as given.
     #[serde(skip)]
     pub invitee: Sealed<Username>,
 }
 
-/// What has become of an offer; that it died by the clock is not part of it.
+/// The status of an offer. Expiry is not part of it; see [`Offer::is_pending`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Status {
-    /// Nobody has decided.
+    /// Not decided yet; may have expired.
     Pending,
-    /// Taken.
+    /// The invitee accepted.
     Accepted,
-    /// Not wanted.
+    /// The invitee declined.
     Declined,
-    /// Taken back.
+    /// The account revoked it, or the invitee was forgotten (version 1).
     Revoked,
 }
 
 impl Offer {
-    /// Whether the offer stands at this time.
+    /// Whether the offer is undecided and has not expired at this time.
     #[must_use]
     pub fn is_pending(&self, at: Timestamp) -> bool {
         self.status == Status::Pending && at < self.expires_at
     }
 
-    /// Whether the offer is this person's: bound to them, or to their name and way of signing in, and to nobody who had the
-    /// name before them.
+    /// Whether the offer is for this user: bound to them, or sent to their name and mode and not to another user who
+    /// had the name earlier.
     #[must_use]
     pub fn is_for(&self, user: UserId, person: &Registered) -> bool {
         if let Some(bound) = self.bound {
@@ -74,6 +74,7 @@ impl Offer {
         let is_of_name = match self.invitee_key {
             Some(InviteeKey::Name { id, .. }) => person.name_keys.contains(&id),
             Some(InviteeKey::User(known)) => known == user,
+            // Version 1 has no name key: name and mode decide.
             None => true,
         };
         is_of_name
@@ -83,7 +84,7 @@ impl Offer {
 }
 
 impl Invite {
-    /// The offer, if there is one.
+    /// The offer; none if unknown.
     #[must_use]
     pub const fn offer(&self) -> Option<&Offer> {
         match self {

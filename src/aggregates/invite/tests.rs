@@ -1,4 +1,4 @@
-//! Given these events, when this is asked, then that happens.
+//! Given, when, then: each event and each refusal of an invite.
 
 use cqrs_es::test::TestFramework;
 use uuid::Uuid;
@@ -161,7 +161,7 @@ fn its_name_is_sealed_under_the_persons_key_or_the_names_and_never_its_own() {
 }
 
 #[test]
-fn an_invite_of_before_whose_person_is_forgotten_stands_no_more() {
+fn an_invite_of_version_1_ends_when_its_user_is_forgotten() {
     for was_pending in [true, false] {
         given(Some(BOB))
             .and(vec![InviteEvent::InviteeForgotten(end(Some(BOB), LATER, was_pending, true))])
@@ -189,7 +189,10 @@ fn a_name_is_matched_without_case_for_its_way_of_signing_in_and_its_holder_alone
     assert!(offer.is_for(BOB, &person("BOB", UserMode::Github, true)));
     assert!(!offer.is_for(BOB, &person("Bob", UserMode::Internal, true)));
     assert!(!offer.is_for(BOB, &person("bob~2", UserMode::Github, true)));
-    assert!(!offer.is_for(BOB, &person("Bob", UserMode::Github, false)), "somebody had the name in between");
+    assert!(
+        !offer.is_for(BOB, &person("Bob", UserMode::Github, false)),
+        "another user had the name in between"
+    );
     cqrs_es::Aggregate::apply(&mut invite, created(Some(BOB)));
     let offer = invite.offer().unwrap();
     assert!(offer.is_for(BOB, &person("bob~2", UserMode::Internal, false)));

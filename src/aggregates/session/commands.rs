@@ -1,4 +1,4 @@
-//! What can be asked of a session.
+//! The commands to a session.
 
 use crate::aggregates::secret::SecretDigest;
 use crate::clock::Timestamp;
@@ -7,24 +7,24 @@ use crate::ids::UserId;
 /// A command to a session.
 #[derive(Clone, Debug)]
 pub enum SessionCommand {
-    /// A browser signs in.
+    /// Starts a session, when a user signs in with a browser.
     Start(NewSession),
-    /// It is good for nothing from now on.
+    /// Ends the session.
     End {
-        /// When.
+        /// When the session ends.
         at: Timestamp,
     },
 }
 
-/// Everything about a session that is new.
+/// The data of a new session.
 #[derive(Clone, Debug)]
 pub struct NewSession {
-    /// Whose it is.
+    /// The user who signed in.
     pub user: UserId,
-    /// What is kept of the secret.
+    /// The SHA-256 of the session secret.
     pub digest: SecretDigest,
-    /// When.
+    /// When the session starts.
     pub at: Timestamp,
-    /// From when on it is dead.
+    /// When the session expires.
     pub expires_at: Timestamp,
 }

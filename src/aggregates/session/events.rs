@@ -1,4 +1,4 @@
-//! What can have happened to a session.
+//! The events of a session.
 
 use cqrs_es::DomainEvent;
 use serde::{Deserialize, Serialize};
@@ -10,27 +10,27 @@ use crate::clock::Timestamp;
 use crate::ids::{AccountId, UserId};
 use crate::sealing::{FieldVisitor, SealError, Sealed, SealedFields, Subject};
 
-/// An event of a session. Fields of type [`Sealed`] are not part of the payload; they are the user's.
+/// An event of a session. [`Sealed`] fields are stored outside the payload, encrypted under the key of the user.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SessionEvent {
-    /// It is good from now on.
+    /// The session started.
     Started {
-        /// Whose it is.
+        /// The user who signed in.
         user: UserId,
-        /// When.
+        /// When the session started.
         at: Timestamp,
-        /// From when on it is dead.
+        /// When the session expires.
         expires_at: Timestamp,
-        /// What is kept of the secret.
+        /// The SHA-256 of the session secret.
         #[serde(skip)]
         digest: Sealed<SecretDigest>,
     },
-    /// It is good for nothing from now on.
+    /// The session was ended.
     Ended {
-        /// Whose it was.
+        /// The user who was signed in.
         user: UserId,
-        /// When.
+        /// When the session ended.
         at: Timestamp,
     },
 }

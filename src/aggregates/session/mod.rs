@@ -1,4 +1,4 @@
-//! A browser's sign-in: started, ended, or dead by the clock.
+//! A session: the sign-in of a user in a browser, valid until it is ended or expires.
 
 mod commands;
 mod decide;

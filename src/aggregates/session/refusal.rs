@@ -1,12 +1,12 @@
 //! Why a command to a session is refused.
 
-/// What is true of it, so that the command cannot be.
+/// A rule of the session that forbids the command.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum SessionRefusal {
-    /// There is no such thing.
+    /// There is no session with this ID.
     #[error("there is no such session")]
     NotFound,
-    /// The identifier is in use already.
-    #[error("the identifier is in use already")]
+    /// The ID is taken by another session.
+    #[error("the identifier is already in use")]
     IdentifierInUse,
 }

@@ -1,4 +1,4 @@
-//! What decisions about a session need to know.
+//! The state of a session that decisions need.
 
 use cqrs_es::Aggregate;
 use serde::{Deserialize, Serialize};
@@ -11,32 +11,32 @@ use crate::clock::Timestamp;
 use crate::ids::UserId;
 use crate::sealing::{FieldVisitor, SealError, SealedFields, Subject};
 
-/// What the log knows of a session.
+/// A session, folded from the events of the stream.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub enum Session {
-    /// Nothing yet.
+    /// The stream has no events.
     #[default]
     Unknown,
-    /// It is good until it expires.
+    /// The session was started and not ended. It may have expired.
     Active(Active),
-    /// It is good for nothing.
+    /// The session was ended.
     Ended {
-        /// Whose it was.
+        /// The user who was signed in.
         user: UserId,
     },
 }
 
-/// What is good until it expires.
+/// A session that was started and not ended.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Active {
-    /// Whose it is.
+    /// The user who is signed in.
     pub user: UserId,
-    /// From when on it is dead.
+    /// When the session expires.
     pub expires_at: Timestamp,
 }
 
 impl Session {
-    /// Whose it is or was.
+    /// The user who is or was signed in; none if unknown.
     #[must_use]
     pub const fn owner(&self) -> Option<UserId> {
         match self {

@@ -1,4 +1,4 @@
-//! Given these events, when this is asked, then that happens.
+//! Given, when, then: each event and each refusal of a session.
 
 use cqrs_es::test::TestFramework;
 

@@ -1,4 +1,4 @@
-//! What can be asked of a sign-in link.
+//! The commands to a sign-in link.
 
 use crate::aggregates::secret::SecretDigest;
 use crate::clock::Timestamp;
@@ -7,24 +7,24 @@ use crate::ids::UserId;
 /// A command to a sign-in link.
 #[derive(Clone, Debug)]
 pub enum SignInLinkCommand {
-    /// A person may sign in by it, once.
+    /// Issues a link with which a user can sign in once.
     Issue(NewSignInLink),
-    /// The person signs in by it.
+    /// The user signs in with the link.
     Use {
-        /// When.
+        /// When the user signs in.
         at: Timestamp,
     },
 }
 
-/// Everything about a sign-in link that is new.
+/// The data of a new sign-in link.
 #[derive(Clone, Debug)]
 pub struct NewSignInLink {
-    /// Who signs in by it.
+    /// The user who can sign in with the link.
     pub user: UserId,
-    /// What is kept of the secret.
+    /// The SHA-256 of the secret in the link.
     pub digest: SecretDigest,
-    /// When.
+    /// When the link is issued.
     pub at: Timestamp,
-    /// From when on it is dead.
+    /// When the link expires.
     pub expires_at: Timestamp,
 }

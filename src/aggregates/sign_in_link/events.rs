@@ -1,4 +1,4 @@
-//! What can have happened to a sign-in link.
+//! The events of a sign-in link.
 
 use cqrs_es::DomainEvent;
 use serde::{Deserialize, Serialize};
@@ -10,27 +10,27 @@ use crate::clock::Timestamp;
 use crate::ids::{AccountId, UserId};
 use crate::sealing::{FieldVisitor, SealError, Sealed, SealedFields, Subject};
 
-/// An event of a sign-in link. Fields of type [`Sealed`] are not part of the payload; they are the user's.
+/// An event of a sign-in link. [`Sealed`] fields are stored outside the payload, encrypted under the key of the user.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SignInLinkEvent {
-    /// The person may sign in by it, once.
+    /// The link was issued; it is valid for one sign-in.
     Issued {
-        /// Who.
+        /// The user who can sign in with the link.
         user: UserId,
-        /// When.
+        /// When the link was issued.
         at: Timestamp,
-        /// From when on it is dead.
+        /// When the link expires.
         expires_at: Timestamp,
-        /// What is kept of the secret.
+        /// The SHA-256 of the secret in the link.
         #[serde(skip)]
         digest: Sealed<SecretDigest>,
     },
-    /// The person has signed in by it.
+    /// The user signed in with the link.
     Used {
-        /// Who.
+        /// The user who signed in.
         user: UserId,
-        /// When.
+        /// When the user signed in.
         at: Timestamp,
     },
 }

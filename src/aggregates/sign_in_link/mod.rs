@@ -1,4 +1,4 @@
-//! A link by which a person signs in once: issued by an operator, used, or dead by the clock.
+//! A sign-in link: issued by an operator, valid for one sign-in of one user until it expires.
 
 mod commands;
 mod decide;

@@ -1,4 +1,4 @@
-//! What decisions about a sign-in link need to know.
+//! The state of a sign-in link that decisions need.
 
 use cqrs_es::Aggregate;
 use serde::{Deserialize, Serialize};
@@ -11,24 +11,24 @@ use crate::clock::Timestamp;
 use crate::ids::UserId;
 use crate::sealing::{FieldVisitor, SealError, SealedFields, Subject};
 
-/// What the log knows of a sign-in link.
+/// A sign-in link, folded from the events of the stream.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub enum SignInLink {
-    /// Nothing yet.
+    /// The stream has no events.
     #[default]
     Unknown,
-    /// Good until it expires.
+    /// The link was issued and not used. It may have expired.
     Active(Active),
-    /// Good for nothing any more.
+    /// The link has been used.
     Used,
 }
 
-/// What is good until it expires.
+/// A sign-in link that was issued and not used.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Active {
-    /// Who signs in by it.
+    /// The user who can sign in with the link.
     pub user: UserId,
-    /// From when on it is dead.
+    /// When the link expires.
     pub expires_at: Timestamp,
 }
 

@@ -1,4 +1,5 @@
-//! A handle is one living source's alone in its account. The names of pipes are decided by the source's own stream.
+//! The claim of a source on its handle, unique within the account. Pipe names need no claim: the stream of their source
+//! decides on them.
 
 use uuid::Uuid;
 
@@ -8,7 +9,7 @@ use crate::aggregates::{ClaimChanges, ClaimHasher};
 use crate::event_log::claim::{Claim, ClaimChange, ClaimKey};
 use crate::ids::AccountId;
 
-/// The claim on a handle in an account.
+/// The claim on a handle within an account.
 #[must_use]
 pub fn handle_claim(account: AccountId, handle: &Handle, hasher: &dyn ClaimHasher) -> ClaimKey {
     hasher.claim("source_handle", format!("{account}/{}", handle.as_str()).as_bytes())

@@ -1,65 +1,65 @@
-//! What can be asked of a source and of its pipes.
+//! The commands to a source and its pipes.
 
 use super::values::{Handle, PipeName, Retention, SourceKind};
 use crate::clock::Timestamp;
 use crate::ids::{AccountId, PipeId, UserId};
 
-/// A command to a source. Who may ask is decided by whoever dispatches it.
+/// A command to a source. The operation that sends it authorizes the caller.
 #[derive(Clone, Debug)]
 pub enum SourceCommand {
-    /// A new source.
+    /// Creates a source.
     Create(NewSource),
-    /// The source ends, with its pipes.
+    /// Deletes the source and its pipes.
     Delete {
-        /// When.
+        /// When the source is deleted.
         at: Timestamp,
     },
-    /// A new pipe.
+    /// Creates a pipe.
     CreatePipe(NewPipe),
-    /// A pipe keeps something else from now on.
+    /// Replaces the retention of a pipe.
     ChangeRetention {
-        /// Which.
+        /// The name of the pipe.
         name: PipeName,
-        /// What it keeps.
+        /// The new retention, which replaces the old one as a whole.
         retention: Retention,
-        /// When.
+        /// When the retention changes.
         at: Timestamp,
     },
-    /// A pipe ends.
+    /// Deletes a pipe.
     DeletePipe {
-        /// Which.
+        /// The name of the pipe.
         name: PipeName,
-        /// When.
+        /// When the pipe is deleted.
         at: Timestamp,
     },
 }
 
-/// Everything about a new source.
+/// The data of a new source.
 #[derive(Clone, Debug)]
 pub struct NewSource {
-    /// The tenant that it is in.
+    /// The account that the source belongs to.
     pub account: AccountId,
-    /// Who makes it.
+    /// The user who creates the source.
     pub created_by: UserId,
-    /// What it is called.
+    /// The handle, unique within the account.
     pub handle: Handle,
-    /// What it is.
+    /// What kind of actor the source is.
     pub kind: SourceKind,
-    /// When.
+    /// When the source is created.
     pub at: Timestamp,
 }
 
-/// Everything about a new pipe.
+/// The data of a new pipe.
 #[derive(Clone, Debug)]
 pub struct NewPipe {
-    /// Its identifier.
+    /// The ID of the new pipe.
     pub id: PipeId,
-    /// Who makes it.
+    /// The user who creates the pipe.
     pub created_by: UserId,
-    /// What it is called.
+    /// The pipe name, unique within the source.
     pub name: PipeName,
-    /// What it keeps.
+    /// How long and how much the pipe keeps.
     pub retention: Retention,
-    /// When.
+    /// When the pipe is created.
     pub at: Timestamp,
 }

@@ -1,4 +1,4 @@
-//! The rules of a source and of its pipes.
+//! The rules of a source and its pipes.
 
 use super::commands::SourceCommand;
 use super::events::SourceEvent;

@@ -1,4 +1,4 @@
-//! What can have happened to a source and to its pipes.
+//! The events of a source and its pipes.
 
 use cqrs_es::DomainEvent;
 use serde::{Deserialize, Serialize};
@@ -10,67 +10,67 @@ use crate::clock::Timestamp;
 use crate::ids::{AccountId, PipeId, UserId};
 use crate::sealing::{FieldVisitor, SealError, SealedFields, Subject};
 
-/// An event of a source: handles and names of pipes are public, nothing in it is sealed.
+/// An event of a source. Nothing is sealed: handles and pipe names are public.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SourceEvent {
-    /// The source is there from now on.
+    /// The source was created.
     Created {
-        /// The tenant that it is in.
+        /// The account that the source belongs to.
         account: AccountId,
-        /// Who made it.
+        /// The user who created the source.
         created_by: UserId,
-        /// What it is called.
+        /// The handle, unique within the account.
         handle: Handle,
-        /// What it is.
+        /// What kind of actor the source is.
         kind: SourceKind,
-        /// When.
+        /// When the source was created.
         at: Timestamp,
     },
-    /// A pipe is there from now on.
+    /// A pipe was created.
     PipeCreated {
-        /// The tenant that it is in.
+        /// The account that the source belongs to.
         account: AccountId,
-        /// Its identifier.
+        /// The ID of the new pipe.
         pipe: PipeId,
-        /// Who made it.
+        /// The user who created the pipe.
         created_by: UserId,
-        /// What it is called.
+        /// The pipe name, unique within the source.
         name: PipeName,
-        /// What it keeps.
+        /// How long and how much the pipe keeps.
         retention: Retention,
-        /// When.
+        /// When the pipe was created.
         at: Timestamp,
     },
-    /// A pipe keeps something else from now on.
+    /// The retention of a pipe was replaced.
     PipeRetentionChanged {
-        /// The tenant that it is in.
+        /// The account that the source belongs to.
         account: AccountId,
-        /// Which.
+        /// The pipe whose retention changed.
         pipe: PipeId,
-        /// What it keeps.
+        /// The new retention.
         retention: Retention,
-        /// When.
+        /// When the retention changed.
         at: Timestamp,
     },
-    /// A pipe has ended.
+    /// A pipe was deleted.
     PipeDeleted {
-        /// The tenant that it was in.
+        /// The account that the source belonged to.
         account: AccountId,
-        /// Which.
+        /// The pipe that was deleted.
         pipe: PipeId,
-        /// What it was called.
+        /// The pipe name, which is free again.
         name: PipeName,
-        /// When.
+        /// When the pipe was deleted.
         at: Timestamp,
     },
-    /// The source has ended.
+    /// The source was deleted. Its pipes were deleted before it.
     Deleted {
-        /// The tenant that it was in.
+        /// The account that the source belonged to.
         account: AccountId,
-        /// What it was called.
+        /// The handle, which is free again.
         handle: Handle,
-        /// When.
+        /// When the source was deleted.
         at: Timestamp,
     },
 }

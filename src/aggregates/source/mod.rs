@@ -1,4 +1,4 @@
-//! A named actor in an account, with the pipes that people have made for it.
+//! A source: a named actor in an account, with the pipes that users created for it.
 
 mod claims;
 mod commands;

@@ -1,18 +1,18 @@
-//! Why a command to a source or to a pipe is refused.
+//! Why a command to a source or a pipe is refused.
 
-/// What is true of the source, so that the command cannot be.
+/// A rule of the source that forbids the command.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum SourceRefusal {
-    /// There is no such source.
+    /// There is no source with this ID, or it was deleted.
     #[error("there is no such source")]
     NotFound,
-    /// The identifier belongs to a source already.
-    #[error("the identifier is in use already")]
+    /// The ID is taken by another source, present or deleted.
+    #[error("the identifier is already in use")]
     AlreadyCreated,
-    /// There is no such pipe, or the source has it by itself.
+    /// The source has no created pipe with this name. Automatic pipes do not count.
     #[error("there is no such pipe")]
     PipeNotFound,
-    /// The source has a pipe of this name.
-    #[error("the name of the pipe is taken")]
+    /// The source already has a pipe with this name.
+    #[error("the source already has a pipe with this name")]
     PipeNameTaken,
 }

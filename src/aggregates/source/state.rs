@@ -1,4 +1,4 @@
-//! What decisions about a source need to know.
+//! The state of a source that decisions need.
 
 use std::collections::BTreeMap;
 
@@ -13,35 +13,35 @@ use crate::aggregates::handle_by_decide;
 use crate::ids::{AccountId, PipeId, UserId};
 use crate::sealing::{FieldVisitor, SealError, SealedFields, Subject};
 
-/// A source, as far as the log knows it.
+/// A source, folded from the events of the stream.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub enum Source {
-    /// Not created yet.
+    /// The stream has no events.
     #[default]
     Unknown,
-    /// It is there.
+    /// The source exists.
     Active(Active),
-    /// It has ended; its identifier is never used again.
+    /// The source was deleted. The ID is never used again.
     Deleted,
 }
 
-/// A source that is there.
+/// A source that was created and not deleted.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Active {
-    /// The tenant that it is in.
+    /// The account that the source belongs to.
     pub account: AccountId,
-    /// Who made it.
+    /// The user who created the source.
     pub created_by: UserId,
-    /// What it is called.
+    /// The handle, unique within the account.
     pub handle: Handle,
-    /// What it is.
+    /// What kind of actor the source is.
     pub kind: SourceKind,
-    /// The pipes that people have made, and what each keeps.
+    /// The pipes that users created, by name, each with its retention. Automatic pipes are not listed.
     pub pipes: BTreeMap<PipeName, (PipeId, Retention)>,
 }
 
 impl Source {
-    /// The source, if it is there.
+    /// The existing source; none if unknown or deleted.
     #[must_use]
     pub const fn active(&self) -> Option<&Active> {
         match self {
@@ -70,6 +70,7 @@ impl Aggregate for Source {
                 source.pipes.insert(name, (pipe, retention));
             }
             (Self::Active(source), SourceEvent::PipeRetentionChanged { pipe, retention, .. }) => {
+                // The event names the pipe by ID only, and the map is keyed by name.
                 for (id, kept) in source.pipes.values_mut() {
                     if *id == pipe {
                         *kept = retention;

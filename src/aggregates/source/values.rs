@@ -1,4 +1,4 @@
-//! The forms of a source's fields, the kinds there are, and how long a pipe keeps what it is sent.
+//! The validated fields of a source, the kinds of source, and the retention of a pipe.
 
 use std::str::FromStr;
 use std::time::Duration;
@@ -7,10 +7,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::aggregates::field::Invalid;
 
-/// Names that mean something else wherever a handle or a pipe is named.
+/// Names with a meaning of their own, so that no source and no pipe may have them.
 const RESERVED: [&str; 7] = ["broadcast", "inbox", "stdin", "stdout", "stdctrl", "system", "db"];
 
-/// 1 to 32 of `[a-z0-9-]`, neither first nor last a hyphen, and none of the reserved names.
+/// 1 to 32 characters of `[a-z0-9-]`, without a hyphen at either end, and not a reserved name.
 fn is_handle(text: &str) -> bool {
     let plain = |octet: u8| octet.is_ascii_lowercase() || octet.is_ascii_digit();
     let octets = text.as_bytes();
@@ -29,23 +29,23 @@ macro_rules! public_name {
         pub struct $name(String);
 
         impl $name {
-            /// Reads the text.
+            /// Checks the text and takes it unchanged.
             ///
             /// # Errors
-            /// The text breaks the rule.
+            /// [`Invalid`]: the text breaks the rule.
             pub fn parse(text: &str) -> Result<Self, Invalid> {
                 if is_handle(text) {
                     Ok(Self(text.to_owned()))
                 } else {
                     Err(Invalid {
                         field: $field,
-                        rule: "1 to 32 of a-z 0-9 -, no hyphen at either end, and none of: broadcast inbox stdin \
-                               stdout stdctrl system db",
+                        rule: "1 to 32 characters from a-z 0-9 -, without a hyphen at either end, but not broadcast, \
+                               inbox, stdin, stdout, stdctrl, system or db",
                     })
                 }
             }
 
-            /// The text.
+            /// The text exactly as given.
             #[must_use]
             pub fn as_str(&self) -> &str {
                 &self.0
@@ -55,11 +55,11 @@ macro_rules! public_name {
 }
 
 public_name! {
-    /// What a source is called in its account; public.
+    /// The name of a source, unique within its account. Public.
     Handle, "handle"
 }
 public_name! {
-    /// What a pipe is called in its source; public.
+    /// The name of a pipe, unique within its source. Public.
     PipeName, "name"
 }
 
@@ -67,7 +67,7 @@ public_name! {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SourceKind {
-    /// It gets messages.
+    /// It receives messages.
     #[default]
     Message,
     /// It is a terminal.
@@ -75,7 +75,7 @@ pub enum SourceKind {
 }
 
 impl SourceKind {
-    /// The stored name.
+    /// The name in storage and in the API.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -84,7 +84,7 @@ impl SourceKind {
         }
     }
 
-    /// The pipes that a source of this kind has by itself, in order.
+    /// The automatic pipes of a source of this kind, in order. They exist without being created.
     #[must_use]
     pub const fn auto_pipes(self) -> &'static [&'static str] {
         match self {
@@ -93,7 +93,7 @@ impl SourceKind {
         }
     }
 
-    /// Whether a source of this kind has this pipe by itself.
+    /// Whether a source of this kind has an automatic pipe with this name.
     #[must_use]
     pub fn is_auto_pipe(self, name: &str) -> bool {
         self.auto_pipes().contains(&name)
@@ -112,29 +112,29 @@ impl FromStr for SourceKind {
     }
 }
 
-/// What a pipe keeps, where that is not left to the server; unset: the server's default.
+/// How long and how much a pipe keeps. Each limit that is none is left to the server's default.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Retention {
-    /// For how many seconds a message is kept.
+    /// How many seconds a message is kept: 1 to 31,536,000.
     pub ttl_seconds: Option<i64>,
-    /// How many messages are kept.
+    /// How many messages are kept: 1 to 10,000,000.
     pub max_msgs: Option<i64>,
-    /// How many bytes are kept.
+    /// How many bytes are kept: 1 to 8 GiB.
     pub max_bytes: Option<i64>,
 }
 
 impl Retention {
-    /// The longest life of a message: 365 days.
+    /// The maximum TTL of a message: 365 days.
     pub const MAX_TTL_SECONDS: i64 = 365 * 86_400;
-    /// The most messages.
+    /// The maximum number of messages in a pipe.
     pub const MAX_MSGS: i64 = 10_000_000;
-    /// The most bytes: 8 GiB.
+    /// The maximum size of a pipe: 8 GiB.
     pub const MAX_BYTES: i64 = 8 << 30;
 
-    /// Holds each to its bounds.
+    /// Checks each limit that is set.
     ///
     /// # Errors
-    /// One that is zero, negative, or above its cap.
+    /// [`Invalid`]: a limit is zero, negative, or above its maximum.
     pub fn new(
         ttl_seconds: Option<i64>,
         max_msgs: Option<i64>,
@@ -150,7 +150,7 @@ impl Retention {
         Ok(Self { ttl_seconds, max_msgs, max_bytes })
     }
 
-    /// With the server's defaults where nothing is set.
+    /// The same retention with the server's default for each limit that is none.
     #[must_use]
     pub fn resolved(self, defaults: &RetentionDefaults) -> Self {
         let ttl = i64::try_from(defaults.ttl.as_secs()).unwrap_or(Self::MAX_TTL_SECONDS);
@@ -162,14 +162,14 @@ impl Retention {
     }
 }
 
-/// What a pipe keeps when nothing else is said.
+/// The server's default retention, used for each limit that a pipe does not set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RetentionDefaults {
     /// How long a message is kept.
     pub ttl: Duration,
-    /// How many messages are kept.
+    /// How many messages are kept per pipe.
     pub max_msgs: i64,
-    /// How many bytes are kept.
+    /// How many bytes are kept per pipe.
     pub max_bytes: i64,
 }
 

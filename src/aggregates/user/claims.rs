@@ -1,4 +1,4 @@
-//! Which names a person holds: the username and the number at GitHub.
+//! The claims of a user: the username and the GitHub ID.
 
 use uuid::Uuid;
 
@@ -8,19 +8,19 @@ use crate::aggregates::{ClaimChanges, ClaimHasher};
 use crate::event_log::claim::{Claim, ClaimChange, ClaimKey};
 use crate::sealing::Sealed;
 
-/// The claim on a username, without case.
+/// The claim on a username; names that differ only in ASCII case share it.
 #[must_use]
 pub fn username_claim(username: &Username, hasher: &dyn ClaimHasher) -> ClaimKey {
     hasher.claim("username", username.fold().as_bytes())
 }
 
-/// The claim that finds the key of what is said of a name that nobody has yet.
+/// The claim that leads to the name key of a username that is invited but not registered. The key's ID is its holder.
 #[must_use]
 pub fn invited_name_claim(username: &Username, hasher: &dyn ClaimHasher) -> ClaimKey {
     hasher.claim("invited_name", username.fold().as_bytes())
 }
 
-/// The claim on a number at GitHub.
+/// The claim on a GitHub user ID.
 #[must_use]
 pub fn github_id_claim(id: GithubId, hasher: &dyn ClaimHasher) -> ClaimKey {
     hasher.claim("github_id", id.as_i64().to_string().as_bytes())
@@ -29,8 +29,9 @@ pub fn github_id_claim(id: GithubId, hasher: &dyn ClaimHasher) -> ClaimKey {
 impl ClaimChanges for UserEvent {
     fn claims(&self, stream: Uuid, hasher: &dyn ClaimHasher) -> Vec<ClaimChange> {
         let holder = stream.to_string();
-        // A name that is given up leaves a mark: an invite may wait for whoever takes it next.
+        // A released name leaves a tombstone: an invite may be waiting for the next user of that name.
         let give_up = |key| ClaimChange::Take(Claim::tombstone(key, holder.clone()));
+        // Must not replace a tombstone that the operation has not seen: it first has to look for waiting invites.
         let take = |key| ClaimChange::Take(Claim::until_released(key, holder.clone()).never_taking_over());
         let mut changes = Vec::new();
         match self {
@@ -49,7 +50,7 @@ impl ClaimChanges for UserEvent {
                 }
             }
             UserEvent::Renamed { username, former_username, .. } => {
-                // Nobody can take the former one again, nor be waited for under it.
+                // No tombstone: the former name is invalid, so it can be neither registered nor invited again.
                 changes.extend(former_username.open().map(|name| ClaimChange::Release {
                     key: username_claim(name, hasher),
                     holder: holder.clone(),
@@ -61,12 +62,13 @@ impl ClaimChanges for UserEvent {
                     changes.push(give_up(username_claim(name, hasher)));
                 }
                 if let Sealed::Open(Some(id)) = github_id {
+                    // No tombstone: no invite waits for a GitHub ID.
                     let key = github_id_claim(*id, hasher);
                     changes.push(ClaimChange::Release { key, holder: holder.clone() });
                 }
             }
             UserEvent::InvitedNameTaken { key, username, .. } => {
-                // Whoever invites the name after the person has left it begins another key.
+                // An invite to this name after the user has given it up must get a new name key.
                 changes.extend(username.open().map(|name| ClaimChange::Release {
                     key: invited_name_claim(name, hasher),
                     holder: key.to_string(),

@@ -1,4 +1,4 @@
-//! What can be asked of a person's record.
+//! The commands to a user.
 
 use super::events::UserMode;
 use super::values::{AvatarUrl, Email, GithubId, GithubLogin, Username};
@@ -8,74 +8,75 @@ use crate::ids::NameKeyId;
 /// A command to a user.
 #[derive(Clone, Debug)]
 pub enum UserCommand {
-    /// A new person.
+    /// Registers a new user.
     Register(NewUser),
-    /// What GitHub says of a known person.
+    /// Takes over the current GitHub profile of a registered user.
     RefreshProfile {
-        /// The profile at GitHub.
+        /// The current profile at GitHub.
         profile: Profile,
-        /// The username to take, decided on by whoever knows which names are free.
+        /// The username to take. The operation must have checked that it is free; none to keep the present one.
         rename_to: Option<Username>,
-        /// When.
+        /// When GitHub returned the profile.
         at: Timestamp,
     },
-    /// The person's name could be taken for something else, and gives way to another.
+    /// Replaces a username that is no longer valid because it reads as an ID, `me` or a path step.
     Rename {
-        /// The name to take, decided on by whoever knows which names are free.
+        /// The new username. The operation must have checked that it is free.
         to: Username,
-        /// When.
+        /// When the user is renamed.
         at: Timestamp,
     },
-    /// The person has just taken a name that others have invited before: what they said of it is the person's now.
+    /// Gives the user the name key of the name that they have just taken. What earlier invites say of that name is
+    /// sealed under it.
     TakeInvitedName {
-        /// The key that seals it.
+        /// The name key of that username.
         key: NameKeyId,
-        /// The name.
+        /// The username that the user has taken.
         name: Username,
-        /// When.
+        /// When the user took the name.
         at: Timestamp,
     },
-    /// The person runs the instance from now on.
+    /// Makes the user an operator.
     GrantOperator {
-        /// When.
+        /// When the user becomes an operator.
         at: Timestamp,
     },
-    /// The person no longer runs the instance.
+    /// Removes the operator flag.
     RevokeOperator {
-        /// When.
+        /// When the user stops being an operator.
         at: Timestamp,
     },
-    /// Whatever the log says of the person becomes unreadable, and their names are free.
+    /// Forgets the user: releases the names and makes all that the log says of the user unreadable.
     Forget {
-        /// When.
+        /// When the user is forgotten.
         at: Timestamp,
     },
 }
 
-/// Everything about a new person.
+/// The data of a new user.
 #[derive(Clone, Debug)]
 pub struct NewUser {
-    /// The unique name.
+    /// The username, unique without ASCII case.
     pub username: Username,
-    /// Where the person can be reached.
+    /// The e-mail address, if known. Nothing is sent to it.
     pub email: Option<Email>,
-    /// How the person signs in.
+    /// How the user signs in.
     pub mode: UserMode,
-    /// The identity at GitHub, in that mode.
+    /// The GitHub ID and login; none unless the mode is [`UserMode::Github`].
     pub github: Option<(GithubId, GithubLogin)>,
-    /// The person's picture.
+    /// The URL of the user's picture, if there is one.
     pub avatar_url: Option<AvatarUrl>,
-    /// When.
+    /// When the user registers.
     pub at: Timestamp,
 }
 
-/// What GitHub says of a person at each sign-in.
+/// What GitHub reports about a user at each sign-in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Profile {
-    /// The login, which can change.
+    /// The GitHub login, which the user can change there.
     pub login: GithubLogin,
-    /// The public e-mail, if there is one.
+    /// The public e-mail address at GitHub, if there is one.
     pub email: Option<Email>,
-    /// The picture, if there is one.
+    /// The URL of the picture at GitHub, if there is one.
     pub avatar_url: Option<AvatarUrl>,
 }

@@ -1,4 +1,4 @@
-//! The rules of a person's record.
+//! The rules of a user.
 
 use super::commands::{NewUser, Profile, UserCommand};
 use super::events::{UserEvent, UserMode};
@@ -37,6 +37,7 @@ impl EventSourced for User {
                 refresh(person, profile, rename_to, at)
             }
             (Self::Registered(person), UserCommand::Rename { to, at }) => {
+                // Only a stored name that is invalid today is replaced, so a repeated command changes nothing.
                 let is_ambiguous = person.username.open().is_some_and(Username::is_ambiguous);
                 Ok(if is_ambiguous { vec![rename(person, to, at)] } else { vec![] })
             }
@@ -67,7 +68,7 @@ fn rename(person: &Registered, to: Username, at: Timestamp) -> UserEvent {
     UserEvent::Renamed { at, username: to.into(), former_username: person.username.clone() }
 }
 
-/// One event, and only if something changed. The username follows only when the login itself has changed.
+/// Gives one event, or none if nothing changed. The username changes only together with the GitHub login.
 fn refresh(
     person: &Registered,
     profile: Profile,
@@ -85,6 +86,7 @@ fn refresh(
         return Ok(vec![]);
     }
     let former = person.username.open().cloned();
+    // With an unchanged login the user keeps a suffixed username, even if the plain one has become free.
     let username = rename_to.filter(|name| !same_login && former.as_ref() != Some(name));
     let former_username = if username.is_some() { former } else { None };
     Ok(vec![UserEvent::ProfileRefreshed {

@@ -1,4 +1,4 @@
-//! What can have happened to a person's record.
+//! The events of a user.
 
 use std::str::FromStr;
 
@@ -13,19 +13,19 @@ use crate::clock::Timestamp;
 use crate::ids::{AccountId, NameKeyId};
 use crate::sealing::{FieldVisitor, SealError, Sealed, SealedFields, Subject};
 
-/// How a person signs in.
+/// How a user signs in.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum UserMode {
-    /// Through GitHub.
+    /// Signs in through GitHub.
     Github,
-    /// By one-time links that an operator hands out.
+    /// Signs in with one-time links that an operator issues.
     #[default]
     Internal,
 }
 
 impl UserMode {
-    /// The stored name.
+    /// The name in storage and in the API.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -47,98 +47,99 @@ impl FromStr for UserMode {
     }
 }
 
-/// The kind of stream that these events belong to.
+/// The stream type of users.
 pub const STREAM_TYPE: &str = "user";
 
-/// An event of a user. Fields of type [`Sealed`] are not part of the payload.
+/// An event of a user. [`Sealed`] fields are stored encrypted, outside the payload.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum UserEvent {
-    /// The person is known from now on.
+    /// The user registered.
     Registered {
-        /// How the person signs in.
+        /// How the user signs in.
         mode: UserMode,
-        /// When.
+        /// When the user registered.
         at: Timestamp,
-        /// The unique name.
+        /// The username, unique without ASCII case.
         #[serde(skip)]
         username: Sealed<Username>,
-        /// Where the person can be reached.
+        /// The e-mail address, if known.
         #[serde(skip)]
         email: Sealed<Option<Email>>,
-        /// GitHub's number for the person.
+        /// The GitHub user ID; none for internal users.
         #[serde(skip)]
         github_id: Sealed<Option<GithubId>>,
-        /// The login at GitHub.
+        /// The GitHub login; none for internal users.
         #[serde(skip)]
         github_login: Sealed<Option<GithubLogin>>,
-        /// The person's picture.
+        /// The URL of the user's picture, if there is one.
         #[serde(skip)]
         avatar_url: Sealed<Option<AvatarUrl>>,
     },
-    /// GitHub said something new of the person.
+    /// GitHub reported a changed profile.
     ProfileRefreshed {
-        /// When.
+        /// When GitHub returned the profile.
         at: Timestamp,
-        /// The login at GitHub.
+        /// The login at GitHub, changed or not.
         #[serde(skip)]
         github_login: Sealed<GithubLogin>,
-        /// Where the person can be reached.
+        /// The public e-mail address at GitHub, if there is one.
         #[serde(skip)]
         email: Sealed<Option<Email>>,
-        /// The person's picture.
+        /// The URL of the picture at GitHub, if there is one.
         #[serde(skip)]
         avatar_url: Sealed<Option<AvatarUrl>>,
-        /// The new username, if it follows the login.
+        /// The new username, if it changed with the login.
         #[serde(skip)]
         username: Sealed<Option<Username>>,
-        /// The username that is given up for it.
+        /// The username that was given up for it; none if the username stayed.
         #[serde(skip)]
         former_username: Sealed<Option<Username>>,
     },
-    /// The person's name could be taken for something else, and gave way to another.
+    /// An invalid username, which could be read as an ID, `me` or a path step, was replaced.
     Renamed {
-        /// When.
+        /// When the user was renamed.
         at: Timestamp,
         /// The new username.
         #[serde(skip)]
         username: Sealed<Username>,
-        /// The username that is given up for it.
+        /// The username that was given up.
         #[serde(skip)]
         former_username: Sealed<Username>,
     },
-    /// What others said of the name before the person had it is the person's from now on, and goes with them.
+    /// The user took a name that had been invited, and with it the name key. What earlier invites say of the name now
+    /// belongs to the user and is forgotten with them.
     InvitedNameTaken {
-        /// When.
+        /// When the user took the name.
         at: Timestamp,
-        /// The key that seals it.
+        /// The name key, under which those invites are sealed.
         key: NameKeyId,
-        /// The name.
+        /// The username that the user took.
         #[serde(skip)]
         username: Sealed<Username>,
     },
-    /// The person runs the instance from now on.
+    /// The user became an operator.
     OperatorGranted {
-        /// When.
+        /// When the user became an operator.
         at: Timestamp,
     },
-    /// The person no longer runs the instance.
+    /// The user stopped being an operator.
     OperatorRevoked {
-        /// When.
+        /// When the user stopped being an operator.
         at: Timestamp,
     },
-    /// The person's names are free, what the log says of them is unreadable from now on, and all that was theirs ends:
-    /// memberships with their keys, tokens, sessions, invites.
+    /// The user was forgotten: the names are free, what the log says of the user is unreadable, and everything that
+    /// belonged to the user has ended: memberships with their keys, tokens, sessions, invites.
     Forgotten {
-        /// When.
+        /// When the user was forgotten.
         at: Timestamp,
-        /// Version 2: the keys of names that go with them.
+        /// Version 2: the name keys that are destroyed with the user's own key.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         name_keys: Vec<NameKeyId>,
-        /// The username that is given up.
+        /// The username that was given up.
         #[serde(skip)]
         username: Sealed<Username>,
-        /// The number at GitHub that is given up.
+        /// The GitHub user ID that was given up; none for internal users.
         #[serde(skip)]
         github_id: Sealed<Option<GithubId>>,
     },
@@ -175,6 +176,7 @@ impl StoredEvent for UserEvent {
             Self::InvitedNameTaken { .. } => ("user.invited_name_taken", "1"),
             Self::OperatorGranted { .. } => ("user.operator_granted", "1"),
             Self::OperatorRevoked { .. } => ("user.operator_revoked", "1"),
+            // Without name keys the payload is the same as in version 1.
             Self::Forgotten { name_keys, .. } if name_keys.is_empty() => ("user.forgotten", "1"),
             Self::Forgotten { .. } => ("user.forgotten", "2"),
         }

@@ -1,4 +1,4 @@
-//! A person: who they are, how they sign in, whether they run the instance.
+//! A user: names, profile, how they sign in, and whether they are an operator.
 
 mod claims;
 mod commands;
@@ -18,7 +18,7 @@ pub use state::{Registered, User};
 pub use values::{AvatarUrl, Email, GithubId, GithubLogin, MAX_CLASHES, Username};
 
 impl crate::ids::UserId {
-    /// The subject whose key seals what is this person's.
+    /// The subject whose data key seals the fields of this user.
     #[must_use]
     pub fn subject(self) -> crate::sealing::Subject {
         <User as crate::aggregates::EventSourced>::subject(self.as_uuid())
@@ -26,7 +26,7 @@ impl crate::ids::UserId {
 }
 
 impl crate::ids::NameKeyId {
-    /// The key of what is said of a name that nobody has.
+    /// The subject of this name key: seals what invites say of a name that is not registered.
     #[must_use]
     pub const fn subject(self) -> crate::sealing::Subject {
         crate::sealing::Subject { kind: "name", id: self.as_uuid() }

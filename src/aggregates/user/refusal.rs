@@ -1,15 +1,15 @@
 //! Why a command to a user is refused.
 
-/// What is true of the user, so that the command cannot be.
+/// A rule of the user that forbids the command.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum UserRefusal {
-    /// There is no such user.
+    /// There is no user with this ID, or the user has been forgotten.
     #[error("there is no such user")]
     NotFound,
-    /// The identifier belongs to a user already.
-    #[error("the user is registered already")]
+    /// The ID is taken by a registered or forgotten user.
+    #[error("the identifier is already in use")]
     AlreadyRegistered,
-    /// The user does not sign in through GitHub.
+    /// The user is not in mode [`Github`](super::UserMode::Github), so there is no GitHub profile to refresh.
     #[error("the user does not sign in through GitHub")]
     NotAGithubUser,
 }

@@ -1,4 +1,4 @@
-//! What decisions about a person need to know.
+//! The state of a user that decisions need.
 
 use cqrs_es::Aggregate;
 use serde::{Deserialize, Serialize};
@@ -12,48 +12,48 @@ use crate::clock::Timestamp;
 use crate::ids::NameKeyId;
 use crate::sealing::{FieldVisitor, SealError, Sealed, SealedFields, Subject};
 
-/// A person, as far as the log knows them.
+/// A user, folded from the events of the stream.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub enum User {
-    /// Nobody yet.
+    /// The stream has no events.
     #[default]
     Unknown,
-    /// A person who can act.
+    /// The user is registered and can act.
     Registered(Registered),
-    /// A person of whom nothing is known any more.
+    /// The user was forgotten. The ID is never used again.
     Forgotten,
 }
 
-/// A person who can act.
+/// A registered user.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Registered {
-    /// How the person signs in.
+    /// How the user signs in.
     pub mode: UserMode,
-    /// Since when.
+    /// When the user registered.
     pub registered_at: Timestamp,
-    /// Whether the person runs the instance.
+    /// Whether the user is an operator.
     pub operator: bool,
-    /// The keys of names that others had invited before the person took them.
+    /// The name keys of usernames that had been invited before the user took them. Destroyed with the user.
     pub name_keys: Vec<NameKeyId>,
-    /// The unique name.
+    /// The username, unique without ASCII case.
     #[serde(skip)]
     pub username: Sealed<Username>,
-    /// Where the person can be reached.
+    /// The e-mail address, if known.
     #[serde(skip)]
     pub email: Sealed<Option<Email>>,
-    /// GitHub's number for the person.
+    /// The GitHub user ID; none for internal users.
     #[serde(skip)]
     pub github_id: Sealed<Option<GithubId>>,
-    /// The login at GitHub.
+    /// The GitHub login; none for internal users.
     #[serde(skip)]
     pub github_login: Sealed<Option<GithubLogin>>,
-    /// The person's picture.
+    /// The URL of the user's picture, if there is one.
     #[serde(skip)]
     pub avatar_url: Sealed<Option<AvatarUrl>>,
 }
 
 impl User {
-    /// The person, if there is one.
+    /// The registered user; none if unknown or forgotten.
     #[must_use]
     pub const fn registered(&self) -> Option<&Registered> {
         match self {
@@ -97,6 +97,7 @@ impl Aggregate for User {
                 };
                 person.email = email;
                 person.avatar_url = avatar_url;
+                // The event has a username only if it changed.
                 match username {
                     Sealed::Open(Some(name)) => person.username = Sealed::Open(name),
                     Sealed::Open(None) => {}

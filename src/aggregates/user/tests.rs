@@ -1,4 +1,4 @@
-//! Given these events, when this is asked, then that happens.
+//! Given, when, then: each event and each refusal of a user.
 
 use cqrs_es::test::TestFramework;
 
@@ -84,7 +84,7 @@ fn an_identifier_registers_once() {
 }
 
 #[test]
-fn nobody_is_not_found() {
+fn an_unknown_user_is_not_found() {
     for command in [
         refresh("ada", "ada@example.org", None),
         UserCommand::GrantOperator { at: AT },
@@ -128,7 +128,7 @@ fn a_new_login_whose_name_is_taken_leaves_the_username() {
 }
 
 #[test]
-fn who_does_not_sign_in_through_github_has_no_profile_there() {
+fn an_internal_user_has_no_github_profile() {
     Framework::with(())
         .given(vec![registered(UserMode::Internal, "ada")])
         .when(refresh("ada", "ada@example.org", None))
@@ -218,10 +218,10 @@ fn names_are_held_to_their_form() {
 }
 
 #[test]
-fn only_a_name_that_could_be_taken_for_something_else_gives_way() {
+fn only_an_ambiguous_name_is_changed() {
     let was = |text: &str| match registered(UserMode::Github, "ada") {
         UserEvent::Registered { mode, at, email, github_id, github_login, avatar_url, .. } => {
-            // As it was stored when such names were allowed.
+            // As stored when such names were still allowed.
             let username: Username = serde_json::from_value(text.into()).unwrap();
             let username = username.into();
             UserEvent::Registered { mode, at, username, email, github_id, github_login, avatar_url }

@@ -1,14 +1,14 @@
-//! The forms of a person's fields.
+//! The validated fields of a user.
 
 use serde::{Deserialize, Serialize};
 
 use crate::aggregates::field::{Invalid, fold, has_control, is_ambiguous, is_name, text_value};
 
 text_value! {
-    /// A username: unique and looked up without ASCII case, shown as given, never taken for an identifier.
+    /// A username. Unique and looked up without ASCII case, shown as given, and never in a form that reads as an ID.
     ///
-    /// At most 39 characters (GitHub's limit), and up to 47 with the suffix of a name clash: `~` and a number, which
-    /// GitHub forbids, so that no invite matches it by accident.
+    /// At most 39 characters (GitHub's limit), or 47 with a clash suffix: `~` and a number. GitHub forbids `~`, so no
+    /// invite to a GitHub login matches a suffixed name by accident.
     Username, "username", USERNAME_RULE,
     |text| {
         let (name, suffix) = text.split_once('~').map_or((text, None), |(name, suffix)| (name, Some(suffix)));
@@ -19,14 +19,13 @@ text_value! {
     }
 }
 
-const USERNAME_RULE: &str =
-    "1 to 39 characters of A-Z a-z 0-9 . _ - that are not `me`, `.` or `..` and do not form a UUID";
+const USERNAME_RULE: &str = "1 to 39 characters from A-Z a-z 0-9 . _ -, but not `me`, `.`, `..` or a UUID";
 
 impl Username {
-    /// The username as people may choose it: without the suffix of a clash.
+    /// A username that a user may choose: without a clash suffix.
     ///
     /// # Errors
-    /// The text breaks the rule.
+    /// [`Invalid`]: the text breaks the rule or contains `~`.
     pub fn chosen(text: &str) -> Result<Self, Invalid> {
         if text.contains('~') {
             return Err(Invalid { field: "username", rule: USERNAME_RULE });
@@ -34,19 +33,19 @@ impl Username {
         Self::parse(text)
     }
 
-    /// This name with the suffix of the n-th clash.
+    /// This name with the clash suffix `~number`.
     #[must_use]
     pub fn with_clash(&self, number: u32) -> Self {
         Self(format!("{}~{number}", self.0))
     }
 
-    /// Whether the name, allowed once, means something else where names are understood.
+    /// Whether this stored name would now be invalid, because it reads as an ID, `me` or a path step.
     #[must_use]
     pub fn is_ambiguous(&self) -> bool {
         is_ambiguous(&self.0)
     }
 
-    /// The identity of the name.
+    /// The form in which usernames are compared.
     #[must_use]
     pub fn fold(&self) -> String {
         fold(&self.0)
@@ -54,9 +53,9 @@ impl Username {
 }
 
 text_value! {
-    /// An e-mail address, kept for people to read; nothing is sent to it.
+    /// An e-mail address, for display only; nothing is sent to it.
     Email, "email",
-    "1 to 254 characters with an @ between two parts, no spaces and no control characters",
+    "at most 254 bytes, with text on both sides of an @ and without spaces, control or text-direction characters",
     |text| {
         (1..=254).contains(&text.len())
             && !has_control(text)
@@ -66,7 +65,7 @@ text_value! {
 }
 
 text_value! {
-    /// The address of a person's picture.
+    /// The URL of a user's picture.
     AvatarUrl, "avatar_url",
     "an https URL of at most 2048 characters",
     |text| {
@@ -77,41 +76,41 @@ text_value! {
 }
 
 text_value! {
-    /// A login name at GitHub, which can change there.
+    /// A login at GitHub, which can change there.
     GithubLogin, "github_login",
-    "1 to 39 characters of A-Z a-z 0-9 . _ -",
+    "1 to 39 characters from A-Z a-z 0-9 . _ -",
     |text| (1..=39).contains(&text.len()) && is_name(text)
 }
 
 impl GithubLogin {
-    /// The usernames that this login asks for, the best first: itself, unless it could be taken for something else, then
-    /// with the suffix of a clash.
+    /// The usernames to try for this login, in order of preference: the login itself unless it is ambiguous, then the
+    /// login with a clash suffix, from `~2` up.
     pub fn usernames(&self) -> impl Iterator<Item = Username> {
         let itself = Username(self.0.clone());
         let plain = (!itself.is_ambiguous()).then(|| itself.clone());
         plain.into_iter().chain((2..MAX_CLASHES).map(move |number| itself.with_clash(number)))
     }
 
-    /// The username that is the login itself, unless that could be taken for something else.
+    /// The login as a username without a suffix; none if the login is ambiguous.
     #[must_use]
     pub fn as_username(&self) -> Option<Username> {
         Username::chosen(&self.0).ok()
     }
 }
 
-/// The most names that are tried when one is taken again and again.
+/// Upper bound of the clash suffix, exclusive: limits how many names are tried.
 pub const MAX_CLASHES: u32 = 1_000_000;
 
-/// The number by which GitHub knows a person, whatever they are called.
+/// GitHub's numeric ID of a user, which stays the same when the login changes.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct GithubId(i64);
 
 impl GithubId {
-    /// A number that GitHub may have given.
+    /// Checks an ID from GitHub.
     ///
     /// # Errors
-    /// Zero or less.
+    /// [`Invalid`]: the number is zero or negative.
     pub const fn new(id: i64) -> Result<Self, Invalid> {
         if id > 0 {
             Ok(Self(id))
@@ -120,7 +119,7 @@ impl GithubId {
         }
     }
 
-    /// The number.
+    /// The ID as GitHub's API shows it.
     #[must_use]
     pub const fn as_i64(self) -> i64 {
         self.0

@@ -1,4 +1,4 @@
-//! `tenure login`, `tenure logout`: a token by the device flow, kept in a file of its owner.
+//! `tenure login` and `tenure logout`: get a token by the device flow (RFC 8628), store it, and revoke it.
 
 use std::time::Duration;
 
@@ -11,15 +11,16 @@ use super::{Remote, RemoteError};
 use crate::cli::output;
 use crate::config::Config;
 
-/// Logs in: shows a code, waits until it is approved in a browser, stores the token.
+/// Logs in: shows a code, waits until it is approved in a browser, and stores the token. With `--token`, stores that.
 pub(in crate::cli) async fn log_in(config: Config) -> anyhow::Result<()> {
-    let server = config.server.as_deref().context("login: --server URL says where")?;
+    let server = config.server.as_deref().context("login: pass --server URL")?;
     if let Some(token) = &config.token {
         return finish(&config, server, token.expose_secret()).await;
     }
     let remote = Remote::new(server, None)?;
     let host = nix::sys::utsname::uname().ok();
     let host = host.as_ref().map(|name| name.nodename().to_string_lossy().into_owned()).unwrap_or_default();
+    // The server accepts at most 200 characters.
     let name = format!("tenure command line on {host}").chars().take(200).collect::<String>();
     let fields = [("client_id", "tenure-cli"), ("client_name", name.as_str())];
     let codes = remote.form("/oauth/device/code", &fields).await?.map_err(anyhow::Error::msg)?;
@@ -30,6 +31,7 @@ pub(in crate::cli) async fn log_in(config: Config) -> anyhow::Result<()> {
     } else {
         output::line(&format!("Open  {complete}\nand check that it shows  {}", text("user_code")))?;
     }
+    // RFC 8628 §3.2: 5 seconds unless the server sets an interval.
     let mut pause = Duration::from_secs(codes["interval"].as_u64().unwrap_or(5));
     loop {
         tokio::time::sleep(pause).await;
@@ -43,6 +45,7 @@ pub(in crate::cli) async fn log_in(config: Config) -> anyhow::Result<()> {
                 return finish(&config, server, token["access_token"].as_str().unwrap_or_default()).await;
             }
             Err(error) if error == "authorization_pending" => {}
+            // RFC 8628 §3.5: poll 5 seconds slower from here on.
             Err(error) if error == "slow_down" => pause += Duration::from_secs(5),
             Err(error) => anyhow::bail!("not logged in: {error}"),
         }
@@ -51,6 +54,7 @@ pub(in crate::cli) async fn log_in(config: Config) -> anyhow::Result<()> {
 
 async fn finish(config: &Config, server: &str, token: &str) -> anyhow::Result<()> {
     let remote = Remote::new(server, Some(token.to_owned().into()))?;
+    // Checks the token before it replaces a stored one.
     let me = remote.get("/api/v1/users/me").await?;
     let login = Login { server: server.trim_end_matches('/').to_owned(), token: token.to_owned().into() };
     let path = stored::write(&login)?;
@@ -61,7 +65,7 @@ async fn finish(config: &Config, server: &str, token: &str) -> anyhow::Result<()
     output::line(&format!("logged in to {} as {username}; the token is in {}", login.server, path.display()))
 }
 
-/// Logs out: revokes the token that is stored and removes it.
+/// Logs out: revokes the stored token and removes it.
 pub(in crate::cli) async fn log_out(config: Config) -> anyhow::Result<()> {
     let Some(login) = stored::read()? else {
         return if config.json {
@@ -71,6 +75,7 @@ pub(in crate::cli) async fn log_out(config: Config) -> anyhow::Result<()> {
         };
     };
     let remote = Remote::new(&login.server, None)?;
+    // Revoked first: if that fails, the token stays stored and logout can be repeated.
     let revoked = remote.form("/oauth/revoke", &[("token", login.token.expose_secret())]).await?;
     revoked.map_err(anyhow::Error::msg)?;
     stored::remove()?;
@@ -81,7 +86,7 @@ pub(in crate::cli) async fn log_out(config: Config) -> anyhow::Result<()> {
 }
 
 impl Remote {
-    /// A request of OAuth: its answer, or the code of its error.
+    /// Sends an OAuth request. The inner error is the OAuth error code, such as `slow_down`.
     async fn form(&self, path: &str, fields: &[(&str, &str)]) -> Result<Result<Value, String>, RemoteError> {
         let unreachable = |error: reqwest::Error| RemoteError::Unreachable(error.without_url().to_string());
         let request = self.http.post(format!("{}{path}", self.server)).form(fields);

@@ -1,4 +1,4 @@
-//! Talking to a running Tenure over HTTP, as whoever is logged in.
+//! A client of a running Tenure over HTTP, acting as the logged-in user.
 
 pub(super) mod login;
 pub(super) mod stored;
@@ -11,52 +11,52 @@ use serde_json::{Value, json};
 use super::output;
 use crate::config::Config;
 
-/// What a segment of a path must not hold as it is.
+/// The characters that are percent-encoded in a path segment.
 const SEGMENT: &AsciiSet =
     &CONTROLS.add(b' ').add(b'"').add(b'#').add(b'%').add(b'/').add(b'<').add(b'>').add(b'?').add(b'\\');
 
-/// How many things of a list are asked for at once.
+/// How many items of a list one request asks for.
 const PAGE: usize = 200;
 
-/// A running Tenure.
+/// A client of one running Tenure.
 pub(super) struct Remote {
     server: String,
     token: Option<SecretString>,
     http: reqwest::Client,
 }
 
-/// What a write has done.
+/// The response to a write.
 pub(super) struct Written {
-    /// The answer; `null` if there is none.
+    /// The JSON body; `null` if it is empty or not JSON.
     pub(super) body: Value,
-    /// From where on it can be read.
+    /// The position token from which the write can be read; none if the server sent none.
     pub(super) position: Option<String>,
 }
 
-/// Why a server has not done as asked.
+/// Why a request to a server failed.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum RemoteError {
-    /// It says why.
+    /// The server responded with an error.
     #[error("{detail}")]
     Refused {
-        /// The HTTP status.
+        /// The HTTP status of the response.
         status: StatusCode,
-        /// In words.
+        /// The reason given by the server, or the status if it gave none.
         detail: String,
     },
-    /// It cannot be reached.
+    /// There was no complete response.
     #[error("the server cannot be reached: {0}")]
     Unreachable(String),
-    /// What people typed is a step in a path, which would lead to something else.
-    #[error("`.` and `..` are nobody's names")]
+    /// A typed name is `.` or `..`, which a URL would resolve to another resource.
+    #[error("no resource is named `.` or `..`")]
     NoName,
-    /// There is no credential.
-    #[error("not logged in: `tenure login --server URL`, or --token")]
+    /// Neither a stored login nor `--token` gives a credential for this server.
+    #[error("not logged in: run `tenure login --server URL`, or pass --token")]
     NotLoggedIn,
 }
 
 impl RemoteError {
-    /// The exit code that says the same.
+    /// The exit code of this error, as `tenure --help` lists them.
     pub(super) fn exit_code(&self) -> u8 {
         match self {
             Self::Refused { status, .. } => match *status {
@@ -72,7 +72,7 @@ impl RemoteError {
     }
 }
 
-/// A path with what people typed in it.
+/// Fills each `{}` of a path template with a typed argument, percent-encoded.
 pub(super) fn path(template: &str, typed: &[&str]) -> String {
     let mut parts = template.split("{}");
     let mut path = parts.next().unwrap_or_default().to_owned();
@@ -84,13 +84,14 @@ pub(super) fn path(template: &str, typed: &[&str]) -> String {
 }
 
 impl Remote {
-    /// The server that a command is meant for, if it is not meant for a database: the one that is named, or the one that
-    /// somebody has logged in to.
+    /// The server for a command: the configured one, else the one of the stored login. None if a database is configured
+    /// or there is no login: then the command uses a database.
     pub(super) fn of(config: &Config) -> anyhow::Result<Option<Self>> {
         let (server, token) = match &config.server {
             Some(server) => {
                 let token = match &config.token {
                     Some(token) => Some(token.clone()),
+                    // A stored token is sent only to the server that issued it.
                     None => stored::read()?
                         .filter(|login| login.server == server.trim_end_matches('/'))
                         .map(|login| login.token),
@@ -110,7 +111,7 @@ impl Remote {
         let server = server.trim_end_matches('/').to_owned();
         anyhow::ensure!(
             server.starts_with("http://") || server.starts_with("https://"),
-            "--server: a URL, for example https://tenure.example.org"
+            "--server: must be an http:// or https:// URL, for example https://tenure.example.org"
         );
         crate::http::tls_provider::install_crypto_provider();
         let http = reqwest::Client::builder()
@@ -123,7 +124,7 @@ impl Remote {
 
     fn request(&self, method: Method, path: &str) -> Result<RequestBuilder, RemoteError> {
         let token = self.token.as_ref().ok_or(RemoteError::NotLoggedIn)?;
-        // URLs resolve them, encoded or not (WHATWG URL, "double-dot path segment").
+        // URL parsers resolve these segments, encoded or not (WHATWG URL, "double-dot path segment").
         let (path_alone, _) = path.split_once('?').unwrap_or((path, ""));
         if path_alone.split('/').any(|segment| matches!(segment, "." | "..")) {
             return Err(RemoteError::NoName);
@@ -142,6 +143,7 @@ impl Remote {
         if status.is_success() {
             return Ok(Written { body, position });
         }
+        // Three error formats: RFC 9457, ppz and OAuth.
         let said = [&body["detail"], &body["error"]["message"], &body["error_description"]];
         let detail = said.iter().find_map(|said| said.as_str()).map_or_else(
             || format!("the server answered {status}"),
@@ -153,12 +155,12 @@ impl Remote {
         Err(RemoteError::Refused { status, detail })
     }
 
-    /// A record.
+    /// Fetches a record as JSON.
     pub(super) async fn get(&self, path: &str) -> Result<Value, RemoteError> {
         Ok(Self::send(self.request(Method::GET, path)?).await?.body)
     }
 
-    /// A whole list, a page at a time.
+    /// Fetches a whole list, page by page.
     pub(super) async fn list(&self, path: &str) -> Result<Vec<Value>, RemoteError> {
         let mut all = Vec::new();
         let mut cursor = String::new();
@@ -174,7 +176,7 @@ impl Remote {
         }
     }
 
-    /// A command with a body.
+    /// Sends a command with a JSON body.
     pub(super) async fn send_json(
         &self,
         method: Method,
@@ -184,18 +186,19 @@ impl Remote {
         Self::send(self.request(method, path)?.json(body)).await
     }
 
-    /// A command with a body that makes something.
+    /// Sends a POST command with a JSON body.
     pub(super) async fn post(&self, path: &str, body: &Value) -> Result<Written, RemoteError> {
         self.send_json(Method::POST, path, body).await
     }
 
-    /// A command without a body.
+    /// Sends a command without a body.
     pub(super) async fn act(&self, method: Method, path: &str) -> Result<Written, RemoteError> {
         Self::send(self.request(method, path)?).await
     }
 }
 
-/// Prints what a command did: as JSON the answer with its position, for people a line.
+/// Prints the outcome of a command: its body and position as JSON, or one line of text. Fields of `beside` are added
+/// where the body lacks them.
 pub(super) fn done(as_json: bool, written: &Written, beside: Value) -> anyhow::Result<()> {
     let mut answer = if written.body.is_object() { written.body.clone() } else { json!({}) };
     if let (Some(answer), Value::Object(beside)) = (answer.as_object_mut(), beside) {
@@ -216,7 +219,7 @@ pub(super) fn done(as_json: bool, written: &Written, beside: Value) -> anyhow::R
     }
 }
 
-/// Prints a secret that is given once: as JSON within the answer, for people on a line of its own.
+/// Prints a secret that is shown only once: within the JSON, or on a line of its own.
 pub(super) fn secret(
     as_json: bool,
     written: &Written,
@@ -231,7 +234,7 @@ pub(super) fn secret(
         return output::json(&answer);
     }
     output::line(&format!("{what} {}: done", written.body["id"].as_str().unwrap_or_default()))?;
-    output::line("its secret, which is not shown again:")?;
+    output::line("secret (shown only once):")?;
     output::line(secret)
 }
 

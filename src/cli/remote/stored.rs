@@ -1,4 +1,4 @@
-//! The login that is stored: a file that only its owner may read.
+//! The stored login: a file that only its owner can read.
 
 use std::io::Write as _;
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
@@ -8,27 +8,29 @@ use anyhow::Context as _;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::json;
 
-/// A login.
+/// A server and the token to use there.
 pub(in crate::cli) struct Login {
-    /// The server.
+    /// The server's URL, without a trailing slash.
     pub(in crate::cli) server: String,
-    /// The bearer token.
+    /// The token to send to the server.
     pub(in crate::cli) token: SecretString,
 }
 
-/// `$XDG_CONFIG_HOME/tenure/credentials.json`, else below `~/.config`.
+/// The path of the file: `$XDG_CONFIG_HOME/tenure/credentials.json`, or below `~/.config`.
 pub(in crate::cli) fn file() -> anyhow::Result<PathBuf> {
+    // Relative paths are ignored (XDG Base Directory Specification).
     let absolute = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     let directory = absolute("XDG_CONFIG_HOME")
         .or_else(|| absolute("HOME").map(|home| home.join(".config")))
-        .context("neither XDG_CONFIG_HOME nor HOME is set")?;
+        .context("neither XDG_CONFIG_HOME nor HOME is an absolute path")?;
     Ok(directory.join("tenure").join("credentials.json"))
 }
 
-/// The login that is stored, if there is one.
+/// The stored login, if there is one.
 ///
-/// A file that others may read is refused: it has to be taken for known.
+/// Refuses a file that others can read, because its token may have leaked.
 pub(in crate::cli) fn read() -> anyhow::Result<Option<Login>> {
+    // Without a home directory there is no login; other commands must still work.
     let Ok(path) = file() else { return Ok(None) };
     let metadata = match std::fs::metadata(&path) {
         Ok(metadata) => metadata,
@@ -37,7 +39,7 @@ pub(in crate::cli) fn read() -> anyhow::Result<Option<Login>> {
     };
     anyhow::ensure!(
         metadata.permissions().mode().trailing_zeros() >= 6,
-        "{}: others may read it; revoke its token, `chmod 600` it, and log in again",
+        "{}: others may read it; revoke its token, run `chmod 600` on it, and log in again",
         path.display()
     );
     let text = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
@@ -46,17 +48,19 @@ pub(in crate::cli) fn read() -> anyhow::Result<Option<Login>> {
         (Some(server), Some(token)) => {
             Ok(Some(Login { server: server.to_owned(), token: token.to_owned().into() }))
         }
-        _ => anyhow::bail!("{}: not what `tenure login` writes; remove it and log in again", path.display()),
+        _ => anyhow::bail!("{}: not written by `tenure login`; remove it and log in again", path.display()),
     }
 }
 
-/// Stores a login in place of the one before.
+/// Stores a login, replacing the previous one, and returns the path of the file.
 pub(in crate::cli) fn write(login: &Login) -> anyhow::Result<PathBuf> {
     let path = file()?;
     if let Some(directory) = path.parent() {
         std::fs::create_dir_all(directory).with_context(|| directory.display().to_string())?;
     }
+    // A new file, renamed into place: it is private from the start, and a crash keeps the previous login intact.
     let fresh = path.with_extension("new");
+    // An interrupted login may have left it behind, and `create_new` would fail.
     let _ = std::fs::remove_file(&fresh);
     let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&fresh)?;
     let stored = json!({"server": login.server, "token": login.token.expose_secret()});
@@ -66,7 +70,7 @@ pub(in crate::cli) fn write(login: &Login) -> anyhow::Result<PathBuf> {
     Ok(path)
 }
 
-/// Removes the login.
+/// Removes the stored login, if there is one.
 pub(in crate::cli) fn remove() -> anyhow::Result<()> {
     match std::fs::remove_file(file()?) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.into()),

@@ -1,8 +1,8 @@
-//! The committer: one task per process that stores everything that waits, many units to a transaction.
+//! The committer: one task per process that stores all queued units, many per transaction.
 //!
 //! While the database stores one batch, the next one already waits behind it on the same connection, so that the server
-//! does not idle while callers are answered and decide again. Units of batches in flight together touch nothing in common
-//! ([`batch::compose`]), so neither depends on how the other ends.
+//! does not idle while callers are answered and decide again. Batches in flight together do not conflict
+//! ([`batch::compose`]), so neither depends on the outcome of the other.
 //!
 //! [`queue`] holds what waits, [`outcome`] handles what the database answered, [`recovery`] a lost connection.
 
@@ -33,10 +33,10 @@ use crate::clock::{Clock, Stopwatch};
 use crate::ids::EventId;
 use crate::postgres::{Database, statement_reason};
 
-/// How often other tasks get to run before a batch leaves that is smaller than the last one was.
+/// How often the committer yields to other tasks before it sends a batch smaller than the last one.
 const MAX_YIELDS: u32 = 4;
 
-/// How often other nodes are told of commits at most; followers on this node are told of each.
+/// Other nodes are notified of commits at most this often; followers on this node are woken by each commit.
 const NOTIFY_EVERY: Duration = Duration::from_millis(2);
 
 /// How long a notification may take before the connection counts as lost.
@@ -81,7 +81,7 @@ pub(super) struct Committer {
     session: Option<Arc<Session>>,
     recent: RecentWrites,
     last_notified: Stopwatch,
-    /// Other nodes have not been told of the newest commit.
+    /// Other nodes have not been notified of the newest commit.
     notify_pending: bool,
     seen: Arc<SeenLog>,
     commits: metrics::Counter,
@@ -135,7 +135,7 @@ impl Committer {
                         Some(pending) => self.queue.push(pending),
                         None => return,
                     },
-                    // Once closed, the channel gives what is in it and then ends: the arm above returns.
+                    // Once closed, the channel yields what is left in it and then ends: the arm above returns.
                     () = self.closing.cancelled(), if !self.submissions.is_closed() => {}
                     () = tokio::time::sleep(pause), if self.notify_pending => self.notify().await,
                 }
@@ -166,7 +166,7 @@ impl Committer {
         if self.closing.is_cancelled() {
             self.submissions.close();
         }
-        // Bounded, so that the channel fills and callers are told that the log is busy.
+        // Bounded, so that the channel fills up and further callers get `Busy`.
         while self.queue.len() < MAX_QUEUED {
             match self.submissions.try_recv() {
                 Ok(pending) => self.queue.push(pending),
@@ -175,10 +175,10 @@ impl Committer {
         }
     }
 
-    /// Yields briefly so that callers just answered can submit again and share the next batch; a batch has a fixed cost.
-    /// Takes no time when there is nothing else to run.
+    /// Yields briefly so that callers just answered can submit again and share the next batch; a batch has a fixed
+    /// cost. Takes no time when there is nothing else to run.
     async fn coalesce_briefly(&mut self, answered: usize) {
-        // A single caller shares with nobody, and a batch that is large enough is not worth waiting for.
+        // A single caller has no one to share a batch with, and a large batch is not worth delaying.
         if answered == 1 || answered + self.queue.len() > MIN_PIPELINED {
             return;
         }
@@ -252,7 +252,7 @@ impl Committer {
         self.in_flight.push_back(InFlight { units, notifies, outcome });
     }
 
-    /// Tells other nodes of the newest commit. If that fails they find it by polling.
+    /// Notifies other nodes of the newest commit. If that fails they find it by polling.
     async fn notify(&mut self) {
         self.notify_pending = false;
         self.last_notified = Stopwatch::start();
@@ -260,7 +260,10 @@ impl Committer {
         match timeout(NOTIFY_TIMEOUT, session.notify()).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => {
-                tracing::debug!(error = statement_reason(&error), "other nodes were not told of a commit");
+                tracing::debug!(
+                    error = statement_reason(&error),
+                    "other nodes were not notified of a commit"
+                );
             }
             Err(_) => self.session = None,
         }

@@ -8,7 +8,7 @@ use tokio::time::timeout;
 use super::Committer;
 use super::queue::{Pending, refuse, without_losers};
 use crate::clock::Timestamp;
-use crate::event_log::batch::{FirstOrdinals, Waiting as _};
+use crate::event_log::batch::{FirstOrdinals, Waiting};
 use crate::event_log::checkpoint::Checkpoint;
 use crate::event_log::error::AppendError;
 use crate::event_log::transaction::{BatchError, Stored};
@@ -42,12 +42,13 @@ impl Committer {
     ) {
         match error {
             BatchError::Contested(losers) => {
-                // The winners lost nothing by it: they are sent again, without the losers.
+                // The other units have not lost: they are sent again without the losers.
                 let rest = without_losers(units, losers);
                 self.queue.requeue(rest);
             }
             BatchError::Collided => {
-                // A unique key names one collision and not its unit; with everything looked up first, all losers are found.
+                // A unique key names one collision and not its unit; with everything looked up first, all losers are
+                // found.
                 for pending in &mut units {
                     pending.full_checks = true;
                 }
@@ -137,7 +138,7 @@ impl Committer {
     /// Answers the callers of a stored batch with the places of their events, wakes the followers, and refuses queued
     /// units that have become stale.
     pub(super) fn answer(&mut self, batch: Vec<Pending>, stored: Stored) {
-        let units: Vec<&Unit> = batch.iter().map(|pending| pending.unit()).collect();
+        let units: Vec<&Unit> = batch.iter().map(Waiting::unit).collect();
         self.recent.stored(stored.base, units.iter().copied());
         self.drain_submissions();
         let stale = self.queue.reject_stale(&units);

@@ -1,5 +1,5 @@
-//! The committer's queue: the units that wait, which of them leave together, and the halves of refused batches. Pure: it
-//! knows no connection.
+//! The committer's queue: the units that wait, which of them leave together, and the halves of refused batches. Pure:
+//! it knows no connection.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -54,7 +54,7 @@ impl Waiting for Pending {
     }
 }
 
-/// The units that wait.
+/// The units that are waiting to be sent.
 #[derive(Default)]
 pub(super) struct Queue {
     units: VecDeque<Pending>,
@@ -80,7 +80,7 @@ impl Queue {
         }
     }
 
-    /// The same, but not for ever: refuses units that have been sent too often.
+    /// Like `requeue`, but refuses units that have been sent too often.
     pub(super) fn retry(&mut self, mut units: Vec<Pending>, too_often: &AppendError) {
         for pending in &mut units {
             pending.retries += 1;
@@ -93,6 +93,7 @@ impl Queue {
     /// Splits a batch whose data were refused, to find the unit at fault in few transactions.
     pub(super) fn bisect(&mut self, mut units: Vec<Pending>) {
         let second = units.split_off(units.len() / 2);
+        // At the front, the first half first: units keep their order.
         self.bisected.push_front(second);
         self.bisected.push_front(units);
     }
@@ -114,13 +115,14 @@ impl Queue {
 
     /// The next batch, if one is to be sent now.
     ///
-    /// A batch that would wait behind another gains nothing by leaving early, and grows by staying: it leaves once it is
-    /// as large as what is in flight.
+    /// A batch that would wait behind another gains nothing by leaving early, and grows by staying: it leaves once it
+    /// is as large as what is in flight.
     pub(super) fn next_batch(
         &mut self,
         in_flight: &[&[Pending]],
         recent: &RecentWrites,
     ) -> Option<Vec<Pending>> {
+        // Halves were not composed against what is in flight now, so they wait until nothing is.
         if !self.bisected.is_empty() {
             return if in_flight.is_empty() { self.bisected.pop_front() } else { None };
         }
@@ -131,9 +133,10 @@ impl Queue {
         if ahead > 0 && self.units.len() < ahead.max(MIN_PIPELINED) {
             return None;
         }
-        // Their callers have stopped waiting, and they have not been sent.
+        // Not sent yet, and no caller waits for the outcome any more: they can be dropped.
         self.units.retain(|pending| !pending.is_abandoned());
         let mut batch = Vec::new();
+        // All chosen units may turn out to have lost already; then the next ones are tried.
         while batch.is_empty() && !self.units.is_empty() {
             let sent = in_flight.iter().copied().flatten().map(Waiting::unit);
             let chosen = batch::compose(&mut self.units, sent);
@@ -160,7 +163,7 @@ fn reject_known_losers(units: Vec<Pending>, recent: &RecentWrites) -> Vec<Pendin
     rest
 }
 
-/// Refuses units.
+/// Answers each of these units with the error.
 pub(super) fn refuse<P: IntoIterator<Item = Pending>>(units: P, error: &AppendError) {
     for pending in units {
         pending.answer(Err(error.clone()));

@@ -1,4 +1,4 @@
-//! What the committer does after its connection was lost with a batch in flight: it finds out whether that was stored.
+//! Recovery after the connection was lost with a batch in flight: finds out whether the batch was stored.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,8 +22,8 @@ impl Committer {
         Ok(session)
     }
 
-    /// Finds out whether a batch was stored, for as long as a caller waits for the answer; until then every other unit is
-    /// refused, because nothing may be sent before the fence has moved.
+    /// Finds out whether a batch was stored, for as long as a caller waits for the answer; until then every other unit
+    /// is refused, because nothing may be sent before the fence has moved.
     pub(super) async fn find_out_whether_stored(&mut self, units: &[Pending]) -> Option<Stored> {
         let first = units.iter().find_map(|pending| pending.unit.events.first())?;
         let mut pause = Duration::from_millis(20);
@@ -55,8 +55,8 @@ impl Committer {
             }
             self.queue.refuse_all(&error);
             if units.iter().all(Pending::is_abandoned) {
-                // Every caller has timed out with "outcome unknown". A process that is to end must not wait for a database
-                // that is gone.
+                // Every caller has timed out with "outcome unknown". A process that is to end must not wait for a
+                // database that is gone.
                 return None;
             }
             tokio::time::sleep(pause).await;

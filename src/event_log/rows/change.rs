@@ -1,4 +1,4 @@
-//! Changes that events make to rows, and how the changes of a batch are coalesced to one a row.
+//! Changes that events make to rows, and how the changes of a batch are coalesced to one per row.
 
 use std::borrow::Cow;
 
@@ -7,37 +7,37 @@ use foldhash::{HashMap, HashMapExt as _};
 use super::table::Table;
 use super::value::Value;
 
-/// What happens to one row.
+/// How one row changes.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Change {
-    /// A row begins; the values of all columns.
+    /// A new row, with the values of all columns.
     Insert(Vec<Value>),
-    /// Some columns of an existing row change, by column index.
+    /// New values for some columns of an existing row, by column index.
     Patch(Vec<(usize, Value)>),
-    /// The row ends.
+    /// The row is deleted.
     Delete,
 }
 
-/// A change of one row of one table; it never reads.
+/// A change of one row of one table. It reads nothing, so a replay makes the same change.
 #[derive(Clone, Debug)]
 pub struct RowChange {
-    /// The table.
+    /// The table that is changed.
     pub table: &'static Table,
     /// The values of the key columns.
     pub key: Vec<Value>,
-    /// What happens.
+    /// How the row changes.
     pub change: Change,
 }
 
 impl RowChange {
-    /// A new row.
+    /// Inserts a row; its values are in the order of the columns.
     #[must_use]
     pub fn insert(table: &'static Table, row: Vec<Value>) -> Self {
         debug_assert_eq!(row.len(), table.columns.len(), "{}", table.name);
         Self { table, key: row[..table.key_columns].to_vec(), change: Change::Insert(row) }
     }
 
-    /// Other values for some columns of a row.
+    /// Sets some columns of a row, by name.
     #[must_use]
     pub fn patch<const N: usize>(
         table: &'static Table,
@@ -48,7 +48,7 @@ impl RowChange {
         Self { table, key, change: Change::Patch(columns) }
     }
 
-    /// One more column of a patch.
+    /// Adds a column to a patch, or replaces its value; does nothing for other changes.
     pub fn also(&mut self, column: &str, value: Value) {
         let column = self.table.column(column);
         if let Change::Patch(columns) = &mut self.change {
@@ -57,7 +57,7 @@ impl RowChange {
         }
     }
 
-    /// The end of a row.
+    /// Deletes the row with this key.
     #[must_use]
     pub const fn delete(table: &'static Table, key: Vec<Value>) -> Self {
         Self { table, key, change: Change::Delete }
@@ -74,23 +74,24 @@ impl RowChange {
     }
 }
 
-/// What is left to do to one row after all changes of a batch: at most one deletion, then at most one writing.
+/// The net effect of a batch on one row: at most one delete, then at most one insert or patch.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Coalesced<'a> {
-    /// The row existed before and goes.
+    /// Whether a row that existed before the batch is deleted.
     pub delete: bool,
-    /// A row begins, perhaps in the place of the deleted one.
+    /// The values of a new row, perhaps in place of the deleted one.
     pub insert: Option<Vec<Cow<'a, Value>>>,
-    /// Columns of the row that existed before change.
+    /// The changed columns of a row that existed before the batch, by column index.
     pub patch: Vec<(usize, Cow<'a, Value>)>,
 }
 
-/// A row, by its table and key, with what is left to do to it.
+/// A row, by table and key, with the net effect of a batch on it.
 pub type CoalescedRow<'a> = (&'static Table, &'a [Value], Coalesced<'a>);
 
-/// Brings the changes of a batch down to one settled change a row, in order of first appearance.
+/// Coalesces the changes of a batch to one per row, in order of first appearance: each table is changed set-based, so a
+/// row may appear only once.
 ///
-/// Positions are made plain here: `Value::Position` becomes the ordinal that comes with its change.
+/// `Value::Position` is replaced by the ordinal that comes with its change.
 pub fn coalesce<'a>(changes: impl IntoIterator<Item = (i64, &'a RowChange)>) -> Vec<CoalescedRow<'a>> {
     let mut places: HashMap<(&'static str, &'a [Value]), usize> = HashMap::new();
     let mut coalesced: Vec<CoalescedRow<'a>> = Vec::new();
@@ -106,6 +107,7 @@ pub fn coalesce<'a>(changes: impl IntoIterator<Item = (i64, &'a RowChange)>) -> 
         let row = &mut coalesced[place].2;
         match &change.change {
             Change::Insert(values) => {
+                // `delete` is left as it is: the row may have ended earlier in the batch.
                 row.insert = Some(values.iter().map(plain).collect());
                 row.patch.clear();
             }
@@ -122,6 +124,7 @@ pub fn coalesce<'a>(changes: impl IntoIterator<Item = (i64, &'a RowChange)>) -> 
                 }
             }
             Change::Delete => {
+                // A row that was inserted in the same batch is not in the table yet.
                 if row.insert.take().is_none() {
                     row.delete = true;
                 }

@@ -1,32 +1,32 @@
 //! Projected tables: their columns, keys and indexes.
 
-/// The type of a projected column: built-in types only.
+/// The type of a projected column; built-in types of PostgreSQL only.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ColumnType {
-    /// `boolean`
+    /// Stored as `boolean`.
     Bool,
-    /// `bigint`
+    /// Stored as `bigint`.
     BigInt,
-    /// `text collate "C"`: byte order
+    /// Stored as `text collate "C"`, which sorts by bytes.
     Text,
-    /// `uuid`
+    /// Stored as `uuid`.
     Uuid,
-    /// `bytea`
+    /// Stored as `bytea`.
     Bytea,
-    /// `timestamptz`
+    /// Stored as `timestamptz`.
     Timestamptz,
-    /// `bigint`: the position of the event that made the change
+    /// Stored as `bigint`: the position of the event that made the change.
     Position,
 }
 
 /// One column of a projected table.
 #[derive(Clone, Copy, Debug)]
 pub struct Column {
-    /// Its name.
+    /// The column's name.
     pub name: &'static str,
-    /// Its type.
+    /// The column's type.
     pub column_type: ColumnType,
-    /// Whether it may be null.
+    /// Whether the column may be null.
     pub nullable: bool,
 }
 
@@ -47,18 +47,18 @@ impl Column {
 /// A projected table: its columns, its key, its indexes.
 #[derive(Debug)]
 pub struct Table {
-    /// The table's name, which is the projection's.
+    /// The name of the table and of its projection.
     pub name: &'static str,
-    /// Raised with every change of shape or of meaning.
+    /// The version, raised with every change of shape or meaning.
     pub version: u32,
-    /// The columns, those of the key first.
+    /// The columns; those of the primary key come first.
     pub columns: &'static [Column],
     /// How many leading columns form the primary key.
     pub key_columns: usize,
-    /// How full a page gets with new rows, in percent: where there is room, a row changes without its indexes, unless
-    /// what changes is indexed.
+    /// The fill factor in percent. With room left on the page, PostgreSQL can update a row without touching its
+    /// indexes, unless an indexed column changes.
     pub fillfactor: u8,
-    /// What is indexed besides the key: the parenthesised part of `create index`.
+    /// Further indexes besides the primary key: the parenthesised part of each `create index`.
     pub indexes: &'static [&'static str],
 }
 
@@ -66,7 +66,7 @@ impl Table {
     /// The index of a column.
     ///
     /// # Panics
-    /// At start, when a projection names a column that its table does not have.
+    /// If the table has no such column: a bug in a projection, found at start.
     #[must_use]
     #[allow(clippy::panic)]
     pub fn column(&self, name: &str) -> usize {

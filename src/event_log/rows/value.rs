@@ -1,4 +1,4 @@
-//! Values of projected columns, and how they go to PostgreSQL.
+//! Values of projected columns, and their encoding for PostgreSQL.
 
 use tokio_postgres::types::{IsNull, ToSql, Type, to_sql_checked};
 use uuid::Uuid;
@@ -8,27 +8,27 @@ use crate::clock::Timestamp;
 /// A value of a projected column.
 #[derive(Clone, Default, PartialEq, Eq, Hash)]
 pub enum Value {
-    /// SQL null.
+    /// The SQL value null.
     #[default]
     Null,
-    /// A boolean.
+    /// A value of type `boolean`.
     Bool(bool),
-    /// A whole number.
+    /// A value of type `bigint`.
     Int(i64),
-    /// Text.
+    /// A value of type `text`.
     Text(String),
-    /// A UUID.
+    /// A value of type `uuid`.
     Uuid(Uuid),
-    /// Octets.
+    /// A value of type `bytea`.
     Bytes(Vec<u8>),
-    /// A point in time.
+    /// A value of type `timestamptz`.
     Time(Timestamp),
-    /// The position of the event that makes the change.
+    /// The position of the event that makes the change; known only once the event is stored.
     Position,
 }
 
 impl std::fmt::Debug for Value {
-    /// Shows identifiers and numbers; text may be personal and is hidden.
+    /// Shows identifiers and numbers; hides text and octets, which may be personal.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Null => f.write_str("null"),
@@ -91,6 +91,8 @@ impl ToSql for Value {
         ty: &Type,
         out: &mut bytes::BytesMut,
     ) -> Result<IsNull, Box<dyn std::error::Error + Sync + Send>> {
+        // `accepts` cannot see the variant, so the type is checked here: the server would misread the bytes of another
+        // type.
         fn typed<T: ToSql>(
             value: &T,
             ty: &Type,

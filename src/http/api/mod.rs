@@ -1,4 +1,4 @@
-//! Our own API: one file an operation, under the noun that it is about.
+//! The routes of the Tenure API: one file per operation, grouped by resource.
 
 pub mod accounts;
 pub mod events;

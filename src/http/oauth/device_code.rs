@@ -1,4 +1,4 @@
-//! `POST /oauth/device/code`: a device asks for a pair of codes (RFC 8628 §3.1, §3.2).
+//! `POST /oauth/device/code`: a device requests a device code and a user code (RFC 8628 §3.1, §3.2).
 
 use axum::Json;
 use axum::extract::State;
@@ -17,17 +17,17 @@ use crate::http::response::NO_STORE;
 use crate::http::state::SharedState;
 use crate::operations::Refusal;
 
-/// Who asks; nobody checks it.
+/// How the device describes itself. Not verified.
 #[derive(Deserialize, ToSchema)]
 #[allow(dead_code)] // describes what `Parameters` reads
 pub struct DeviceAuthorizationRequest {
-    /// What the device calls itself: shown to who approves it.
+    /// The name of the device, shown to the user who approves it.
     #[schema(
         pattern = "^[^\\u0000-\\u001f\\u007f-\\u009f\\u061c\\u200e\\u200f\\u202a-\\u202e\\u2066-\\u2069]*$",
         max_length = 200
     )]
     pub client_name: Option<String>,
-    /// The client's identifier: shown when it gives no name.
+    /// The client identifier, shown if there is no name.
     #[schema(
         pattern = "^[^\\u0000-\\u001f\\u007f-\\u009f\\u061c\\u200e\\u200f\\u202a-\\u202e\\u2066-\\u2069]*$",
         max_length = 200
@@ -35,31 +35,31 @@ pub struct DeviceAuthorizationRequest {
     pub client_id: Option<String>,
 }
 
-/// A pair of codes.
+/// A device code and its user code.
 #[derive(Serialize, ToSchema)]
 pub struct DeviceAuthorization {
-    /// What the device polls with; a secret.
+    /// The device code, which the device polls with. A secret.
     pub device_code: String,
-    /// What a person types.
+    /// The user code, which the user types.
     #[schema(example = "WDJB-MJHT")]
     pub user_code: String,
-    /// Where.
+    /// The URL of the page where the user types the code.
     pub verification_uri: String,
-    /// Where, with the code typed already.
+    /// The same URL with the user code filled in.
     pub verification_uri_complete: String,
-    /// After how many seconds to poll again.
+    /// The shortest time between two polls, in seconds.
     pub interval: u64,
-    /// For how many seconds the codes are good.
+    /// The TTL of both codes, in seconds.
     pub expires_in: u64,
 }
 
-/// Ask for a pair of codes
+/// Request a device code and a user code
 ///
-/// Only so many codes live at a time, from one address and in all: 429 says to come again later.
+/// The number of live codes is limited, per address and in total. At the limit the response is 429: try again later.
 #[utoipa::path(post, path = "/oauth/device/code", operation_id = "authorizeDevice", tag = "oauth", security(()),
     request_body(content((DeviceAuthorizationRequest = "application/x-www-form-urlencoded"),
         (DeviceAuthorizationRequest = "application/json"))),
-    responses((status = 200, description = "The codes", body = DeviceAuthorization)))]
+    responses((status = 200, description = "The device code and the user code", body = DeviceAuthorization)))]
 pub async fn device_code(
     State(state): State<SharedState>,
     Origin(from): Origin,
@@ -72,6 +72,7 @@ pub async fn device_code(
     let codes = match state.tenure.request_device_code(&context, ttl, name, from).await {
         Ok(done) => done.answer,
         Err(DispatchError::Refused(Refusal::LimitReached(_))) => {
+            // After one TTL the codes that are live at the moment have expired, so there is room at the latest then.
             return Err(ApiError::TooMany { retry_after: ttl.as_secs().max(1) });
         }
         Err(error) => return Err(error.into()),

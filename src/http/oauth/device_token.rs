@@ -18,41 +18,41 @@ use crate::http::state::{AppState, SharedState};
 use crate::operations::Refusal;
 use crate::projections::QueryError;
 
-/// The route.
+/// The path of the route.
 pub const PATH: &str = "/oauth/device/token";
 
-/// The grant of RFC 8628.
+/// The grant type of the device flow (RFC 8628 §3.4).
 pub const GRANT_TYPE: &str = "urn:ietf:params:oauth:grant-type:device_code";
 
-/// A poll.
+/// One poll of a device.
 #[derive(Deserialize, ToSchema)]
 #[allow(dead_code)] // describes what `Parameters` reads
 pub struct TokenRequest {
-    /// The device code.
+    /// The device code that the device was issued.
     #[schema(min_length = 1)]
     pub device_code: String,
-    /// The grant of RFC 8628, if it is said.
+    /// The grant type of RFC 8628; may be left out.
     #[schema(pattern = "^urn:ietf:params:oauth:grant-type:device_code$", required = false)]
     pub grant_type: String,
-    /// The client's identifier.
+    /// The client identifier; ignored.
     pub client_id: Option<String>,
 }
 
-/// A token.
+/// The bearer token that the device is issued.
 #[derive(Serialize, ToSchema)]
 #[allow(clippy::struct_field_names)] // RFC 6749 names them
 pub struct Token {
-    /// What to send as `Authorization: Bearer`; a secret.
+    /// The token to send as `Authorization: Bearer`. A secret.
     pub access_token: String,
-    /// `bearer`.
+    /// Always `bearer`.
     pub token_type: &'static str,
-    /// For how many seconds it is good.
+    /// The TTL of the token, in seconds.
     pub expires_in: u64,
 }
 
 /// Poll for a token
 ///
-/// At most one token for a device code, however many poll.
+/// A device code yields at most one token, however many clients poll with it.
 #[utoipa::path(post, path = "/oauth/device/token", operation_id = "pollForToken", tag = "oauth", security(()),
     request_body(content((TokenRequest = "application/x-www-form-urlencoded"), (TokenRequest = "application/json"))),
     responses((status = 200, description = "The token", body = Token)))]
@@ -64,8 +64,10 @@ pub async fn device_token(
         return Err(ApiError::field("grant_type", "urn:ietf:params:oauth:grant-type:device_code"));
     }
     let device_code = parameters.secret("device_code")?;
-    if state.polls_too_soon(&device_code).await? {
-        return Ok(OauthError::new("slow_down", "polls must be the advertised interval apart").bad_request());
+    // Before the code is consumed: a poll that comes too soon must change nothing.
+    if polls_too_soon(&state, &device_code).await? {
+        return Ok(OauthError::new("slow_down", "polling too fast; wait for the interval between two polls")
+            .bad_request());
     }
     let ttl = state.settings.token_ttl;
     let context = Context::of(Actor::System);
@@ -77,15 +79,17 @@ pub async fn device_token(
             return Ok(([(header::CACHE_CONTROL, NO_STORE)], Json(token)).into_response());
         }
         Err(DispatchError::Refused(Refusal::NotFound(_))) => {
-            ("invalid_grant", "the device code is unknown or used up")
+            ("invalid_grant", "the device code is unknown or already used; request a new one")
         }
-        Err(DispatchError::Refused(Refusal::Expired)) => ("expired_token", "the device code has expired"),
-        Err(DispatchError::Refused(Refusal::Denied)) => ("access_denied", "the person has said no"),
+        Err(DispatchError::Refused(Refusal::Expired)) => {
+            ("expired_token", "the device code has expired; request a new one")
+        }
+        Err(DispatchError::Refused(Refusal::Denied)) => ("access_denied", "the user denied the request"),
         Err(DispatchError::Refused(Refusal::Pending)) => {
-            ("authorization_pending", "nobody has approved the device code yet")
+            ("authorization_pending", "the user has not approved the device code yet; keep polling")
         }
         Err(DispatchError::Refused(refusal @ Refusal::LimitReached(_))) => {
-            let description = format!("{refusal}; revoke one, and the device may ask again");
+            let description = format!("{refusal}; revoke one and start again");
             return Ok(OauthError::new("access_denied", &description).bad_request());
         }
         Err(error) => return Err(error.into()),
@@ -93,16 +97,15 @@ pub async fn device_token(
     Ok(OauthError::new(error, description).bad_request())
 }
 
-impl AppState {
-    /// Whether a device whose code is pending polls sooner than it may.
-    async fn polls_too_soon(&self, device_code: &SecretString) -> Result<bool, ApiError> {
-        let now = self.tenure.clock().now();
-        match self.tenure.reader().device_code(device_code.expose_secret()).await {
-            Ok(code) if code.is_living(now) && code.verified_at.is_none() => {
-                Ok(!self.tenure.poll_in_time(code.id, self.settings.poll_interval).await?)
-            }
-            Ok(_) | Err(QueryError::NotFound) => Ok(false),
-            Err(error) => Err(error.into()),
+/// Whether a device with a pending code polls before its interval has passed.
+async fn polls_too_soon(state: &AppState, device_code: &SecretString) -> Result<bool, ApiError> {
+    let now = state.tenure.clock().now();
+    match state.tenure.reader().device_code(device_code.expose_secret()).await {
+        // Only a pending code is held to the interval: an approved one yields its token at once.
+        Ok(code) if code.is_living(now) && code.verified_at.is_none() => {
+            Ok(!state.tenure.poll_in_time(code.id, state.settings.poll_interval).await?)
         }
+        Ok(_) | Err(QueryError::NotFound) => Ok(false),
+        Err(error) => Err(error.into()),
     }
 }

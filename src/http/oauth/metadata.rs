@@ -1,4 +1,4 @@
-//! `GET /.well-known/oauth-authorization-server`: what clients find everything by (RFC 8414).
+//! `GET /.well-known/oauth-authorization-server`: the metadata by which clients discover the endpoints (RFC 8414).
 
 use axum::Json;
 use axum::extract::State;
@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 use super::device_token::GRANT_TYPE;
 use crate::http::state::SharedState;
 
-/// What this authorisation server offers.
+/// The endpoints and capabilities of this authorization server.
 #[derive(Serialize, ToSchema)]
 pub struct Metadata {
     issuer: String,
@@ -24,7 +24,7 @@ pub struct Metadata {
     service_documentation: String,
 }
 
-/// What this authorisation server offers (RFC 8414)
+/// Get the metadata of this authorization server (RFC 8414)
 #[utoipa::path(get, path = "/.well-known/oauth-authorization-server", operation_id = "getMetadata", tag = "oauth",
     security(()), responses((status = 200, description = "The metadata", body = Metadata)))]
 pub async fn metadata(State(state): State<SharedState>) -> Json<Metadata> {

@@ -1,5 +1,5 @@
-//! OAuth: RFC 8628 device flow, RFC 8414 metadata, RFC 7662 introspection, RFC 7009 revocation; and GitHub as the one who
-//! says who somebody is.
+//! OAuth: RFC 8628 device flow, RFC 8414 metadata, RFC 7662 introspection, RFC 7009 revocation; and GitHub as the
+//! identity provider.
 
 pub mod device_code;
 pub mod device_token;

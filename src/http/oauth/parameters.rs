@@ -14,17 +14,20 @@ use crate::http::state::SharedState;
 /// The parameters of an OAuth request.
 pub struct Parameters(HashMap<String, Value>);
 
-/// What a parameter came with.
+/// The value of a parameter.
 enum Value {
     Text(String),
-    /// Refused where it is asked for: what nobody asks for is ignored, however it comes.
+    /// An invalid value, and why. Refused only when a handler reads the parameter: unknown ones are ignored.
     Wrong(&'static str),
 }
 
-const REPEATED: Value = Value::Wrong("comes more than once");
+const REPEATED: Value = Value::Wrong("must not be repeated");
 
 impl Parameters {
-    /// A parameter; one without a value counts as absent.
+    /// A parameter; none if it is absent or empty (RFC 6749 §3.2).
+    ///
+    /// # Errors
+    /// [`ApiError::Malformed`] if it is repeated or not text.
     pub fn get(&self, name: &'static str) -> Result<Option<&str>, ApiError> {
         match self.0.get(name) {
             None => Ok(None),
@@ -33,12 +36,18 @@ impl Parameters {
         }
     }
 
-    /// A parameter that must be there.
+    /// A required parameter.
+    ///
+    /// # Errors
+    /// [`ApiError::Malformed`] if it is absent, repeated or not text.
     pub fn required(&self, name: &'static str) -> Result<&str, ApiError> {
-        self.get(name)?.ok_or_else(|| ApiError::field(name, "is missing"))
+        self.get(name)?.ok_or_else(|| ApiError::field(name, "is required"))
     }
 
-    /// A parameter that is a secret and must be there.
+    /// A required parameter that is a secret.
+    ///
+    /// # Errors
+    /// Those of [`Parameters::required`].
     pub fn secret(&self, name: &'static str) -> Result<SecretString, ApiError> {
         self.required(name).map(|secret| secret.to_owned().into())
     }
@@ -56,17 +65,20 @@ impl FromRequest<SharedState> for Parameters {
             Some("application/json") => from_json(&bytes),
             Some("application/x-www-form-urlencoded") => from_form(&bytes),
             _ if bytes.is_empty() => Ok(Self(HashMap::new())),
-            _ => Err(ApiError::malformed("application/x-www-form-urlencoded or application/json")),
+            _ => Err(ApiError::malformed(
+                "the body must be application/x-www-form-urlencoded or application/json",
+            )),
         }
     }
 }
 
 fn from_form(bytes: &[u8]) -> Result<Parameters, ApiError> {
-    std::str::from_utf8(bytes).map_err(|_| ApiError::malformed("not UTF-8"))?;
+    std::str::from_utf8(bytes).map_err(|_| ApiError::malformed("the body must be UTF-8"))?;
     let mut parameters = HashMap::new();
     for (name, value) in form_urlencoded::parse(bytes) {
+        // The parser replaces invalid UTF-8 by U+FFFD.
         let value = if value.contains('\u{fffd}') {
-            Value::Wrong("is not UTF-8")
+            Value::Wrong("must be UTF-8")
         } else {
             Value::Text(value.into_owned())
         };
@@ -77,7 +89,7 @@ fn from_form(bytes: &[u8]) -> Result<Parameters, ApiError> {
     Ok(Parameters(parameters))
 }
 
-/// A flat object.
+/// Parses a JSON object by hand, because a map would silently keep the last of two equal names.
 fn from_json(bytes: &[u8]) -> Result<Parameters, ApiError> {
     struct Flat(HashMap<String, Value>);
 
@@ -111,7 +123,7 @@ fn from_json(bytes: &[u8]) -> Result<Parameters, ApiError> {
 
     serde_json::from_slice(bytes)
         .map(|Flat(flat)| Parameters(flat))
-        .map_err(|_| ApiError::malformed("a JSON object of parameters"))
+        .map_err(|_| ApiError::malformed("the body must be a JSON object of parameters"))
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! `GET`, `POST /oauth/device/verify`: a person lets a device act for them, or does not (RFC 8628 §3.3).
+//! `GET`, `POST /oauth/device/verify`: a user approves or denies a device (RFC 8628 §3.3).
 
 use askama::Template;
 use axum::extract::{Query, State};
@@ -10,6 +10,8 @@ use super::return_to::sign_in_returning_to;
 use super::{message, page, see_other};
 use crate::context::{Actor, Context};
 use crate::dispatch::DispatchError;
+use crate::http::caller::signed_in_user;
+use crate::http::csrf::{check_session_token, token_for_session};
 use crate::http::error::{ApiError, or_not_found};
 use crate::http::oauth::parameters::Parameters;
 use crate::http::origin::Origin;
@@ -18,7 +20,7 @@ use crate::ids::{SessionId, UserId};
 use crate::operations::{GUESS_WINDOW, Refusal, Resource, UserCodeAttempt};
 use crate::projections::QueryError;
 
-/// The route.
+/// The path of the page.
 pub const PATH: &str = "/oauth/device/verify";
 
 #[derive(Template)]
@@ -37,32 +39,33 @@ struct Approve {
     csrf_token: String,
 }
 
-/// Which code.
+/// The query of the page: the user code, if the device's link carries it.
 #[derive(Deserialize)]
 pub struct Code {
     user_code: Option<String>,
 }
 
+/// One text for all reasons, so that a guess reveals nothing about the codes of others.
 fn no_such_code() -> Response {
-    let text =
-        "Nothing waits for this code: it is mistyped, decided already, or too old. Look at the device again.";
-    message(StatusCode::NOT_FOUND, "No such code", text)
+    let text = "The code is mistyped, already used, or expired. Check the code on the device and try again.";
+    message(StatusCode::NOT_FOUND, "Code not found", text)
 }
 
-impl AppState {
-    /// Counts a try at a user code.
-    async fn try_code(
-        &self,
-        user: UserId,
-        session: SessionId,
-        Origin(from): Origin,
-    ) -> Result<UserCodeAttempt, ApiError> {
-        let tried = self.tenure.attempt_user_code(user, session, from).await?;
-        tried.ok_or(ApiError::TooMany { retry_after: GUESS_WINDOW.as_secs() })
-    }
+/// Counts an attempt at a user code, before the code is looked up.
+///
+/// # Errors
+/// [`ApiError::TooMany`] after too many wrong codes.
+async fn attempt_code(
+    state: &AppState,
+    user: UserId,
+    session: SessionId,
+    Origin(from): Origin,
+) -> Result<UserCodeAttempt, ApiError> {
+    let tried = state.tenure.attempt_user_code(user, session, from).await?;
+    tried.ok_or(ApiError::TooMany { retry_after: GUESS_WINDOW.as_secs() })
 }
 
-/// Asks for a code, or whether to let the device with this one act.
+/// Shows the form for the code or, with a code, the form that asks whether to approve the device.
 pub async fn show(
     State(state): State<SharedState>,
     from: Origin,
@@ -70,7 +73,7 @@ pub async fn show(
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let typed = code.user_code.filter(|typed| !typed.is_empty());
-    let Some((user, session)) = state.session(&headers).await? else {
+    let Some((user, session)) = signed_in_user(&state, &headers).await? else {
         let then = match &typed {
             None => PATH.to_owned(),
             Some(typed) => {
@@ -83,7 +86,8 @@ pub async fn show(
     let reader = state.tenure.reader();
     let username = or_not_found(reader.user(user).await, Resource::User)?.username;
     let Some(typed) = typed else { return Ok(page(StatusCode::OK, &Enter { username })) };
-    let tried = state.try_code(user, session, from).await?;
+    // Counted before the look-up and refunded after it, so that concurrent guesses cannot exceed the limit.
+    let tried = attempt_code(&state, user, session, from).await?;
     let code = match reader.device_code_by_user_code(&typed, state.tenure.clock().now()).await {
         Ok(code) => code,
         Err(QueryError::NotFound) => return Ok(no_such_code()),
@@ -96,29 +100,30 @@ pub async fn show(
         user_code: code.user_code,
         client_name: code.client_name,
         origin: origin.unwrap_or_else(|| "an unknown address".to_owned()),
-        csrf_token: state.csrf_token(session),
+        csrf_token: token_for_session(&state, session),
     };
     Ok(page(StatusCode::OK, &form))
 }
 
-/// Takes the decision.
+/// Approves or denies the device, as the user decided.
 pub async fn decide(
     State(state): State<SharedState>,
     from: Origin,
     headers: HeaderMap,
     parameters: Parameters,
 ) -> Result<Response, ApiError> {
-    let Some((user, session)) = state.session(&headers).await? else {
+    let Some((user, session)) = signed_in_user(&state, &headers).await? else {
         return Ok(see_other(&sign_in_returning_to(PATH)));
     };
-    state.check_csrf(&headers, session, parameters.get("csrf_token")?)?;
+    // Before the attempt is counted: another site must not be able to use up the user's attempts.
+    check_session_token(&state, &headers, session, parameters.get("csrf_token")?)?;
     let typed = parameters.required("user_code")?;
     let approve = match parameters.required("action")? {
         "approve" => true,
         "deny" => false,
-        _ => return Err(ApiError::field("action", "`approve` or `deny`")),
+        _ => return Err(ApiError::field("action", "must be `approve` or `deny`")),
     };
-    let tried = state.try_code(user, session, from).await?;
+    let tried = attempt_code(&state, user, session, from).await?;
     let context = Context::of(Actor::User(user));
     let decided = if approve {
         state.tenure.approve_device_code(&context, typed, user).await
@@ -141,7 +146,7 @@ pub async fn decide(
         message(
             StatusCode::OK,
             "The device may not act for you",
-            "It has been status so. You can close this page.",
+            "The device has been notified. You can close this page.",
         )
     })
 }

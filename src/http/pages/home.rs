@@ -1,4 +1,4 @@
-//! `GET /`: who is signed in here, and where.
+//! `GET /`: the home page, with the user's accounts and sessions.
 
 use askama::Template;
 use axum::extract::State;
@@ -7,13 +7,15 @@ use axum::response::Response;
 
 use super::{page, see_other};
 use crate::clock::Timestamp;
+use crate::http::caller::signed_in_user;
+use crate::http::csrf::token_for_session;
 use crate::http::error::{ApiError, or_not_found};
 use crate::http::state::SharedState;
 use crate::operations::Resource;
 use crate::projections::accounts::Account;
 use crate::projections::sessions::Session;
 
-/// A sign-in of a browser, as its person reads it.
+/// A session as the page shows it; times to the minute, in UTC.
 struct SignIn {
     id: String,
     since: String,
@@ -45,12 +47,14 @@ struct Home {
     csrf_token: String,
 }
 
-/// How many accounts and how many sign-ins the page shows at most.
+/// The most accounts, and the most sessions, that the page shows.
 const MAX_SHOWN: usize = 200;
 
-/// Who is signed in here.
+/// Shows the home page, or sends an anonymous browser to the sign-in page.
 pub async fn home(State(state): State<SharedState>, headers: HeaderMap) -> Result<Response, ApiError> {
-    let Some((user, session)) = state.session(&headers).await? else { return Ok(see_other("/sign-in")) };
+    let Some((user, session)) = signed_in_user(&state, &headers).await? else {
+        return Ok(see_other("/sign-in"));
+    };
     let reader = state.tenure.reader();
     let person = or_not_found(reader.user(user).await, Resource::User)?;
     let now = state.tenure.clock().now();
@@ -61,7 +65,7 @@ pub async fn home(State(state): State<SharedState>, headers: HeaderMap) -> Resul
         accounts: reader.accounts_for_user_after(user, "", MAX_SHOWN).await?,
         sessions: sessions.into_iter().map(SignIn::from).collect(),
         current: session.to_string(),
-        csrf_token: state.csrf_token(session),
+        csrf_token: token_for_session(&state, session),
     };
     Ok(page(StatusCode::OK, &home))
 }

@@ -1,4 +1,4 @@
-//! The pages that people need: sign in, approve a device, see who is signed in. Plain HTML without scripts.
+//! The pages for people: sign in, approve a device, see accounts and sessions. Plain HTML without scripts.
 
 pub mod device_verify;
 pub mod home;
@@ -21,8 +21,10 @@ use super::error::ApiError;
 use super::error_body::error_of;
 use super::state::AppState;
 use crate::context::{Actor, Context};
+use crate::http::caller::signed_in_user;
+use crate::http::csrf::{new_form, token_for_form};
 
-/// A page that says one thing.
+/// A page with a title and one text.
 #[derive(Template)]
 #[template(path = "message.html")]
 struct Message<'a> {
@@ -30,23 +32,23 @@ struct Message<'a> {
     text: &'a str,
 }
 
-/// A page.
+/// Renders a template as a response with this status.
 fn page(status: StatusCode, template: &impl Template) -> Response {
     match template.render() {
         Ok(html) => (status, Html(html)).into_response(),
         Err(error) => {
-            tracing::error!(%error, "a page could not be written");
+            tracing::error!(%error, "could not render a page");
             StatusCode::INTERNAL_SERVER_ERROR.into_response()
         }
     }
 }
 
-/// A page that says one thing.
+/// A page with a title and one text.
 fn message(status: StatusCode, title: &str, text: &str) -> Response {
     page(status, &Message { title, text })
 }
 
-/// Sends a browser on.
+/// Redirects a browser with 303, so that it follows with a GET.
 fn see_other(location: &str) -> Response {
     match HeaderValue::from_str(location) {
         Ok(location) => (StatusCode::SEE_OTHER, [(header::LOCATION, location)]).into_response(),
@@ -54,7 +56,7 @@ fn see_other(location: &str) -> Response {
     }
 }
 
-/// Signs a browser in and sends it on; what bound the form to it is used up.
+/// Sets the session cookie, removes the form cookie, and redirects the browser.
 fn signed_in(state: &AppState, secret: &str, to: &str) -> Response {
     let settings = &state.settings;
     let seconds = i64::try_from(settings.session_ttl.as_secs()).unwrap_or(i64::MAX);
@@ -68,50 +70,51 @@ fn signed_in(state: &AppState, secret: &str, to: &str) -> Response {
     response
 }
 
-impl AppState {
-    /// Ends the session that a browser leaves by signing in anew. That it cannot be ended is no reason not to sign in.
-    async fn end_replaced_session(&self, headers: &HeaderMap) {
-        let ended = async {
-            if let Some((user, session)) = self.session(headers).await? {
-                self.tenure.end_session(&Context::of(Actor::User(user)), session).await?;
-            }
-            Ok::<_, ApiError>(())
-        };
-        if let Err(error) = ended.await {
-            tracing::warn!(code = error.code(), "a session that was replaced could not be ended");
+/// Ends the session that a browser replaces by signing in again. A failure is only logged and does not stop the
+/// sign-in.
+async fn end_replaced_session(state: &AppState, headers: &HeaderMap) {
+    let ended = async {
+        if let Some((user, session)) = signed_in_user(state, headers).await? {
+            state.tenure.end_session(&Context::of(Actor::User(user)), session).await?;
         }
+        Ok::<_, ApiError>(())
+    };
+    if let Err(error) = ended.await {
+        tracing::warn!(code = error.code(), "could not end a replaced session");
     }
 }
 
-/// The token of a form for a browser that is not signed in, and the cookie that it must come back with.
+/// The CSRF token of a form for a browser that is not signed in, and the cookie to set if the browser has none yet.
 fn form_token(state: &AppState, headers: &HeaderMap) -> (String, Option<(header::HeaderName, HeaderValue)>) {
+    // An existing cookie is kept, so that forms in several tabs stay valid.
     let known = cookies::read(headers, &state.settings, cookies::FORM).filter(|form| !form.is_empty());
     if let Some(form) = known {
-        return (state.form_token(&form), None);
+        return (token_for_form(state, &form), None);
     }
-    let form = state.new_form();
-    (state.form_token(&form), Some(cookies::set(&state.settings, cookies::FORM, &form, 3_600)))
+    let form = new_form(state);
+    (token_for_form(state, &form), Some(cookies::set(&state.settings, cookies::FORM, &form, 3_600)))
 }
 
-/// What a browser may do with a page of ours: show it, alone.
+/// The content security policy of the pages: no scripts, no frames, forms only to this site.
 const POLICY: HeaderValue = HeaderValue::from_static(
     "default-src 'none'; style-src 'self'; img-src 'self' https:; form-action 'self'; base-uri 'none'; \
      frame-ancestors 'none'",
 );
 
-/// Errors as pages, and what a browser may do with all of them.
+/// Middleware that renders errors as pages and sets the security headers of all pages.
 pub async fn shape(request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
+    // A page that a handler rendered itself, whatever its status, stays.
     let made =
         response.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind == "text/html; charset=utf-8")
             && response.extensions().get::<ApiError>().is_none();
     if let Some((error, headers)) = if made { None } else { error_of(&mut response) } {
         let title = match error.status() {
             StatusCode::NOT_FOUND => "Not found",
-            StatusCode::TOO_MANY_REQUESTS => "Too often",
-            StatusCode::SERVICE_UNAVAILABLE => "Not available",
+            StatusCode::TOO_MANY_REQUESTS => "Too many requests",
+            StatusCode::SERVICE_UNAVAILABLE => "Service unavailable",
             StatusCode::FORBIDDEN => "Not allowed",
-            _ => "That did not work",
+            _ => "Something went wrong",
         };
         response = message(error.status(), title, &error.detail());
         response.headers_mut().extend(headers);

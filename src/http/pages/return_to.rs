@@ -1,9 +1,10 @@
-//! Where a sign-in leads to: a path of this site, never another one.
+//! Where a sign-in returns to: always a path of this site, so that links cannot redirect users to another site.
 
-/// The path, if it is one of this site; else the first page.
+/// The path, if it is one of this site; otherwise the home page.
 pub fn local_path(next: Option<&str>) -> &str {
     let is_path = |next: &&str| {
         next.starts_with('/')
+            // `//host` is a URL on another host; browsers read `\` as `/`.
             && !next.starts_with("//")
             && next.len() <= 1_024
             && next.bytes().all(|octet| octet.is_ascii_graphic() && octet != b'\\')
@@ -11,7 +12,7 @@ pub fn local_path(next: Option<&str>) -> &str {
     next.filter(is_path).unwrap_or("/")
 }
 
-/// The page to sign in on, which leads to a path of this site.
+/// The URL of the sign-in page that returns to this path.
 pub fn sign_in_returning_to(path: &str) -> String {
     let next: String = form_urlencoded::byte_serialize(path.as_bytes()).collect();
     format!("/sign-in?next={next}")

@@ -1,4 +1,4 @@
-//! `GET /sign-in`: the ways in.
+//! `GET /sign-in`: the sign-in page.
 
 use askama::Template;
 use axum::extract::{Query, State};
@@ -8,6 +8,7 @@ use serde::Deserialize;
 
 use super::return_to::local_path;
 use super::{form_token, page, see_other};
+use crate::http::caller::signed_in_user;
 use crate::http::error::ApiError;
 use crate::http::state::SharedState;
 
@@ -20,20 +21,20 @@ struct SignIn<'a> {
     csrf_token: String,
 }
 
-/// Where to go then.
+/// The query of the page: the path to return to after signing in.
 #[derive(Deserialize)]
 pub struct ReturnTo {
     next: Option<String>,
 }
 
-/// The ways in.
+/// Shows the ways to sign in; a browser that is already signed in is sent on.
 pub async fn sign_in(
     State(state): State<SharedState>,
     Query(then): Query<ReturnTo>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let next = local_path(then.next.as_deref());
-    if state.session(&headers).await?.is_some() {
+    if signed_in_user(&state, &headers).await?.is_some() {
         return Ok(see_other(next));
     }
     let (csrf_token, cookie) = form_token(&state, &headers);

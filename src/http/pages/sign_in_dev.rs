@@ -1,4 +1,4 @@
-//! `POST /sign-in/dev`: anybody signs in as anybody, where that is switched on.
+//! `POST /sign-in/dev`: signs in as any user without a credential, if development sign-in is enabled.
 
 use axum::extract::State;
 use axum::http::HeaderMap;
@@ -9,23 +9,26 @@ use super::return_to::local_path;
 use super::signed_in;
 use crate::context::{Actor, Context};
 use crate::dispatch::DispatchError;
+use crate::http::csrf::check_form_token;
 use crate::http::error::ApiError;
 use crate::http::oauth::parameters::Parameters;
+use crate::http::pages::end_replaced_session;
 use crate::http::state::SharedState;
 use crate::ids::UserId;
 use crate::operations::Refusal;
 use crate::projections::QueryError;
 
-/// Signs in as the person with this name, who is registered with an account of the name if need be.
+/// Signs in as the user with this name. An unknown user is registered first, with an account of the same name.
 pub async fn sign_in_dev(
     State(state): State<SharedState>,
     headers: HeaderMap,
     parameters: Parameters,
 ) -> Result<Response, ApiError> {
     if !state.settings.dev_sign_in {
+        // As if the route did not exist.
         return Err(ApiError::NoRoute);
     }
-    state.check_form(&headers, parameters.get("csrf_token")?)?;
+    check_form_token(&state, &headers, parameters.get("csrf_token")?)?;
     let username = parameters.required("username")?;
     let tenure = &state.tenure;
     let user: UserId = match tenure.reader().user_by_username(username).await {
@@ -35,6 +38,7 @@ pub async fn sign_in_dev(
             let email = format!("{username}@dev.local");
             let user = tenure.insert_user(&operator, username, &email, "internal").await?.answer;
             match tenure.open_account(&operator, username, Some(user)).await {
+                // The account is a convenience: without it the user can still sign in.
                 Ok(_) | Err(DispatchError::Refused(Refusal::AccountNameTaken | Refusal::Invalid(_))) => user,
                 Err(error) => return Err(error.into()),
             }
@@ -43,7 +47,7 @@ pub async fn sign_in_dev(
     };
     let context = Context::of(Actor::User(user));
     let (_, secret) = tenure.start_session(&context, user, state.settings.session_ttl).await?.answer;
-    state.end_replaced_session(&headers).await;
+    end_replaced_session(&state, &headers).await;
     let secret = secret.unwrap_or_else(|| SecretString::from(String::new()));
     Ok(signed_in(&state, secret.expose_secret(), local_path(parameters.get("next")?)))
 }

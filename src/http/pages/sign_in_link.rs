@@ -1,6 +1,6 @@
-//! `GET`, `POST /sign-in/link/{secret}`: a person signs in by a link that an operator has made.
+//! `GET`, `POST /sign-in/link/{secret}`: a user signs in with a link that an operator created.
 //!
-//! Looking at the link uses nothing up: programs that look ahead of people do no harm.
+//! A GET does not use up the link, so link previews and mail scanners do no harm.
 
 use askama::Template;
 use axum::extract::{Path, State};
@@ -11,13 +11,16 @@ use secrecy::{ExposeSecret as _, SecretString};
 use super::{form_token, message, page, signed_in};
 use crate::context::{Actor, Context};
 use crate::dispatch::DispatchError;
+use crate::http::caller::signed_in_user;
+use crate::http::csrf::check_form_token;
 use crate::http::error::{ApiError, or_not_found};
 use crate::http::oauth::parameters::Parameters;
+use crate::http::pages::end_replaced_session;
 use crate::http::state::SharedState;
 use crate::operations::{Refusal, Resource};
 use crate::projections::QueryError;
 
-/// The address of a link.
+/// The URL of a sign-in link with this secret.
 #[must_use]
 pub fn url(public_url: &str, secret: &str) -> String {
     format!("{public_url}/sign-in/link/{secret}")
@@ -33,11 +36,11 @@ struct Link {
 
 fn gone() -> Response {
     let text =
-        "The link is unknown, was used already, or its ten minutes are over. An operator can make another.";
-    message(StatusCode::NOT_FOUND, "This link is good for nothing", text)
+        "The link is unknown, already used, or has expired after ten minutes. Ask an operator for a new one.";
+    message(StatusCode::NOT_FOUND, "This link is not valid", text)
 }
 
-/// Asks whether to sign in.
+/// Shows the form that asks whether to sign in as the user of the link.
 pub async fn show(
     State(state): State<SharedState>,
     Path(secret): Path<String>,
@@ -50,8 +53,8 @@ pub async fn show(
     };
     let reader = state.tenure.reader();
     let username = or_not_found(reader.user(user).await, Resource::User)?.username;
-    let signed_in_as = match state.session(&headers).await? {
-        Some((somebody, _)) => Some(or_not_found(reader.user(somebody).await, Resource::User)?.username),
+    let signed_in_as = match signed_in_user(&state, &headers).await? {
+        Some((current, _)) => Some(or_not_found(reader.user(current).await, Resource::User)?.username),
         None => None,
     };
     let (csrf_token, cookie) = form_token(&state, &headers);
@@ -62,18 +65,19 @@ pub async fn show(
     Ok(response)
 }
 
-/// Signs in, once.
+/// Signs in and uses up the link.
 pub async fn consume(
     State(state): State<SharedState>,
     Path(secret): Path<String>,
     headers: HeaderMap,
     parameters: Parameters,
 ) -> Result<Response, ApiError> {
-    state.check_form(&headers, parameters.get("csrf_token")?)?;
+    check_form_token(&state, &headers, parameters.get("csrf_token")?)?;
     let (context, ttl) = (Context::of(Actor::System), state.settings.session_ttl);
     match state.tenure.sign_in_by_link(&context, &secret.into(), ttl).await {
         Ok(done) => {
-            state.end_replaced_session(&headers).await;
+            // Only after the sign-in succeeded: a bad link must not sign the browser out.
+            end_replaced_session(&state, &headers).await;
             Ok(signed_in(&state, done.answer.2.expose_secret(), "/"))
         }
         Err(DispatchError::Refused(Refusal::NotFound(_))) => Ok(gone()),

@@ -1,4 +1,4 @@
-//! `POST /sign-out`: this browser, or another of the same person, is signed out.
+//! `POST /sign-out`: signs out this browser, or another session of the same user.
 
 use axum::extract::State;
 use axum::http::HeaderMap;
@@ -6,21 +6,26 @@ use axum::response::Response;
 
 use super::see_other;
 use crate::context::{Actor, Context};
+use crate::http::caller::signed_in_user;
 use crate::http::cookies;
+use crate::http::csrf::check_session_token;
 use crate::http::error::{ApiError, id};
 use crate::http::oauth::parameters::Parameters;
 use crate::http::state::SharedState;
 use crate::ids::SessionId;
 use crate::operations::Resource;
 
-/// Ends a session: the one that is named, else this one.
+/// Ends the session that the form names, or else the session of this browser.
 pub async fn sign_out(
     State(state): State<SharedState>,
     headers: HeaderMap,
     parameters: Parameters,
 ) -> Result<Response, ApiError> {
-    let Some((user, session)) = state.session(&headers).await? else { return Ok(see_other("/sign-in")) };
-    state.check_csrf(&headers, session, parameters.get("csrf_token")?)?;
+    let Some((user, session)) = signed_in_user(&state, &headers).await? else {
+        return Ok(see_other("/sign-in"));
+    };
+    // Without the check, another site could sign the user out.
+    check_session_token(&state, &headers, session, parameters.get("csrf_token")?)?;
     let ended: SessionId = match parameters.get("session")? {
         Some(named) => id(named, Resource::Session)?,
         None => session,

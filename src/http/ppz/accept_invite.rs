@@ -1,4 +1,4 @@
-//! `POST /api/v1/invites/{id}/accept`: an invite is accepted by its person.
+//! `POST /api/v1/invites/{id}/accept`: accepts an invite, for the invitee.
 
 use axum::extract::{Path, State};
 use axum::response::Response;
@@ -11,10 +11,10 @@ use crate::operations::Resource;
 
 /// Accept an invite
 ///
-/// For the person whom it is addressed to.
+/// The invitee becomes a member of the account. For the invitee.
 #[utoipa::path(post, path = "/api/v1/invites/{id}/accept", operation_id = "ppzAcceptInvite", tag = "ppz",
     params(("id" = String, Path, description = "The invite's identifier")),
-    responses((status = 204, description = "Done")))]
+    responses((status = 204, description = "The invite is accepted")))]
 pub async fn accept_invite(
     State(state): State<SharedState>,
     Path(invite): Path<String>,

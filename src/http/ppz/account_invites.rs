@@ -1,4 +1,4 @@
-//! `GET /api/v1/orgs/{slug}/invites`: all invites of an account.
+//! `GET /api/v1/orgs/{slug}/invites`: lists the invites of an account.
 
 use axum::extract::{Path, State};
 use axum::response::Response;
@@ -9,11 +9,12 @@ use crate::http::api::invites::InviteRecord;
 use crate::http::error::ApiError;
 use crate::http::extract::AuthenticatedRead;
 use crate::http::policy::Permission;
+use crate::http::policy::authorize;
 use crate::http::state::SharedState;
 
-/// All invites of an account, newest first
+/// List the invites of an account
 ///
-/// For the owner and for operators.
+/// Newest first, with invites of every status. For the account's owner and operators.
 #[utoipa::path(get, path = "/api/v1/orgs/{slug}/invites", operation_id = "ppzListInvites", tag = "ppz",
     params(("slug" = String, Path, description = "The account's identifier or name")),
     responses((status = 200, description = "The invites", body = Invites)))]
@@ -22,7 +23,7 @@ pub async fn account_invites(
     read: AuthenticatedRead,
     Path(slug): Path<String>,
 ) -> Result<Response, ApiError> {
-    let account = state.authorize(read.caller, Permission::Administer, &slug).await?;
+    let account = authorize(&state, read.caller, Permission::Administer, &slug).await?;
     let now = state.tenure.clock().now();
     let invites = state.tenure.reader().invites_for_account(account.id);
     state

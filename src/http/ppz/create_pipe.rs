@@ -1,4 +1,4 @@
-//! `POST /api/v1/sources/{handle}/pipes`: a pipe is made.
+//! `POST /api/v1/sources/{handle}/pipes`: creates a pipe.
 
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
@@ -8,56 +8,65 @@ use utoipa::ToSchema;
 
 use super::shared::Org;
 use crate::aggregates::source::Retention;
+use crate::http::api::pipes::resolved_retention;
 use crate::http::api::pipes::stream_name;
+use crate::http::api::sources::source_by_handle;
 use crate::http::error::{ApiError, or_not_found};
 use crate::http::extract::{JsonCommand, Parameters};
+use crate::http::policy::acting_account;
 use crate::http::response::written;
 use crate::http::state::SharedState;
 use crate::operations::Resource;
 use crate::projections::pipes::Pipe;
 
-/// A pipe to make; what is not said of what it keeps is left to the server.
+/// The name and retention of a new pipe.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewPipe {
-    /// The source's handle, as in the path.
+    /// The source's handle; must match the handle in the path.
     #[schema(ignore)]
     pub handle: Option<String>,
-    /// What it is called.
+    /// The pipe's name, unique in its source. Reserved: broadcast, inbox, stdin, stdout, stdctrl, system, db.
     #[schema(
         pattern = "^(?!(broadcast|inbox|stdin|stdout|stdctrl|system|db)$)[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?$"
     )]
     pub name: String,
-    /// For how many seconds a message is kept.
+    /// How many seconds a message is kept; the server's default if absent.
     #[schema(minimum = 1, maximum = 31_536_000)]
     #[serde(default, deserialize_with = "crate::http::json_integer::whole")]
     pub ttl_seconds: Option<i64>,
-    /// How many messages are kept.
+    /// How many messages are kept; the server's default if absent.
     #[schema(minimum = 1, maximum = 10_000_000)]
     #[serde(default, deserialize_with = "crate::http::json_integer::whole")]
     pub max_msgs: Option<i64>,
-    /// How many bytes are kept.
+    /// How many bytes of messages are kept; the server's default if absent.
     #[schema(minimum = 1, maximum = 8_589_934_592_i64)]
     #[serde(default, deserialize_with = "crate::http::json_integer::whole")]
     pub max_bytes: Option<i64>,
 }
 
-/// A pipe that was made.
+/// A pipe that has been created.
 #[derive(Serialize, ToSchema)]
 pub struct Made {
+    /// The source's handle.
     handle: String,
+    /// The pipe's name.
     name: String,
+    /// The name of the pipe's JetStream stream.
     stream_name: String,
+    /// How many seconds a message is kept.
     ttl_seconds: i64,
+    /// How many messages are kept.
     max_msgs: i64,
+    /// How many bytes of messages are kept.
     max_bytes: i64,
 }
 
-/// Make a pipe
+/// Create a pipe
 ///
-/// For keys of the account and whoever belongs to it.
+/// For API keys of the account, its members and owner, and operators who name the account in `org`.
 #[utoipa::path(post, path = "/api/v1/sources/{handle}/pipes", operation_id = "ppzCreatePipe", tag = "ppz",
-    params(("handle" = String, Path, description = "What the source is called"), Org),
+    params(("handle" = String, Path, description = "The source's handle"), Org),
     request_body = NewPipe, responses((status = 201, description = "The pipe", body = Made)))]
 pub async fn create_pipe(
     State(state): State<SharedState>,
@@ -65,10 +74,11 @@ pub async fn create_pipe(
     Parameters(org): Parameters<Org>,
     command: JsonCommand<NewPipe>,
 ) -> Result<Response, ApiError> {
-    let account = state.acting_account(command.caller, org.org.as_deref()).await?;
+    let account = acting_account(&state, command.caller, org.org.as_deref()).await?;
     let NewPipe { handle: said, name, ttl_seconds, max_msgs, max_bytes } = command.body;
+    // Clients send the handle in the body, too; the path decides, so a different one is a mistake.
     if said.is_some_and(|said| said != handle) {
-        return Err(ApiError::field("handle", "the source's handle, as in the path"));
+        return Err(ApiError::field("handle", "must match the handle in the path"));
     }
     let keeps = Retention { ttl_seconds, max_msgs, max_bytes };
     let done = state.tenure.create_pipe(&command.context, account, None, &handle, &name, keeps).await?;
@@ -76,13 +86,14 @@ pub async fn create_pipe(
         pipe
     } else {
         let pipe = or_not_found(state.tenure.reader().pipe(done.answer).await, Resource::Pipe)?;
-        // Whoever's default account has changed since asks of another one.
-        if state.source(account, &handle).await?.id != pipe.source_id {
+        // A repeated request returns the first pipe. If the caller's default account has changed since, that pipe is in
+        // another account.
+        if source_by_handle(&state, account, &handle).await?.id != pipe.source_id {
             return Err(ApiError::not_found(Resource::Pipe));
         }
         pipe
     };
-    let (ttl_seconds, max_msgs, max_bytes) = state.resolved(pipe.retention);
+    let (ttl_seconds, max_msgs, max_bytes) = resolved_retention(&state, pipe.retention);
     let stream_name = stream_name(account, &handle, &pipe.name);
     let made = Made { handle, name: pipe.name, stream_name, ttl_seconds, max_msgs, max_bytes };
     Ok(written(StatusCode::CREATED, done.checkpoint, made))

@@ -1,4 +1,4 @@
-//! `POST /api/v1/invites/{id}/decline`: an invite is declined by its person.
+//! `POST /api/v1/invites/{id}/decline`: declines an invite, for the invitee.
 
 use axum::extract::{Path, State};
 use axum::response::Response;
@@ -11,10 +11,10 @@ use crate::operations::Resource;
 
 /// Decline an invite
 ///
-/// For the person whom it is addressed to.
+/// For the invitee.
 #[utoipa::path(post, path = "/api/v1/invites/{id}/decline", operation_id = "ppzDeclineInvite", tag = "ppz",
     params(("id" = String, Path, description = "The invite's identifier")),
-    responses((status = 204, description = "Done")))]
+    responses((status = 204, description = "The invite is declined")))]
 pub async fn decline_invite(
     State(state): State<SharedState>,
     Path(invite): Path<String>,

@@ -1,4 +1,4 @@
-//! `POST /api/v1/orgs/{slug}/invites`: a person is invited.
+//! `POST /api/v1/orgs/{slug}/invites`: invites a user to an account.
 
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
@@ -7,24 +7,26 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 
 use super::shared::OneInvite;
+use crate::http::api::invites::created_invite;
 use crate::http::error::ApiError;
 use crate::http::extract::JsonCommand;
 use crate::http::policy::Permission;
+use crate::http::policy::authorize;
 use crate::http::response::written;
 use crate::http::state::SharedState;
 
-/// Who is invited.
+/// The user to invite.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Invitee {
-    /// The username, of somebody known or not yet.
+    /// The invitee's username; the user need not have signed up yet.
     #[schema(pattern = "^[A-Za-z0-9._-]{1,39}$")]
     pub username: String,
 }
 
-/// Invite a person
+/// Create an invite
 ///
-/// For the owner and for operators.
+/// An invitee who has not signed up yet must do so through GitHub. For the account's owner and operators.
 #[utoipa::path(post, path = "/api/v1/orgs/{slug}/invites", operation_id = "ppzInvite", tag = "ppz",
     params(("slug" = String, Path, description = "The account's identifier or name")),
     request_body = Invitee, responses((status = 201, description = "The invite", body = OneInvite)))]
@@ -33,10 +35,11 @@ pub async fn invite(
     Path(slug): Path<String>,
     command: JsonCommand<Invitee>,
 ) -> Result<Response, ApiError> {
-    let account = state.authorize(command.caller, Permission::Administer, &slug).await?;
+    let account = authorize(&state, command.caller, Permission::Administer, &slug).await?;
     let by = Some(command.caller.person()?);
     let created = state.tenure.create_invite(&command.context, account.id, &command.body.username, by).await;
+    // The engine calls the field `invitee`; in this request it is `username`.
     let done = created.map_err(|error| ApiError::from(error).renamed("invitee", "username"))?;
-    let invite = state.made_invite(account.id, &done).await?;
+    let invite = created_invite(&state, account.id, &done).await?;
     Ok(written(StatusCode::CREATED, done.checkpoint, OneInvite { invite }))
 }

@@ -1,4 +1,4 @@
-//! `GET /api/v1/sources`: the sources of an account with their pipes.
+//! `GET /api/v1/sources`: lists the sources of an account with their pipes.
 
 use std::collections::HashMap;
 
@@ -12,6 +12,7 @@ use utoipa::ToSchema;
 use super::shared::{LastBroadcast, Org};
 use crate::http::error::ApiError;
 use crate::http::extract::{AuthenticatedRead, Parameters};
+use crate::http::policy::acting_account;
 use crate::http::state::SharedState;
 use crate::ids::{SourceId, UserId};
 use crate::projections::pipes::Pipe;
@@ -21,19 +22,22 @@ use crate::projections::{QueryError, Reader};
 /// The sources of an account.
 #[derive(Serialize, ToSchema)]
 pub struct Sources {
+    /// The sources, sorted by handle.
     sources: Vec<Listed>,
 }
 
 /// A source in the list.
 #[derive(Serialize, ToSchema)]
 pub struct Listed {
+    /// The source's handle, unique in its account.
     handle: String,
+    /// The kind of source: `message` or `pty`.
     kind: &'static str,
-    /// The pipes that people have made.
+    /// The names of the created pipes.
     pipes: Vec<String>,
-    /// All pipes.
+    /// All pipes of the source: automatic pipes first, then created ones.
     pipe_infos: Vec<PipeInfo>,
-    /// Who made it, by name.
+    /// The username of the user who created the source.
     created_by: String,
     #[serde(flatten)]
     last_broadcast: LastBroadcast,
@@ -42,18 +46,20 @@ pub struct Listed {
 /// A pipe in the list.
 #[derive(Serialize, ToSchema)]
 pub struct PipeInfo {
+    /// The pipe's name.
     pipe: String,
-    /// How many messages it holds.
+    /// The number of messages in the pipe: always 0, as Tenure does not count messages.
     total: u64,
-    /// How many of them are yet to be read.
+    /// The number of unread messages: always 0, as Tenure does not count messages.
     unread: u64,
-    /// Who made it, by name.
+    /// The username of the user who created the pipe; automatic pipes take it from their source.
     created_by: String,
 }
 
-/// The sources of an account, by handle
+/// List the sources of an account
 ///
-/// For keys of the account and whoever belongs to it.
+/// Sorted by handle, and not paged. For API keys of the account, its members and owner, and operators who name the
+/// account in `org`.
 #[utoipa::path(get, path = "/api/v1/sources", operation_id = "ppzListSources", tag = "ppz", params(Org),
     responses((status = 200, description = "The sources", body = Sources)))]
 pub async fn list_sources(
@@ -61,7 +67,7 @@ pub async fn list_sources(
     read: AuthenticatedRead,
     Parameters(org): Parameters<Org>,
 ) -> Result<Response, ApiError> {
-    let account = state.acting_account(read.caller, org.org.as_deref()).await?;
+    let account = acting_account(&state, read.caller, org.org.as_deref()).await?;
     let reader = state.tenure.reader().clone();
     let sources = reader.sources_for_account(account).try_chunks(MAX_CONCURRENT).map_err(|error| error.1);
     let listed = sources
@@ -74,10 +80,10 @@ pub async fn list_sources(
     state.unpaged_lists.answer(read.caller.id(), "sources", listed).await
 }
 
-/// How many sources are read with their pipes at a time.
+/// How many sources share one query for their pipes and one for usernames.
 const MAX_CONCURRENT: usize = 20;
 
-/// Sources with their pipes, and the names of who made them.
+/// Adds to sources their pipes, and the usernames of the creators of both.
 async fn list(reader: &Reader, sources: Vec<Source>) -> Result<Vec<Listed>, QueryError> {
     let ids: Vec<SourceId> = sources.iter().map(|source| source.id).collect();
     let mut pipes: HashMap<SourceId, Vec<Pipe>> = HashMap::new();

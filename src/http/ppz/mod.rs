@@ -1,4 +1,4 @@
-//! The routes that clients of ppz call: their paths, bodies and answers stay as they are.
+//! The routes that existing ppz clients call; their paths, request bodies and responses must not change.
 
 pub mod accept_invite;
 pub mod account_invites;

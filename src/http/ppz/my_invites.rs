@@ -1,4 +1,4 @@
-//! `GET /api/v1/invites`: the invites that wait for whoever asks.
+//! `GET /api/v1/invites`: lists the caller's pending invites.
 
 use axum::extract::State;
 use axum::response::Response;
@@ -12,7 +12,9 @@ use crate::http::state::SharedState;
 use crate::operations::Resource;
 use crate::projections::invites::InviteWithAccount;
 
-/// The pending invites of whoever asks, oldest first
+/// List your pending invites
+///
+/// Oldest first, with the name of each account. For users.
 #[utoipa::path(get, path = "/api/v1/invites", operation_id = "ppzMyInvites", tag = "ppz",
     responses((status = 200, description = "The invites", body = Invites)))]
 pub async fn my_invites(

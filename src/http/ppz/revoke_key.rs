@@ -1,4 +1,4 @@
-//! `POST /api/v1/keys/{id}/revoke`: a key is good for nothing from now on.
+//! `POST /api/v1/keys/{id}/revoke`: revokes an API key.
 
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
@@ -8,17 +8,18 @@ use crate::http::api::keys::KeyRecord;
 use crate::http::error::{ApiError, id, or_not_found};
 use crate::http::extract::EmptyCommand;
 use crate::http::policy::Permission;
+use crate::http::policy::authorize_account;
 use crate::http::response::written;
 use crate::http::state::SharedState;
 use crate::ids::ApiKeyId;
 use crate::operations::Resource;
 
-/// Revoke a key
+/// Revoke an API key
 ///
-/// For the owner of its account and for operators; again, nothing changes.
+/// Revoking a revoked key changes nothing. For the owner of the key's account and operators.
 #[utoipa::path(post, path = "/api/v1/keys/{id}/revoke", operation_id = "ppzRevokeKey", tag = "ppz",
     params(("id" = String, Path, description = "The key's identifier")),
-    responses((status = 200, description = "The key, revoked", body = KeyRecord)))]
+    responses((status = 200, description = "The revoked API key", body = KeyRecord)))]
 pub async fn revoke_key(
     State(state): State<SharedState>,
     Path(key): Path<String>,
@@ -27,11 +28,10 @@ pub async fn revoke_key(
     let key: ApiKeyId = id(&key, Resource::ApiKey)?;
     let reader = state.tenure.reader();
     let record = or_not_found(reader.api_key(key).await, Resource::ApiKey)?;
-    // A key of an account that is another tenant's, or that is closed, is not found.
+    // "Account not found" would reveal that the key exists: a key of another or a closed account is itself not found.
     let hidden = || ApiError::not_found(Resource::ApiKey);
     let account = or_not_found(reader.account(record.account_id).await, Resource::ApiKey)?;
-    let account = state
-        .authorize_account(command.caller, Permission::Administer, account)
+    let account = authorize_account(&state, command.caller, Permission::Administer, account)
         .await
         .map_err(|error| if error.status() == StatusCode::NOT_FOUND { hidden() } else { error })?;
     let done = state.tenure.revoke_api_key(&command.context, Some(account.id), key).await?;

@@ -1,4 +1,4 @@
-//! `GET /api/v1/sources/{handle}`: one source.
+//! `GET /api/v1/sources/{handle}`: returns one source.
 
 use axum::Json;
 use axum::extract::{Path, State};
@@ -6,24 +6,28 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::shared::{LastBroadcast, Org};
+use crate::http::api::sources::source_by_handle;
 use crate::http::error::ApiError;
 use crate::http::extract::{AuthenticatedRead, Parameters};
+use crate::http::policy::acting_account;
 use crate::http::state::SharedState;
 
-/// A source.
+/// A source with its last broadcast.
 #[derive(Serialize, ToSchema)]
 pub struct Shown {
+    /// The source's handle, unique in its account.
     handle: String,
+    /// The kind of source: `message` or `pty`.
     kind: &'static str,
     #[serde(flatten)]
     last_broadcast: LastBroadcast,
 }
 
-/// A source
+/// Get a source
 ///
-/// For keys of the account and whoever belongs to it.
+/// For API keys of the account, its members and owner, and operators who name the account in `org`.
 #[utoipa::path(get, path = "/api/v1/sources/{handle}", operation_id = "ppzGetSource", tag = "ppz",
-    params(("handle" = String, Path, description = "What the source is called"), Org),
+    params(("handle" = String, Path, description = "The source's handle"), Org),
     responses((status = 200, description = "The source", body = Shown)))]
 pub async fn show_source(
     State(state): State<SharedState>,
@@ -31,8 +35,8 @@ pub async fn show_source(
     Path(handle): Path<String>,
     Parameters(org): Parameters<Org>,
 ) -> Result<Json<Shown>, ApiError> {
-    let account = state.acting_account(read.caller, org.org.as_deref()).await?;
-    let source = state.source(account, &handle).await?;
+    let account = acting_account(&state, read.caller, org.org.as_deref()).await?;
+    let source = source_by_handle(&state, account, &handle).await?;
     Ok(Json(Shown {
         handle: source.handle,
         kind: source.kind.as_str(),

@@ -14,17 +14,18 @@ use crate::clock::Timestamp;
 use crate::http::error::ApiError;
 use crate::operations::network_of;
 
-/// For how long failures are counted, in microseconds.
+/// How long failures are counted, in microseconds: ten minutes.
 const FAILURE_WINDOW: i64 = 600_000_000;
 
-/// The caller who verifies (empty for an anonymous one), the network, and the key's prefix.
+/// The caller who verifies the key (empty if anonymous), the network, and the key's prefix.
 type FailureKey = (String, String, String);
 
-/// The failures of one node.
+/// The failed attempts on one node.
 pub(super) struct KeyFailures {
-    /// Since when a key's failures are counted, and how many there were.
+    /// When the first failure of the window was counted, and how many there have been since.
     counts: Mutex<HashMap<FailureKey, (Timestamp, u32)>>,
     max: u32,
+    /// The clock of the newest attempt in microseconds: pruning has no clock of its own.
     newest_attempt: AtomicI64,
 }
 
@@ -37,7 +38,7 @@ pub struct KeyAttempt<'a> {
 }
 
 impl KeyAttempt<'_> {
-    /// The key was right, or the attempt told the caller nothing about it.
+    /// The key was right, or the attempt revealed nothing about it: count no failure.
     pub fn cancel(mut self) {
         self.failed = false;
     }
@@ -48,6 +49,7 @@ impl Drop for KeyAttempt<'_> {
         if !self.failed {
             return;
         }
+        // Counted on drop, so that a client that disconnects before the answer does not guess for free.
         let mut counts = self.failures.lock();
         let (since, count) = counts.entry(self.key.clone()).or_insert((self.now, 0));
         if window_elapsed(*since, self.now) {
@@ -76,7 +78,8 @@ impl KeyFailures {
 
     /// Begins an attempt, unless too many with this prefix have failed.
     ///
-    /// Attempts that wait for a hashing thread are not counted yet; the queue per prefix is bounded, so few can slip by.
+    /// Attempts that wait for a hashing thread are not counted yet; the queue per prefix is bounded, so only a
+    /// few can exceed the limit.
     pub(super) fn attempt(
         &self,
         by: Option<Uuid>,

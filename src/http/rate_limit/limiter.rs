@@ -1,4 +1,4 @@
-//! The token buckets of one node.
+//! The rate limiter of one node: its token buckets and when they are pruned.
 
 use std::net::IpAddr;
 use std::sync::Mutex;
@@ -14,7 +14,7 @@ use uuid::Uuid;
 use super::key_failures::{KeyAttempt, KeyFailures};
 use super::lookups::{CredentialLookups, LookupAttempt};
 use super::settings::{PRUNE_ABOVE, PRUNE_EVERY, Rate, Rates};
-use super::status::{RateLimitStatus, Remaining};
+use super::status::{Quota, RateLimitStatus};
 use crate::clock::{Stopwatch, Timestamp};
 use crate::http::error::ApiError;
 use crate::ids::AccountId;
@@ -34,37 +34,39 @@ pub struct RateLimits {
 }
 
 fn buckets<K: std::hash::Hash + Eq + Clone>(rate: Rate) -> Buckets<K> {
+    // A random hasher: clients choose some of the keys, and must not be able to force collisions.
     RateLimiter::dashmap_with_hasher(rate.quota(), std::hash::RandomState::default())
         .with_middleware::<StateInformationMiddleware>()
 }
 
-fn check<K: std::hash::Hash + Eq + Clone>(buckets: &Buckets<K>, key: &K) -> Result<Remaining, u64> {
+fn check<K: std::hash::Hash + Eq + Clone>(buckets: &Buckets<K>, key: &K) -> Result<Quota, u64> {
     match buckets.check_key(key) {
         Ok(bucket) => {
             let (limit, remaining) = (bucket.quota().burst_size().get(), bucket.remaining_burst_capacity());
             let used = limit.saturating_sub(remaining);
             let reset = (bucket.quota().replenish_interval() * used).as_secs_f64().ceil();
             #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-            Ok(Remaining { limit, remaining, reset: reset as u64 })
+            Ok(Quota { limit, remaining, reset: reset as u64 })
         }
         Err(not_until) => {
             let wait = not_until.wait_time_from(DefaultClock::default().now());
+            // Rounded up: a client that retries a moment early would be refused again.
             Err(wait.as_secs().saturating_add(1))
         }
     }
 }
 
-/// Routes that read although they are called by POST, because what they ask about must not stand in a URL.
+/// Routes that only read, but use POST because their input must not appear in a URL.
 const QUERIES_BY_POST: [&str; 2] = ["/api/v1/keys/verify", "/api/v1/usernames"];
 
-/// Whether a request may change something.
+/// Whether a request may change state, and so counts against the command limit.
 pub fn is_command(method: &Method, route: Option<&str>) -> bool {
     !matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS)
         && !route.is_some_and(|route| QUERIES_BY_POST.contains(&route))
 }
 
 impl RateLimits {
-    /// The limits at these rates.
+    /// Rate limits with these rates, all buckets full.
     #[must_use]
     pub fn new(rates: &Rates) -> Self {
         Self {
@@ -78,10 +80,10 @@ impl RateLimits {
         }
     }
 
-    /// Counts one request about an account.
+    /// Counts one request against the account that it is about.
     ///
     /// # Errors
-    /// [`ApiError::TooMany`]
+    /// [`ApiError::TooMany`] if the bucket is empty.
     pub fn tenant(&self, account: AccountId) -> Result<(), ApiError> {
         check(&self.tenant, &account).map(|_| ()).map_err(|retry_after| ApiError::TooMany { retry_after })
     }
@@ -89,14 +91,14 @@ impl RateLimits {
     /// Counts one request without a credential, or with a bad one, against its address.
     ///
     /// # Errors
-    /// [`ApiError::TooMany`]
+    /// [`ApiError::TooMany`] if the bucket is empty.
     pub fn anonymous(&self, from: IpAddr, status: &RateLimitStatus) -> Result<(), ApiError> {
         self.prune();
         status.record(check(&self.anonymous, &network_of(from)))
     }
 
-    /// Asks to look up a secret that an anonymous caller at this address sent; `None` for authenticated callers, who are
-    /// not limited here.
+    /// Asks to look up a secret that an anonymous caller at this address sent; `None` for authenticated callers, who
+    /// are not limited here.
     ///
     /// # Errors
     /// [`ApiError::TooMany`]: too many secrets from this address were bad.
@@ -108,10 +110,10 @@ impl RateLimits {
         self.lookups.look_up(secret, anonymous_from.map(network_of))
     }
 
-    /// Counts one request of a caller whose credential is good; of an anonymous one against the address.
+    /// Counts one request against the authenticated caller, or against the address if the caller is anonymous.
     ///
     /// # Errors
-    /// [`ApiError::TooMany`]
+    /// [`ApiError::TooMany`] if the bucket is empty.
     pub fn caller(
         &self,
         caller: Option<Uuid>,
@@ -125,8 +127,8 @@ impl RateLimits {
         if is_command { status.record(check(&self.commands, &caller)) } else { Ok(()) }
     }
 
-    /// Begins an attempt at an API key with this prefix, by a caller who verifies it or by an anonymous one who calls with
-    /// it.
+    /// Begins an attempt at an API key with this prefix. `by` is the caller who verifies it; none for a caller who
+    /// authenticates with it.
     ///
     /// # Errors
     /// [`ApiError::TooMany`]: too many attempts have failed.
@@ -153,7 +155,7 @@ impl RateLimits {
         if lengths.iter().all(|length| *length <= PRUNE_ABOVE) {
             return;
         }
-        // Another request is pruning: this one need not wait for it.
+        // If another request is pruning, this one does not wait for it.
         let Ok(mut pruned) = self.pruned.try_lock() else { return };
         if pruned.is_none_or(|pruned| pruned.elapsed() >= PRUNE_EVERY) {
             self.anonymous.retain_recent();

@@ -1,8 +1,8 @@
 //! Limits on looking up the credentials of unauthenticated callers: how many bad ones an address may try.
 //!
-//! What is tried is charged before the database is asked, and given back if it was good, so that a flood of made-up
-//! tokens costs the database no more than an address may ask. A secret that was good on this node lately is not held up
-//! by what else comes from its address; whether it is still good the database says each time.
+//! An attempt is charged before the database is asked and refunded if the secret was good, so that a flood of made-up
+//! tokens costs the database no more than an address is allowed. A secret that was recently good on this node is not
+//! blocked by other traffic from its address; the database still decides each time whether it is good.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -15,25 +15,25 @@ use super::settings::Rate;
 use crate::clock::Stopwatch;
 use crate::http::error::ApiError;
 
-/// What is remembered of secrets and of addresses.
+/// The lookup allowances of addresses, and the secrets that were recently good.
 pub struct CredentialLookups {
-    /// Tokens and sessions that were good here lately, by their digests.
+    /// Tokens and sessions that were recently good on this node, by their SHA-256 digests.
     good: Cache<[u8; 32], ()>,
     allowances: Allowances,
 }
 
 impl CredentialLookups {
-    /// Each address may try at this rate; so many good secrets are remembered.
+    /// Each address may try bad secrets at this rate; up to `remembered` good secrets are remembered.
     pub fn new(rate: Rate, remembered: usize) -> Self {
         let allowances = Allowances { rate, left: Mutex::default() };
         Self { good: Cache::new(remembered), allowances }
     }
 
-    /// Asks to look a secret up. Always granted to authenticated callers (`network` is `None`) and for secrets that were
-    /// good lately; otherwise only while the network has not used up its allowance.
+    /// Asks to look a secret up. Always granted to authenticated callers (`network` is `None`) and for secrets that
+    /// were recently good; otherwise only while the network has not used up its allowance.
     ///
     /// # Errors
-    /// Too many were.
+    /// [`ApiError::TooMany`] if the network has used up its allowance.
     pub fn look_up(
         &self,
         secret: &SecretString,
@@ -47,12 +47,12 @@ impl CredentialLookups {
         Ok(LookupAttempt { lookups: self, digest, charged })
     }
 
-    /// How many addresses have not their full allowance.
+    /// How many networks have an entry because they tried secrets.
     pub fn len(&self) -> usize {
         self.allowances.lock().len()
     }
 
-    /// Forgets the addresses that have it again.
+    /// Removes the networks whose allowance is full again.
     pub fn prune(&self) {
         let full = self.allowances.full();
         let refilled = |bucket: &(Stopwatch, f64)| self.allowances.refilled(*bucket);
@@ -60,7 +60,8 @@ impl CredentialLookups {
     }
 }
 
-/// A secret that is being looked up. Unless it is told to have been good, its address has one less to try.
+/// A lookup in progress. The charge to its network stays unless it is reported good or inconclusive; dropping it counts
+/// as bad, so that a client cannot avoid the charge by disconnecting.
 pub struct LookupAttempt<'a> {
     lookups: &'a CredentialLookups,
     digest: [u8; 32],
@@ -68,20 +69,21 @@ pub struct LookupAttempt<'a> {
 }
 
 impl LookupAttempt<'_> {
-    /// The secret is good: it is looked up again whatever comes from its address.
+    /// The secret is good: refunds the charge, and exempts the secret from the limit of its address.
     pub fn succeeded(self) {
+        // Most secrets are already known: a read of the cache does not lock it for writing.
         if self.lookups.good.get(&self.digest).is_none() {
             self.lookups.good.insert(self.digest, ());
         }
         self.was_inconclusive();
     }
 
-    /// The secret is good no more, or never was.
+    /// The secret is bad: keeps the charge, and ends an exemption.
     pub fn failed(self) {
         self.lookups.good.remove(&self.digest);
     }
 
-    /// Nothing was learnt that counts against the address.
+    /// The lookup failed for other reasons: refunds the charge.
     pub fn was_inconclusive(self) {
         if let Some(network) = &self.charged {
             self.lookups.allowances.give_back(network);
@@ -89,7 +91,7 @@ impl LookupAttempt<'_> {
     }
 }
 
-/// Token buckets from which what was taken can be given back.
+/// Token buckets that accept refunds, which `governor` does not offer.
 struct Allowances {
     rate: Rate,
     left: Mutex<HashMap<String, (Stopwatch, f64)>>,
@@ -109,11 +111,12 @@ impl Allowances {
         (left + refill).min(self.full())
     }
 
-    /// Takes one; or says after how many seconds there is one.
+    /// Takes one token, or returns in how many seconds to retry.
     fn take(&self, key: &str) -> Result<(), u64> {
         let mut all = self.lock();
         let left = all.get(key).map_or_else(|| self.full(), |bucket| self.refilled(*bucket));
         if left < 1.0 {
+            // At least one token a second is refilled.
             return Err(1);
         }
         all.insert(key.to_owned(), (Stopwatch::start(), left - 1.0));
@@ -151,7 +154,7 @@ mod tests {
         }
         let refused = lookups.look_up(&secret("bad"), Some(network()));
         assert!(matches!(refused, Err(ApiError::TooMany { retry_after: 1 })));
-        assert!(lookups.look_up(&secret("bad"), None).is_ok(), "for an authenticated caller");
+        assert!(lookups.look_up(&secret("bad"), None).is_ok(), "authenticated callers are not limited");
         assert!(lookups.look_up(&secret("bad"), Some("198.51.100.1".to_owned())).is_ok());
         lookups.look_up(&secret("good"), Some(network())).unwrap().failed();
         assert!(lookups.look_up(&secret("good"), Some(network())).is_err(), "it was revoked");
@@ -165,6 +168,6 @@ mod tests {
         assert!(lookups.look_up(&secret("c"), Some(network())).is_err());
         assert_eq!(lookups.len(), 1);
         lookups.prune();
-        assert_eq!(lookups.len(), 1, "it is not full again");
+        assert_eq!(lookups.len(), 1, "a bucket that is not full is kept");
     }
 }

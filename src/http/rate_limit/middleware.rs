@@ -13,7 +13,7 @@ const LIMIT: HeaderName = HeaderName::from_static("ratelimit-limit");
 const REMAINING: HeaderName = HeaderName::from_static("ratelimit-remaining");
 const RESET: HeaderName = HeaderName::from_static("ratelimit-reset");
 
-/// Rate-limits anonymous requests by client address and reports the remaining quota.
+/// Middleware that rate-limits requests by client address and reports the remaining quota.
 pub async fn by_address(State(state): State<SharedState>, request: Request, next: Next) -> Response {
     let from = Origin::of(request.extensions(), request.headers(), &state.settings.trusted_proxies);
     let status = RateLimitStatus::default();
@@ -24,8 +24,8 @@ pub async fn by_address(State(state): State<SharedState>, request: Request, next
     with_headers(response, &status)
 }
 
-/// Reports the remaining quota of the caller. The extractor of the caller counts the request, because only it knows which
-/// credential is good.
+/// Reports the remaining quota of the caller. The extractor of the caller counts the request, because only it knows
+/// which credential is good.
 pub async fn by_caller(mut request: Request, next: Next) -> Response {
     let status = RateLimitStatus::default();
     request.extensions_mut().insert(status.clone());
@@ -35,6 +35,7 @@ pub async fn by_caller(mut request: Request, next: Next) -> Response {
 fn with_headers(mut response: Response, status: &RateLimitStatus) -> Response {
     if let Some(quota) = status.take() {
         let headers = response.headers_mut();
+        // A refusal has the limit 0: the size of its bucket is not known here.
         if quota.limit > 0 {
             headers.insert(LIMIT, HeaderValue::from(quota.limit));
         }

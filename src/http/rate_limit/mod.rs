@@ -1,6 +1,6 @@
-//! Rate limits of one node: by address without a credential, by credential, by tenant.
+//! Rate limits of one node: by address for anonymous requests, by credential, and by tenant.
 //!
-//! Limits that must hold across nodes (keys of an account, attempts at user codes) are the operations' own.
+//! Limits that must hold across nodes (keys of an account, attempts at user codes) belong to the operations.
 
 mod key_failures;
 mod limiter;

@@ -1,4 +1,4 @@
-//! Settings of the rate limits.
+//! Settings of the rate limits, with their defaults.
 
 use std::num::NonZeroU32;
 use std::time::Duration;
@@ -16,7 +16,7 @@ pub(super) const PRUNE_EVERY: Duration = Duration::from_secs(1);
 pub struct Rate {
     /// How many requests may come at once.
     pub burst: u32,
-    /// How many requests a second the bucket refills by.
+    /// How many requests a second are refilled.
     pub per_second: u32,
 }
 
@@ -26,6 +26,7 @@ impl Rate {
     }
 
     pub(super) fn quota(self) -> Quota {
+        // A rate of 0 would refuse every request for ever.
         let at_least_one = |count: u32| NonZeroU32::new(count).unwrap_or(NonZeroU32::MIN);
         Quota::per_second(at_least_one(self.per_second)).allow_burst(at_least_one(self.burst))
     }
@@ -38,7 +39,7 @@ pub struct Rates {
     pub anonymous: Rate,
     /// Requests of one user, or of one API key.
     pub credential: Rate,
-    /// Those of them that change something.
+    /// Commands (requests that may change state) of one user, or of one API key.
     pub commands: Rate,
     /// Requests about one account.
     pub tenant: Rate,

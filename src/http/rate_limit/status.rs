@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::http::error::ApiError;
 
 /// The remaining quota of one bucket, as the `RateLimit-*` headers show it.
-pub(super) struct Remaining {
+pub(super) struct Quota {
     /// The burst size; 0 when the request was refused.
     pub limit: u32,
     /// How many more requests may come at once.
@@ -16,15 +16,19 @@ pub(super) struct Remaining {
 
 /// The remaining quota that a request's handler leaves for the response headers.
 #[derive(Clone, Default)]
-pub struct RateLimitStatus(Arc<Mutex<Option<Remaining>>>);
+pub struct RateLimitStatus(Arc<Mutex<Option<Quota>>>);
 
 impl RateLimitStatus {
-    /// Records what a bucket answered: its remaining quota, or in how many seconds to retry.
-    pub(super) fn record(&self, answer: Result<Remaining, u64>) -> Result<(), ApiError> {
+    /// Records the result of a bucket: its remaining quota, or in how many seconds to retry. A later bucket replaces an
+    /// earlier one.
+    ///
+    /// # Errors
+    /// [`ApiError::TooMany`] if the bucket refused the request.
+    pub(super) fn record(&self, answer: Result<Quota, u64>) -> Result<(), ApiError> {
         let (remaining, outcome) = match answer {
             Ok(remaining) => (remaining, Ok(())),
             Err(retry_after) => {
-                let refused = Remaining { limit: 0, remaining: 0, reset: retry_after };
+                let refused = Quota { limit: 0, remaining: 0, reset: retry_after };
                 (refused, Err(ApiError::TooMany { retry_after }))
             }
         };
@@ -32,7 +36,7 @@ impl RateLimitStatus {
         outcome
     }
 
-    pub(super) fn take(&self) -> Option<Remaining> {
+    pub(super) fn take(&self) -> Option<Quota> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }

@@ -1,5 +1,5 @@
-//! From the parameters of a connection string to an address: which of libpq's parameters are carried out, and which are
-//! refused by name.
+//! Builds an address from the parameters of a connection string. Every libpq parameter is applied, accepted as having
+//! no effect, or refused by name.
 
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -19,6 +19,7 @@ impl FromStr for Address {
             Builder { address: Self::nowhere(), ssl_mode: None, hosts: None, addresses: None, ports: None };
         for conninfo::Parameter { name, value, name_is_safe } in conninfo::parse(text)? {
             if !builder.set(&name, &value)? {
+                // An unknown name may be a piece of a password, which must not reach logs and terminals.
                 let known_name = name_is_safe && name.len() <= 64 && !name.is_empty();
                 return Err(if known_name {
                     AddressError::Unknown(name)
@@ -31,7 +32,7 @@ impl FromStr for Address {
     }
 }
 
-/// An address in the making: some parameters mean something only together.
+/// An address that is being built. Parameters that depend on each other are collected first.
 struct Builder {
     address: Address,
     ssl_mode: Option<SslMode>,
@@ -40,7 +41,7 @@ struct Builder {
     ports: Option<String>,
 }
 
-/// Parameters of libpq that cannot be ignored, and what to do instead.
+/// The libpq parameters that are not safe to ignore, and what to do instead.
 const UNSUPPORTED: &[(&str, &str)] = &[
     (
         "sslcert",
@@ -51,14 +52,14 @@ const UNSUPPORTED: &[(&str, &str)] = &[
         "sslpassword",
         "Tenure does not send client certificates; use a password, or terminate TLS in a local proxy",
     ),
-    ("sslcrl", "Tenure does not read revocation lists; remove it, or verify in a local proxy"),
-    ("sslcrldir", "Tenure does not read revocation lists; remove it, or verify in a local proxy"),
+    ("sslcrl", "Tenure does not read revocation lists; remove it, or check revocation in a local proxy"),
+    ("sslcrldir", "Tenure does not read revocation lists; remove it, or check revocation in a local proxy"),
     ("sslkeylogfile", "remove it"),
-    ("requirepeer", "remove it, and restrict who may enter the socket's directory"),
+    ("requirepeer", "remove it, and restrict access to the socket's directory"),
     ("require_auth", "remove it, and set channel_binding=require or sslmode=verify-full"),
-    ("krbsrvname", "Tenure does not speak GSSAPI; use a password"),
-    ("gsslib", "Tenure does not speak GSSAPI; use a password"),
-    ("gssdelegation", "Tenure does not speak GSSAPI; use a password"),
+    ("krbsrvname", "Tenure does not support GSSAPI; use a password"),
+    ("gsslib", "Tenure does not support GSSAPI; use a password"),
+    ("gssdelegation", "Tenure does not support GSSAPI; use a password"),
     ("service", "write the service's parameters into the connection string"),
     ("servicefile", "write the service's parameters into the connection string"),
     ("passfile", "write the password into the connection string, which may come from a file"),
@@ -74,11 +75,11 @@ const UNSUPPORTED: &[(&str, &str)] = &[
 ];
 
 impl Builder {
-    /// Takes a parameter; `false` if libpq has no such one.
-    #[allow(clippy::too_many_lines)] // one arm a parameter: a table, read from top to bottom
+    /// Applies a parameter. Returns `false` if libpq does not know it.
+    #[allow(clippy::too_many_lines)] // a table with one arm per parameter
     fn set(&mut self, name: &str, value: &str) -> Result<bool, AddressError> {
         if let Some((name, advice)) = UNSUPPORTED.iter().find(|(unsupported, _)| *unsupported == name) {
-            // As in libpq, an empty value is none.
+            // As in libpq, an empty value counts as not set.
             if value.is_empty() {
                 return Ok(true);
             }
@@ -90,7 +91,7 @@ impl Builder {
             "host" => self.hosts = Some(value.to_owned()),
             "hostaddr" => self.addresses = Some(value.to_owned()),
             "port" => self.ports = Some(value.to_owned()),
-            // As in libpq, an empty value is none.
+            // As in libpq, an empty value counts as not set.
             "user" | "dbname" | "keepalives" | "sslsni" | "sslcompression" if value.is_empty() => {}
             "user" => drop(config.user(value)),
             "password" => drop(config.password(value)),
@@ -103,7 +104,8 @@ impl Builder {
                 }
             }
             "connect_timeout" => {
-                // As in libpq, 0 and less mean that it is not set. Tenure waits for its own limit then, never for ever.
+                // As in libpq, 0 and less count as not set. Then the connection's own default limit applies; Tenure
+                // never waits without one.
                 if let seconds @ 1.. = integer("connect_timeout", value)? {
                     config.connect_timeout(Duration::from_secs(seconds.unsigned_abs()));
                 }
@@ -136,7 +138,7 @@ impl Builder {
                     _ => {
                         return Err(AddressError::Invalid {
                             name: "target_session_attrs",
-                            rule: "any, read-write or primary: Tenure works on a primary alone",
+                            rule: "any, read-write or primary: Tenure works only with a primary",
                         });
                     }
                 };
@@ -171,7 +173,7 @@ impl Builder {
             }
             "sslmode" => self.ssl_mode = Some(ssl_mode(value)?),
             "requiressl" => {
-                // The name before sslmode: 1 is require, 0 is prefer.
+                // The predecessor of sslmode: 1 is require, 0 is prefer.
                 let mode = if value.starts_with('1') { SslMode::Require } else { SslMode::Prefer };
                 self.ssl_mode = Some(mode);
             }
@@ -202,7 +204,7 @@ impl Builder {
             "ssl_max_protocol_version" => {
                 address.newest_tls = tls_version("ssl_max_protocol_version", value, false)?;
             }
-            // No server of today compresses, and libpq ignores it too.
+            // No supported server compresses, and libpq ignores it too.
             "sslcompression" => drop(integer("sslcompression", value)?),
             "sslcertmode" if matches!(value, "disable" | "allow") => {}
             "sslcertmode" => {
@@ -211,12 +213,12 @@ impl Builder {
                     rule: "disable or allow: Tenure does not send client certificates",
                 });
             }
-            // Tenure never encrypts by GSSAPI, which these two allow.
+            // Tenure never encrypts with GSSAPI, which both values allow.
             "gssencmode" if matches!(value, "disable" | "prefer") => {}
             "gssencmode" => {
                 return Err(AddressError::Invalid {
                     name: "gssencmode",
-                    rule: "disable or prefer: Tenure does not speak GSSAPI; encrypt with sslmode",
+                    rule: "disable or prefer: Tenure does not support GSSAPI; encrypt with sslmode",
                 });
             }
             "client_encoding"
@@ -236,12 +238,13 @@ impl Builder {
             if address.root_certs == RootCerts::System { SslMode::VerifyFull } else { SslMode::Prefer };
         let mode = self.ssl_mode.unwrap_or(weakest);
         if address.root_certs == RootCerts::System && mode < SslMode::VerifyFull {
-            // Everybody can get a certificate from some authority that the system trusts.
+            // Any attacker can get a certificate for a domain of their own from a public authority.
             return Err(AddressError::Invalid {
                 name: "sslmode",
-                rule: "verify-full with sslrootcert=system: a weaker one would accept any public certificate",
+                rule: "verify-full with sslrootcert=system: a weaker mode would accept any public certificate",
             });
         }
+        // As in libpq: direct TLS has no negotiation in which a weaker mode could choose plain text.
         if address.config.get_ssl_negotiation() == SslNegotiation::Direct && mode < SslMode::Require {
             return Err(AddressError::Invalid {
                 name: "sslmode",
@@ -270,10 +273,7 @@ impl Builder {
         let addresses: Vec<&str> = self.addresses.iter().flat_map(|all| all.split(',')).collect();
         let hosts: Vec<&str> = self.hosts.iter().flat_map(|all| all.split(',')).collect();
         if !hosts.is_empty() && !addresses.is_empty() && hosts.len() != addresses.len() {
-            return Err(AddressError::Invalid {
-                name: "hostaddr",
-                rule: "as many addresses as there are hosts",
-            });
+            return Err(AddressError::Invalid { name: "hostaddr", rule: "one address for each host" });
         }
         for address in &addresses {
             let malformed =
@@ -282,7 +282,7 @@ impl Builder {
         }
         match (hosts.as_slice(), addresses.as_slice()) {
             ([], []) => drop(config.host_path(DEFAULT_SOCKET_DIR)),
-            // The driver wants a name for TLS, which nothing is compared with unless it is verified.
+            // The driver needs a host name for TLS; only verify-full compares it with the certificate.
             ([], addresses) => {
                 for address in addresses {
                     config.host(*address);
@@ -300,10 +300,7 @@ impl Builder {
         let ports: Vec<&str> = self.ports.iter().flat_map(|all| all.split(',')).collect();
         let count = config.get_hosts().len();
         if ports.len() > 1 && ports.len() != count {
-            return Err(AddressError::Invalid {
-                name: "port",
-                rule: "one port, or as many as there are hosts",
-            });
+            return Err(AddressError::Invalid { name: "port", rule: "one port, or one for each host" });
         }
         for port in ports.into_iter().map(str::trim) {
             let malformed = AddressError::Invalid { name: "port", rule: "1 to 65535" };
@@ -318,7 +315,7 @@ impl Builder {
     }
 }
 
-/// Where Debian's and most other packages put the socket.
+/// The directory in which Debian and most other packages put the socket.
 const DEFAULT_SOCKET_DIR: &str = "/var/run/postgresql";
 
 const DEFAULT_PORT: u16 = 5_432;
@@ -338,7 +335,8 @@ fn ssl_mode(mode: &str) -> Result<SslMode, AddressError> {
     }
 }
 
-/// Older versions than 1.2 are never spoken: as the oldest they ask for less than that, as the newest for the impossible.
+/// Parses a TLS version. Versions before 1.2 are not supported: as the oldest version they are raised to 1.2, as the
+/// newest they are refused.
 fn tls_version(name: &'static str, value: &str, oldest: bool) -> Result<TlsVersion, AddressError> {
     match value {
         "" | "TLSv1" | "TLSv1.1" if oldest => Ok(TlsVersion::Tls12),

@@ -1,28 +1,29 @@
-//! The two forms of a connection string, `postgres://` URIs and `key=value` pairs, taken apart the way libpq does it
-//! (PostgreSQL manual, 34.1.1; `fe-connect.c`).
+//! Parses the two forms of a connection string, `postgres://` URIs and `key=value` pairs, as libpq does (PostgreSQL
+//! manual, 34.1.1; `fe-connect.c`).
 
 use super::error::AddressError;
 
-/// One parameter, decoded.
+/// One decoded parameter.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Parameter {
-    /// Its keyword.
+    /// The name of the parameter, such as `sslmode`.
     pub name: String,
-    /// Its value.
+    /// The value, without quotes and escapes.
     pub value: String,
-    /// Whether an error may quote the keyword: not where it could be a piece of a badly escaped password.
+    /// Whether an error may quote the name; `false` if it may be a piece of a badly escaped password.
     pub name_is_safe: bool,
 }
 
-/// Takes a connection string apart. Later parameters override earlier ones of the same name.
+/// Parses a connection string. Later parameters override earlier ones of the same name.
 pub(super) fn parse(text: &str) -> Result<Vec<Parameter>, AddressError> {
     for scheme in ["postgresql://", "postgres://"] {
         if let Some(rest) = text.strip_prefix(scheme) {
             return parse_uri(rest);
         }
     }
+    // A value of a pair may contain `://`; a scheme has no `=` before it.
     if text.contains("://") && !text.split("://").next().unwrap_or_default().contains('=') {
-        return Err(AddressError::Unreadable("it has another scheme than postgres://"));
+        return Err(AddressError::Unreadable("the scheme must be postgres:// or postgresql://"));
     }
     parse_pairs(text)
 }
@@ -35,7 +36,7 @@ fn parameter(name: &str, value: String) -> Parameter {
 fn parse_uri(text: &str) -> Result<Vec<Parameter>, AddressError> {
     let mut all = Vec::new();
     let mut rest = text;
-    // Credentials end at the first `@` before any `/`. A raw `?` in the password is therefore part of the password.
+    // As in libpq, credentials end at the first `@` before any `/`, so a raw `?` belongs to the password.
     if let Some(end) = rest.find(['@', '/']).filter(|end| rest[*end..].starts_with('@')) {
         let (credentials, behind) = (&rest[..end], &rest[end + 1..]);
         let (user, password) = match credentials.split_once(':') {
@@ -50,13 +51,13 @@ fn parse_uri(text: &str) -> Result<Vec<Parameter>, AddressError> {
         }
         rest = behind;
     }
-    // A second raw `@` means that the password was cut short: what follows may be the rest of it.
+    // A second raw `@` means that the password was cut short: the text after the first one may be the rest of it.
     let name_is_safe = !rest.contains('@');
 
     if rest.split('?').next().is_some_and(|before| before.contains('@')) {
-        // libpq takes it for a part of the host or the database, and says so aloud.
+        // libpq would read it as part of the host or the database and print it in the error.
         return Err(AddressError::Unreadable(
-            "percent-encode `@` and `/` in user, password and database: %40, %2F",
+            "percent-encode `@` as %40 and `/` as %2F in user, password and database",
         ));
     }
     let end = rest.find(['/', '?']).unwrap_or(rest.len());
@@ -79,15 +80,17 @@ fn parse_uri(text: &str) -> Result<Vec<Parameter>, AddressError> {
     if let Some(query) = rest.strip_prefix('?').filter(|query| !query.is_empty()) {
         for pair in query.strip_suffix('&').unwrap_or(query).split('&') {
             let Some((name, value)) = pair.split_once('=') else {
-                return Err(AddressError::Unreadable("a parameter behind the `?` has no `=`"));
+                return Err(AddressError::Unreadable(
+                    "a parameter after the `?` has no `=`: write name=value",
+                ));
             };
             if value.contains('=') {
                 return Err(AddressError::Unreadable(
-                    "a parameter behind the `?` has two `=`; write %3D for one",
+                    "a parameter after the `?` has more than one `=`; write %3D for a literal `=`",
                 ));
             }
             let (name, value) = (percent_decode(name)?, percent_decode(value)?);
-            // As in libpq, for the sake of JDBC's URLs.
+            // As in libpq, which accepts the URLs of JDBC.
             let (name, value) = match (name.as_str(), value.as_str()) {
                 ("ssl", "true") => ("sslmode".to_owned(), "require".to_owned()),
                 _ => (name, value),
@@ -106,7 +109,7 @@ fn host_list(text: &str) -> Result<(Vec<String>, Vec<String>), AddressError> {
             Some(address) => match address.split_once(']') {
                 None => return Err(AddressError::Unreadable("an IPv6 address has no closing `]`")),
                 Some(("", _)) => {
-                    return Err(AddressError::Unreadable("there is no address between `[` and `]`"));
+                    return Err(AddressError::Unreadable("an IPv6 address is missing between `[` and `]`"));
                 }
                 Some((host, behind)) => (host, behind),
             },
@@ -117,7 +120,7 @@ fn host_list(text: &str) -> Result<(Vec<String>, Vec<String>), AddressError> {
             None if behind.is_empty() => "",
             None => {
                 return Err(AddressError::Unreadable(
-                    "an IPv6 address is followed by something else than a port",
+                    "after the `]` of an IPv6 address, only `:port` is allowed",
                 ));
             }
         };
@@ -127,11 +130,11 @@ fn host_list(text: &str) -> Result<(Vec<String>, Vec<String>), AddressError> {
     Ok((hosts, ports))
 }
 
-/// `name = value`, separated by blanks; values may be quoted, and `\` escapes in both forms.
+/// `name = value` pairs, separated by blanks. Values may be quoted; `\` escapes a character with and without quotes.
 fn parse_pairs(text: &str) -> Result<Vec<Parameter>, AddressError> {
     let mut all: Vec<Parameter> = Vec::new();
     let mut characters = text.chars().peekable();
-    // An unquoted password with a blank in it goes on in what looks like the next keyword.
+    // The rest of an unquoted password with a blank looks like the next name.
     let mut name_is_safe = true;
     loop {
         while characters.next_if(|next| is_blank(*next)).is_some() {}
@@ -145,7 +148,7 @@ fn parse_pairs(text: &str) -> Result<Vec<Parameter>, AddressError> {
         while characters.next_if(|next| is_blank(*next)).is_some() {}
         if characters.next() != Some('=') {
             return Err(AddressError::Unreadable(
-                "it is neither a postgres:// URI nor `key=value` pairs (a value with a blank needs quotes: 'a b')",
+                "it is neither a postgres:// URI nor `key=value` pairs (quote a value that contains blanks: 'a b')",
             ));
         }
         let mut has_blank = false;
@@ -156,7 +159,9 @@ fn parse_pairs(text: &str) -> Result<Vec<Parameter>, AddressError> {
         let mut value = String::new();
         loop {
             match characters.peek() {
-                None if quoted => return Err(AddressError::Unreadable("a quoted value does not end")),
+                None if quoted => {
+                    return Err(AddressError::Unreadable("a quoted value has no closing quote"));
+                }
                 None => break,
                 Some('\'') if quoted => {
                     characters.next();
@@ -171,9 +176,9 @@ fn parse_pairs(text: &str) -> Result<Vec<Parameter>, AddressError> {
             }
         }
         if has_blank && !quoted && value.contains('=') {
-            // libpq takes the next pair for the value, a password perhaps; nobody means that.
+            // libpq would use the next pair as the value, for example of the password; that is never intended.
             return Err(AddressError::Unreadable(
-                "a value is missing behind a `=`: write '' for an empty one",
+                "a value is missing after a `=`: write '' for an empty value",
             ));
         }
         let next_is_safe = name != "password";
@@ -187,10 +192,11 @@ const fn is_blank(character: char) -> bool {
     matches!(character, ' ' | '\t' | '\n' | '\r' | '\x0b' | '\x0c')
 }
 
-/// Decodes `%XX`; refuses what libpq refuses.
+/// Decodes `%XX`. As in libpq, refuses incomplete escapes and `%00`; also refuses text that is not UTF-8.
 fn percent_decode(text: &str) -> Result<String, AddressError> {
-    let malformed =
-        AddressError::Unreadable("a `%` is not followed by two hexadecimal digits; write %25 for it");
+    let malformed = AddressError::Unreadable(
+        "a `%` is not followed by two hexadecimal digits; write %25 for a literal `%`",
+    );
     let bytes = text.as_bytes();
     let mut out = Vec::with_capacity(bytes.len());
     let mut at = 0;
@@ -209,7 +215,7 @@ fn percent_decode(text: &str) -> Result<String, AddressError> {
         }
         at += 3;
     }
-    String::from_utf8(out).map_err(|_| AddressError::Unreadable("a percent-encoded value is not UTF-8"))
+    String::from_utf8(out).map_err(|_| AddressError::Unreadable("a percent-encoded value is not valid UTF-8"))
 }
 
 #[cfg(test)]
@@ -224,7 +230,7 @@ mod tests {
         expected.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
     }
 
-    /// The examples of the manual, and what `psql` of PostgreSQL 15 made of the others.
+    /// The examples of the manual, and others as parsed by `psql` of PostgreSQL 15.
     #[test]
     fn uris_are_taken_apart_as_libpq_does_it() {
         assert_eq!(parsed("postgresql://"), pairs(&[]));
@@ -276,7 +282,7 @@ mod tests {
         );
         assert_eq!(parsed(r"password=a\ b user=''"), pairs(&[("password", "a b"), ("user", "")]));
         assert_eq!(parsed(""), pairs(&[]));
-        // A value begins behind the blanks that follow its `=`, unless it is another pair.
+        // A value may follow blanks after its `=`, unless it looks like another pair.
         assert_eq!(parsed("password= x"), pairs(&[("password", "x")]));
         assert!(parse("password= user=x").is_err());
         assert_eq!(parsed("password=p://q host=h"), pairs(&[("password", "p://q"), ("host", "h")]));

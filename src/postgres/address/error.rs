@@ -1,39 +1,39 @@
-//! Why a connection string is refused.
+//! The error of parsing a connection string.
 
-/// Why a connection string is refused. It never quotes a value, because that may be a password.
+/// Why a connection string is refused. Never quotes a value, because it may be a password.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AddressError {
     /// Neither a `postgres://` URI nor `key=value` pairs.
-    #[error("the connection string cannot be read: {0}")]
+    #[error("cannot parse the connection string: {0}")]
     Unreadable(&'static str),
-    /// An `sslmode` that libpq does not have either.
+    /// An `sslmode` that libpq does not know either.
     #[error("unknown `sslmode`: use disable, allow, prefer, require, verify-ca or verify-full")]
     SslMode,
-    /// A parameter that libpq does not know.
+    /// A parameter that libpq does not know, with its name.
     #[error(
         "unknown connection parameter `{0}`: remove it; see docs/operations.md for the parameters that Tenure reads"
     )]
     Unknown(String),
-    /// A keyword that cannot be shown, because it may be part of a password.
+    /// An unknown parameter whose name cannot be shown, because it may be part of a password.
     #[error(
-        "unknown connection parameter behind the password: percent-encode `@`, `/`, `?` and `%` in the password of a \
-         URI, and quote a password with blanks in `key=value` pairs"
+        "unknown connection parameter after the password: in a URI, percent-encode `@`, `/`, `?` and `%` in the \
+         password; in `key=value` pairs, quote a password that contains blanks"
     )]
     UnknownBehindPassword,
-    /// A parameter of libpq that Tenure does not carry out, and that cannot be left out without harm.
+    /// A libpq parameter that Tenure does not support and that is not safe to ignore.
     #[error("the connection parameter `{name}` is not supported: {advice}")]
     Unsupported {
-        /// The keyword.
+        /// The name of the parameter.
         name: &'static str,
-        /// What to do instead.
+        /// What to do instead, as an imperative.
         advice: &'static str,
     },
-    /// A value that does not fit its parameter.
+    /// A value that its parameter does not allow.
     #[error("the connection parameter `{name}` must be {rule}")]
     Invalid {
-        /// The keyword.
+        /// The name of the parameter.
         name: &'static str,
-        /// What is allowed.
+        /// The values that are allowed.
         rule: &'static str,
     },
 }

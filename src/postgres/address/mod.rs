@@ -1,4 +1,4 @@
-//! Where a database is and how to connect to it: what the parameters of a connection string mean.
+//! The address of a database: where it is and how to connect to it, parsed from a connection string.
 
 mod builder;
 mod conninfo;
@@ -11,61 +11,61 @@ use tokio_postgres::config::Host;
 
 pub use error::AddressError;
 
-/// libpq's `sslmode`: how much of TLS is asked for.
+/// libpq's `sslmode`: whether to use TLS, and what to verify.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum SslMode {
-    /// Never TLS.
+    /// Never use TLS.
     Disable,
-    /// TLS if the server has it; nothing is verified.
+    /// Use TLS if the server supports it. Verifies nothing, except with a named root certificate.
     Prefer,
-    /// TLS or nothing; nothing is verified, unless there is a root certificate.
+    /// Require TLS. Verifies nothing unless there is a root certificate.
     Require,
-    /// The certificate must come from a trusted authority.
+    /// Require TLS and a certificate from a trusted authority.
     VerifyCa,
-    /// And it must name the host.
+    /// Require TLS and a certificate from a trusted authority that names the host.
     VerifyFull,
 }
 
-/// libpq's `sslrootcert`: which authorities are trusted.
+/// libpq's `sslrootcert`: which certificate authorities to trust.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub enum RootCerts {
-    /// Those of `~/.postgresql/root.crt` if there is such a file; else, for `verify-full` alone, the system's.
+    /// Those in `~/.postgresql/root.crt` if the file exists; otherwise, for `verify-full` only, the system's.
     #[default]
     Default,
-    /// The system's (`sslrootcert=system`).
+    /// The authorities that the system trusts (`sslrootcert=system`).
     System,
-    /// Those of a PEM file.
+    /// The authorities in a PEM file.
     File(PathBuf),
 }
 
-/// Where a database is and how to speak to it.
+/// Where a database is and how to connect to it.
 #[derive(Clone)]
 pub struct Address {
-    /// The driver's configuration.
+    /// The driver's configuration, with all hosts.
     pub config: Config,
-    /// How much of TLS is asked for; a Unix socket never has it.
+    /// Whether to use TLS, and what to verify; Unix sockets never use TLS.
     pub ssl_mode: SslMode,
-    /// Which authorities are trusted.
+    /// Which certificate authorities to trust.
     pub root_certs: RootCerts,
-    /// Whether the host name is told to the server before the handshake is encrypted (`sslsni`).
+    /// Whether to send the host name to the server in the unencrypted part of the handshake (`sslsni`).
     pub sni: bool,
-    /// The oldest TLS version that is accepted (`ssl_min_protocol_version`).
+    /// The oldest TLS version to accept (`ssl_min_protocol_version`).
     pub oldest_tls: TlsVersion,
-    /// The newest TLS version that is offered (`ssl_max_protocol_version`).
+    /// The newest TLS version to offer (`ssl_max_protocol_version`).
     pub newest_tls: TlsVersion,
 }
 
-/// The TLS versions that this program speaks.
+/// The TLS versions that Tenure supports.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum TlsVersion {
-    /// RFC 5246.
+    /// TLS 1.2 (RFC 5246).
     Tls12,
-    /// RFC 8446.
+    /// TLS 1.3 (RFC 8446).
     Tls13,
 }
 
 impl Address {
-    /// A database behind a Unix socket, without a password.
+    /// A database on a Unix socket in this directory, without a password.
     #[must_use]
     pub fn socket(directory: &Path, user: &str, database: &str) -> Self {
         let mut config = Config::new();
@@ -85,7 +85,7 @@ impl Address {
         }
     }
 
-    /// The same server and login, another database.
+    /// The same server and login with another database.
     #[must_use]
     pub fn database(&self, name: &str) -> Self {
         let mut other = self.clone();
@@ -93,21 +93,21 @@ impl Address {
         other
     }
 
-    /// One configuration for each host, in the order in which they are given: each host gets its own share of the time,
-    /// and TLS settings do not apply to a socket.
     /// Whether any host is reached by TCP.
     pub(super) fn has_tcp_host(&self) -> bool {
         let is_tcp = |host: &Host| matches!(host, Host::Tcp(_));
         !self.config.get_hostaddrs().is_empty() || self.config.get_hosts().iter().any(is_tcp)
     }
 
+    /// One configuration for each host, in the given order: each host gets its own time limit, and TLS settings do not
+    /// apply to Unix sockets.
     #[must_use]
     pub(super) fn configs(&self) -> Vec<Config> {
         let (hosts, ports) = (self.config.get_hosts(), self.config.get_ports());
         let one = |(place, host): (usize, &Host)| {
             let mut config = match self.config.get_hostaddrs().get(place) {
                 None => self.with_host(host),
-                // The address decides where to connect, and so that it is by TCP, whatever the host is called.
+                // As in libpq, `hostaddr` decides where to connect, always by TCP; `host` is only the name for TLS.
                 Some(address) => {
                     let name = match host {
                         Host::Tcp(name) => name.clone(),
@@ -126,7 +126,7 @@ impl Address {
         hosts.iter().enumerate().map(one).collect()
     }
 
-    /// The driver's configuration with this host alone; it has no way to take hosts out.
+    /// The driver's configuration with only this host. Copied field by field: the driver cannot remove hosts.
     fn with_host(&self, host: &Host) -> Config {
         let from = &self.config;
         let mut config = Config::new();
@@ -182,7 +182,7 @@ impl std::fmt::Debug for Address {
 }
 
 impl std::fmt::Display for Address {
-    /// Host, port and database; never user or password.
+    /// Shows hosts, ports and database, never user or password.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let hosts: Vec<String> = self
             .config

@@ -1,4 +1,4 @@
-//! Every way of writing a connection string that libpq knows.
+//! Tests of parsing: every form of a connection string that libpq accepts.
 
 use std::time::Duration;
 
@@ -112,7 +112,7 @@ fn tls_is_not_asked_of_a_socket() {
     assert_eq!((configs[0].get_ports(), configs[1].get_ports()), (&[1][..], &[2][..]));
     assert_eq!(configs[1].get_user(), Some("u"));
     assert!(!parse("host=/run/pg sslmode=verify-full").unwrap().has_tcp_host());
-    // An address makes it TCP, whatever the host is called.
+    // `hostaddr` means TCP, even if `host` looks like a socket directory.
     let address = parse("host=/run/pg hostaddr=127.0.0.1 sslmode=require").unwrap();
     assert!(address.has_tcp_host());
     assert_eq!(address.configs()[0].get_ssl_mode(), tokio_postgres::config::SslMode::Require);

@@ -1,4 +1,4 @@
-//! Finds the PostgreSQL servers of this machine and decides which one may be used.
+//! Finds the PostgreSQL servers installed on this machine and chooses one.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -8,7 +8,7 @@ use super::error::PrivatePostgresError;
 use super::version::Version;
 use crate::postgres::version::supported;
 
-/// A directory with a whole server in it.
+/// A directory that contains a complete server, and its version.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Installation {
     pub bin_dir: PathBuf,
@@ -16,7 +16,7 @@ pub(super) struct Installation {
 }
 
 impl Installation {
-    /// The server in a directory, if both of its programs are there and answer with the same version.
+    /// The server in a directory; none unless `postgres` and `initdb` both run and report the same version.
     fn look(bin_dir: &Path) -> Option<Self> {
         let version = answer(&bin_dir.join("postgres"))?;
         (answer(&bin_dir.join("initdb"))? == version)
@@ -40,20 +40,21 @@ fn answer(program: &Path) -> Option<Version> {
     Version::parse(&String::from_utf8_lossy(&output.stdout))
 }
 
-/// The servers of this machine, the preferred one first.
+/// The servers found on this machine in order of preference, and the directories searched.
 #[derive(Debug)]
 pub(super) struct Found {
     pub installations: Vec<Installation>,
     pub searched: Vec<PathBuf>,
 }
 
-/// Looks into the one directory that was named, or else everywhere.
+/// Searches the given directory only, or else the usual places: `PATH`, `pg_config` and package directories.
 pub(super) fn find(bin_dir: Option<&Path>) -> Found {
     let searched = bin_dir.map_or_else(usual_places, |named| vec![named.to_path_buf()]);
     let mut seen = BTreeSet::new();
     let installations = searched
         .iter()
         .filter_map(|place| place.canonicalize().ok())
+        // Several directories may lead to the same program: `/bin` and `/usr/bin`, or links into a package directory.
         .filter(|place| seen.insert(place.join("postgres").canonicalize().ok()))
         .filter_map(|place| Installation::look(&place))
         .collect();
@@ -64,6 +65,7 @@ fn usual_places() -> Vec<PathBuf> {
     let mut places: Vec<PathBuf> = std::env::var_os("PATH")
         .iter()
         .flat_map(std::env::split_paths)
+        // A relative entry would run a program from the current directory.
         .filter(|dir| dir.is_absolute())
         .collect();
     places.extend(pg_config_bindir());
@@ -80,7 +82,7 @@ fn pg_config_bindir() -> Option<PathBuf> {
     (output.status.success() && !text.trim().is_empty()).then(|| PathBuf::from(text.trim()))
 }
 
-/// The `bin` directories below those that are named after a major version.
+/// The `bin` directories of the packages in `parent` that are named `prefix` plus a major version, newest first.
 fn newest_first(parent: &str, prefix: &str) -> Vec<PathBuf> {
     let names = std::fs::read_dir(parent).into_iter().flatten().flatten().map(|entry| entry.file_name());
     let mut majors: Vec<(u32, PathBuf)> = names
@@ -93,10 +95,10 @@ fn newest_first(parent: &str, prefix: &str) -> Vec<PathBuf> {
     majors.into_iter().map(|(_, bin)| bin).collect()
 }
 
-/// Picks the server for files of the given major version, or for new files.
+/// Chooses the server for existing files of a major version, or the first supported one for new files.
 ///
 /// # Errors
-/// None is installed, all are too old, or none is of that major version.
+/// [`PrivatePostgresError::BinariesMissing`], [`PrivatePostgresError::TooOld`] or [`PrivatePostgresError::OtherMajor`].
 pub(super) fn choose(found: Found, data: Option<(u32, &Path)>) -> Result<Installation, PrivatePostgresError> {
     let Some(first) = found.installations.first() else {
         return Err(PrivatePostgresError::BinariesMissing { searched: found.searched });
@@ -108,6 +110,7 @@ pub(super) fn choose(found: Found, data: Option<(u32, &Path)>) -> Result<Install
             bin_dir: first.bin_dir.clone(),
         });
     };
+    // Only the same major version: PostgreSQL cannot read the files of another one.
     fit.find(|installation| installation.version.major == major).cloned().ok_or_else(|| {
         PrivatePostgresError::OtherMajor {
             path: path.to_path_buf(),

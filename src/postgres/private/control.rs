@@ -1,4 +1,4 @@
-//! What the supervising thread and those who stop it share: whether to stop, and the process that runs now.
+//! State shared by the supervising thread and the code that stops it: the stop request and the current process.
 
 use std::io;
 use std::process::{Child, Command, ExitStatus};
@@ -11,7 +11,7 @@ use nix::unistd::Pid;
 
 use crate::clock::Stopwatch;
 
-/// How often a process that is waited for is looked at.
+/// How often to check a process while waiting for it.
 pub(super) const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 #[derive(Debug, Default)]
@@ -20,7 +20,7 @@ struct Shared {
     child: Option<Pid>,
 }
 
-/// The switch between the two.
+/// Lets one thread stop the server that another thread runs.
 #[derive(Debug, Default)]
 pub(super) struct Control {
     shared: Mutex<Shared>,
@@ -29,11 +29,13 @@ pub(super) struct Control {
 
 impl Control {
     fn shared(&self) -> MutexGuard<'_, Shared> {
+        // Two plain fields, which a panic elsewhere cannot leave half changed.
         self.shared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Ends the supervision; the server shuts down fast.
+    /// Requests a stop: ends the supervision and asks the server for a fast shutdown.
     pub fn request_stop(&self) {
+        // Before the signal: a process that is not started yet would miss it, and `spawn` checks the flag.
         self.shared().stopping = true;
         self.stop.notify_all();
         self.signal(Signal::SIGINT);
@@ -47,13 +49,14 @@ impl Control {
         self.shared().child
     }
 
-    /// Sleeps, unless or until it is asked to stop.
+    /// Sleeps for this duration, or until a stop is requested.
     pub fn pause(&self, duration: Duration) {
         let shared = self.shared();
         drop(self.stop.wait_timeout_while(shared, duration, |shared| !shared.stopping));
     }
 
-    /// Signals the process that runs now; under the lock, so that its number is not yet another's.
+    /// Signals the current process, if there is one. Under the lock, so that the process cannot be reaped and its ID
+    /// reused in between.
     pub fn signal(&self, signal: Signal) {
         if let Some(pid) = self.shared().child
             && let Err(error) = kill(pid, signal)
@@ -62,7 +65,8 @@ impl Control {
         }
     }
 
-    /// Starts a process, unless it is asked to stop.
+    /// Starts a process; none if a stop has been requested. Under the lock, so that a stop request either prevents the
+    /// start or finds the process to signal.
     pub fn spawn(&self, command: &mut Command) -> io::Result<Option<Child>> {
         let mut shared = self.shared();
         if shared.stopping {
@@ -73,7 +77,7 @@ impl Control {
         Ok(Some(child))
     }
 
-    /// How the process ended, if it did.
+    /// The exit status of the process; none while it is running. Reaps it under the lock, see [`Control::signal`].
     pub fn try_wait(&self, child: &mut Child) -> io::Result<Option<ExitStatus>> {
         let mut shared = self.shared();
         let status = child.try_wait()?;
@@ -83,9 +87,10 @@ impl Control {
         Ok(status)
     }
 
-    /// Waits until the process ends.
+    /// Waits until the process exits.
     pub fn wait(&self, child: &mut Child) -> io::Result<ExitStatus> {
         loop {
+            // Without the lock, so that `signal` works while this waits.
             wait_unreaped(child.id());
             if let Some(status) = self.try_wait(child)? {
                 return Ok(status);
@@ -93,7 +98,7 @@ impl Control {
         }
     }
 
-    /// Ends a process that does not do what it should: politely, then not.
+    /// Ends a process that failed to become ready: a fast shutdown, and after ten seconds an immediate one.
     pub fn end(&self, child: &mut Child) -> io::Result<ExitStatus> {
         self.signal(Signal::SIGINT);
         let asked = Stopwatch::start();
@@ -108,7 +113,7 @@ impl Control {
     }
 }
 
-/// Waits for the end of a child and leaves its number taken.
+/// Waits until a child exits without reaping it, so that its ID cannot be reused before [`Control::try_wait`].
 #[cfg(target_os = "linux")]
 fn wait_unreaped(pid: u32) {
     use nix::sys::wait::{Id, WaitPidFlag, waitid};
@@ -119,7 +124,7 @@ fn wait_unreaped(pid: u32) {
     }
 }
 
-/// Here a child can only be looked at from time to time.
+/// Other systems: the caller polls, with this pause.
 #[cfg(not(target_os = "linux"))]
 fn wait_unreaped(_pid: u32) {
     thread::sleep(Duration::from_millis(100));

@@ -1,4 +1,4 @@
-//! The data directory: its layout, its lock, and where its socket lies.
+//! The data directory: its layout, its lock, and the location of its socket.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -14,21 +14,22 @@ use nix::unistd::geteuid;
 use super::error::PrivatePostgresError;
 use super::settings::SOCKET_NAME;
 
-/// Longest path of a socket, in bytes: Linux takes 107, macOS 103.
+/// The longest socket path that is used, in bytes. Linux allows 107, macOS 103.
 const LONGEST_SOCKET_PATH: usize = 100;
 
-/// Who only asks whether the lock is held, holds it for an instant; an owner tries more often than that.
+/// How many times to try the lock, and the pause between tries: a process that only checks whether the lock is held
+/// takes it for a moment.
 const LOCK_TRIES: u32 = 10;
 const LOCK_PAUSE: Duration = Duration::from_millis(30);
 
-/// A data directory that exists; its path is absolute and free of symbolic links.
+/// An existing data directory. Its path is absolute and contains no symbolic links.
 #[derive(Clone, Debug)]
 pub(super) struct DataDir {
     root: PathBuf,
 }
 
 impl DataDir {
-    /// Makes the directory where it is missing.
+    /// Opens the directory, and creates it if it is missing.
     pub fn open(path: &Path) -> Result<Self, PrivatePostgresError> {
         if !path.exists() {
             let fail = || PrivatePostgresError::io("create the directory", path);
@@ -38,14 +39,14 @@ impl DataDir {
                 }
                 fs::create_dir_all(parent).map_err(fail())?;
             }
-            // PostgreSQL's own user has to get through to its files when root owns the directory.
+            // If root owns the directory, PostgreSQL's user must still be able to reach its files in it.
             let mode = if geteuid().is_root() { 0o711 } else { 0o700 };
             make_dir(path, mode).map_err(fail())?;
         }
         Self::existing(path)?.ok_or_else(|| PrivatePostgresError::NotADirectory { path: path.to_path_buf() })
     }
 
-    /// The directory, if it is there.
+    /// Opens the directory; none if it does not exist.
     pub fn existing(path: &Path) -> Result<Option<Self>, PrivatePostgresError> {
         let root = match path.canonicalize() {
             Ok(root) => root,
@@ -55,8 +56,9 @@ impl DataDir {
         if !root.is_dir() {
             return Err(PrivatePostgresError::NotADirectory { path: root });
         }
+        // Probably the user named the database files of a server of their own.
         if root.join("PG_VERSION").exists() {
-            let what = "is itself a data directory of PostgreSQL";
+            let what = "is itself a PostgreSQL data directory";
             return Err(PrivatePostgresError::Foreign { path: root, what });
         }
         Ok(Some(Self { root }))
@@ -66,12 +68,12 @@ impl DataDir {
         &self.root
     }
 
-    /// The database files.
+    /// The directory of the database files.
     pub fn pgdata(&self) -> PathBuf {
         self.root.join("postgres")
     }
 
-    /// Where new database files are made, to be renamed when they are whole.
+    /// The directory in which new database files are created; renamed to [`DataDir::pgdata`] when they are complete.
     pub fn unfinished(&self) -> PathBuf {
         self.root.join("postgres.unfinished")
     }
@@ -84,12 +86,14 @@ impl DataDir {
         self.root.join("lock")
     }
 
-    /// Where the socket lies: in the data directory, or in the temporary one if that path would be too long.
+    /// The directory of the socket: in the data directory, or in the temporary directory if that path would be too
+    /// long.
     pub fn socket_dir(&self) -> PathBuf {
         let near = self.root.join("run");
         if near.join(SOCKET_NAME).as_os_str().len() <= LONGEST_SOCKET_PATH {
             return near;
         }
+        // Derived from the path, so that each data directory keeps its own socket directory across restarts.
         let name = format!("tenure-{:016x}", stable_hash(self.root.as_os_str().as_bytes()));
         let elsewhere = std::env::temp_dir().join(&name);
         if elsewhere.is_absolute() && elsewhere.join(SOCKET_NAME).as_os_str().len() <= LONGEST_SOCKET_PATH {
@@ -99,7 +103,7 @@ impl DataDir {
         }
     }
 
-    /// Takes the directory for this process, and says so in the lock file.
+    /// Locks the directory for this process, and writes the process ID and the socket directory to the lock file.
     pub fn lock(&self) -> Result<Lock, PrivatePostgresError> {
         let path = self.lock_file();
         let fail = |action| PrivatePostgresError::io(action, &path);
@@ -121,7 +125,7 @@ impl DataDir {
         Ok(Lock { _file: file })
     }
 
-    /// The process that holds the lock, if one does.
+    /// The process that holds the lock; none if the lock is free.
     pub fn owner(&self) -> Result<Option<Owner>, PrivatePostgresError> {
         let path = self.lock_file();
         let mut file = match File::open(&path) {
@@ -129,6 +133,7 @@ impl DataDir {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(PrivatePostgresError::io("open the lock file", &path)(error)),
         };
+        // Shared, so that several processes can check at once; dropping the file releases it.
         match file.try_lock_shared() {
             Ok(()) => Ok(None),
             Err(TryLockError::WouldBlock) => Ok(read_owner(&mut file)),
@@ -136,13 +141,15 @@ impl DataDir {
         }
     }
 
-    /// Opens a file of ours to append to, readable by its owner alone; root gives it to the directory's owner.
+    /// Opens a private file for appending, mode 0600. If this process runs as root, the directory's owner gets the
+    /// file.
     pub fn private_file(&self, path: &Path) -> io::Result<File> {
         let file = OpenOptions::new()
             .read(true)
             .append(true)
             .create(true)
             .mode(0o600)
+            // A link placed here would make root append to a file elsewhere and give it away.
             .custom_flags(OFlag::O_NOFOLLOW.bits())
             .open(path)?;
         let directory = fs::metadata(&self.root)?;
@@ -153,13 +160,13 @@ impl DataDir {
     }
 }
 
-/// The held lock; the kernel lets go of it with the process.
+/// The lock while it is held. The kernel releases it when the process exits, however it exits.
 #[derive(Debug)]
 pub(super) struct Lock {
     _file: File,
 }
 
-/// What an owner writes into its lock file.
+/// The content of the lock file.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Owner {
     pub pid: u32,
@@ -182,13 +189,13 @@ fn read_owner(file: &mut File) -> Option<Owner> {
     Some(Owner { pid, socket_dir: socket_dir.into() })
 }
 
-/// Makes one directory with exactly these permissions, whatever the umask.
+/// Creates one directory with exactly these permissions, whatever the umask.
 pub(super) fn make_dir(path: &Path, mode: u32) -> io::Result<()> {
     DirBuilder::new().mode(mode).create(path)?;
     fs::set_permissions(path, Permissions::from_mode(mode))
 }
 
-/// FNV-1a: the same in every release, unlike the standard library's hasher.
+/// FNV-1a: unlike the standard library's hasher, it gives the same value in every release.
 fn stable_hash(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, &byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)

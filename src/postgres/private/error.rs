@@ -1,4 +1,4 @@
-//! What can go wrong with the private server; every message says what to do about it.
+//! The error of the private server. Messages say what is wrong, then what to do.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -6,67 +6,67 @@ use std::path::{Path, PathBuf};
 use super::version::Version;
 use crate::postgres::version::OLDEST;
 
-/// Why the private server does not run.
+/// Why the private server is not running.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PrivatePostgresError {
     /// Another process owns the data directory.
     #[error(
-        "the data directory {} is in use by {}; stop that process, or name another directory with --data-dir",
+        "the data directory {} is in use by {}; stop that process, or choose another directory with --data-dir",
         data_dir.display(), process(*pid)
     )]
     InUse {
-        /// The data directory.
+        /// The path of the data directory.
         data_dir: PathBuf,
-        /// The process that holds the lock, where it is known.
+        /// The ID of the process that holds the lock; none if the lock file cannot be read.
         pid: Option<u32>,
     },
-    /// A path that has to be a directory is something else.
-    #[error("{} is not a directory; move it away, or name another directory with --data-dir", path.display())]
+    /// A path that must be a directory is something else.
+    #[error("{} is not a directory; move it away, or choose another directory with --data-dir", path.display())]
     NotADirectory {
-        /// The path.
+        /// The path that is not a directory.
         path: PathBuf,
     },
-    /// The file system or its permissions forbid what has to be done.
+    /// The permissions or a read-only file system deny an action.
     #[error(
-        "this user may not {action} {}; run as the user who owns it, make it writable, or name another \
+        "no permission to {action} {}; run as the user who owns it, make it writable, or choose another \
          directory with --data-dir",
         path.display()
     )]
     NotPermitted {
-        /// What was tried.
+        /// The action, as a verb phrase in front of the path.
         action: &'static str,
-        /// With which path.
+        /// The path of the action.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the system.
         source: io::Error,
     },
-    /// No space is left.
-    #[error("no space is left on the disk that holds {}; free some and start again", path.display())]
+    /// The disk or the quota is full.
+    #[error("no space is left on the disk that holds {}; free some space and start again", path.display())]
     DiskFull {
-        /// What could not grow.
+        /// The file or directory that could not be written.
         path: PathBuf,
     },
-    /// Files that PostgreSQL needs belong to somebody else.
+    /// A directory that PostgreSQL needs belongs to another user.
     #[error(
-        "{} belongs to user {owner}, not to user {expected}; run as user {owner}, or give it away with \
-         `chown -R {expected}`",
+        "{} belongs to user {owner}, but must belong to user {expected}; run as user {owner}, or change its owner \
+         with `chown -R {expected}`",
         path.display()
     )]
     WrongOwner {
-        /// The path.
+        /// The path of the directory.
         path: PathBuf,
-        /// Its owner's number.
+        /// The ID of its owner.
         owner: u32,
-        /// The number of the user who has to own it.
+        /// The ID of the user that must own it.
         expected: u32,
     },
-    /// A directory holds something that is not ours.
-    #[error("{} {what}; move it away, or name another directory with --data-dir", path.display())]
+    /// A directory contains files that Tenure did not create.
+    #[error("{} {what}; move it away, or choose another directory with --data-dir", path.display())]
     Foreign {
-        /// The directory.
+        /// The path of the directory.
         path: PathBuf,
-        /// What is wrong with it.
+        /// What it contains, as a verb phrase behind the path.
         what: &'static str,
     },
     /// The database files are incomplete or corrupt.
@@ -75,133 +75,136 @@ pub enum PrivatePostgresError {
         path.display()
     )]
     Damaged {
-        /// The directory.
+        /// The directory of the database files.
         path: PathBuf,
-        /// What is wrong with it.
+        /// What is missing or corrupt.
         what: String,
     },
-    /// No PostgreSQL server is installed.
+    /// No PostgreSQL server was found.
     #[error(
-        "no PostgreSQL server is on this machine; install one (Debian, Ubuntu: `apt-get install postgresql`; \
-         Fedora: `dnf install postgresql-server`; macOS: `brew install postgresql@17`), or name the directory \
-         of `initdb` and `postgres` with TENURE_POSTGRES_BIN; searched: {}",
+        "no PostgreSQL server found; install one (Debian, Ubuntu: `apt-get install postgresql`; \
+         Fedora: `dnf install postgresql-server`; macOS: `brew install postgresql@17`), or set TENURE_POSTGRES_BIN to \
+         the directory that contains `initdb` and `postgres`; searched: {}",
         list(searched)
     )]
     BinariesMissing {
         /// The directories that were searched.
         searched: Vec<PathBuf>,
     },
-    /// Only servers that are too old are installed.
+    /// All installed servers are too old.
     #[error(
-        "PostgreSQL {found} in {} is too old; install version {} or newer (package `postgresql`), or name \
-         the directory of its `initdb` and `postgres` with TENURE_POSTGRES_BIN",
+        "PostgreSQL {found} in {} is too old; install version {} or newer (package `postgresql`), or set \
+         TENURE_POSTGRES_BIN to the directory that contains its `initdb` and `postgres`",
         bin_dir.display(), OLDEST / 10_000
     )]
     TooOld {
-        /// Which version was found.
+        /// The version of the preferred installed server.
         found: Version,
-        /// Where.
+        /// The directory of its programs.
         bin_dir: PathBuf,
     },
     /// The database files were written by a major version that is not installed.
     #[error(
         "{} holds the files of PostgreSQL {data}, but the servers on this machine are {}; install \
-         PostgreSQL {data} (Debian, Ubuntu: `postgresql-{data}`) or name its directory with \
-         TENURE_POSTGRES_BIN; to move to the newer version, run pg_upgrade",
+         PostgreSQL {data} (Debian, Ubuntu: `postgresql-{data}`), or set TENURE_POSTGRES_BIN to its directory; \
+         to upgrade the files to a newer version, run pg_upgrade",
         path.display(), versions(found)
     )]
     OtherMajor {
         /// The directory of the database files.
         path: PathBuf,
-        /// The major version that wrote them.
+        /// The major version that wrote the files.
         data: u32,
-        /// What is installed.
+        /// The installed servers: version and directory.
         found: Vec<(Version, PathBuf)>,
     },
-    /// root has no unprivileged user to run PostgreSQL as, or may not become it.
+    /// This process runs as root and cannot run PostgreSQL as an unprivileged user.
     #[error(
-        "PostgreSQL refuses to run as root, and it cannot be run as another user: {reason}; start as an \
-         ordinary user, or name a --data-dir that ordinary users may enter"
+        "PostgreSQL refuses to run as root, and Tenure cannot run it as another user: {reason}; start Tenure as an \
+         ordinary user, or choose a --data-dir that ordinary users can enter"
     )]
     NoUnprivilegedUser {
-        /// What is missing.
+        /// Why PostgreSQL cannot run as another user.
         reason: String,
     },
-    /// The database files could not be made.
-    #[error("PostgreSQL could not set up its files in {}; it said:\n{said}", path.display())]
+    /// The database files could not be created.
+    #[error("PostgreSQL could not create its files in {}; its output ends with:\n{said}", path.display())]
     InitFailed {
-        /// The directory.
+        /// The directory of the unfinished files.
         path: PathBuf,
         /// The last lines of the output.
         said: String,
     },
-    /// The server ended before it took a connection.
-    #[error("PostgreSQL ended at once ({status}); its log, {}, ends with:\n{said}", log.display())]
+    /// The server exited before it accepted a connection.
+    #[error("PostgreSQL exited during its start ({status}); its log, {}, ends with:\n{said}", log.display())]
     Ended {
-        /// How it ended.
+        /// The exit status or the signal.
         status: String,
-        /// The log.
+        /// The path of the log.
         log: PathBuf,
         /// The last lines of the log.
         said: String,
     },
-    /// The server ran and died.
-    #[error("PostgreSQL died ({status}); its log, {}, ends with:\n{said}", log.display())]
+    /// The server accepted connections and then exited unexpectedly.
+    #[error("PostgreSQL exited unexpectedly ({status}); its log, {}, ends with:\n{said}", log.display())]
     Died {
-        /// How it ended.
+        /// The exit status or the signal.
         status: String,
-        /// The log.
+        /// The path of the log.
         log: PathBuf,
         /// The last lines of the log.
         said: String,
     },
-    /// The server runs and takes no connection.
+    /// The server is running but did not accept connections in time.
     #[error(
-        "PostgreSQL took no connection within {seconds} s ({answer}); look into its log, {}",
+        "PostgreSQL did not accept connections within {seconds} s ({answer}); see its log, {}",
         log.display()
     )]
     NotReady {
-        /// How long it was waited for.
+        /// The seconds waited; 0 after a refusal.
         seconds: u64,
-        /// What it said last.
+        /// The last answer of the server, or the I/O error.
         answer: String,
-        /// The log.
+        /// The path of the log.
         log: PathBuf,
     },
-    /// Processes of an earlier server still work on the files.
+    /// Processes of an earlier server still use the files.
     #[error(
-        "processes of an earlier PostgreSQL still use {}; wait until they end, or end them{}",
+        "processes of an earlier PostgreSQL still use {}; wait until they exit, or stop them{}",
         path.display(), pid.map(|pid| format!(" (process {pid})")).unwrap_or_default()
     )]
     StillUsed {
         /// The directory of the database files.
         path: PathBuf,
-        /// The earlier server, where it is known.
+        /// The process ID of the earlier server, if it is known.
         pid: Option<i32>,
     },
-    /// The server did not stop.
-    #[error("PostgreSQL (process {pid:?}) does not stop; look into its log before ending it by force")]
+    /// The server did not stop within the time for a fast and an immediate shutdown.
+    #[error(
+        "PostgreSQL{} did not stop; read its log before you kill it",
+        pid.map(|pid| format!(" (process {pid})")).unwrap_or_default()
+    )]
     DoesNotStop {
-        /// The server.
+        /// The process ID of the server, if it is known.
         pid: Option<i32>,
     },
-    /// It was stopped before it was up.
-    #[error("PostgreSQL was stopped before it was up")]
+    /// A stop was requested before the server accepted connections.
+    #[error("PostgreSQL was stopped before it was ready")]
     Cancelled,
-    /// Anything else that the operating system refused.
+    /// Any other error of the operating system.
     #[error("cannot {action} {}", path.display())]
     Io {
-        /// What was tried.
+        /// The action, as a verb phrase in front of the path.
         action: &'static str,
-        /// With which path.
+        /// The path of the action.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the system.
         source: io::Error,
     },
 }
 
 impl PrivatePostgresError {
-    /// Names what was tried, and sorts out the failures that have an error of their own.
+    /// Adds the action and the path to an I/O error, and maps the kinds that have a variant of their own.
     pub(super) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_path_buf();
         move |source| match source.kind() {
@@ -214,7 +217,7 @@ impl PrivatePostgresError {
         }
     }
 
-    /// Whether another try a moment later may go well without anybody's help.
+    /// Whether the failure may resolve itself, so that a retry a moment later may succeed.
     pub(super) const fn passes_by_itself(&self) -> bool {
         matches!(self, Self::StillUsed { .. })
     }

@@ -1,4 +1,4 @@
-//! The database files: judged when they are there, made whole or not at all when they are not.
+//! The database files: checks existing ones, and creates new ones completely or not at all.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -14,15 +14,16 @@ use super::log::Log;
 use super::settings::{DATABASE, SUPERUSER};
 use super::start_failure::{Complaint, start_failure};
 
-/// The major version that wrote the files; none if there are none yet.
+/// The major version that wrote the database files; none if there are no files yet.
 ///
 /// # Errors
-/// There is something else in their place, or they are incomplete.
+/// [`PrivatePostgresError::NotADirectory`] or [`PrivatePostgresError::Foreign`] if the path contains something else;
+/// [`PrivatePostgresError::Damaged`] if files are missing.
 pub(super) fn major_of(pgdata: &Path) -> Result<Option<u32>, PrivatePostgresError> {
     let fail = |action| PrivatePostgresError::io(action, pgdata);
     match fs::symlink_metadata(pgdata) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(fail("look at")(error)),
+        Err(error) => return Err(fail("inspect")(error)),
         Ok(there) if !there.is_dir() => {
             return Err(PrivatePostgresError::NotADirectory { path: pgdata.to_path_buf() });
         }
@@ -34,7 +35,7 @@ pub(super) fn major_of(pgdata: &Path) -> Result<Option<u32>, PrivatePostgresErro
             if fs::read_dir(pgdata).map_err(fail("read"))?.next().is_none() {
                 return Ok(None);
             }
-            let what = "holds other files than those of a PostgreSQL database (PG_VERSION is missing)";
+            let what = "contains files that are not a PostgreSQL database (PG_VERSION is missing)";
             return Err(PrivatePostgresError::Foreign { path: pgdata.to_path_buf(), what });
         }
         Err(error) => return Err(fail("read PG_VERSION in")(error)),
@@ -42,7 +43,8 @@ pub(super) fn major_of(pgdata: &Path) -> Result<Option<u32>, PrivatePostgresErro
     let damaged = |what: String| PrivatePostgresError::Damaged { path: pgdata.to_path_buf(), what };
     // Before version 10, the major version had two parts.
     let major = text.trim().split('.').next().unwrap_or_default().parse();
-    let major = major.map_err(|_| damaged("PG_VERSION holds no version".to_owned()))?;
+    let major = major.map_err(|_| damaged("PG_VERSION does not contain a version".to_owned()))?;
+    // Without the control file PostgreSQL cannot start; found here, it gets a clear error.
     if pgdata.join("global/pg_control").exists() {
         Ok(Some(major))
     } else {
@@ -50,16 +52,18 @@ pub(super) fn major_of(pgdata: &Path) -> Result<Option<u32>, PrivatePostgresErro
     }
 }
 
-/// Makes the files and the database in a directory beside, and renames it when everything is on the disk.
+/// Creates the files and the database in a separate directory, and renames it when everything is on disk.
 ///
 /// # Errors
-/// PostgreSQL says why it could not, or somebody asked to stop.
+/// [`PrivatePostgresError::InitFailed`] with PostgreSQL's output, [`PrivatePostgresError::DiskFull`], or
+/// [`PrivatePostgresError::Cancelled`] after a stop request.
 pub(super) fn initialise(
     data_dir: &DataDir,
     installation: &Installation,
     launcher: &Launcher,
     control: &Control,
 ) -> Result<(), PrivatePostgresError> {
+    // An interrupted start may have left it, in any state.
     let unfinished = data_dir.unfinished();
     match fs::remove_dir_all(&unfinished) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -70,25 +74,30 @@ pub(super) fn initialise(
     launcher.own_dir(&unfinished)?;
     tracing::info!(path = %data_dir.pgdata().display(), "setting up a private PostgreSQL");
 
+    // `--auth-local=trust`: the mode of the socket's directory is the only access control.
     let mut initdb = launcher.command(&installation.initdb(), "TERM");
     initdb.args(["--encoding=UTF8", "--locale=C", "--data-checksums", "--no-instructions"]);
     initdb.args(["--auth-local=trust", "--auth-host=reject", "--username", SUPERUSER, "--pgdata"]);
     run(initdb.arg(&unfinished), b"", data_dir, control)?;
 
+    // Single-user mode: the database exists before the first server accepts a connection.
     let mut single = launcher.command(&installation.postgres(), "TERM");
     single.arg("--single");
+    // Otherwise single-user mode reports success after a failed statement.
     setting(&mut single, "exit_on_error", "on");
     setting(&mut single, "log_min_messages", "warning");
     single.arg("-D").arg(&unfinished).arg("postgres");
     run(&mut single, format!("create database {DATABASE}\n").as_bytes(), data_dir, control)?;
 
+    // The rename commits: before it there are no database files, after it they are complete.
     let pgdata = data_dir.pgdata();
     fs::rename(&unfinished, &pgdata).map_err(PrivatePostgresError::io("rename the new files to", &pgdata))?;
+    // Without this, a power failure could undo the rename after the start was reported.
     let root = data_dir.path();
-    File::open(root).and_then(|root| root.sync_all()).map_err(PrivatePostgresError::io("write", root))
+    File::open(root).and_then(|root| root.sync_all()).map_err(PrivatePostgresError::io("sync", root))
 }
 
-/// Runs one program to its end; its output goes to the log.
+/// Runs one program until it exits. Its output goes to the log.
 fn run(
     command: &mut Command,
     input: &[u8],
@@ -104,8 +113,8 @@ fn run(
     if let Some(mut stdin) = child.stdin.take()
         && let Err(error) = stdin.write_all(input)
     {
-        // A program that no longer reads tells why by its end.
-        tracing::debug!(%error, "PostgreSQL took no input");
+        // Not an error yet: a program that does not read has failed, and its exit status and output say why.
+        tracing::debug!(%error, "PostgreSQL did not read its input");
     }
     let status =
         control.wait(&mut child).map_err(PrivatePostgresError::io("wait for a program for", &path))?;

@@ -1,4 +1,4 @@
-//! As whom PostgreSQL's programs run, and that they end with the thread that started them.
+//! Starts PostgreSQL's programs: under an unprivileged user, and so that they end with the thread that started them.
 
 use std::ffi::OsStr;
 use std::fs::{self, File, Permissions};
@@ -13,29 +13,29 @@ use nix::unistd::{User, geteuid};
 use super::data_dir::{DataDir, make_dir};
 use super::error::PrivatePostgresError;
 
-/// The users that root may run PostgreSQL as, the preferred one first.
+/// The users as which root runs PostgreSQL, in order of preference.
 const UNPRIVILEGED: [&str; 2] = ["postgres", "nobody"];
 
-/// The numbers of an unprivileged user.
+/// The user and group IDs of an unprivileged user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Account {
     uid: u32,
     gid: u32,
 }
 
-/// How programs are started.
+/// How to start PostgreSQL's programs.
 #[derive(Clone, Debug)]
 pub(super) struct Launcher {
-    /// Whom root becomes; nobody else becomes anybody.
+    /// The user to switch to; none unless this process runs as root.
     account: Option<Account>,
-    /// The capability that lets the account pass directories only root may enter; the weakest that does.
+    /// The weakest capability that lets that user enter directories that only root can enter; none if it is not needed.
     capability: Option<&'static str>,
-    /// Whether util-linux' `setpriv` is there and may do what is asked of it.
+    /// Whether to start programs with `setpriv` from util-linux: it is installed and permitted.
     setpriv: bool,
 }
 
 impl Launcher {
-    /// Decides as whom the server runs, and tries it out on `postgres --version`.
+    /// Chooses the user and the way to start programs, and tests them with `postgres --version`.
     pub fn new(data_dir: &DataDir, postgres: &Path) -> Result<Self, PrivatePostgresError> {
         let account = if geteuid().is_root() { Some(account_for(&data_dir.pgdata())?) } else { None };
         let capability = match account {
@@ -44,9 +44,11 @@ impl Launcher {
             }
             _ => None,
         };
+        // Tested, because `setpriv` may be missing, too old, or not permitted in a container.
         let mut reasons = Vec::new();
         for setpriv in [true, false] {
             let launcher = Self { account, capability, setpriv };
+            // Only `setpriv` can pass a capability to the other user.
             if !setpriv && capability.is_some() {
                 break;
             }
@@ -62,13 +64,13 @@ impl Launcher {
         Err(PrivatePostgresError::NoUnprivilegedUser { reason: reasons.join("; ") })
     }
 
-    /// The user who owns the server's files.
+    /// The ID of the user who must own the server's files.
     pub fn uid(&self) -> u32 {
         self.account.map_or_else(|| geteuid().as_raw(), |account| account.uid)
     }
 
-    /// A program that gets the given signal when the calling thread ends; it sees none of our environment, which
-    /// may hold secrets, nor our terminal's signals.
+    /// A command whose program gets the given signal when the calling thread ends (only with `setpriv`). It does not
+    /// inherit our environment, which may contain secrets, and does not receive our terminal's signals.
     pub fn command(&self, program: &Path, on_parent_death: &str) -> Command {
         let mut command = if self.setpriv {
             let mut command = Command::new("setpriv");
@@ -90,20 +92,27 @@ impl Launcher {
         };
         let kept = ["PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH"];
         let kept = kept.into_iter().filter_map(|name| Some((name, std::env::var_os(name)?)));
+        // `LC_ALL=C`: `start_failure` recognises English messages only.
         command.env_clear().envs(kept).env("LC_ALL", "C").env("TZ", "UTC");
-        // Else glibc gives the memory of each statement back to the kernel, and asks for it again for the next one.
+        // Otherwise glibc returns the memory of each statement to the kernel and requests it again for the next one.
         command.env("MALLOC_TOP_PAD_", "1048576").env("MALLOC_TRIM_THRESHOLD_", "8388608");
+        // `/`: PostgreSQL's user may be unable to enter our working directory. Own process group: Ctrl-C in the
+        // terminal would otherwise reach the server directly, before this process asks it to stop.
         command.current_dir("/").process_group(0).stdin(Stdio::null());
         command
     }
 
-    /// Lets what a command says go to the log.
+    /// Sends the output of a command to the log.
     pub fn logged(command: &mut Command, log: &File) -> io::Result<()> {
         command.stdout(log.try_clone()?).stderr(log.try_clone()?);
         Ok(())
     }
 
-    /// Makes a directory, or takes one that is there, that belongs to PostgreSQL's user alone.
+    /// Creates a directory for PostgreSQL's user only, or gives an existing one that owner and mode.
+    ///
+    /// # Errors
+    /// [`PrivatePostgresError::WrongOwner`] if it belongs to another user; [`PrivatePostgresError::NotADirectory`] if
+    /// it is a link or a file.
     pub fn own_dir(&self, path: &Path) -> Result<(), PrivatePostgresError> {
         match make_dir(path, 0o700) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
@@ -111,7 +120,8 @@ impl Launcher {
             }
             _ => {}
         }
-        let there = fs::symlink_metadata(path).map_err(PrivatePostgresError::io("look at", path))?;
+        // Links are not followed: in a shared temporary directory another user could have placed one.
+        let there = fs::symlink_metadata(path).map_err(PrivatePostgresError::io("inspect", path))?;
         if !there.is_dir() {
             return Err(PrivatePostgresError::NotADirectory { path: path.to_path_buf() });
         }
@@ -124,14 +134,14 @@ impl Launcher {
         match self.account {
             Some(Account { uid, gid }) if owner != uid => {
                 std::os::unix::fs::lchown(path, Some(uid), Some(gid))
-                    .map_err(PrivatePostgresError::io("give PostgreSQL's user the directory", path))
+                    .map_err(PrivatePostgresError::io("change the owner of", path))
             }
             _ => Ok(()),
         }
     }
 }
 
-/// The owner of the files that are there, or the first unprivileged user that exists.
+/// The owner of the existing database files, or else the first unprivileged user that exists.
 fn account_for(pgdata: &Path) -> Result<Account, PrivatePostgresError> {
     if let Ok(files) = fs::metadata(pgdata)
         && files.uid() != 0
@@ -141,12 +151,12 @@ fn account_for(pgdata: &Path) -> Result<Account, PrivatePostgresError> {
     let user = UNPRIVILEGED.iter().find_map(|name| User::from_name(name).ok().flatten());
     user.map(|user| Account { uid: user.uid.as_raw(), gid: user.gid.as_raw() }).ok_or_else(|| {
         PrivatePostgresError::NoUnprivilegedUser {
-            reason: "there is neither a user `postgres` nor a user `nobody`".to_owned(),
+            reason: "there is no user `postgres` and no user `nobody`".to_owned(),
         }
     })
 }
 
-/// Whether the account may pass every directory above the path, and the path itself if it is one.
+/// Whether the user can enter every directory above the path, and the path itself if it is a directory.
 fn enters(account: Account, path: &Path) -> bool {
     let directories =
         path.ancestors().filter_map(|above| fs::metadata(above).ok()).filter(fs::Metadata::is_dir);
@@ -155,6 +165,7 @@ fn enters(account: Account, path: &Path) -> bool {
         .all(|directory| may_pass(account, directory.uid(), directory.gid(), directory.mode()))
 }
 
+/// As the kernel decides it: only the first class that applies counts, even if a later one allows more.
 const fn may_pass(account: Account, uid: u32, gid: u32, mode: u32) -> bool {
     let needed = if account.uid == uid {
         0o100
@@ -166,7 +177,7 @@ const fn may_pass(account: Account, uid: u32, gid: u32, mode: u32) -> bool {
     mode & needed != 0
 }
 
-/// The weakest of the capabilities at hand that opens directories.
+/// The weakest capability of this process that lets a process enter any directory.
 fn capability_to_pass(effective: u64) -> Result<&'static str, PrivatePostgresError> {
     const DAC_OVERRIDE: u64 = 1 << 1;
     const DAC_READ_SEARCH: u64 = 1 << 2;
@@ -175,20 +186,20 @@ fn capability_to_pass(effective: u64) -> Result<&'static str, PrivatePostgresErr
     } else if effective & DAC_OVERRIDE != 0 {
         Ok("dac_override")
     } else {
-        let reason = "only root may enter the directory, and root has neither of the capabilities \
-                      CAP_DAC_READ_SEARCH and CAP_DAC_OVERRIDE";
+        let reason = "only root can enter the directory, and this process has neither CAP_DAC_READ_SEARCH nor \
+                      CAP_DAC_OVERRIDE";
         Err(PrivatePostgresError::NoUnprivilegedUser { reason: reason.to_owned() })
     }
 }
 
-/// The capabilities of this process; none where the system does not tell.
+/// The effective capabilities of this process as a bit mask; 0 if they cannot be read.
 fn effective_capabilities() -> u64 {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mask = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
     mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
 }
 
-/// A list of paths of one entry, as PostgreSQL reads it: quoted, so that a comma does not split it.
+/// A path as a list setting with one entry: quoted, so that PostgreSQL does not split it at a comma.
 pub(super) fn quoted(path: &Path) -> std::ffi::OsString {
     use std::os::unix::ffi::{OsStrExt, OsStringExt};
     let doubled: Vec<u8> = path
@@ -200,7 +211,7 @@ pub(super) fn quoted(path: &Path) -> std::ffi::OsString {
     std::ffi::OsString::from_vec([b"\"", doubled.as_slice(), b"\""].concat())
 }
 
-/// One `-c name=value`.
+/// Adds one setting to a command, as `-c name=value`.
 pub(super) fn setting(command: &mut Command, name: &str, value: impl AsRef<OsStr>) {
     let mut pair = std::ffi::OsString::from(name);
     pair.push("=");

@@ -1,4 +1,4 @@
-//! The server's log file: bounded at each start, and read when the server ends.
+//! The server's log file: rotated at a start if it is large, and read when the server exits.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom};
@@ -7,14 +7,14 @@ use std::path::PathBuf;
 use super::data_dir::DataDir;
 use super::error::PrivatePostgresError;
 
-/// A log that is larger at a start makes place for a new one; one old log is kept.
+/// The size above which the log is rotated at a start. One old log is kept (`postgres.log.1`).
 const LARGEST_BYTES: u64 = 10 * 1024 * 1024;
 
-/// How much of the end is looked at, and how much of it is told.
+/// How many bytes at the end of the log are read, and how many lines of them an error quotes at most.
 const TAIL_BYTES: u64 = 8 * 1024;
 const TAIL_LINES: usize = 12;
 
-/// The log, open for one life of the server.
+/// The log, opened for one run of the server.
 #[derive(Debug)]
 pub(super) struct Log {
     pub path: PathBuf,
@@ -23,10 +23,11 @@ pub(super) struct Log {
 }
 
 impl Log {
-    /// Opens the log and remembers where this life begins.
+    /// Opens the log and remembers where the output of this run begins.
     pub fn open(data_dir: &DataDir) -> Result<Self, PrivatePostgresError> {
         let path = data_dir.log();
         let opened = || -> io::Result<(File, u64)> {
+            // Only at a start: the server holds the file open and would go on writing to the renamed one.
             if fs::symlink_metadata(&path).is_ok_and(|log| log.len() > LARGEST_BYTES) {
                 fs::rename(&path, path.with_extension("log.1"))?;
             }
@@ -38,7 +39,7 @@ impl Log {
         Ok(Self { path, file, begin })
     }
 
-    /// The last lines since the log was opened.
+    /// The last lines written since the log was opened, at most 12; empty if the log cannot be read.
     pub fn tail(&self) -> String {
         let read = || -> io::Result<Vec<u8>> {
             let mut file = File::open(&self.path)?;

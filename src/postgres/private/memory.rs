@@ -1,15 +1,17 @@
-//! How much memory the server may take: an eighth of what there is, within bounds.
+//! Sizes the shared buffers of the server: one eighth of the memory, within bounds.
 
 use std::fs;
 
 const MEBIBYTE: u64 = 1024 * 1024;
 
-/// The least and the most memory for PostgreSQL's shared buffers.
+/// The lower and the upper limit for `shared_buffers`, in bytes.
 const LEAST: u64 = 128 * MEBIBYTE;
 const MOST: u64 = 1024 * MEBIBYTE;
 
-/// The value of `shared_buffers`; the least where nothing can be found out.
+/// The value of `shared_buffers`; the lower limit if the amount of memory is unknown.
 pub(super) fn shared_buffers() -> String {
+    // The smaller one counts: in a container the machine has more memory than the server may use. Without a limit,
+    // `memory.max` contains `max`, which does not parse and is left out.
     let limits = [
         fs::read_to_string("/proc/meminfo").ok().and_then(|text| total(&text)),
         fs::read_to_string("/sys/fs/cgroup/memory.max").ok().and_then(|text| text.trim().parse().ok()),
@@ -17,7 +19,7 @@ pub(super) fn shared_buffers() -> String {
     format!("{}MB", share(limits.into_iter().flatten().min()) / MEBIBYTE)
 }
 
-/// The bytes that `/proc/meminfo` says there are.
+/// The total memory in bytes, from the content of `/proc/meminfo`.
 fn total(meminfo: &str) -> Option<u64> {
     let line = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
     line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)

@@ -1,13 +1,13 @@
-//! A PostgreSQL of our own: made, started, watched over and stopped with this process.
+//! The private PostgreSQL: a server that Tenure creates, starts, supervises and stops with its own process.
 //!
 //! ```text
-//! <data dir>/lock           held by the owner for its whole life: what "in use" means
+//! <data dir>/lock           locked by the owner for its whole lifetime; a locked file means "in use"
 //! <data dir>/postgres/      the database files, 0700
-//! <data dir>/run/           the socket, 0700 (a directory in the temporary one if its path would be too long)
-//! <data dir>/postgres.log   what the server says, 0600
+//! <data dir>/run/           the socket, 0700 (in the temporary directory if its path would be too long)
+//! <data dir>/postgres.log   the output of the server, 0600
 //! ```
 //!
-//! The server has no TCP port; whoever may enter the socket's directory is its superuser.
+//! The server has no TCP port and no password: any user who can enter the socket's directory is its superuser.
 
 mod binaries;
 mod control;
@@ -41,11 +41,11 @@ use data_dir::DataDir;
 use probe::{Answer, probe};
 use settings::{DATABASE, SUPERUSER};
 
-/// How long a fast shutdown may take, and how long an immediate one.
+/// How long a fast shutdown (SIGINT) may take, and then an immediate one (SIGQUIT).
 const FAST: Duration = Duration::from_secs(30);
 const IMMEDIATE: Duration = Duration::from_secs(15);
 
-/// A running private server. Dropped without [`PrivatePostgres::stop`], it shuts down too, but nobody waits for it.
+/// A running private server. Dropping it also shuts the server down, but only [`PrivatePostgres::stop`] waits for it.
 #[derive(Debug)]
 pub struct PrivatePostgres {
     endpoint: Endpoint,
@@ -54,19 +54,20 @@ pub struct PrivatePostgres {
 }
 
 impl PrivatePostgres {
-    /// Starts the server of a data directory, making what is missing, and returns when it takes connections.
+    /// Starts the server of a data directory, creating missing files, and returns when it accepts connections.
     ///
-    /// Recovery after a crash is waited for (up to ten minutes). Dropping the future stops what was begun.
+    /// Waits for recovery after a crash, up to ten minutes. Dropping the future stops the server.
     ///
     /// # Errors
-    /// See [`PrivatePostgresError`]; afterwards nothing runs and the directory is free again.
+    /// See [`PrivatePostgresError`]. After an error no server is running and the directory is free again.
     pub async fn start(options: Options) -> Result<Self, PrivatePostgresError> {
         let (state_sender, state) = watch::channel(State::Starting);
         let (first_sender, first) = oneshot::channel();
         let control = StopOnDrop(Arc::default());
         let shared = Arc::clone(&control.0);
         let data_dir = options.data_dir.clone();
-        // The server ends with the thread that started it, so this thread does nothing else.
+        // The kernel signals the server when the thread that started it ends (PR_SET_PDEATHSIG), so it gets its own
+        // thread.
         std::thread::Builder::new()
             .name("private-postgres".to_owned())
             .spawn(move || supervisor::supervise(&options, &shared, &state_sender, first_sender))
@@ -75,22 +76,22 @@ impl PrivatePostgres {
         Ok(Self { endpoint, state, control })
     }
 
-    /// Where to connect.
+    /// The socket, user and database to connect to.
     #[must_use]
     pub const fn endpoint(&self) -> &Endpoint {
         &self.endpoint
     }
 
-    /// How the server is, now and from now on.
+    /// The current state of the server, and its changes.
     #[must_use]
     pub fn state(&self) -> watch::Receiver<State> {
         self.state.clone()
     }
 
-    /// Shuts the server down and waits until it is gone and the directory is free.
+    /// Shuts the server down and waits until it has exited and the directory is free.
     ///
     /// # Errors
-    /// The server does not end.
+    /// [`PrivatePostgresError::DoesNotStop`] if the server does not exit within 45 s.
     pub async fn stop(mut self) -> Result<(), PrivatePostgresError> {
         let control = &self.control.0;
         control.request_stop();
@@ -98,7 +99,11 @@ impl PrivatePostgres {
             return Ok(());
         }
         let control = &self.control.0;
-        tracing::warn!("PostgreSQL does not shut down in time; it is stopped at once and will recover");
+        // SIGQUIT loses nothing that was committed: the next start replays the WAL. SIGKILL is never sent, because then
+        // the server could not stop its child processes.
+        tracing::warn!(
+            "PostgreSQL did not shut down in time; stopping it immediately, the next start will recover"
+        );
         control.signal(Signal::SIGQUIT);
         if self.ended_within(IMMEDIATE).await {
             return Ok(());
@@ -120,10 +125,10 @@ impl Drop for StopOnDrop {
     }
 }
 
-/// Where to connect if another process owns the data directory and its server is up.
+/// The endpoint of the server, if another process owns the data directory and its server accepts connections.
 ///
 /// # Errors
-/// The directory cannot be looked into.
+/// [`PrivatePostgresError`] if the directory or its lock file cannot be read.
 pub fn running(data_dir: &Path) -> Result<Option<Endpoint>, PrivatePostgresError> {
     let Some(data_dir) = DataDir::existing(data_dir)? else {
         return Ok(None);
@@ -134,10 +139,10 @@ pub fn running(data_dir: &Path) -> Result<Option<Endpoint>, PrivatePostgresError
     Ok(endpoint.filter(|endpoint| probe(endpoint) == Answer::Ready))
 }
 
-/// Which server a start would use, for people: its version and where it is.
+/// Describes the server that would be used for new files: its version and directory.
 ///
 /// # Errors
-/// There is none that can be used.
+/// [`PrivatePostgresError::BinariesMissing`] or [`PrivatePostgresError::TooOld`] if no installed server can be used.
 pub fn installed(bin_dir: Option<&Path>) -> Result<String, PrivatePostgresError> {
     let chosen = binaries::choose(binaries::find(bin_dir), None)?;
     Ok(format!("PostgreSQL {} in {}", chosen.version, chosen.bin_dir.display()))

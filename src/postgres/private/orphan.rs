@@ -1,4 +1,4 @@
-//! Clears the way for a start: stops a server that outlived its owner, and never touches a stranger.
+//! Prepares the files for a start: stops a server that outlived its owner, and never signals any other process.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -16,38 +16,41 @@ use super::error::PrivatePostgresError;
 use super::settings::SOCKET_NAME;
 use crate::clock::Stopwatch;
 
-/// How long an orphan may take to shut down, and to crash when it did not.
+/// How long an orphan may take for a fast shutdown (SIGINT), and then for an immediate one (SIGQUIT).
 const FAST: Duration = Duration::from_secs(30);
 const AT_ONCE: Duration = Duration::from_secs(10);
 
-/// Who lives under the number that `postmaster.pid` names.
+/// The process that has the ID in `postmaster.pid`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Resident {
-    /// Nobody.
+    /// There is no such process, or only a zombie.
     Gone,
-    /// A PostgreSQL on these files.
+    /// A PostgreSQL that runs on these files.
     Orphan,
-    /// Some other program: the file is stale.
+    /// Another program, or a PostgreSQL on other files: the ID was reused, so `postmaster.pid` is stale.
     Stranger,
-    /// A PostgreSQL of which we may not see the files: it may be ours.
+    /// A PostgreSQL whose working directory cannot be read, or a process whose command line cannot: it may be ours.
     Unknown,
 }
 
-/// Leaves the files without a server, as far as that is ours to do; the caller holds the lock of the directory.
+/// Stops an orphaned server and removes its stale files. The caller holds the lock of the directory, so a server that
+/// still runs on the files has lost its owner.
 ///
 /// # Errors
-/// The orphan does not stop.
+/// [`PrivatePostgresError::StillUsed`] if the orphan does not stop.
 pub(super) fn clear(pgdata: &Path, socket_dir: &Path, control: &Control) -> Result<(), PrivatePostgresError> {
     let pid_file = pgdata.join("postmaster.pid");
     if let Some(pid) = named_pid(&pid_file) {
         match resident(pid, pgdata) {
             Resident::Gone => {}
             Resident::Orphan => stop(pid, pgdata, control)?,
-            // PostgreSQL would take any living process of its own user for a server.
+            // PostgreSQL refuses to start while a process of its user has this ID, whatever program it is.
             Resident::Stranger => remove(&pid_file)?,
+            // PostgreSQL itself refuses to start if this is a server on the files; until then the socket may be in use.
             Resident::Unknown => return Ok(()),
         }
     }
+    // No server is left. A socket lock file names a process ID too, which may be reused by now.
     let socket = socket_dir.join(SOCKET_NAME);
     remove(&socket)?;
     remove(&socket.with_added_extension("lock"))
@@ -62,7 +65,8 @@ fn remove(path: &Path) -> Result<(), PrivatePostgresError> {
     }
 }
 
-/// The first line of the file; a server without a postmaster writes its number negative.
+/// The process ID in the first line of the file; negative if written by a single-user server. None if the file is
+/// missing or unreadable, or names process 0 or 1.
 fn named_pid(pid_file: &Path) -> Option<Pid> {
     let content = fs::read(pid_file).ok()?;
     let line = content.split(|&byte| byte == b'\n').next()?;
@@ -81,12 +85,12 @@ fn resident(pid: Pid, pgdata: &Path) -> Resident {
     }
 }
 
-/// Judges a living process by its words and its directory; a server moves into its files.
+/// Classifies a process by its command line and its working directory. A server changes into its data directory.
 fn judge(line: &[u8], works_in: Option<&Path>, pgdata: &Path) -> Resident {
     let words: Vec<&[u8]> = line.split(|&byte| byte == 0).collect();
     let program = words.first().copied().unwrap_or_default();
     if program.is_empty() {
-        // A process that has ended and that nobody has asked how.
+        // A zombie: it has exited but has not been reaped.
         return Resident::Gone;
     }
     let name = Path::new(OsStr::from_bytes(program)).file_name().unwrap_or_default();
@@ -102,7 +106,8 @@ fn judge(line: &[u8], works_in: Option<&Path>, pgdata: &Path) -> Resident {
     }
 }
 
-/// The words of a process, each ended by a zero.
+/// The command line of a process, with a zero byte after each word. Without `/proc` (macOS) it comes from `ps`, which
+/// separates words by blanks only.
 fn command_line(pid: Pid) -> Option<Vec<u8>> {
     if Path::new("/proc/self").exists() {
         return fs::read(format!("/proc/{pid}/cmdline")).ok();
@@ -115,6 +120,7 @@ fn command_line(pid: Pid) -> Option<Vec<u8>> {
 fn stop(pid: Pid, pgdata: &Path, control: &Control) -> Result<(), PrivatePostgresError> {
     tracing::warn!(%pid, "stopping a PostgreSQL that outlived its owner");
     for (signal, patience) in [(Signal::SIGINT, FAST), (Signal::SIGQUIT, AT_ONCE)] {
+        // Not permitted: the process is of another user, and waiting does not help.
         if let Err(error) = kill(pid, signal)
             && error != Errno::ESRCH
         {
@@ -122,6 +128,7 @@ fn stop(pid: Pid, pgdata: &Path, control: &Control) -> Result<(), PrivatePostgre
         }
         let asked = Stopwatch::start();
         while asked.elapsed() < patience {
+            // Not only whether the process exists: its ID may be reused, and a zombie counts as gone.
             if resident(pid, pgdata) != Resident::Orphan {
                 return Ok(());
             }

@@ -1,4 +1,4 @@
-//! Asks a PostgreSQL socket whether connections are accepted, in the few bytes of the protocol that this takes.
+//! Probes whether a PostgreSQL socket accepts connections, with the minimum of the wire protocol.
 
 use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
@@ -6,26 +6,26 @@ use std::time::Duration;
 
 use super::settings::Endpoint;
 
-/// How long one answer may take.
+/// The timeout for each read and each write on the socket.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// The longest message that is read; those of a start are far below.
+/// The longest message that is accepted, in bytes. Messages of a connection start are much shorter.
 const LONGEST_MESSAGE: usize = 64 * 1024;
 
-/// What a server says to a client that comes.
+/// The answer of a server to a new connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Answer {
-    /// It accepts connections.
+    /// The server accepts connections.
     Ready,
-    /// It starts, recovers, or shuts down (SQLSTATE 57P03 and its like).
+    /// The server is starting, recovering or shutting down (SQLSTATE 57P01, 57P02 or 57P03).
     NotYet,
-    /// Nobody listens, or what listens does not speak the protocol.
+    /// No process is listening, or it does not speak the protocol; with the I/O error.
     Silent(String),
-    /// It refuses for another reason.
+    /// The server refuses for another reason, which waiting does not change; with its message.
     Refused(String),
 }
 
-/// Connects once and says good-bye.
+/// Connects once, reads the answer and disconnects.
 pub(super) fn probe(endpoint: &Endpoint) -> Answer {
     let conversation = || -> io::Result<Answer> {
         let mut socket = UnixStream::connect(endpoint.socket())?;
@@ -33,6 +33,7 @@ pub(super) fn probe(endpoint: &Endpoint) -> Answer {
         socket.set_write_timeout(Some(PATIENCE))?;
         socket.write_all(&startup_message(endpoint.user, endpoint.database)?)?;
         let answer = read_answer(&mut socket)?;
+        // Terminate (`X`): the way in which the protocol ends a session.
         if answer == Answer::Ready {
             socket.write_all(&[b'X', 0, 0, 0, 4])?;
         }
@@ -42,6 +43,7 @@ pub(super) fn probe(endpoint: &Endpoint) -> Answer {
 }
 
 fn startup_message(user: &str, database: &str) -> io::Result<Vec<u8>> {
+    // 196,608 is protocol version 3.0.
     let mut body = 196_608_u32.to_be_bytes().to_vec();
     for text in ["user", user, "database", database, ""] {
         body.extend_from_slice(text.as_bytes());
@@ -51,15 +53,16 @@ fn startup_message(user: &str, database: &str) -> io::Result<Vec<u8>> {
     Ok([length.to_be_bytes().as_slice(), &body].concat())
 }
 
-/// Reads up to the first message that decides: an error, or that queries are welcome.
+/// Reads messages up to the first decisive one: `ReadyForQuery`, `ErrorResponse`, or a request to authenticate.
 fn read_answer(stream: &mut impl Read) -> io::Result<Answer> {
     loop {
         let mut header = [0; 5];
         stream.read_exact(&mut header)?;
         let [kind, length @ ..] = header;
         let length = usize::try_from(u32::from_be_bytes(length)).map_err(io::Error::other)?;
+        // Another program may use the socket; its bytes must not be taken for a length and allocated.
         if !(4..=LONGEST_MESSAGE).contains(&length) {
-            return Err(io::Error::other("not PostgreSQL's protocol"));
+            return Err(io::Error::other("the answer is not in the PostgreSQL protocol"));
         }
         let mut body = vec![0; length - 4];
         stream.read_exact(&mut body)?;
@@ -74,7 +77,7 @@ fn read_answer(stream: &mut impl Read) -> io::Result<Answer> {
     }
 }
 
-/// Reads the fields of an `ErrorResponse`: a letter and a text each.
+/// Classifies an `ErrorResponse` by its fields, each a letter and a text: `C` is the SQLSTATE, `M` the message.
 fn refusal(body: &[u8]) -> Answer {
     let field = |name: u8| {
         let field = body.split(|&byte| byte == 0).find(|field| field.first() == Some(&name));
@@ -82,7 +85,7 @@ fn refusal(body: &[u8]) -> Answer {
     };
     match field(b'C').as_str() {
         "57P01" | "57P02" | "57P03" => Answer::NotYet,
-        // Every place is taken: by clients, who therefore got in.
+        // Too many connections: other clients are connected, so the server accepts connections.
         "53300" => Answer::Ready,
         code => Answer::Refused(format!("{} (SQLSTATE {code})", field(b'M'))),
     }

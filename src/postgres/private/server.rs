@@ -1,4 +1,4 @@
-//! One life of the server: the way cleared, the process started, waited for until it takes connections.
+//! Runs the server once: removes what an earlier one left, starts the process, and waits until it accepts connections.
 
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
@@ -18,17 +18,17 @@ use super::settings::{DATABASE, Endpoint, Options, SUPERUSER};
 use super::start_failure::{Complaint, start_failure};
 use crate::clock::Stopwatch;
 
-/// How long a server may be silent after its start, and how long it may recover.
+/// How long a server may give no answer after its start, and how long recovery may take.
 const SILENT: Duration = Duration::from_mins(1);
 const RECOVERING: Duration = Duration::from_mins(10);
 
-/// Given on the command line, so that they apply to old data directories and win over their files.
+/// Settings for the command line, so that they also apply to existing data directories and override their files.
 const SETTINGS: &[(&str, &str)] = &[
     ("cluster_name", "tenure"),
     ("listen_addresses", ""),
     ("port", "5432"),
     ("unix_socket_permissions", "0700"),
-    // Nothing acknowledged is lost.
+    // Durability: no acknowledged write is lost.
     ("fsync", "on"),
     ("synchronous_commit", "on"),
     ("full_page_writes", "on"),
@@ -37,12 +37,12 @@ const SETTINGS: &[(&str, &str)] = &[
     ("max_wal_size", "2GB"),
     ("checkpoint_timeout", "15min"),
     ("checkpoint_completion_target", "0.9"),
-    // A small machine.
+    // Sized for a small machine.
     ("max_connections", "100"),
     ("jit", "off"),
     ("autovacuum_max_workers", "2"),
     ("autovacuum_naptime", "30s"),
-    // Neither secrets nor personal data reach the log: no statements, no parameters, no details.
+    // No secrets or personal data in the log: no statements, parameters or details.
     ("logging_collector", "off"),
     ("log_destination", "stderr"),
     ("log_line_prefix", "%m [%p] "),
@@ -61,7 +61,7 @@ const SETTINGS: &[(&str, &str)] = &[
     ("lc_messages", "C"),
 ];
 
-/// A server that can be started again and again; it holds the lock of its directory.
+/// A server that can be started repeatedly. Holds the lock of its data directory.
 #[derive(Debug)]
 pub(super) struct Server {
     data_dir: DataDir,
@@ -71,7 +71,7 @@ pub(super) struct Server {
     _lock: Lock,
 }
 
-/// A process, and the log of its life.
+/// One running server process and its part of the log.
 #[derive(Debug)]
 pub(super) struct Life {
     child: Child,
@@ -79,9 +79,10 @@ pub(super) struct Life {
 }
 
 impl Server {
-    /// Takes the data directory and makes the files that are missing.
+    /// Locks the data directory and creates missing database files.
     pub fn prepare(options: &Options, control: &Control) -> Result<Self, PrivatePostgresError> {
         let data_dir = DataDir::open(&options.data_dir)?;
+        // Locked before anything is read: another owner may be creating these files.
         let lock = data_dir.lock()?;
         let pgdata = data_dir.pgdata();
         let major = initialise::major_of(&pgdata)?;
@@ -100,9 +101,10 @@ impl Server {
         &self.endpoint
     }
 
-    /// Starts the server and returns when it takes connections.
+    /// Starts the server and returns when it accepts connections.
     pub fn start(&self, control: &Control) -> Result<Life, PrivatePostgresError> {
         let pgdata = self.data_dir.pgdata();
+        // Repeated at each restart: a cleaner of the temporary directory may have removed the socket's directory.
         self.launcher.own_dir(&pgdata)?;
         self.launcher.own_dir(&self.endpoint.socket_dir)?;
         orphan::clear(&pgdata, &self.endpoint.socket_dir, control)?;
@@ -114,6 +116,7 @@ impl Server {
         match self.until_ready(&mut ttl, control) {
             Ok(()) => Ok(ttl),
             Err(error) => {
+                // An error must not leave a process on the files.
                 control.end(&mut ttl.child).map_err(PrivatePostgresError::io("wait for", &pgdata))?;
                 Err(error)
             }
@@ -121,6 +124,7 @@ impl Server {
     }
 
     fn command(&self, control: &Control) -> Command {
+        // SIGINT is a fast shutdown: sessions are closed, a checkpoint is written.
         let mut command = self.launcher.command(&self.installation.postgres(), "INT");
         command.arg("-D").arg(self.data_dir.pgdata());
         setting(&mut command, "unix_socket_directories", quoted(&self.endpoint.socket_dir));
@@ -132,10 +136,11 @@ impl Server {
         command
     }
 
-    /// How pages are compressed when they are first changed after a checkpoint: LZ4 where this PostgreSQL was built
-    /// with it, because PostgreSQL's own method takes longer than to write the page.
+    /// How full-page images in the WAL are compressed: LZ4 if this PostgreSQL was built with it, otherwise not at all,
+    /// because PostgreSQL's own method takes longer than writing the page.
     fn wal_compression(&self, control: &Control) -> &'static str {
         let mut command = self.launcher.command(&self.installation.postgres(), "TERM");
+        // With `-C`, the server only validates and prints the setting, then exits.
         command.arg("-D").arg(self.data_dir.pgdata()).args(["-C", "wal_compression"]);
         setting(&mut command, "wal_compression", "lz4");
         command.stdout(Stdio::null()).stderr(Stdio::null());
@@ -149,6 +154,7 @@ impl Server {
     fn until_ready(&self, ttl: &mut Life, control: &Control) -> Result<(), PrivatePostgresError> {
         let waited = Stopwatch::start();
         loop {
+            // Before the probe: an exited server would look silent and use up the whole wait.
             let status = control.try_wait(&mut ttl.child);
             if let Some(status) =
                 status.map_err(PrivatePostgresError::io("wait for", &self.installation.postgres()))?
@@ -157,8 +163,9 @@ impl Server {
             }
             let (answer, patience) = match probe(&self.endpoint) {
                 Answer::Ready => return Ok(()),
-                Answer::NotYet => ("it recovers".to_owned(), RECOVERING),
+                Answer::NotYet => ("it is still starting or recovering".to_owned(), RECOVERING),
                 Answer::Silent(answer) => (answer, SILENT),
+                // Waiting does not change such a refusal.
                 Answer::Refused(answer) => (answer, Duration::ZERO),
             };
             let elapsed = waited.elapsed();
@@ -171,6 +178,7 @@ impl Server {
     }
 
     fn ended(&self, status: ExitStatus, log: &Log, control: &Control) -> PrivatePostgresError {
+        // Asked to stop, the server may exit with any status; that is not a failure.
         if control.stopping() {
             return PrivatePostgresError::Cancelled;
         }
@@ -185,7 +193,7 @@ impl Server {
         }
     }
 
-    /// Waits for the end of a server that took connections.
+    /// Waits until a server that accepted connections exits, and returns why.
     pub fn outlive(&self, mut ttl: Life, control: &Control) -> PrivatePostgresError {
         let status = match control.wait(&mut ttl.child) {
             Ok(status) => status,

@@ -1,58 +1,58 @@
-//! What a private server is told, where it takes connections, and how it is.
+//! The options, endpoint and state of a private server.
 
 use std::path::PathBuf;
 
 pub(super) const SUPERUSER: &str = "tenure";
 pub(super) const DATABASE: &str = "tenure";
 
-/// The port is part of the socket's name.
+/// The file name of the socket, which contains the port.
 pub(super) const SOCKET_NAME: &str = ".s.PGSQL.5432";
 
-/// What a private server needs to know.
+/// The options for starting a private server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
-    /// Where everything lies; made if it is missing.
+    /// The directory for all files of the server; created if it is missing.
     pub data_dir: PathBuf,
-    /// The one directory in which to look for `initdb` and `postgres`; `None` looks everywhere.
+    /// The only directory in which to look for `initdb` and `postgres`; `None` searches the usual places.
     pub bin_dir: Option<PathBuf>,
 }
 
-/// Where a private server takes connections.
+/// Where a private server accepts connections.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoint {
-    /// The directory of the socket: libpq's `host`.
+    /// The directory of the socket, to be used as libpq's `host`.
     pub socket_dir: PathBuf,
-    /// The superuser, who needs no password.
+    /// The superuser; needs no password.
     pub user: &'static str,
-    /// The database.
+    /// The database to connect to.
     pub database: &'static str,
 }
 
 impl Endpoint {
-    /// The socket itself; its name stands for port 5432.
+    /// The path of the socket; its name contains port 5432.
     #[must_use]
     pub fn socket(&self) -> PathBuf {
         self.socket_dir.join(SOCKET_NAME)
     }
 }
 
-/// How the server is.
+/// The state of a private server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum State {
-    /// It has not taken a connection yet.
+    /// The server has not accepted a connection yet.
     Starting,
-    /// It takes connections.
+    /// The server accepts connections.
     Running {
-        /// The number of its first process.
+        /// The process ID of the postmaster.
         pid: i32,
     },
-    /// It died and is started again.
+    /// The server exited unexpectedly and is being restarted.
     Restarting,
-    /// It was asked to stop, and did.
+    /// The server stopped on request.
     Stopped,
-    /// It failed for good; nothing runs any more.
+    /// The server failed and is not restarted; no process is running.
     Failed {
-        /// Why.
+        /// The error message of the last failure.
         reason: String,
     },
 }

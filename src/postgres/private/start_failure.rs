@@ -1,23 +1,23 @@
-//! Reads from the last lines of PostgreSQL's log why it ended: pure, no I/O.
+//! Recognises in the last lines of PostgreSQL's log why it exited. Pure, without I/O.
 
-/// A reason that asks for something else than a look into the log.
+/// Why the server exited, as far as it has an error of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Complaint {
     /// No space is left on the disk.
     DiskFull,
-    /// Processes of an earlier server still hold its shared memory, or the server itself still runs.
+    /// Processes of an earlier server still use its shared memory, or that server is still running.
     StillUsed,
-    /// The files are unreadable.
+    /// The database files are damaged or incomplete.
     Damaged,
-    /// Anything else.
+    /// Anything else; the log has the details.
     Unknown,
 }
 
-/// The phrases of PostgreSQL and of the C library, in the order in which they are looked for.
+/// Phrases of PostgreSQL and the C library. The first one that the log contains counts, so the order matters.
 const PHRASES: &[(&str, Complaint)] = &[
     ("pre-existing shared memory block", Complaint::StillUsed),
     ("lock file \"postmaster.pid\" already exists", Complaint::StillUsed),
-    // Here the operating system says "no space" and means its limit of segments.
+    // Before "No space left on device", which the system also reports when its limit of shared memory is reached.
     ("could not create shared memory segment", Complaint::Unknown),
     ("No space left on device", Complaint::DiskFull),
     ("Disk quota exceeded", Complaint::DiskFull),
@@ -27,7 +27,7 @@ const PHRASES: &[(&str, Complaint)] = &[
     ("could not find the database system", Complaint::Damaged),
 ];
 
-/// What the last lines of a log complain about.
+/// Recognises the failure in the last lines of a log.
 pub(super) fn start_failure(said: &str) -> Complaint {
     PHRASES.iter().find(|(phrase, _)| said.contains(phrase)).map_or(Complaint::Unknown, |(_, found)| *found)
 }

@@ -1,4 +1,4 @@
-//! The thread that starts the server, starts it again when it dies, and lives as long as it does.
+//! The thread that starts the server and restarts it when it exits unexpectedly. It lives as long as the server.
 
 use std::time::Duration;
 
@@ -10,25 +10,24 @@ use super::server::Server;
 use super::settings::{Endpoint, Options, State};
 use crate::clock::Stopwatch;
 
-/// After so many starts in a row that failed the server is given up; one that took connections and died is started again
-/// for as long as it does.
+/// The number of consecutive failed starts after which the server is not restarted. A server that accepted connections
+/// before it exited does not count as failed.
 const MOST_FAILURES: u32 = 8;
 
-/// A life as long as this makes earlier deaths forgotten: the next start does not wait.
+/// The uptime after which earlier exits no longer lengthen the pause before a restart.
 const STABLE_UPTIME: Duration = Duration::from_mins(1);
 
-/// How long processes of an earlier server may linger, and how often they are looked at.
+/// How long to wait for processes of an earlier server to exit, and the pause between tries.
 const LINGER: Duration = Duration::from_mins(1);
 const LINGER_PAUSE: Duration = Duration::from_millis(200);
 
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
-/// Where the first start is answered.
+/// Receives the result of the first start.
 type First = oneshot::Sender<Result<Endpoint, PrivatePostgresError>>;
 
-/// Runs the server until it is asked to stop or has failed for good; the lock is released before the last state is
-/// told.
+/// Runs the server until a stop is requested or it fails for good.
 pub(super) fn supervise(options: &Options, control: &Control, state: &watch::Sender<State>, first: First) {
     let server = match Server::prepare(options, control) {
         Ok(server) => server,
@@ -36,11 +35,12 @@ pub(super) fn supervise(options: &Options, control: &Control, state: &watch::Sen
     };
     let mut first = Some(first);
     let end = keep_alive(&server, control, state, &mut first);
+    // Releases the lock before the last state is sent: a caller that sees it may start a new server immediately.
     drop(server);
     match (end, first) {
         (Some(error), Some(first)) => refuse(error, state, first),
         (Some(error), None) => {
-            tracing::error!(%error, "PostgreSQL is given up");
+            tracing::error!(%error, "PostgreSQL cannot be kept running; giving up");
             state.send_replace(State::Failed { reason: error.to_string() });
         }
         (None, _) => {
@@ -52,12 +52,12 @@ pub(super) fn supervise(options: &Options, control: &Control, state: &watch::Sen
 fn refuse(error: PrivatePostgresError, state: &watch::Sender<State>, first: First) {
     state.send_replace(State::Failed { reason: error.to_string() });
     if first.send(Err(error)).is_err() {
-        tracing::debug!("nobody waits for PostgreSQL any more");
+        tracing::debug!("no caller is waiting for PostgreSQL");
     }
 }
 
-/// Returns when it is asked to stop, or with the last failure. The first start gets one try, unless only processes
-/// of an earlier server are in the way.
+/// Starts and restarts the server. Returns none after a stop request, otherwise the last failure. The first start gets
+/// one try, unless only processes of an earlier server prevent it: an operator is waiting for the error.
 fn keep_alive(
     server: &Server,
     control: &Control,
@@ -70,8 +70,10 @@ fn keep_alive(
         let error = match server.start(control) {
             Ok(ttl) => {
                 let pid = control.pid().map_or(0, nix::unistd::Pid::as_raw);
-                tracing::info!(pid, socket = %server.endpoint().socket().display(), "PostgreSQL runs");
+                tracing::info!(pid, socket = %server.endpoint().socket().display(), "PostgreSQL is running");
+                // Before `first` is answered, so that the caller of `start` sees `Running`.
                 state.send_replace(State::Running { pid });
+                // The caller dropped its `start` future, so no one else would stop this server.
                 if first.take().is_some_and(|first| first.send(Ok(server.endpoint().clone())).is_err()) {
                     control.request_stop();
                 }
@@ -79,6 +81,7 @@ fn keep_alive(
                 let lived = Stopwatch::start();
                 let died = server.outlive(ttl, control);
                 failures = 0;
+                // Restarts after a long uptime are independent incidents and need no growing pause.
                 if lived.elapsed() > STABLE_UPTIME {
                     deaths = 0;
                 }
@@ -89,6 +92,7 @@ fn keep_alive(
                 error
             }
         };
+        // First: when stopping, the exit of the server is expected, whatever its status.
         if control.stopping() {
             return None;
         }
@@ -96,6 +100,7 @@ fn keep_alive(
             if lingering.get_or_insert_with(Stopwatch::start).elapsed() > LINGER {
                 return Some(error);
             }
+            // The server has not really been tried, so this is neither a failure nor a reason for a longer pause.
             failures = 0;
             control.pause(LINGER_PAUSE);
             continue;
@@ -104,13 +109,13 @@ fn keep_alive(
         if first.is_some() || failures >= MOST_FAILURES {
             return Some(error);
         }
-        tracing::warn!(%error, deaths, "PostgreSQL is started again");
+        tracing::warn!(%error, deaths, "restarting PostgreSQL");
         state.send_replace(State::Restarting);
         control.pause(pause_after(deaths));
     }
 }
 
-/// Doubles from death to death, up to a bound.
+/// The pause before the next start: doubles with each exit, from 100 ms up to 5 s.
 fn pause_after(deaths: u32) -> Duration {
     let factor = 1_u32.checked_shl(deaths.saturating_sub(1)).unwrap_or(u32::MAX);
     FIRST_PAUSE.saturating_mul(factor).min(LONGEST_PAUSE)

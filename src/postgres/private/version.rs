@@ -1,23 +1,24 @@
-//! The version of an installed PostgreSQL.
+//! The version of an installed PostgreSQL server.
 
 use std::fmt;
 
-/// A version of PostgreSQL.
+/// A PostgreSQL version, such as 15.18.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Version {
-    /// The part that decides about the format of the files.
+    /// The major version, which determines the format of the database files.
     pub major: u32,
-    /// The part that counts fixes; 0 for a beta.
+    /// The minor version; 0 for a development or beta version.
     pub minor: u32,
 }
 
 impl Version {
-    /// As `server_version_num`, such as 150018.
+    /// The version as `server_version_num`, such as 150018.
     pub(super) fn number(self) -> i32 {
         i32::try_from(self.major * 10_000 + self.minor).unwrap_or(i32::MAX)
     }
 
-    /// From what `postgres --version` prints, such as `postgres (PostgreSQL) 15.18 (Debian 15.18-0)`.
+    /// Parses the output of `postgres --version`, such as `postgres (PostgreSQL) 15.18 (Debian 15.18-0)`; none if it
+    /// has another form.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let (_, rest) = text.split_once("(PostgreSQL) ")?;

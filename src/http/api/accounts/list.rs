@@ -1,4 +1,4 @@
-//! `GET /api/v1/accounts`: all tenants, for operators.
+//! `GET /api/v1/accounts`: lists all accounts, for operators.
 
 use axum::Json;
 use axum::extract::State;
@@ -7,11 +7,12 @@ use super::AccountRecord;
 use crate::http::error::ApiError;
 use crate::http::extract::{AuthenticatedRead, Parameters};
 use crate::http::pagination::{Page, Paging};
+use crate::http::policy::require_operator;
 use crate::http::state::SharedState;
 
-/// All accounts, by name
+/// List all accounts
 ///
-/// For operators; one's own are at `/api/v1/users/me/accounts`.
+/// Sorted by name. For operators; a user's own accounts are at `/api/v1/users/me/accounts`.
 #[utoipa::path(get, path = "/api/v1/accounts", operation_id = "listAccounts", tag = "accounts", params(Paging),
     responses((status = 200, description = "A page of accounts", body = Page<AccountRecord>)))]
 pub async fn list(
@@ -19,7 +20,7 @@ pub async fn list(
     read: AuthenticatedRead,
     Parameters(paging): Parameters<Paging>,
 ) -> Result<Json<Page<AccountRecord>>, ApiError> {
-    state.require_operator(read.caller).await?;
+    require_operator(&state, read.caller).await?;
     let size = paging.size()?;
     let after = paging.after()?.unwrap_or_default();
     let accounts = state.tenure.reader().accounts_after(&after, size + 1).await?;

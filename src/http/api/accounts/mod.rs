@@ -1,4 +1,4 @@
-//! Tenants. `{account}` is an identifier or a name.
+//! Routes for accounts. `{account}` in a path is an identifier or a name.
 
 pub mod close;
 pub mod list;
@@ -16,18 +16,18 @@ use crate::ids::{AccountId, UserId};
 use crate::operations::Resource;
 use crate::projections::accounts::Account;
 
-/// A tenant.
+/// An account: the tenant that owns API keys, sources and pipes.
 #[derive(Serialize, ToSchema)]
 pub struct AccountRecord {
-    /// The identifier.
+    /// The account's identifier.
     pub id: AccountId,
-    /// The unique name.
+    /// The account's unique name; empty if it can no longer be decrypted.
     pub name: String,
-    /// Who owns it.
+    /// The identifier of the user who owns the account.
     pub owner_user_id: UserId,
-    /// Since when it is open.
+    /// When the account was opened.
     pub created_at: Timestamp,
-    /// The public key of its account at NATS, once it has one.
+    /// The public key of the account's NATS account; `null` until it has one.
     pub nats_account_pub: Option<String>,
 }
 
@@ -43,9 +43,7 @@ impl From<Account> for AccountRecord {
     }
 }
 
-impl AppState {
-    /// The record of an account.
-    pub(super) async fn account_record(&self, id: AccountId) -> Result<AccountRecord, ApiError> {
-        Ok(or_not_found(self.tenure.reader().account(id).await, Resource::Account)?.into())
-    }
+/// Loads the record of an account; an unknown or closed account is not found.
+pub(super) async fn account_record(state: &AppState, id: AccountId) -> Result<AccountRecord, ApiError> {
+    Ok(or_not_found(state.tenure.reader().account(id).await, Resource::Account)?.into())
 }

@@ -1,4 +1,4 @@
-//! `POST /api/v1/accounts`: an account is opened.
+//! `POST /api/v1/accounts`: opens an account.
 
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -7,26 +7,30 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 
 use super::AccountRecord;
+use crate::http::api::accounts::account_record;
 use crate::http::error::ApiError;
 use crate::http::extract::JsonCommand;
+use crate::http::policy::authorize_self;
 use crate::http::response::written;
 use crate::http::state::SharedState;
 use crate::projections::accounts::Account;
 
-/// An account to open.
+/// The name and owner of a new account.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct OpenAccount {
-    /// The unique name; not of the form of a UUID.
+    /// A unique name, which must not look like a UUID.
     #[schema(
         pattern = "^(?![0-9a-fA-F]{32}$)(?![0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$)[A-Za-z0-9._-]{1,64}$"
     )]
     pub name: String,
-    /// Who owns it, by identifier or username: whoever asks, if nothing is said. Somebody else for operators alone.
+    /// The owner's identifier or username [default: the caller]. Only operators can name another user.
     pub owner: Option<String>,
 }
 
 /// Open an account
+///
+/// For users. An account has one owner; without `owner` that is the caller.
 #[utoipa::path(post, path = "/api/v1/accounts", operation_id = "openAccount", tag = "accounts",
     request_body = OpenAccount, responses((status = 201, description = "The account", body = AccountRecord)))]
 pub async fn open(
@@ -36,12 +40,13 @@ pub async fn open(
     let me = command.caller.person()?;
     let owner = match &command.body.owner {
         None => me,
-        Some(slug) => state.authorize_self(command.caller, slug).await?,
+        Some(slug) => authorize_self(&state, command.caller, slug).await?,
     };
     let done = state.tenure.open_account(&command.context, &command.body.name, Some(owner)).await?;
     let account = match done.made(Account::opened) {
         Some(account) => account.into(),
-        None => state.account_record(done.answer).await?,
+        // A repeated request stores no event to build the record from.
+        None => account_record(&state, done.answer).await?,
     };
     Ok(written(StatusCode::CREATED, done.checkpoint, account))
 }

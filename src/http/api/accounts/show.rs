@@ -1,4 +1,4 @@
-//! `GET /api/v1/accounts/{account}`: one tenant.
+//! `GET /api/v1/accounts/{account}`: returns one account.
 
 use axum::Json;
 use axum::extract::{Path, State};
@@ -7,18 +7,19 @@ use super::AccountRecord;
 use crate::http::error::ApiError;
 use crate::http::extract::AuthenticatedRead;
 use crate::http::policy::Permission;
+use crate::http::policy::authorize;
 use crate::http::state::SharedState;
 
-/// An account
+/// Get an account
 ///
-/// For its members, its owner, its keys, and operators; for anybody else it is not found.
+/// For API keys of the account, its members and owner, and operators. Other users and API keys get 404.
 #[utoipa::path(get, path = "/api/v1/accounts/{account}", operation_id = "getAccount", tag = "accounts",
-    params(("account" = String, Path, description = "An identifier or a name")),
+    params(("account" = String, Path, description = "The account's identifier or name")),
     responses((status = 200, description = "The account", body = AccountRecord)))]
 pub async fn show(
     State(state): State<SharedState>,
     read: AuthenticatedRead,
     Path(account): Path<String>,
 ) -> Result<Json<AccountRecord>, ApiError> {
-    Ok(Json(state.authorize(read.caller, Permission::Read, &account).await?.into()))
+    Ok(Json(authorize(&state, read.caller, Permission::Read, &account).await?.into()))
 }

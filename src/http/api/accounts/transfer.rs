@@ -1,4 +1,4 @@
-//! `POST /api/v1/accounts/{account}/transfer`: an account gets another owner.
+//! `POST /api/v1/accounts/{account}/transfer`: transfers an account to another owner.
 
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
@@ -7,44 +7,50 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 
 use super::AccountRecord;
+use crate::http::api::accounts::account_record;
+use crate::http::api::users::named_user;
 use crate::http::error::ApiError;
 use crate::http::extract::JsonCommand;
 use crate::http::policy::Permission;
+use crate::http::policy::{authorize, authorize_account};
 use crate::http::response::written;
 use crate::http::state::SharedState;
 
-/// To whom.
+/// The new owner of the account.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Transfer {
-    /// A member, by identifier or username.
+    /// The identifier or username of a member of the account.
     pub to: String,
 }
 
-/// Make a member the owner, and the owner a member
+/// Transfer an account to a member
 ///
-/// For the owner and for operators.
+/// The previous owner becomes a member. For the account's owner and operators.
 #[utoipa::path(post, path = "/api/v1/accounts/{account}/transfer", operation_id = "transferOwnership",
-    tag = "accounts", params(("account" = String, Path, description = "An identifier or a name")),
+    tag = "accounts", params(("account" = String, Path, description = "The account's identifier or name")),
     request_body = Transfer, responses((status = 200, description = "The account", body = AccountRecord)))]
 pub async fn transfer(
     State(state): State<SharedState>,
     Path(account): Path<String>,
     command: JsonCommand<Transfer>,
 ) -> Result<Response, ApiError> {
-    // Whoever has given the account away may ask again what became of it; the engine knows who owns it now.
-    let account = state.authorize(command.caller, Permission::ReadMembers, &account).await?;
-    let owns = state.authorize_account(command.caller, Permission::Administer, account.clone()).await;
+    // A former owner, by then only a member, may repeat the request with its idempotency key: membership is enough to
+    // get this far, and the engine decides.
+    let account = authorize(&state, command.caller, Permission::ReadMembers, &account).await?;
+    let owns = authorize_account(&state, command.caller, Permission::Administer, account.clone()).await;
     if command.context.idempotency.is_none() {
         owns.as_ref().map_err(Clone::clone)?;
     }
-    let to = state.user(command.caller, &command.body.to).await.map_err(|error| match owns {
+    // Without permission the caller must not learn whether the named user exists.
+    let to = named_user(&state, command.caller, &command.body.to).await.map_err(|error| match owns {
         Ok(_) => error,
         Err(forbidden) => forbidden,
     })?;
     let done = state.tenure.transfer_ownership(&command.context, account.id, to).await?;
     let account = if done.repeated {
-        state.account_record(account.id).await?
+        // The account may have changed owner again since the first request.
+        account_record(&state, account.id).await?
     } else {
         AccountRecord { owner_user_id: to, ..account.into() }
     };

@@ -1,4 +1,4 @@
-//! What has happened: an account's feed for whoever belongs to it, and everything for operators.
+//! Routes for events: an account's feed for its members and owner, and the whole log for operators.
 
 pub mod of_account;
 pub mod of_all;
@@ -13,24 +13,24 @@ use crate::history::EventRecord;
 use crate::http::error::{ApiError, place};
 use crate::http::state::AppState;
 
-/// How many events a page holds at most.
+/// The largest number of events in a page.
 const MAX_ITEMS: u32 = 1_000;
 
-/// Which events.
+/// Which events to list, and in which order.
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct Feed {
-    /// `desc`: newest first; `asc`: oldest first [default: desc].
+    /// `desc` for newest first, `asc` for oldest first [default: desc].
     #[param(pattern = "^(asc|desc)$")]
     pub order: Option<String>,
-    /// How many at most [default: 100].
+    /// The maximum number of events in the page [default: 100].
     #[param(minimum = 1, maximum = 1000)]
     pub limit: Option<u32>,
-    /// Behind which the page begins: `next_cursor` of the page before, or the `Tenure-Position` of a write.
+    /// Where the page starts, exclusive: `next_cursor` of the previous page, or the `Tenure-Position` of a write.
     #[param(pattern = "^[0-9]{1,19}-[0-9]{1,19}$")]
     pub cursor: Option<String>,
-    /// Only events of this type, for example `account.opened`.
+    /// List only events of this type, for example `account.opened`.
     #[serde(rename = "type")]
     #[param(rename = "type", pattern = "^[a-z_.]{1,64}$")]
     pub event_type: Option<String>,
@@ -39,96 +39,104 @@ pub struct Feed {
 /// A page of events.
 #[derive(Serialize, ToSchema)]
 pub struct EventPage {
-    /// The events.
+    /// The events, in the requested order.
     #[schema(value_type = Vec<EventBody>)]
     pub items: Vec<EventRecord>,
-    /// Where the next page begins. Oldest first it is always there, so that a reader can come back for what is yet to
-    /// happen; newest first it is absent on the last page.
+    /// The `cursor` of the next page. With `order=asc` it is always present, so that a client can poll for new events;
+    /// with `order=desc` it is absent on the last page.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next_cursor: Option<String>,
 }
 
-/// An event.
+/// An event of the log.
 #[derive(ToSchema)]
-#[allow(dead_code)] // stands for the record of the engine in the API's description
+#[allow(dead_code)] // only describes the engine's `EventRecord` in the OpenAPI document
 pub struct EventBody {
-    /// The place in the log.
+    /// The position in the log; the first event has position 1, and there are no gaps.
     position: i64,
-    /// The event's identity.
+    /// The event's unique identifier.
     event_id: crate::ids::EventId,
-    /// The kind of aggregate.
+    /// The type of the aggregate, for example `account`.
     stream_type: String,
-    /// The aggregate.
+    /// The aggregate's identifier.
     stream_id: String,
-    /// The place in the aggregate's stream.
+    /// The event's number in the stream of its aggregate, starting at 1.
     version: i64,
-    /// What happened.
+    /// The event type: what happened.
     #[schema(example = "account.opened")]
     event_type: String,
-    /// The version of the event's shape.
+    /// The version of the payload format of this event type.
     event_version: String,
-    /// The tenant that it concerns.
+    /// The account that the event belongs to; `null` if it belongs to none.
     account_id: Option<crate::ids::AccountId>,
-    /// When it was stored.
+    /// When the event was stored.
     recorded_at: crate::clock::Timestamp,
-    /// What happened, in clear.
+    /// The unencrypted data of the event.
     #[schema(value_type = Value)]
     payload: serde_json::Value,
-    /// Who did it, on whose behalf, in reaction to what.
+    /// Who caused the event, on behalf of which user, in which request, and in reaction to which event.
     #[schema(value_type = Value)]
     metadata: serde_json::Value,
-    /// What is sealed in it, open; `null` where the key has been destroyed, `(hidden)` for secrets.
+    /// The sealed fields, decrypted: `null` if the data key was destroyed, `(hidden)` for secrets.
     #[schema(value_type = Object)]
     sealed: serde_json::Value,
-    /// Why this release cannot read it, if it cannot.
+    /// Why this release cannot read the event; absent if it can.
     #[schema(required = false)]
     unreadable: Option<String>,
 }
 
-impl AppState {
-    async fn feed(&self, feed: Feed, account: Option<uuid::Uuid>) -> Result<Json<EventPage>, ApiError> {
-        let limit = feed.limit.unwrap_or(100);
-        if !(1..=MAX_ITEMS).contains(&limit) {
-            return Err(ApiError::field("limit", "1 to 1000"));
-        }
-        let named = |octet: u8| octet.is_ascii_lowercase() || matches!(octet, b'_' | b'.');
-        if feed
-            .event_type
-            .as_ref()
-            .is_some_and(|kind| !(1..=64).contains(&kind.len()) || !kind.bytes().all(named))
-        {
-            return Err(ApiError::field("type", "a type as in docs/events.md, for example account.opened"));
-        }
-        let filter = Filter { account, types: feed.event_type.into_iter().collect(), ..Filter::default() };
-        let log = self.tenure.log();
-        let oldest_first = match feed.order.as_deref() {
-            Some("asc") => true,
-            None | Some("desc") => false,
-            Some(_) => return Err(ApiError::field("order", "`asc` or `desc`")),
-        };
-        let begin = match &feed.cursor {
-            Some(cursor) => Some(place(log, cursor, "cursor").await?),
-            None => None,
-        };
-        let epoch = begin.map_or_else(|| log.seen().get().epoch, |place| place.epoch);
-        let (from, limit) = (begin.map(|place| place.position), i64::from(limit));
-        let page = if oldest_first {
-            log.read_page(from.unwrap_or(0), &filter, limit).await
-        } else {
-            log.read_page_back(from.unwrap_or(i64::MAX), &filter, limit).await
-        };
-        let Page { events, next, epoch: found } = page.map_err(crate::dispatch::Failure::Read)?;
-        if begin.is_some() && found != 0 && found != epoch {
-            return Err(ApiError::LogReplaced);
-        }
-        let epoch = if found == 0 { epoch } else { found };
-        let next = if oldest_first {
-            next.or_else(|| events.last().map(|event| event.position)).or(Some(from.unwrap_or(0)))
-        } else {
-            next.filter(|position| *position > 1)
-        };
-        let next_cursor = next.map(|position| PositionToken { epoch, position }.to_string());
-        let items = self.tenure.describe(&events).await.map_err(crate::dispatch::Failure::Codec)?;
-        Ok(Json(EventPage { items, next_cursor }))
+/// A page of the events of an account, or of all events if `account` is `None`.
+async fn feed(
+    state: &AppState,
+    feed: Feed,
+    account: Option<uuid::Uuid>,
+) -> Result<Json<EventPage>, ApiError> {
+    let limit = feed.limit.unwrap_or(100);
+    if !(1..=MAX_ITEMS).contains(&limit) {
+        return Err(ApiError::field("limit", "1 to 1000"));
     }
+    // The same rule as the parameter's pattern in the OpenAPI document.
+    let named = |octet: u8| octet.is_ascii_lowercase() || matches!(octet, b'_' | b'.');
+    if feed
+        .event_type
+        .as_ref()
+        .is_some_and(|kind| !(1..=64).contains(&kind.len()) || !kind.bytes().all(named))
+    {
+        return Err(ApiError::field("type", "a type from docs/events.md, for example account.opened"));
+    }
+    let filter = Filter { account, types: feed.event_type.into_iter().collect(), ..Filter::default() };
+    let log = state.tenure.log();
+    let oldest_first = match feed.order.as_deref() {
+        Some("asc") => true,
+        None | Some("desc") => false,
+        Some(_) => return Err(ApiError::field("order", "`asc` or `desc`")),
+    };
+    let begin = match &feed.cursor {
+        Some(cursor) => Some(place(log, cursor, "cursor").await?),
+        None => None,
+    };
+    let epoch = begin.map_or_else(|| log.seen().get().epoch, |place| place.epoch);
+    let (from, limit) = (begin.map(|place| place.position), i64::from(limit));
+    let page = if oldest_first {
+        log.read_page(from.unwrap_or(0), &filter, limit).await
+    } else {
+        log.read_page_back(from.unwrap_or(i64::MAX), &filter, limit).await
+    };
+    let Page { events, next, epoch: found } = page.map_err(crate::dispatch::Failure::Read)?;
+    // The log can be restored or fail over between resolving the cursor and reading: the page would then continue
+    // another log. An epoch of 0 means that no event was read.
+    if begin.is_some() && found != 0 && found != epoch {
+        return Err(ApiError::LogReplaced);
+    }
+    let epoch = if found == 0 { epoch } else { found };
+    let next = if oldest_first {
+        // At the end of the log, too: the client polls from here for new events.
+        next.or_else(|| events.last().map(|event| event.position)).or(Some(from.unwrap_or(0)))
+    } else {
+        // Positions start at 1: nothing comes before the first event.
+        next.filter(|position| *position > 1)
+    };
+    let next_cursor = next.map(|position| PositionToken { epoch, position }.to_string());
+    let items = state.tenure.describe(&events).await.map_err(crate::dispatch::Failure::Codec)?;
+    Ok(Json(EventPage { items, next_cursor }))
 }

@@ -1,14 +1,16 @@
-//! `GET /api/v1/events`: everything that has happened, for operators.
+//! `GET /api/v1/events`: lists all events, for operators.
 
 use axum::Json;
 use axum::extract::State;
 
 use super::{EventPage, Feed};
+use crate::http::api::events::feed;
 use crate::http::error::ApiError;
 use crate::http::extract::{AuthenticatedRead, Parameters};
+use crate::http::policy::require_operator;
 use crate::http::state::SharedState;
 
-/// Everything that has happened
+/// List all events
 ///
 /// For operators.
 #[utoipa::path(get, path = "/api/v1/events", operation_id = "listEvents", tag = "events", params(Feed),
@@ -16,8 +18,8 @@ use crate::http::state::SharedState;
 pub async fn of_all(
     State(state): State<SharedState>,
     read: AuthenticatedRead,
-    Parameters(feed): Parameters<Feed>,
+    Parameters(query): Parameters<Feed>,
 ) -> Result<Json<EventPage>, ApiError> {
-    state.require_operator(read.caller).await?;
-    state.feed(feed, None).await
+    require_operator(&state, read.caller).await?;
+    feed(&state, query, None).await
 }

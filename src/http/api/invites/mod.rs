@@ -1,4 +1,4 @@
-//! Offers of membership, as their account sees them.
+//! Routes for the invites of an account.
 
 pub mod create;
 pub mod list;
@@ -16,33 +16,33 @@ use crate::ids::{AccountId, InviteId, UserId};
 use crate::operations::Resource;
 use crate::projections::invites::Invite;
 
-/// An invite.
+/// An invite: an offer of membership in an account.
 #[derive(Serialize, ToSchema)]
 pub struct InviteRecord {
-    /// The identifier.
+    /// The invite's identifier.
     pub id: InviteId,
-    /// The tenant that invites.
+    /// The account that the invite is for.
     pub account_id: AccountId,
-    /// Its name, where the invited person asks.
+    /// The account's name; present only when invitees list their own invites.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub account_name: Option<String>,
-    /// Who is invited; empty when it cannot be read any more.
+    /// The invitee's username; empty if it can no longer be decrypted.
     pub invitee_username: String,
-    /// Who invites.
+    /// The identifier of the user who created the invite.
     pub inviter_user_id: UserId,
-    /// `pending`, `accepted`, `declined`, `revoked` or `expired`.
+    /// The status: `pending`, `accepted`, `declined`, `revoked` or `expired`.
     pub status: &'static str,
-    /// When.
+    /// When the invite was created.
     pub created_at: Timestamp,
-    /// When it was decided.
+    /// When the invite was accepted, declined or revoked; absent until then.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub decided_at: Option<Timestamp>,
-    /// From when on it is dead.
+    /// When the invite expires; it cannot be accepted from then on.
     pub expires_at: Timestamp,
 }
 
 impl InviteRecord {
-    /// As it is at this time.
+    /// The record of an invite as of `now`, which decides whether a pending invite has expired.
     pub fn at(now: Timestamp, invite: Invite, account_name: Option<String>) -> Self {
         Self {
             id: invite.id,
@@ -58,29 +58,28 @@ impl InviteRecord {
     }
 }
 
-impl AppState {
-    /// The record of an invite that was made, from what was committed.
-    pub(in crate::http) async fn made_invite(
-        &self,
-        account: AccountId,
-        done: &Dispatched<InviteId>,
-    ) -> Result<InviteRecord, ApiError> {
-        match done.made(Invite::made) {
-            Some(invite) => Ok(InviteRecord::at(self.tenure.clock().now(), invite, None)),
-            None => self.invite_record(account, done.answer).await,
-        }
+/// The record of a new invite, built from the committed event; read from the database if the request is a
+/// repetition.
+pub(in crate::http) async fn created_invite(
+    state: &AppState,
+    account: AccountId,
+    done: &Dispatched<InviteId>,
+) -> Result<InviteRecord, ApiError> {
+    match done.made(Invite::made) {
+        Some(invite) => Ok(InviteRecord::at(state.tenure.clock().now(), invite, None)),
+        None => invite_record(state, account, done.answer).await,
     }
+}
 
-    /// An invite of this account: another account's is not found.
-    pub(in crate::http) async fn invite_record(
-        &self,
-        account: AccountId,
-        id: InviteId,
-    ) -> Result<InviteRecord, ApiError> {
-        let invite = or_not_found(self.tenure.reader().invite(id).await, Resource::Invite)?;
-        if invite.account_id != account {
-            return Err(ApiError::not_found(Resource::Invite));
-        }
-        Ok(InviteRecord::at(self.tenure.clock().now(), invite, None))
+/// The record of an invite of this account; an invite of another account is not found.
+pub(in crate::http) async fn invite_record(
+    state: &AppState,
+    account: AccountId,
+    id: InviteId,
+) -> Result<InviteRecord, ApiError> {
+    let invite = or_not_found(state.tenure.reader().invite(id).await, Resource::Invite)?;
+    if invite.account_id != account {
+        return Err(ApiError::not_found(Resource::Invite));
     }
+    Ok(InviteRecord::at(state.tenure.clock().now(), invite, None))
 }

@@ -1,20 +1,22 @@
-//! `GET /api/v1/accounts/{account}/invites/{id}`: one invite.
+//! `GET /api/v1/accounts/{account}/invites/{id}`: returns one invite.
 
 use axum::Json;
 use axum::extract::{Path, State};
 
 use super::InviteRecord;
+use crate::http::api::invites::invite_record;
 use crate::http::error::{ApiError, id};
 use crate::http::extract::AuthenticatedRead;
 use crate::http::policy::Permission;
+use crate::http::policy::authorize;
 use crate::http::state::SharedState;
 use crate::operations::Resource;
 
-/// An invite
+/// Get an invite
 ///
-/// For the account's owner and for operators.
+/// For the account's owner and operators.
 #[utoipa::path(get, path = "/api/v1/accounts/{account}/invites/{id}", operation_id = "getInvite", tag = "invites",
-    params(("account" = String, Path, description = "An identifier or a name"),
+    params(("account" = String, Path, description = "The account's identifier or name"),
         ("id" = String, Path, description = "The invite's identifier")),
     responses((status = 200, description = "The invite", body = InviteRecord)))]
 pub async fn show(
@@ -22,6 +24,6 @@ pub async fn show(
     read: AuthenticatedRead,
     Path((account, invite)): Path<(String, String)>,
 ) -> Result<Json<InviteRecord>, ApiError> {
-    let account = state.authorize(read.caller, Permission::Administer, &account).await?;
-    state.invite_record(account.id, id(&invite, Resource::Invite)?).await.map(Json)
+    let account = authorize(&state, read.caller, Permission::Administer, &account).await?;
+    invite_record(&state, account.id, id(&invite, Resource::Invite)?).await.map(Json)
 }

@@ -1,4 +1,4 @@
-//! `GET /api/v1/accounts/{account}/keys`: all keys of an account.
+//! `GET /api/v1/accounts/{account}/keys`: lists the API keys of an account.
 
 use axum::Json;
 use axum::extract::{Path, State};
@@ -8,22 +8,24 @@ use crate::http::error::ApiError;
 use crate::http::extract::{AuthenticatedRead, Parameters};
 use crate::http::pagination::{Page, Paging};
 use crate::http::policy::Permission;
+use crate::http::policy::authorize;
 use crate::http::state::SharedState;
 
-/// All keys of an account, the good ones first
+/// List the API keys of an account
 ///
-/// For the owner and for operators; revoked and expired ones too.
+/// Active keys first, then revoked and expired keys, each oldest first. For the account's owner and operators.
 #[utoipa::path(get, path = "/api/v1/accounts/{account}/keys", operation_id = "listKeys", tag = "keys",
-    params(("account" = String, Path, description = "An identifier or a name"), Paging),
-    responses((status = 200, description = "A page of keys", body = Page<KeyRecord>)))]
+    params(("account" = String, Path, description = "The account's identifier or name"), Paging),
+    responses((status = 200, description = "A page of API keys", body = Page<KeyRecord>)))]
 pub async fn list(
     State(state): State<SharedState>,
     read: AuthenticatedRead,
     Path(account): Path<String>,
     Parameters(paging): Parameters<Paging>,
 ) -> Result<Json<Page<KeyRecord>>, ApiError> {
-    let account = state.authorize(read.caller, Permission::Administer, &account).await?;
+    let account = authorize(&state, read.caller, Permission::Administer, &account).await?;
     let (reader, size) = (state.tenure.reader(), paging.size()?);
+    // The first page fixes which keys count as active, so that a key revoked meanwhile keeps its place.
     let after = match paging.after_key()? {
         Some(after) => after,
         None => reader.api_keys_begin(state.tenure.clock().now()).await?,

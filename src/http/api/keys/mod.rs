@@ -1,4 +1,4 @@
-//! Keys that act for a tenant.
+//! Routes for API keys, which act for an account.
 
 pub mod list;
 pub mod mint;
@@ -22,26 +22,26 @@ use crate::ids::{AccountId, ApiKeyId, UserId};
 use crate::operations::{ApiKeySecret, Resource};
 use crate::projections::api_keys::ApiKey;
 
-/// An API key; its secret is not part of it.
+/// An API key, without its secret.
 #[derive(Serialize, ToSchema)]
 pub struct KeyRecord {
-    /// The identifier.
+    /// The key's identifier.
     pub id: ApiKeyId,
-    /// The tenant that it acts for.
+    /// The account that the key acts for.
     pub account_id: AccountId,
-    /// Who minted it.
+    /// The identifier of the user who minted the key.
     pub created_by_user_id: UserId,
-    /// The first characters behind the sentinel.
+    /// The first eight characters of the secret after the first underscore, for display.
     pub key_prefix: String,
-    /// What people call it.
+    /// The label given when the key was minted; empty if there is none or it can no longer be decrypted.
     pub label: String,
-    /// When it was minted.
+    /// When the key was minted.
     pub created_at: Timestamp,
-    /// From when on it is dead, if ever.
+    /// When the key expires; `null` if it never does.
     pub expires_at: Option<Timestamp>,
-    /// When it was revoked.
+    /// When the key was revoked, or ended with its creator's membership; `null` until then.
     pub revoked_at: Option<Timestamp>,
-    /// When it was last good for something, to the minute.
+    /// When the key was last used successfully, accurate to the minute; `null` if never.
     pub last_used_at: Option<Timestamp>,
 }
 
@@ -61,37 +61,39 @@ impl From<ApiKey> for KeyRecord {
     }
 }
 
-/// A key and, this once, its secret.
+/// An API key with its secret, which is shown only once.
 #[derive(Serialize, ToSchema)]
 pub struct KeySecret {
-    /// The record.
+    /// The key's record.
     #[serde(flatten)]
     pub key: KeyRecord,
-    /// What to send; it is not kept and not shown again.
+    /// The secret, to be sent as the bearer credential. It is not stored and cannot be shown again.
     pub plaintext: String,
 }
 
-impl AppState {
-    /// A key of this account: another account's is not found.
-    pub(super) async fn key_record(&self, account: AccountId, id: ApiKeyId) -> Result<KeyRecord, ApiError> {
-        let key = or_not_found(self.tenure.reader().api_key(id).await, Resource::ApiKey)?;
-        if key.account_id == account { Ok(key.into()) } else { Err(ApiError::not_found(Resource::ApiKey)) }
-    }
+/// The record of a key of this account; a key of another account is not found.
+pub(super) async fn key_record(
+    state: &AppState,
+    account: AccountId,
+    id: ApiKeyId,
+) -> Result<KeyRecord, ApiError> {
+    let key = or_not_found(state.tenure.reader().api_key(id).await, Resource::ApiKey)?;
+    if key.account_id == account { Ok(key.into()) } else { Err(ApiError::not_found(Resource::ApiKey)) }
+}
 
-    /// The answer to a request that has made a secret: with it the first time, never again. The record comes from what was
-    /// committed, so that nothing keeps a secret from its caller that nobody else has.
-    async fn key_secret(
-        &self,
-        account: AccountId,
-        status: StatusCode,
-        done: Dispatched<ApiKeySecret>,
-        made: Option<KeyRecord>,
-    ) -> Result<Response, ApiError> {
-        if let (Some(secret), Some(key)) = (done.answer.plaintext, made) {
-            let plaintext = secret.expose_secret().to_owned();
-            return Ok(written(status, done.checkpoint, KeySecret { key, plaintext }));
-        }
-        let key = self.key_record(account, done.answer.id).await?;
-        Err(ApiError::GivenOnce(serde_json::to_value(key).map_err(|_| ApiError::Internal)?))
+/// The response to a request that creates a secret: the secret the first time, an error with the record on
+/// repetition. `made` is built from the committed event: a failed read here would lose the only copy of the secret.
+async fn key_secret(
+    state: &AppState,
+    account: AccountId,
+    status: StatusCode,
+    done: Dispatched<ApiKeySecret>,
+    made: Option<KeyRecord>,
+) -> Result<Response, ApiError> {
+    if let (Some(secret), Some(key)) = (done.answer.plaintext, made) {
+        let plaintext = secret.expose_secret().to_owned();
+        return Ok(written(status, done.checkpoint, KeySecret { key, plaintext }));
     }
+    let key = key_record(state, account, done.answer.id).await?;
+    Err(ApiError::GivenOnce(serde_json::to_value(key).map_err(|_| ApiError::Internal)?))
 }

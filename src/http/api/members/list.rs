@@ -1,4 +1,4 @@
-//! `GET /api/v1/accounts/{account}/members`: who belongs to an account.
+//! `GET /api/v1/accounts/{account}/members`: lists the owner and members of an account.
 
 use axum::Json;
 use axum::extract::{Path, State};
@@ -8,23 +8,24 @@ use crate::http::error::{ApiError, or_not_found};
 use crate::http::extract::{AuthenticatedRead, Parameters};
 use crate::http::pagination::{Page, Paging};
 use crate::http::policy::Permission;
+use crate::http::policy::authorize;
 use crate::http::state::SharedState;
 use crate::operations::Resource;
 use crate::projections::page::Place;
 
-/// Who belongs to an account: the owner, then the members, oldest membership first
+/// List the members of an account
 ///
-/// For members, the owner and operators.
+/// The owner first, then the members, oldest membership first. For the account's members and owner, and operators.
 #[utoipa::path(get, path = "/api/v1/accounts/{account}/members", operation_id = "listMembers", tag = "members",
-    params(("account" = String, Path, description = "An identifier or a name"), Paging),
-    responses((status = 200, description = "A page of people", body = Page<MemberRecord>)))]
+    params(("account" = String, Path, description = "The account's identifier or name"), Paging),
+    responses((status = 200, description = "A page of members", body = Page<MemberRecord>)))]
 pub async fn list(
     State(state): State<SharedState>,
     read: AuthenticatedRead,
     Path(account): Path<String>,
     Parameters(paging): Parameters<Paging>,
 ) -> Result<Json<Page<MemberRecord>>, ApiError> {
-    let account = state.authorize(read.caller, Permission::ReadMembers, &account).await?;
+    let account = authorize(&state, read.caller, Permission::ReadMembers, &account).await?;
     let reader = state.tenure.reader();
     let (size, cursor) = (paging.size()?, paging.after_key::<Place>()?);
     let after = match cursor {
@@ -32,6 +33,7 @@ pub async fn list(
         None => reader.members_begin().await?,
     };
     let mut people = Vec::new();
+    // The owner has no membership to sort by, and so stands at the start of the first page.
     if cursor.is_none() {
         let owner = or_not_found(reader.user(account.owner_user_id).await, Resource::User)?;
         let (user_id, username) = (owner.id, owner.username);

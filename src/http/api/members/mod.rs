@@ -1,4 +1,4 @@
-//! Who belongs to a tenant.
+//! Routes for the members of an account.
 
 pub mod add;
 pub mod list;
@@ -10,15 +10,15 @@ use utoipa::ToSchema;
 use crate::clock::Timestamp;
 use crate::ids::UserId;
 
-/// A person who belongs to an account.
+/// A user who belongs to an account.
 #[derive(Serialize, ToSchema)]
 pub struct MemberRecord {
-    /// Who.
+    /// The user's identifier.
     pub user_id: UserId,
-    /// The person's name.
+    /// The user's username.
     pub username: String,
-    /// `owner` or `member`.
+    /// The user's role in the account: `owner` or `member`.
     pub role: &'static str,
-    /// Since when: the account's opening for the owner.
+    /// When the membership began; for the owner, when the account was opened.
     pub since: Timestamp,
 }

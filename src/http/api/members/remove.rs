@@ -1,4 +1,4 @@
-//! `DELETE /api/v1/accounts/{account}/members/{user}`: a membership ends.
+//! `DELETE /api/v1/accounts/{account}/members/{user}`: removes a member from an account.
 
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
@@ -6,54 +6,58 @@ use axum::response::Response;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
+use crate::http::api::users::named_user;
 use crate::http::error::{ApiError, or_not_found};
 use crate::http::extract::{EmptyCommand, Parameters};
 use crate::http::policy::Permission;
+use crate::http::policy::{authorize, authorize_account};
 use crate::http::response::written;
 use crate::http::state::SharedState;
 use crate::ids::ApiKeyId;
 use crate::operations::{EndedKeys, Resource};
 
-/// What becomes of the keys that the person has minted.
+/// What happens to the API keys that the member minted in the account.
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct Policy {
-    /// Leave the API keys that the person has minted in the account as they are [default: false: they are revoked].
+    /// Keep the API keys that the member minted in the account [default: false: they are revoked]. Only the owner and
+    /// operators can set it to true.
     pub keep_keys: Option<bool>,
 }
 
-/// What went with a membership.
+/// The API keys that were revoked with a membership.
 #[derive(Serialize, ToSchema)]
 pub struct Removed {
-    /// How many API keys ended with it.
+    /// The number of API keys revoked with the membership.
     pub revoked_api_key_count: u64,
-    /// The oldest of them, at most 1,000.
+    /// The identifiers of the revoked API keys: the oldest 1,000 if there are more.
     pub revoked_api_keys: Vec<ApiKeyId>,
 }
 
-/// End a membership
+/// Remove a member
 ///
-/// For the owner, for operators, and for members who leave (`me`).
+/// For the account's owner and operators, and for members who leave the account themselves.
 #[utoipa::path(delete, path = "/api/v1/accounts/{account}/members/{user}", operation_id = "removeMember",
     tag = "members",
-    params(("account" = String, Path, description = "An identifier or a name"),
-        ("user" = String, Path, description = "`me`, an identifier or a username"), Policy),
-    responses((status = 200, description = "What went with the membership", body = Removed)))]
+    params(("account" = String, Path, description = "The account's identifier or name"),
+        ("user" = String, Path, description = "`me`, or the user's identifier or username"), Policy),
+    responses((status = 200, description = "The API keys that were revoked with the membership", body = Removed)))]
 pub async fn remove(
     State(state): State<SharedState>,
     Path((account, user)): Path<(String, String)>,
     Parameters(policy): Parameters<Policy>,
     command: EmptyCommand,
 ) -> Result<Response, ApiError> {
-    let account = state.authorize(command.caller, Permission::ReadMembers, &account).await?;
+    let account = authorize(&state, command.caller, Permission::ReadMembers, &account).await?;
     let me = command.caller.person()?;
+    // Members may name themselves by `me`, identifier or username: recognize the caller before the owner check.
     let own_name = or_not_found(state.tenure.reader().user(me).await, Resource::User)?.username;
     let authorize_self = user == "me" || user.parse() == Ok(me) || user.eq_ignore_ascii_case(&own_name);
     if !authorize_self {
-        state.authorize_account(command.caller, Permission::Administer, account.clone()).await?;
+        authorize_account(&state, command.caller, Permission::Administer, account.clone()).await?;
     }
-    let user = if authorize_self { me } else { state.user(command.caller, &user).await? };
+    let user = if authorize_self { me } else { named_user(&state, command.caller, &user).await? };
     let done = if policy.keep_keys == Some(true) {
         state.tenure.remove_member_but_keep_keys(&command.context, account.id, user).await?
     } else {

@@ -1,22 +1,26 @@
-//! `GET /api/v1/accounts/{account}/sources/{handle}/pipes`: the pipes of a source.
+//! `GET /api/v1/accounts/{account}/sources/{handle}/pipes`: lists the pipes of a source.
 
 use axum::Json;
 use axum::extract::{Path, State};
 
 use super::PipeRecord;
+use crate::http::api::pipes::{auto_pipe_record, pipe_record};
+use crate::http::api::sources::source_by_handle;
 use crate::http::error::ApiError;
 use crate::http::extract::{AuthenticatedRead, Parameters};
 use crate::http::pagination::{Page, Paging};
 use crate::http::policy::Permission;
+use crate::http::policy::authorize;
 use crate::http::state::SharedState;
 
-/// The pipes of a source: those that it has by itself, then those that people have made, by name
+/// List the pipes of a source
 ///
-/// For keys of the account, members, the owner and operators.
+/// Automatic pipes first, then created pipes sorted by name. For API keys of the account, its members and owner, and
+/// operators.
 #[utoipa::path(get, path = "/api/v1/accounts/{account}/sources/{handle}/pipes", operation_id = "listPipes",
     tag = "pipes",
-    params(("account" = String, Path, description = "An identifier or a name"),
-        ("handle" = String, Path, description = "What the source is called"), Paging),
+    params(("account" = String, Path, description = "The account's identifier or name"),
+        ("handle" = String, Path, description = "The source's handle"), Paging),
     responses((status = 200, description = "A page of pipes", body = Page<PipeRecord>)))]
 pub async fn list(
     State(state): State<SharedState>,
@@ -24,20 +28,22 @@ pub async fn list(
     Path((account, handle)): Path<(String, String)>,
     Parameters(paging): Parameters<Paging>,
 ) -> Result<Json<Page<PipeRecord>>, ApiError> {
-    let account = state.authorize(read.caller, Permission::Read, &account).await?;
-    let source = state.source(account.id, &handle).await?;
+    let account = authorize(&state, read.caller, Permission::Read, &account).await?;
+    let source = source_by_handle(&state, account.id, &handle).await?;
     let (size, after) = (paging.size()?, paging.after()?.unwrap_or_default());
-    // Those that it has by itself have keys before every name.
+    // Cursors: `0` and a number for an automatic pipe, `1` and the name for a created one, so that automatic pipes sort
+    // first.
     let auto = source.kind.auto_pipes().iter().enumerate();
     let mut pipes: Vec<(String, PipeRecord)> = auto
-        .map(|(place, name)| (format!("0{place:02}"), state.auto_pipe_record(&source, name)))
+        .map(|(place, name)| (format!("0{place:02}"), auto_pipe_record(&state, &source, name)))
         .filter(|(key, _)| *key > after)
         .collect();
+    // A cursor at an automatic pipe continues with the first created one.
     let after = after.strip_prefix('1').unwrap_or_default();
     let made = state.tenure.reader().pipes_after(source.id, after, size + 1).await?;
     pipes.extend(
         made.into_iter()
-            .map(|pipe| (format!("1{}", pipe.name), state.pipe_record(account.id, &handle, pipe))),
+            .map(|pipe| (format!("1{}", pipe.name), pipe_record(&state, account.id, &handle, pipe))),
     );
     Ok(Json(Page::of(pipes, size, |(key, _)| key.clone(), |(_, pipe)| pipe)))
 }

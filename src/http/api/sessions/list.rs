@@ -1,4 +1,4 @@
-//! `GET /api/v1/users/{user}/sessions`: all sessions of a person.
+//! `GET /api/v1/users/{user}/sessions`: lists the sessions of a user.
 
 use axum::Json;
 use axum::extract::{Path, State};
@@ -7,14 +7,15 @@ use super::SessionRecord;
 use crate::http::error::ApiError;
 use crate::http::extract::{AuthenticatedRead, Parameters};
 use crate::http::pagination::{Page, Paging};
+use crate::http::policy::authorize_self;
 use crate::http::state::SharedState;
 use crate::projections::page::TimeKey;
 
-/// All sessions of a person, oldest first
+/// List the sessions of a user
 ///
-/// For the person and for operators; ended and expired ones too.
+/// Oldest first, including ended and expired sessions. For the user and operators.
 #[utoipa::path(get, path = "/api/v1/users/{user}/sessions", operation_id = "listSessions", tag = "sessions",
-    params(("user" = String, Path, description = "`me`, an identifier or a username"), Paging),
+    params(("user" = String, Path, description = "`me`, or the user's identifier or username"), Paging),
     responses((status = 200, description = "A page of sessions", body = Page<SessionRecord>)))]
 pub async fn list(
     State(state): State<SharedState>,
@@ -22,7 +23,7 @@ pub async fn list(
     Path(user): Path<String>,
     Parameters(paging): Parameters<Paging>,
 ) -> Result<Json<Page<SessionRecord>>, ApiError> {
-    let user = state.authorize_self(read.caller, &user).await?;
+    let user = authorize_self(&state, read.caller, &user).await?;
     let (size, after) = (paging.size()?, paging.after_key()?.unwrap_or(TimeKey::OLDEST));
     let rows = state.tenure.reader().sessions_after(user, after, size + 1).await?;
     Ok(Json(Page::of(rows, size, |row| row.key().to_string(), SessionRecord::from)))

@@ -1,4 +1,4 @@
-//! Sign-ins of browsers.
+//! Routes for browser sessions.
 
 pub mod end;
 pub mod list;
@@ -10,18 +10,18 @@ use crate::clock::Timestamp;
 use crate::ids::{SessionId, UserId};
 use crate::projections::sessions::Session;
 
-/// A session; its secret is not part of it.
+/// A browser session, without its secret.
 #[derive(Serialize, ToSchema)]
 pub struct SessionRecord {
-    /// The identifier.
+    /// The session's identifier.
     pub id: SessionId,
-    /// Whose it is.
+    /// The identifier of the user who is signed in.
     pub user_id: UserId,
-    /// Since when.
+    /// When the session began.
     pub created_at: Timestamp,
-    /// From when on it is dead.
+    /// When the session expires.
     pub expires_at: Timestamp,
-    /// When it was ended before its time.
+    /// When the session was ended before it expired; `null` if it was not.
     pub ended_at: Option<Timestamp>,
 }
 

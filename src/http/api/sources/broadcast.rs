@@ -1,4 +1,4 @@
-//! `PUT /api/v1/accounts/{account}/sources/{handle}/broadcast`: what a source last sent to all.
+//! `PUT /api/v1/accounts/{account}/sources/{handle}/broadcast`: records the last broadcast of a source.
 
 use std::time::Duration;
 
@@ -12,41 +12,43 @@ use crate::http::body::MAX_LARGE_BODY;
 use crate::http::error::ApiError;
 use crate::http::extract::JsonCommand;
 use crate::http::policy::Permission;
+use crate::http::policy::authorize;
 use crate::http::state::SharedState;
 
-/// What was sent.
+/// A broadcast that a source has sent.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Broadcast {
-    /// When [default: now]; at most five minutes ahead.
+    /// When the broadcast was sent [default: now]; at most five minutes in the future.
     pub at: Option<Timestamp>,
-    /// At most 64 KiB of text without NUL.
+    /// The text of the broadcast, at most 64 KiB of UTF-8 without NUL.
     #[schema(pattern = "^[^\\u0000]*$", max_length = 65_536)]
     pub payload: String,
 }
 
-/// By how much a caller's clock may be ahead.
+/// How far a caller's clock may be ahead.
 const MAX_AHEAD: Duration = Duration::from_mins(5);
 
-/// Keep what a source last sent to all
+/// Update the last broadcast of a source
 ///
-/// What is older than what is kept, or as old, changes nothing. Not an event: it has no position. For keys of the
-/// account, members, the owner and operators.
+/// Changes nothing unless the broadcast is newer than the stored one. Broadcasts are not events, so the response has no
+/// position. For API keys of the account, its members and owner, and operators.
 #[utoipa::path(put, path = "/api/v1/accounts/{account}/sources/{handle}/broadcast",
     operation_id = "updateLastBroadcast", tag = "sources",
-    params(("account" = String, Path, description = "An identifier or a name"),
-        ("handle" = String, Path, description = "What the source is called")),
-    request_body = Broadcast, responses((status = 204, description = "The newest is kept")))]
+    params(("account" = String, Path, description = "The account's identifier or name"),
+        ("handle" = String, Path, description = "The source's handle")),
+    request_body = Broadcast, responses((status = 204, description = "The newest broadcast is stored")))]
 pub async fn broadcast(
     State(state): State<SharedState>,
     Path((account, handle)): Path<(String, String)>,
     command: JsonCommand<Broadcast, MAX_LARGE_BODY>,
 ) -> Result<StatusCode, ApiError> {
-    let account = state.authorize(command.caller, Permission::ManageSources, &account).await?;
+    let account = authorize(&state, command.caller, Permission::ManageSources, &account).await?;
     let now = state.tenure.clock().now();
     let at = command.body.at.unwrap_or(now);
+    // Only newer broadcasts are stored: one dated far ahead would block all that follow until then.
     if at > now.after(MAX_AHEAD) {
-        return Err(ApiError::field("at", "at most five minutes ahead: nothing later would ever be kept"));
+        return Err(ApiError::field("at", "at most five minutes ahead; later times block newer broadcasts"));
     }
     state
         .tenure

@@ -1,4 +1,4 @@
-//! Named actors in a tenant.
+//! Routes for sources, the named actors of an account.
 
 pub mod broadcast;
 pub mod create;
@@ -16,28 +16,28 @@ use crate::ids::{AccountId, SourceId, UserId};
 use crate::operations::Resource;
 use crate::projections::sources::Source;
 
-/// A source.
+/// A source: a named actor of an account that has pipes.
 #[derive(Serialize, ToSchema)]
 pub struct SourceRecord {
-    /// The identifier.
+    /// The source's identifier.
     pub id: SourceId,
-    /// The tenant that it is in.
+    /// The account that the source belongs to.
     pub account_id: AccountId,
-    /// Who made it.
+    /// The identifier of the user who created the source.
     pub created_by_user_id: UserId,
-    /// What it is called.
+    /// The source's handle, unique in its account.
     pub handle: String,
-    /// `message` or `pty`.
+    /// The kind of source: `message` or `pty`.
     pub kind: &'static str,
-    /// The subject under which its pipes are found at NATS.
+    /// The NATS subject of the source; a pipe's subject is this, a dot, and the pipe's name.
     pub subject: String,
-    /// The pipes that it has by itself.
+    /// The names of the automatic pipes, which follow from the source's kind.
     pub auto_pipes: &'static [&'static str],
-    /// When it was made.
+    /// When the source was created.
     pub created_at: Timestamp,
-    /// When it last sent something to all.
+    /// When the source last broadcast; `null` if it never has.
     pub last_broadcast_at: Option<Timestamp>,
-    /// What it last sent to all.
+    /// The text of the last broadcast; `null` if there is none.
     pub last_broadcast_payload: Option<String>,
 }
 
@@ -58,14 +58,16 @@ impl From<Source> for SourceRecord {
     }
 }
 
-/// The subject of a source: a pipe's is this, a dot, and the pipe's name.
+/// The NATS subject of a source; a pipe's subject is this, a dot, and the pipe's name.
 pub fn subject(account: AccountId, handle: &str) -> String {
     format!("{account}.{handle}")
 }
 
-impl AppState {
-    /// The living source of an account with this handle.
-    pub(in crate::http) async fn source(&self, account: AccountId, handle: &str) -> Result<Source, ApiError> {
-        or_not_found(self.tenure.reader().source_by_handle(account, handle).await, Resource::Source)
-    }
+/// Finds the source with this handle in an account; a deleted source is not found.
+pub(in crate::http) async fn source_by_handle(
+    state: &AppState,
+    account: AccountId,
+    handle: &str,
+) -> Result<Source, ApiError> {
+    or_not_found(state.tenure.reader().source_by_handle(account, handle).await, Resource::Source)
 }

@@ -1,4 +1,4 @@
-//! Bearer tokens of people.
+//! Routes for the bearer tokens of users.
 
 pub mod issue;
 pub mod list;
@@ -11,22 +11,22 @@ use crate::clock::Timestamp;
 use crate::ids::{BearerTokenId, UserId};
 use crate::projections::bearer_tokens::BearerToken;
 
-/// A bearer token; its secret is not part of it.
+/// A bearer token, without its secret.
 #[derive(Serialize, ToSchema)]
 pub struct TokenRecord {
-    /// The identifier.
+    /// The token's identifier.
     pub id: BearerTokenId,
-    /// Whose it is.
+    /// The identifier of the user that the token acts for.
     pub user_id: UserId,
-    /// The first characters, for display.
+    /// The first characters of the secret, for display.
     pub prefix: String,
-    /// Since when.
+    /// When the token was issued.
     pub created_at: Timestamp,
-    /// From when on it is dead.
+    /// When the token expires.
     pub expires_at: Timestamp,
-    /// When it was revoked.
+    /// When the token was revoked; `null` until then.
     pub revoked_at: Option<Timestamp>,
-    /// When it was last good for something, to the minute.
+    /// When the token was last used successfully, accurate to the minute; `null` if never.
     pub last_used_at: Option<Timestamp>,
 }
 

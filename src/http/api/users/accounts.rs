@@ -1,4 +1,4 @@
-//! `GET /api/v1/users/{user}/accounts`: what a person owns or is a member of.
+//! `GET /api/v1/users/{user}/accounts`: lists the accounts of a user.
 
 use axum::Json;
 use axum::extract::{Path, State};
@@ -7,13 +7,14 @@ use crate::http::api::accounts::AccountRecord;
 use crate::http::error::ApiError;
 use crate::http::extract::{AuthenticatedRead, Parameters};
 use crate::http::pagination::{Page, Paging};
+use crate::http::policy::authorize_self;
 use crate::http::state::SharedState;
 
-/// The accounts that a person owns or is a member of, by name
+/// List the accounts of a user
 ///
-/// For the person and for operators.
+/// The accounts that the user owns or is a member of, sorted by name. For the user and operators.
 #[utoipa::path(get, path = "/api/v1/users/{user}/accounts", operation_id = "listAccountsOfUser", tag = "users",
-    params(("user" = String, Path, description = "`me`, an identifier or a username"), Paging),
+    params(("user" = String, Path, description = "`me`, or the user's identifier or username"), Paging),
     responses((status = 200, description = "A page of accounts", body = Page<AccountRecord>)))]
 pub async fn accounts(
     State(state): State<SharedState>,
@@ -21,7 +22,7 @@ pub async fn accounts(
     Path(user): Path<String>,
     Parameters(paging): Parameters<Paging>,
 ) -> Result<Json<Page<AccountRecord>>, ApiError> {
-    let user = state.authorize_self(read.caller, &user).await?;
+    let user = authorize_self(&state, read.caller, &user).await?;
     let (size, after) = (paging.size()?, paging.after()?.unwrap_or_default());
     let accounts = state.tenure.reader().accounts_for_user_after(user, &after, size + 1).await?;
     Ok(Json(Page::of(accounts, size, |account| account.name.clone(), AccountRecord::from)))

@@ -1,4 +1,4 @@
-//! `DELETE /api/v1/users/{user}`: a person is forgotten.
+//! `DELETE /api/v1/users/{user}`: forgets a user.
 
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
@@ -8,33 +8,35 @@ use utoipa::ToSchema;
 
 use crate::http::error::ApiError;
 use crate::http::extract::EmptyCommand;
+use crate::http::policy::authorize_self;
 use crate::http::response::written;
 use crate::http::state::SharedState;
 use crate::ids::ApiKeyId;
 use crate::operations::EndedKeys;
 
-/// What went with a person.
+/// The API keys that were revoked with a user.
 #[derive(Serialize, ToSchema)]
 pub struct Forgotten {
-    /// How many API keys ended with it.
+    /// The number of API keys revoked with the user.
     pub revoked_api_key_count: u64,
-    /// The oldest of them, at most 1,000.
+    /// The identifiers of the revoked API keys: the oldest 1,000 if there are more.
     pub revoked_api_keys: Vec<ApiKeyId>,
 }
 
-/// Forget a person
+/// Forget a user
 ///
-/// For the person and for operators. Ends their sessions, tokens, memberships and invites in one step, and destroys the
-/// key of what the log says of them. Whoever owns an account (`user.owns_accounts`) transfers or closes it first.
+/// Ends the user's sessions, tokens, memberships and invites in one step, with the API keys that they minted as a
+/// member, and destroys the data key of their personal data in the log. A user who owns accounts is refused
+/// (`user.owns_accounts`): transfer or close the accounts first. For the user and operators.
 #[utoipa::path(delete, path = "/api/v1/users/{user}", operation_id = "forgetUser", tag = "users",
-    params(("user" = String, Path, description = "`me`, an identifier or a username")),
-    responses((status = 200, description = "What went with the person", body = Forgotten)))]
+    params(("user" = String, Path, description = "`me`, or the user's identifier or username")),
+    responses((status = 200, description = "The API keys that were revoked with the user", body = Forgotten)))]
 pub async fn forget(
     State(state): State<SharedState>,
     Path(user): Path<String>,
     command: EmptyCommand,
 ) -> Result<Response, ApiError> {
-    let user = state.authorize_self(command.caller, &user).await?;
+    let user = authorize_self(&state, command.caller, &user).await?;
     let done = state.tenure.forget_user(&command.context, user).await?;
     let EndedKeys { count, first } = done.answer;
     Ok(written(

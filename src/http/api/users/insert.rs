@@ -1,4 +1,4 @@
-//! `POST /api/v1/users`: an operator registers a person.
+//! `POST /api/v1/users`: registers a user, for operators.
 
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -7,26 +7,28 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 
 use super::UserRecord;
+use crate::http::api::users::user_record;
 use crate::http::error::ApiError;
 use crate::http::extract::JsonCommand;
+use crate::http::policy::require_operator;
 use crate::http::response::written;
 use crate::http::state::SharedState;
 use crate::projections::users::User;
 
-/// A person to register.
+/// The user to register.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct InsertUser {
-    /// The unique name.
+    /// The user's unique username.
     #[schema(pattern = "^[A-Za-z0-9._-]{1,39}$")]
     pub username: String,
-    /// Where the person can be reached.
+    /// The user's email address.
     #[schema(
         pattern = "^[^\\u0000-\\u0020\\u007f-\\u00a0\\u061c\\u1680\\u2000-\\u200a\\u200e\\u200f\\u2028-\\u202f\\u205f\\u2066-\\u2069\\u3000]+@[^@\\u0000-\\u0020\\u007f-\\u00a0\\u061c\\u1680\\u2000-\\u200a\\u200e\\u200f\\u2028-\\u202f\\u205f\\u2066-\\u2069\\u3000]+$",
         max_length = 254
     )]
     pub email: String,
-    /// How the person signs in.
+    /// How the user signs in: `github`, or `internal` by sign-in links from an operator [default: internal].
     #[serde(default = "internal")]
     #[schema(pattern = "^(github|internal)$", default = "internal")]
     pub mode: String,
@@ -36,21 +38,22 @@ fn internal() -> String {
     "internal".to_owned()
 }
 
-/// Register a person
+/// Register a user
 ///
-/// For operators. Invites that wait for the name are theirs from then on.
+/// Pending invites to the username are bound to the new user. For operators.
 #[utoipa::path(post, path = "/api/v1/users", operation_id = "insertUser", tag = "users",
-    request_body = InsertUser, responses((status = 201, description = "The person", body = UserRecord)))]
+    request_body = InsertUser, responses((status = 201, description = "The user", body = UserRecord)))]
 pub async fn insert(
     State(state): State<SharedState>,
     command: JsonCommand<InsertUser>,
 ) -> Result<Response, ApiError> {
-    state.require_operator(command.caller).await?;
+    require_operator(&state, command.caller).await?;
     let InsertUser { username, email, mode } = &command.body;
     let done = state.tenure.insert_user(&command.context, username, email, mode).await?;
     let user = match done.made(User::registered) {
         Some(user) => user.into(),
-        None => state.user_record(done.answer).await?,
+        // A repeated request stores no event to build the record from.
+        None => user_record(&state, done.answer).await?,
     };
     Ok(written(StatusCode::CREATED, done.checkpoint, user))
 }

@@ -1,4 +1,4 @@
-//! `GET /api/v1/users`: everybody, for operators.
+//! `GET /api/v1/users`: lists all users, for operators.
 
 use axum::Json;
 use axum::extract::State;
@@ -7,20 +7,21 @@ use super::UserRecord;
 use crate::http::error::ApiError;
 use crate::http::extract::{AuthenticatedRead, Parameters};
 use crate::http::pagination::{Page, Paging};
+use crate::http::policy::require_operator;
 use crate::http::state::SharedState;
 use crate::ids::UserId;
 
-/// Everybody, oldest first
+/// List all users
 ///
-/// For operators.
+/// Oldest first, including forgotten users. For operators.
 #[utoipa::path(get, path = "/api/v1/users", operation_id = "listUsers", tag = "users", params(Paging),
-    responses((status = 200, description = "A page of people", body = Page<UserRecord>)))]
+    responses((status = 200, description = "A page of users", body = Page<UserRecord>)))]
 pub async fn list(
     State(state): State<SharedState>,
     read: AuthenticatedRead,
     Parameters(paging): Parameters<Paging>,
 ) -> Result<Json<Page<UserRecord>>, ApiError> {
-    state.require_operator(read.caller).await?;
+    require_operator(&state, read.caller).await?;
     let (size, after) = (paging.size()?, paging.after_key()?);
     let after = after.unwrap_or(UserId::from_uuid(uuid::Uuid::nil()));
     let users = state.tenure.reader().users_after(after, size + 1).await?;

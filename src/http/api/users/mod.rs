@@ -1,4 +1,4 @@
-//! People. `{user}` is `me`, an identifier or a username.
+//! Routes for users. `{user}` in a path is `me`, an identifier or a username.
 
 pub mod accounts;
 pub mod default_account;
@@ -22,28 +22,28 @@ use crate::ids::UserId;
 use crate::operations::Resource;
 use crate::projections::users::User;
 
-/// A person.
+/// A user's record.
 #[derive(Serialize, ToSchema)]
 pub struct UserRecord {
-    /// The identifier.
+    /// The user's identifier.
     pub id: UserId,
-    /// The unique name; empty when it cannot be read any more.
+    /// The unique username; a placeholder once the user is forgotten, empty if it can no longer be decrypted.
     pub username: String,
-    /// Where the person can be reached.
+    /// The user's email address; `null` if unknown or forgotten.
     pub email: Option<String>,
-    /// How the person signs in: `github` or `internal`.
+    /// How the user signs in: `github` or `internal`.
     pub mode: &'static str,
-    /// GitHub's number for the person.
+    /// The user's numeric GitHub identifier; `null` if there is none.
     pub github_id: Option<i64>,
-    /// The login at GitHub.
+    /// The user's GitHub login; `null` if there is none.
     pub github_login: Option<String>,
-    /// The person's picture.
+    /// The URL of the user's picture; `null` if there is none.
     pub avatar_url: Option<String>,
-    /// Whether the person runs the instance.
+    /// Whether the user is an operator of this instance.
     pub operator: bool,
-    /// Since when the person is known.
+    /// When the user was registered.
     pub created_at: Timestamp,
-    /// When the person was forgotten.
+    /// When the user was forgotten; `null` until then.
     pub forgotten_at: Option<Timestamp>,
 }
 
@@ -64,22 +64,20 @@ impl From<User> for UserRecord {
     }
 }
 
-impl AppState {
-    /// The record of a person.
-    pub(super) async fn user_record(&self, id: UserId) -> Result<UserRecord, ApiError> {
-        Ok(or_not_found(self.tenure.reader().user(id).await, Resource::User)?.into())
-    }
+/// Loads the record of a user; an unknown user is not found.
+pub(super) async fn user_record(state: &AppState, id: UserId) -> Result<UserRecord, ApiError> {
+    Ok(or_not_found(state.tenure.reader().user(id).await, Resource::User)?.into())
+}
 
-    /// The person whom `me`, an identifier or a username names.
-    pub(super) async fn user(&self, caller: Caller, slug: &str) -> Result<UserId, ApiError> {
-        if slug == "me" {
-            return caller.person();
-        }
-        let reader = self.tenure.reader();
-        let user = match slug.parse() {
-            Ok(id) => reader.user(id).await,
-            Err(_) => reader.user_by_username(slug).await,
-        };
-        Ok(or_not_found(user, Resource::User)?.id)
+/// Resolves `me`, an identifier or a username to a user. Does not authorize the caller.
+pub(super) async fn named_user(state: &AppState, caller: Caller, slug: &str) -> Result<UserId, ApiError> {
+    if slug == "me" {
+        return caller.person();
     }
+    let reader = state.tenure.reader();
+    let user = match slug.parse() {
+        Ok(id) => reader.user(id).await,
+        Err(_) => reader.user_by_username(slug).await,
+    };
+    Ok(or_not_found(user, Resource::User)?.id)
 }

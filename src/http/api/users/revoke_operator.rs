@@ -1,25 +1,27 @@
-//! `DELETE /api/v1/users/{user}/operator`: a person runs the instance no longer.
+//! `DELETE /api/v1/users/{user}/operator`: revokes the operator rights of a user.
 
 use axum::extract::{Path, State};
 use axum::response::Response;
 
+use crate::http::api::users::named_user;
 use crate::http::error::ApiError;
 use crate::http::extract::EmptyCommand;
+use crate::http::policy::require_operator;
 use crate::http::response::done;
 use crate::http::state::SharedState;
 
-/// A person runs the instance no longer
+/// Revoke operator rights
 ///
-/// For operators; again, nothing changes.
+/// Changes nothing if the user is not an operator. For operators.
 #[utoipa::path(delete, path = "/api/v1/users/{user}/operator", operation_id = "revokeOperator", tag = "users",
-    params(("user" = String, Path, description = "`me`, an identifier or a username")),
-    responses((status = 204, description = "It is so")))]
+    params(("user" = String, Path, description = "`me`, or the user's identifier or username")),
+    responses((status = 204, description = "The user is not an operator")))]
 pub async fn revoke_operator(
     State(state): State<SharedState>,
     Path(user): Path<String>,
     command: EmptyCommand,
 ) -> Result<Response, ApiError> {
-    state.require_operator(command.caller).await?;
-    let user = state.user(command.caller, &user).await?;
+    require_operator(&state, command.caller).await?;
+    let user = named_user(&state, command.caller, &user).await?;
     Ok(done(state.tenure.set_operator(&command.context, user, false).await?.checkpoint))
 }

@@ -1,4 +1,4 @@
-//! `POST /api/v1/usernames`: the names of many people at once.
+//! `POST /api/v1/usernames`: returns the usernames of many users at once.
 
 use std::collections::BTreeMap;
 
@@ -10,40 +10,41 @@ use utoipa::ToSchema;
 use crate::http::body::MAX_LARGE_BODY;
 use crate::http::error::ApiError;
 use crate::http::extract::JsonCommand;
+use crate::http::policy::require_operator;
 use crate::http::state::SharedState;
 use crate::ids::UserId;
 
-/// The most names of one request.
+/// The largest number of identifiers in a request; that many need the large body limit.
 const MAX_ITEMS: usize = 10_000;
 
-/// Whose names.
+/// The users to look up.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct UsernamesOf {
-    /// At most 10,000 identifiers.
+    /// The identifiers of the users, at most 10,000.
     #[schema(max_items = 10_000)]
     pub ids: Vec<UserId>,
 }
 
-/// The names.
+/// Usernames by user identifier.
 #[derive(Serialize, ToSchema)]
 pub struct Usernames {
-    /// By identifier; who is unknown is absent.
+    /// Maps each identifier to its username; unknown identifiers are absent.
     pub usernames: BTreeMap<String, String>,
 }
 
-/// The names of many people
+/// Get the usernames of many users
 ///
-/// For operators. Changes nothing.
+/// Changes nothing. For operators.
 #[utoipa::path(post, path = "/api/v1/usernames", operation_id = "getUsernames", tag = "users",
-    request_body = UsernamesOf, responses((status = 200, description = "The names", body = Usernames)))]
+    request_body = UsernamesOf, responses((status = 200, description = "The usernames", body = Usernames)))]
 pub async fn usernames(
     State(state): State<SharedState>,
     command: JsonCommand<UsernamesOf, MAX_LARGE_BODY>,
 ) -> Result<Json<Usernames>, ApiError> {
-    state.require_operator(command.caller).await?;
+    require_operator(&state, command.caller).await?;
     if command.body.ids.len() > MAX_ITEMS {
-        return Err(ApiError::field("ids", "at most 10000"));
+        return Err(ApiError::field("ids", "at most 10000 identifiers"));
     }
     let names = state.tenure.reader().usernames_by_ids(&command.body.ids).await?;
     Ok(Json(Usernames { usernames: names.into_iter().map(|(id, name)| (id.to_string(), name)).collect() }))
