@@ -10,6 +10,7 @@ pub mod ending;
 pub mod field;
 pub mod invite;
 pub mod secret;
+pub mod sentences;
 pub mod session;
 pub mod sign_in_link;
 pub mod source;

@@ -52,15 +52,30 @@ pub(super) struct Selection {
 
 pub(super) async fn run(config: Config, command: EventsCommand) -> anyhow::Result<()> {
     if let Some(remote) = Remote::of(&config)? {
-        return over_http(&remote, &config, command).await;
+        return match command {
+            EventsCommand::Show(selection) => over_http(&remote, &config, selection, false).await,
+            EventsCommand::Tail(selection) => {
+                until_interrupted(over_http(&remote, &config, selection, true)).await
+            }
+        };
     }
     let opened = open::open(&config).await?;
     let result = match command {
         EventsCommand::Show(selection) => show(&opened.tenure, &config, selection).await,
-        EventsCommand::Tail(selection) => tail(&opened.tenure, &config, selection).await,
+        EventsCommand::Tail(selection) => until_interrupted(tail(&opened.tenure, &config, selection)).await,
     };
     opened.close().await?;
     result
+}
+
+/// Ends `printing` at Ctrl-C, whatever it waits for.
+///
+/// One future listens for the whole time: a signal between two of them would be lost.
+async fn until_interrupted(printing: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+    tokio::select! {
+        result = printing => result,
+        _ = tokio::signal::ctrl_c() => Ok(()),
+    }
 }
 
 /// How many of the newest events a tail starts with.
@@ -72,11 +87,12 @@ const START: &str = "0";
 /// How often a tail polls a server for new events.
 const ASK_EVERY: std::time::Duration = std::time::Duration::from_secs(1);
 
-async fn over_http(remote: &Remote, config: &Config, command: EventsCommand) -> anyhow::Result<()> {
-    let (selection, follow) = match command {
-        EventsCommand::Show(selection) => (selection, false),
-        EventsCommand::Tail(selection) => (selection, true),
-    };
+async fn over_http(
+    remote: &Remote,
+    config: &Config,
+    selection: Selection,
+    follow: bool,
+) -> anyhow::Result<()> {
     let rule = "only on a database; on a server, select events with --account, one --type and --after";
     for (field, given) in [
         ("--stream", selection.stream.is_some()),
@@ -108,10 +124,8 @@ async fn over_http(remote: &Remote, config: &Config, command: EventsCommand) -> 
         let page = match remote.get(&format!("{feed}?order=asc&limit=200{cursor}{kind}")).await {
             Err(error) if follow && error.exit_code() == 5 => {
                 tracing::warn!(%error, "waiting for the server");
-                tokio::select! {
-                    () = tokio::time::sleep(WAIT) => continue,
-                    _ = tokio::signal::ctrl_c() => return Ok(()),
-                }
+                tokio::time::sleep(WAIT).await;
+                continue;
             }
             page => page?,
         };
@@ -132,10 +146,7 @@ async fn over_http(remote: &Remote, config: &Config, command: EventsCommand) -> 
             if !follow {
                 return Ok(());
             }
-            tokio::select! {
-                () = tokio::time::sleep(ASK_EVERY) => {}
-                _ = tokio::signal::ctrl_c() => return Ok(()),
-            }
+            tokio::time::sleep(ASK_EVERY).await;
         }
     }
     Ok(())
@@ -211,21 +222,13 @@ async fn tail(tenure: &Tenure, config: &Config, selection: Selection) -> anyhow:
     let mut follower = tenure.log().follow(after);
     let mut left = selection.limit.unwrap_or(usize::MAX);
     while left > 0 {
-        let events = tokio::select! {
-            events = follower.next() => events,
-            _ = tokio::signal::ctrl_c() => return Ok(()),
-        };
-        match events {
+        match follower.next().await {
             Ok(events) => {
                 let wanted: Vec<_> =
                     events.into_iter().filter(|event| filter.matches(event)).take(left).collect();
                 left -= wanted.len();
                 let epoch = follower.checkpoint().epoch;
-                // Printing may wait for the database; Ctrl-C must end that too.
-                tokio::select! {
-                    printed = print_patiently(tenure, config, &wanted, epoch) => printed?,
-                    _ = tokio::signal::ctrl_c() => return Ok(()),
-                }
+                print_patiently(tenure, config, &wanted, epoch).await?;
             }
             Err(error @ ReadError::Unavailable(_)) => {
                 tracing::warn!(%error, "waiting for the database");

@@ -81,9 +81,9 @@ pub(super) async fn run(config: Config) -> anyhow::Result<()> {
 
     let stop = CancellationToken::new();
     raise_file_limit();
-    let door = http::AppState::new(tenure.clone(), settings).map_err(|reason| anyhow::anyhow!(reason))?;
+    let state = http::AppState::new(tenure.clone(), settings).map_err(|reason| anyhow::anyhow!(reason))?;
     let serve = |listener, router| tokio::spawn(http::serve(listener, router, stop.clone()));
-    let doors = [serve(public, http::public(door)), serve(internal, http::internal(metrics))];
+    let servers = [serve(public, http::public(state)), serve(internal, http::internal(metrics))];
     // Announced after both listeners are served: scripts connect as soon as they read this.
     announce(&config, listen, metrics_listen, &database, first_link.as_deref())?;
 
@@ -105,8 +105,8 @@ pub(super) async fn run(config: Config) -> anyhow::Result<()> {
     tracing::info!("stopping: finishing accepted requests");
     // In this order: requests need the engine, and the engine needs PostgreSQL.
     stop.cancel();
-    for door in doors {
-        let _ = door.await;
+    for server in servers {
+        let _ = server.await;
     }
     if timeout(CLOSE_TIMEOUT, tenure.close()).await.is_err() {
         tracing::warn!("the database does not answer: the outcome of some commands is unknown");
@@ -142,7 +142,7 @@ async fn start(
 
 /// The HTTP settings for this listen address.
 fn settings(config: &Config, listen: SocketAddr) -> HttpSettings {
-    let mut settings = config.doors.clone();
+    let mut settings = config.http.clone();
     if !settings.public_url_is_set {
         // Uses the bound address: with port 0 the system chose the port.
         settings.public_url = HttpSettings::new(listen).public_url;

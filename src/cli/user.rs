@@ -144,8 +144,8 @@ async fn carry_out(tenure: &Tenure, config: &Config, command: UserCommand) -> an
             let done = tenure.issue_sign_in_link(&context, user.id).await?;
             // The link must lead to the server: without a flag, use the address that the server recorded.
             let public_url_of_instance =
-                if config.doors.public_url_is_set { None } else { tenure.public_url_of_instance().await? };
-            let public_url_of_instance = public_url_of_instance.as_ref().unwrap_or(&config.doors.public_url);
+                if config.http.public_url_is_set { None } else { tenure.public_url_of_instance().await? };
+            let public_url_of_instance = public_url_of_instance.as_ref().unwrap_or(&config.http.public_url);
             let url = sign_in_link_url(public_url_of_instance, done.answer.expose_secret());
             if config.json {
                 let seconds = SIGN_IN_LINK_TTL.as_secs();

@@ -110,6 +110,50 @@ impl LimitsFile {
 pub(super) fn read(path: &Path) -> Result<File, ConfigError> {
     let failed = |reason: String| ConfigError::File { path: path.to_owned(), reason };
     let text = std::fs::read_to_string(path).map_err(|error| failed(error.to_string()))?;
-    // Displaying the error would quote the line, which may contain a password.
-    toml::from_str(&text).map_err(|error| failed(error.message().to_owned()))
+    toml::from_str(&text).map_err(|error| failed(without_values(&text, &error)))
+}
+
+/// The line and the reason of a parse error. It quotes neither the line nor a value: either may hold a password.
+fn without_values(text: &str, error: &toml::de::Error) -> String {
+    let message = error.message();
+    // serde shows a string of the wrong type or form between double quotes.
+    let message = match (message.find('"'), message.rfind('"')) {
+        (Some(first), Some(last)) if first < last => {
+            format!("{}…{}", &message[..=first], &message[last..])
+        }
+        _ => message.to_owned(),
+    };
+    match error.span().and_then(|span| text.get(..span.start)) {
+        Some(before) => format!("line {}: {message}", before.lines().count().max(1)),
+        None => message,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(text: &str) -> String {
+        without_values(text, &toml::from_str::<File>(text).err().expect("refused"))
+    }
+
+    #[test]
+    fn a_parse_error_names_the_line_and_shows_no_value() {
+        for text in [
+            "listen = \"127.0.0.1:1\"\nconnections = \"se\\\"cret\"",
+            "\ndata_dir = [\"secret\"]",
+            "\nlisten = \"secret\"",
+            "\n[limits]\nanonymous = { burst = \"secret\", per_second = 1 }",
+            "\ndatabase_url = postgres://a:secret@b",
+            "\ndatabase_url = \"secret",
+            "\ndatabase_url = 'secret\n",
+            "\ndatabase_url \"secret\"",
+        ] {
+            let reason = refused(text);
+            assert!(!reason.contains("cret"), "{reason}");
+            assert!(reason.starts_with("line 2: ") || reason.starts_with("line 3: "), "{reason}");
+        }
+        assert!(refused("a_secret_key_without_a_value").starts_with("line 1: "));
+        assert!(refused("listne = 1").contains("unknown field `listne`"));
+    }
 }

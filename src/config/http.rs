@@ -85,16 +85,16 @@ const MAX_SECONDS: u64 = 315_360_000;
 impl HttpFlags {
     /// Merges the flags, which include the environment, with the settings file; flags win.
     pub(super) fn resolve(self, file: &File, listen: SocketAddr) -> Result<HttpSettings, ConfigError> {
-        let mut doors = HttpSettings::new(listen);
+        let mut settings = HttpSettings::new(listen);
         if let Some(url) = self.public_url.or(file.public_url.clone()) {
-            doors.public_url = origin(&url)?;
-            doors.public_url_is_set = true;
+            settings.public_url = origin(&url)?;
+            settings.public_url_is_set = true;
         }
         for (seconds, setting, ttl) in [
-            (self.device_code_ttl.or(file.device_code_ttl), "device_code_ttl", &mut doors.device_code_ttl),
-            (self.device_interval.or(file.device_interval), "device_interval", &mut doors.poll_interval),
-            (self.token_ttl.or(file.token_ttl), "token_ttl", &mut doors.token_ttl),
-            (self.session_ttl.or(file.session_ttl), "session_ttl", &mut doors.session_ttl),
+            (self.device_code_ttl.or(file.device_code_ttl), "device_code_ttl", &mut settings.device_code_ttl),
+            (self.device_interval.or(file.device_interval), "device_interval", &mut settings.poll_interval),
+            (self.token_ttl.or(file.token_ttl), "token_ttl", &mut settings.token_ttl),
+            (self.session_ttl.or(file.session_ttl), "session_ttl", &mut settings.session_ttl),
         ] {
             let Some(seconds) = seconds else { continue };
             let most = if setting == "device_code_ttl" { 86_400 } else { MAX_SECONDS };
@@ -111,14 +111,14 @@ impl HttpFlags {
         } else {
             self.trusted_proxies
         };
-        doors.trusted_proxies = proxies.iter().map(|text| network(text)).collect::<Result<_, _>>()?;
-        doors.rates = file.limits.rates();
-        doors.dev_sign_in = self.dev_sign_in || file.dev_sign_in == Some(true);
+        settings.trusted_proxies = proxies.iter().map(|text| network(text)).collect::<Result<_, _>>()?;
+        settings.rates = file.limits.rates();
+        settings.dev_sign_in = self.dev_sign_in || file.dev_sign_in == Some(true);
         // Behind a proxy or another public URL, users of other machines could sign in.
         let at_home = listen.ip().is_loopback()
-            && doors.trusted_proxies.is_empty()
-            && loopback_port(&doors.public_url).is_some();
-        if doors.dev_sign_in && !at_home {
+            && settings.trusted_proxies.is_empty()
+            && loopback_port(&settings.public_url).is_some();
+        if settings.dev_sign_in && !at_home {
             let rule = "lets anyone sign in as any user; allowed only on a loopback address without a proxy";
             return Err(ConfigError::Http { setting: "dev_sign_in", rule });
         }
@@ -127,7 +127,7 @@ impl HttpFlags {
             self.github_client_id.or(file.github_client_id.clone()).filter(|id| !id.is_empty())
         {
             let secret_file = self.github_client_secret_file.or(file.github_client_secret_file.clone());
-            doors.github = Some(GithubSettings {
+            settings.github = Some(GithubSettings {
                 client_id,
                 client_secret: secret(secret_file)?.into(),
                 url: self
@@ -140,7 +140,7 @@ impl HttpFlags {
                     .unwrap_or_else(|| "https://api.github.com".to_owned()),
             });
         }
-        Ok(doors)
+        Ok(settings)
     }
 }
 

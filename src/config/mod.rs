@@ -60,7 +60,7 @@ pub struct Flags {
     #[arg(long, global = true, env = "TENURE_TOKEN", hide_env_values = true, value_name = "SECRET")]
     token: Option<String>,
     #[command(flatten)]
-    doors: http::HttpFlags,
+    http: http::HttpFlags,
     /// Print JSON instead of text
     #[arg(long, global = true)]
     pub json: bool,
@@ -88,7 +88,7 @@ pub struct Config {
     /// The maximum number of connections in the read pool, 2 to 1,000.
     pub connections: usize,
     /// The settings of the HTTP interface.
-    pub doors: HttpSettings,
+    pub http: HttpSettings,
     /// The URL of a running Tenure; `None` to use a database, or the server of a stored login.
     pub server: Option<String>,
     /// The bearer token or API key for the server; `None` to use the stored login.
@@ -109,7 +109,7 @@ impl Flags {
         let mut rules = rules(self.key_sentinel, &file)?;
         file.limits.apply(&mut rules.limits);
         let listen = self.listen.or(file.listen).unwrap_or(SocketAddr::from(([127, 0, 0, 1], 8_080)));
-        let doors = self.doors.resolve(&file, listen)?;
+        let http = self.http.resolve(&file, listen)?;
         // The file counts as much as a flag: a stored login may belong to another instance.
         let names_a_database = self.data_dir.is_some()
             || file.data_dir.is_some()
@@ -138,7 +138,7 @@ impl Flags {
             server: self.server.filter(|url| !url.is_empty()),
             token: self.token.filter(|token| !token.is_empty()).map(SecretString::from),
             names_a_database,
-            doors,
+            http,
             forgotten_list,
             rules,
             database: url.map(|url| url.parse()).transpose()?,

@@ -84,7 +84,7 @@ async fn collect(mut body: Body, limit: usize) -> Result<Bytes, ApiError> {
         })?;
         let Some(piece) = frame.data_ref() else { continue };
         if whole.len() + piece.len() > limit {
-            return Err(ApiError::TooLarge);
+            return Err(ApiError::TooLarge { most: limit });
         }
         whole.extend_from_slice(piece);
     }
@@ -97,7 +97,8 @@ fn length(headers: &HeaderMap) -> Option<u64> {
 }
 
 fn refuse_longer(headers: &HeaderMap, limit: usize) -> Result<(), ApiError> {
-    if length(headers).is_some_and(|length| length > limit as u64) { Err(ApiError::TooLarge) } else { Ok(()) }
+    let is_longer = length(headers).is_some_and(|length| length > limit as u64);
+    if is_longer { Err(ApiError::TooLarge { most: limit }) } else { Ok(()) }
 }
 
 #[cfg(test)]
@@ -140,6 +141,6 @@ mod tests {
         assert!(most.load(Ordering::SeqCst) <= 2, "{most:?} buffers at once");
         let longer =
             Body::from_stream(iter((0..11).map(|_| Ok::<_, std::io::Error>(Bytes::from_static(b"x")))));
-        assert!(matches!(read(longer, &headers, 10).await, Err(ApiError::TooLarge)));
+        assert!(matches!(read(longer, &headers, 10).await, Err(ApiError::TooLarge { most: 10 })));
     }
 }

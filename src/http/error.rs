@@ -25,7 +25,10 @@ pub enum ApiError {
     /// The route does not accept the media type of the body.
     MediaType,
     /// The body is larger than the route allows.
-    TooLarge,
+    TooLarge {
+        /// How many octets the route reads.
+        most: usize,
+    },
     /// The body did not arrive in time.
     TooSlow,
     /// No route has this path.
@@ -96,7 +99,7 @@ impl ApiError {
         match self {
             Self::Malformed { .. } | Self::MisplacedCredential => StatusCode::BAD_REQUEST,
             Self::MediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::TooSlow => StatusCode::REQUEST_TIMEOUT,
             Self::NoRoute => StatusCode::NOT_FOUND,
             Self::Method => StatusCode::METHOD_NOT_ALLOWED,
@@ -139,7 +142,7 @@ impl ApiError {
         match self {
             Self::Malformed { .. } => "invalid",
             Self::MediaType => "unsupported_media_type",
-            Self::TooLarge => "body_too_large",
+            Self::TooLarge { .. } => "body_too_large",
             Self::TooSlow => "body_too_slow",
             Self::NoRoute => "no_such_route",
             Self::Method => "method_not_allowed",
@@ -172,7 +175,9 @@ impl ApiError {
         match self {
             Self::Malformed { detail, .. } => detail.clone(),
             Self::MediaType => "the request body must be JSON; send Content-Type: application/json".into(),
-            Self::TooLarge => "the request body is too large for this route; send a smaller one".into(),
+            Self::TooLarge { most } => {
+                format!("the request body is too large: this route reads at most {most} bytes; send a smaller one").into()
+            }
             Self::TooSlow => "the request body did not arrive in time; send the request again".into(),
             Self::NoRoute => "no such route; see /docs".into(),
             Self::Method => "method not allowed on this route; see /docs".into(),
@@ -217,7 +222,6 @@ impl ApiError {
             StatusCode::NOT_FOUND => Self::NoRoute,
             StatusCode::METHOD_NOT_ALLOWED => Self::Method,
             StatusCode::UNSUPPORTED_MEDIA_TYPE => Self::MediaType,
-            StatusCode::PAYLOAD_TOO_LARGE => Self::TooLarge,
             StatusCode::REQUEST_TIMEOUT => Self::TooSlow,
             // The framework's own text is dropped: it may quote the input.
             status if status.is_client_error() => Self::malformed("the request is malformed; see /docs"),

@@ -56,11 +56,11 @@ fn invalid(invalid: crate::aggregates::field::Invalid) -> DispatchError<Refusal>
 /// Turns a query result into a decision: a missing row is a `NotFound` refusal, any other error a failure.
 fn or_not_found<T>(
     answer: Result<T, crate::projections::QueryError>,
-    thing: Resource,
+    resource: Resource,
 ) -> Result<T, crate::dispatch::DecideError<Refusal>> {
     use crate::dispatch::{DecideError, Failure};
     answer.map_err(|error| match error {
-        crate::projections::QueryError::NotFound => DecideError::Refused(Refusal::NotFound(thing)),
+        crate::projections::QueryError::NotFound => DecideError::Refused(Refusal::NotFound(resource)),
         crate::projections::QueryError::Unavailable(error) => DecideError::Failed(Failure::Read(error)),
     })
 }

@@ -1,7 +1,6 @@
 //! The refusals of all operations: typed business errors with stable codes.
 
 use std::convert::Infallible;
-use std::fmt;
 
 use crate::aggregates::account::AccountRefusal;
 use crate::aggregates::api_key::ApiKeyRefusal;
@@ -9,69 +8,12 @@ use crate::aggregates::bearer_token::BearerTokenRefusal;
 use crate::aggregates::device_code::DeviceCodeRefusal;
 use crate::aggregates::field::Invalid;
 use crate::aggregates::invite::InviteRefusal;
+use crate::aggregates::sentences;
+pub use crate::aggregates::sentences::Resource;
 use crate::aggregates::session::SessionRefusal;
 use crate::aggregates::sign_in_link::SignInLinkRefusal;
 use crate::aggregates::source::SourceRefusal;
 use crate::aggregates::user::UserRefusal;
-
-/// The kind of resource that was not found.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Resource {
-    /// A user.
-    User,
-    /// An account (a tenant).
-    Account,
-    /// A user's membership in an account.
-    Member,
-    /// An offer of membership in an account.
-    Invite,
-    /// A key that acts for an account.
-    ApiKey,
-    /// A code with which a device asks to act for a user.
-    DeviceCode,
-    /// A user's access token.
-    BearerToken,
-    /// A user's browser session.
-    Session,
-    /// A link with which a user signs in once.
-    SignInLink,
-    /// A named actor in an account.
-    Source,
-    /// A sub-channel of a source.
-    Pipe,
-}
-
-impl Resource {
-    /// The stable name used in refusal codes.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::User => "user",
-            Self::Account => "account",
-            Self::Member => "member",
-            Self::Invite => "invite",
-            Self::ApiKey => "api_key",
-            Self::DeviceCode => "device_code",
-            Self::BearerToken => "bearer_token",
-            Self::Session => "session",
-            Self::SignInLink => "sign_in_link",
-            Self::Source => "source",
-            Self::Pipe => "pipe",
-        }
-    }
-}
-
-impl fmt::Display for Resource {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::ApiKey => "API key",
-            Self::DeviceCode => "device code",
-            Self::BearerToken => "bearer token",
-            Self::SignInLink => "sign-in link",
-            other => other.as_str(),
-        })
-    }
-}
 
 /// A limit that a command would exceed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -92,7 +34,7 @@ pub enum Refusal {
     #[error("mode: `github` or `internal`")]
     InvalidUserMode,
     /// The resource does not exist, or the caller is not allowed to know that it exists.
-    #[error("there is no such {0}")]
+    #[error("{}", sentences::no_such(*.0))]
     NotFound(Resource),
     /// Another user has this username.
     #[error("the username is taken; choose another")]
@@ -101,7 +43,7 @@ pub enum Refusal {
     #[error("the account name is taken; choose another")]
     AccountNameTaken,
     /// An account always has an owner, so the owner cannot be removed or leave.
-    #[error("the owner of an account cannot be removed; transfer ownership first")]
+    #[error("{}", sentences::CANNOT_REMOVE_OWNER)]
     CannotRemoveOwner,
     /// A user who owns accounts cannot be forgotten.
     #[error("the user owns accounts; transfer or close them first")]
@@ -113,37 +55,37 @@ pub enum Refusal {
     #[error("the user already has a pending invite to the account; revoke it first")]
     DuplicatePendingInvite,
     /// The invite was accepted, declined or revoked, has expired, or ended with its account or invitee.
-    #[error("the invite is no longer pending")]
+    #[error("{}", sentences::INVITE_NOT_PENDING)]
     InviteNotPending,
     /// An active source of the account has this handle.
     #[error("the source handle is taken; choose another")]
     HandleTaken,
     /// The source has a pipe with this name.
-    #[error("the pipe name is taken; choose another")]
+    #[error("{}", sentences::PIPE_NAME_TAKEN)]
     PipeNameTaken,
     /// No user has approved or denied the device code yet.
-    #[error("the device code has not been approved yet; poll again")]
+    #[error("{}", sentences::DEVICE_CODE_PENDING)]
     Pending,
     /// The device code expired before it was used.
-    #[error("the device code has expired; request a new one")]
+    #[error("{}", sentences::DEVICE_CODE_EXPIRED)]
     Expired,
     /// A user denied the device code.
-    #[error("the device code was denied; request a new one")]
+    #[error("{}", sentences::DEVICE_CODE_DENIED)]
     Denied,
     /// The account already has a NATS public key, and it is a different one.
-    #[error("the account already has a different NATS public key")]
+    #[error("{}", sentences::NATS_ACCOUNT_MISMATCH)]
     NatsAccountMismatch,
     /// The caller lacks the permission.
     #[error("you do not have permission to do this")]
     Forbidden,
     /// The user's sign-in mode is not GitHub.
-    #[error("the user does not sign in through GitHub")]
+    #[error("{}", sentences::NOT_A_GITHUB_USER)]
     NotAGithubUser,
     /// The user signs in through GitHub, so there is no sign-in link to issue.
     #[error("the user signs in through GitHub; sign-in links are only for internal users")]
     NotAnInternalUser,
     /// A resource with this identifier exists.
-    #[error("the identifier is already in use")]
+    #[error("{}", sentences::IDENTIFIER_IN_USE)]
     IdentifierInUse,
     /// The command would exceed a limit.
     #[error("limit reached: at most {} {}", .0.most, .0.what)]

@@ -263,7 +263,7 @@ async fn the_metadata_names_only_what_the_settings_say() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_person_with_as_many_tokens_as_there_may_be_is_told_so_and_the_code_stays_good() {
+async fn a_user_at_the_limit_of_tokens_is_told_so_and_the_code_stays_valid() {
     let server = Server::with_settings(|settings| settings.rules.limits.tokens_per_user = 1).await;
     let ada = server.user("ada").await;
     let ttl = Duration::from_hours(1);
@@ -274,7 +274,7 @@ async fn a_person_with_as_many_tokens_as_there_may_be_is_told_so_and_the_code_st
     decide(&server, &session, &codes, "approve").await.is(200);
     let refused = poll(&server, &codes).await.fails(400, "access_denied").json();
     let said = refused["error_description"].as_str().unwrap();
-    assert!(said.contains("bearer tokens of the user") && said.contains("revoke one"), "{said}");
+    assert!(said.contains("bearer tokens per user") && said.contains("revoke one"), "{said}");
     server.tenure.revoke_bearer_token(&crate::support::operator(), taken).await.unwrap();
     poll(&server, &codes).await.is(200);
 }

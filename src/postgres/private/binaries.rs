@@ -124,7 +124,7 @@ pub(super) fn choose(found: Found, data: Option<(u32, &Path)>) -> Result<Install
 mod tests {
     use super::*;
 
-    fn or_not_found(versions: &[u32]) -> Found {
+    fn found(versions: &[u32]) -> Found {
         let installations = versions
             .iter()
             .map(|&major| Installation {
@@ -151,16 +151,16 @@ mod tests {
 
     #[test]
     fn new_files_get_the_first_server_that_is_new_enough() {
-        assert_eq!(choose(or_not_found(&[14, 16, 17]), None).unwrap().version.major, 16);
-        assert!(matches!(choose(or_not_found(&[14]), None), Err(PrivatePostgresError::TooOld { .. })));
-        assert!(matches!(choose(or_not_found(&[]), None), Err(PrivatePostgresError::BinariesMissing { .. })));
+        assert_eq!(choose(found(&[14, 16, 17]), None).unwrap().version.major, 16);
+        assert!(matches!(choose(found(&[14]), None), Err(PrivatePostgresError::TooOld { .. })));
+        assert!(matches!(choose(found(&[]), None), Err(PrivatePostgresError::BinariesMissing { .. })));
     }
 
     #[test]
     fn existing_files_get_the_server_of_their_own_major_version() {
         let path = Path::new("/d/postgres");
-        assert_eq!(choose(or_not_found(&[17, 16, 15]), Some((15, path))).unwrap().version.major, 15);
-        let refused = choose(or_not_found(&[17, 15]), Some((16, path)));
+        assert_eq!(choose(found(&[17, 16, 15]), Some((15, path))).unwrap().version.major, 15);
+        let refused = choose(found(&[17, 15]), Some((16, path)));
         assert!(matches!(refused, Err(PrivatePostgresError::OtherMajor { data: 16, .. })));
     }
 

@@ -12,7 +12,7 @@ use nix::unistd::Pid;
 use crate::clock::Stopwatch;
 
 /// How often to check a process while waiting for it.
-pub(super) const LOOK_EVERY: Duration = Duration::from_millis(20);
+pub(super) const PROBE_INTERVAL: Duration = Duration::from_millis(20);
 
 #[derive(Debug, Default)]
 struct Shared {
@@ -106,7 +106,7 @@ impl Control {
             if let Some(status) = self.try_wait(child)? {
                 return Ok(status);
             }
-            thread::sleep(LOOK_EVERY);
+            thread::sleep(PROBE_INTERVAL);
         }
         self.signal(Signal::SIGQUIT);
         self.wait(child)

@@ -12,7 +12,7 @@ use super::error::PrivatePostgresError;
 use super::launcher::{Launcher, setting};
 use super::log::Log;
 use super::settings::{DATABASE, SUPERUSER};
-use super::start_failure::{Complaint, start_failure};
+use super::start_failure::{StartFailure, start_failure};
 
 /// The major version that wrote the database files; none if there are no files yet.
 ///
@@ -126,7 +126,7 @@ fn run(
     }
     let said = log.tail();
     Err(match start_failure(&said) {
-        Complaint::DiskFull => PrivatePostgresError::DiskFull { path },
+        StartFailure::DiskFull => PrivatePostgresError::DiskFull { path },
         _ => PrivatePostgresError::InitFailed { path, said },
     })
 }

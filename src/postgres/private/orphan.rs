@@ -11,7 +11,7 @@ use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use super::control::{Control, LOOK_EVERY};
+use super::control::{Control, PROBE_INTERVAL};
 use super::error::PrivatePostgresError;
 use super::settings::SOCKET_NAME;
 use crate::clock::Stopwatch;
@@ -135,7 +135,7 @@ fn stop(pid: Pid, pgdata: &Path, control: &Control) -> Result<(), PrivatePostgre
             if control.stopping() {
                 return Err(PrivatePostgresError::Cancelled);
             }
-            std::thread::sleep(LOOK_EVERY);
+            std::thread::sleep(PROBE_INTERVAL);
         }
     }
     Err(PrivatePostgresError::StillUsed { path: pgdata.to_path_buf(), pid: Some(pid.as_raw()) })

@@ -5,7 +5,7 @@ use std::thread;
 use std::time::Duration;
 
 use super::binaries::{self, Installation};
-use super::control::{Control, LOOK_EVERY};
+use super::control::{Control, PROBE_INTERVAL};
 use super::data_dir::{DataDir, Lock};
 use super::error::PrivatePostgresError;
 use super::initialise;
@@ -15,7 +15,7 @@ use super::memory;
 use super::orphan;
 use super::probe::{Answer, probe};
 use super::settings::{DATABASE, Endpoint, Options, SUPERUSER};
-use super::start_failure::{Complaint, start_failure};
+use super::start_failure::{StartFailure, start_failure};
 use crate::clock::Stopwatch;
 
 /// How long a server may give no answer after its start, and how long recovery may take.
@@ -73,7 +73,7 @@ pub(super) struct Server {
 
 /// One running server process and its part of the log.
 #[derive(Debug)]
-pub(super) struct Life {
+pub(super) struct RunningServer {
     child: Child,
     log: Log,
 }
@@ -102,7 +102,7 @@ impl Server {
     }
 
     /// Starts the server and returns when it accepts connections.
-    pub fn start(&self, control: &Control) -> Result<Life, PrivatePostgresError> {
+    pub fn start(&self, control: &Control) -> Result<RunningServer, PrivatePostgresError> {
         let pgdata = self.data_dir.pgdata();
         // Repeated at each restart: a cleaner of the temporary directory may have removed the socket's directory.
         self.launcher.own_dir(&pgdata)?;
@@ -112,12 +112,12 @@ impl Server {
         let mut command = self.command(control);
         let started = Launcher::logged(&mut command, &log.file).and_then(|()| control.spawn(&mut command));
         let started = started.map_err(PrivatePostgresError::io("start", &self.installation.postgres()))?;
-        let mut ttl = Life { child: started.ok_or(PrivatePostgresError::Cancelled)?, log };
-        match self.until_ready(&mut ttl, control) {
-            Ok(()) => Ok(ttl),
+        let mut running = RunningServer { child: started.ok_or(PrivatePostgresError::Cancelled)?, log };
+        match self.until_ready(&mut running, control) {
+            Ok(()) => Ok(running),
             Err(error) => {
                 // An error must not leave a process on the files.
-                control.end(&mut ttl.child).map_err(PrivatePostgresError::io("wait for", &pgdata))?;
+                control.end(&mut running.child).map_err(PrivatePostgresError::io("wait for", &pgdata))?;
                 Err(error)
             }
         }
@@ -151,15 +151,19 @@ impl Server {
         if accepted { "lz4" } else { "off" }
     }
 
-    fn until_ready(&self, ttl: &mut Life, control: &Control) -> Result<(), PrivatePostgresError> {
+    fn until_ready(
+        &self,
+        running: &mut RunningServer,
+        control: &Control,
+    ) -> Result<(), PrivatePostgresError> {
         let waited = Stopwatch::start();
         loop {
             // Before the probe: an exited server would look silent and use up the whole wait.
-            let status = control.try_wait(&mut ttl.child);
+            let status = control.try_wait(&mut running.child);
             if let Some(status) =
                 status.map_err(PrivatePostgresError::io("wait for", &self.installation.postgres()))?
             {
-                return Err(self.ended(status, &ttl.log, control));
+                return Err(self.ended(status, &running.log, control));
             }
             let (answer, patience) = match probe(&self.endpoint) {
                 Answer::Ready => return Ok(()),
@@ -170,10 +174,10 @@ impl Server {
             };
             let elapsed = waited.elapsed();
             if elapsed >= patience {
-                let log = ttl.log.path.clone();
+                let log = running.log.path.clone();
                 return Err(PrivatePostgresError::NotReady { seconds: elapsed.as_secs(), answer, log });
             }
-            thread::sleep(LOOK_EVERY);
+            thread::sleep(PROBE_INTERVAL);
         }
     }
 
@@ -184,22 +188,22 @@ impl Server {
         }
         let (said, path) = (log.tail(), self.data_dir.pgdata());
         match start_failure(&said) {
-            Complaint::DiskFull => PrivatePostgresError::DiskFull { path },
-            Complaint::StillUsed => PrivatePostgresError::StillUsed { path, pid: None },
-            Complaint::Damaged => PrivatePostgresError::Damaged { path, what: said },
-            Complaint::Unknown => {
+            StartFailure::DiskFull => PrivatePostgresError::DiskFull { path },
+            StartFailure::StillUsed => PrivatePostgresError::StillUsed { path, pid: None },
+            StartFailure::Damaged => PrivatePostgresError::Damaged { path, what: said },
+            StartFailure::Unknown => {
                 PrivatePostgresError::Ended { status: status.to_string(), log: log.path.clone(), said }
             }
         }
     }
 
     /// Waits until a server that accepted connections exits, and returns why.
-    pub fn outlive(&self, mut ttl: Life, control: &Control) -> PrivatePostgresError {
-        let status = match control.wait(&mut ttl.child) {
+    pub fn wait_until_ended(&self, mut running: RunningServer, control: &Control) -> PrivatePostgresError {
+        let status = match control.wait(&mut running.child) {
             Ok(status) => status,
             Err(error) => return PrivatePostgresError::io("wait for", &self.installation.postgres())(error),
         };
-        let (said, log) = (ttl.log.tail(), ttl.log.path);
+        let (said, log) = (running.log.tail(), running.log.path);
         PrivatePostgresError::Died { status: status.to_string(), log, said }
     }
 }

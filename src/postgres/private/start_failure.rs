@@ -2,7 +2,7 @@
 
 /// Why the server exited, as far as it has an error of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Complaint {
+pub(super) enum StartFailure {
     /// No space is left on the disk.
     DiskFull,
     /// Processes of an earlier server still use its shared memory, or that server is still running.
@@ -14,22 +14,25 @@ pub(super) enum Complaint {
 }
 
 /// Phrases of PostgreSQL and the C library. The first one that the log contains counts, so the order matters.
-const PHRASES: &[(&str, Complaint)] = &[
-    ("pre-existing shared memory block", Complaint::StillUsed),
-    ("lock file \"postmaster.pid\" already exists", Complaint::StillUsed),
+const PHRASES: &[(&str, StartFailure)] = &[
+    ("pre-existing shared memory block", StartFailure::StillUsed),
+    ("lock file \"postmaster.pid\" already exists", StartFailure::StillUsed),
     // Before "No space left on device", which the system also reports when its limit of shared memory is reached.
-    ("could not create shared memory segment", Complaint::Unknown),
-    ("No space left on device", Complaint::DiskFull),
-    ("Disk quota exceeded", Complaint::DiskFull),
-    ("could not locate a valid checkpoint record", Complaint::Damaged),
-    ("incorrect checksum in control file", Complaint::Damaged),
-    ("could not open file \"global/pg_control\"", Complaint::Damaged),
-    ("could not find the database system", Complaint::Damaged),
+    ("could not create shared memory segment", StartFailure::Unknown),
+    ("No space left on device", StartFailure::DiskFull),
+    ("Disk quota exceeded", StartFailure::DiskFull),
+    ("could not locate a valid checkpoint record", StartFailure::Damaged),
+    ("incorrect checksum in control file", StartFailure::Damaged),
+    ("could not open file \"global/pg_control\"", StartFailure::Damaged),
+    ("could not find the database system", StartFailure::Damaged),
 ];
 
 /// Recognises the failure in the last lines of a log.
-pub(super) fn start_failure(said: &str) -> Complaint {
-    PHRASES.iter().find(|(phrase, _)| said.contains(phrase)).map_or(Complaint::Unknown, |(_, found)| *found)
+pub(super) fn start_failure(said: &str) -> StartFailure {
+    PHRASES
+        .iter()
+        .find(|(phrase, _)| said.contains(phrase))
+        .map_or(StartFailure::Unknown, |(_, found)| *found)
 }
 
 #[cfg(test)]
@@ -41,20 +44,26 @@ mod tests {
         for (said, expected) in [
             (
                 "FATAL:  could not write lock file \"postmaster.pid\": No space left on device",
-                Complaint::DiskFull,
+                StartFailure::DiskFull,
             ),
-            ("initdb: error: could not write file \"x\": No space left on device", Complaint::DiskFull),
+            ("initdb: error: could not write file \"x\": No space left on device", StartFailure::DiskFull),
             (
                 "PANIC:  could not write to file \"pg_wal/xlogtemp.1\": Disk quota exceeded",
-                Complaint::DiskFull,
+                StartFailure::DiskFull,
             ),
-            ("FATAL:  could not create shared memory segment: No space left on device", Complaint::Unknown),
-            ("FATAL:  pre-existing shared memory block (key 1, ID 2) is still in use", Complaint::StillUsed),
-            ("FATAL:  lock file \"postmaster.pid\" already exists", Complaint::StillUsed),
-            ("PANIC:  could not locate a valid checkpoint record", Complaint::Damaged),
-            ("postgres: could not find the database system", Complaint::Damaged),
-            ("FATAL:  something new", Complaint::Unknown),
-            ("", Complaint::Unknown),
+            (
+                "FATAL:  could not create shared memory segment: No space left on device",
+                StartFailure::Unknown,
+            ),
+            (
+                "FATAL:  pre-existing shared memory block (key 1, ID 2) is still in use",
+                StartFailure::StillUsed,
+            ),
+            ("FATAL:  lock file \"postmaster.pid\" already exists", StartFailure::StillUsed),
+            ("PANIC:  could not locate a valid checkpoint record", StartFailure::Damaged),
+            ("postgres: could not find the database system", StartFailure::Damaged),
+            ("FATAL:  something new", StartFailure::Unknown),
+            ("", StartFailure::Unknown),
         ] {
             assert_eq!(start_failure(said), expected, "{said}");
         }

@@ -68,7 +68,7 @@ fn keep_alive(
     let mut lingering: Option<Stopwatch> = None;
     loop {
         let error = match server.start(control) {
-            Ok(ttl) => {
+            Ok(running) => {
                 let pid = control.pid().map_or(0, nix::unistd::Pid::as_raw);
                 tracing::info!(pid, socket = %server.endpoint().socket().display(), "PostgreSQL is running");
                 // Before `first` is answered, so that the caller of `start` sees `Running`.
@@ -79,7 +79,7 @@ fn keep_alive(
                 }
                 lingering = None;
                 let lived = Stopwatch::start();
-                let died = server.outlive(ttl, control);
+                let died = server.wait_until_ended(running, control);
                 failures = 0;
                 // Restarts after a long uptime are independent incidents and need no growing pause.
                 if lived.elapsed() > STABLE_UPTIME {
