@@ -5,7 +5,6 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
 CARGO ?= $(shell command -v cargo || echo "$$HOME/.cargo/bin/cargo")
-TENURE := target/release/tenure
 
 # SHORT=1: a few seconds instead of minutes.
 SHORT ?=
@@ -21,20 +20,12 @@ setup: ## Install what is missing: a PostgreSQL server, setpriv, a C compiler
 	@scripts/setup
 
 .PHONY: run
-run: setup ## Build and serve on http://127.0.0.1:8080, with a private PostgreSQL
-	$(CARGO) build --release --locked
-	exec $(TENURE) serve
+run: ## Build and serve on http://127.0.0.1:8080, with a private PostgreSQL
+	@scripts/run
 
 .PHONY: test
 test: ## Check formatting and lints, run all tests, and run the tour
-	@scripts/setup tests
-	@scripts/python
-	@scripts/node
-	$(CARGO) fmt --check
-	$(CARGO) clippy --all-targets --locked -- -D warnings
-	$(CARGO) test --locked
-	$(CARGO) build --release --locked
-	$(TENURE) tour --json
+	@scripts/test
 
 .PHONY: bench
 bench: setup ## Measure Tenure against its peers (SHORT=1: a quick look; ALONE=1: only a large log and an open snapshot)

@@ -1,6 +1,6 @@
 //! Logs on standard error and metrics for Prometheus.
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal as _, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, channel, sync_channel};
@@ -111,25 +111,61 @@ fn write_lines(messages: &Receiver<Message>, dropped: &AtomicU64, mut out: impl 
     }
 }
 
+/// The levels of a log filter, most important first.
+const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+
+/// Parses the value of `TENURE_LOG`: levels, and levels of targets, separated by commas.
+///
+/// # Errors
+/// Which item is wrong, by its number: the text itself may be anything that was pasted there by mistake.
+fn filter(text: &str) -> Result<EnvFilter, String> {
+    let is_level = |text: &str| LEVELS.contains(&text.trim().to_ascii_lowercase().as_str());
+    for (number, item) in text.split(',').enumerate() {
+        // Alone, a word that is no level would be a target of which everything is logged, and nothing else.
+        if !is_level(item.rsplit('=').next().unwrap_or_default()) {
+            return Err(format!(
+                "item {} is neither a level ({}) nor a target with a level, as in tenure=debug",
+                number + 1,
+                LEVELS.join(", ")
+            ));
+        }
+    }
+    EnvFilter::try_new(text)
+        .map_err(|_| "it is not a list of targets with levels, as in warn,tenure=debug".to_owned())
+}
+
 /// Starts logging to standard error from this level up. The environment variable `TENURE_LOG` overrides the level.
 #[must_use]
 pub fn log(level: &str) -> Log {
-    let filter = EnvFilter::try_from_env("TENURE_LOG").unwrap_or_else(|_| EnvFilter::new(level));
+    let given = std::env::var_os("TENURE_LOG").filter(|text| !text.is_empty());
+    let given = given.map(|text| filter(text.to_str().unwrap_or("=")));
+    let (filter, mistake) = match given {
+        None => (EnvFilter::new(level), None),
+        Some(Ok(filter)) => (filter, None),
+        Some(Err(mistake)) => (EnvFilter::new(level), Some(mistake)),
+    };
     let (messages, received) = sync_channel(MAX_LINES);
     let lines = Lines { messages: messages.clone(), dropped: Arc::default() };
     let dropped = lines.dropped.clone();
     let thread = std::thread::Builder::new().name("log".to_owned());
     let started = thread.spawn(move || write_lines(&received, &dropped, io::stderr()));
+    let has_colors =
+        io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|set| set.is_empty());
     // Fails if the process already has a subscriber, as in tests; the first one then stays.
     let _ = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(lines)
+        .with_ansi(has_colors)
         // Internal errors would be written to standard error directly, which can block.
         .log_internal_errors(false)
         .try_init();
     // The default hook writes to standard error directly and would block on a full pipe.
     std::panic::set_hook(Box::new(|panic| tracing::error!("{panic}")));
-    Log { messages: started.is_ok().then_some(messages) }
+    let log = Log { messages: started.is_ok().then_some(messages) };
+    if let Some(mistake) = mistake {
+        log.say(&format!("tenure: TENURE_LOG is ignored: {mistake}; logging from level {level} up"));
+    }
+    log
 }
 
 /// Starts collecting metrics; the returned handle renders them for Prometheus.
@@ -175,6 +211,20 @@ mod tests {
 
         fn flush(&mut self) -> io::Result<()> {
             Ok(())
+        }
+    }
+
+    #[test]
+    fn a_filter_is_levels_and_targets_with_levels() {
+        for good in
+            ["warn", "INFO", "off", "warn,tenure=debug", "tenure::http=trace, hyper=off", "tenure[span]=info"]
+        {
+            assert!(filter(good).is_ok(), "{good}");
+        }
+        for (bad, item) in [("loud", 1), ("warn,tenure", 2), ("tenure=loud", 1), ("warn,,info", 2), ("=", 1)]
+        {
+            let mistake = filter(bad).unwrap_err();
+            assert!(mistake.starts_with(&format!("item {item} ")), "{bad}: {mistake}");
         }
     }
 

@@ -1,13 +1,13 @@
 //! The binary, as people and scripts use it.
 
-use std::process::{Command, Output};
+use std::process::Output;
 
 use serde_json::Value;
 
 use crate::support::{TestDatabase, master_key};
 
 fn tenure(database: &TestDatabase, arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_tenure"))
+    crate::support::process::tenure()
         .args(arguments)
         .env("DATABASE_URL", database.url())
         .env("TENURE_MASTER_KEY_FILE", master_key().default_file)
@@ -90,7 +90,7 @@ async fn the_doctor_finds_a_healthy_database_and_says_what_is_wrong_with_others(
     let healthy = json(&tenure(&database, &["doctor", "--json"]));
     let findings = healthy["findings"].as_array().unwrap();
     assert!(findings.iter().all(|finding| finding["status"] == "ok"), "{findings:?}");
-    let gone = Command::new(env!("CARGO_BIN_EXE_tenure"))
+    let gone = crate::support::process::tenure()
         .args(["doctor", "--json", "--database-url", "postgres://user:hunter2@127.0.0.1:1/none"])
         .output()
         .unwrap();
@@ -101,7 +101,7 @@ async fn the_doctor_finds_a_healthy_database_and_says_what_is_wrong_with_others(
 
 #[test]
 fn the_tour_ends_with_one_object_that_counts() {
-    let output = Command::new(env!("CARGO_BIN_EXE_tenure")).args(["tour", "--json"]).output().unwrap();
+    let output = crate::support::process::tenure().args(["tour", "--json"]).output().unwrap();
     let last = json(&output);
     for count in ["commands", "events", "refusals"] {
         assert!(last[count].as_u64().is_some_and(|count| count > 0), "{last}");
@@ -119,10 +119,9 @@ async fn serving_answers_health_readiness_and_metrics_and_ends_clean_on_sigterm(
 
     let directory = tempfile::tempdir().unwrap();
     let data_dir = directory.path().join("data");
-    let mut serve = Command::new(env!("CARGO_BIN_EXE_tenure"))
+    let mut serve = crate::support::process::tenure()
         .args(["serve", "--json", "--listen", "127.0.0.1:0", "--metrics-listen", "127.0.0.1:0", "--data-dir"])
         .arg(&data_dir)
-        .env_remove("DATABASE_URL")
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
@@ -135,20 +134,18 @@ async fn serving_answers_health_readiness_and_metrics_and_ends_clean_on_sigterm(
     assert!(ready.contains("200 OK") && ready.contains(r#""state":"up""#), "{ready}");
 
     // A command beside the server uses the same database.
-    let added = Command::new(env!("CARGO_BIN_EXE_tenure"))
+    let added = crate::support::process::tenure()
         .args(["user", "add", "ada", "--email", "ada@example.org", "--json", "--data-dir"])
         .arg(&data_dir)
-        .env_remove("DATABASE_URL")
         .output()
         .unwrap();
     let before = said["sign_in_link"].as_str().expect("the first operator signs in by a link");
     assert!(before.contains("/sign-in/link/"));
     assert_eq!(position(&json(&added)), 5, "genesis; the first operator: registered, granted, a link; ada");
     // A link that is made beside the server leads to it.
-    let link = Command::new(env!("CARGO_BIN_EXE_tenure"))
+    let link = crate::support::process::tenure()
         .args(["user", "sign-in-link", "ada", "--json", "--data-dir"])
         .arg(&data_dir)
-        .env_remove("DATABASE_URL")
         .output()
         .unwrap();
     let link = json(&link)["url"].as_str().unwrap().to_owned();
@@ -167,10 +164,9 @@ async fn serving_answers_health_readiness_and_metrics_and_ends_clean_on_sigterm(
     ] {
         assert!(metrics.contains(name), "{name} is missing: {metrics}");
     }
-    let in_use = Command::new(env!("CARGO_BIN_EXE_tenure"))
+    let in_use = crate::support::process::tenure()
         .args(["serve", "--listen", "127.0.0.1:0", "--metrics-listen", "127.0.0.1:0", "--data-dir"])
         .arg(&data_dir)
-        .env_remove("DATABASE_URL")
         .output()
         .unwrap();
     assert!(!in_use.status.success());
@@ -215,7 +211,7 @@ async fn every_noun_creates_lists_and_ends_its_resources() {
     let key = run(&["key", "mint", "--account", "acme", "--label", "ci", "--by", "ada"]);
     let (id, plaintext) = (key["id"].as_str().unwrap(), key["plaintext"].as_str().unwrap());
     let verify = |secret: &str| {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_tenure"))
+        let mut child = crate::support::process::tenure()
             .args(["key", "verify", "--json"])
             .env("DATABASE_URL", database.url())
             .env("TENURE_MASTER_KEY_FILE", master_key().default_file)

@@ -8,7 +8,7 @@ fn run(directory: &Path, program: &str, arguments: &[&str]) {
     let output = Command::new(program)
         .args(arguments)
         .current_dir(directory)
-        .env("CARGO_TARGET_DIR", concat!(env!("CARGO_MANIFEST_DIR"), "/target"))
+        .env("CARGO_TARGET_DIR", Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("a target directory"))
         .output()
         .expect(program);
     assert!(output.status.success(), "{program} {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));

@@ -1,7 +1,7 @@
 //! The log of a process: a reader that goes, a pipe that nobody empties or a full disk costs lines and nothing else.
 
 use std::io::{BufRead as _, BufReader, Read as _};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
@@ -16,7 +16,7 @@ struct Serve {
 }
 
 fn serve(database: &TestDatabase, directory: &std::path::Path, stderr: Stdio, level: &str) -> Serve {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_tenure"))
+    let mut child = crate::support::process::tenure()
         .args(["serve", "--json", "--listen", "127.0.0.1:0", "--metrics-listen", "127.0.0.1:0"])
         .env("DATABASE_URL", database.url())
         .env("TENURE_DATA_DIR", directory)
@@ -97,7 +97,7 @@ async fn a_full_disk_under_the_log_ends_nothing_and_exit_codes_stay() {
     assert_eq!(serve.end(), Some(0));
     let code = |stderr: &str, arguments: &str| {
         let command = format!("exec \"$0\" {arguments} {stderr}");
-        let status = Command::new("sh")
+        let status = crate::support::process::isolated("sh")
             .args(["-c", &command, env!("CARGO_BIN_EXE_tenure")])
             .env("DATABASE_URL", database.url())
             .env("TENURE_DATA_DIR", directory.path())

@@ -462,7 +462,7 @@ async fn fault_a_tail_waits_out_a_database_that_goes_while_it_opens_sealed_field
     let switch = Switch::to(server.port).await;
     let keys = tempfile::tempdir().unwrap();
     let tenure = crate::support::open_with(settings(&switch, &keys)).await;
-    let mut tail = std::process::Command::new(env!("CARGO_BIN_EXE_tenure"))
+    let mut tail = crate::support::process::tenure()
         .args(["events", "tail", "--json", "--after", "0", "--limit", "120"])
         .env("DATABASE_URL", switch.url("sslmode=disable"))
         .env("TENURE_DATA_DIR", keys.path())

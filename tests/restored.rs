@@ -104,7 +104,7 @@ async fn an_operator_gives_positions_a_new_epoch_and_running_nodes_follow() {
     let bearer = node.token(runs).await;
     let before = tenure.log().seen().checkpoint();
     let new_epoch = |arguments: &[&str]| {
-        let output = Command::new(env!("CARGO_BIN_EXE_tenure"))
+        let output = crate::support::process::tenure()
             .args(["log", "new-epoch", "--json"])
             .args(arguments)
             .env("DATABASE_URL", database.url())

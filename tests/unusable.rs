@@ -17,7 +17,7 @@ use crate::support::server::{Server, run_as_service};
 const PATIENCE: Duration = Duration::from_secs(15);
 
 fn tenure(url: &str, directory: &std::path::Path, arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_tenure"));
+    let mut command = crate::support::process::tenure();
     command
         .args(arguments)
         .args(["--listen", "127.0.0.1:0", "--metrics-listen", "127.0.0.1:0"])

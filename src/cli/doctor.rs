@@ -91,8 +91,9 @@ pub(super) async fn run(config: Config) -> anyhow::Result<()> {
             },
         }
     }
-    // All findings are printed before the error, which only summarizes them and sets the exit code.
-    print(&config, &findings)?;
+    // All findings are printed before the error, which only summarizes them and sets the exit code. A reader that has
+    // seen enough does not turn a failed check into a success.
+    output::unless_reader_gone(print(&config, &findings))?;
     let failed = findings.0.iter().filter(|finding| finding.status == Status::Failed).count();
     anyhow::ensure!(failed == 0, "{failed} of {} checks failed", findings.0.len());
     Ok(())

@@ -4,6 +4,7 @@ mod account;
 mod bench;
 mod doctor;
 mod events;
+mod examples;
 mod invite;
 mod key;
 mod log;
@@ -22,10 +23,10 @@ mod user;
 
 use std::process::ExitCode;
 
-use clap::{CommandFactory as _, Parser, Subcommand};
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use crate::aggregates::field::Invalid;
-use crate::config::Flags;
+use crate::config::{Flags, HTTP};
 use crate::dispatch::{DispatchError, Failure};
 use crate::engine::OpenError;
 use crate::event_log::{AppendError, ReadError};
@@ -53,6 +54,9 @@ const EXIT_CODES: &str = "Exit codes: 0 done · 1 failed · 2 wrong usage · 3 r
 #[derive(Subcommand)]
 enum Command {
     /// Serve HTTP on the listen address until SIGTERM or Ctrl-C
+    #[command(
+        after_help = examples::SERVE
+    )]
     Serve,
     /// Migrate the database to this release and exit
     Migrate,
@@ -61,27 +65,36 @@ enum Command {
     /// Demonstrate users, accounts, keys and devices in a few seconds, on a throwaway database
     Tour,
     /// Register, show and forget users
-    #[command(subcommand)]
+    #[command(
+        subcommand,
+        after_help = examples::USER
+    )]
     User(user::UserCommand),
     /// Manage accounts (tenants) and their members
-    #[command(subcommand)]
+    #[command(
+        subcommand,
+        after_help = examples::ACCOUNT
+    )]
     Account(account::AccountCommand),
     /// Manage invites to accounts
-    #[command(subcommand)]
+    #[command(subcommand, after_help = examples::INVITE)]
     Invite(invite::InviteCommand),
     /// Manage the API keys of accounts
-    #[command(subcommand)]
+    #[command(subcommand, after_help = examples::KEY)]
     Key(key::KeyCommand),
     /// Manage the bearer tokens of users
-    #[command(subcommand)]
+    #[command(subcommand, after_help = examples::TOKEN)]
     Token(token::TokenCommand),
     /// Manage sources: named actors in an account
-    #[command(subcommand)]
+    #[command(subcommand, after_help = examples::SOURCE)]
     Source(source::SourceCommand),
     /// Manage pipes: named sub-channels of a source
-    #[command(subcommand)]
+    #[command(subcommand, after_help = examples::PIPE)]
     Pipe(pipe::PipeCommand),
     /// Log in to a running Tenure (--server) in a browser, or with --token
+    #[command(
+        after_help = examples::LOGIN
+    )]
     Login,
     /// Revoke the token stored by `login` and remove it
     Logout,
@@ -93,35 +106,80 @@ enum Command {
     /// Print the manual page
     Man,
     /// Show or follow the events of the log
-    #[command(subcommand)]
+    #[command(
+        subcommand,
+        after_help = examples::EVENTS
+    )]
     Events(events::EventsCommand),
     /// Maintain the event log
-    #[command(subcommand)]
+    #[command(subcommand, after_help = examples::LOG)]
     Log(log::LogCommand),
     /// Generate data for benchmarks
-    #[command(subcommand)]
+    #[command(subcommand, after_help = examples::BENCH)]
     Bench(bench::BenchCommand),
 }
 
 /// Parses the arguments, runs the command, prints its error and returns its exit code.
-pub async fn main() -> ExitCode {
-    let cli = Cli::parse();
+///
+/// # Errors
+/// The threads of the runtime cannot be started.
+// Not async, so that this crate compiles the runtime's code for these futures and the binary does not compile it again.
+pub fn main() -> std::io::Result<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let code = runtime.block_on(run_and_report());
+    // Does not wait for blocking calls: the resolution of a host name can hang for half a minute.
+    runtime.shutdown_background();
+    Ok(code)
+}
+
+async fn run_and_report() -> ExitCode {
+    let cli = parse();
     // Other commands print their result; informational log lines would only clutter it.
     let log = telemetry::log(if matches!(cli.command, Command::Serve) { "info" } else { "warn" });
-    let result = Box::pin(run(cli)).await;
+    let result = if matches!(cli.command, Command::Serve) && serve::init::is_first_process() {
+        serve::init::run().await
+    } else {
+        Box::pin(run(cli)).await.map(|()| 0)
+    };
     let code = match result {
-        Ok(()) => 0,
+        Ok(code) => code,
+        Err(error) if error.is::<output::ReaderGone>() => 0,
         Err(error) => {
-            // A reader may close the pipe early (`| head`): not worth an error message.
-            if !is_broken_pipe(&error) {
-                log.say(&format!("tenure: {}", in_full(&error)));
-            }
+            log.say(&format!("tenure: {}", in_full(&error)));
             exit_code(&error)
         }
     };
     // Bounded: standard error may be closed, full or an unread pipe, and the exit code reports the failure anyway.
     log.flush();
     ExitCode::from(code)
+}
+
+/// Parses the arguments; prints help or a usage error and exits if that is what they lead to.
+fn parse() -> Cli {
+    let mut command = command();
+    let parsed = command.try_get_matches_from_mut(std::env::args_os());
+    let parsed = parsed.and_then(|mut matches| Cli::from_arg_matches_mut(&mut matches));
+    parsed.unwrap_or_else(|error| error.format(&mut command).exit())
+}
+
+/// The command line with its help: an empty environment variable counts as unset, and only `serve` shows the flags of
+/// the HTTP server.
+fn command() -> clap::Command {
+    let is_empty = |name: &std::ffi::OsStr| std::env::var_os(name).is_some_and(|value| value.is_empty());
+    let mut command = Cli::command().mut_args(|arg| {
+        let unset = arg.get_env().is_some_and(is_empty);
+        // No variable has an empty name, and an argument's variable cannot be taken away.
+        if unset { arg.env("").hide_env(true) } else { arg }
+    });
+    // Gives each subcommand its own copy of the global flags.
+    command.build();
+    command.mut_subcommands(|subcommand| match subcommand.get_name() {
+        "serve" => subcommand.mut_args(|arg| {
+            let is_http = arg.get_help_heading() == Some(HTTP);
+            if is_http { arg.hide(false) } else { arg }
+        }),
+        _ => subcommand,
+    })
 }
 
 /// The error followed by its causes. Skips a cause that the text already contains: some errors print their source.
@@ -138,11 +196,17 @@ fn in_full(error: &anyhow::Error) -> String {
 async fn run(cli: Cli) -> anyhow::Result<()> {
     // These need no settings, so a broken settings file does not stop them.
     match cli.command {
-        Command::Completions { shell } => return shell::completions(shell, Cli::command()),
-        Command::Man => return shell::manual(Cli::command()),
+        Command::Completions { shell } => return shell::completions(shell, command()),
+        Command::Man => return shell::manual(command()),
         _ => {}
     }
     let config = cli.flags.resolve()?;
+    let is_empty = std::env::var_os("DATABASE_URL").is_some_and(|url| url.is_empty());
+    if is_empty && config.database.is_none() && config.server.is_none() {
+        tracing::warn!(
+            "DATABASE_URL is empty and counts as unset: using the private PostgreSQL of the data directory"
+        );
+    }
     match cli.command {
         Command::Serve => serve::run(config).await,
         Command::Migrate => migrate::run(config).await,
@@ -162,10 +226,6 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Log(command) => log::run(config, command).await,
         Command::Bench(command) => bench::run(config, command).await,
     }
-}
-
-fn is_broken_pipe(error: &anyhow::Error) -> bool {
-    error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
 }
 
 /// Maps an error to one of the exit codes that `--help` lists.

@@ -36,11 +36,9 @@ pub(super) fn address(endpoint: &Endpoint) -> Address {
     Address::socket(&endpoint.socket_dir, endpoint.user, endpoint.database)
 }
 
-/// Starts a private server in the data directory.
-pub(super) async fn start_private(config: &Config) -> anyhow::Result<PrivatePostgres> {
-    let options =
-        private::Options { data_dir: config.data_dir.clone(), bin_dir: config.postgres_bin.clone() };
-    Ok(PrivatePostgres::start(options).await?)
+/// The options of a private server in the data directory.
+pub(super) fn private_options(config: &Config) -> private::Options {
+    private::Options { data_dir: config.data_dir.clone(), bin_dir: config.postgres_bin.clone() }
 }
 
 /// Opens the engine on a database; shows a progress bar while projections are rebuilt.
@@ -77,7 +75,7 @@ pub(super) async fn new_epoch(config: &Config) -> anyhow::Result<Checkpoint> {
     if let Some(endpoint) = private::running(&config.data_dir)? {
         return on(address(&endpoint)).await;
     }
-    let private = start_private(config).await?;
+    let private = PrivatePostgres::start(private_options(config)).await?;
     let renewed = on(address(private.endpoint())).await;
     // Stopped before the result is returned, so that an error leaves no server running.
     private.stop().await?;
@@ -93,7 +91,7 @@ pub(super) async fn open(config: &Config) -> anyhow::Result<Opened> {
     if let Some(endpoint) = private::running(&config.data_dir)? {
         return Ok(Opened { tenure: engine(config, address(&endpoint)).await?, private: None });
     }
-    let private = start_private(config).await?;
+    let private = PrivatePostgres::start(private_options(config)).await?;
     let tenure = engine(config, address(private.endpoint())).await?;
     Ok(Opened { tenure, private: Some(private) })
 }

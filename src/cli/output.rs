@@ -1,4 +1,4 @@
-//! Prints tables and JSON to standard output; a closed pipe is an ordinary error.
+//! Prints tables and JSON to standard output.
 
 use std::io::Write as _;
 
@@ -7,13 +7,35 @@ use serde_json::Value;
 
 use crate::dispatch::Dispatched;
 
+/// The reader of standard output has closed the pipe, as `| head` does. Not a failure: it has what it wanted.
+///
+/// A type of its own, because a connection to a database can break in the same way.
+#[derive(Debug, thiserror::Error)]
+#[error("the reader of standard output has closed the pipe")]
+pub(super) struct ReaderGone;
+
 /// Prints one line.
 pub(super) fn line(text: &str) -> anyhow::Result<()> {
+    bytes(format!("{text}\n").as_bytes())
+}
+
+/// Prints octets as they are.
+pub(super) fn bytes(octets: &[u8]) -> anyhow::Result<()> {
     // Not `println!`, which panics when the pipe is closed.
     let mut out = std::io::stdout().lock();
-    writeln!(out, "{text}")?;
-    out.flush()?;
-    Ok(())
+    match out.write_all(octets).and_then(|()| out.flush()) {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Err(ReaderGone.into()),
+        Err(error) => Err(anyhow::Error::new(error).context("cannot write to standard output")),
+        Ok(()) => Ok(()),
+    }
+}
+
+/// Ignores that the reader is gone, where something is left to be done or reported.
+pub(super) fn unless_reader_gone(printed: anyhow::Result<()>) -> anyhow::Result<()> {
+    match printed {
+        Err(error) if error.is::<ReaderGone>() => Ok(()),
+        printed => printed,
+    }
 }
 
 /// Prints a JSON document on one line.

@@ -6,12 +6,14 @@ use clap::Command;
 use clap_complete::Shell;
 use clap_mangen::Man;
 
+use super::output;
+
 /// Prints the completion script of a shell.
 pub(super) fn completions(shell: Shell, mut command: Command) -> anyhow::Result<()> {
     // Into memory first: the generator panics when it cannot write, as to a closed pipe.
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut command, "tenure", &mut script);
-    Ok(std::io::stdout().lock().write_all(&script)?)
+    output::bytes(&script)
 }
 
 /// Prints the manual page: the command with its flags, then the description and synopsis of every subcommand.
@@ -32,5 +34,5 @@ pub(super) fn manual(mut command: Command) -> anyhow::Result<()> {
             man.render_synopsis_section(&mut page)?;
         }
     }
-    Ok(std::io::stdout().lock().write_all(&page)?)
+    output::bytes(&page)
 }

@@ -20,6 +20,7 @@ use crate::entropy::{OsEntropy, uuid_v7};
 use crate::event_log::read::Filter;
 use crate::ids::{AccountId, UserId};
 use crate::operations::{Outcome, Refusal, Resource};
+use crate::postgres::private::unusable_temp_dir;
 
 /// How many callers race for the same name.
 const RACERS: usize = 16;
@@ -28,6 +29,9 @@ const RACERS: usize = 16;
 const POLLS: usize = 10;
 
 pub(super) async fn run(config: Config) -> anyhow::Result<()> {
+    if let Some(reason) = unusable_temp_dir() {
+        anyhow::bail!(reason);
+    }
     let watch = Stopwatch::start();
     let id = uuid_v7(SystemClock.now(), &OsEntropy::default());
     let data_dir = std::env::temp_dir().join(format!("tenure-tour-{id}"));

@@ -3,7 +3,8 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
 
 use super::error::ConfigError;
 use crate::http::{Rate, Rates};
@@ -24,7 +25,9 @@ pub(super) struct File {
     pub(super) pipe_ttl_seconds: Option<u64>,
     pub(super) pipe_max_msgs: Option<i64>,
     pub(super) pipe_max_bytes: Option<i64>,
+    #[serde(default, deserialize_with = "listen_address")]
     pub(super) listen: Option<SocketAddr>,
+    #[serde(default, deserialize_with = "listen_address")]
     pub(super) metrics_listen: Option<SocketAddr>,
     pub(super) connections: Option<usize>,
     pub(super) public_url: Option<String>,
@@ -40,6 +43,11 @@ pub(super) struct File {
     pub(super) session_ttl: Option<u64>,
     #[serde(default)]
     pub(super) limits: LimitsFile,
+}
+
+fn listen_address<'de, D: Deserializer<'de>>(value: D) -> Result<Option<SocketAddr>, D::Error> {
+    let text = String::deserialize(value)?;
+    super::listen_address(&text).map(Some).map_err(D::Error::custom)
 }
 
 /// The table `limits` of the settings file; a missing limit keeps its default.

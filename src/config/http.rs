@@ -8,6 +8,7 @@ use clap::Args;
 use clap::builder::BoolishValueParser;
 use ipnet::IpNet;
 
+use super::HTTP;
 use super::error::ConfigError;
 use super::file::File;
 use crate::http::{GithubSettings, HttpSettings, loopback_port};
@@ -18,10 +19,10 @@ use crate::http::{GithubSettings, HttpSettings, loopback_port};
 pub(super) struct HttpFlags {
     /// The URL at which users and programs reach this instance, for example https://tenure.example.org [default:
     /// http://LISTEN]
-    #[arg(long, global = true, env = "TENURE_PUBLIC_URL", value_name = "URL", hide_short_help = true)]
+    #[arg(long, global = true, env = "TENURE_PUBLIC_URL", value_name = "URL", help_heading = HTTP, hide = true)]
     public_url: Option<String>,
     /// Let anyone sign in as any user; for development, only on a loopback address
-    #[arg(long, global = true, env = "TENURE_DEV_SIGN_IN", hide_short_help = true, value_parser = BoolishValueParser::new())]
+    #[arg(long, global = true, env = "TENURE_DEV_SIGN_IN", help_heading = HTTP, hide = true, value_parser = BoolishValueParser::new())]
     dev_sign_in: bool,
     /// A proxy whose X-Forwarded-For header is trusted, as an address or a network, for example 10.0.0.0/8; repeatable
     /// or comma-separated
@@ -31,11 +32,11 @@ pub(super) struct HttpFlags {
         env = "TENURE_TRUSTED_PROXIES",
         value_name = "NETWORK",
         value_delimiter = ',',
-        hide_short_help = true
+        help_heading = HTTP, hide = true
     )]
     trusted_proxies: Vec<String>,
     /// The client id of the OAuth application at GitHub
-    #[arg(long, global = true, env = "TENURE_GITHUB_CLIENT_ID", value_name = "ID", hide_short_help = true)]
+    #[arg(long, global = true, env = "TENURE_GITHUB_CLIENT_ID", value_name = "ID", help_heading = HTTP, hide = true)]
     github_client_id: Option<String>,
     /// A file with the client secret of that application; TENURE_GITHUB_CLIENT_SECRET, the secret itself, takes
     /// precedence
@@ -44,14 +45,14 @@ pub(super) struct HttpFlags {
         global = true,
         env = "TENURE_GITHUB_CLIENT_SECRET_FILE",
         value_name = "FILE",
-        hide_short_help = true
+        help_heading = HTTP, hide = true
     )]
     github_client_secret_file: Option<PathBuf>,
     /// The URL of GitHub or of a GitHub Enterprise server [default: https://github.com]
-    #[arg(long, global = true, env = "TENURE_GITHUB_URL", value_name = "URL", hide_short_help = true)]
+    #[arg(long, global = true, env = "TENURE_GITHUB_URL", value_name = "URL", help_heading = HTTP, hide = true)]
     github_url: Option<String>,
     /// The URL of the GitHub API [default: https://api.github.com]
-    #[arg(long, global = true, env = "TENURE_GITHUB_API_URL", value_name = "URL", hide_short_help = true)]
+    #[arg(long, global = true, env = "TENURE_GITHUB_API_URL", value_name = "URL", help_heading = HTTP, hide = true)]
     github_api_url: Option<String>,
     /// The lifetime of a device code in seconds, at most 86400 [default: 600]
     #[arg(
@@ -59,7 +60,7 @@ pub(super) struct HttpFlags {
         global = true,
         env = "TENURE_DEVICE_CODE_TTL",
         value_name = "SECONDS",
-        hide_short_help = true
+        help_heading = HTTP, hide = true
     )]
     device_code_ttl: Option<u64>,
     /// The interval in seconds after which a device may poll again [default: 5]
@@ -68,14 +69,14 @@ pub(super) struct HttpFlags {
         global = true,
         env = "TENURE_DEVICE_INTERVAL",
         value_name = "SECONDS",
-        hide_short_help = true
+        help_heading = HTTP, hide = true
     )]
     device_interval: Option<u64>,
     /// The lifetime of an access token from the device flow in seconds [default: 2592000]
-    #[arg(long, global = true, env = "TENURE_TOKEN_TTL", value_name = "SECONDS", hide_short_help = true)]
+    #[arg(long, global = true, env = "TENURE_TOKEN_TTL", value_name = "SECONDS", help_heading = HTTP, hide = true)]
     token_ttl: Option<u64>,
     /// The lifetime of a browser session in seconds [default: 604800]
-    #[arg(long, global = true, env = "TENURE_SESSION_TTL", value_name = "SECONDS", hide_short_help = true)]
+    #[arg(long, global = true, env = "TENURE_SESSION_TTL", value_name = "SECONDS", help_heading = HTTP, hide = true)]
     session_ttl: Option<u64>,
 }
 
@@ -145,7 +146,9 @@ impl HttpFlags {
 }
 
 fn secret(file: Option<PathBuf>) -> Result<String, ConfigError> {
-    if let Ok(secret) = std::env::var("TENURE_GITHUB_CLIENT_SECRET") {
+    if let Some(secret) =
+        std::env::var("TENURE_GITHUB_CLIENT_SECRET").ok().filter(|secret| !secret.is_empty())
+    {
         return Ok(secret);
     }
     let rule = "set TENURE_GITHUB_CLIENT_SECRET, or set github_client_secret_file to a file that contains the secret";

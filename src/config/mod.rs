@@ -7,7 +7,7 @@ mod http;
 pub use error::ConfigError;
 use file::File;
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -20,55 +20,66 @@ use crate::http::HttpSettings;
 use crate::operations::Rules;
 use crate::postgres::Address;
 
+/// The data directory if none is configured.
+pub const DEFAULT_DATA_DIR: &str = ".tenure";
+
+/// The headings of the flags in `--help`. Every command accepts all of them, but only `serve` shows those of HTTP.
+const INSTANCE: &str = "Instance";
+const REMOTE: &str = "Running server, instead of a database";
+/// See [`INSTANCE`].
+pub const HTTP: &str = "HTTP";
+
 /// The flags that every command accepts.
 #[derive(Args, Clone)]
 pub struct Flags {
     /// A TOML file with settings, named like the flags with underscores
-    #[arg(long, global = true, env = "TENURE_CONFIG", value_name = "FILE")]
+    #[arg(long, global = true, help_heading = INSTANCE, env = "TENURE_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
     /// The directory of the private PostgreSQL and the master key [default: ./.tenure]
-    #[arg(long, global = true, env = "TENURE_DATA_DIR", value_name = "DIR")]
+    #[arg(long, global = true, help_heading = INSTANCE, env = "TENURE_DATA_DIR", value_name = "DIR")]
     data_dir: Option<PathBuf>,
     /// The URL of a PostgreSQL database (version 15 or newer) to use instead of a private one
-    #[arg(long, global = true, env = "DATABASE_URL", hide_env_values = true, value_name = "URL")]
+    #[arg(long, global = true, help_heading = INSTANCE, env = "DATABASE_URL", hide_env_values = true, value_name = "URL")]
     database_url: Option<String>,
     /// The directory that contains initdb and postgres, for the private PostgreSQL
-    #[arg(long, global = true, env = "TENURE_POSTGRES_BIN", value_name = "DIR")]
+    #[arg(long, global = true, help_heading = INSTANCE, env = "TENURE_POSTGRES_BIN", value_name = "DIR")]
     postgres_bin: Option<PathBuf>,
     /// The file that contains the master key [default: master.key in the data directory]
-    #[arg(long, global = true, env = "TENURE_MASTER_KEY_FILE", value_name = "FILE")]
+    #[arg(long, global = true, help_heading = INSTANCE, env = "TENURE_MASTER_KEY_FILE", value_name = "FILE")]
     master_key_file: Option<PathBuf>,
     /// The file that lists forgotten users, kept outside the database [default: forgotten.list in the data directory]
-    #[arg(long, global = true, env = "TENURE_FORGOTTEN_LIST", value_name = "FILE")]
+    #[arg(long, global = true, help_heading = INSTANCE, env = "TENURE_FORGOTTEN_LIST", value_name = "FILE")]
     forgotten_list: Option<PathBuf>,
     /// The prefix of API keys and tokens, before the first `_`: 1 to 16 characters of a-z and 0-9 [default: ppz]
-    #[arg(long, global = true, env = "TENURE_KEY_SENTINEL", value_name = "TEXT")]
+    #[arg(long, global = true, help_heading = INSTANCE, env = "TENURE_KEY_SENTINEL", value_name = "TEXT")]
     key_sentinel: Option<String>,
-    /// The address to serve HTTP on, as IP:PORT [default: 127.0.0.1:8080]
-    #[arg(long, global = true, env = "TENURE_LISTEN", value_name = "ADDRESS")]
+    /// The address to serve HTTP on: IP:PORT, NAME:PORT, or :PORT for all IPv4 addresses [default: 127.0.0.1:8080]
+    #[arg(long, global = true, help_heading = HTTP, hide = true, env = "TENURE_LISTEN", value_name = "ADDRESS", value_parser = listen_address)]
     listen: Option<SocketAddr>,
-    /// The loopback address to serve /metrics on, as IP:PORT [default: 127.0.0.1:9464]
-    #[arg(long, global = true, env = "TENURE_METRICS_LISTEN", value_name = "ADDRESS")]
+    /// The loopback address to serve /metrics on, as IP:PORT or localhost:PORT [default: 127.0.0.1:9464]
+    #[arg(long, global = true, help_heading = HTTP, hide = true, env = "TENURE_METRICS_LISTEN", value_name = "ADDRESS", value_parser = listen_address)]
     metrics_listen: Option<SocketAddr>,
     /// The maximum number of database connections in this node's read pool, 2 to 1000 [default: 16]
-    #[arg(long, global = true, env = "TENURE_CONNECTIONS", value_name = "N")]
+    #[arg(long, global = true, help_heading = INSTANCE, env = "TENURE_CONNECTIONS", value_name = "N")]
     connections: Option<usize>,
     /// The URL of a running Tenure server to use instead of a database
-    #[arg(long, global = true, env = "TENURE_SERVER", value_name = "URL")]
+    #[arg(long, global = true, help_heading = REMOTE, env = "TENURE_SERVER", value_name = "URL")]
     server: Option<String>,
     /// A bearer token or an API key for the server [default: the token stored by `tenure login`]
-    #[arg(long, global = true, env = "TENURE_TOKEN", hide_env_values = true, value_name = "SECRET")]
+    #[arg(long, global = true, help_heading = REMOTE, env = "TENURE_TOKEN", hide_env_values = true, value_name = "SECRET")]
     token: Option<String>,
     #[command(flatten)]
     http: http::HttpFlags,
     /// Print JSON instead of text
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = "Output")]
     pub json: bool,
 }
 
 /// The settings in force.
 #[derive(Clone)]
 pub struct Config {
+    /// The settings file that was read.
+    pub settings_file: Option<PathBuf>,
     /// The directory of the private PostgreSQL and, by default, the master key.
     pub data_dir: PathBuf,
     /// The address of a database; `None` for the private PostgreSQL.
@@ -114,7 +125,7 @@ impl Flags {
         let names_a_database = self.data_dir.is_some()
             || file.data_dir.is_some()
             || [&self.database_url, &file.database_url].into_iter().flatten().any(|url| !url.is_empty());
-        let data_dir = self.data_dir.or(file.data_dir).unwrap_or_else(|| PathBuf::from(".tenure"));
+        let data_dir = self.data_dir.or(file.data_dir).unwrap_or_else(|| PathBuf::from(DEFAULT_DATA_DIR));
         // An empty environment variable counts as unset.
         let url = self.database_url.or(file.database_url).filter(|url| !url.is_empty());
         let metrics_listen =
@@ -128,13 +139,17 @@ impl Flags {
             return Err(ConfigError::Connections);
         }
         let master_key = MasterKeySource {
-            value: std::env::var("TENURE_MASTER_KEY").ok().map(SecretString::from),
+            value: std::env::var("TENURE_MASTER_KEY")
+                .ok()
+                .filter(|key| !key.is_empty())
+                .map(SecretString::from),
             file: self.master_key_file.or(file.master_key_file),
             default_file: data_dir.join("master.key"),
         };
         let forgotten_list =
             self.forgotten_list.or(file.forgotten_list).unwrap_or_else(|| data_dir.join("forgotten.list"));
         Ok(Config {
+            settings_file: self.config,
             server: self.server.filter(|url| !url.is_empty()),
             token: self.token.filter(|token| !token.is_empty()).map(SecretString::from),
             names_a_database,
@@ -151,6 +166,27 @@ impl Flags {
             json: self.json,
         })
     }
+}
+
+/// The address that `IP:PORT`, `NAME:PORT` or `:PORT` means; a name is looked up.
+///
+/// # Errors
+/// What is wrong, for the command line and the settings file to show.
+fn listen_address(text: &str) -> Result<SocketAddr, String> {
+    const RULE: &str = "must be IP:PORT, NAME:PORT or :PORT, for example 127.0.0.1:8080";
+    let port = |text: &str| text.parse::<u16>().map_err(|_| RULE.to_owned());
+    if let Some(text) = text.strip_prefix(':') {
+        return Ok(SocketAddr::from(([0, 0, 0, 0], port(text)?)));
+    }
+    if let Ok(address) = text.parse() {
+        return Ok(address);
+    }
+    let (name, text) = text.rsplit_once(':').ok_or(RULE)?;
+    let found = (name, port(text)?).to_socket_addrs().map_err(|error| format!("{name}: {error}"))?;
+    let mut found: Vec<SocketAddr> = found.collect();
+    // `localhost` is often both ::1 and 127.0.0.1; clients try both, scripts know the second one.
+    found.sort_by_key(SocketAddr::is_ipv6);
+    found.first().copied().ok_or_else(|| format!("{name}: there is no such host"))
 }
 
 /// The rules of this instance from flags and file, checked against their bounds.
@@ -174,4 +210,26 @@ fn rules(sentinel: Option<String>, file: &File) -> Result<Rules, ConfigError> {
     defaults.max_msgs = kept.max_msgs.unwrap_or(defaults.max_msgs);
     defaults.max_bytes = kept.max_bytes.unwrap_or(defaults.max_bytes);
     Ok(rules)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_to_listen_on_is_a_number_a_name_or_a_port_alone() {
+        for (text, address) in [
+            ("127.0.0.1:8080", "127.0.0.1:8080"),
+            ("[::1]:8080", "[::1]:8080"),
+            (":8080", "0.0.0.0:8080"),
+            ("localhost:0", "127.0.0.1:0"),
+        ] {
+            assert_eq!(listen_address(text), Ok(address.parse().unwrap()), "{text}");
+        }
+        for text in
+            ["", ":", "8080", "localhost", "localhost:", "localhost:70000", ":http", "::1:8080:x", "[::1]"]
+        {
+            assert!(listen_address(text).is_err(), "{text}");
+        }
+    }
 }

@@ -32,9 +32,9 @@ const READ_TIMEOUT: Duration = Duration::from_secs(10);
 const MAX_CONNECTIONS: usize = 8_192;
 
 /// How long accepted requests may take to finish at shutdown.
-const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(10);
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(4);
 
-/// Serves until `stop` is cancelled, then lets accepted requests finish for up to 10 seconds.
+/// Serves until `stop` is cancelled, then lets accepted requests finish for up to 4 seconds.
 pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToken) {
     let ending = GracefulShutdown::new();
     let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));

@@ -13,8 +13,8 @@ use crate::support::operator;
 
 /// The binary, with a home of its own and nothing else to go by.
 fn tenure(home: &Path, arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_tenure"));
-    command.args(arguments).env_remove("DATABASE_URL").env("XDG_CONFIG_HOME", home).current_dir(home);
+    let mut command = Command::from(crate::support::process::tenure());
+    command.args(arguments).env("XDG_CONFIG_HOME", home).current_dir(home);
     command.stdin(Stdio::null()).kill_on_drop(true);
     command
 }

@@ -65,7 +65,10 @@ async fn cluster() -> &'static Cluster {
     CLUSTER
         .get_or_init(|| async {
             remove_old_clusters();
-            let options = private::Options { data_dir: cluster_dir(), bin_dir: None };
+            let options = private::Options {
+                data_dir: cluster_dir(),
+                bin_dir: std::env::var_os("TENURE_POSTGRES_BIN").map(PathBuf::from),
+            };
             let server = PrivatePostgres::start(options).await.expect("a private PostgreSQL");
             let cluster = Cluster { server };
             let admin = connect(&cluster.address("postgres"), None).await;

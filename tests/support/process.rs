@@ -1,6 +1,29 @@
-//! Second processes: the test executable itself, started again to play one part.
+//! Second processes: the binary, and the test executable itself, started again to play one part.
 
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+
+/// The binary, in an environment of its own.
+pub fn tenure() -> Command {
+    isolated(env!("CARGO_BIN_EXE_tenure"))
+}
+
+/// A program that is given no setting, login or data of the user who runs the tests, and that writes none of theirs: its
+/// home and working directory belong to this run.
+pub fn isolated(program: &str) -> Command {
+    let home = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("home");
+    std::fs::create_dir_all(&home).expect("a home");
+    let mut command = Command::new(program);
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy();
+        let is_setting = text.starts_with("TENURE_") && text != "TENURE_POSTGRES_BIN";
+        if is_setting || text == "DATABASE_URL" || text.starts_with("XDG_") {
+            command.env_remove(&name);
+        }
+    }
+    command.env("HOME", &home).current_dir(&home);
+    command
+}
 
 /// Tells a started process which part to play.
 const PART: &str = "TENURE_TEST_PART";

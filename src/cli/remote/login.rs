@@ -3,19 +3,24 @@
 use std::time::Duration;
 
 use anyhow::Context as _;
-use secrecy::ExposeSecret as _;
+use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
 
 use super::stored::{self, Login};
 use super::{Remote, RemoteError};
 use crate::cli::output;
+use crate::clock::Stopwatch;
 use crate::config::Config;
 
 /// Logs in: shows a code, waits until it is approved in a browser, and stores the token. With `--token`, stores that.
 pub(in crate::cli) async fn log_in(config: Config) -> anyhow::Result<()> {
     let server = config.server.as_deref().context("login: pass --server URL")?;
+    // Before a token exists: one that cannot be stored would be valid and lost.
+    let place = stored::prepare()?;
     if let Some(token) = &config.token {
-        return finish(&config, server, token.expose_secret()).await;
+        // Checked before it replaces a stored one.
+        let username = username(server, token).await?;
+        return finish(&config, place, server, token.clone(), Some(username));
     }
     let remote = Remote::new(server, None)?;
     let host = nix::sys::utsname::uname().ok();
@@ -33,6 +38,8 @@ pub(in crate::cli) async fn log_in(config: Config) -> anyhow::Result<()> {
     }
     // RFC 8628 §3.2: 5 seconds unless the server sets an interval.
     let mut pause = Duration::from_secs(codes["interval"].as_u64().unwrap_or(5));
+    let lifetime = Duration::from_secs(codes["expires_in"].as_u64().unwrap_or(600));
+    let waited = Stopwatch::start();
     loop {
         tokio::time::sleep(pause).await;
         let fields = [
@@ -40,9 +47,21 @@ pub(in crate::cli) async fn log_in(config: Config) -> anyhow::Result<()> {
             ("device_code", device_code.as_str()),
             ("client_id", "tenure-cli"),
         ];
-        match remote.form("/oauth/device/token", &fields).await? {
+        let answer = match remote.form("/oauth/device/token", &fields).await {
+            // RFC 8628 §3.5: a client that gets no answer polls less often. The server says when the code has expired.
+            Err(error @ RemoteError::Unreachable(_)) if waited.elapsed() < lifetime => {
+                tracing::warn!(%error, "asking again");
+                pause *= 2;
+                continue;
+            }
+            answer => answer?,
+        };
+        match answer {
             Ok(token) => {
-                return finish(&config, server, token["access_token"].as_str().unwrap_or_default()).await;
+                let token = SecretString::from(token["access_token"].as_str().unwrap_or_default());
+                // Stored whatever the server answers now: the token is valid.
+                let username = username(server, &token).await.ok();
+                return finish(&config, place, server, token, username);
             }
             Err(error) if error == "authorization_pending" => {}
             // RFC 8628 §3.5: poll 5 seconds slower from here on.
@@ -52,17 +71,27 @@ pub(in crate::cli) async fn log_in(config: Config) -> anyhow::Result<()> {
     }
 }
 
-async fn finish(config: &Config, server: &str, token: &str) -> anyhow::Result<()> {
-    let remote = Remote::new(server, Some(token.to_owned().into()))?;
-    // Checks the token before it replaces a stored one.
-    let me = remote.get("/api/v1/users/me").await?;
-    let login = Login { server: server.trim_end_matches('/').to_owned(), token: token.to_owned().into() };
-    let path = stored::write(&login)?;
-    let username = me["username"].as_str().unwrap_or_default();
+/// The username of the token's user.
+async fn username(server: &str, token: &SecretString) -> anyhow::Result<String> {
+    let me = Remote::new(server, Some(token.clone()))?.get("/api/v1/users/me").await?;
+    Ok(me["username"].as_str().unwrap_or_default().to_owned())
+}
+
+/// Stores the login and says where.
+fn finish(
+    config: &Config,
+    place: stored::Place,
+    server: &str,
+    token: SecretString,
+    username: Option<String>,
+) -> anyhow::Result<()> {
+    let login = Login { server: server.trim_end_matches('/').to_owned(), token };
+    let path = stored::write(place, &login)?;
     if config.json {
         return output::json(&json!({"server": login.server, "username": username, "file": path}));
     }
-    output::line(&format!("logged in to {} as {username}; the token is in {}", login.server, path.display()))
+    let who = username.map_or_else(String::new, |username| format!(" as {username}"));
+    output::line(&format!("logged in to {}{who}; the token is in {}", login.server, path.display()))
 }
 
 /// Logs out: revokes the stored token and removes it.

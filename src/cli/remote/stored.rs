@@ -1,7 +1,7 @@
 //! The stored login: a file that only its owner can read.
 
-use std::io::Write as _;
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::io::{Seek as _, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::PathBuf;
 
 use anyhow::Context as _;
@@ -52,21 +52,48 @@ pub(in crate::cli) fn read() -> anyhow::Result<Option<Login>> {
     }
 }
 
-/// Stores a login, replacing the previous one, and returns the path of the file.
-pub(in crate::cli) fn write(login: &Login) -> anyhow::Result<PathBuf> {
+/// A place for a login that has been tried: a token that a server has issued can be stored in it.
+pub(in crate::cli) struct Place {
+    path: PathBuf,
+    /// A new file beside it, to be renamed: private from the start, and a crash keeps the previous login intact.
+    fresh: std::fs::File,
+}
+
+/// The most octets of a stored login: a URL and a token of the greatest lengths.
+const MAX_LOGIN: usize = 8_192;
+
+/// Makes sure that a login can be stored, before a token is asked for that would otherwise be lost.
+pub(in crate::cli) fn prepare() -> anyhow::Result<Place> {
     let path = file()?;
+    let because = || format!("the login cannot be stored in {}", path.display());
     if let Some(directory) = path.parent() {
-        std::fs::create_dir_all(directory).with_context(|| directory.display().to_string())?;
+        let mut builder = std::fs::DirBuilder::new();
+        builder.recursive(true).mode(0o700).create(directory).with_context(because)?;
     }
-    // A new file, renamed into place: it is private from the start, and a crash keeps the previous login intact.
     let fresh = path.with_extension("new");
     // An interrupted login may have left it behind, and `create_new` would fail.
     let _ = std::fs::remove_file(&fresh);
-    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&fresh)?;
-    let stored = json!({"server": login.server, "token": login.token.expose_secret()});
-    file.write_all(stored.to_string().as_bytes())?;
-    file.sync_all()?;
-    std::fs::rename(&fresh, &path)?;
+    let mut file = std::fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&fresh)
+        .with_context(because)?;
+    // Takes the space now: a disk can be full although a file can be created on it.
+    file.write_all(&[b' '; MAX_LOGIN]).and_then(|()| file.sync_all()).with_context(because)?;
+    Ok(Place { path, fresh: file })
+}
+
+/// Stores a login, replacing the previous one, and returns the path of the file.
+pub(in crate::cli) fn write(place: Place, login: &Login) -> anyhow::Result<PathBuf> {
+    let Place { path, mut fresh } = place;
+    let mut stored = json!({"server": login.server, "token": login.token.expose_secret()}).to_string();
+    // As long as what was tried, so that no more space is needed; JSON allows blanks at the end.
+    stored.extend(std::iter::repeat_n(' ', MAX_LOGIN.saturating_sub(stored.len())));
+    fresh.seek(std::io::SeekFrom::Start(0))?;
+    fresh.write_all(stored.as_bytes())?;
+    fresh.sync_all()?;
+    std::fs::rename(path.with_extension("new"), &path)?;
     Ok(path)
 }
 

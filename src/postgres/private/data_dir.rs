@@ -9,7 +9,7 @@ use std::thread;
 use std::time::Duration;
 
 use nix::fcntl::OFlag;
-use nix::unistd::geteuid;
+use nix::unistd::{AccessFlags, access, geteuid};
 
 use super::error::PrivatePostgresError;
 use super::settings::SOCKET_NAME;
@@ -96,7 +96,8 @@ impl DataDir {
         // Derived from the path, so that each data directory keeps its own socket directory across restarts.
         let name = format!("tenure-{:016x}", stable_hash(self.root.as_os_str().as_bytes()));
         let elsewhere = std::env::temp_dir().join(&name);
-        if elsewhere.is_absolute() && elsewhere.join(SOCKET_NAME).as_os_str().len() <= LONGEST_SOCKET_PATH {
+        let is_short = elsewhere.join(SOCKET_NAME).as_os_str().len() <= LONGEST_SOCKET_PATH;
+        if elsewhere.is_absolute() && is_short && unusable_temp_dir().is_none() {
             elsewhere
         } else {
             Path::new("/tmp").join(name)
@@ -158,6 +159,23 @@ impl DataDir {
         }
         Ok(file)
     }
+}
+
+/// What is wrong with the directory for temporary files, which `TMPDIR` names; none if it can be used.
+#[must_use]
+pub fn unusable_temp_dir() -> Option<String> {
+    let directory = std::env::temp_dir();
+    let may_write = access(&directory, AccessFlags::W_OK | AccessFlags::X_OK);
+    let reason = match may_write {
+        Ok(()) if directory.is_dir() => return None,
+        Ok(()) => "it is not a directory".to_owned(),
+        Err(error) => error.desc().to_owned(),
+    };
+    let named = if std::env::var_os("TMPDIR").is_some() { "TMPDIR names " } else { "" };
+    Some(format!(
+        "{named}{}, where no temporary files can be made ({reason}); set TMPDIR to a directory that you can write to",
+        directory.display()
+    ))
 }
 
 /// The lock while it is held. The kernel releases it when the process exits, however it exits.

@@ -1,7 +1,10 @@
 //! The error of the private server. Messages say what is wrong, then what to do.
 
 use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+
+use nix::unistd::{User, geteuid};
 
 use super::version::Version;
 use crate::postgres::version::OLDEST;
@@ -29,9 +32,9 @@ pub enum PrivatePostgresError {
     },
     /// The permissions or a read-only file system deny an action.
     #[error(
-        "no permission to {action} {}; run as the user who owns it, make it writable, or choose another \
+        "no permission to {action} {}{}; run as the user who owns it, make it writable, or choose another \
          directory with --data-dir",
-        path.display()
+        path.display(), owned(path)
     )]
     NotPermitted {
         /// The action, as a verb phrase in front of the path.
@@ -49,9 +52,8 @@ pub enum PrivatePostgresError {
     },
     /// A directory that PostgreSQL needs belongs to another user.
     #[error(
-        "{} belongs to user {owner}, but must belong to user {expected}; run as user {owner}, or change its owner \
-         with `chown -R {expected}`",
-        path.display()
+        "{} belongs to {}, but must belong to {}; run as {}, or change its owner with `chown -R {expected}`",
+        path.display(), name(*owner), name(*expected), name(*owner)
     )]
     WrongOwner {
         /// The path of the directory.
@@ -126,6 +128,16 @@ pub enum PrivatePostgresError {
     NoUnprivilegedUser {
         /// Why PostgreSQL cannot run as another user.
         reason: String,
+    },
+    /// The user of this process has no entry in the user database, which `initdb` requires.
+    #[error(
+        "user {uid} has no entry in /etc/passwd, without which PostgreSQL does not create its files; add one \
+         (`echo 'tenure:x:{uid}:0::/:/sbin/nologin' >>/etc/passwd` in the image), run as a user that has one, or set \
+         DATABASE_URL to a PostgreSQL of your own"
+    )]
+    UnknownUser {
+        /// The ID of the user.
+        uid: u32,
     },
     /// The database files could not be created.
     #[error("PostgreSQL could not create its files in {}; its output ends with:\n{said}", path.display())]
@@ -220,6 +232,25 @@ impl PrivatePostgresError {
     /// Whether the failure may resolve itself, so that a retry a moment later may succeed.
     pub(super) const fn passes_by_itself(&self) -> bool {
         matches!(self, Self::StillUsed { .. })
+    }
+}
+
+/// The name of a user, or the number of one without a name.
+fn name(uid: u32) -> String {
+    match User::from_uid(uid.into()) {
+        Ok(Some(user)) => format!("user `{}`", user.name),
+        _ => format!("user {uid}"),
+    }
+}
+
+/// Whose the path is, or else the nearest directory above it that can be seen; empty if it is this process's own.
+fn owned(path: &Path) -> String {
+    let seen = path.ancestors().find_map(|path| Some((path, std::fs::symlink_metadata(path).ok()?.uid())));
+    match seen {
+        Some((_, uid)) if uid == geteuid().as_raw() => String::new(),
+        Some((seen, uid)) if seen == path => format!(", which belongs to {}", name(uid)),
+        Some((seen, uid)) => format!(" ({} belongs to {})", seen.display(), name(uid)),
+        None => String::new(),
     }
 }
 

@@ -53,7 +53,16 @@ impl Launcher {
                 break;
             }
             match launcher.command(postgres, "INT").arg("--version").stderr(Stdio::piped()).output() {
-                Ok(output) if output.status.success() => return Ok(launcher),
+                Ok(output) if output.status.success() => {
+                    if let (false, Some(reason)) = (setpriv, reasons.first()) {
+                        tracing::warn!(
+                            %reason,
+                            "PostgreSQL is started without `setpriv` and keeps running if this process is killed; \
+                             the next start stops it"
+                        );
+                    }
+                    return Ok(launcher);
+                }
                 Ok(output) => reasons.push(String::from_utf8_lossy(output.stderr.trim_ascii()).into_owned()),
                 Err(error) if setpriv && error.kind() == io::ErrorKind::NotFound => {
                     reasons.push("`setpriv` is missing (package util-linux)".to_owned());
@@ -62,6 +71,20 @@ impl Launcher {
             }
         }
         Err(PrivatePostgresError::NoUnprivilegedUser { reason: reasons.join("; ") })
+    }
+
+    /// Refuses a user without an entry in the user database, as in containers that run under an arbitrary user ID:
+    /// `initdb` does not run without one, existing files need none.
+    ///
+    /// # Errors
+    /// [`PrivatePostgresError::UnknownUser`]
+    pub fn require_known_user(&self) -> Result<(), PrivatePostgresError> {
+        let uid = self.uid();
+        match User::from_uid(uid.into()) {
+            Ok(None) => Err(PrivatePostgresError::UnknownUser { uid }),
+            // If the look-up fails, `initdb` says why.
+            Ok(Some(_)) | Err(_) => Ok(()),
+        }
     }
 
     /// The ID of the user who must own the server's files.

@@ -32,6 +32,7 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 use tokio::sync::{oneshot, watch};
 
+pub use data_dir::unusable_temp_dir;
 pub use error::PrivatePostgresError;
 pub use settings::{Endpoint, Options, State};
 pub use version::Version;
@@ -45,9 +46,12 @@ use settings::{DATABASE, SUPERUSER};
 const FAST: Duration = Duration::from_secs(30);
 const IMMEDIATE: Duration = Duration::from_secs(15);
 
-/// A running private server. Dropping it also shuts the server down, but only [`PrivatePostgres::stop`] waits for it.
+/// A private server that is starting or running. Dropping it also shuts the server down, but only
+/// [`PrivatePostgres::stop`] waits for it.
 #[derive(Debug)]
 pub struct PrivatePostgres {
+    /// Answers the first start; none once it has been answered.
+    first: Option<oneshot::Receiver<Result<(), PrivatePostgresError>>>,
     endpoint: Endpoint,
     state: watch::Receiver<State>,
     control: StopOnDrop,
@@ -61,19 +65,40 @@ impl PrivatePostgres {
     /// # Errors
     /// See [`PrivatePostgresError`]. After an error no server is running and the directory is free again.
     pub async fn start(options: Options) -> Result<Self, PrivatePostgresError> {
+        let mut server = Self::begin(options)?;
+        server.ready().await?;
+        Ok(server)
+    }
+
+    /// Begins the start of the server and returns at once, so that the caller can stop a start that takes long.
+    ///
+    /// # Errors
+    /// [`PrivatePostgresError`] if the data directory cannot be created or there is no thread left.
+    pub fn begin(options: Options) -> Result<Self, PrivatePostgresError> {
+        let data_dir = DataDir::open(&options.data_dir)?;
+        let endpoint = Endpoint { socket_dir: data_dir.socket_dir(), user: SUPERUSER, database: DATABASE };
         let (state_sender, state) = watch::channel(State::Starting);
         let (first_sender, first) = oneshot::channel();
         let control = StopOnDrop(Arc::default());
         let shared = Arc::clone(&control.0);
-        let data_dir = options.data_dir.clone();
         // The kernel signals the server when the thread that started it ends (PR_SET_PDEATHSIG), so it gets its own
         // thread.
         std::thread::Builder::new()
             .name("private-postgres".to_owned())
             .spawn(move || supervisor::supervise(&options, &shared, &state_sender, first_sender))
-            .map_err(PrivatePostgresError::io("start a thread for", &data_dir))?;
-        let endpoint = first.await.map_err(|_| PrivatePostgresError::Cancelled)??;
-        Ok(Self { endpoint, state, control })
+            .map_err(PrivatePostgresError::io("start a thread for", data_dir.path()))?;
+        Ok(Self { first: Some(first), endpoint, state, control })
+    }
+
+    /// Waits until the server accepts connections for the first time.
+    ///
+    /// # Errors
+    /// See [`PrivatePostgres::start`].
+    pub async fn ready(&mut self) -> Result<(), PrivatePostgresError> {
+        match self.first.take() {
+            Some(first) => first.await.unwrap_or(Err(PrivatePostgresError::Cancelled)),
+            None => Ok(()),
+        }
     }
 
     /// The socket, user and database to connect to.
@@ -88,31 +113,42 @@ impl PrivatePostgres {
         self.state.clone()
     }
 
-    /// Shuts the server down and waits until it has exited and the directory is free.
+    /// Shuts the server down, also one that is still starting, and waits until it has exited and the directory is
+    /// free.
     ///
     /// # Errors
     /// [`PrivatePostgresError::DoesNotStop`] if the server does not exit within 45 s.
     pub async fn stop(mut self) -> Result<(), PrivatePostgresError> {
-        let control = &self.control.0;
-        control.request_stop();
-        if self.ended_within(FAST).await {
+        self.stop_within(FAST, IMMEDIATE).await
+    }
+
+    /// Shuts the server down fast, and after `fast` immediately, for which it has `immediate`.
+    ///
+    /// # Errors
+    /// [`PrivatePostgresError::DoesNotStop`] if the server does not exit within that time.
+    pub async fn stop_within(
+        &mut self,
+        fast: Duration,
+        immediate: Duration,
+    ) -> Result<(), PrivatePostgresError> {
+        self.control.0.request_stop();
+        if self.ended_within(fast).await {
             return Ok(());
         }
-        let control = &self.control.0;
         // SIGQUIT loses nothing that was committed: the next start replays the WAL. SIGKILL is never sent, because then
         // the server could not stop its child processes.
         tracing::warn!(
             "PostgreSQL did not shut down in time; stopping it immediately, the next start will recover"
         );
-        control.signal(Signal::SIGQUIT);
-        if self.ended_within(IMMEDIATE).await {
+        self.control.0.signal(Signal::SIGQUIT);
+        if self.ended_within(immediate).await {
             return Ok(());
         }
         Err(PrivatePostgresError::DoesNotStop { pid: self.control.0.pid().map(nix::unistd::Pid::as_raw) })
     }
 
-    async fn ended_within(&mut self, patience: Duration) -> bool {
-        tokio::time::timeout(patience, self.state.wait_for(State::is_last)).await.is_ok()
+    async fn ended_within(&mut self, limit: Duration) -> bool {
+        tokio::time::timeout(limit, self.state.wait_for(State::is_last)).await.is_ok()
     }
 }
 

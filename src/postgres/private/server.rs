@@ -90,6 +90,7 @@ impl Server {
         let installation = binaries::choose(found, major.map(|major| (major, pgdata.as_path())))?;
         let launcher = Launcher::new(&data_dir, &installation.postgres())?;
         if major.is_none() {
+            launcher.require_known_user()?;
             initialise::initialise(&data_dir, &installation, &launcher, control)?;
         }
         let socket_dir = data_dir.socket_dir();

@@ -7,7 +7,7 @@ use tokio::sync::{oneshot, watch};
 use super::control::Control;
 use super::error::PrivatePostgresError;
 use super::server::Server;
-use super::settings::{Endpoint, Options, State};
+use super::settings::{Options, State};
 use crate::clock::Stopwatch;
 
 /// The number of consecutive failed starts after which the server is not restarted. A server that accepted connections
@@ -25,7 +25,7 @@ const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 /// Receives the result of the first start.
-type First = oneshot::Sender<Result<Endpoint, PrivatePostgresError>>;
+type First = oneshot::Sender<Result<(), PrivatePostgresError>>;
 
 /// Runs the server until a stop is requested or it fails for good.
 pub(super) fn supervise(options: &Options, control: &Control, state: &watch::Sender<State>, first: First) {
@@ -74,7 +74,7 @@ fn keep_alive(
                 // Before `first` is answered, so that the caller of `start` sees `Running`.
                 state.send_replace(State::Running { pid });
                 // The caller dropped its `start` future, so no one else would stop this server.
-                if first.take().is_some_and(|first| first.send(Ok(server.endpoint().clone())).is_err()) {
+                if first.take().is_some_and(|first| first.send(Ok(())).is_err()) {
                     control.request_stop();
                 }
                 lingering = None;

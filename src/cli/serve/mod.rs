@@ -1,17 +1,21 @@
 //! `tenure serve`: runs the HTTP server until a signal stops it.
 
+mod announce;
+pub(super) mod init;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use secrecy::ExposeSecret as _;
-use serde_json::json;
-use tokio::net::TcpListener;
+use tokio::net::TcpSocket;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::{open, output};
+use crate::clock::Stopwatch;
 use crate::config::Config;
 use crate::context::{Actor, Context};
 use crate::dispatch::DispatchError;
@@ -19,10 +23,18 @@ use crate::http::HttpSettings;
 use crate::ids::UserId;
 use crate::operations::Refusal;
 use crate::postgres::private::{PrivatePostgres, State};
+use crate::projections::QueryError;
 use crate::{Tenure, http, telemetry};
+use announce::SignIn;
 
-/// How long the engine may take to finish accepted commands; afterwards the process ends with a warning.
-const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long stopping may take, whatever hangs. Docker kills a container after ten seconds, other managers later.
+const STOP_TIMEOUT: Duration = Duration::from_secs(8);
+
+/// How long the engine may take to finish accepted commands, after the HTTP server had its time for the requests.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How long an immediate shutdown of the private PostgreSQL may take.
+const IMMEDIATE: Duration = Duration::from_secs(1);
 
 /// SIGTERM and SIGINT. Once installed, they end the process only through this type.
 struct Signals {
@@ -46,9 +58,9 @@ impl Signals {
 pub(super) async fn run(config: Config) -> anyhow::Result<()> {
     let mut signals = Signals::install()?;
     let metrics = telemetry::collect_metrics()?;
-    // Bound before anything is started, so that an address in use is reported at once.
-    let public = bind(config.listen).await?;
-    let internal = bind(config.metrics_listen).await?;
+    // Before anything is started, so that an address in use is reported at once.
+    let public = reserve(config.listen, "--listen or TENURE_LISTEN")?;
+    let internal = reserve(config.metrics_listen, "--metrics-listen or TENURE_METRICS_LISTEN")?;
     let (listen, metrics_listen) = (public.local_addr()?, internal.local_addr()?);
 
     let settings = settings(&config, listen);
@@ -57,16 +69,14 @@ pub(super) async fn run(config: Config) -> anyhow::Result<()> {
         started = start(&config, &settings, &mut private) => Some(started),
         () = signals.received() => None,
     };
-    let (tenure, first_link) = match started {
-        Some(Ok((tenure, first_link))) => (Arc::new(tenure), first_link),
+    let (tenure, sign_in) = match started {
+        Some(Ok((tenure, sign_in))) => (Arc::new(tenure), sign_in),
         ended => {
             // The private server may be running although the start failed or was interrupted.
             if ended.is_none() {
                 tracing::info!("stopped by a signal while starting");
             }
-            if let Some(private) = private {
-                private.stop().await?;
-            }
+            stop_postgres(private, &mut signals, STOP_TIMEOUT.saturating_sub(IMMEDIATE)).await?;
             return ended.map_or(Ok(()), |failed| failed.map(|_| ()));
         }
     };
@@ -82,10 +92,15 @@ pub(super) async fn run(config: Config) -> anyhow::Result<()> {
     let stop = CancellationToken::new();
     raise_file_limit();
     let state = http::AppState::new(tenure.clone(), settings).map_err(|reason| anyhow::anyhow!(reason))?;
-    let serve = |listener, router| tokio::spawn(http::serve(listener, router, stop.clone()));
-    let servers = [serve(public, http::public(state)), serve(internal, http::internal(metrics))];
+    let serve = |socket: TcpSocket, router| {
+        Ok::<_, std::io::Error>(tokio::spawn(http::serve(socket.listen(BACKLOG)?, router, stop.clone())))
+    };
+    let servers = [serve(public, http::public(state))?, serve(internal, http::internal(metrics))?];
     // Announced after both listeners are served: scripts connect as soon as they read this.
-    announce(&config, listen, metrics_listen, &database, first_link.as_deref())?;
+    if let Err(error) = announce::announce(&config, listen, metrics_listen, &database, &sign_in) {
+        // It serves all the same: standard output may be closed, or a file on a full disk.
+        tracing::warn!(%error, "the addresses could not be printed");
+    }
 
     // The supervisor restarts PostgreSQL; only when it gives up does the process end.
     let failed = async {
@@ -102,42 +117,67 @@ pub(super) async fn run(config: Config) -> anyhow::Result<()> {
         reason = failed => Some(format!("PostgreSQL stopped and cannot be restarted: {reason}")),
         error = tenure.broken() => Some(format!("the log can no longer be trusted: {error}")),
     };
-    tracing::info!("stopping: finishing accepted requests");
-    // In this order: requests need the engine, and the engine needs PostgreSQL.
+    let stopping = Stopwatch::start();
+    tracing::info!("stopping: finishing accepted requests; a second signal stops at once");
     stop.cancel();
-    for server in servers {
-        let _ = server.await;
+    tokio::select! {
+        () = finish(servers, &tenure) => {}
+        () = signals.received() => tracing::warn!("a second signal: not waiting for accepted requests"),
     }
-    if timeout(CLOSE_TIMEOUT, tenure.close()).await.is_err() {
-        tracing::warn!("the database does not answer: the outcome of some commands is unknown");
-    }
-    if let Some(private) = private {
-        private.stop().await?;
-    }
+    let left = STOP_TIMEOUT.saturating_sub(stopping.elapsed() + IMMEDIATE);
+    stop_postgres(private, &mut signals, left).await?;
     match reason {
         None => Ok(()),
         Some(reason) => anyhow::bail!(reason),
     }
 }
 
-/// Starts the private PostgreSQL, if no database is configured, and the engine. Also returns a sign-in link if this
-/// start created the first operator.
+/// Waits for accepted requests, then for the commands that they gave. In this order: requests need the engine.
+async fn finish(servers: [JoinHandle<()>; 2], tenure: &Tenure) {
+    for server in servers {
+        let _ = server.await;
+    }
+    if timeout(CLOSE_TIMEOUT, tenure.close()).await.is_err() {
+        tracing::warn!("the database does not answer: the outcome of some commands is unknown");
+    }
+}
+
+/// Stops the private server within this time; at once after a signal.
+async fn stop_postgres(
+    private: Option<PrivatePostgres>,
+    signals: &mut Signals,
+    limit: Duration,
+) -> anyhow::Result<()> {
+    let Some(mut private) = private else { return Ok(()) };
+    tokio::select! {
+        stopped = private.stop_within(limit, IMMEDIATE) => Ok(stopped?),
+        () = signals.received() => Ok(private.stop_within(Duration::ZERO, IMMEDIATE).await?),
+    }
+}
+
+/// Starts the private PostgreSQL, if no database is configured, and the engine. Also returns how to sign in.
 ///
-/// The server is stored in `private`, so that the caller can stop it when a signal cancels this future.
+/// The server is stored in `private` before it is up, so that the caller can stop it when a signal cancels this future.
 async fn start(
     config: &Config,
     settings: &HttpSettings,
     private: &mut Option<PrivatePostgres>,
-) -> anyhow::Result<(Tenure, Option<String>)> {
-    let address = match &config.database {
-        Some(address) => address.clone(),
-        None => open::address(private.insert(open::start_private(config).await?).endpoint()),
+) -> anyhow::Result<(Tenure, SignIn)> {
+    let address = if let Some(address) = &config.database {
+        address.clone()
+    } else {
+        let private = private.insert(PrivatePostgres::begin(open::private_options(config))?);
+        private.ready().await?;
+        open::address(private.endpoint())
     };
     let tenure = open::engine(config, address).await?;
     // `tenure user sign-in-link` in another process reads it to print links that lead here.
     tenure.record_public_url(&settings.public_url).await?;
-    let first_link = first_operator(&tenure, settings).await?;
-    Ok((tenure, first_link))
+    let sign_in = match first_operator(&tenure, settings).await? {
+        Some(link) => SignIn::First(link),
+        None => SignIn::Later(known_operator(&tenure).await?),
+    };
+    Ok((tenure, sign_in))
 }
 
 /// The HTTP settings for this listen address.
@@ -173,6 +213,15 @@ async fn first_operator(tenure: &Tenure, settings: &HttpSettings) -> anyhow::Res
     Ok(Some(http::sign_in_link_url(&settings.public_url, link.expose_secret())))
 }
 
+/// The username of the first operator, if that user is still there under that name.
+async fn known_operator(tenure: &Tenure) -> anyhow::Result<Option<String>> {
+    match tenure.reader().user_by_username(FIRST_OPERATOR).await {
+        Ok(user) => Ok(user.operator.then_some(user.username)),
+        Err(QueryError::NotFound) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
 /// Raises the soft limit of open files to the hard limit, at most 65,536: every connection needs one.
 fn raise_file_limit() {
     use nix::sys::resource::{Resource, getrlimit, setrlimit};
@@ -183,43 +232,20 @@ fn raise_file_limit() {
     }
 }
 
-async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
-    TcpListener::bind(address).await.map_err(|error| anyhow::anyhow!("cannot listen on {address}: {error}"))
-}
+/// How many connections the kernel keeps until they are accepted.
+const BACKLOG: u32 = 1_024;
 
-fn announce(
-    config: &Config,
-    listen: SocketAddr,
-    metrics_listen: SocketAddr,
-    database: &str,
-    first_link: Option<&str>,
-) -> anyhow::Result<()> {
-    if config.json {
-        return output::json(&json!({
-            "listen": listen, "metrics_listen": metrics_listen, "database": database,
-            "sign_in_link": first_link,
-        }));
-    }
-    let data_dir = match config.data_dir.to_str() {
-        Some(".tenure") | None => String::new(),
-        Some(path) => format!(" --data-dir {path}"),
-    };
-    let first = first_link.map_or_else(String::new, |link| {
-        format!("\n  sign in   {link}\n            (as `{FIRST_OPERATOR}`, who runs this instance; valid once, for ten minutes)")
+/// Binds a socket without listening: an address in use is reported before anything is started, and until then clients
+/// are refused instead of waiting for an answer.
+fn reserve(address: SocketAddr, setting: &str) -> anyhow::Result<TcpSocket> {
+    let bound = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() };
+    let bound = bound.and_then(|socket| {
+        // As servers do: the address is free although closed connections to it linger.
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        Ok(socket)
     });
-    output::line(&format!(
-        "Tenure {} is listening on http://{listen}
-  health    http://{listen}/healthz   http://{listen}/readyz
-  API       http://{listen}/docs
-  metrics   http://{metrics_listen}/metrics
-  database  {database}{first}
-
-Next, in another terminal:
-  target/release/tenure user add ada --email ada@example.org --operator{data_dir}
-  target/release/tenure account open acme --owner ada{data_dir}
-  target/release/tenure user sign-in-link ada{data_dir}
-  target/release/tenure events tail{data_dir}
-  target/release/tenure tour            (a demonstration on a throwaway database)",
-        env!("CARGO_PKG_VERSION")
-    ))
+    bound.map_err(|error| {
+        anyhow::anyhow!("cannot listen on {address}: {error}; set another address with {setting}")
+    })
 }

@@ -1,0 +1,76 @@
+//! The examples that `--help` shows below the flags of a command.
+
+pub(super) const SERVE: &str = "\
+Examples:
+  tenure serve
+  tenure serve --listen :8080 --public-url https://tenure.example.org";
+pub(super) const USER: &str = "\
+Examples:
+  tenure user add ada --email ada@example.org --operator
+  tenure user sign-in-link ada
+  tenure user forget ada";
+pub(super) const ACCOUNT: &str = "\
+Examples:
+  tenure account open acme --owner ada
+  tenure account add-member acme bob
+  tenure account members acme --json";
+pub(super) const INVITE: &str = "\
+Examples:
+  tenure invite send --account acme --to bob
+  tenure invite list --account acme";
+pub(super) const KEY: &str = "\
+Examples:
+  tenure key mint --account acme --label ci
+  tenure key verify <secret.txt";
+pub(super) const TOKEN: &str = "\
+Examples:
+  tenure token issue --user ada
+  tenure token list --user ada";
+pub(super) const SOURCE: &str = "\
+Examples:
+  tenure source create robot --account acme
+  tenure source list --account acme";
+pub(super) const PIPE: &str = "\
+Examples:
+  tenure pipe create events --source robot --account acme
+  tenure pipe retention events --source robot --account acme --ttl 3600";
+pub(super) const LOGIN: &str = "\
+Examples:
+  tenure login --server https://tenure.example.org";
+pub(super) const EVENTS: &str = "\
+Examples:
+  tenure events tail
+  tenure events show --account acme --type account.member_added --json";
+pub(super) const LOG: &str = "\
+Examples:
+  tenure log new-epoch --yes";
+pub(super) const BENCH: &str = "\
+Examples:
+  tenure bench seed --events 1000000";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_example_is_a_command_that_is_understood() {
+        let all = [SERVE, USER, ACCOUNT, INVITE, KEY, TOKEN, SOURCE, PIPE, LOGIN, EVENTS, LOG, BENCH];
+        for example in all.iter().flat_map(|examples| examples.lines().skip(1)) {
+            let words = example.split_whitespace().filter(|word| !word.starts_with('<'));
+            if let Err(error) = crate::cli::command().try_get_matches_from(words) {
+                panic!("{example}: {error}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_command_shows_its_own_flags_first_and_those_of_the_http_server_only_under_serve() {
+        let mut command = crate::cli::command();
+        let mut help = |words: &[&str]| command.try_get_matches_from_mut(words).unwrap_err().to_string();
+        let add = help(&["tenure", "user", "add", "--help"]);
+        assert!(add.find("--email").unwrap() < add.find("--data-dir").unwrap(), "{add}");
+        assert!(!add.contains("--public-url") && !add.contains("--listen"), "{add}");
+        let serve = help(&["tenure", "serve", "--help"]);
+        assert!(serve.contains("--public-url") && serve.contains("--listen"), "{serve}");
+    }
+}

@@ -1,0 +1,140 @@
+//! What `tenure serve` prints once it serves: addresses, how to sign in, and commands that work as they stand.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use serde_json::json;
+
+use super::{FIRST_OPERATOR, output};
+use crate::cli::remote::stored;
+use crate::config::{Config, DEFAULT_DATA_DIR};
+use crate::operations::Rules;
+
+/// How users of this instance sign in.
+pub(super) enum SignIn {
+    /// This start has created the first operator; the link signs that user in.
+    First(String),
+    /// There are users already. The first operator's name, if that user is still there.
+    Later(Option<String>),
+}
+
+/// Prints where the instance is served, and what to do next.
+pub(super) fn announce(
+    config: &Config,
+    listen: SocketAddr,
+    metrics_listen: SocketAddr,
+    database: &str,
+    sign_in: &SignIn,
+) -> anyhow::Result<()> {
+    let first_link = match sign_in {
+        SignIn::First(link) => Some(link.as_str()),
+        SignIn::Later(_) => None,
+    };
+    if config.json {
+        return output::json(&json!({
+            "listen": listen, "metrics_listen": metrics_listen, "database": database,
+            "sign_in_link": first_link,
+        }));
+    }
+    let program = std::env::args_os().next().map_or_else(|| PathBuf::from("tenure"), PathBuf::from);
+    let logged_in = matches!(stored::read(), Ok(Some(_)) | Err(_));
+    let command = |words: &str| {
+        let mut command = vec![quoted(&program), words.to_owned()];
+        for (flag, value) in same_instance(config, logged_in) {
+            command.extend([flag.to_owned(), quoted(&value)]);
+        }
+        command.join(" ")
+    };
+    let mut lines = vec![
+        format!("Tenure {} is listening on http://{listen}", env!("CARGO_PKG_VERSION")),
+        format!("  health    http://{listen}/healthz   http://{listen}/readyz"),
+        format!("  API       http://{listen}/docs"),
+        format!("  metrics   http://{metrics_listen}/metrics"),
+        format!("  database  {database}"),
+    ];
+    if let Some(link) = first_link {
+        lines.push(format!("  sign in   {link}"));
+        lines.push(format!(
+            "            (as `{FIRST_OPERATOR}`, who runs this instance; valid once, for ten minutes)"
+        ));
+    }
+    lines.push(String::new());
+    lines.push("Next, in another terminal:".to_owned());
+    if let (true, Ok(directory)) = (is_relative(&program), std::env::current_dir()) {
+        lines.push(format!("  cd {}", quoted(&directory)));
+    }
+    if config.database.is_some() {
+        lines.push("  # with DATABASE_URL and the master key set as they are here".to_owned());
+    }
+    match sign_in {
+        SignIn::First(_) => {
+            lines.push(format!("  {}", command("user add ada --email ada@example.org --operator")));
+            lines.push(format!("  {}", command("account open acme --owner ada")));
+            lines.push(format!("  {}", command("user sign-in-link ada")));
+        }
+        SignIn::Later(operator) => {
+            let name = operator.as_deref().unwrap_or("USERNAME");
+            lines.push(format!("  {}", command(&format!("user sign-in-link {name}"))));
+        }
+    }
+    lines.push(format!("  {}", command("events tail")));
+    lines.push(format!("  {} tour", quoted(&program)));
+    output::line(&lines.join("\n"))
+}
+
+/// The flags that lead another command to this instance. A connection string is not among them: it may hold a password.
+fn same_instance(config: &Config, logged_in: bool) -> Vec<(&'static str, PathBuf)> {
+    let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let mut flags = Vec::new();
+    if let Some(file) = &config.settings_file {
+        flags.push(("--config", absolute(file)));
+    }
+    // Without a database or a directory, a command would use the server of a stored login.
+    if config.database.is_none() && (logged_in || config.data_dir != Path::new(DEFAULT_DATA_DIR)) {
+        flags.push(("--data-dir", absolute(&config.data_dir)));
+    }
+    if let Some(file) = &config.master_key.file {
+        flags.push(("--master-key-file", absolute(file)));
+    }
+    if config.forgotten_list != config.data_dir.join("forgotten.list") {
+        flags.push(("--forgotten-list", absolute(&config.forgotten_list)));
+    }
+    if config.rules.sentinel != Rules::default().sentinel {
+        flags.push(("--key-sentinel", PathBuf::from(&config.rules.sentinel)));
+    }
+    flags
+}
+
+/// Whether the shell would look for the program below the working directory.
+fn is_relative(program: &Path) -> bool {
+    program.is_relative() && program.components().count() > 1
+}
+
+/// The text as one word of a POSIX shell.
+fn quoted(text: &Path) -> String {
+    let text = text.to_string_lossy();
+    let plain = |character: char| character.is_ascii_alphanumeric() || "_-./:@%+=,".contains(character);
+    if !text.is_empty() && text.chars().all(plain) {
+        return text.into_owned();
+    }
+    format!("'{}'", text.replace('\'', "'\\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_quoted_for_the_shell_only_where_they_must_be() {
+        assert_eq!(quoted(Path::new("target/release/tenure")), "target/release/tenure");
+        assert_eq!(quoted(Path::new("/srv/my data")), "'/srv/my data'");
+        assert_eq!(quoted(Path::new("a'b$c")), r"'a'\''b$c'");
+        assert_eq!(quoted(Path::new("")), "''");
+    }
+
+    #[test]
+    fn only_a_path_from_here_needs_the_working_directory() {
+        assert!(is_relative(Path::new("target/release/tenure")) && is_relative(Path::new("./tenure")));
+        assert!(!is_relative(Path::new("tenure")) && !is_relative(Path::new("/usr/bin/tenure")));
+    }
+}

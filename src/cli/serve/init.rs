@@ -1,0 +1,60 @@
+//! The first process of a container: runs `tenure serve` as its child, passes signals on, and reaps orphans.
+//!
+//! The kernel makes PID 1 the parent of every orphan, for example of PostgreSQL's processes when the postmaster was
+//! killed. A parent that does not reap them fills the process table; a server that reaped any child would take the exit
+//! status of its own from the code that waits for it. So the two are different processes.
+
+use std::os::unix::process::CommandExt as _;
+use std::process::Command;
+
+use anyhow::Context as _;
+use nix::errno::Errno;
+use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{WaitStatus, waitpid};
+use nix::unistd::Pid;
+use tokio::signal::unix::{SignalKind, signal};
+
+/// Whether this process is the first one of a container.
+pub(in crate::cli) fn is_first_process() -> bool {
+    std::process::id() == 1
+}
+
+/// Runs this program again with the same arguments, as a child; returns its exit code, or 128 and the number of the
+/// signal that ended it.
+pub(in crate::cli) async fn run() -> anyhow::Result<u8> {
+    let passed_on =
+        [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::quit(), SignalKind::hangup()];
+    let mut streams = Vec::new();
+    for kind in passed_on {
+        streams.push((kind, signal(kind)?));
+    }
+    let program = std::env::current_exe().context("cannot find this program, to run it as a child")?;
+    let mut command = Command::new(&program);
+    // A process group of its own: a terminal would send Ctrl-C to both, and the second signal stops at once.
+    command.args(std::env::args_os().skip(1)).process_group(0);
+    let child = command.spawn().with_context(|| format!("cannot run {} as a child", program.display()))?;
+    let child = Pid::from_raw(i32::try_from(child.id())?);
+    for (kind, mut stream) in streams {
+        let signal = Signal::try_from(kind.as_raw_value())?;
+        tokio::spawn(async move {
+            while stream.recv().await.is_some() {
+                let _ = kill(child, signal);
+            }
+        });
+    }
+    tokio::task::spawn_blocking(move || reap_until(child)).await?
+}
+
+/// Reaps every child until this one has ended.
+fn reap_until(child: Pid) -> anyhow::Result<u8> {
+    loop {
+        match waitpid(None, None) {
+            Ok(WaitStatus::Exited(pid, code)) if pid == child => return Ok(u8::try_from(code).unwrap_or(1)),
+            Ok(WaitStatus::Signaled(pid, signal, _)) if pid == child => {
+                return Ok(u8::try_from(128 + signal as i32).unwrap_or(1));
+            }
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(error) => return Err(error).context("cannot wait for the server"),
+        }
+    }
+}
