@@ -32,6 +32,7 @@ mod guides;
 mod http;
 mod logging;
 mod model;
+mod newcomer;
 mod operations;
 mod plans;
 mod primary;
