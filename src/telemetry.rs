@@ -130,7 +130,8 @@ fn filter(text: &str) -> Result<EnvFilter, String> {
             ));
         }
     }
-    EnvFilter::try_new(text)
+    let items: Vec<&str> = text.split(',').map(str::trim).collect();
+    EnvFilter::try_new(items.join(","))
         .map_err(|_| "it is not a list of targets with levels, as in warn,tenure=debug".to_owned())
 }
 

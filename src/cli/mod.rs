@@ -26,7 +26,8 @@ use std::process::ExitCode;
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use crate::aggregates::field::Invalid;
-use crate::config::{Flags, HTTP};
+use crate::config::Flags;
+use crate::config::heading::HTTP;
 use crate::dispatch::{DispatchError, Failure};
 use crate::engine::OpenError;
 use crate::event_log::{AppendError, ReadError};

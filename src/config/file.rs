@@ -7,6 +7,7 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 
 use super::error::ConfigError;
+use super::listen;
 use crate::http::{Rate, Rates};
 use crate::operations::Limits;
 
@@ -47,7 +48,7 @@ pub(super) struct File {
 
 fn listen_address<'de, D: Deserializer<'de>>(value: D) -> Result<Option<SocketAddr>, D::Error> {
     let text = String::deserialize(value)?;
-    super::listen_address(&text).map(Some).map_err(D::Error::custom)
+    listen::listen_address(&text).map(Some).map_err(D::Error::custom)
 }
 
 /// The table `limits` of the settings file; a missing limit keeps its default.

@@ -8,9 +8,9 @@ use clap::Args;
 use clap::builder::BoolishValueParser;
 use ipnet::IpNet;
 
-use super::HTTP;
 use super::error::ConfigError;
 use super::file::File;
+use super::heading::HTTP;
 use crate::http::{GithubSettings, HttpSettings, loopback_port};
 
 /// The flags of the HTTP interface.

@@ -2,12 +2,16 @@
 
 mod error;
 mod file;
+pub mod heading;
 mod http;
+mod listen;
 
 pub use error::ConfigError;
 use file::File;
+use heading::{HTTP, INSTANCE, OUTPUT, REMOTE};
+use listen::listen_address;
 
-use std::net::{SocketAddr, ToSocketAddrs as _};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -22,12 +26,6 @@ use crate::postgres::Address;
 
 /// The data directory if none is configured.
 pub const DEFAULT_DATA_DIR: &str = ".tenure";
-
-/// The headings of the flags in `--help`. Every command accepts all of them, but only `serve` shows those of HTTP.
-const INSTANCE: &str = "Instance";
-const REMOTE: &str = "Running server, instead of a database";
-/// See [`INSTANCE`].
-pub const HTTP: &str = "HTTP";
 
 /// The flags that every command accepts.
 #[derive(Args, Clone)]
@@ -71,7 +69,7 @@ pub struct Flags {
     #[command(flatten)]
     http: http::HttpFlags,
     /// Print JSON instead of text
-    #[arg(long, global = true, help_heading = "Output")]
+    #[arg(long, global = true, help_heading = OUTPUT)]
     pub json: bool,
 }
 
@@ -168,27 +166,6 @@ impl Flags {
     }
 }
 
-/// The address that `IP:PORT`, `NAME:PORT` or `:PORT` means; a name is looked up.
-///
-/// # Errors
-/// What is wrong, for the command line and the settings file to show.
-fn listen_address(text: &str) -> Result<SocketAddr, String> {
-    const RULE: &str = "must be IP:PORT, NAME:PORT or :PORT, for example 127.0.0.1:8080";
-    let port = |text: &str| text.parse::<u16>().map_err(|_| RULE.to_owned());
-    if let Some(text) = text.strip_prefix(':') {
-        return Ok(SocketAddr::from(([0, 0, 0, 0], port(text)?)));
-    }
-    if let Ok(address) = text.parse() {
-        return Ok(address);
-    }
-    let (name, text) = text.rsplit_once(':').ok_or(RULE)?;
-    let found = (name, port(text)?).to_socket_addrs().map_err(|error| format!("{name}: {error}"))?;
-    let mut found: Vec<SocketAddr> = found.collect();
-    // `localhost` is often both ::1 and 127.0.0.1; clients try both, scripts know the second one.
-    found.sort_by_key(SocketAddr::is_ipv6);
-    found.first().copied().ok_or_else(|| format!("{name}: there is no such host"))
-}
-
 /// The rules of this instance from flags and file, checked against their bounds.
 fn rules(sentinel: Option<String>, file: &File) -> Result<Rules, ConfigError> {
     let mut rules = Rules::default();
@@ -210,26 +187,4 @@ fn rules(sentinel: Option<String>, file: &File) -> Result<Rules, ConfigError> {
     defaults.max_msgs = kept.max_msgs.unwrap_or(defaults.max_msgs);
     defaults.max_bytes = kept.max_bytes.unwrap_or(defaults.max_bytes);
     Ok(rules)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_address_to_listen_on_is_a_number_a_name_or_a_port_alone() {
-        for (text, address) in [
-            ("127.0.0.1:8080", "127.0.0.1:8080"),
-            ("[::1]:8080", "[::1]:8080"),
-            (":8080", "0.0.0.0:8080"),
-            ("localhost:0", "127.0.0.1:0"),
-        ] {
-            assert_eq!(listen_address(text), Ok(address.parse().unwrap()), "{text}");
-        }
-        for text in
-            ["", ":", "8080", "localhost", "localhost:", "localhost:70000", ":http", "::1:8080:x", "[::1]"]
-        {
-            assert!(listen_address(text).is_err(), "{text}");
-        }
-    }
 }

@@ -5,15 +5,20 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
-use super::{FIRST_OPERATOR, output};
+use crate::cli::output;
 use crate::cli::remote::stored;
 use crate::config::{Config, DEFAULT_DATA_DIR};
 use crate::operations::Rules;
 
 /// How users of this instance sign in.
 pub(super) enum SignIn {
-    /// This start has created the first operator; the link signs that user in.
-    First(String),
+    /// This start has created the first operator.
+    First {
+        /// The operator's username.
+        username: &'static str,
+        /// A link that signs the operator in, once.
+        link: String,
+    },
     /// There are users already. The first operator's name, if that user is still there.
     Later(Option<String>),
 }
@@ -27,7 +32,7 @@ pub(super) fn announce(
     sign_in: &SignIn,
 ) -> anyhow::Result<()> {
     let first_link = match sign_in {
-        SignIn::First(link) => Some(link.as_str()),
+        SignIn::First { link, .. } => Some(link.as_str()),
         SignIn::Later(_) => None,
     };
     if config.json {
@@ -52,10 +57,10 @@ pub(super) fn announce(
         format!("  metrics   http://{metrics_listen}/metrics"),
         format!("  database  {database}"),
     ];
-    if let Some(link) = first_link {
+    if let SignIn::First { username, link } = sign_in {
         lines.push(format!("  sign in   {link}"));
         lines.push(format!(
-            "            (as `{FIRST_OPERATOR}`, who runs this instance; valid once, for ten minutes)"
+            "            (as `{username}`, who runs this instance; valid once, for ten minutes)"
         ));
     }
     lines.push(String::new());
@@ -67,7 +72,7 @@ pub(super) fn announce(
         lines.push("  # with DATABASE_URL and the master key set as they are here".to_owned());
     }
     match sign_in {
-        SignIn::First(_) => {
+        SignIn::First { .. } => {
             lines.push(format!("  {}", command("user add ada --email ada@example.org --operator")));
             lines.push(format!("  {}", command("account open acme --owner ada")));
             lines.push(format!("  {}", command("user sign-in-link ada")));

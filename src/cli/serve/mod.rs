@@ -14,7 +14,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::{open, output};
+use super::open;
 use crate::clock::Stopwatch;
 use crate::config::Config;
 use crate::context::{Actor, Context};
@@ -174,7 +174,7 @@ async fn start(
     // `tenure user sign-in-link` in another process reads it to print links that lead here.
     tenure.record_public_url(&settings.public_url).await?;
     let sign_in = match first_operator(&tenure, settings).await? {
-        Some(link) => SignIn::First(link),
+        Some(link) => SignIn::First { username: FIRST_OPERATOR, link },
         None => SignIn::Later(known_operator(&tenure).await?),
     };
     Ok((tenure, sign_in))
