@@ -14,7 +14,7 @@ use crate::support::operator;
 /// The binary, with a home of its own and nothing else to go by.
 fn tenure(home: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::from(crate::support::process::tenure());
-    command.args(arguments).env("XDG_CONFIG_HOME", home).current_dir(home);
+    command.args(arguments).env("XDG_CONFIG_HOME", home);
     command.stdin(Stdio::null()).kill_on_drop(true);
     command
 }
@@ -147,6 +147,38 @@ async fn people_log_in_by_the_device_flow_and_a_file_that_others_read_is_refused
     let (code, _, err) = run(home, &["account", "list"]).await;
     assert_eq!(code, 1);
     assert!(err.contains("others may read it") && !err.contains("ppz_oauth_"), "{err}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_login_that_cannot_be_stored_asks_for_no_token_and_keeps_the_one_before() {
+    let server = Server::new().await;
+    let home = tempfile::tempdir().unwrap();
+    let token = server.token(server.user("ada").await).await;
+    let missing = home.path().join("not/there/yet");
+    json(&missing, &["login", "--server", &server.base, "--token", &token]).await;
+    for directory in [missing.join("tenure"), missing.clone(), home.path().join("not")] {
+        assert_eq!(
+            std::fs::metadata(&directory).unwrap().permissions().mode() & 0o777,
+            0o700,
+            "{directory:?}"
+        );
+    }
+    let before = std::fs::read(missing.join("tenure/credentials.json")).unwrap();
+    // A directory in the place of the new file: nothing can be stored, also by root.
+    std::fs::create_dir(missing.join("tenure/credentials.new")).unwrap();
+    let (code, _, err) = run(&missing, &["login", "--server", &server.base]).await;
+    assert_eq!(code, 1);
+    assert!(err.contains("the login cannot be stored in"), "{err}");
+    let codes = server
+        .tenure
+        .log()
+        .read_page(0, &tenure::event_log::read::Filter::default(), 1_000)
+        .await
+        .unwrap()
+        .events;
+    assert!(codes.iter().all(|event| &*event.stream.stream_type != "device_code"), "no code was asked for");
+    assert_eq!(std::fs::read(missing.join("tenure/credentials.json")).unwrap(), before);
+    json(&missing, &["account", "list"]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

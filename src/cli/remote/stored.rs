@@ -59,6 +59,13 @@ pub(in crate::cli) struct Place {
     fresh: std::fs::File,
 }
 
+impl Drop for Place {
+    /// Removes the file if it was not renamed: the login was denied or has failed.
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(self.path.with_extension("new"));
+    }
+}
+
 /// The most octets of a stored login: a URL and a token of the greatest lengths.
 const MAX_LOGIN: usize = 8_192;
 
@@ -85,8 +92,8 @@ pub(in crate::cli) fn prepare() -> anyhow::Result<Place> {
 }
 
 /// Stores a login, replacing the previous one, and returns the path of the file.
-pub(in crate::cli) fn write(place: Place, login: &Login) -> anyhow::Result<PathBuf> {
-    let Place { path, mut fresh } = place;
+pub(in crate::cli) fn write(mut place: Place, login: &Login) -> anyhow::Result<PathBuf> {
+    let (path, fresh) = (place.path.clone(), &mut place.fresh);
     let mut stored = json!({"server": login.server, "token": login.token.expose_secret()}).to_string();
     // As long as what was tried, so that no more space is needed; JSON allows blanks at the end.
     stored.extend(std::iter::repeat_n(' ', MAX_LOGIN.saturating_sub(stored.len())));
