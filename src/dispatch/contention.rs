@@ -17,7 +17,7 @@ pub(super) struct Contention(Arc<Mutex<HashMap<String, Contenders>>>);
 
 #[derive(Clone, Default)]
 struct Contenders {
-    contender: usize,
+    count: usize,
     turn: Arc<tokio::sync::Mutex<()>>,
 }
 
@@ -26,7 +26,7 @@ impl Contention {
     pub(super) fn enter(&self, set: String) -> Contender {
         let mut contention = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let contenders = contention.entry(set.clone()).or_default();
-        contenders.contender += 1;
+        contenders.count += 1;
         Contender { contention: self.clone(), set, turn: contenders.turn.clone(), held: None }
     }
 }
@@ -43,7 +43,7 @@ impl Contender {
     /// How many decisions are in flight on the set, including this one.
     pub(super) fn count(&self) -> usize {
         let contention = self.contention.0.lock().unwrap_or_else(PoisonError::into_inner);
-        contention.get(&self.set).map_or(1, |contenders| contenders.contender)
+        contention.get(&self.set).map_or(1, |contenders| contenders.count)
     }
 
     /// Takes the set's lock, waiting for at most [`TURN_TIMEOUT`]. Does nothing if it is held already.
@@ -66,8 +66,8 @@ impl Drop for Contender {
         self.held = None;
         let mut contention = self.contention.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(contenders) = contention.get_mut(&self.set) {
-            contenders.contender -= 1;
-            if contenders.contender == 0 {
+            contenders.count -= 1;
+            if contenders.count == 0 {
                 contention.remove(&self.set);
             }
         }

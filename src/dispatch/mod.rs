@@ -128,7 +128,7 @@ pub struct Dispatcher {
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
     states: cache::States,
-    contested: Cache<ClaimKey, ()>,
+    contested_claims: Cache<ClaimKey, ()>,
     contention: contention::Contention,
     /// Callers that recently lost a claim, and how many of their next commands look up claims first: one lost claim
     /// makes the whole batch be sent again.
@@ -142,7 +142,7 @@ impl Dispatcher {
     #[must_use]
     pub fn new(log: EventLog, codec: Codec, clock: Arc<dyn Clock>, entropy: Arc<dyn Entropy>) -> Self {
         let reader = Reader::new(log.primary().clone(), codec.keys().clone());
-        let (contested, holders) = (Cache::new(CONTESTED_CLAIMS), Cache::new(KNOWN_HOLDERS));
+        let (contested_claims, holders) = (Cache::new(CONTESTED_CLAIMS), Cache::new(KNOWN_HOLDERS));
         let colliders = Cache::new(COLLIDERS);
         let states = cache::States::default();
         Self {
@@ -152,7 +152,7 @@ impl Dispatcher {
             clock,
             entropy,
             states,
-            contested,
+            contested_claims,
             colliders,
             holders,
             contention: contention::Contention::default(),
@@ -175,7 +175,7 @@ impl Dispatcher {
         for attempt in 0..MAX_DECISIONS {
             self.back_off(attempt).await;
             // After a conflict, the losers on this node decide one at a time; in parallel all but one would lose again.
-            let mut turn = lost.take().map(|contested| self.contention.enter(contested));
+            let mut turn = lost.take().map(|set| self.contention.enter(set));
             if let Some(turn) = &mut turn {
                 turn.take_turn().await;
             }
@@ -256,7 +256,7 @@ impl Dispatcher {
         for claim in unit.claims_taken() {
             // This claim was contested, or this caller lost claims recently: look it up first, because a lost claim
             // makes the whole batch be sent again.
-            if (is_cautious || self.contested.get(&claim.key).is_some())
+            if (is_cautious || self.contested_claims.get(&claim.key).is_some())
                 && let Some(holder) = self.reader.holder(&claim.key, at).await.map_err(Failure::from)?
                 && holder != claim.holder
                 && !unit.releases(&claim.key, &holder)
@@ -303,7 +303,7 @@ impl Dispatcher {
             // Repeated: the next attempt finds the stored answer. EpochChanged: it decides in the new epoch.
             Err(AppendError::Repeated | AppendError::EpochChanged) => Ok(None),
             Err(AppendError::ClaimTaken { key, holder }) => {
-                self.contested.insert(key.clone(), ());
+                self.contested_claims.insert(key.clone(), ());
                 self.colliders.insert(caller(context), CAUTIOUS_FOR);
                 claim_lost(operation, &key, &holder)
             }

@@ -148,7 +148,8 @@ impl Tenure {
             let step = async {
                 let follower = match &mut follower {
                     Some(follower) => follower,
-                    // In a new epoch all caches are empty, so there is nothing to catch up with.
+                    // In a new epoch no cache is trusted: data keys are cleared, states of another epoch are ignored, and what
+                    // is remembered of claims is only a hint. So there is nothing to catch up with.
                     None => follower.insert(self.parts.log.follow_headers()),
                 };
                 for event in follower.next().await? {

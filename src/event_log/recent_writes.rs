@@ -14,7 +14,7 @@ use super::event::StreamId;
 use super::unit::{StreamRead, Unit};
 use crate::ids::EventId;
 
-/// Maximum number of streams in each of the two generations.
+/// The number of streams from which on a generation is replaced; a batch may exceed it.
 const MAX_STREAMS: usize = 1 << 16;
 
 /// The streams written after a position, with their newest versions.

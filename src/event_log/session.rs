@@ -30,7 +30,7 @@ const SETTINGS: &str = "
 /// Maximum number of prepared statements; there is one for each set of tables that batches change together.
 const MAX_STATEMENTS: usize = 256;
 
-/// A connection to the server that holds the log, and what appends on it name: epoch, fence and server.
+/// A connection to the server that holds the log, with the epoch, the fence and the server that each append states.
 pub struct Session {
     pub(super) connection: Connection,
     epoch: i64,

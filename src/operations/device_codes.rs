@@ -184,7 +184,7 @@ impl Tenure {
         client_name: &str,
     ) -> Outcome<NewDeviceCode> {
         let operation = self.new_device_code(ttl, client_name)?;
-        self.hand_out(context, operation).await
+        self.dispatch_creation(context, operation).await
     }
 
     pub(super) fn new_device_code(
@@ -207,7 +207,7 @@ impl Tenure {
         })
     }
 
-    pub(super) async fn hand_out(
+    pub(super) async fn dispatch_creation(
         &self,
         context: &Context,
         operation: CreateDeviceCode,
@@ -224,7 +224,8 @@ impl Tenure {
     /// Approves the device with this user code, so that it can act for the user. No event if the user already did.
     ///
     /// # Errors
-    /// `NotFound`: unknown, expired, denied, consumed, or approved by another user.
+    /// `NotFound`: unknown, expired, denied, consumed, or approved by another user. `Forbidden`: another user acts, or one
+    /// who is not signed in.
     pub async fn approve_device_code(
         &self,
         context: &Context,
@@ -251,10 +252,11 @@ impl Tenure {
         Ok(done)
     }
 
-    /// Frees the slot of a denied or consumed code. If that fails, the slot becomes free when the code expires.
+    /// Frees the place of a denied or consumed code in the limits per address and in all. If that fails, the place
+    /// becomes free when the code expires.
     async fn free_device_code(&self, device_code: DeviceCodeId) {
         if let Err(error) = self.coarse().remove(&[device_code.as_uuid()]).await {
-            tracing::warn!(%device_code, %error, "could not free the slot of a device code before it expires");
+            tracing::warn!(%device_code, %error, "could not free the place of a device code before it expires");
         }
     }
 

@@ -76,7 +76,7 @@ impl Tenure {
             };
             return Err(DispatchError::Refused(Refusal::LimitReached(LimitReached { what, most })));
         }
-        self.hand_out(context, operation).await
+        self.dispatch_creation(context, operation).await
     }
 
     /// The address that requested a device code; `None` if it was not requested from an address, or its slot is freed.
@@ -93,7 +93,7 @@ impl Tenure {
     /// Counts an attempt to enter a user code, by session, user and address. `None` if there were too many wrong codes
     /// within [`GUESS_WINDOW`]. When the total of all users is exhausted, each user still gets one attempt.
     ///
-    /// The attempt counts as a failure; call [`Tenure::right_user_code`] if the code was right.
+    /// The attempt counts as a failure; call [`Tenure::refund_attempt`] if the code was right.
     ///
     /// # Errors
     /// The database cannot be written to.
@@ -137,7 +137,7 @@ impl Tenure {
     ///
     /// # Errors
     /// The database cannot be written to.
-    pub async fn right_user_code(&self, tried: UserCodeAttempt) -> Result<(), DispatchError<Refusal>> {
-        self.coarse().forgive_attempt(&tried.buckets).await.map_err(unwritable)
+    pub async fn refund_attempt(&self, attempt: UserCodeAttempt) -> Result<(), DispatchError<Refusal>> {
+        self.coarse().forgive_attempt(&attempt.buckets).await.map_err(unwritable)
     }
 }

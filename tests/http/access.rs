@@ -172,7 +172,7 @@ people's own where `{user}` is the **member**. Invites are addressed to the **st
 (`tests/http/access.rs`); `TENURE_WRITE_FIXTURES=1 cargo test --test tenure http::access` writes this page anew, to be
 read before it is committed. An operation without a row fails the test.
 
-401: a credential is needed. 403: not this caller's to do. 404: not there, or another tenant's.
+401: a credential is needed. 403: the caller may not do this. 404: not found, also for what belongs to another tenant.
 
 ";
 

@@ -42,7 +42,7 @@ const NOTIFY_EVERY: Duration = Duration::from_millis(2);
 /// How long a notification may take before the connection counts as lost.
 const NOTIFY_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How many units are taken from the callers' channel before they have been sent.
+/// The most units held in the queue; beyond that, callers fill the channel.
 const MAX_QUEUED: usize = 2 * batch::MAX_BATCH_UNITS;
 
 /// A batch that has been sent.

@@ -11,7 +11,7 @@ use crate::event_log::error::AppendError;
 use crate::event_log::recent_writes::RecentWrites;
 use crate::event_log::unit::{Appended, Unit};
 
-/// How often a batch is sent again after a deadlock, a lock not granted or a moved fence.
+/// How often a batch is sent in all, if a deadlock, a lock not granted, a moved fence or a replaced function stops it.
 const MAX_RETRIES: u32 = 10;
 
 /// How large a batch must be to be sent behind another: below that, one larger batch costs less than two.
@@ -60,7 +60,8 @@ pub(super) struct Queue {
     units: VecDeque<Pending>,
     /// Halves of batches whose data the database refused, each to be tried alone.
     bisected: VecDeque<Vec<Pending>>,
-    /// Every queued unit conflicts with an in-flight batch.
+    /// No queued unit can be sent now: each conflicts with a batch in flight or with the one just composed, or that one
+    /// is full. Units that are pushed wait behind them.
     blocked: bool,
 }
 

@@ -56,7 +56,8 @@ impl Committer {
             self.queue.refuse_all(&error);
             if units.iter().all(Pending::is_abandoned) {
                 // Every caller has timed out with "outcome unknown". A process that is to end must not wait for a
-                // database that is gone.
+                // database that is gone. The fence has not moved, so the batch may still be stored later; that
+                // contradicts no answer, and to other batches it is like one of another node.
                 return None;
             }
             tokio::time::sleep(pause).await;

@@ -93,7 +93,7 @@ pub async fn show(
         Err(QueryError::NotFound) => return Ok(no_such_code()),
         Err(error) => return Err(error.into()),
     };
-    state.tenure.right_user_code(tried).await?;
+    state.tenure.refund_attempt(tried).await?;
     let origin = state.tenure.device_address(code.id).await?;
     let form = Approve {
         username,
@@ -135,7 +135,7 @@ pub async fn decide(
         Err(DispatchError::Refused(Refusal::NotFound(_))) => return Ok(no_such_code()),
         Err(error) => return Err(error.into()),
     }
-    state.tenure.right_user_code(tried).await?;
+    state.tenure.refund_attempt(tried).await?;
     Ok(if approve {
         message(
             StatusCode::OK,
@@ -146,7 +146,7 @@ pub async fn decide(
         message(
             StatusCode::OK,
             "The device may not act for you",
-            "The device has been notified. You can close this page.",
+            "The device learns of it when it asks next. You can close this page.",
         )
     })
 }
