@@ -3,6 +3,8 @@
 use clap::{Args, Subcommand};
 use futures::{StreamExt as _, pin_mut};
 use serde_json::Value;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::oneshot;
 
 use super::remote::{Remote, path};
 use super::{open, output};
@@ -68,13 +70,21 @@ pub(super) async fn run(config: Config, command: EventsCommand) -> anyhow::Resul
     result
 }
 
-/// Ends `printing` at Ctrl-C, whatever it waits for.
-///
-/// One future listens for the whole time: a signal between two of them would be lost.
+/// Ends `printing` at Ctrl-C, whatever it waits for; a second Ctrl-C ends the process.
 async fn until_interrupted(printing: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+    // One stream for the whole time: a signal between two of them would be lost.
+    let mut interrupts = signal(SignalKind::interrupt())?;
+    let (interrupted, first) = oneshot::channel();
+    tokio::spawn(async move {
+        interrupts.recv().await;
+        let _ = interrupted.send(());
+        // The first one does nothing while printing is blocked by a full pipe, or a database hangs at the close.
+        interrupts.recv().await;
+        std::process::exit(130);
+    });
     tokio::select! {
         result = printing => result,
-        _ = tokio::signal::ctrl_c() => Ok(()),
+        _ = first => Ok(()),
     }
 }
 

@@ -20,7 +20,7 @@ use crate::entropy::{OsEntropy, uuid_v7};
 use crate::event_log::read::Filter;
 use crate::ids::{AccountId, UserId};
 use crate::operations::{Outcome, Refusal, Resource};
-use crate::postgres::private::unusable_temp_dir;
+use crate::postgres::private::{temp_dir, unusable_temp_dir};
 
 /// How many callers race for the same name.
 const RACERS: usize = 16;
@@ -34,7 +34,7 @@ pub(super) async fn run(config: Config) -> anyhow::Result<()> {
     }
     let watch = Stopwatch::start();
     let id = uuid_v7(SystemClock.now(), &OsEntropy::default());
-    let data_dir = std::env::temp_dir().join(format!("tenure-tour-{id}"));
+    let data_dir = temp_dir().join(format!("tenure-tour-{id}"));
     // The tour must not touch the configured instance: its database, master key and list of forgotten users.
     let throwaway = Config {
         database: None,

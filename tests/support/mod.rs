@@ -61,10 +61,18 @@ pub fn master_key() -> MasterKeySource {
     MasterKeySource { default_file: cluster_dir().join("master.key"), ..MasterKeySource::default() }
 }
 
+/// Hundreds of clients at once need more files than an ordinary user may open unless they say so.
+fn raise_file_limit() {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE).expect("a limit of open files");
+    setrlimit(Resource::RLIMIT_NOFILE, most.min(65_536), most).expect("a higher limit of open files");
+}
+
 async fn cluster() -> &'static Cluster {
     CLUSTER
         .get_or_init(|| async {
             remove_old_clusters();
+            raise_file_limit();
             let options = private::Options {
                 data_dir: cluster_dir(),
                 bin_dir: std::env::var_os("TENURE_POSTGRES_BIN").map(PathBuf::from),

@@ -31,6 +31,10 @@ pub(in crate::cli) async fn log_in(config: Config) -> anyhow::Result<()> {
     let codes = remote.form("/oauth/device/code", &fields).await?.map_err(anyhow::Error::msg)?;
     let text = |name: &str| codes[name].as_str().unwrap_or_default().to_owned();
     let (device_code, complete) = (text("device_code"), text("verification_uri_complete"));
+    anyhow::ensure!(
+        !device_code.is_empty() && !complete.is_empty() && !text("user_code").is_empty(),
+        "{server} does not answer as a Tenure server; check the URL"
+    );
     if config.json {
         output::json(&json!({"verification_uri_complete": complete, "user_code": text("user_code")}))?;
     } else {
@@ -58,7 +62,8 @@ pub(in crate::cli) async fn log_in(config: Config) -> anyhow::Result<()> {
         };
         match answer {
             Ok(token) => {
-                let token = SecretString::from(token["access_token"].as_str().unwrap_or_default());
+                let token = token["access_token"].as_str().filter(|token| !token.is_empty());
+                let token = SecretString::from(token.context("the server's answer holds no token")?);
                 // Stored whatever the server answers now: the token is valid.
                 let username = username(server, &token).await.ok();
                 return finish(&config, place, server, token, username);
@@ -74,7 +79,10 @@ pub(in crate::cli) async fn log_in(config: Config) -> anyhow::Result<()> {
 /// The username of the token's user.
 async fn username(server: &str, token: &SecretString) -> anyhow::Result<String> {
     let me = Remote::new(server, Some(token.clone()))?.get("/api/v1/users/me").await?;
-    Ok(me["username"].as_str().unwrap_or_default().to_owned())
+    let username = me["username"].as_str().filter(|username| !username.is_empty());
+    Ok(username
+        .with_context(|| format!("{server} does not answer as a Tenure server; check the URL"))?
+        .to_owned())
 }
 
 /// Stores the login and says where.

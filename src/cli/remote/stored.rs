@@ -55,14 +55,16 @@ pub(in crate::cli) fn read() -> anyhow::Result<Option<Login>> {
 /// A place for a login that has been tried: a token that a server has issued can be stored in it.
 pub(in crate::cli) struct Place {
     path: PathBuf,
-    /// A new file beside it, to be renamed: private from the start, and a crash keeps the previous login intact.
+    /// A new file beside it, to be renamed: private from the start, and a crash keeps the previous login intact. Its name
+    /// is its own, because another process may log in at the same time.
+    fresh_path: PathBuf,
     fresh: std::fs::File,
 }
 
 impl Drop for Place {
     /// Removes the file if it was not renamed: the login was denied or has failed.
     fn drop(&mut self) {
-        let _ = std::fs::remove_file(self.path.with_extension("new"));
+        let _ = std::fs::remove_file(&self.fresh_path);
     }
 }
 
@@ -77,18 +79,19 @@ pub(in crate::cli) fn prepare() -> anyhow::Result<Place> {
         let mut builder = std::fs::DirBuilder::new();
         builder.recursive(true).mode(0o700).create(directory).with_context(because)?;
     }
-    let fresh = path.with_extension("new");
-    // An interrupted login may have left it behind, and `create_new` would fail.
-    let _ = std::fs::remove_file(&fresh);
+    anyhow::ensure!(!path.is_dir(), "the login cannot be stored in {}, which is a directory", path.display());
+    let fresh_path = path.with_extension(format!("new-{}", std::process::id()));
+    // An interrupted login of an earlier process with this number may have left it behind.
+    let _ = std::fs::remove_file(&fresh_path);
     let mut file = std::fs::OpenOptions::new()
         .write(true)
         .create_new(true)
         .mode(0o600)
-        .open(&fresh)
+        .open(&fresh_path)
         .with_context(because)?;
     // Takes the space now: a disk can be full although a file can be created on it.
     file.write_all(&[b' '; MAX_LOGIN]).and_then(|()| file.sync_all()).with_context(because)?;
-    Ok(Place { path, fresh: file })
+    Ok(Place { path, fresh_path, fresh: file })
 }
 
 /// Stores a login, replacing the previous one, and returns the path of the file.
@@ -100,7 +103,7 @@ pub(in crate::cli) fn write(mut place: Place, login: &Login) -> anyhow::Result<P
     fresh.seek(std::io::SeekFrom::Start(0))?;
     fresh.write_all(stored.as_bytes())?;
     fresh.sync_all()?;
-    std::fs::rename(path.with_extension("new"), &path)?;
+    std::fs::rename(&place.fresh_path, &path)?;
     Ok(path)
 }
 

@@ -11,6 +11,7 @@ use crate::config::{Config, DEFAULT_DATA_DIR};
 use crate::operations::Rules;
 
 /// How users of this instance sign in.
+#[derive(Clone)]
 pub(super) enum SignIn {
     /// This start has created the first operator.
     First {
@@ -42,10 +43,14 @@ pub(super) fn announce(
         }));
     }
     let program = std::env::args_os().next().map_or_else(|| PathBuf::from("tenure"), PathBuf::from);
-    let logged_in = matches!(stored::read(), Ok(Some(_)) | Err(_));
+    let directory = std::env::current_dir().ok().filter(|_| is_relative(&program));
+    // In this directory the default leads here too, unless a login is stored, which a command would use instead.
+    let names_data_dir = directory.is_none()
+        || config.data_dir != Path::new(DEFAULT_DATA_DIR)
+        || config.settings_file.is_none() && !matches!(stored::read(), Ok(None));
     let command = |words: &str| {
         let mut command = vec![quoted(&program), words.to_owned()];
-        for (flag, value) in same_instance(config, logged_in) {
+        for (flag, value) in same_instance(config, names_data_dir) {
             command.extend([flag.to_owned(), quoted(&value)]);
         }
         command.join(" ")
@@ -65,8 +70,11 @@ pub(super) fn announce(
     }
     lines.push(String::new());
     lines.push("Next, in another terminal:".to_owned());
-    if let (true, Ok(directory)) = (is_relative(&program), std::env::current_dir()) {
+    if let Some(directory) = directory {
         lines.push(format!("  cd {}", quoted(&directory)));
+    }
+    if std::env::var_os("TENURE_SERVER").is_some_and(|url| !url.is_empty()) {
+        lines.push("  unset TENURE_SERVER    # commands would go to that server".to_owned());
     }
     if config.database.is_some() {
         lines.push("  # with DATABASE_URL and the master key set as they are here".to_owned());
@@ -88,14 +96,14 @@ pub(super) fn announce(
 }
 
 /// The flags that lead another command to this instance. A connection string is not among them: it may hold a password.
-fn same_instance(config: &Config, logged_in: bool) -> Vec<(&'static str, PathBuf)> {
+fn same_instance(config: &Config, names_data_dir: bool) -> Vec<(&'static str, PathBuf)> {
     let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     let mut flags = Vec::new();
     if let Some(file) = &config.settings_file {
         flags.push(("--config", absolute(file)));
     }
-    // Without a database or a directory, a command would use the server of a stored login.
-    if config.database.is_none() && (logged_in || config.data_dir != Path::new(DEFAULT_DATA_DIR)) {
+    // Also with a database of one's own: the master key and the list of forgotten users are in it.
+    if names_data_dir {
         flags.push(("--data-dir", absolute(&config.data_dir)));
     }
     if let Some(file) = &config.master_key.file {

@@ -7,8 +7,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use metrics_exporter_prometheus::PrometheusHandle;
 use secrecy::ExposeSecret as _;
-use tokio::net::TcpSocket;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -26,6 +27,10 @@ use crate::postgres::private::{PrivatePostgres, State};
 use crate::projections::QueryError;
 use crate::{Tenure, http, telemetry};
 use announce::SignIn;
+
+/// How to set the addresses.
+const LISTEN: &str = "--listen or TENURE_LISTEN";
+const METRICS_LISTEN: &str = "--metrics-listen or TENURE_METRICS_LISTEN";
 
 /// How long stopping may take, whatever hangs. Docker kills a container after ten seconds, other managers later.
 const STOP_TIMEOUT: Duration = Duration::from_secs(8);
@@ -59,76 +64,124 @@ pub(super) async fn run(config: Config) -> anyhow::Result<()> {
     let mut signals = Signals::install()?;
     let metrics = telemetry::collect_metrics()?;
     // Before anything is started, so that an address in use is reported at once.
-    let public = reserve(config.listen, "--listen or TENURE_LISTEN")?;
-    let internal = reserve(config.metrics_listen, "--metrics-listen or TENURE_METRICS_LISTEN")?;
-    let (listen, metrics_listen) = (public.local_addr()?, internal.local_addr()?);
-
-    let settings = settings(&config, listen);
+    let public = reserve(config.listen, LISTEN)?;
+    let internal = reserve(config.metrics_listen, METRICS_LISTEN)?;
+    let settings = settings(&config, public.local_addr()?);
     let mut private = None;
     let started = tokio::select! {
         started = start(&config, &settings, &mut private) => Some(started),
         () = signals.received() => None,
     };
-    let (tenure, sign_in) = match started {
-        Some(Ok((tenure, sign_in))) => (Arc::new(tenure), sign_in),
-        ended => {
-            // The private server may be running although the start failed or was interrupted.
-            if ended.is_none() {
-                tracing::info!("stopped by a signal while starting");
-            }
-            stop_postgres(private, &mut signals, STOP_TIMEOUT.saturating_sub(IMMEDIATE)).await?;
-            return ended.map_or(Ok(()), |failed| failed.map(|_| ()));
+    let outcome = match started {
+        Some(Ok((tenure, sign_in))) => {
+            let node = Node { config: &config, tenure: Arc::new(tenure), sign_in, private: private.as_ref() };
+            node.serve(settings, [public, internal], metrics, &mut signals).await
+        }
+        Some(Err(error)) => Err(error),
+        None => {
+            tracing::info!("stopped by a signal while starting");
+            Ok(Ended { at: Stopwatch::start(), is_hastened: false, reason: None })
         }
     };
-    let database = match (&private, &config.database) {
-        (Some(private), _) => {
-            format!("private PostgreSQL, socket in {}", private.endpoint().socket_dir.display())
-        }
-        (None, Some(address)) => address.to_string(),
-        (None, None) => String::new(),
+    // Also after an error: the private server may be running although the start failed.
+    let left = match &outcome {
+        Ok(Ended { is_hastened: true, .. }) => Duration::ZERO,
+        Ok(ended) => STOP_TIMEOUT.saturating_sub(ended.at.elapsed() + IMMEDIATE),
+        Err(_) => STOP_TIMEOUT.saturating_sub(IMMEDIATE),
     };
-    let mut postgres_state = private.as_ref().map(PrivatePostgres::state);
-
-    let stop = CancellationToken::new();
-    raise_file_limit();
-    let state = http::AppState::new(tenure.clone(), settings).map_err(|reason| anyhow::anyhow!(reason))?;
-    let serve = |socket: TcpSocket, router| {
-        Ok::<_, std::io::Error>(tokio::spawn(http::serve(socket.listen(BACKLOG)?, router, stop.clone())))
-    };
-    let servers = [serve(public, http::public(state))?, serve(internal, http::internal(metrics))?];
-    // Announced after both listeners are served: scripts connect as soon as they read this.
-    if let Err(error) = announce::announce(&config, listen, metrics_listen, &database, &sign_in) {
-        // It serves all the same: standard output may be closed, or a file on a full disk.
-        tracing::warn!(%error, "the addresses could not be printed");
-    }
-
-    // The supervisor restarts PostgreSQL; only when it gives up does the process end.
-    let failed = async {
-        match &mut postgres_state {
-            Some(state) => match state.wait_for(|state| matches!(state, State::Failed { .. })).await {
-                Ok(state) => format!("{:?}", *state),
-                Err(_) => "the private PostgreSQL has ended".to_owned(),
-            },
-            None => std::future::pending().await,
-        }
-    };
-    let reason = tokio::select! {
-        () = signals.received() => None,
-        reason = failed => Some(format!("PostgreSQL stopped and cannot be restarted: {reason}")),
-        error = tenure.broken() => Some(format!("the log can no longer be trusted: {error}")),
-    };
-    let stopping = Stopwatch::start();
-    tracing::info!("stopping: finishing accepted requests; a second signal stops at once");
-    stop.cancel();
-    tokio::select! {
-        () = finish(servers, &tenure) => {}
-        () = signals.received() => tracing::warn!("a second signal: not waiting for accepted requests"),
-    }
-    let left = STOP_TIMEOUT.saturating_sub(stopping.elapsed() + IMMEDIATE);
-    stop_postgres(private, &mut signals, left).await?;
-    match reason {
+    let stopped = stop_postgres(private, &mut signals, left).await;
+    // The first error is the cause.
+    let ended = outcome?;
+    stopped?;
+    match ended.reason {
         None => Ok(()),
         Some(reason) => anyhow::bail!(reason),
+    }
+}
+
+/// A node that has started.
+struct Node<'a> {
+    config: &'a Config,
+    tenure: Arc<Tenure>,
+    sign_in: SignIn,
+    private: Option<&'a PrivatePostgres>,
+}
+
+/// How serving ended.
+struct Ended {
+    /// Since when the node is stopping.
+    at: Stopwatch,
+    /// Whether a second signal came.
+    is_hastened: bool,
+    /// Why it ended, if not by a signal.
+    reason: Option<String>,
+}
+
+impl Node<'_> {
+    /// Serves until a signal or a failure, then lets accepted requests finish.
+    async fn serve(
+        self,
+        settings: HttpSettings,
+        [public, internal]: [TcpSocket; 2],
+        metrics: PrometheusHandle,
+        signals: &mut Signals,
+    ) -> anyhow::Result<Ended> {
+        let (listen, metrics_listen) = (public.local_addr()?, internal.local_addr()?);
+        let stop = CancellationToken::new();
+        raise_file_limit();
+        let state =
+            http::AppState::new(self.tenure.clone(), settings).map_err(|reason| anyhow::anyhow!(reason))?;
+        let (public, internal) = (accept(public, LISTEN)?, accept(internal, METRICS_LISTEN)?);
+        let serve = |listener, router| tokio::spawn(http::serve(listener, router, stop.clone()));
+        let servers = [serve(public, http::public(state)), serve(internal, http::internal(metrics))];
+        // Announced after both listeners are served: scripts connect as soon as they read this.
+        self.announce(listen, metrics_listen);
+        let reason = tokio::select! {
+            () = signals.received() => None,
+            reason = self.postgres_failed() => {
+                Some(format!("PostgreSQL stopped and cannot be restarted: {reason}"))
+            }
+            error = self.tenure.broken() => Some(format!("the log can no longer be trusted: {error}")),
+        };
+        let at = Stopwatch::start();
+        tracing::info!("stopping: finishing accepted requests; a second signal stops at once");
+        stop.cancel();
+        let is_hastened = tokio::select! {
+            () = finish(servers, &self.tenure) => false,
+            () = signals.received() => {
+                tracing::warn!("a second signal: not waiting for accepted requests");
+                true
+            }
+        };
+        Ok(Ended { at, is_hastened, reason })
+    }
+
+    /// Prints where the node serves. On a thread of its own, which nothing waits for: a terminal can be held, and a pipe
+    /// can be full.
+    fn announce(&self, listen: SocketAddr, metrics_listen: SocketAddr) {
+        let database = match (self.private, &self.config.database) {
+            (Some(private), _) => {
+                format!("private PostgreSQL, socket in {}", private.endpoint().socket_dir.display())
+            }
+            (None, Some(address)) => address.to_string(),
+            (None, None) => String::new(),
+        };
+        let (config, sign_in) = (self.config.clone(), self.sign_in.clone());
+        tokio::task::spawn_blocking(move || {
+            if let Err(error) = announce::announce(&config, listen, metrics_listen, &database, &sign_in) {
+                // It serves all the same: standard output may be closed, or a file on a full disk.
+                tracing::warn!(%error, "the addresses could not be printed");
+            }
+        });
+    }
+
+    /// Waits until the private server cannot be restarted, which is for ever if there is none.
+    async fn postgres_failed(&self) -> String {
+        let Some(private) = self.private else { return std::future::pending().await };
+        match private.state().wait_for(|state| matches!(state, State::Failed { .. })).await {
+            Ok(state) => format!("{:?}", *state),
+            Err(_) => "the private PostgreSQL has ended".to_owned(),
+        }
     }
 }
 
@@ -245,7 +298,15 @@ fn reserve(address: SocketAddr, setting: &str) -> anyhow::Result<TcpSocket> {
         socket.bind(address)?;
         Ok(socket)
     });
-    bound.map_err(|error| {
-        anyhow::anyhow!("cannot listen on {address}: {error}; set another address with {setting}")
-    })
+    bound.map_err(|error| cannot_listen(address, &error, setting))
+}
+
+/// Listens on a reserved socket. Another process may have reserved the same address and listened first.
+fn accept(socket: TcpSocket, setting: &str) -> anyhow::Result<TcpListener> {
+    let address = socket.local_addr()?;
+    socket.listen(BACKLOG).map_err(|error| cannot_listen(address, &error, setting))
+}
+
+fn cannot_listen(address: SocketAddr, error: &std::io::Error, setting: &str) -> anyhow::Error {
+    anyhow::anyhow!("cannot listen on {address}: {error}; set another address with {setting}")
 }

@@ -95,7 +95,7 @@ impl DataDir {
         }
         // Derived from the path, so that each data directory keeps its own socket directory across restarts.
         let name = format!("tenure-{:016x}", stable_hash(self.root.as_os_str().as_bytes()));
-        let elsewhere = std::env::temp_dir().join(&name);
+        let elsewhere = temp_dir().join(&name);
         let is_short = elsewhere.join(SOCKET_NAME).as_os_str().len() <= LONGEST_SOCKET_PATH;
         if elsewhere.is_absolute() && is_short && unusable_temp_dir().is_none() {
             elsewhere
@@ -161,10 +161,16 @@ impl DataDir {
     }
 }
 
+/// The directory for temporary files. An empty `TMPDIR` counts as unset.
+#[must_use]
+pub fn temp_dir() -> PathBuf {
+    Some(std::env::temp_dir()).filter(|path| !path.as_os_str().is_empty()).unwrap_or_else(|| "/tmp".into())
+}
+
 /// What is wrong with the directory for temporary files, which `TMPDIR` names; none if it can be used.
 #[must_use]
 pub fn unusable_temp_dir() -> Option<String> {
-    let directory = std::env::temp_dir();
+    let directory = temp_dir();
     let may_write = access(&directory, AccessFlags::W_OK | AccessFlags::X_OK);
     let reason = match may_write {
         Ok(()) if directory.is_dir() => return None,

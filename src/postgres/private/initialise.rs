@@ -3,10 +3,14 @@
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread;
+
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
 
 use super::binaries::Installation;
-use super::control::Control;
+use super::control::{Control, PROBE_INTERVAL};
 use super::data_dir::DataDir;
 use super::error::PrivatePostgresError;
 use super::launcher::{Launcher, setting};
@@ -116,8 +120,8 @@ fn run(
         // Not an error yet: a program that does not read has failed, and its exit status and output say why.
         tracing::debug!(%error, "PostgreSQL did not read its input");
     }
-    let status =
-        control.wait(&mut child).map_err(PrivatePostgresError::io("wait for a program for", &path))?;
+    let status = until_ended(&mut child, control)
+        .map_err(PrivatePostgresError::io("wait for a program for", &path))?;
     if status.success() {
         return Ok(());
     }
@@ -129,6 +133,23 @@ fn run(
         StartFailure::DiskFull => PrivatePostgresError::DiskFull { path },
         _ => PrivatePostgresError::InitFailed { path, said },
     })
+}
+
+/// Waits until a program ends. After a stop request it is killed with its own children: `initdb` looks at signals only
+/// between its steps, of which one can take long on a slow disk, and unfinished files are thrown away in any case.
+fn until_ended(child: &mut Child, control: &Control) -> io::Result<ExitStatus> {
+    loop {
+        if let Some(status) = control.try_wait(child)? {
+            return Ok(status);
+        }
+        if control.stopping()
+            && let Ok(pid) = i32::try_from(child.id())
+        {
+            // The program leads a process group (`Launcher::command`), and is not reaped yet.
+            let _ = killpg(Pid::from_raw(pid), Signal::SIGKILL);
+        }
+        thread::sleep(PROBE_INTERVAL);
+    }
 }
 
 #[cfg(test)]

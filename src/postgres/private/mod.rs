@@ -32,7 +32,7 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 use tokio::sync::{oneshot, watch};
 
-pub use data_dir::unusable_temp_dir;
+pub use data_dir::{temp_dir, unusable_temp_dir};
 pub use error::PrivatePostgresError;
 pub use settings::{Endpoint, Options, State};
 pub use version::Version;
