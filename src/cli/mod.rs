@@ -55,9 +55,7 @@ const EXIT_CODES: &str = "Exit codes: 0 done · 1 failed · 2 wrong usage · 3 r
 #[derive(Subcommand)]
 enum Command {
     /// Serve HTTP on the listen address until SIGTERM or Ctrl-C
-    #[command(
-        after_help = examples::SERVE
-    )]
+    #[command(after_help = examples::SERVE)]
     Serve,
     /// Migrate the database to this release and exit
     Migrate,
@@ -66,16 +64,10 @@ enum Command {
     /// Demonstrate users, accounts, keys and devices in a few seconds, on a throwaway database
     Tour,
     /// Register, show and forget users
-    #[command(
-        subcommand,
-        after_help = examples::USER
-    )]
+    #[command(subcommand, after_help = examples::USER)]
     User(user::UserCommand),
     /// Manage accounts (tenants) and their members
-    #[command(
-        subcommand,
-        after_help = examples::ACCOUNT
-    )]
+    #[command(subcommand, after_help = examples::ACCOUNT)]
     Account(account::AccountCommand),
     /// Manage invites to accounts
     #[command(subcommand, after_help = examples::INVITE)]
@@ -93,9 +85,7 @@ enum Command {
     #[command(subcommand, after_help = examples::PIPE)]
     Pipe(pipe::PipeCommand),
     /// Log in to a running Tenure (--server) in a browser, or with --token
-    #[command(
-        after_help = examples::LOGIN
-    )]
+    #[command(after_help = examples::LOGIN)]
     Login,
     /// Revoke the token stored by `login` and remove it
     Logout,
@@ -107,10 +97,7 @@ enum Command {
     /// Print the manual page
     Man,
     /// Show or follow the events of the log
-    #[command(
-        subcommand,
-        after_help = examples::EVENTS
-    )]
+    #[command(subcommand, after_help = examples::EVENTS)]
     Events(events::EventsCommand),
     /// Maintain the event log
     #[command(subcommand, after_help = examples::LOG)]

@@ -47,7 +47,7 @@ pub(super) fn announce(
     // In this directory the default leads here too, unless a login is stored, which a command would use instead.
     let names_data_dir = directory.is_none()
         || config.data_dir != Path::new(DEFAULT_DATA_DIR)
-        || config.settings_file.is_none() && !matches!(stored::read(), Ok(None));
+        || !matches!(stored::read(), Ok(None));
     let command = |words: &str| {
         let mut command = vec![quoted(&program), words.to_owned()];
         for (flag, value) in same_instance(config, names_data_dir) {

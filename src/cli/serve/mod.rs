@@ -175,7 +175,7 @@ impl Node<'_> {
         });
     }
 
-    /// Waits until the private server cannot be restarted, which is for ever if there is none.
+    /// Waits until the private server cannot be restarted; never returns if there is none.
     async fn postgres_failed(&self) -> String {
         let Some(private) = self.private else { return std::future::pending().await };
         match private.state().wait_for(|state| matches!(state, State::Failed { .. })).await {
