@@ -13,6 +13,8 @@ use nix::unistd::{Pid, User, geteuid};
 use tenure::postgres::private::{Endpoint, Options, PrivatePostgres, PrivatePostgresError, State, running};
 use tokio::time::timeout;
 
+use crate::support::process::write_program;
+
 const PATIENCE: Duration = Duration::from_mins(2);
 
 /// Set in the processes that a test starts from its own executable, to the data directory they are to own.
@@ -324,7 +326,7 @@ async fn an_ordinary_user_can_run_it() {
     fs::create_dir(&data_dir).unwrap();
     chown(&data_dir, Some(uid), Some(gid)).unwrap();
     let executable = temp.path().join("tests");
-    fs::copy(std::env::current_exe().unwrap(), &executable).unwrap();
+    write_program(&executable, &fs::read(std::env::current_exe().unwrap()).unwrap());
     let (as_user, in_group) = (format!("--reuid={uid}"), format!("--regid={gid}"));
     let drop_rights = ["setpriv", &as_user, &in_group, "--clear-groups"];
     let mut owner = owner_process(&executable, &drop_rights, "an_ordinary_user_can_run_it", &data_dir);
@@ -438,8 +440,7 @@ async fn a_server_that_cannot_be_used_is_refused_with_the_way_out() {
     assert!(matches!(refused, PrivatePostgresError::BinariesMissing { .. }), "{refused:?}");
     for program in ["initdb", "postgres"] {
         let path = temp.path().join(program);
-        fs::write(&path, format!("#!/bin/sh\necho '{program} (PostgreSQL) 14.9'\n")).unwrap();
-        fs::set_permissions(&path, Permissions::from_mode(0o755)).unwrap();
+        write_program(&path, format!("#!/bin/sh\necho '{program} (PostgreSQL) 14.9'\n").as_bytes());
     }
     let refused = PrivatePostgres::start(nowhere).await.unwrap_err();
     assert!(matches!(refused, PrivatePostgresError::TooOld { .. }), "{refused:?}");
@@ -461,8 +462,7 @@ async fn a_full_disk_is_named() {
          echo 'initdb: error: could not write file: No space left on device' >&2\nexit 1\n",
         real.display()
     );
-    fs::write(programs.join("initdb"), script).unwrap();
-    fs::set_permissions(programs.join("initdb"), Permissions::from_mode(0o755)).unwrap();
+    write_program(&programs.join("initdb"), script.as_bytes());
     let said = Options { data_dir: temp.path().join("data"), bin_dir: Some(programs) };
     let mut refusals = vec![PrivatePostgres::start(said).await.unwrap_err()];
 

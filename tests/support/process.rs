@@ -1,6 +1,7 @@
 //! Second processes: the binary, and the test executable itself, started again to play one part.
 
-use std::path::PathBuf;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 /// The binary, in an environment of its own.
@@ -23,6 +24,17 @@ pub fn isolated(program: &str) -> Command {
     }
     command.env("HOME", &home).current_dir(&home);
     command
+}
+
+/// Makes a program of these bytes that anybody may run.
+///
+/// Another process writes it: a file that this one has open for writing is open for a moment in whatever another thread
+/// starts just then too, and Linux runs no program that is open for writing ("Text file busy").
+pub fn write_program(path: &Path, bytes: &[u8]) {
+    let write = ["-c", "cat > \"$0\" && chmod 755 \"$0\""];
+    let mut writer = Command::new("sh").args(write).arg(path).stdin(Stdio::piped()).spawn().expect("a shell");
+    writer.stdin.take().expect("its input").write_all(bytes).expect("the program written");
+    assert!(writer.wait().expect("its end").success(), "{} is not written", path.display());
 }
 
 /// Tells a started process which part to play.
