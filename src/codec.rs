@@ -175,6 +175,29 @@ impl Codec {
         events.iter().map(|event| self.decode_one(event, &keys)).collect()
     }
 
+    /// As [`Codec::decode`], for replays: each event comes with the subjects whose keys are missing, as `kind:id`. Keys are
+    /// read past the cache, which a replay of a large log would fill with keys that are needed once.
+    ///
+    /// # Errors
+    /// See [`Codec::decode`].
+    pub async fn decode_noting_missing_keys(
+        &self,
+        events: &[&RecordedEvent],
+        primary: &Primary,
+    ) -> Result<Vec<(AnyEvent, Vec<String>)>, CodecError> {
+        let of_each: Vec<Vec<String>> =
+            events.iter().map(|event| subjects_of(event)).collect::<Result<_, _>>()?;
+        let mut subjects: Vec<String> = of_each.concat();
+        subjects.sort_unstable();
+        subjects.dedup();
+        let keys = self.keys.load_afresh(&subjects, primary).await?;
+        let decoded = events.iter().zip(of_each).map(|(event, mut subjects)| {
+            subjects.retain(|subject| !keys.contains_key(subject));
+            Ok((self.decode_one(event, &keys)?, subjects))
+        });
+        decoded.collect()
+    }
+
     /// As [`Codec::decode`], for showing events: one unreadable event does not fail the others. Keys are read from the
     /// log and not from the cache, which may still hold keys that another node has destroyed.
     ///

@@ -890,7 +890,7 @@ async fn run(commands: &[Command]) -> Result<(), String> {
     let client = database.connect(None).await;
     if outcome.is_ok() {
         let fresh = open().await.unwrap();
-        assert_tables_are_a_fold_of_the_log(&fresh, &client).await;
+        assert_tables_are_a_fold_of_the_log(&fresh).await;
         fresh.close().await;
     }
     for node in real.nodes {

@@ -218,6 +218,14 @@ fn log_findings(health: &health::Health, log: &health::Log, given: Option<&str>,
             format!("this release needs {set}; stop all nodes, then run `tenure migrate`"),
         );
     }
+    if log.is_expected_build == Some(false) {
+        findings.add(
+            "projection build",
+            Status::Failed,
+            "not the one that the log expects, as in a dump that was taken while the projections were replaced",
+            "the next start rebuilds the projections from the log before it answers",
+        );
+    }
     match (&log.key_id, given) {
         (Some(log), Some(given)) if log == given => findings.ok("key ring", log.clone()),
         (Some(log), Some(given)) => findings.add(

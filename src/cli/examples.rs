@@ -48,13 +48,39 @@ pub(super) const BENCH: &str = "\
 Examples:
   tenure bench seed --events 1000000";
 
+pub(super) const PROJECTIONS: &str = "\
+Examples:
+  tenure projections list
+  tenure projections rebuild
+  tenure projections rebuild users api_keys --swap-wait 30s";
+
+pub(super) const AUDIT: &str = "\
+Examples:
+  tenure audit diff
+  tenure audit diff --account acme --json";
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn every_example_is_a_command_that_is_understood() {
-        let all = [SERVE, USER, ACCOUNT, INVITE, KEY, TOKEN, SOURCE, PIPE, LOGIN, EVENTS, LOG, BENCH];
+        let all = [
+            SERVE,
+            USER,
+            ACCOUNT,
+            INVITE,
+            KEY,
+            TOKEN,
+            SOURCE,
+            PIPE,
+            LOGIN,
+            EVENTS,
+            LOG,
+            BENCH,
+            PROJECTIONS,
+            AUDIT,
+        ];
         for example in all.iter().flat_map(|examples| examples.lines().skip(1)) {
             let words = example.split_whitespace().filter(|word| !word.starts_with('<'));
             if let Err(error) = crate::cli::command().try_get_matches_from(words) {

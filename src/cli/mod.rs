@@ -1,6 +1,7 @@
 //! The command line: one file per noun, tables by default, `--json` for scripts, and stable exit codes.
 
 mod account;
+mod audit;
 mod bench;
 mod doctor;
 mod events;
@@ -13,7 +14,9 @@ mod migrate;
 mod open;
 mod output;
 mod pipe;
+mod projections;
 mod remote;
+mod replay_progress;
 mod serve;
 mod shell;
 mod source;
@@ -36,7 +39,7 @@ use crate::operations::Refusal;
 use crate::postgres;
 use crate::postgres::migrate::MigrateError;
 use crate::projections::QueryError;
-use crate::replay::fold::FoldError;
+use crate::replay::{RebuildError, ReplayError};
 use crate::telemetry;
 
 /// An event-sourced identity and tenancy engine.
@@ -50,7 +53,7 @@ struct Cli {
 }
 
 const EXIT_CODES: &str = "Exit codes: 0 done · 1 failed · 2 wrong usage · 3 refused by a rule · 4 not found · 5 \
-                          unavailable, try again later";
+                          unavailable, try again later · 6 the tables differ from what the log says";
 
 #[derive(Subcommand)]
 enum Command {
@@ -99,6 +102,12 @@ enum Command {
     /// Show or follow the events of the log
     #[command(subcommand, after_help = examples::EVENTS)]
     Events(events::EventsCommand),
+    /// Show and rebuild the tables that queries read
+    #[command(subcommand, after_help = examples::PROJECTIONS)]
+    Projections(projections::ProjectionsCommand),
+    /// Compare what is stored with what the log says
+    #[command(subcommand, after_help = examples::AUDIT)]
+    Audit(audit::AuditCommand),
     /// Maintain the event log
     #[command(subcommand, after_help = examples::LOG)]
     Log(log::LogCommand),
@@ -211,6 +220,8 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Logout => remote::login::log_out(config).await,
         Command::Completions { .. } | Command::Man => Ok(()),
         Command::Events(command) => events::run(config, command).await,
+        Command::Projections(command) => projections::run(config, command).await,
+        Command::Audit(command) => audit::run(config, command).await,
         Command::Log(command) => log::run(config, command).await,
         Command::Bench(command) => bench::run(config, command).await,
     }
@@ -231,9 +242,16 @@ fn exit_code(error: &anyhow::Error) -> u8 {
         return match error {
             // Opening the engine runs commands of its own; their errors map like those of any command.
             OpenError::Upgrade(error) | OpenError::Forgettings(error) => exit_code_of_command(error),
+            OpenError::Rebuild(error) => exit_code_of_rebuild(error),
             error if is_unavailable(error) => 5,
             _ => 1,
         };
+    }
+    if let Some(error) = error.downcast_ref::<RebuildError>() {
+        return exit_code_of_rebuild(error);
+    }
+    if let Some(error) = error.downcast_ref::<ReplayError>() {
+        return if error.may_succeed_later() { 5 } else { 1 };
     }
     if let Some(error) = error.downcast_ref::<ReadError>() {
         return match error {
@@ -247,6 +265,17 @@ fn exit_code(error: &anyhow::Error) -> u8 {
         Some(QueryError::NotFound) => 4,
         Some(QueryError::Unavailable(_)) => 5,
         None => 1,
+    }
+}
+
+/// The exit code of a failed rebuild.
+fn exit_code_of_rebuild(error: &RebuildError) -> u8 {
+    match error {
+        RebuildError::Differs(_) => 6,
+        RebuildError::Running(_) | RebuildError::Blocked(_) => 5,
+        RebuildError::InUse(_) => 3,
+        RebuildError::Replay(error) if error.may_succeed_later() => 5,
+        RebuildError::Replay(_) => 1,
     }
 }
 
@@ -281,7 +310,7 @@ fn is_unavailable(error: &OpenError) -> bool {
     match error {
         OpenError::Connect(_) | OpenError::Read(_) | OpenError::Primary(_) | OpenError::Clock(_) => true,
         OpenError::Genesis(GenesisError::Append(error)) => may_succeed_later(error),
-        OpenError::Migrate(error) | OpenError::Fold(FoldError::Migrate(error)) => {
+        OpenError::Migrate(error) => {
             let is_named = matches!(
                 error,
                 MigrateError::Connect(_)

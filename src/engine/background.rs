@@ -48,7 +48,7 @@ impl Tenure {
         self.parts.broken.send_replace(Some(Arc::new(error)));
     }
 
-    /// The sweeper: removes expired idempotency records in small steps, for ever.
+    /// The sweeper: removes expired idempotency records in small steps, and schemas that rebuilds have left, for ever.
     async fn sweep(&self) -> std::convert::Infallible {
         let mut from = Timestamp::default();
         let mut round = 0_u64;
@@ -60,6 +60,14 @@ impl Tenure {
                 from = Timestamp::default();
             }
             round += 1;
+            match self.parts.log.drop_leftover_schemas().await {
+                Ok(stays) => {
+                    for (schema, reason) in stays {
+                        tracing::debug!(schema, reason, "a schema that a rebuild has left cannot be dropped yet");
+                    }
+                }
+                Err(error) => tracing::debug!(%error, "could not look for schemas that rebuilds have left"),
+            }
             loop {
                 match self.parts.log.sweep_requests(from, self.parts.clock.now()).await {
                     Ok((reached, more)) => {

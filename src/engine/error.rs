@@ -7,7 +7,7 @@ use crate::genesis::GenesisError;
 use crate::operations::Refusal;
 use crate::postgres::ConnectError;
 use crate::postgres::migrate::MigrateError;
-use crate::replay::fold::FoldError;
+use crate::replay::RebuildError;
 
 /// Why an engine cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -21,9 +21,9 @@ pub enum OpenError {
     /// The server is not the primary of this log, or did not answer in time.
     #[error(transparent)]
     Primary(#[from] PrimaryError),
-    /// The projections of another release could not be replaced.
+    /// The projections of another release, or those of a torn dump, could not be rebuilt.
     #[error(transparent)]
-    Fold(#[from] FoldError),
+    Rebuild(#[from] RebuildError),
     /// This machine's clock differs too much from the database server's.
     #[error(transparent)]
     Clock(AppendError),

@@ -7,7 +7,7 @@ mod settings;
 pub use error::OpenError;
 pub use settings::Settings;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -36,7 +36,7 @@ use crate::operations::Rules;
 use crate::postgres::migrate::{Migration, Projections};
 use crate::postgres::{Address, STATEMENT_TIMEOUT};
 use crate::projections::{self, Reader};
-use crate::replay::fold::{self};
+use crate::replay::{Phase, Progress, RebuildOptions, Replay, Step, Verification};
 
 /// How often the progress of a long start is logged.
 const SAY_EVERY: Duration = Duration::from_secs(5);
@@ -86,6 +86,7 @@ impl Tenure {
         let log_id = LogId::new(clock.now(), &*entropy);
         let found = migration.run(projections::TABLES, &set, log_id, seen::new_epoch(&*entropy)).await?;
         let slow = || PrimaryError::TimedOut(STATEMENT_TIMEOUT);
+        migration.drop_leftovers().await?;
         let opening = KeyRing::open(migration.client(), &settings.master_key, &*entropy);
         let keys = Arc::new(timeout(STATEMENT_TIMEOUT, opening).await.map_err(|_| slow())??);
         let taking = seen::adopt_server(migration.client(), &*entropy);
@@ -103,11 +104,16 @@ impl Tenure {
         // Data keys of an earlier epoch may have been destroyed in the new one.
         log.seen().on_new_epoch(move |epoch| of_epoch.begin_epoch(epoch));
         let codec = Codec::new(keys, Upcasters::default(), entropy.clone());
-        if let Projections::Outdated(former) = found {
-            // The fold loads data keys over the serving pool, whose role needs its privileges first.
+        if found != Projections::Current {
+            // A rebuild loads data keys over the serving pool, whose role needs its privileges first.
             migration.grant().await?;
-            let progress = settings.progress.as_deref();
-            replace_projections(&mut migration, &former, &codec, &log, progress).await?;
+            let replay = Replay {
+                log: log.clone(),
+                codec: codec.clone(),
+                clock: clock.clone(),
+                entropy: entropy.clone(),
+            };
+            rebuild_projections(&replay, &found, settings.progress.clone()).await?;
         }
         migration.finish().await?;
         if log.newest().await? == 0 {
@@ -210,6 +216,13 @@ impl Tenure {
         &self.parts.reader
     }
 
+    /// What rebuilds the projections from the log, and compares them with it.
+    #[must_use]
+    pub fn replay(&self) -> Replay {
+        let Parts { log, codec, clock, entropy, .. } = &*self.parts;
+        Replay { log: log.clone(), codec: codec.clone(), clock: clock.clone(), entropy: entropy.clone() }
+    }
+
     /// The dispatcher, which runs operations.
     #[must_use]
     pub fn dispatcher(&self) -> &Dispatcher {
@@ -310,26 +323,59 @@ async fn check_clock(client: &Client, clock: &dyn Clock) -> Result<(), OpenError
     Err(OpenError::Clock(AppendError::clock(offset)))
 }
 
-/// Replaces the projections of another release by folding the whole log into this release's.
-async fn replace_projections(
-    migration: &mut Migration,
-    former: &str,
-    codec: &Codec,
-    log: &EventLog,
-    progress: Option<&(dyn Fn(u64, u64) + Send + Sync)>,
+/// Rebuilds projections of another release, or those of a torn dump.
+async fn rebuild_projections(
+    replay: &Replay,
+    found: &Projections,
+    progress: Option<Arc<dyn Fn(u64, u64) + Send + Sync>>,
 ) -> Result<(), OpenError> {
-    tracing::warn!(former, "replacing the projections of another release; this reads the whole log once");
-    let said = std::cell::Cell::new(Stopwatch::start());
-    let tell = |done, all| {
-        if let Some(progress) = progress {
-            progress(done, all);
+    let verification = match found {
+        Projections::Outdated(former) => {
+            tracing::warn!(
+                former,
+                "replacing the projections of another release; this reads the whole log once"
+            );
+            Verification::Strict
         }
-        if said.get().elapsed() >= SAY_EVERY || done == all {
-            tracing::warn!(done, all, "events folded");
-            said.set(Stopwatch::start());
+        Projections::Torn | Projections::Current => {
+            tracing::warn!(
+                "the projections are not those that the log expects, as in a dump that was taken while they were \
+                 replaced: rebuilding them from the log"
+            );
+            Verification::Skip
         }
     };
-    let folded =
-        migration.long(async |client| fold::fold(client, former, codec, log.primary(), tell).await).await;
-    Ok(folded?)
+    let reading = Mutex::new((0, 0, Stopwatch::start()));
+    let tell = Progress::new(move |step| {
+        let mut reading = reading.lock().unwrap_or_else(PoisonError::into_inner);
+        let (done, all, said) = &mut *reading;
+        match step {
+            Step::Begun(Phase::ReadingLog, events) => (*done, *all) = (0, events),
+            Step::Advanced(by) if *all > 0 => {
+                *done += by;
+                if let Some(progress) = &progress {
+                    progress(*done, *all);
+                }
+                if said.elapsed() >= SAY_EVERY || done == all {
+                    tracing::warn!(done, all, "events read");
+                    *said = Stopwatch::start();
+                }
+            }
+            Step::Begun(phase, _) => {
+                *all = 0;
+                tracing::warn!("rebuilding the projections: {}", phase.as_str());
+            }
+            Step::Advanced(_) => {}
+            Step::WaitingFor(holders) => {
+                if said.elapsed() >= SAY_EVERY {
+                    tracing::warn!(?holders, "waiting for transactions that hold locks on the projections");
+                    *said = Stopwatch::start();
+                }
+            }
+        }
+    });
+    let options = RebuildOptions { verification, ..RebuildOptions::default() };
+    let rebuilt = replay.rebuild(&options, &tell).await?;
+    tracing::warn!(rows = rebuilt.rows, position = rebuilt.position, "the projections are rebuilt");
+    Ok(())
 }

@@ -12,7 +12,7 @@ use super::batch::FirstOrdinals;
 use super::error::{AppendError, PrimaryError};
 use super::event::{FromLog as _, RecordedEvent};
 use super::log::EventLog;
-use super::rows::{ColumnType, Table, coalesce};
+use super::rows::{Table, coalesce};
 use super::unit::Unit;
 use crate::clock::{Clock, Timestamp};
 use crate::postgres::statement_reason;
@@ -283,7 +283,7 @@ async fn copy_rows(
     // A connection can run one COPY at a time, so tables are written one after the other.
     for table in tables {
         let names: Vec<&str> = table.columns.iter().map(|column| column.name).collect();
-        let types: Vec<Type> = table.columns.iter().map(|column| wire_type(column.column_type)).collect();
+        let types: Vec<Type> = table.columns.iter().map(|column| column.column_type.wire()).collect();
         let sql = format!("copy view.{} ({}) from stdin binary", table.name, names.join(", "));
         let writer = BinaryCopyInWriter::new(transaction.copy_in(&sql).await?, &types);
         pin_mut!(writer);
@@ -294,15 +294,4 @@ async fn copy_rows(
         writer.finish().await?;
     }
     Ok(())
-}
-
-const fn wire_type(column: ColumnType) -> Type {
-    match column {
-        ColumnType::Bool => Type::BOOL,
-        ColumnType::BigInt | ColumnType::Position => Type::INT8,
-        ColumnType::Text => Type::TEXT,
-        ColumnType::Uuid => Type::UUID,
-        ColumnType::Bytea => Type::BYTEA,
-        ColumnType::Timestamptz => Type::TIMESTAMPTZ,
-    }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use tokio_postgres::Row;
+use tokio_postgres::types::{FromSql as _, Type};
 use uuid::Uuid;
 
 use crate::clock::Timestamp;
@@ -199,6 +200,37 @@ impl FromLog for RecordedEvent {
 }
 
 impl RecordedEvent {
+    /// Decodes the fields of a binary COPY of [`FromLog::COLUMNS`]; `None` if they are not those of an event. `row` is the
+    /// buffer that the fields borrow from, which the event then shares.
+    pub(crate) fn from_fields<'a>(
+        row: &'a Bytes,
+        mut fields: impl Iterator<Item = Option<&'a [u8]>>,
+    ) -> Option<Self> {
+        fn int(bytes: &[u8]) -> Option<i64> {
+            bytes.try_into().ok().map(i64::from_be_bytes)
+        }
+        fn text(bytes: &[u8]) -> Option<&str> {
+            std::str::from_utf8(bytes).ok()
+        }
+        let mut field = || fields.next();
+        Some(Self {
+            position: int(field()??)?,
+            id: EventId::from_uuid(Uuid::from_slice(field()??).ok()?),
+            stream: StreamId {
+                stream_type: Cow::Owned(text(field()??)?.to_owned()),
+                id: Arc::from(text(field()??)?),
+            },
+            version: int(field()??)?,
+            event_type: text(field()??)?.to_owned(),
+            event_version: text(field()??)?.to_owned(),
+            account_id: field()?.map(|bytes| Uuid::from_slice(bytes).ok()).unwrap_or_default(),
+            recorded_at: Timestamp::from_sql(&Type::TIMESTAMPTZ, field()??).ok()?,
+            payload: row.slice_ref(field()??),
+            metadata: row.slice_ref(field()??),
+            sealed: field()?.map(|bytes| row.slice_ref(bytes)),
+        })
+    }
+
     /// Decodes a row that has only the columns of the event.
     pub(crate) fn from_row(row: &Row) -> Result<Self, tokio_postgres::Error> {
         Self::from_row_after(row, 0)

@@ -259,6 +259,24 @@ impl EventLog {
         Ok((newest.unwrap_or(from), count == limit))
     }
 
+    /// Drops the schemas that rebuilds of the projections have left, unless somebody still reads them or a rebuild is
+    /// running. Returns those that stay, and why.
+    ///
+    /// # Errors
+    /// [`ReadError::Unavailable`]
+    pub async fn drop_leftover_schemas(&self) -> Result<Vec<(String, String)>, ReadError> {
+        // Looks first: usually there are none, and then nothing is written.
+        let sql = "select exists (select from pg_namespace where nspname like 'view\\_retired\\_%' or nspname like 'view\\_next\\_%')";
+        let row = self.primary().row(sql, &[]).await?;
+        if !row.map_or(Ok(false), |row| row.try_get(0))? {
+            return Ok(Vec::new());
+        }
+        // In a `with` clause: it is not repeated if the connection is lost.
+        let with = "stays as materialized (select schema_name, reason from log.drop_leftover_schemas())";
+        let rows = self.primary().ask(with, "select schema_name, reason from stays", &[]).await?.rows;
+        Ok(rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect::<Result<_, tokio_postgres::Error>>()?)
+    }
+
     /// The upgrade steps that are done in this log.
     ///
     /// # Errors
@@ -287,7 +305,7 @@ impl EventLog {
     }
 
     /// The database that contains the log.
-    pub(super) fn database(&self) -> &Database {
+    pub(crate) fn database(&self) -> &Database {
         &self.inner.database
     }
 

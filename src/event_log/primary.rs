@@ -462,6 +462,8 @@ fn rejected(error: tokio_postgres::Error) -> Rejected {
         "0A000" | "26000" | "42P01" | "42703" | "42883" | "42804" | "42846" => {
             Rejected::Connection(error.into())
         }
+        // The same, after the replaced objects are gone.
+        "XX000" if refused.message().starts_with("cache lookup failed") => Rejected::Connection(error.into()),
         _ if ends_session => Rejected::Connection(error.into()),
         _ => Rejected::Statement(error.into()),
     }

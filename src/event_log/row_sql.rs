@@ -33,6 +33,30 @@ pub fn ddl(table: &Table, schema: &str) -> String {
 /// The statement that creates a projected table with its primary key, but no other index.
 #[must_use]
 pub fn create_table(table: &Table, schema: &str) -> String {
+    let (columns, key) = (columns(table), key(table));
+    format!("create table if not exists {schema}.{} ({columns}, primary key ({key}));\n", table.name)
+}
+
+/// The statement that creates a projected table without its primary key, which is built faster after the rows are there.
+#[must_use]
+pub fn create_table_without_key(table: &Table, schema: &str) -> String {
+    format!("create table {schema}.{} ({});\n", table.name, columns(table))
+}
+
+/// The statement that adds the primary key to a table that was created without.
+#[must_use]
+pub fn add_key(table: &Table, schema: &str) -> String {
+    format!("alter table {schema}.{} add primary key ({});\n", table.name, key(table))
+}
+
+/// The names of the key columns.
+fn key(table: &Table) -> String {
+    let key: Vec<&str> = table.columns[..table.key_columns].iter().map(|column| column.name).collect();
+    key.join(", ")
+}
+
+/// The columns with their types.
+fn columns(table: &Table) -> String {
     let columns: Vec<String> = table
         .columns
         .iter()
@@ -41,13 +65,7 @@ pub fn create_table(table: &Table, schema: &str) -> String {
             format!("{} {}{null}", column.name, column.column_type.ddl())
         })
         .collect();
-    let key: Vec<&str> = table.columns[..table.key_columns].iter().map(|column| column.name).collect();
-    format!(
-        "create table if not exists {schema}.{} ({}, primary key ({}));\n",
-        table.name,
-        columns.join(", "),
-        key.join(", "),
-    )
+    columns.join(", ")
 }
 
 /// The statement that sets how a projected table is stored and vacuumed.

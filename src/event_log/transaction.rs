@@ -151,6 +151,10 @@ fn failure(error: &tokio_postgres::Error, units: &[Arc<Unit>]) -> BatchError {
         "0A000" | "26000" | "42P01" | "42703" | "42883" | "42804" | "42846" => {
             BatchError::Replaced(statement_reason(error))
         }
+        // The same, after the replaced types are gone ("cache lookup failed for type …").
+        "XX000" if refused.message().starts_with("cache lookup failed") => {
+            BatchError::Replaced(statement_reason(error))
+        }
         _ if matches!(code.get(..2), Some("22" | "23" | "21")) => BatchError::Data(code.to_owned()),
         _ => BatchError::Unavailable(statement_reason(error)),
     }

@@ -113,6 +113,20 @@ impl Database {
         Ok(Self { inner: Arc::new(inner) })
     }
 
+    /// The same database with another role.
+    #[must_use]
+    pub fn with_role(&self, role: Option<&str>) -> Self {
+        let Inner { hosts, next_host, address, tls, .. } = &*self.inner;
+        let inner = Inner {
+            hosts: hosts.clone(),
+            next_host: next_host.as_ref().map(|_| AtomicUsize::default()),
+            address: address.clone(),
+            tls: tls.clone(),
+            role: role.map(str::to_owned),
+        };
+        Self { inner: Arc::new(inner) }
+    }
+
     /// The role that connections switch to; none if they keep the login's own.
     #[must_use]
     pub fn role(&self) -> Option<&str> {

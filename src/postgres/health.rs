@@ -5,11 +5,14 @@ use tokio_postgres::Client;
 
 use super::connect_error::ConnectError;
 use super::connection::{Database, STATEMENT_TIMEOUT};
-use super::migrate::applied_version;
+use super::migrate::{applied_version, is_expected_build};
 use crate::clock::{Clock, Timestamp};
 use crate::ids::LogId;
 
 const SETTINGS: &str = "set statement_timeout = '9s'; set lock_timeout = '8s';";
+
+/// The schema version that introduced builds of schema `view`.
+const BUILDS_SINCE: i64 = 9;
 
 /// The first schema version in which `log.head` stores the identity of the server.
 const IDENTITY_SINCE: i64 = 4;
@@ -60,6 +63,8 @@ pub struct Log {
     /// How many ended accounts, users and memberships still have leftovers to clean up, and the age of the oldest in
     /// seconds; none for a log without the table `view.endings`.
     pub endings: Option<(i64, f64)>,
+    /// Whether schema `view` is the build that the log expects; none for a log of a release that had no builds.
+    pub is_expected_build: Option<bool>,
 }
 
 /// Why the database could not be inspected.
@@ -133,6 +138,7 @@ async fn look_on(client: &Client, clock: &dyn Clock) -> Result<Health, HealthErr
                     epoch: row.try_get(4)?,
                     at_home: None,
                     endings: None,
+                    is_expected_build: None,
                 })
             })
             .transpose()?,
@@ -144,6 +150,9 @@ async fn look_on(client: &Client, clock: &dyn Clock) -> Result<Health, HealthErr
                           (i.system_identifier, i.timeline, i.head_oid)
                    from log.head h, log.server_identity() i";
         log.at_home = Some(client.query_one(sql, &[]).await?.try_get(0)?);
+    }
+    if let Some(log) = log.as_mut().filter(|_| schema_version >= Some(BUILDS_SINCE)) {
+        log.is_expected_build = Some(is_expected_build(client).await?);
     }
     // The log of an earlier release may lack the table.
     let has_endings = "select to_regclass('view.endings') is not null";

@@ -77,6 +77,9 @@ pub enum Projections {
     Current,
     /// The projections of another release, with the name of that set; they must be rebuilt from the log.
     Outdated(String),
+    /// The projections of this release, but of another build than the log expects, as in a dump that was taken while they
+    /// were replaced: they may lack rows, and must be rebuilt from the log.
+    Torn,
 }
 
 /// A connection that holds the migration lock until it is dropped.
@@ -166,18 +169,12 @@ impl Migration {
         Ok(projections)
     }
 
-    /// Runs long work on the connection that holds the lock, for as long as the server responds.
+    /// Drops the schemas that rebuilds have left. What cannot be dropped yet stays for a node's sweeper.
     ///
     /// # Errors
-    /// The error of the work, or [`MigrateError::TimedOut`] if the server stops responding.
-    pub async fn long<T, E: From<MigrateError> + From<tokio_postgres::Error>>(
-        &mut self,
-        work: impl AsyncFnOnce(&mut Client) -> Result<T, E>,
-    ) -> Result<T, E> {
-        in_time(self.connection.client.batch_execute(LONG)).await?;
-        let done = while_alive(&self.database, work(&mut self.connection.client)).await??;
-        in_time(self.connection.client.batch_execute(SETTINGS)).await?;
-        Ok(done)
+    /// See [`MigrateError`].
+    pub async fn drop_leftovers(&self) -> Result<(), MigrateError> {
+        in_time(self.connection.client.batch_execute("select log.drop_leftover_schemas()")).await
     }
 
     /// Grants the serving role its privileges, if there is such a role and they have changed.
@@ -260,7 +257,10 @@ async fn in_time_to<T>(work: impl Future<Output = Result<T, MigrateError>>) -> R
 }
 
 /// Runs work without a time limit, for as long as the server answers other connections.
-async fn while_alive<T>(database: &Database, work: impl Future<Output = T>) -> Result<T, MigrateError> {
+///
+/// # Errors
+/// [`MigrateError::TimedOut`] if the server stops answering.
+pub async fn while_alive<T>(database: &Database, work: impl Future<Output = T>) -> Result<T, MigrateError> {
     let mut work = std::pin::pin!(work);
     let mut silent = 0;
     loop {
@@ -286,26 +286,29 @@ async fn take_lock(client: &Client) -> Result<(), MigrateError> {
             return Ok(());
         }
         if noticed.elapsed() >= LOCK_NOTICE {
-            let holder = holder(client).await?;
+            let holder = in_time(lock_holder(client, LOCK)).await?;
             tracing::warn!(holder, "another connection is preparing the database; waiting for its lock");
             noticed = Stopwatch::start();
         }
         if waiting.elapsed() >= LOCK_TIMEOUT {
-            return Err(MigrateError::Locked { holder: holder(client).await? });
+            return Err(MigrateError::Locked { holder: in_time(lock_holder(client, LOCK)).await? });
         }
         tokio::time::sleep(LOCK_POLL).await;
     }
 }
 
-/// Describes the connection that holds the migration lock, for messages.
-async fn holder(client: &Client) -> Result<String, MigrateError> {
+/// Describes the connection that holds an advisory lock, for messages.
+///
+/// # Errors
+/// [`tokio_postgres::Error`] if the database cannot be read.
+pub async fn lock_holder(client: &Client, lock: i64) -> Result<String, tokio_postgres::Error> {
     // `objsubid = 1`: a lock with one bigint key, of which `classid` is the high half and `objid` the low one.
     let sql = "select coalesce(string_agg(format('process %s, %s', a.pid, coalesce(a.application_name, '?')), '; '), 'gone')
                from pg_locks l join pg_stat_activity a on a.pid = l.pid
                where l.locktype = 'advisory' and l.granted and l.objsubid = 1
                  and l.database = (select oid from pg_database where datname = current_database())
                  and (l.classid::bigint << 32 | l.objid::bigint) = $1";
-    Ok(in_time(client.query_one(sql, &[&LOCK])).await?.try_get(0)?)
+    client.query_one(sql, &[&lock]).await?.try_get(0)
 }
 
 /// Creates the missing schemas. Looks first: `create schema if not exists` needs the privilege even if the schema
@@ -354,6 +357,9 @@ async fn prepare_projections(
             }
             return Ok(Projections::Outdated(database));
         }
+        if !view_tables::is_expected_build(client).await? {
+            return Ok(Projections::Torn);
+        }
         if standing != definition {
             view_tables::mend(client, tables).await?;
         }
@@ -364,6 +370,14 @@ async fn prepare_projections(
     let sql = "insert into log.head (log_id, epoch, projection_set, view_definition) values ($1, $2, $3, $4)";
     client.execute(sql, &[&log_id, &epoch, &projection_set, &definition]).await?;
     Ok(Projections::Current)
+}
+
+/// Whether schema `view` is the build that the log expects.
+///
+/// # Errors
+/// [`tokio_postgres::Error`] if the database cannot be read.
+pub async fn is_expected_build(client: &Client) -> Result<bool, tokio_postgres::Error> {
+    view_tables::is_expected_build(client).await
 }
 
 /// The number of connections that other nodes have to this database.

@@ -3,6 +3,7 @@
 mod address;
 mod connect_error;
 mod connection;
+pub mod copy;
 pub mod health;
 pub mod migrate;
 mod migrate_error;
@@ -20,7 +21,7 @@ pub use connection::{CONNECT_TIMEOUT, Connection, Database, Listening, STATEMENT
 pub use reason::statement_reason;
 
 /// Encodes octets as lower-case hexadecimal digits.
-fn hex(octets: &[u8]) -> String {
+pub(crate) fn hex(octets: &[u8]) -> String {
     use std::fmt::Write as _;
     octets.iter().fold(String::with_capacity(2 * octets.len()), |mut text, octet| {
         let _ = write!(text, "{octet:02x}");

@@ -91,3 +91,13 @@ pub(super) fn is_ours(index: &str, table: &Table) -> bool {
         is_number || is_digest
     })
 }
+
+/// Whether schema `view` is the build that the log expects.
+pub(super) async fn is_expected_build(client: &Client) -> Result<bool, tokio_postgres::Error> {
+    let exists = "select to_regclass('view.view_build') is not null";
+    if !client.query_one(exists, &[]).await?.try_get(0)? {
+        return Ok(false);
+    }
+    let sql = "select coalesce((select array_agg(b.build) = array[h.view_build] from view.view_build b), false) from log.head h";
+    client.query_one(sql, &[]).await?.try_get(0)
+}

@@ -6,6 +6,7 @@ use uuid::Uuid;
 
 use super::page;
 use super::query::{QueryError, Reader};
+use super::sealed_value::sealed;
 use super::unique_claims::HOLDER_FOR_GOOD;
 use crate::aggregates::AnyEvent;
 use crate::aggregates::account::{AccountEvent, AccountName, account_name_claim};
@@ -82,7 +83,7 @@ pub(super) fn changes(stream: Uuid, event: &AnyEvent) -> Vec<RowChange> {
             &TABLE,
             vec![
                 stream.into(),
-                name.open().map(AccountName::as_str).into(),
+                sealed(name, AccountName::as_str),
                 owner.as_uuid().into(),
                 (*at).into(),
                 Value::Null,
@@ -95,7 +96,7 @@ pub(super) fn changes(stream: Uuid, event: &AnyEvent) -> Vec<RowChange> {
             vec![RowChange::patch(&TABLE, key, columns)]
         }
         AccountEvent::Renamed { name, .. } => {
-            vec![RowChange::patch(&TABLE, key, [("name", name.open().map(AccountName::as_str).into())])]
+            vec![RowChange::patch(&TABLE, key, [("name", sealed(name, AccountName::as_str))])]
         }
         AccountEvent::Closed { .. } => vec![RowChange::delete(&TABLE, key)],
         AccountEvent::NatsAccountSet { public_key, .. } => {

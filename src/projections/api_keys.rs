@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use super::page::{self, NoTimeKey, TimeKey};
 use super::query::{QueryError, Reader};
+use super::sealed_value::sealed;
 use crate::aggregates::AnyEvent;
 use crate::aggregates::account::{AccountEvent, ListedAtClosing};
 use crate::aggregates::api_key::{ApiKeyEvent, KeyHash, KeyPrefix, Label};
@@ -183,9 +184,9 @@ pub(super) fn changes(stream: Uuid, event: &AnyEvent) -> Vec<RowChange> {
                     stream.into(),
                     account.as_uuid().into(),
                     minter.as_uuid().into(),
-                    hash.open().map(KeyHash::as_str).into(),
+                    sealed(hash, KeyHash::as_str),
                     prefix.as_str().into(),
-                    label.open().map(Label::as_str).into(),
+                    sealed(label, Label::as_str),
                     (*at).into(),
                     (*expires_at).into(),
                     Value::Null,
@@ -209,9 +210,9 @@ pub(super) fn changes(stream: Uuid, event: &AnyEvent) -> Vec<RowChange> {
             &TABLE,
             key,
             [
-                ("key_hash", hash.open().map(KeyHash::as_str).into()),
+                ("key_hash", sealed(hash, KeyHash::as_str)),
                 ("key_prefix", prefix.as_str().into()),
-                ("former_hash", former_hash.open().map(KeyHash::as_str).into()),
+                ("former_hash", sealed(former_hash, KeyHash::as_str)),
                 ("former_prefix", former_prefix.as_str().into()),
                 ("former_until", (*former_until).into()),
             ],

@@ -4,6 +4,7 @@ use tokio_postgres::Row;
 use uuid::Uuid;
 
 use super::query::{QueryError, Reader};
+use super::sealed_value::sealed;
 use crate::aggregates::AnyEvent;
 use crate::aggregates::device_code::{ClientName, DeviceCodeEvent, UserCode, user_code_claim};
 use crate::aggregates::secret::SecretDigest;
@@ -81,9 +82,9 @@ pub(super) fn changes(stream: Uuid, event: &AnyEvent) -> Vec<RowChange> {
             &TABLE,
             vec![
                 stream.into(),
-                digest.open().map_or(Value::Null, |digest| Value::Bytes(digest.as_bytes().to_vec())),
-                user_code.open().map(UserCode::shown).into(),
-                client_name.open().map(ClientName::as_str).into(),
+                sealed(digest, |digest| Value::Bytes(digest.as_bytes().to_vec())),
+                sealed(user_code, UserCode::shown),
+                sealed(client_name, ClientName::as_str),
                 Value::Null,
                 (*at).into(),
                 (*expires_at).into(),

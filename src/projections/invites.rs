@@ -6,6 +6,7 @@ use uuid::Uuid;
 
 use super::page::{self, TimeKey};
 use super::query::{QueryError, Reader};
+use super::sealed_value::sealed;
 use crate::aggregates::AnyEvent;
 use crate::aggregates::ending::EndingEvent;
 use crate::aggregates::invite::{InviteEnd, InviteEvent, InviteeKey};
@@ -235,7 +236,7 @@ pub(super) fn changes(stream: Uuid, event: &AnyEvent) -> Vec<RowChange> {
                 vec![
                     stream.into(),
                     account.as_uuid().into(),
-                    invitee.open().map(Username::as_str).into(),
+                    sealed(invitee, Username::as_str),
                     bound.map(UserId::as_uuid).into(),
                     inviter.as_uuid().into(),
                     mode.as_str().into(),
@@ -253,7 +254,7 @@ pub(super) fn changes(stream: Uuid, event: &AnyEvent) -> Vec<RowChange> {
         }
         InviteEvent::InviteeResealed { user, invitee_key, invitee, .. } => {
             let columns = [
-                ("invitee_username", invitee.open().map(Username::as_str).into()),
+                ("invitee_username", sealed(invitee, Username::as_str)),
                 ("invitee_user_id", user.map(UserId::as_uuid).into()),
                 ("name_key", name_key(*invitee_key)),
             ];

@@ -13,6 +13,7 @@ pub mod name_keys;
 pub mod page;
 pub mod pipes;
 mod query;
+mod sealed_value;
 pub mod sessions;
 pub mod sign_in_links;
 pub mod sources;
@@ -47,7 +48,7 @@ pub static TABLES: &[&Table] = &[
 /// The name of this release's projection set: every table with its version, such as `users:1,accounts:2`.
 #[must_use]
 pub fn set_name() -> String {
-    let names: Vec<String> = TABLES.iter().map(|table| format!("{}:{}", table.name, table.version)).collect();
+    let names: Vec<String> = TABLES.iter().map(|table| table.versioned_name()).collect();
     names.join(",")
 }
 

@@ -6,6 +6,7 @@ use uuid::Uuid;
 
 use super::page::{self, TimeKey};
 use super::query::{QueryError, Reader};
+use super::sealed_value::sealed;
 use crate::aggregates::AnyEvent;
 use crate::aggregates::ending::EndingEvent;
 use crate::aggregates::secret::SecretDigest;
@@ -84,7 +85,7 @@ pub(super) fn changes(stream: Uuid, event: &AnyEvent) -> Vec<RowChange> {
             vec![
                 stream.into(),
                 user.as_uuid().into(),
-                digest.open().map_or(Value::Null, |digest| Value::Bytes(digest.as_bytes().to_vec())),
+                sealed(digest, |digest| Value::Bytes(digest.as_bytes().to_vec())),
                 (*at).into(),
                 (*expires_at).into(),
                 Value::Null,

@@ -2,9 +2,9 @@
 
 use super::query::{QueryError, Reader};
 use crate::clock::Timestamp;
-use crate::event_log::claim::ClaimKey;
+use crate::event_log::claim::{Claim, ClaimKey};
 use crate::event_log::rows::ColumnType::{Bytea, Position, Text, Timestamptz};
-use crate::event_log::rows::{Column, Table};
+use crate::event_log::rows::{Column, Table, Value};
 
 /// The table definition. `log.append` writes the rows, from the [`crate::event_log::claim::ClaimChange`]s of the
 /// events. `free_after` is null for a claim that holds until it is released.
@@ -22,6 +22,17 @@ pub static TABLE: Table = Table {
     fillfactor: 90,
     indexes: &[],
 };
+
+/// The row of a claim.
+pub(crate) fn row(claim: &Claim) -> [Value; 5] {
+    let [key, kind, holder] = key_and_holder(&claim.key, &claim.holder);
+    [key, kind, holder, claim.free_after.into(), Value::Position]
+}
+
+/// The first columns of the row of a claim.
+pub(crate) fn key_and_holder(key: &ClaimKey, holder: &str) -> [Value; 3] {
+    [Value::Bytes(key.key.to_vec()), key.kind.into(), holder.into()]
+}
 
 /// Subquery: the identifier of the last holder of the claim of kind $1 and key $2, expired or not.
 pub(super) const HOLDER: &str =

@@ -6,6 +6,7 @@ use tokio_postgres::Row;
 use uuid::Uuid;
 
 use super::query::{QueryError, Reader};
+use super::sealed_value::sealed;
 use super::unique_claims::HOLDER_FOR_GOOD;
 use crate::aggregates::AnyEvent;
 use crate::aggregates::user::{
@@ -115,15 +116,12 @@ pub(super) fn changes(stream: Uuid, event: &AnyEvent) -> Vec<RowChange> {
                 &TABLE,
                 vec![
                     stream.into(),
-                    username.open().map(Username::as_str).into(),
-                    opened(email, Email::as_str).into(),
+                    sealed(username, Username::as_str),
+                    sealed(email, |email| email.as_ref().map(Email::as_str)),
                     mode.as_str().into(),
-                    match github_id {
-                        Sealed::Open(id) => id.map(GithubId::as_i64).into(),
-                        Sealed::Unreadable => Value::Null,
-                    },
-                    opened(github_login, GithubLogin::as_str).into(),
-                    opened(avatar_url, AvatarUrl::as_str).into(),
+                    sealed(github_id, |id| id.map(GithubId::as_i64)),
+                    sealed(github_login, |github_login| github_login.as_ref().map(GithubLogin::as_str)),
+                    sealed(avatar_url, |avatar_url| avatar_url.as_ref().map(AvatarUrl::as_str)),
                     false.into(),
                     (*at).into(),
                     Value::Null,
@@ -136,18 +134,21 @@ pub(super) fn changes(stream: Uuid, event: &AnyEvent) -> Vec<RowChange> {
                 &TABLE,
                 key,
                 [
-                    ("email", opened(email, Email::as_str).into()),
-                    ("github_login", github_login.open().map(GithubLogin::as_str).into()),
-                    ("avatar_url", opened(avatar_url, AvatarUrl::as_str).into()),
+                    ("email", sealed(email, |email| email.as_ref().map(Email::as_str))),
+                    ("github_login", sealed(github_login, GithubLogin::as_str)),
+                    (
+                        "avatar_url",
+                        sealed(avatar_url, |avatar_url| avatar_url.as_ref().map(AvatarUrl::as_str)),
+                    ),
                 ],
             );
-            if let Some(name) = opened(username, Username::as_str) {
-                patch.also("username", name.into());
+            if let Sealed::Open(Some(name)) = username {
+                patch.also("username", name.as_str().into());
             }
             patch
         }
         UserEvent::Renamed { username, .. } => {
-            RowChange::patch(&TABLE, key, [("username", username.open().map(Username::as_str).into())])
+            RowChange::patch(&TABLE, key, [("username", sealed(username, Username::as_str))])
         }
         UserEvent::Forgotten { at, .. } => RowChange::patch(
             &TABLE,

@@ -1,305 +1,337 @@
-//! Rebuilds the tables of schema `view` by folding the whole log into them, in one transaction and while no node runs.
+//! Turns events into changes of rows, in parallel, and the changes of a slice into its rows.
 
-use std::collections::HashMap;
+use std::borrow::Cow;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
 
-use tokio_postgres::types::ToSql;
-use tokio_postgres::{Client, Transaction};
+use bytes::{BufMut as _, BytesMut};
+use foldhash::fast::FixedState;
+use foldhash::{HashMap, HashSet};
+use std::hash::BuildHasher as _;
 use uuid::Uuid;
 
-use crate::aggregates::ClaimHasher;
-use crate::clock::Timestamp;
-use crate::codec::{Codec, CodecError};
-use crate::event_log::claim::{ClaimChange, ClaimKey};
-use crate::event_log::row_sql::{self, Application};
-use crate::event_log::rows::{RowChange, Table, coalesce};
-use crate::event_log::{FromLog as _, Primary, RecordedEvent};
-use crate::postgres::migrate::{MigrateError, definition_of, is_index_of_ours};
-use crate::projections;
+use super::error::ReplayError;
+use super::spill::SLICES;
+use super::tuple;
+use crate::aggregates::{AnyEvent, ClaimHasher, STREAM_TYPES};
+use crate::codec::Codec;
+use crate::event_log::claim::ClaimChange;
+use crate::event_log::rows::{Change, RowChange, Table, Value};
+use crate::event_log::{Primary, RecordedEvent};
+use crate::projections::{self, unique_claims};
 
-/// How many events are read, decoded and applied at a time. Bounds the memory used.
-const PAGE: i64 = 5_000;
+/// What a record says about a row.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(super) enum Record {
+    /// An event inserts the row: a tuple.
+    Insert,
+    /// An event takes a claim, whoever held it: a tuple.
+    Put,
+    /// An event changes columns: the key, then column numbers and fields.
+    Patch,
+    /// An event deletes the row: the key.
+    Delete,
+    /// An event releases a claim, if this holder has it: the key, then the holder.
+    Release,
+    /// The live table has this row: a tuple.
+    Live,
+}
 
-/// Why the projections could not be rebuilt. The transaction is rolled back, so the tables are unchanged.
-#[derive(Debug, thiserror::Error)]
-pub enum FoldError {
-    /// The server stopped answering, or the connection cannot be used.
-    #[error(transparent)]
-    Migrate(#[from] MigrateError),
-    /// An object that is not Tenure's depends on a table that must be rebuilt.
-    #[error(
-        "the projections cannot be rebuilt while other objects depend on them: {0}; drop these objects, migrate, then \
-         create them again"
-    )]
-    InUse(String),
-    /// The database refused a statement.
-    #[error("the projections could not be rebuilt: {}", crate::postgres::statement_reason(.0))]
-    Statement(#[source] tokio_postgres::Error),
-    /// An event in the log cannot be decoded.
-    #[error(transparent)]
-    Codec(#[from] CodecError),
-    /// An event's stream type is one of Tenure's, but its stream id is not a UUID.
-    #[error("event {position} belongs to no aggregate of Tenure: its stream id `{stream}` is not a UUID")]
-    Stream {
-        /// The position of the event.
+impl Record {
+    const ALL: [Self; 6] = [Self::Insert, Self::Put, Self::Patch, Self::Delete, Self::Release, Self::Live];
+}
+
+/// Records by slice, as bytes: each is its kind (u8), the number of its table (u8), the position of its event (i64), the
+/// length of the rest (u32) and the rest.
+#[derive(Default)]
+pub(super) struct Records(pub(super) Vec<BytesMut>);
+
+impl Records {
+    pub(super) fn new() -> Self {
+        Self(std::iter::repeat_with(BytesMut::new).take(SLICES).collect())
+    }
+
+    /// Adds a record; `content` begins with the fields of the key.
+    pub(super) fn push(
+        &mut self,
+        kind: Record,
+        table: usize,
         position: i64,
-        /// The stream id of the event.
-        stream: String,
-    },
+        content: &[u8],
+    ) -> Result<(), ReplayError> {
+        let of = projections::TABLES[table];
+        let key = tuple::fields_len(content, of.key_columns).ok_or(ReplayError::Malformed)?;
+        let hash = FixedState::with_seed(0).hash_one((table, &content[..key]));
+        // The remainder is less than the number of slices.
+        let out = &mut self.0[usize::try_from(hash % SLICES as u64).unwrap_or(0)];
+        out.put_u8(kind as u8);
+        out.put_u8(u8::try_from(table).unwrap_or(u8::MAX));
+        out.put_i64(position);
+        out.put_u32(u32::try_from(content.len()).map_err(|error| ReplayError::Value(error.to_string()))?);
+        out.put_slice(content);
+        Ok(())
+    }
 }
 
-impl From<tokio_postgres::Error> for FoldError {
-    fn from(error: tokio_postgres::Error) -> Self {
-        match error.as_db_error() {
-            // 2BP01 dependent_objects_still_exist: a `drop` met objects that use the table.
-            Some(refused) if refused.code().code() == "2BP01" => {
-                Self::InUse(refused.detail().unwrap_or(refused.message()).replace('\n', "; "))
+/// Subjects whose keys events have destroyed, and those whose keys were missing.
+#[derive(Default)]
+pub(super) struct Keys {
+    /// Destroyed by an event.
+    pub(super) ended: HashSet<(&'static str, Uuid)>,
+    /// Missing when an event was decoded, as `kind:id`.
+    missing: HashSet<String>,
+    /// Streams of events that could not be read whole, and the subjects of the missing keys: what they hold of claims on
+    /// sealed names cannot be told from the log.
+    pub(super) unreadable: HashSet<Uuid>,
+}
+
+impl Keys {
+    pub(super) fn extend(&mut self, other: Self) {
+        self.ended.extend(other.ended);
+        self.missing.extend(other.missing);
+        self.unreadable.extend(other.unreadable);
+    }
+
+    /// A subject whose key is missing although no event that was read has destroyed it.
+    pub(super) fn lost(&self) -> Option<&String> {
+        let ended: HashSet<String> = self.ended.iter().map(|(kind, id)| format!("{kind}:{id}")).collect();
+        self.missing.iter().filter(|subject| !ended.contains(*subject)).min()
+    }
+}
+
+/// What a range of events does to the tables.
+pub(super) struct Folded {
+    pub(super) records: Records,
+    pub(super) keys: Keys,
+    pub(super) events: u64,
+}
+
+/// Decodes events and finds what they do to these tables.
+#[derive(Clone)]
+pub(super) struct Folder {
+    pub(super) codec: Codec,
+    pub(super) primary: Primary,
+    /// Whether each of [`projections::TABLES`] is wanted.
+    pub(super) wanted: Arc<[bool]>,
+}
+
+/// An event of ours with what it does to rows and claims.
+pub(super) struct Effects {
+    pub(super) position: i64,
+    pub(super) rows: Vec<RowChange>,
+    pub(super) claims: Vec<ClaimChange>,
+}
+
+impl Folder {
+    /// What these events do, as records by slice.
+    pub(super) async fn fold(&self, events: Vec<RecordedEvent>) -> Result<Folded, ReplayError> {
+        let count = events.len() as u64;
+        let (effects, keys) = self.effects(&events).await?;
+        let mut records = Records::new();
+        let mut content = BytesMut::new();
+        for Effects { position, rows, claims } in effects {
+            for change in rows {
+                push_row(&mut records, &mut content, position, &change)?;
             }
-            _ => Self::Statement(error),
+            for change in claims {
+                push_claim(&mut records, &mut content, position, &change)?;
+            }
         }
+        Ok(Folded { records, keys, events: count })
+    }
+
+    /// What each of these events does to the wanted tables.
+    pub(super) async fn effects(
+        &self,
+        events: &[RecordedEvent],
+    ) -> Result<(Vec<Effects>, Keys), ReplayError> {
+        // Foreign aggregates in the same log have no projections here.
+        let ours: Vec<&RecordedEvent> =
+            events.iter().filter(|event| STREAM_TYPES.contains(&&*event.stream.stream_type)).collect();
+        let decoded = self.codec.decode_noting_missing_keys(&ours, &self.primary).await?;
+        let (from, to) = (
+            events.first().map_or(0, |event| event.position),
+            events.last().map_or(0, |event| event.position),
+        );
+        let hasher: &dyn ClaimHasher = &**self.codec.keys();
+        let claims_wanted = self.wanted[table_of(&unique_claims::TABLE)];
+        // A projection is a pure function without state, so nothing is left half-changed by a panic.
+        let worked = std::panic::catch_unwind(AssertUnwindSafe(|| {
+            let mut keys = Keys::default();
+            let mut effects = Vec::with_capacity(ours.len());
+            for (stored, (event, missing)) in ours.iter().zip(decoded) {
+                let stream: Uuid = stored.stream.id.parse().map_err(|_| ReplayError::Stream {
+                    position: stored.position,
+                    stream: stored.stream.id.to_string(),
+                })?;
+                keys.note(stream, &event, missing);
+                let mut rows = projections::changes(stream, &event);
+                rows.retain(|change| self.wanted[table_of(change.table)]);
+                let claims = if claims_wanted { event.claims(stream, hasher) } else { Vec::new() };
+                effects.push(Effects { position: stored.position, rows, claims });
+            }
+            Ok((effects, keys))
+        }));
+        worked.unwrap_or(Err(ReplayError::Panicked { from, to }))
     }
 }
 
-/// Replaces the tables of `former_set` by this release's, rebuilt from all events. Calls `progress` with the number of
-/// events done and the total.
-///
-/// # Errors
-/// [`FoldError`]; the tables are then unchanged.
-pub async fn fold(
-    client: &mut Client,
-    former_set: &str,
-    codec: &Codec,
-    primary: &Primary,
-    progress: impl Fn(u64, u64),
-) -> Result<(), FoldError> {
-    let transaction = client.transaction().await?;
-    // Blocks all appends until the end. No node should be running, but one that is must not append events that the fold
-    // would miss.
-    transaction.execute("select from log.head for update", &[]).await?;
-    let newest: i64 =
-        transaction.query_one("select coalesce(max(position), 0) from log.event", &[]).await?.try_get(0)?;
-    let names = table_names(former_set);
-    // Read before the tables are dropped, because dropping a table also drops its grants, indexes and triggers.
-    let theirs = objects_of_others(&transaction, &names).await?;
-    drop_former(&transaction, &names).await?;
-    for table in projections::TABLES {
-        for statement in [
-            row_sql::create_table(table, "view"),
-            row_sql::storage(table, "view"),
-            row_sql::apply_function(table, "view"),
-        ] {
-            transaction.batch_execute(&statement).await?;
+impl Keys {
+    fn note(&mut self, stream: Uuid, event: &AnyEvent, missing: Vec<String>) {
+        self.ended.extend(event.ends_subjects(stream).into_iter().map(|subject| (subject.kind, subject.id)));
+        if missing.is_empty() {
+            return;
         }
+        self.unreadable.insert(stream);
+        let ids = missing.iter().filter_map(|subject| subject.split_once(':')?.1.parse::<Uuid>().ok());
+        self.unreadable.extend(ids);
+        self.missing.extend(missing);
     }
-    let mut done = 0;
-    while done < newest {
-        let events = page(&transaction, done).await?;
-        let Some(last) = events.last() else { break };
-        done = last.position;
-        apply(&transaction, &events, codec, primary).await?;
-        progress(done.unsigned_abs(), newest.unsigned_abs());
-    }
-    // After the rows: building an index once is faster than updating it for every row.
-    for table in projections::TABLES {
-        for index in row_sql::indexes(table, "view", "") {
-            transaction.batch_execute(&index).await?;
-        }
-    }
-    for statement in theirs {
-        transaction.batch_execute(&statement).await?;
-    }
-    let sql = "update log.head set projection_set = $1, view_definition = $2";
-    transaction.execute(sql, &[&projections::set_name(), &definition_of(projections::TABLES)]).await?;
-    transaction.commit().await?;
-    // New tables have no statistics, and the planner would choose bad plans.
-    for table in projections::TABLES {
-        client.batch_execute(&format!("analyze view.{}", table.name)).await?;
+}
+
+/// The number of a table in [`projections::TABLES`].
+pub(super) fn table_of(table: &Table) -> usize {
+    projections::TABLES.iter().position(|known| known.name == table.name).unwrap_or(0)
+}
+
+fn put_fields<'v>(
+    content: &mut BytesMut,
+    table: &Table,
+    values: impl IntoIterator<Item = &'v Value>,
+    position: i64,
+) -> Result<(), ReplayError> {
+    for (column, value) in table.columns.iter().zip(values) {
+        put_value(content, column.column_type, value, position)?;
     }
     Ok(())
 }
 
-/// The names of the tables of a set and of this release, sorted and without duplicates.
-fn table_names(set: &str) -> Vec<&str> {
-    let former = set.split(',').filter_map(|table| table.split(':').next());
-    let mut names: Vec<&str> = former.chain(projections::TABLES.iter().map(|table| table.name)).collect();
-    names.sort_unstable();
-    names.dedup();
-    names
+fn put_value(
+    content: &mut BytesMut,
+    column: crate::event_log::rows::ColumnType,
+    value: &Value,
+    position: i64,
+) -> Result<(), ReplayError> {
+    match value {
+        Value::Position => tuple::put(content, column, &Value::Int(position)),
+        value => tuple::put(content, column, value),
+    }
 }
 
-/// The statements that recreate other owners' grants, indexes and triggers on the new tables.
-///
-/// # Errors
-/// [`FoldError::InUse`] for objects that cannot be recreated: policies and publications.
-async fn objects_of_others(transaction: &Transaction<'_>, names: &[&str]) -> Result<Vec<String>, FoldError> {
-    let sql = "select format('the policy %I on %s', p.polname, p.polrelid::regclass) from pg_policy p
-               join pg_class c on c.oid = p.polrelid
-               where c.relnamespace = 'view'::regnamespace and c.relname = any ($1)
-               union all
-               select format('the publication %I of %s', b.pubname, r.prrelid::regclass) from pg_publication_rel r
-               join pg_publication b on b.oid = r.prpubid join pg_class c on c.oid = r.prrelid
-               where c.relnamespace = 'view'::regnamespace and c.relname = any ($1)";
-    let rows = transaction.query(sql, &[&names]).await?;
-    if !rows.is_empty() {
-        let kept: Result<Vec<String>, _> = rows.iter().map(|row| row.try_get(0)).collect();
-        return Err(FoldError::InUse(kept?.join("; ")));
-    }
-    let mut statements = Vec::new();
-    // Only for tables that stay: objects on the others are removed with their table.
-    let stays: Vec<&str> = projections::TABLES.iter().map(|table| table.name).collect();
-    let sql = "select format('grant %s on view.%I to %s%s', a.privilege_type, c.relname,
-                             case a.grantee when 0 then 'public' else quote_ident(a.grantee::regrole::text) end,
-                             case when a.is_grantable then ' with grant option' else '' end)
-               from pg_class c cross join aclexplode(c.relacl) a
-               where c.relnamespace = 'view'::regnamespace and c.relname = any ($1) and a.grantee <> c.relowner
-                 and a.grantee not in (select oid from pg_roles where rolname = 'tenure_app')
-               union all
-               select pg_get_triggerdef(t.oid) from pg_trigger t join pg_class c on c.oid = t.tgrelid
-               where c.relnamespace = 'view'::regnamespace and c.relname = any ($1) and not t.tgisinternal";
-    for row in transaction.query(sql, &[&stays]).await? {
-        statements.push(row.try_get(0)?);
-    }
-    let sql = "select t.relname::text, c.relname::text, pg_get_indexdef(i.indexrelid)
-               from pg_index i join pg_class c on c.oid = i.indexrelid join pg_class t on t.oid = i.indrelid
-               where t.relnamespace = 'view'::regnamespace and t.relname = any ($1) and not i.indisprimary";
-    for row in transaction.query(sql, &[&stays]).await? {
-        let (table, index): (&str, &str) = (row.try_get(0)?, row.try_get(1)?);
-        let is_ours =
-            projections::TABLES.iter().any(|ours| ours.name == table && is_index_of_ours(index, ours));
-        if !is_ours {
-            statements.push(row.try_get(2)?);
+fn push_row(
+    records: &mut Records,
+    content: &mut BytesMut,
+    position: i64,
+    RowChange { table, key, change }: &RowChange,
+) -> Result<(), ReplayError> {
+    content.clear();
+    let kind = match change {
+        Change::Insert(values) => {
+            put_fields(content, table, values, position)?;
+            Record::Insert
         }
-    }
-    Ok(statements)
-}
-
-/// Drops the tables of a set and their functions. Fails if other objects depend on one of them.
-async fn drop_former(transaction: &Transaction<'_>, names: &[&str]) -> Result<(), FoldError> {
-    let sql = "select format('drop function %s', p.oid::regprocedure) from pg_proc p
-               where p.pronamespace = 'view'::regnamespace and p.proname = any ($1)";
-    // Functions first: they use the row types of the tables.
-    let functions: Vec<String> = names.iter().map(|name| format!("{name}_apply")).collect();
-    for row in transaction.query(sql, &[&functions]).await? {
-        transaction.batch_execute(row.try_get(0)?).await?;
-    }
-    let sql = "select format('drop table view.%I', c.relname) from pg_class c
-               where c.relnamespace = 'view'::regnamespace and c.relkind = 'r' and c.relname = any ($1)";
-    for row in transaction.query(sql, &[&names]).await? {
-        transaction.batch_execute(row.try_get(0)?).await?;
-    }
-    Ok(())
-}
-
-async fn page(transaction: &Transaction<'_>, after: i64) -> Result<Vec<RecordedEvent>, FoldError> {
-    let columns = RecordedEvent::COLUMNS;
-    let sql = format!("select {columns} from log.event where position > $1 order by position limit $2");
-    let rows = transaction.query(&sql, &[&after, &PAGE]).await?;
-    Ok(rows.iter().map(RecordedEvent::from_row).collect::<Result<_, _>>()?)
-}
-
-/// Applies the row changes and claims of these events to the tables.
-async fn apply(
-    transaction: &Transaction<'_>,
-    events: &[RecordedEvent],
-    codec: &Codec,
-    primary: &Primary,
-) -> Result<(), FoldError> {
-    // Foreign aggregates in the same log have no projections here.
-    let ours: Vec<RecordedEvent> = events
-        .iter()
-        .filter(|event| crate::aggregates::STREAM_TYPES.contains(&&*event.stream.stream_type))
-        .cloned()
-        .collect();
-    let hasher: &dyn ClaimHasher = &**codec.keys();
-    let mut changes: Vec<(i64, RowChange)> = Vec::new();
-    let mut claims: Vec<(i64, ClaimChange)> = Vec::new();
-    for (stored, event) in ours.iter().zip(codec.decode(&ours, primary).await?) {
-        let stream: Uuid = stored.stream.id.parse().map_err(|_| FoldError::Stream {
-            position: stored.position,
-            stream: stored.stream.id.to_string(),
-        })?;
-        let rows = projections::changes(stream, &event);
-        changes.extend(rows.into_iter().map(|change| (stored.position, change)));
-        claims.extend(event.claims(stream, hasher).into_iter().map(|change| (stored.position, change)));
-    }
-    // One change per row: a row that changes many times in a page is written once.
-    let coalesced = coalesce(changes.iter().map(|(position, change)| (*position, change)));
-    let applications = row_sql::applications(&coalesced);
-    let tables: Vec<&'static Table> = applications.iter().map(|application| application.table).collect();
-    let calls = row_sql::calls(&tables, "view", 1);
-    let sql = format!("select a.base{calls} from (select 0::bigint as base) a");
-    let arguments: Vec<&(dyn ToSql + Sync)> = applications.iter().flat_map(Application::arguments).collect();
-    transaction.query(&sql, &arguments).await?;
-    apply_claims(transaction, claims).await
-}
-
-/// Who holds a claim, until when, and the position of the event that took it. No end: until it is released.
-type Held = (String, Option<Timestamp>, i64);
-
-async fn apply_claims(
-    transaction: &Transaction<'_>,
-    changes: Vec<(i64, ClaimChange)>,
-) -> Result<(), FoldError> {
-    let mut after: HashMap<ClaimKey, Option<Held>> = standing(transaction, &changes).await?;
-    for (position, change) in changes {
-        match change {
-            ClaimChange::Take(claim) => {
-                after.insert(claim.key, Some((claim.holder, claim.free_after, position)));
+        Change::Patch(columns) => {
+            put_fields(content, table, key, position)?;
+            for (column, value) in columns {
+                content.put_u8(u8::try_from(*column).unwrap_or(u8::MAX));
+                put_value(content, table.columns[*column].column_type, value, position)?;
             }
-            ClaimChange::Release { key, holder } => {
-                // A release by a former holder has no effect: another one may have taken the claim over.
-                if matches!(after.get(&key), Some(Some((former, _, _))) if *former == holder) {
-                    after.insert(key, None);
-                }
-            }
+            Record::Patch
         }
-    }
-    // All touched claims are deleted and those still held inserted again: one page takes two statements, whatever
-    // changed.
-    let (kinds, keys): (Vec<&str>, Vec<&[u8]>) =
-        after.keys().map(|key| (key.kind, key.key.as_slice())).unzip();
-    let sql = "delete from view.unique_claims c using unnest($1::text[], $2::bytea[]) as t (kind, key)
-               where c.kind = t.kind and c.key = t.key";
-    transaction.execute(sql, &[&kinds, &keys]).await?;
-    let sql = "insert into view.unique_claims (kind, key, holder, free_after, position)
-               select * from unnest($1::text[], $2::bytea[], $3::text[], $4::timestamptz[], $5::bigint[])";
-    let (mut kinds, mut keys, mut holders) = (Vec::new(), Vec::new(), Vec::new());
-    let (mut ends, mut positions) = (Vec::new(), Vec::new());
-    for (key, held) in &after {
-        if let Some((holder, end, position)) = held {
-            kinds.push(key.kind);
-            keys.push(key.key.as_slice());
-            holders.push(holder.as_str());
-            ends.push(*end);
-            positions.push(*position);
+        Change::Delete => {
+            put_fields(content, table, key, position)?;
+            Record::Delete
         }
-    }
-    transaction.execute(sql, &[&kinds, &keys, &holders, &ends, &positions]).await?;
-    Ok(())
+    };
+    records.push(kind, table_of(table), position, content)
 }
 
-/// The current state of the claims that these changes touch; `None` for those that are free.
-async fn standing(
-    transaction: &Transaction<'_>,
-    changes: &[(i64, ClaimChange)],
-) -> Result<HashMap<ClaimKey, Option<Held>>, FoldError> {
-    let mut touched: HashMap<ClaimKey, Option<Held>> = HashMap::new();
-    for (_, change) in changes {
-        let (ClaimChange::Take(crate::event_log::claim::Claim { key, .. })
-        | ClaimChange::Release { key, .. }) = change;
-        touched.insert(key.clone(), None);
-    }
-    let keys: Vec<ClaimKey> = touched.keys().cloned().collect();
-    let (kinds, digests): (Vec<&str>, Vec<&[u8]>) =
-        keys.iter().map(|key| (key.kind, key.key.as_slice())).unzip();
-    let sql = "select t.place, c.holder, c.free_after, c.position
-               from unnest($1::text[], $2::bytea[]) with ordinality as t (kind, key, place)
-               join view.unique_claims c on c.kind = t.kind and c.key = t.key";
-    for row in transaction.query(sql, &[&kinds, &digests]).await? {
-        let place: i64 = row.try_get(0)?;
-        let key = usize::try_from(place - 1).ok().and_then(|place| keys.get(place));
-        if let Some(key) = key {
-            touched.insert(key.clone(), Some((row.try_get(1)?, row.try_get(2)?, row.try_get(3)?)));
+fn push_claim(
+    records: &mut Records,
+    content: &mut BytesMut,
+    position: i64,
+    change: &ClaimChange,
+) -> Result<(), ReplayError> {
+    let table = &unique_claims::TABLE;
+    content.clear();
+    let kind = match change {
+        ClaimChange::Take(claim) => {
+            put_fields(content, table, &unique_claims::row(claim), position)?;
+            Record::Put
+        }
+        ClaimChange::Release { key, holder } => {
+            put_fields(content, table, &unique_claims::key_and_holder(key, holder), position)?;
+            Record::Release
+        }
+    };
+    records.push(kind, table_of(table), position, content)
+}
+
+/// A row as the replay makes it and as the live table has it.
+#[derive(Default)]
+pub(super) struct Row<'a> {
+    pub(super) replayed: Option<Cow<'a, [u8]>>,
+    pub(super) live: Option<&'a [u8]>,
+}
+
+/// The rows of a slice, by table number and key.
+pub(super) type Rows<'a> = HashMap<(usize, &'a [u8]), Row<'a>>;
+
+/// Carries out the records of a slice, in order.
+pub(super) fn rows_of(slice: &[u8]) -> Result<Rows<'_>, ReplayError> {
+    let mut rows = Rows::default();
+    let mut rest = slice;
+    while !rest.is_empty() {
+        let entry;
+        (entry, rest) = Entry::split(rest).ok_or(ReplayError::Malformed)?;
+        let Entry { kind, number, position, content } = entry;
+        let table = projections::TABLES[number];
+        let key_len = tuple::fields_len(content, table.key_columns).ok_or(ReplayError::Malformed)?;
+        let (key, values) = content.split_at(key_len);
+        let row = rows.entry((number, key)).or_default();
+        let inconsistent = |change| ReplayError::Inconsistent { position, table: table.name, change };
+        match kind {
+            Record::Live => row.live = Some(content),
+            Record::Insert if row.replayed.is_some() => {
+                return Err(inconsistent("insert a row that is already there"));
+            }
+            Record::Insert | Record::Put => row.replayed = Some(Cow::Borrowed(content)),
+            Record::Patch => {
+                let before = row.replayed.as_deref().ok_or_else(|| inconsistent("change a missing row"))?;
+                row.replayed =
+                    Some(Cow::Owned(tuple::patched(before, values).ok_or(ReplayError::Malformed)?));
+            }
+            Record::Delete => {
+                row.replayed.take().ok_or_else(|| inconsistent("delete a missing row"))?;
+            }
+            // A release by a former holder has no effect: another one may have taken the claim over.
+            Record::Release => row.replayed = row.replayed.take().filter(|held| !held.starts_with(content)),
         }
     }
-    Ok(touched)
+    Ok(rows)
+}
+
+/// A record.
+struct Entry<'a> {
+    kind: Record,
+    /// The number of its table in [`projections::TABLES`].
+    number: usize,
+    position: i64,
+    content: &'a [u8],
+}
+
+impl<'a> Entry<'a> {
+    /// Splits the first record off.
+    fn split(records: &'a [u8]) -> Option<(Self, &'a [u8])> {
+        let (kind, rest) = records.split_first()?;
+        let (table, rest) = rest.split_first()?;
+        let (position, rest) = rest.split_first_chunk()?;
+        let (length, rest) = rest.split_first_chunk()?;
+        let (content, after) = rest.split_at_checked(u32::from_be_bytes(*length) as usize)?;
+        let number = usize::from(*table);
+        (number < projections::TABLES.len()).then_some(())?;
+        let kind = *Record::ALL.get(usize::from(*kind))?;
+        Some((Self { kind, number, position: i64::from_be_bytes(*position), content }, after))
+    }
 }

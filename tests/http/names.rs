@@ -182,8 +182,7 @@ async fn ambiguous_names_of_an_earlier_release_are_changed_at_the_first_start() 
     let renamed = events.iter().filter(|event| event.event_type.ends_with(".renamed"));
     assert!(renamed.clone().all(|event| event.metadata.starts_with(b"{\"actor\":\"system\"")));
     assert_eq!(renamed.count(), 5);
-    let client = database.connect(None).await;
-    assert_tables_are_a_fold_of_the_log(&tenure, &client).await;
+    assert_tables_are_a_fold_of_the_log(&tenure).await;
     tenure.close().await;
     let again = database.open().await;
     assert_eq!(history(&again).await.len(), events.len(), "once");

@@ -233,7 +233,7 @@ async fn closing_an_account_ends_its_keys_invites_and_sources_in_one_step() {
     {
         assert!(crate::support::rows(&client, table).await.is_empty(), "{table}");
     }
-    crate::replay::assert_tables_are_a_fold_of_the_log(&fresh, &client).await;
+    crate::replay::assert_tables_are_a_fold_of_the_log(&fresh).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

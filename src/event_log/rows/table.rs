@@ -1,5 +1,7 @@
 //! Projected tables: their columns, keys and indexes.
 
+use tokio_postgres::types::Type;
+
 /// The type of a projected column; built-in types of PostgreSQL only.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ColumnType {
@@ -17,6 +19,21 @@ pub enum ColumnType {
     Timestamptz,
     /// Stored as `bigint`: the position of the event that made the change.
     Position,
+}
+
+impl ColumnType {
+    /// The type of its values on the wire.
+    #[must_use]
+    pub const fn wire(self) -> Type {
+        match self {
+            Self::Bool => Type::BOOL,
+            Self::BigInt | Self::Position => Type::INT8,
+            Self::Text => Type::TEXT,
+            Self::Uuid => Type::UUID,
+            Self::Bytea => Type::BYTEA,
+            Self::Timestamptz => Type::TIMESTAMPTZ,
+        }
+    }
 }
 
 /// One column of a projected table.
@@ -63,6 +80,12 @@ pub struct Table {
 }
 
 impl Table {
+    /// The name with the version, as sets of projections are named: `users:1`.
+    #[must_use]
+    pub fn versioned_name(&self) -> String {
+        format!("{}:{}", self.name, self.version)
+    }
+
     /// The index of a column.
     ///
     /// # Panics

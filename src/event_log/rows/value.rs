@@ -11,6 +11,9 @@ pub enum Value {
     /// The SQL value null.
     #[default]
     Null,
+    /// The value of a sealed field whose data key has been destroyed. Stored as null; a replay that meets it cannot tell
+    /// what the table held before the key was destroyed.
+    Unreadable,
     /// A value of type `boolean`.
     Bool(bool),
     /// A value of type `bigint`.
@@ -32,6 +35,7 @@ impl std::fmt::Debug for Value {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Null => f.write_str("null"),
+            Self::Unreadable => f.write_str("unreadable"),
             Self::Bool(value) => write!(f, "{value}"),
             Self::Int(value) => write!(f, "{value}"),
             Self::Text(_) => f.write_str("text"),
@@ -101,7 +105,7 @@ impl ToSql for Value {
             if T::accepts(ty) { value.to_sql(ty, out) } else { Err(format!("no value of type {ty}").into()) }
         }
         match self {
-            Self::Null => Ok(IsNull::Yes),
+            Self::Null | Self::Unreadable => Ok(IsNull::Yes),
             Self::Bool(value) => typed(value, ty, out),
             Self::Int(value) => typed(value, ty, out),
             Self::Text(value) => typed(value, ty, out),

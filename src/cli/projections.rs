@@ -1,0 +1,116 @@
+//! `tenure projections`: the tables that queries read.
+
+use std::time::Duration;
+
+use clap::Subcommand;
+use serde_json::json;
+
+use super::replay_progress::Shown;
+use super::{lookup, open, output};
+use crate::aggregates::field::Invalid;
+use crate::clock::Stopwatch;
+use crate::config::Config;
+use crate::projections::TABLES;
+use crate::replay::{RebuildError, RebuildOptions, Rebuilt, Verification};
+
+#[derive(Subcommand)]
+pub(super) enum ProjectionsCommand {
+    /// List the tables of this release, with their versions
+    List,
+    /// Rebuild tables from the log while nodes read and write them, and swap them in
+    ///
+    /// The live tables are compared with the log first. A difference stops the rebuild, exit code 6, because it is evidence
+    /// that somebody may want to look at. Whatever ends a rebuild early, the live tables are untouched.
+    Rebuild {
+        /// The tables to rebuild; all if none is named
+        tables: Vec<String>,
+        /// Replace the tables even though they differ from what the log says
+        #[arg(long)]
+        accept_differences: bool,
+        /// How long to wait for other transactions that read the tables, such as dumps, in seconds with a unit (10m, 30s)
+        #[arg(long, default_value = "10m", value_parser = lookup::duration)]
+        swap_wait: Duration,
+    },
+}
+
+pub(super) async fn run(config: Config, command: ProjectionsCommand) -> anyhow::Result<()> {
+    match command {
+        ProjectionsCommand::List => {
+            let tables: Vec<_> =
+                TABLES.iter().map(|table| json!({"name": table.name, "version": table.version})).collect();
+            output::list(config.json, "projections", &["name", "version"], &tables)
+        }
+        ProjectionsCommand::Rebuild { tables, accept_differences, swap_wait } => {
+            let mut chosen = Vec::new();
+            for name in &tables {
+                let known = TABLES.iter().find(|table| table.name == name);
+                let Some(table) = known.copied() else {
+                    let rule = "unknown; `tenure projections list` shows the tables";
+                    return Err(Invalid { field: "table", rule }.into());
+                };
+                if !chosen.iter().any(|other: &&crate::event_log::rows::Table| other.name == table.name) {
+                    chosen.push(table);
+                }
+            }
+            let verification = if accept_differences { Verification::Report } else { Verification::Strict };
+            rebuild(config, RebuildOptions { tables: chosen, verification, swap_wait }).await
+        }
+    }
+}
+
+async fn rebuild(config: Config, options: RebuildOptions) -> anyhow::Result<()> {
+    let opened = open::open(&config).await?;
+    let watch = Stopwatch::start();
+    let shown = Shown::new();
+    let (replay, progress) = (opened.tenure.replay(), shown.progress());
+    // Dropping the future on Ctrl-C closes the connections; the next rebuild or a node drops what is left.
+    let ended = tokio::select! {
+        ended = replay.rebuild(&options, &progress) => ended,
+        _ = tokio::signal::ctrl_c() => {
+            shown.clear();
+            opened.close().await?;
+            anyhow::bail!("interrupted; the live tables are untouched");
+        }
+    };
+    shown.clear();
+    let result = match ended {
+        Ok(rebuilt) => report(&config, &rebuilt, watch.elapsed().as_secs_f64()),
+        Err(error) => {
+            if let RebuildError::Differs(differences) = &error {
+                super::audit::print_differences(&config, differences)?;
+            }
+            Err(error.into())
+        }
+    };
+    opened.close().await?;
+    result
+}
+
+fn report(config: &Config, rebuilt: &Rebuilt, seconds: f64) -> anyhow::Result<()> {
+    let rate = super::replay_progress::rate(rebuilt.events, seconds);
+    if config.json {
+        let mut value = serde_json::to_value(rebuilt)?;
+        value["seconds"] = seconds.into();
+        value["events_per_second"] = rate.into();
+        value["diff_rows"] = rebuilt.differences.count.into();
+        value["peak_memory_bytes"] = super::replay_progress::peak_memory_bytes().into();
+        return output::json(&value);
+    }
+    super::audit::print_differences(config, &rebuilt.differences)?;
+    for holder in &rebuilt.not_waited_for {
+        output::line(&format!(
+            "not waited for any longer: {holder}; if it is a dump, its copy will be rebuilt when it is restored"
+        ))?;
+    }
+    output::line(&format!(
+        "{} tables rebuilt up to position {}: {} events, {} rows in {seconds:.1} s ({rate} events/s); {} of {} rows differed; \
+         appends waited {:.0} ms for the swap",
+        rebuilt.tables.len(),
+        rebuilt.position,
+        rebuilt.events,
+        rebuilt.rows,
+        rebuilt.differences.count,
+        rebuilt.differences.rows,
+        rebuilt.swap_seconds * 1_000.0,
+    ))
+}

@@ -1,0 +1,189 @@
+//! Compares the rows that a replay makes with those of the live tables.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use foldhash::HashSet;
+use serde::Serialize;
+use uuid::Uuid;
+
+use super::error::ReplayError;
+use super::fold::Rows;
+use super::tuple;
+use crate::clock::Timestamp;
+use crate::event_log::rows::{ColumnType, Table};
+use crate::projections::{self, unique_claims};
+
+/// How many differences a report names; the others are counted.
+const NAMED: usize = 1_000;
+
+/// How a live row differs from the replayed one.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// The live table lacks the row.
+    Missing,
+    /// Only the live table has the row.
+    Unexpected,
+    /// Columns differ.
+    Changed,
+}
+
+/// One row that differs.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct Difference {
+    /// The table of the row.
+    pub table: &'static str,
+    /// The values of its key columns, by name; never a name or a secret in clear.
+    pub key: BTreeMap<&'static str, String>,
+    /// How it differs.
+    pub kind: Kind,
+    /// The columns that differ, if both have the row.
+    pub columns: Vec<&'static str>,
+}
+
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let key: Vec<String> = self.key.iter().map(|(name, value)| format!("{name} {value}")).collect();
+        let (table, key) = (self.table, key.join(", "));
+        match self.kind {
+            Kind::Missing => write!(f, "{table}: the row with {key} is missing"),
+            Kind::Unexpected => write!(f, "{table}: the row with {key} should not exist"),
+            Kind::Changed => write!(f, "{table}: the row with {key} differs in {}", self.columns.join(", ")),
+        }
+    }
+}
+
+/// The rows that differ.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize)]
+pub struct Differences {
+    /// How many rows differ.
+    pub count: u64,
+    /// How many rows were compared.
+    pub rows: u64,
+    /// How many claims were left out, because they have expired by the clock or their names are no longer readable.
+    pub claims_left_out: u64,
+    /// The first of the differences; at most 1,000.
+    pub first: Vec<Difference>,
+}
+
+impl Differences {
+    pub(super) fn extend(&mut self, other: Self) {
+        self.count += other.count;
+        self.rows += other.rows;
+        self.claims_left_out += other.claims_left_out;
+        let room = NAMED.saturating_sub(self.first.len());
+        self.first.extend(other.first.into_iter().take(room));
+    }
+}
+
+/// What is compared.
+pub(super) struct Comparison<'a> {
+    /// Whether each of [`projections::TABLES`] is compared.
+    pub(super) compared: &'a [bool],
+    /// The time by which claims have expired or not.
+    pub(super) now: Timestamp,
+    /// Streams and subjects whose sealed fields are unreadable.
+    pub(super) unreadable: &'a HashSet<Uuid>,
+    /// Only rows of this account, and claims of these streams of it.
+    pub(super) account: Option<(Uuid, &'a HashSet<Uuid>)>,
+}
+
+impl Comparison<'_> {
+    /// Compares the rows of a slice.
+    pub(super) fn compare(&self, rows: &Rows<'_>, differences: &mut Differences) -> Result<(), ReplayError> {
+        for (&(number, key), row) in rows {
+            if !self.compared[number] {
+                continue;
+            }
+            let table = projections::TABLES[number];
+            let (mut replayed, mut live) = (row.replayed.as_deref(), row.live);
+            if table.name == unique_claims::TABLE.name {
+                (replayed, live) = (self.living(replayed)?, self.living(live)?);
+                let is_left_out = match (replayed, live) {
+                    (None, None) => row.replayed.is_some() || row.live.is_some(),
+                    (None, Some(live)) => {
+                        holder(live).is_some_and(|holder| self.unreadable.contains(&holder))
+                    }
+                    _ => false,
+                };
+                if is_left_out {
+                    differences.claims_left_out += 1;
+                    continue;
+                }
+            }
+            if !self.is_of_account(table, replayed.or(live)) {
+                continue;
+            }
+            let (kind, columns) = match (replayed, live) {
+                (None, None) => continue,
+                (Some(_), None) => (Kind::Missing, Vec::new()),
+                (None, Some(_)) => (Kind::Unexpected, Vec::new()),
+                (Some(replayed), Some(live)) => (Kind::Changed, tuple::differing(table, replayed, live)),
+            };
+            differences.rows += 1;
+            if kind == Kind::Changed && columns.is_empty() {
+                continue;
+            }
+            differences.count += 1;
+            if differences.first.len() < NAMED {
+                let key = shown_key(table, key);
+                differences.first.push(Difference { table: table.name, key, kind, columns });
+            }
+        }
+        Ok(())
+    }
+
+    /// The claim, unless it has expired.
+    fn living<'r>(&self, claim: Option<&'r [u8]>) -> Result<Option<&'r [u8]>, ReplayError> {
+        let Some(tuple) = claim else { return Ok(None) };
+        let place = unique_claims::TABLE.column("free_after");
+        let free_after = tuple::fields(tuple).nth(place).ok_or(ReplayError::Malformed)?;
+        let free_after = free_after.map(time).transpose()?;
+        Ok(claim.filter(|_| free_after.is_none_or(|end| end > self.now)))
+    }
+
+    fn is_of_account(&self, table: &Table, tuple: Option<&[u8]>) -> bool {
+        let (Some((account, streams)), Some(tuple)) = (self.account, tuple) else { return true };
+        if table.name == unique_claims::TABLE.name {
+            return holder(tuple).is_some_and(|holder| streams.contains(&holder));
+        }
+        let id = |name| {
+            let place = table.columns.iter().position(|column| column.name == name)?;
+            Uuid::from_slice(tuple::fields(tuple).nth(place)??).ok()
+        };
+        // Accounts and their endings have the account as their key; pipes are found through their source.
+        let of = id("account_id").or_else(|| id("source_id")).or_else(|| id("id"));
+        of.is_some_and(|of| of == account || streams.contains(&of))
+    }
+}
+
+fn time(bytes: &[u8]) -> Result<Timestamp, ReplayError> {
+    use tokio_postgres::types::{FromSql as _, Type};
+    Timestamp::from_sql(&Type::TIMESTAMPTZ, bytes).map_err(|_| ReplayError::Malformed)
+}
+
+/// The holder of a claim, if it is an aggregate or a name key.
+fn holder(claim: &[u8]) -> Option<Uuid> {
+    let text = tuple::fields(claim).nth(unique_claims::TABLE.column("holder"))??;
+    std::str::from_utf8(text).ok()?.parse().ok()
+}
+
+fn shown_key(table: &Table, key: &[u8]) -> BTreeMap<&'static str, String> {
+    let columns = table.columns.iter().zip(tuple::fields(key));
+    columns
+        .map(|(column, field)| (column.name, shown(column.column_type, field.unwrap_or_default())))
+        .collect()
+}
+
+fn shown(column: ColumnType, bytes: &[u8]) -> String {
+    let hex = || crate::postgres::hex(bytes);
+    match column {
+        ColumnType::Uuid => Uuid::from_slice(bytes).map_or_else(|_| hex(), |id| id.to_string()),
+        ColumnType::BigInt | ColumnType::Position => {
+            bytes.try_into().map_or_else(|_| hex(), |bytes| i64::from_be_bytes(bytes).to_string())
+        }
+        ColumnType::Text => String::from_utf8_lossy(bytes).into_owned(),
+        ColumnType::Bool | ColumnType::Bytea | ColumnType::Timestamptz => hex(),
+    }
+}

@@ -1,0 +1,66 @@
+//! Compares the live tables with what the log says, at one position.
+
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+use super::compare::{Comparison, Differences};
+use super::error::ReplayError;
+use super::fold::rows_of;
+use super::progress::{Phase, Progress};
+use super::rebuild::{Replay, Verification};
+use super::scan::scan;
+use super::session;
+use super::spill::SLICES;
+use crate::projections;
+
+/// The result of a comparison.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct Diff {
+    /// The position at which the tables were compared.
+    pub position: i64,
+    /// How many events were read.
+    pub events: u64,
+    /// The rows that differ.
+    #[serde(flatten)]
+    pub differences: Differences,
+    /// For how long a snapshot of the live tables was held.
+    pub snapshot_seconds: f64,
+}
+
+impl Replay {
+    /// Compares the live tables with a replay of the whole log, row by row; with an account, only its rows and claims.
+    ///
+    /// Changes nothing. Holds a snapshot of the live tables while it reads them.
+    ///
+    /// # Errors
+    /// See [`ReplayError`].
+    pub async fn diff(&self, account: Option<Uuid>, progress: &Progress) -> Result<Diff, ReplayError> {
+        let connect = || session::connect(&self.log, "tenure replay");
+        let (events, live) = (Arc::new(connect().await?), connect().await?);
+        let wanted: Arc<[bool]> = vec![true; projections::TABLES.len()].into();
+        let folder = self.folder(wanted.clone());
+        let mut scan =
+            scan(self, &folder, &events, &live.client, Verification::Strict, account, progress).await?;
+        if scan.projection_set != projections::set_name() {
+            return Err(ReplayError::SetChanged(scan.projection_set));
+        }
+        progress.begin(Phase::Loading, SLICES as u64);
+        let mut differences = Differences::default();
+        let comparison = Comparison {
+            compared: &wanted,
+            now: self.clock.now(),
+            unreadable: &scan.keys.unreadable,
+            account: account.map(|account| (account, &scan.streams)),
+        };
+        for slice in 0..SLICES {
+            let slice = scan.spill.take(slice)?;
+            comparison.compare(&rows_of(&slice)?, &mut differences)?;
+            progress.advance(1);
+            // A slice can take a while, and other tasks of this node wait for the thread.
+            tokio::task::yield_now().await;
+        }
+        let (position, events, held) = (scan.position, scan.events, scan.snapshot_held);
+        Ok(Diff { position, events, differences, snapshot_seconds: held.as_secs_f64() })
+    }
+}

@@ -1,0 +1,127 @@
+//! Why a replay failed.
+
+use std::io;
+
+use crate::codec::CodecError;
+use crate::credentials::key_ring::KeyLoadError;
+use crate::event_log::{PrimaryError, ReadError};
+use crate::postgres::copy::CopyError;
+use crate::postgres::{ConnectError, statement_reason};
+use crate::sealing::SealError;
+
+/// Why a replay failed. The live tables are unchanged.
+#[derive(Debug, thiserror::Error)]
+pub enum ReplayError {
+    /// No connection could be opened.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    /// The server may not answer for the log, or stopped answering.
+    #[error(transparent)]
+    Primary(#[from] PrimaryError),
+    /// The log or the keys could not be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// The keys could not be read.
+    #[error(transparent)]
+    Keys(#[from] KeyLoadError),
+    /// An event in the log cannot be decoded.
+    #[error(transparent)]
+    Codec(#[from] CodecError),
+    /// The database refused a statement.
+    #[error("the database refused a statement of the replay: {}", statement_reason(.0))]
+    Statement(#[source] tokio_postgres::Error),
+    /// Rows could not be read from the database.
+    #[error("the database could not be read: {0}")]
+    Copy(#[from] CopyError),
+    /// Positions have had a new epoch since the replay began, so what it read may be lost.
+    #[error("positions have a new epoch since the replay began; start it again")]
+    EpochChanged,
+    /// Another release has replaced the projections since the replay began.
+    #[error(
+        "the projections have been replaced by set {0} since the replay began; use the release that made it"
+    )]
+    SetChanged(String),
+    /// The log has a gap, or ended before the position that it had.
+    #[error("event {position} is missing from the log; `tenure doctor` says more")]
+    Gap {
+        /// The position that is missing.
+        position: i64,
+    },
+    /// An event's stream type is one of Tenure's, but its stream id is not a UUID.
+    #[error("event {position} belongs to no aggregate of Tenure: its stream id `{stream}` is not a UUID")]
+    Stream {
+        /// The position of the event.
+        position: i64,
+        /// The stream id of the event.
+        stream: String,
+    },
+    /// An event changes or deletes a row that is not there, or inserts one that is: no commit can have stored it.
+    #[error("event {position} does not fit the events before it: it would {change} of `{table}`")]
+    Inconsistent {
+        /// The position of the event.
+        position: i64,
+        /// The table of the row.
+        table: &'static str,
+        /// What the event would do.
+        change: &'static str,
+    },
+    /// A data key is missing although no event has destroyed it.
+    #[error(
+        "the data key of {subject} is missing, but no event has destroyed it: restore log.data_key from a backup, or what \
+         is sealed under it stays unreadable"
+    )]
+    LostKey {
+        /// The subject of the key, such as `user:…`.
+        subject: String,
+    },
+    /// A projection panicked.
+    #[error(
+        "a projection failed on an event between positions {from} and {to}; this is a bug: please report it"
+    )]
+    Panicked {
+        /// The first position of the page.
+        from: i64,
+        /// The last position of the page.
+        to: i64,
+    },
+    /// A temporary file cannot be written or read.
+    #[error("a temporary file in {} failed: {source}; free space there, or set TMPDIR", std::env::temp_dir().display())]
+    Temporary {
+        /// The error of the operating system.
+        source: io::Error,
+    },
+    /// A temporary file or a sealed field does not open.
+    #[error(transparent)]
+    Seal(#[from] SealError),
+    /// A value does not have the type of its column: a bug in a projection.
+    #[error("a value of a projection cannot be encoded: {0}")]
+    Value(String),
+    /// The server sent bytes that are no rows of a binary COPY.
+    #[error("the server sent rows that cannot be read")]
+    Malformed,
+}
+
+impl ReplayError {
+    pub(super) const fn temporary(source: io::Error) -> Self {
+        Self::Temporary { source }
+    }
+
+    /// Whether the replay may succeed later, without a change of its setup.
+    #[must_use]
+    pub fn may_succeed_later(&self) -> bool {
+        match self {
+            Self::Connect(_)
+            | Self::Primary(_)
+            | Self::Read(_)
+            | Self::EpochChanged
+            | Self::Temporary { .. } => true,
+            other => crate::postgres::is_outage(other),
+        }
+    }
+}
+
+impl From<tokio_postgres::Error> for ReplayError {
+    fn from(error: tokio_postgres::Error) -> Self {
+        Self::Statement(error)
+    }
+}

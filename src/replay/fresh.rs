@@ -1,0 +1,227 @@
+//! The fresh tables that a rebuild fills, in a schema of their own beside the live one.
+
+use std::collections::VecDeque;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+
+use bytes::{Bytes, BytesMut};
+use foldhash::{HashMap, HashMapExt as _};
+use futures::SinkExt as _;
+use tokio_postgres::types::ToSql;
+use tokio_postgres::{Client, GenericClient};
+
+use super::error::ReplayError;
+use super::fold::{Effects, Rows, table_of};
+use super::tuple::{self, COPY_HEADER, COPY_TRAILER};
+use crate::clock::Timestamp;
+use crate::event_log::claim::{Claim, ClaimChange, ClaimKey};
+use crate::event_log::row_sql::{self, Application};
+use crate::event_log::rows::{RowChange, Table, coalesce};
+use crate::projections::{self, unique_claims};
+
+/// How many bytes of rows are sent at a time.
+const CHUNK: usize = 256 * 1024;
+
+/// The fresh tables.
+pub(super) struct Fresh {
+    /// The schema that they are in.
+    pub(super) schema: String,
+    /// The build that the schema `view` will have with them.
+    pub(super) build: i64,
+    /// The tables.
+    pub(super) tables: Vec<&'static Table>,
+}
+
+impl Fresh {
+    /// Creates the schema with empty tables.
+    pub(super) async fn create(
+        client: &mut Client,
+        tables: Vec<&'static Table>,
+        build: i64,
+    ) -> Result<Self, ReplayError> {
+        let schema = format!("view_next_{build:x}");
+        let transaction = client.transaction().await?;
+        transaction.batch_execute(&format!("create schema {schema}")).await?;
+        for table in &tables {
+            transaction.batch_execute(&row_sql::create_table_without_key(table, &schema)).await?;
+        }
+        let marker = format!(
+            "create table {schema}.view_build (build bigint not null);
+             insert into {schema}.view_build (build) values ({build})"
+        );
+        transaction.batch_execute(&marker).await?;
+        transaction.commit().await?;
+        Ok(Self { schema, build, tables })
+    }
+
+    /// Adds the rows of a slice. Returns how many.
+    pub(super) async fn load(&self, client: &Client, rows: &Rows<'_>) -> Result<u64, ReplayError> {
+        let mut by_table: Vec<BytesMut> = vec![BytesMut::new(); projections::TABLES.len()];
+        let mut count = 0;
+        for ((number, _), row) in rows {
+            if let Some(replayed) = &row.replayed {
+                tuple::put_row(&mut by_table[*number], projections::TABLES[*number], replayed);
+                count += 1;
+            }
+        }
+        for table in &self.tables {
+            let rows = std::mem::take(&mut by_table[table_of(table)]);
+            if !rows.is_empty() {
+                self.copy(client, table, rows.freeze()).await?;
+            }
+        }
+        Ok(count)
+    }
+
+    async fn copy(&self, client: &Client, table: &Table, mut rows: Bytes) -> Result<(), ReplayError> {
+        let sql = format!("copy {}.{} from stdin (format binary)", self.schema, table.name);
+        let sink = client.copy_in(&sql).await?;
+        let mut sink = std::pin::pin!(sink);
+        sink.feed(Bytes::from_static(COPY_HEADER)).await?;
+        while !rows.is_empty() {
+            let chunk = rows.split_to(rows.len().min(CHUNK));
+            sink.feed(chunk).await?;
+        }
+        sink.feed(Bytes::from_static(COPY_TRAILER)).await?;
+        sink.finish().await?;
+        Ok(())
+    }
+
+    /// Builds keys, indexes, statistics and functions, on all these connections at once. `tell` is called after each
+    /// table.
+    pub(super) async fn index(
+        &self,
+        clients: [&Client; 2],
+        tell: &(dyn Fn() + Sync),
+    ) -> Result<(), ReplayError> {
+        let left: Mutex<VecDeque<&'static Table>> = Mutex::new(self.tables.iter().copied().collect());
+        let next = || left.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+        let build = async |client: &Client| {
+            while let Some(table) = next() {
+                let schema = &self.schema;
+                client.batch_execute(&row_sql::add_key(table, schema)).await?;
+                for index in row_sql::indexes(table, schema, "") {
+                    client.batch_execute(&index).await?;
+                }
+                client.batch_execute(&row_sql::storage(table, schema)).await?;
+                client.batch_execute(&row_sql::apply_function(table, schema)).await?;
+                client.batch_execute(&format!("analyze {schema}.{}", table.name)).await?;
+                tell();
+            }
+            Ok::<_, ReplayError>(())
+        };
+        futures::future::try_join(build(clients[0]), build(clients[1])).await?;
+        Ok(())
+    }
+
+    /// Applies what events do to the fresh tables.
+    pub(super) async fn apply(
+        &self,
+        client: &impl GenericClient,
+        effects: Vec<Effects>,
+    ) -> Result<(), ReplayError> {
+        let mut changes: Vec<(i64, RowChange)> = Vec::new();
+        let mut claims: Vec<(i64, ClaimChange)> = Vec::new();
+        for Effects { position, rows, claims: changed } in effects {
+            changes.extend(rows.into_iter().map(|change| (position, change)));
+            claims.extend(changed.into_iter().map(|change| (position, change)));
+        }
+        // One change per row: a row that changes many times is written once.
+        let coalesced = coalesce(changes.iter().map(|(position, change)| (*position, change)));
+        let applications = row_sql::applications(&coalesced);
+        if !applications.is_empty() {
+            let tables: Vec<&'static Table> =
+                applications.iter().map(|application| application.table).collect();
+            let calls = row_sql::calls(&tables, &self.schema, 1);
+            let sql = format!("select a.base{calls} from (select 0::bigint as base) a");
+            let arguments: Vec<&(dyn ToSql + Sync)> =
+                applications.iter().flat_map(Application::arguments).collect();
+            client.query(&sql, &arguments).await?;
+        }
+        if !claims.is_empty() {
+            self.apply_claims(client, claims).await?;
+        }
+        Ok(())
+    }
+
+    async fn apply_claims(
+        &self,
+        client: &impl GenericClient,
+        changes: Vec<(i64, ClaimChange)>,
+    ) -> Result<(), ReplayError> {
+        let mut after = self.standing(client, &changes).await?;
+        for (position, change) in changes {
+            match change {
+                ClaimChange::Take(Claim { key, holder, free_after, .. }) => {
+                    after.insert(key, Some((holder, free_after, position)));
+                }
+                ClaimChange::Release { key, holder } => {
+                    // A release by a former holder has no effect: another one may have taken the claim over.
+                    if matches!(after.get(&key), Some(Some((former, _, _))) if *former == holder) {
+                        after.insert(key, None);
+                    }
+                }
+            }
+        }
+        // All touched claims are deleted and those still held inserted again, in two statements whatever changed.
+        let (kinds, keys): (Vec<&str>, Vec<&[u8]>) =
+            after.keys().map(|key| (key.kind, key.key.as_slice())).unzip();
+        let claims = format!("{}.{}", self.schema, unique_claims::TABLE.name);
+        let sql = format!(
+            "delete from {claims} c using unnest($1::text[], $2::bytea[]) as t (kind, key)
+             where c.kind = t.kind and c.key = t.key"
+        );
+        client.execute(&sql, &[&kinds, &keys]).await?;
+        let (mut kinds, mut keys, mut holders) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut ends, mut positions) = (Vec::new(), Vec::new());
+        for (key, held) in &after {
+            if let Some((holder, end, position)) = held {
+                kinds.push(key.kind);
+                keys.push(key.key.as_slice());
+                holders.push(holder.as_str());
+                ends.push(*end);
+                positions.push(*position);
+            }
+        }
+        let sql = format!(
+            "insert into {claims} (kind, key, holder, free_after, position)
+             select * from unnest($1::text[], $2::bytea[], $3::text[], $4::timestamptz[], $5::bigint[])"
+        );
+        client.execute(&sql, &[&kinds, &keys, &holders, &ends, &positions]).await?;
+        Ok(())
+    }
+
+    /// The present state of the claims that these changes touch; `None` for those that are free.
+    async fn standing(
+        &self,
+        client: &impl GenericClient,
+        changes: &[(i64, ClaimChange)],
+    ) -> Result<HashMap<ClaimKey, Option<Held>>, ReplayError> {
+        let mut touched: HashMap<ClaimKey, Option<Held>> = HashMap::new();
+        for (_, change) in changes {
+            let (ClaimChange::Take(Claim { key, .. }) | ClaimChange::Release { key, .. }) = change;
+            touched.insert(key.clone(), None);
+        }
+        let keys: Vec<ClaimKey> = touched.keys().cloned().collect();
+        let (kinds, digests): (Vec<&str>, Vec<&[u8]>) =
+            keys.iter().map(|key| (key.kind, key.key.as_slice())).unzip();
+        let sql = format!(
+            "select t.place, c.holder, c.free_after, c.position
+             from unnest($1::text[], $2::bytea[]) with ordinality as t (kind, key, place)
+             join {}.{} c on c.kind = t.kind and c.key = t.key",
+            self.schema,
+            unique_claims::TABLE.name
+        );
+        for row in client.query(&sql, &[&kinds, &digests]).await? {
+            let place: i64 = row.try_get(0)?;
+            let key = usize::try_from(place - 1).ok().and_then(|place| keys.get(place));
+            if let Some(key) = key {
+                touched.insert(key.clone(), Some((row.try_get(1)?, row.try_get(2)?, row.try_get(3)?)));
+            }
+        }
+        Ok(touched)
+    }
+}
+
+/// Who holds a claim, until when, and the position of the event that took it. No end: until it is released.
+type Held = (String, Option<Timestamp>, i64);

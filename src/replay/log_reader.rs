@@ -1,0 +1,76 @@
+//! Reads the log in order by binary COPY, in ranges: each range is a statement of its own, so that no snapshot is held
+//! for long.
+
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::error::ReplayError;
+use super::tuple;
+use crate::event_log::{FromLog as _, RecordedEvent};
+use crate::postgres::Connection;
+use crate::postgres::copy::CopyRows;
+
+/// How many events one range has.
+pub(super) const RANGE: i64 = 10_000;
+
+/// Ranges of events, read ahead of their use.
+pub(super) struct LogReader {
+    ranges: mpsc::Receiver<Result<Vec<RecordedEvent>, ReplayError>>,
+    _reading: AbortOnDropHandle<()>,
+}
+
+impl LogReader {
+    /// Reads the events after one position up to another.
+    pub(super) fn new(connection: Arc<Connection>, after: i64, to: i64) -> Self {
+        // Capacity 1: one range waits while another is used and a third is read.
+        let (ready, ranges) = mpsc::channel(1);
+        let reading = tokio::spawn(async move {
+            let mut after = after;
+            while after < to {
+                let upto = (after + RANGE).min(to);
+                let range = read_range(&connection, after, upto).await;
+                let is_last = range.is_err();
+                if ready.send(range).await.is_err() || is_last {
+                    return;
+                }
+                after = upto;
+            }
+        });
+        Self { ranges, _reading: AbortOnDropHandle::new(reading) }
+    }
+
+    /// The events of the next range; `None` after the last.
+    pub(super) async fn next(&mut self) -> Result<Option<Vec<RecordedEvent>>, ReplayError> {
+        self.ranges.recv().await.transpose()
+    }
+}
+
+/// The events after one position up to another, in one statement.
+pub(super) async fn read_range(
+    connection: &Connection,
+    after: i64,
+    upto: i64,
+) -> Result<Vec<RecordedEvent>, ReplayError> {
+    let sql = format!(
+        "select {} from log.event where position > {after} and position <= {upto} order by position",
+        RecordedEvent::COLUMNS
+    );
+    let mut rows = CopyRows::of(&connection.client, &sql).await?;
+    let mut events = Vec::new();
+    while let Some(row) = rows.next().await? {
+        let event = RecordedEvent::from_fields(&row, tuple::fields(&row)).ok_or(ReplayError::Malformed)?;
+        // Positions are dense, so a missing one was deleted: what follows from it would be wrong without a word.
+        let expected = after + 1 + i64::try_from(events.len()).unwrap_or(i64::MAX);
+        if event.position != expected {
+            return Err(ReplayError::Gap { position: expected });
+        }
+        events.push(event);
+    }
+    let read = i64::try_from(events.len()).unwrap_or(i64::MAX);
+    if read < upto - after {
+        return Err(ReplayError::Gap { position: after + 1 + read });
+    }
+    Ok(events)
+}

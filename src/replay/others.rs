@@ -1,0 +1,152 @@
+//! What others have put on and into schema `view`: found before a rebuild, and put on the fresh tables in the swap.
+
+use tokio_postgres::GenericClient;
+use tokio_postgres::types::ToSql;
+
+use super::error::ReplayError;
+use crate::event_log::rows::Table;
+use crate::postgres::migrate::is_index_of_ours;
+
+/// Objects that are not Tenure's.
+#[derive(Default)]
+pub(super) struct Others {
+    /// Statements to run once the fresh tables have their place, in order.
+    pub(super) statements: Vec<String>,
+    /// Statements that build their indexes; they name the tables in schema `view`.
+    pub(super) indexes: Vec<String>,
+    /// Descriptions of the objects that no statement can put on the fresh tables.
+    pub(super) refused: Vec<String>,
+}
+
+/// Selects what stands on the tables `$2` of schema `view` and has a statement that makes it again.
+///
+/// `$1` is whether the whole schema is replaced; then what is in the schema moves with it, and `$3` is the name that the
+/// present schema gets. `$4` are all tables of ours in it, those of another release included.
+const STATEMENTS: &str = "
+    select 1, format('grant %s on schema view to %s%s', a.privilege_type,
+                  case a.grantee when 0 then 'public' else quote_ident(a.grantee::regrole::text) end,
+                  case when a.is_grantable then ' with grant option' else '' end)
+    from pg_namespace n cross join aclexplode(n.nspacl) a
+    where $1::boolean and n.nspname = 'view' and a.grantee <> n.nspowner
+    union all
+    select 1, format('alter default privileges in schema view grant %s on %s to %s', a.privilege_type,
+                  case d.defaclobjtype when 'r' then 'tables' when 'S' then 'sequences' when 'f' then 'functions'
+                                       else 'types' end,
+                  case a.grantee when 0 then 'public' else quote_ident(a.grantee::regrole::text) end)
+    from pg_default_acl d cross join aclexplode(d.defaclacl) a
+    where $1::boolean and d.defaclnamespace = 'view'::regnamespace and d.defaclrole = current_user::regrole
+    union all
+    select 2, format('grant %s on view.%I to %s%s', a.privilege_type, c.relname,
+                  case a.grantee when 0 then 'public' else quote_ident(a.grantee::regrole::text) end,
+                  case when a.is_grantable then ' with grant option' else '' end)
+    from pg_class c cross join aclexplode(c.relacl) a
+    where c.relnamespace = 'view'::regnamespace and c.relname = any ($2::text[] || '{view_build}'::text[]) and a.grantee <> c.relowner
+    union all
+    select 2, format('grant %s (%I) on view.%I to %s', a.privilege_type, t.attname, c.relname,
+                  case a.grantee when 0 then 'public' else quote_ident(a.grantee::regrole::text) end)
+    from pg_class c join pg_attribute t on t.attrelid = c.oid cross join aclexplode(t.attacl) a
+    where c.relnamespace = 'view'::regnamespace and c.relname = any ($2::text[])
+    union all
+    select 3, format('comment on %s view.%s is %L', case d.objsubid when 0 then 'table' else 'column' end,
+                  c.relname || case d.objsubid when 0 then '' else '.' || quote_ident(t.attname) end, d.description)
+    from pg_description d join pg_class c on c.oid = d.objoid and d.classoid = 'pg_class'::regclass
+    left join pg_attribute t on t.attrelid = c.oid and t.attnum = d.objsubid and d.objsubid > 0
+    where c.relnamespace = 'view'::regnamespace and c.relname = any ($2::text[])
+    union all
+    select 3, pg_get_statisticsobjdef(s.oid) from pg_statistic_ext s join pg_class c on c.oid = s.stxrelid
+    where c.relnamespace = 'view'::regnamespace and c.relname = any ($2::text[])
+    union all
+    select 4, pg_get_triggerdef(t.oid) from pg_trigger t join pg_class c on c.oid = t.tgrelid
+    where c.relnamespace = 'view'::regnamespace and c.relname = any ($2::text[]) and not t.tgisinternal
+    union all
+    -- What others have made in the schema itself goes to the new schema of that name.
+    select 5, format('alter %s %I.%I set schema view',
+                  case c.relkind when 'v' then 'view' when 'm' then 'materialized view' when 'S' then 'sequence'
+                                 when 'f' then 'foreign table' else 'table' end, $3::text, c.relname)
+    from pg_class c
+    where $1::boolean and c.relnamespace = 'view'::regnamespace and c.relkind in ('r', 'p', 'v', 'm', 'S', 'f')
+      and c.relname <> all ($4::text[]) and c.relname <> 'view_build'
+      and not exists (select from pg_depend d where d.objid = c.oid and d.classid = 'pg_class'::regclass
+                      and d.deptype in ('a', 'i') and d.refclassid = 'pg_class'::regclass)
+    union all
+    select 5, format('alter routine %I.%I(%s) set schema view', $3::text, p.proname, pg_get_function_identity_arguments(p.oid))
+    from pg_proc p
+    where $1::boolean and p.pronamespace = 'view'::regnamespace
+      and p.proname <> all (select t || '_apply' from unnest($4::text[]) as t)
+    union all
+    -- A view keeps its owner and its privileges when it is replaced.
+    select 6, format('create or replace view %s %s as %s', v.oid::regclass,
+                  coalesce('with (' || array_to_string(v.reloptions, ', ') || ')', ''), pg_get_viewdef(v.oid))
+    from (select distinct r.ev_class as oid from pg_depend d
+          join pg_rewrite r on r.oid = d.objid and d.classid = 'pg_rewrite'::regclass
+          join pg_class t on t.oid = d.refobjid and d.refclassid = 'pg_class'::regclass
+          where t.relnamespace = 'view'::regnamespace and t.relname = any ($2::text[]) and t.relkind = 'r') found
+    join pg_class v on v.oid = found.oid and v.relkind = 'v'
+    order by 1, 2";
+
+/// Selects what depends on the tables `$1` of schema `view` and cannot be made again: everything but Tenure's own objects
+/// and those of the statements above.
+const REFUSED: &str = "
+    with ours as (
+        select c.oid, c.reltype, t.typarray from pg_class c join pg_type t on t.oid = c.reltype
+        where c.relnamespace = 'view'::regnamespace and c.relname = any ($1::text[]) and c.relkind = 'r'
+    )
+    select distinct pg_describe_object(d.classid, d.objid, 0)
+    from pg_depend d
+    where (d.refclassid = 'pg_class'::regclass and d.refobjid in (select oid from ours)
+           or d.refclassid = 'pg_type'::regclass and d.refobjid in (select reltype from ours union select typarray from ours))
+      and d.classid not in ('pg_type'::regclass, 'pg_attrdef'::regclass, 'pg_trigger'::regclass,
+                            'pg_statistic_ext'::regclass)
+      and not (d.classid = 'pg_class'::regclass
+               and exists (select from pg_class c where c.oid = d.objid and c.relkind in ('i', 't')))
+      and not (d.classid = 'pg_constraint'::regclass
+               and exists (select from pg_constraint k where k.oid = d.objid and k.conrelid = d.refobjid
+                           and k.contype in ('p', 'n')))
+      and not (d.classid = 'pg_proc'::regclass
+               and exists (select from pg_proc p where p.oid = d.objid and p.pronamespace = 'view'::regnamespace
+                           and p.proname = any (select t || '_apply' from unnest($1::text[]) as t)))
+      and not (d.classid = 'pg_rewrite'::regclass
+               and exists (select from pg_rewrite r join pg_class v on v.oid = r.ev_class
+                           where r.oid = d.objid and v.relkind = 'v'))
+    union
+    select format('publication %I of all tables in schema view', p.pubname)
+    from pg_publication_namespace n join pg_publication p on p.oid = n.pnpubid
+    where n.pnnspid = 'view'::regnamespace";
+
+impl Others {
+    /// Looks for what others have put on these tables. `retired` is the name that the present schema gets, if the whole
+    /// schema is replaced.
+    pub(super) async fn find(
+        client: &impl GenericClient,
+        tables: &[&'static Table],
+        retired: Option<&str>,
+    ) -> Result<Self, ReplayError> {
+        // So that every name in a definition is written with its schema.
+        client.batch_execute("set search_path = pg_catalog").await?;
+        let names: Vec<&str> = tables.iter().map(|table| table.name).collect();
+        let mut others = Self::default();
+        let is_whole = retired.is_some();
+        let former: String =
+            client.query_one("select projection_set from log.head", &[]).await?.try_get(0)?;
+        let former = former.split(',').filter_map(|table| table.split(':').next());
+        let all: Vec<&str> = names.iter().copied().chain(former).collect();
+        let parameters: [&(dyn ToSql + Sync); 4] = [&is_whole, &names, &retired.unwrap_or_default(), &all];
+        for row in client.query(STATEMENTS, &parameters).await? {
+            others.statements.push(row.try_get(1)?);
+        }
+        let sql = "select t.relname::text, c.relname::text, pg_get_indexdef(i.indexrelid)
+                   from pg_index i join pg_class c on c.oid = i.indexrelid join pg_class t on t.oid = i.indrelid
+                   where t.relnamespace = 'view'::regnamespace and t.relname = any ($1) and not i.indisprimary";
+        for row in client.query(sql, &[&names]).await? {
+            let (table, index): (&str, &str) = (row.try_get(0)?, row.try_get(1)?);
+            let is_ours = tables.iter().any(|ours| ours.name == table && is_index_of_ours(index, ours));
+            if !is_ours {
+                others.indexes.push(row.try_get(2)?);
+            }
+        }
+        for row in client.query(REFUSED, &[&all]).await? {
+            others.refused.push(row.try_get(0)?);
+        }
+        Ok(others)
+    }
+}

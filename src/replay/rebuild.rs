@@ -1,0 +1,294 @@
+//! Rebuilds projections while nodes read and write them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::catch_up::CatchUp;
+use super::compare::{Comparison, Differences};
+use super::error::ReplayError;
+use super::fold::{Folder, rows_of, table_of};
+use super::fresh::Fresh;
+use super::others::Others;
+use super::progress::{Phase, Progress};
+use super::scan::{Scan, scan};
+use super::session;
+use super::spill::SLICES;
+use super::swap::{self, Swapped, Target};
+use crate::clock::Clock;
+use crate::codec::Codec;
+use crate::entropy::Entropy;
+use crate::event_log::EventLog;
+use crate::event_log::rows::Table;
+use crate::event_log::seen::new_epoch;
+use crate::postgres::Connection;
+use crate::postgres::migrate::definition_of;
+use crate::projections;
+
+/// What replays need of an engine.
+pub struct Replay {
+    /// The log.
+    pub log: EventLog,
+    /// Decodes its events.
+    pub codec: Codec,
+    /// The clock by which claims have expired or not.
+    pub clock: Arc<dyn Clock>,
+    /// The source of random numbers.
+    pub entropy: Arc<dyn Entropy>,
+}
+
+/// Whether the live tables are compared with what the log says, before they are replaced. Only tables of this release's
+/// version can be.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Verification {
+    /// A difference stops the swap.
+    #[default]
+    Strict,
+    /// Differences are reported, and the swap goes on.
+    Report,
+    /// The live tables are known to be wrong, and are not read.
+    Skip,
+}
+
+/// How to rebuild.
+pub struct RebuildOptions {
+    /// The tables to rebuild; empty for all.
+    pub tables: Vec<&'static Table>,
+    /// What to do about differences.
+    pub verification: Verification,
+    /// How long to wait for other transactions that hold locks on `view`.
+    pub swap_wait: Duration,
+}
+
+impl Default for RebuildOptions {
+    fn default() -> Self {
+        Self { tables: Vec::new(), verification: Verification::default(), swap_wait: Duration::from_mins(10) }
+    }
+}
+
+/// A rebuild that has ended well.
+#[derive(Clone, Debug, Serialize)]
+pub struct Rebuilt {
+    /// The tables that were replaced.
+    pub tables: Vec<&'static str>,
+    /// The position up to which they were made.
+    pub position: i64,
+    /// How many events were read.
+    pub events: u64,
+    /// How many rows were loaded.
+    pub rows: u64,
+    /// What the live tables held that the log does not say, or the other way round, before they were replaced.
+    pub differences: Differences,
+    /// For how long a snapshot of the live tables was held.
+    pub snapshot_seconds: f64,
+    /// For how long appends had to wait for the swap.
+    pub swap_seconds: f64,
+    /// The transactions that still held locks on `view` when the wait for them ended.
+    pub not_waited_for: Vec<String>,
+}
+
+/// Why a rebuild did not replace the live tables.
+#[derive(Debug, thiserror::Error)]
+pub enum RebuildError {
+    /// The replay failed.
+    #[error(transparent)]
+    Replay(#[from] ReplayError),
+    /// Another rebuild is running.
+    #[error("another rebuild is running ({0}); wait until it ends")]
+    Running(String),
+    /// The live tables differ from what the log says.
+    #[error(
+        "{} of {} rows differ from what the log says, so nothing was replaced; `--accept-differences` replaces them all \
+         the same",
+        .0.count, .0.rows
+    )]
+    Differs(Box<Differences>),
+    /// Objects of others cannot be put on the fresh tables.
+    #[error(
+        "the projections cannot be replaced while these objects depend on them: {}; drop them, rebuild, then create them \
+         again",
+        .0.join("; ")
+    )]
+    InUse(Vec<String>),
+    /// Other transactions hold locks that the swap needs.
+    #[error(
+        "the projections could not be replaced within a minute, because their tables are locked by {0}; try again"
+    )]
+    Blocked(String),
+}
+
+impl From<tokio_postgres::Error> for RebuildError {
+    fn from(error: tokio_postgres::Error) -> Self {
+        Self::Replay(error.into())
+    }
+}
+
+impl Replay {
+    /// Rebuilds projections from the log while nodes read and write them, and swaps the fresh tables for the live ones.
+    ///
+    /// Whatever ends it early, the live tables are untouched; what it leaves is dropped by the next rebuild, the next start
+    /// of a node, or within a minute by a node that runs.
+    ///
+    /// # Errors
+    /// See [`RebuildError`].
+    pub async fn rebuild(
+        &self,
+        options: &RebuildOptions,
+        progress: &Progress,
+    ) -> Result<Rebuilt, RebuildError> {
+        let lock = session::connect(&self.log, "tenure rebuild").await?;
+        if let Err(holder) = session::lock(&lock.client).await? {
+            return Err(RebuildError::Running(holder));
+        }
+        session::drop_leftovers(&lock.client).await?;
+        let work = Work { replay: self, options, progress, lock };
+        // Large: boxed, so that it does not enlarge the futures of its callers.
+        Box::pin(work.run()).await
+    }
+
+    pub(super) fn folder(&self, wanted: Arc<[bool]>) -> Folder {
+        Folder { codec: self.codec.clone(), primary: self.log.primary().clone(), wanted }
+    }
+}
+
+struct Work<'a> {
+    replay: &'a Replay,
+    options: &'a RebuildOptions,
+    progress: &'a Progress,
+    /// The connection that holds the lock, and that swaps: without the lock nothing is swapped.
+    lock: Connection,
+}
+
+impl Work<'_> {
+    fn is_whole(&self) -> bool {
+        self.options.tables.is_empty()
+    }
+
+    fn tables(&self) -> Vec<&'static Table> {
+        if self.is_whole() { projections::TABLES.to_vec() } else { self.options.tables.clone() }
+    }
+
+    async fn run(mut self) -> Result<Rebuilt, RebuildError> {
+        let tables = self.tables();
+        let others =
+            Others::find(&self.lock.client, &tables, self.is_whole().then_some("view_retired")).await?;
+        if !others.refused.is_empty() {
+            return Err(RebuildError::InUse(others.refused));
+        }
+        let log = &self.replay.log;
+        let [events, other] =
+            [session::connect(log, "tenure replay").await?, session::connect(log, "tenure replay").await?];
+        let events = Arc::new(events);
+        let mut wanted = vec![false; projections::TABLES.len()];
+        for table in &tables {
+            wanted[table_of(table)] = true;
+        }
+        let folder = self.replay.folder(wanted.into());
+        let verification = self.options.verification;
+        let mut scan =
+            scan(self.replay, &folder, &events, &other.client, verification, None, self.progress).await?;
+        let build = new_epoch(&*self.replay.entropy);
+        let fresh = Fresh::create(&mut self.lock.client, tables, build).await?;
+        let ended = self.fill_and_swap(&fresh, &mut scan, others, folder, events, &other).await;
+        if ended.is_err() {
+            // A failed statement may have left a transaction open. The error of the rebuild says more than one of this.
+            let _ = self.lock.client.batch_execute("rollback").await;
+        }
+        // After a swap this drops the retired schema, unless somebody still reads it; then a node's sweeper drops it.
+        let _ = session::drop_leftovers(&self.lock.client).await;
+        ended
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    async fn fill_and_swap(
+        &mut self,
+        fresh: &Fresh,
+        scan: &mut Scan<'_>,
+        others: Others,
+        folder: Folder,
+        events: Arc<Connection>,
+        other: &Connection,
+    ) -> Result<Rebuilt, RebuildError> {
+        let (differences, rows) = self.fill(fresh, scan, other).await?;
+        if differences.count > 0 && self.options.verification == Verification::Strict {
+            return Err(RebuildError::Differs(Box::new(differences)));
+        }
+        let log = &self.replay.log;
+        let client = &self.lock.client;
+        self.progress.begin(Phase::Indexing, fresh.tables.len() as u64);
+        session::long(log, fresh.index([client, &other.client], &|| self.progress.advance(1))).await?;
+        for index in &others.indexes {
+            let index = index.replacen(" ON view.", &format!(" ON {}.", fresh.schema), 1);
+            session::long(log, async { Ok(client.batch_execute(&index).await?) }).await?;
+        }
+        self.progress.begin(Phase::CatchingUp, 0);
+        let keys = std::mem::take(&mut scan.keys);
+        let clock = self.replay.clock.clone();
+        let mut catch_up = CatchUp::new(events, folder, clock, keys, scan.position);
+        catch_up.nearly(client, fresh).await?;
+        self.progress.begin(Phase::Waiting, 0);
+        let not_waited_for = swap::wait_for_others(client, self.options.swap_wait, &|holders| {
+            self.progress.say(holders);
+        })
+        .await?;
+        self.progress.begin(Phase::Swapping, 0);
+        let (set, definition) = (projections::set_name(), definition_of(projections::TABLES));
+        let target = Target {
+            is_whole: self.is_whole(),
+            set: &scan.projection_set,
+            epoch: scan.epoch,
+            becomes: self.is_whole().then_some((&*set, &*definition)),
+        };
+        match swap::swap(client, fresh, &mut catch_up, &target).await? {
+            Swapped::Refused(objects) => Err(RebuildError::InUse(objects)),
+            Swapped::Blocked(holders) => Err(RebuildError::Blocked(holders)),
+            Swapped::Done { position, held } => Ok(Rebuilt {
+                tables: fresh.tables.iter().map(|table| table.name).collect(),
+                position,
+                events: scan.events + position.abs_diff(scan.position),
+                rows,
+                differences,
+                snapshot_seconds: scan.snapshot_held.as_secs_f64(),
+                swap_seconds: held.as_secs_f64(),
+                not_waited_for,
+            }),
+        }
+    }
+
+    /// Compares and loads slice by slice, two at a time: while one is compared, the rows of the other are stored.
+    async fn fill(
+        &self,
+        fresh: &Fresh,
+        scan: &mut Scan<'_>,
+        other: &Connection,
+    ) -> Result<(Differences, u64), ReplayError> {
+        self.progress.begin(Phase::Loading, SLICES as u64);
+        let comparison = Comparison {
+            compared: &scan.compared,
+            now: self.replay.clock.now(),
+            unreadable: &scan.keys.unreadable,
+            account: None,
+        };
+        let spill = std::sync::Mutex::new((&mut scan.spill, 0..SLICES));
+        let next = || {
+            let mut spill = spill.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            spill.1.next().map(|slice| spill.0.take(slice))
+        };
+        let work = async |client: &tokio_postgres::Client| {
+            let (mut differences, mut count) = (Differences::default(), 0);
+            while let Some(slice) = next() {
+                let slice = slice?;
+                let rows = rows_of(&slice)?;
+                comparison.compare(&rows, &mut differences)?;
+                count += fresh.load(client, &rows).await?;
+                self.progress.advance(1);
+            }
+            Ok::<_, ReplayError>((differences, count))
+        };
+        let both = futures::future::try_join(work(&self.lock.client), work(&other.client));
+        let ((mut differences, one), (others, two)) = session::long(&self.replay.log, both).await?;
+        differences.extend(others);
+        Ok((differences, one + two))
+    }
+}

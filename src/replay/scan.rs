@@ -1,0 +1,131 @@
+//! The first half of rebuild and diff: the live tables at one position, and everything that the log says up to it, by slice.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use foldhash::HashSet;
+use futures::{StreamExt as _, stream};
+use tokio_postgres::Client;
+use uuid::Uuid;
+
+use super::error::ReplayError;
+use super::fold::{Folder, Keys};
+use super::log_reader::{LogReader, RANGE, read_range};
+use super::progress::{Phase, Progress};
+use super::rebuild::{Replay, Verification};
+use super::snapshot::{self, Snapshot};
+use super::spill::Spill;
+use crate::postgres::Connection;
+use crate::projections;
+
+/// What was read.
+pub(super) struct Scan<'e> {
+    /// The records of the live tables and of the events.
+    pub(super) spill: Spill<'e>,
+    /// Whether each of [`projections::TABLES`] is compared.
+    pub(super) compared: Vec<bool>,
+    /// What is known of data keys.
+    pub(super) keys: Keys,
+    /// The position that both are at.
+    pub(super) position: i64,
+    /// The epoch of the position.
+    pub(super) epoch: i64,
+    /// The set of the live projections.
+    pub(super) projection_set: String,
+    /// How many events were read.
+    pub(super) events: u64,
+    /// For how long the snapshot was held.
+    pub(super) snapshot_held: Duration,
+    /// The streams of the account that was asked for.
+    pub(super) streams: HashSet<Uuid>,
+}
+
+/// How many ranges are decoded at once.
+const DECODED_AT_ONCE: usize = 2;
+
+/// Reads the live tables, if they are to be compared, and the log up to the position that they are at. Notes the streams of
+/// an account, if one is given.
+pub(super) async fn scan<'e>(
+    replay: &'e Replay,
+    folder: &Folder,
+    events: &Arc<Connection>,
+    live: &Client,
+    verification: Verification,
+    account: Option<Uuid>,
+    progress: &Progress,
+) -> Result<Scan<'e>, ReplayError> {
+    let mut spill = Spill::new(&*replay.entropy);
+    let snapshot = Snapshot::take(live).await?;
+    let (position, epoch, projection_set) =
+        (snapshot.position, snapshot.epoch, snapshot.projection_set.clone());
+    let compared: Vec<bool> = projections::TABLES
+        .iter()
+        .zip(&*folder.wanted)
+        .map(|(table, wanted)| {
+            // A table of another version has other columns, or the same with another meaning.
+            let has_it = projection_set.split(',').any(|known| known == table.versioned_name());
+            *wanted && has_it && verification != Verification::Skip
+        })
+        .collect();
+    progress.begin(Phase::ReadingTables, 0);
+    for (table, _) in projections::TABLES.iter().zip(&compared).filter(|(_, compared)| **compared) {
+        progress.advance(snapshot.read(table, &mut spill).await?);
+    }
+    let snapshot_held = snapshot.release().await?;
+    progress.begin(Phase::ReadingLog, position.unsigned_abs());
+    let reader = LogReader::new(events.clone(), 0, position);
+    let ranges = stream::try_unfold(reader, async |mut reader| {
+        Ok::<_, ReplayError>(reader.next().await?.map(|events| (events, reader)))
+    });
+    let effects = ranges.map(|range| {
+        let folder = folder.clone();
+        async move {
+            let events = range?;
+            let mut streams: HashSet<Uuid> = HashSet::default();
+            if account.is_some() {
+                let of_account = events.iter().filter(|event| event.account_id == account);
+                streams.extend(of_account.filter_map(|event| event.stream.id.parse::<Uuid>().ok()));
+            }
+            // Tasks of their own, so that decoding uses more than one core.
+            let task = tokio::spawn(async move { folder.fold(events).await }).await;
+            let range = task.map_err(|error| ReplayError::Value(error.to_string()))??;
+            Ok::<_, ReplayError>((range, streams))
+        }
+    });
+    let mut effects = std::pin::pin!(effects.buffered(DECODED_AT_ONCE));
+    let (mut keys, mut count, mut streams) = (Keys::default(), 0, HashSet::default());
+    while let Some(range) = effects.next().await {
+        let (mut range, of_account) = range?;
+        snapshot::add(&mut spill, &mut range.records)?;
+        keys.extend(range.keys);
+        streams.extend(of_account);
+        count += range.events;
+        progress.advance(range.events);
+    }
+    if keys.lost().is_some() {
+        // An event after the position may have destroyed the key while the log was read.
+        keys.extend(keys_after(replay, folder, events, position).await?);
+        if let Some(subject) = keys.lost() {
+            return Err(ReplayError::LostKey { subject: subject.clone() });
+        }
+    }
+    Ok(Scan { spill, compared, keys, position, epoch, projection_set, events: count, snapshot_held, streams })
+}
+
+/// What the events after a position say of data keys.
+async fn keys_after(
+    replay: &Replay,
+    folder: &Folder,
+    events: &Connection,
+    position: i64,
+) -> Result<Keys, ReplayError> {
+    let newest = replay.log.newest().await?;
+    let (mut all, mut after) = (Keys::default(), position);
+    while after < newest {
+        let upto = (after + RANGE).min(newest);
+        let (_, keys) = folder.effects(&read_range(events, after, upto).await?).await?;
+        all.extend(keys);
+        after = upto;
+    }
+    Ok(all)
+}

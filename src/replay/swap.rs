@@ -1,0 +1,220 @@
+//! Puts the fresh tables in the place of the live ones, under the head lock.
+
+use std::time::Duration;
+
+use tokio::time::sleep;
+use tokio_postgres::Client;
+
+use super::catch_up::CatchUp;
+use super::error::ReplayError;
+use super::fresh::Fresh;
+use super::others::Others;
+use crate::clock::Stopwatch;
+use crate::event_log::row_sql;
+
+/// How long a transaction must hold a lock on `view` before the swap waits for it: every query of a node holds one for
+/// some milliseconds.
+const LONG_HELD: Duration = Duration::from_secs(1);
+
+/// For how long a swap is tried again while others hold locks that it needs.
+const TRIES: Duration = Duration::from_mins(1);
+
+/// What the log is told about the fresh tables.
+pub(super) struct Target<'a> {
+    /// Whether all tables are replaced, and with them the schema.
+    pub(super) is_whole: bool,
+    /// The set and the definition that the log has before the swap; the swap is refused if they have changed.
+    pub(super) set: &'a str,
+    /// The epoch in which the fresh tables were made.
+    pub(super) epoch: i64,
+    /// The set and the definition that the log has from the swap on; `None` to keep those that it has.
+    pub(super) becomes: Option<(&'a str, &'a str)>,
+}
+
+/// How a swap ended.
+pub(super) enum Swapped {
+    /// The fresh tables are live.
+    Done {
+        /// The position up to which they were made.
+        position: i64,
+        /// How long appends had to wait.
+        held: Duration,
+    },
+    /// Objects of others cannot be put on the fresh tables: their descriptions.
+    Refused(Vec<String>),
+    /// Another transaction holds a lock that the swap needs.
+    Blocked(String),
+}
+
+/// Waits until no transaction holds a lock on the tables of `view` for long, at most this long. Returns those that still
+/// hold one. Such a transaction may be a dump, which would find the fresh tables under their names, but none of their rows.
+pub(super) async fn wait_for_others(
+    client: &Client,
+    most: Duration,
+    tell: &(dyn Fn(&[String]) + Sync),
+) -> Result<Vec<String>, ReplayError> {
+    // By virtual transaction, which everybody may see: the time at which another login's transaction began is hidden.
+    let sql = "select distinct l.virtualtransaction,
+                      format('process %s (%s, %s)', l.pid, coalesce(nullif(a.application_name, ''), 'unnamed'), a.usename)
+               from pg_locks l
+               join pg_class c on c.oid = l.relation and c.relnamespace = 'view'::regnamespace
+               left join pg_stat_activity a on a.pid = l.pid
+               where l.locktype = 'relation' and l.granted and l.pid <> pg_backend_pid()
+                 and l.database = (select oid from pg_database where datname = current_database())";
+    let waited = Stopwatch::start();
+    let mut held: Vec<(String, Stopwatch)> = Vec::new();
+    loop {
+        let mut holders: Vec<(String, String)> = Vec::new();
+        for row in client.query(sql, &[]).await? {
+            holders.push((row.try_get(0)?, row.try_get(1)?));
+        }
+        held.retain(|(transaction, _)| holders.iter().any(|(holder, _)| holder == transaction));
+        for (transaction, _) in &holders {
+            if !held.iter().any(|(known, _)| known == transaction) {
+                held.push((transaction.clone(), Stopwatch::start()));
+            }
+        }
+        let is_long = |transaction: &String| {
+            held.iter().any(|(known, since)| known == transaction && since.elapsed() >= LONG_HELD)
+        };
+        let long: Vec<String> =
+            holders.iter().filter(|(holder, _)| is_long(holder)).map(|(_, name)| name.clone()).collect();
+        let is_settled = long.is_empty() && waited.elapsed() >= LONG_HELD;
+        if holders.is_empty() || is_settled || waited.elapsed() >= most {
+            return Ok(long);
+        }
+        tell(&long);
+        sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// Applies the last events and swaps. Tried again for a minute while others hold locks that it needs.
+pub(super) async fn swap(
+    client: &Client,
+    fresh: &Fresh,
+    catch_up: &mut CatchUp,
+    target: &Target<'_>,
+) -> Result<Swapped, ReplayError> {
+    let trying = Stopwatch::start();
+    loop {
+        catch_up.nearly(client, fresh).await?;
+        let before = catch_up.place();
+        let error = match swap_once(client, fresh, catch_up, target).await {
+            Ok(swapped) => return Ok(swapped),
+            Err(error) => error,
+        };
+        client.batch_execute("rollback").await?;
+        // What the transaction applied to the fresh tables is gone with it.
+        catch_up.back_to(before);
+        let is_lock = matches!(&error, ReplayError::Statement(refused)
+            if refused.code().is_some_and(|code| matches!(code.code(), "55P03" | "40P01")));
+        if !is_lock {
+            return Err(error);
+        }
+        if trying.elapsed() >= TRIES {
+            return Ok(Swapped::Blocked(holders(client).await?));
+        }
+        sleep(Duration::from_millis(200)).await;
+    }
+}
+
+async fn swap_once(
+    client: &Client,
+    fresh: &Fresh,
+    catch_up: &mut CatchUp,
+    target: &Target<'_>,
+) -> Result<Swapped, ReplayError> {
+    // A waiting exclusive lock stops every later reader of the table, so it waits only briefly. The head lock comes first,
+    // like in every transaction that writes `view`: an append that waits for it goes to the tables that it finds then.
+    client.batch_execute("begin; set local lock_timeout = '5s'").await?;
+    let head = client.query_one("select projection_set, epoch from log.head for update", &[]).await?;
+    let since = Stopwatch::start();
+    client.batch_execute("set local lock_timeout = '50ms'").await?;
+    let (set, epoch): (String, i64) = (head.try_get(0)?, head.try_get(1)?);
+    if epoch != target.epoch {
+        return Err(ReplayError::EpochChanged);
+    }
+    if set != target.set {
+        return Err(ReplayError::SetChanged(set));
+    }
+    catch_up.rest(client, fresh).await?;
+    if let Some(subject) = catch_up.keys().lost() {
+        return Err(ReplayError::LostKey { subject: subject.clone() });
+    }
+    let retired = format!("view_retired_{:x}", fresh.build);
+    let others = Others::find(client, &fresh.tables, target.is_whole.then_some(&*retired)).await?;
+    if !others.refused.is_empty() {
+        client.batch_execute("rollback").await?;
+        return Ok(Swapped::Refused(others.refused));
+    }
+    let mut statements = Vec::new();
+    if target.is_whole {
+        statements.push(format!("alter schema view rename to {retired}"));
+        statements.push(format!("alter schema {} rename to view", fresh.schema));
+    } else {
+        statements.push(format!("create schema {retired}"));
+        for name in fresh.tables.iter().map(|table| table.name).chain(["view_build"]) {
+            statements.push(format!("alter table view.{name} set schema {retired}"));
+            statements.push(format!("alter table {}.{name} set schema view", fresh.schema));
+        }
+    }
+    for table in &fresh.tables {
+        if !target.is_whole {
+            // Its arguments are rows of the retired table.
+            let (old, new) =
+                (row_sql::apply_arguments(table, &retired), row_sql::apply_arguments(table, "view"));
+            let name = table.name;
+            statements.push(format!("alter function view.{name}_apply({old}) set schema {retired}"));
+            statements.push(format!("alter function {}.{name}_apply({new}) set schema view", fresh.schema));
+        }
+        // Its text names the schema that the table was made in.
+        statements.push(row_sql::apply_function(table, "view"));
+    }
+    if !target.is_whole {
+        statements.push(format!("drop schema {}", fresh.schema));
+    }
+    statements.push(format!("update log.head set view_build = {}", fresh.build));
+    client.batch_execute(&statements.join(";\n")).await?;
+    if let Some((set, definition)) = target.becomes {
+        let sql = "update log.head set projection_set = $1, view_definition = $2";
+        client.execute(sql, &[&set, &definition]).await?;
+    }
+    put_others(client, &others).await?;
+    client.batch_execute("commit").await?;
+    Ok(Swapped::Done { position: catch_up.position(), held: since.elapsed() })
+}
+
+/// Puts others' objects on the new tables. They belong to their owners, so this needs the login's own rights, if those are
+/// a superuser's.
+async fn put_others(client: &Client, others: &Others) -> Result<(), ReplayError> {
+    let sql = "select rolsuper and session_user <> current_user, quote_ident(current_user)
+               from pg_roles where rolname = session_user";
+    let row = client.query_one(sql, &[]).await?;
+    let (is_superuser, role): (bool, String) = (row.try_get(0)?, row.try_get(1)?);
+    let missing = "select to_regclass(format('view.%I', $1::text)) is null";
+    let mut statements: Vec<&str> = others.statements.iter().map(String::as_str).collect();
+    for index in &others.indexes {
+        // Built before the swap, unless it was made since.
+        let name = index.split(" INDEX ").nth(1).and_then(|rest| rest.split(' ').next()).unwrap_or_default();
+        if client.query_one(missing, &[&name.trim_matches('"')]).await?.try_get(0)? {
+            statements.push(index);
+        }
+    }
+    if statements.is_empty() {
+        return Ok(());
+    }
+    let (before, after) =
+        if is_superuser { ("reset role;", format!("set role {role};")) } else { ("", String::new()) };
+    client.batch_execute(&format!("{before}{};{after}", statements.join(";\n"))).await?;
+    Ok(())
+}
+
+/// Who holds locks on `view`, for messages.
+async fn holders(client: &Client) -> Result<String, ReplayError> {
+    let sql = "select coalesce(string_agg(distinct format('process %s (%s, %s)', l.pid,
+                                          coalesce(nullif(a.application_name, ''), 'unnamed'), a.usename), ', '), 'unknown')
+               from pg_locks l join pg_class c on c.oid = l.relation and c.relnamespace = 'view'::regnamespace
+               left join pg_stat_activity a on a.pid = l.pid
+               where l.granted and l.pid <> pg_backend_pid()";
+    Ok(client.query_one(sql, &[]).await?.try_get(0)?)
+}
