@@ -175,6 +175,15 @@ impl Codec {
         events.iter().map(|event| self.decode_one(event, &keys)).collect()
     }
 
+    /// The subjects whose data keys this event destroys. Needs no key.
+    ///
+    /// # Errors
+    /// [`CodecError::Unreadable`] for an event of an unknown type, version or shape.
+    pub fn ended_subjects(&self, event: &RecordedEvent) -> Result<Vec<Subject>, CodecError> {
+        let (stream, event) = self.public_part(event)?;
+        Ok(event.ends_subjects(stream))
+    }
+
     /// As [`Codec::decode`], for replays: each event comes with the subjects whose keys are missing, as `kind:id`. Keys are
     /// read past the cache, which a replay of a large log would fill with keys that are needed once.
     ///

@@ -40,6 +40,7 @@ mod private_postgres;
 mod privileges;
 mod promises;
 mod races;
+mod rebuild;
 mod replay;
 mod restored;
 mod sealing;

@@ -53,7 +53,9 @@ pub(super) async fn run(config: Config, command: ProjectionsCommand) -> anyhow::
                 }
             }
             let verification = if accept_differences { Verification::Report } else { Verification::Strict };
-            rebuild(config, RebuildOptions { tables: chosen, verification, swap_wait }).await
+            let options =
+                RebuildOptions { tables: chosen, verification, swap_wait, ..RebuildOptions::default() };
+            rebuild(config, options).await
         }
     }
 }

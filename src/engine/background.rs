@@ -63,7 +63,11 @@ impl Tenure {
             match self.parts.log.drop_leftover_schemas().await {
                 Ok(stays) => {
                     for (schema, reason) in stays {
-                        tracing::debug!(schema, reason, "a schema that a rebuild has left cannot be dropped yet");
+                        tracing::debug!(
+                            schema,
+                            reason,
+                            "a schema that a rebuild has left cannot be dropped yet"
+                        );
                     }
                 }
                 Err(error) => tracing::debug!(%error, "could not look for schemas that rebuilds have left"),

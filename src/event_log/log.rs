@@ -274,7 +274,10 @@ impl EventLog {
         // In a `with` clause: it is not repeated if the connection is lost.
         let with = "stays as materialized (select schema_name, reason from log.drop_leftover_schemas())";
         let rows = self.primary().ask(with, "select schema_name, reason from stays", &[]).await?.rows;
-        Ok(rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect::<Result<_, tokio_postgres::Error>>()?)
+        Ok(rows
+            .iter()
+            .map(|row| Ok((row.try_get(0)?, row.try_get(1)?)))
+            .collect::<Result<_, tokio_postgres::Error>>()?)
     }
 
     /// The upgrade steps that are done in this log.

@@ -19,11 +19,15 @@ const STEP: i64 = 1_000;
 /// As long as the fresh tables are not further behind than this, commits go first.
 const YIELD_UNTIL: f64 = 60.0;
 
-/// How many events may be left for the swap, which applies them under the head lock.
-const LEFT: i64 = 100;
+/// How long applying what is left may take in the swap, under the head lock.
+const UNDER_LOCK: Duration = Duration::from_millis(50);
 
-/// How many rounds may pass before the swap is tried with more events left: under a constant load some are always.
-const ROUNDS: u32 = 200;
+/// After so many rounds commits no longer go first, and after twice as many the swap is tried whatever is left: under a
+/// heavy load something always is.
+const ROUNDS: u32 = 20;
+
+/// How long an event is expected to take before one was applied.
+const FIRST_GUESS: Duration = Duration::from_millis(1);
 
 /// Where the fresh tables stand.
 pub(super) struct CatchUp {
@@ -33,6 +37,8 @@ pub(super) struct CatchUp {
     keys: Keys,
     position: i64,
     recorded_at: Option<Timestamp>,
+    /// How long one event took in the last step.
+    per_event: Duration,
 }
 
 impl CatchUp {
@@ -44,7 +50,7 @@ impl CatchUp {
         keys: Keys,
         position: i64,
     ) -> Self {
-        Self { events, folder, clock, keys, position, recorded_at: None }
+        Self { events, folder, clock, keys, position, recorded_at: None, per_event: FIRST_GUESS }
     }
 
     /// The position up to which the fresh tables are made.
@@ -67,20 +73,23 @@ impl CatchUp {
         &self.keys
     }
 
-    /// Applies events until few are left.
+    /// Applies events until what is left takes only a moment.
     pub(super) async fn nearly(&mut self, client: &Client, fresh: &Fresh) -> Result<(), ReplayError> {
-        for _ in 0..ROUNDS {
+        for round in 0..2 * ROUNDS {
             let head = head(client).await?;
-            if head - self.position <= LEFT {
+            let left = u32::try_from(head - self.position).unwrap_or(u32::MAX);
+            if self.per_event.saturating_mul(left) <= UNDER_LOCK {
                 return Ok(());
             }
             while self.position < head {
-                let step = Stopwatch::start();
+                let (step, before) = (Stopwatch::start(), self.position);
                 self.step(client, fresh, head).await?;
+                let took = step.elapsed();
+                self.per_event = took / u32::try_from(self.position - before).unwrap_or(1).max(1);
                 let behind = self.recorded_at.map_or(0.0, |at| self.clock.now().seconds_since(at));
-                if behind < YIELD_UNTIL && head - self.position > LEFT {
-                    // As long again for commits.
-                    sleep(step.elapsed().min(Duration::from_millis(100))).await;
+                if round < ROUNDS && behind < YIELD_UNTIL {
+                    // Half as long again for commits.
+                    sleep((took / 2).min(Duration::from_millis(50))).await;
                 }
             }
         }

@@ -178,6 +178,15 @@ impl Folder {
 }
 
 impl Keys {
+    /// Notes the keys that an event destroys.
+    pub(super) fn note_endings(&mut self, folder: &Folder, event: &RecordedEvent) -> Result<(), ReplayError> {
+        if STREAM_TYPES.contains(&&*event.stream.stream_type) {
+            let ended = folder.codec.ended_subjects(event)?;
+            self.ended.extend(ended.into_iter().map(|subject| (subject.kind, subject.id)));
+        }
+        Ok(())
+    }
+
     fn note(&mut self, stream: Uuid, event: &AnyEvent, missing: Vec<String>) {
         self.ended.extend(event.ends_subjects(stream).into_iter().map(|subject| (subject.kind, subject.id)));
         if missing.is_empty() {

@@ -57,13 +57,21 @@ pub struct RebuildOptions {
     pub tables: Vec<&'static Table>,
     /// What to do about differences.
     pub verification: Verification,
-    /// How long to wait for other transactions that hold locks on `view`.
+    /// How long to wait for other transactions that hold locks on `view`, before the swap.
     pub swap_wait: Duration,
+    /// How long to try the swap itself while others hold locks that it needs. It needs some only for single tables, and
+    /// for views of others.
+    pub lock_wait: Duration,
 }
 
 impl Default for RebuildOptions {
     fn default() -> Self {
-        Self { tables: Vec::new(), verification: Verification::default(), swap_wait: Duration::from_mins(10) }
+        Self {
+            tables: Vec::new(),
+            verification: Verification::default(),
+            swap_wait: Duration::from_mins(10),
+            lock_wait: Duration::from_mins(1),
+        }
     }
 }
 
@@ -113,7 +121,7 @@ pub enum RebuildError {
     InUse(Vec<String>),
     /// Other transactions hold locks that the swap needs.
     #[error(
-        "the projections could not be replaced within a minute, because their tables are locked by {0}; try again"
+        "the projections could not be replaced in time, because their tables are locked by {0}; try again"
     )]
     Blocked(String),
 }
@@ -235,6 +243,7 @@ impl Work<'_> {
         self.progress.begin(Phase::Swapping, 0);
         let (set, definition) = (projections::set_name(), definition_of(projections::TABLES));
         let target = Target {
+            tries: self.options.lock_wait,
             is_whole: self.is_whole(),
             set: &scan.projection_set,
             epoch: scan.epoch,

@@ -104,28 +104,18 @@ pub(super) async fn scan<'e>(
     }
     if keys.lost().is_some() {
         // An event after the position may have destroyed the key while the log was read.
-        keys.extend(keys_after(replay, folder, events, position).await?);
+        let mut after = position;
+        let newest = replay.log.newest().await?;
+        while after < newest {
+            let upto = (after + RANGE).min(newest);
+            for event in read_range(events, after, upto).await? {
+                keys.note_endings(folder, &event)?;
+            }
+            after = upto;
+        }
         if let Some(subject) = keys.lost() {
             return Err(ReplayError::LostKey { subject: subject.clone() });
         }
     }
     Ok(Scan { spill, compared, keys, position, epoch, projection_set, events: count, snapshot_held, streams })
-}
-
-/// What the events after a position say of data keys.
-async fn keys_after(
-    replay: &Replay,
-    folder: &Folder,
-    events: &Connection,
-    position: i64,
-) -> Result<Keys, ReplayError> {
-    let newest = replay.log.newest().await?;
-    let (mut all, mut after) = (Keys::default(), position);
-    while after < newest {
-        let upto = (after + RANGE).min(newest);
-        let (_, keys) = folder.effects(&read_range(events, after, upto).await?).await?;
-        all.extend(keys);
-        after = upto;
-    }
-    Ok(all)
 }

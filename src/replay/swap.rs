@@ -12,15 +12,14 @@ use super::others::Others;
 use crate::clock::Stopwatch;
 use crate::event_log::row_sql;
 
-/// How long a transaction must hold a lock on `view` before the swap waits for it: every query of a node holds one for
-/// some milliseconds.
+/// How long a transaction must hold a lock on `view` before it is named: every query of a node holds one for some
+/// milliseconds.
 const LONG_HELD: Duration = Duration::from_secs(1);
-
-/// For how long a swap is tried again while others hold locks that it needs.
-const TRIES: Duration = Duration::from_mins(1);
 
 /// What the log is told about the fresh tables.
 pub(super) struct Target<'a> {
+    /// For how long the swap is tried again while others hold locks that it needs.
+    pub(super) tries: Duration,
     /// Whether all tables are replaced, and with them the schema.
     pub(super) is_whole: bool,
     /// The set and the definition that the log has before the swap; the swap is refused if they have changed.
@@ -46,8 +45,8 @@ pub(super) enum Swapped {
     Blocked(String),
 }
 
-/// Waits until no transaction holds a lock on the tables of `view` for long, at most this long. Returns those that still
-/// hold one. Such a transaction may be a dump, which would find the fresh tables under their names, but none of their rows.
+/// Waits until the transactions that hold a lock on the tables of `view` have ended, at most this long. Returns those that
+/// have not. Such a transaction may be a dump, which would find the fresh tables under their names, but none of their rows.
 pub(super) async fn wait_for_others(
     client: &Client,
     most: Duration,
@@ -62,33 +61,28 @@ pub(super) async fn wait_for_others(
                where l.locktype = 'relation' and l.granted and l.pid <> pg_backend_pid()
                  and l.database = (select oid from pg_database where datname = current_database())";
     let waited = Stopwatch::start();
-    let mut held: Vec<(String, Stopwatch)> = Vec::new();
+    let mut first: Option<Vec<String>> = None;
     loop {
         let mut holders: Vec<(String, String)> = Vec::new();
         for row in client.query(sql, &[]).await? {
             holders.push((row.try_get(0)?, row.try_get(1)?));
         }
-        held.retain(|(transaction, _)| holders.iter().any(|(holder, _)| holder == transaction));
-        for (transaction, _) in &holders {
-            if !held.iter().any(|(known, _)| known == transaction) {
-                held.push((transaction.clone(), Stopwatch::start()));
-            }
+        // Those of the first look only: the queries of nodes come and go.
+        let first =
+            first.get_or_insert_with(|| holders.iter().map(|(transaction, _)| transaction.clone()).collect());
+        holders.retain(|(transaction, _)| first.contains(transaction));
+        let names: Vec<String> = holders.into_iter().map(|(_, name)| name).collect();
+        if names.is_empty() || waited.elapsed() >= most {
+            return Ok(names);
         }
-        let is_long = |transaction: &String| {
-            held.iter().any(|(known, since)| known == transaction && since.elapsed() >= LONG_HELD)
-        };
-        let long: Vec<String> =
-            holders.iter().filter(|(holder, _)| is_long(holder)).map(|(_, name)| name.clone()).collect();
-        let is_settled = long.is_empty() && waited.elapsed() >= LONG_HELD;
-        if holders.is_empty() || is_settled || waited.elapsed() >= most {
-            return Ok(long);
+        if waited.elapsed() >= LONG_HELD {
+            tell(&names);
         }
-        tell(&long);
         sleep(Duration::from_millis(50)).await;
     }
 }
 
-/// Applies the last events and swaps. Tried again for a minute while others hold locks that it needs.
+/// Applies the last events and swaps. Tried again while others hold locks that it needs.
 pub(super) async fn swap(
     client: &Client,
     fresh: &Fresh,
@@ -111,7 +105,7 @@ pub(super) async fn swap(
         if !is_lock {
             return Err(error);
         }
-        if trying.elapsed() >= TRIES {
+        if trying.elapsed() >= target.tries {
             return Ok(Swapped::Blocked(holders(client).await?));
         }
         sleep(Duration::from_millis(200)).await;

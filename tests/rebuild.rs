@@ -1,0 +1,384 @@
+//! Rebuilding while nodes work, and comparing the live tables with the log.
+
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use tenure::Tenure;
+use tenure::clock::Stopwatch;
+use tenure::projections::{invites, users};
+use tenure::replay::{
+    Diff, Kind, Progress, RebuildError, RebuildOptions, Rebuilt, ReplayError, Step, Verification,
+};
+
+use crate::replay::assert_tables_are_a_fold_of_the_log;
+use crate::sealing::program;
+use crate::support::{TestDatabase, account, as_user, operator, user};
+
+async fn diff(tenure: &Tenure) -> Diff {
+    tenure.replay().diff(None, &Progress::none()).await.unwrap()
+}
+
+async fn rebuild(tenure: &Tenure, options: RebuildOptions) -> Result<Rebuilt, RebuildError> {
+    tenure.replay().rebuild(&options, &Progress::none()).await
+}
+
+fn quick() -> RebuildOptions {
+    RebuildOptions { swap_wait: Duration::from_secs(1), ..RebuildOptions::default() }
+}
+
+/// The schemas of projections other than the live one.
+async fn leftovers(client: &tokio_postgres::Client) -> Vec<String> {
+    let sql = "select nspname::text from pg_namespace where nspname like 'view\\_%' order by 1";
+    client.query(sql, &[]).await.unwrap().iter().map(|row| row.get(0)).collect()
+}
+
+/// Writers and readers on two nodes for the whole length of many rebuilds: nothing is refused, and nothing is lost.
+#[tokio::test(flavor = "multi_thread")]
+async fn fault_swaps_under_writers_and_readers_refuse_nobody() {
+    let number = |name: &str| std::env::var(name).ok().and_then(|count| count.parse::<usize>().ok());
+    let (swaps, writers) = (number("TENURE_SWAPS").unwrap_or(6), number("TENURE_WRITERS").unwrap_or(16));
+    let database = TestDatabase::new().await;
+    let nodes = [database.open().await, database.open().await];
+    let owner = user(&nodes[0], "owner").await;
+    let (stop, done) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+    let mut tasks = Vec::new();
+    for number in 0..writers {
+        let (node, stop, done) = (nodes[number % 2].clone(), stop.clone(), done.clone());
+        tasks.push(tokio::spawn(async move {
+            let mut made = Vec::new();
+            while !stop.load(Ordering::SeqCst) {
+                let name = format!("w{number}-{}", made.len());
+                let opened = account(&node, &name, owner).await;
+                // What was acknowledged can be read, on the other side of a swap too.
+                assert_eq!(node.reader().account_by_slug(&name).await.unwrap().id, opened);
+                if made.len() % 3 == 1 {
+                    node.close_account(&as_user(owner), opened).await.unwrap();
+                } else {
+                    made.push(opened);
+                }
+                made.push(opened);
+                done.fetch_add(1, Ordering::SeqCst);
+            }
+        }));
+    }
+    let mut held: f64 = 0.0;
+    for _ in 0..swaps {
+        let rebuilt = rebuild(&nodes[0], quick()).await.unwrap();
+        held = held.max(rebuilt.swap_seconds);
+    }
+    stop.store(true, Ordering::SeqCst);
+    for task in tasks {
+        task.await.unwrap();
+    }
+    println!(
+        "{swaps} swaps, {} rounds of writers, head lock held {held:.3} s at most",
+        done.load(Ordering::SeqCst)
+    );
+    assert!(done.load(Ordering::SeqCst) > 100);
+    assert_tables_are_a_fold_of_the_log(&nodes[1]).await;
+    let client = database.connect(None).await;
+    nodes[0].log().drop_leftover_schemas().await.unwrap();
+    assert_eq!(leftovers(&client).await, [""; 0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_changed_by_hand_are_named_with_their_columns_and_stop_the_swap() {
+    let database = TestDatabase::new().await;
+    let tenure = database.open().await;
+    let (ada, bob) = (user(&tenure, "ada").await, user(&tenure, "bob").await);
+    let acme = account(&tenure, "acme", ada).await;
+    let other = account(&tenure, "other", bob).await;
+    tenure.add_member(&operator(), acme, bob).await.unwrap();
+    assert_eq!(diff(&tenure).await.differences.count, 0);
+    let client = database.connect(None).await;
+    client
+        .batch_execute(&format!(
+            "update view.users set email = 'eve@example.org', operator = true where id = '{ada}';
+             delete from view.members where user_id = '{bob}';
+             insert into view.sources select '{bob}', '{other}', '{bob}', 'stray', 'message', now(), 1;
+             update view.unique_claims set holder = '{bob}' where holder = '{acme}'"
+        ))
+        .await
+        .unwrap();
+    let found = diff(&tenure).await.differences;
+    let mut said: Vec<(&str, Kind, Vec<&str>)> =
+        found.first.iter().map(|one| (one.table, one.kind, one.columns.clone())).collect();
+    said.sort_by_key(|(table, ..)| *table);
+    assert_eq!(
+        said,
+        [
+            ("members", Kind::Missing, vec![]),
+            ("sources", Kind::Unexpected, vec![]),
+            ("unique_claims", Kind::Changed, vec!["holder"]),
+            ("users", Kind::Changed, vec!["email", "operator"]),
+        ]
+    );
+    let text =
+        format!("{:?}{}", found.first, found.first.iter().map(ToString::to_string).collect::<String>());
+    assert!(text.contains(&ada.to_string()) && !text.contains("eve@example.org"), "{text}");
+
+    // By account: what is another's is left out.
+    let of = async |account: tenure::ids::AccountId| {
+        let diff =
+            tenure.replay().diff(Some(account.as_uuid()), &Progress::none()).await.unwrap().differences;
+        let mut tables: Vec<&str> = diff.first.iter().map(|one| one.table).collect();
+        tables.sort_unstable();
+        tables
+    };
+    assert_eq!(of(acme).await, ["members", "unique_claims"]);
+    assert_eq!(of(other).await, ["sources"]);
+
+    let refused = rebuild(&tenure, quick()).await.unwrap_err();
+    assert!(matches!(&refused, RebuildError::Differs(differences) if differences.count == 4), "{refused}");
+    assert_eq!(diff(&tenure).await.differences.count, 4, "the live tables are untouched");
+    assert_eq!(leftovers(&client).await, [""; 0]);
+    // A table that is as the log says can be rebuilt by itself.
+    let one = RebuildOptions { tables: vec![&invites::TABLE], ..quick() };
+    assert_eq!(rebuild(&tenure, one).await.unwrap().tables, ["invites"]);
+    let accepted = RebuildOptions { verification: Verification::Report, ..quick() };
+    assert_eq!(rebuild(&tenure, accepted).await.unwrap().differences.count, 4);
+    assert_tables_are_a_fold_of_the_log(&tenure).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_data_key_that_no_event_destroyed_is_named_and_stops_the_swap() {
+    let database = TestDatabase::new().await;
+    let tenure = database.open().await;
+    let (ada, bob) = (user(&tenure, "ada").await, user(&tenure, "bob").await);
+    tenure.forget_user(&operator(), bob).await.unwrap();
+    assert_eq!(diff(&tenure).await.differences.count, 0, "a key that an event destroyed is no fault");
+    let client = database.connect(None).await;
+    client.execute("delete from log.data_key where subject = $1", &[&format!("user:{ada}")]).await.unwrap();
+    let lost = tenure.replay().diff(None, &Progress::none()).await.unwrap_err();
+    assert!(matches!(&lost, ReplayError::LostKey { subject } if *subject == format!("user:{ada}")), "{lost}");
+    let lost = rebuild(&tenure, quick()).await.unwrap_err();
+    assert!(matches!(&lost, RebuildError::Replay(ReplayError::LostKey { .. })), "{lost}");
+    assert!(tenure.reader().user(ada).await.is_ok());
+}
+
+/// Restores a dump into a database of its own and opens an engine on it.
+async fn restored(dump: &str) -> (TestDatabase, Tenure) {
+    let database = TestDatabase::empty().await;
+    crate::upgrade::load(&database, dump);
+    let tenure = database.open().await;
+    (database, tenure)
+}
+
+/// A dump that is taken while the schema is swapped finds the fresh tables, but none of their rows. It is noticed when the
+/// dump is restored.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dump_across_a_swap_is_rebuilt_when_it_is_restored() {
+    let database = TestDatabase::new().await;
+    let tenure = database.open().await;
+    // More than the pipe of a dump holds, so that the dump stands still in the middle of this table.
+    tenure::seed::generate(&tenure, 15_000, 1, |_| ()).await.unwrap();
+    let ada = user(&tenure, "ada").await;
+    let mut dumping = Command::new(program("pg_dump"))
+        .args(["--dbname", &database.url()])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::with_capacity(512, dumping.stdout.take().unwrap());
+    let mut dump = String::new();
+    let mut line = String::new();
+    while !line.starts_with("COPY view.accounts ") {
+        line.clear();
+        assert_ne!(lines.read_line(&mut line).unwrap(), 0, "the dump has accounts");
+        dump.push_str(&line);
+    }
+    let rebuilt = rebuild(&tenure, quick()).await.unwrap();
+    assert_eq!(rebuilt.not_waited_for.len(), 1, "the dump is named: {:?}", rebuilt.not_waited_for);
+    assert!(rebuilt.not_waited_for[0].contains("pg_dump"));
+    lines.read_to_string(&mut dump).unwrap();
+    assert!(dumping.wait().unwrap().success(), "pg_dump does not notice");
+    let (copy, other) = restored(&dump).await;
+    assert_eq!(diff(&other).await.differences.count, 0);
+    assert_eq!(other.reader().user(ada).await.unwrap().username, "ada");
+    assert!(
+        other.insert_user(&operator(), "ada", "x@example.org", "internal").await.is_err(),
+        "the name is taken"
+    );
+    let client = copy.connect(None).await;
+    assert_eq!(leftovers(&client).await, [""; 0]);
+
+    // One that was taken while the fresh tables were there, but not live.
+    let whole = Arc::new(std::sync::Mutex::new(String::new()));
+    let (taken, of) = (whole.clone(), database.url());
+    let progress = Progress::new(move |step| {
+        if matches!(step, Step::Begun(tenure::replay::Phase::Waiting, _)) {
+            let output = Command::new(program("pg_dump")).args(["--dbname", &of]).output().unwrap();
+            assert!(output.status.success());
+            *taken.lock().unwrap() = String::from_utf8(output.stdout).unwrap();
+        }
+    });
+    tenure.replay().rebuild(&quick(), &progress).await.unwrap();
+    let dump = whole.lock().unwrap().clone();
+    assert!(dump.contains("view_next_"), "the dump has the fresh tables too");
+    let (copy, other) = restored(&dump).await;
+    assert_eq!(diff(&other).await.differences.count, 0);
+    let client = copy.connect(None).await;
+    assert_eq!(leftovers(&client).await, [""; 0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_rebuild_and_a_reader_that_stays_are_named() {
+    let database = TestDatabase::new().await;
+    let tenure = database.open().await;
+    let client = database.connect(None).await;
+    client
+        .batch_execute("set application_name = 'the analyst'; begin; select from view.users")
+        .await
+        .unwrap();
+    let (waiting, is_waiting) = tokio::sync::oneshot::channel();
+    let waiting = std::sync::Mutex::new(Some(waiting));
+    let progress = Progress::new(move |step| {
+        if let Step::WaitingFor(holders) = step
+            && let Some(waiting) = waiting.lock().unwrap().take()
+        {
+            waiting.send(holders.to_vec()).unwrap();
+        }
+    });
+    let other = tenure.clone();
+    let first = tokio::spawn(async move {
+        let options = RebuildOptions { swap_wait: Duration::from_secs(3), ..RebuildOptions::default() };
+        other.replay().rebuild(&options, &progress).await
+    });
+    let holders = is_waiting.await.unwrap();
+    assert!(holders.len() == 1 && holders[0].contains("the analyst"), "{holders:?}");
+    let refused = rebuild(&tenure, quick()).await.unwrap_err();
+    assert!(matches!(&refused, RebuildError::Running(who) if who.contains("tenure rebuild")), "{refused}");
+    let rebuilt = first.await.unwrap().unwrap();
+    assert!(rebuilt.not_waited_for[0].contains("the analyst"));
+    // Its transaction reads the retired table on, which stays until it ends.
+    client.batch_execute("commit").await.unwrap();
+    tenure.log().drop_leftover_schemas().await.unwrap();
+    assert_eq!(leftovers(&client).await, [""; 0]);
+
+    // One table is swapped under an exclusive lock, which a reader keeps.
+    client.batch_execute("begin; select from view.users").await.unwrap();
+    let one = RebuildOptions {
+        tables: vec![&users::TABLE],
+        swap_wait: Duration::from_millis(100),
+        lock_wait: Duration::from_millis(500),
+        ..RebuildOptions::default()
+    };
+    let blocked = rebuild(&tenure, one).await.unwrap_err();
+    assert!(matches!(&blocked, RebuildError::Blocked(who) if who.contains("the analyst")), "{blocked}");
+    client.batch_execute("commit").await.unwrap();
+    assert_tables_are_a_fold_of_the_log(&tenure).await;
+    assert_eq!(leftovers(&client).await, [""; 0]);
+}
+
+/// The process is killed at random moments; the live tables stay whole, and the next rebuild succeeds.
+#[tokio::test(flavor = "multi_thread")]
+async fn fault_a_killed_rebuild_leaves_the_live_tables_whole_and_nothing_else() {
+    let rounds: u32 =
+        std::env::var("TENURE_FAULT_ROUNDS").ok().and_then(|count| count.parse().ok()).unwrap_or(3);
+    let database = TestDatabase::new().await;
+    let tenure = database.open().await;
+    tenure::seed::generate(&tenure, 10_000, 1, |_| ()).await.unwrap();
+    let key = std::fs::read_to_string(crate::support::master_key().default_file).unwrap();
+    let start = || {
+        crate::support::process::tenure()
+            .args(["projections", "rebuild", "--json"])
+            .env("DATABASE_URL", database.url())
+            .env("TENURE_MASTER_KEY", key.trim())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap()
+    };
+    let whole = Stopwatch::start();
+    assert!(start().wait().unwrap().success());
+    let whole = whole.elapsed();
+    for round in 0..rounds {
+        let mut rebuilding = start();
+        tokio::time::sleep(whole * (2 * round + 1) / (2 * rounds)).await;
+        let _ = rebuilding.kill();
+        rebuilding.wait().unwrap();
+        user(&tenure, &format!("after-{round}")).await;
+        assert_eq!(diff(&tenure).await.differences.count, 0, "round {round}");
+    }
+    // The server notices the end of a client that it is working for only at its next message.
+    let client = database.connect(None).await;
+    let others = "select count(*) from pg_stat_activity where datname = current_database()
+                  and application_name in ('tenure rebuild', 'tenure replay')";
+    while client.query_one(others, &[]).await.unwrap().get::<_, i64>(0) > 0 {
+        tokio::task::yield_now().await;
+    }
+    tenure.close().await;
+    let tenure = database.open().await;
+    assert_eq!(leftovers(&client).await, [""; 0]);
+    assert_tables_are_a_fold_of_the_log(&tenure).await;
+}
+
+#[tokio::test]
+async fn an_event_that_cannot_be_read_is_named_and_nothing_is_replaced() {
+    let database = TestDatabase::new().await;
+    let tenure = database.open().await;
+    let ada = user(&tenure, "ada").await;
+    let client = database.connect(None).await;
+    client
+        .batch_execute(&format!(
+            "alter table log.event disable trigger refuse_change;
+             update log.event set payload = '{{\"mode\":1}}' where stream_id = '{ada}';
+             alter table log.event enable trigger refuse_change"
+        ))
+        .await
+        .unwrap();
+    let failed = rebuild(&tenure, quick()).await.unwrap_err();
+    assert!(failed.to_string().contains("event 2 "), "{failed}");
+    client
+        .batch_execute(&format!(
+            "alter table log.event disable trigger refuse_change; delete from log.event where stream_id = '{ada}';
+             insert into log.event select 4, gen_random_uuid(), 'foreign', 'x', 1, 'x', '1', null, now(), '{{}}', '{{}}', null;
+             alter table log.event enable trigger refuse_change"
+        ))
+        .await
+        .unwrap();
+    // A process without memory of the event.
+    tenure.close().await;
+    let tenure = database.open().await;
+    let failed = rebuild(&tenure, quick()).await.unwrap_err();
+    assert!(matches!(failed, RebuildError::Replay(ReplayError::Gap { position: 2 })), "{failed}");
+    assert_eq!(leftovers(&client).await, [""; 0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_command_line_reports_what_scripts_need() {
+    let database = TestDatabase::new().await;
+    let tenure = database.open().await;
+    user(&tenure, "ada").await;
+    let key = std::fs::read_to_string(crate::support::master_key().default_file).unwrap();
+    let run = |arguments: &[&str]| {
+        let output = crate::support::process::tenure()
+            .args(arguments)
+            .env("DATABASE_URL", database.url())
+            .env("TENURE_MASTER_KEY", key.trim())
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        let last = said.lines().last().unwrap_or_default().to_owned();
+        (output.status.code(), serde_json::from_str::<serde_json::Value>(&last).unwrap_or_default())
+    };
+    let (code, said) = run(&["projections", "rebuild", "--json"]);
+    assert_eq!(code, Some(0));
+    assert!(said["events"].as_u64() >= Some(2) && said["diff_rows"] == 0, "{said}");
+    for number in ["seconds", "events_per_second", "peak_memory_bytes"] {
+        assert!(said[number].as_f64().is_some(), "{number} of {said}");
+    }
+    let (code, said) = run(&["audit", "diff", "--json"]);
+    assert_eq!((code, &said["differences"]), (Some(0), &0.into()), "{said}");
+    assert!(said["rows"].as_u64() >= Some(2), "{said}");
+    let client = database.connect(None).await;
+    client.batch_execute("update view.users set mode = 'github' where username = 'ada'").await.unwrap();
+    let (code, said) = run(&["audit", "diff", "--json"]);
+    assert_eq!((code, &said["differences"]), (Some(1), &1.into()), "{said}");
+    assert_eq!(said["first"][0]["columns"], serde_json::json!(["mode"]));
+    assert_eq!(run(&["projections", "rebuild", "--json"]).0, Some(6));
+    assert_eq!(run(&["projections", "rebuild", "--accept-differences", "--json"]).0, Some(0));
+    assert_eq!(run(&["projections", "rebuild", "nonsense"]).0, Some(3));
+}
