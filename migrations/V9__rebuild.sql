@@ -50,3 +50,19 @@ begin
 end
 $$;
 revoke all on function log.drop_leftover_schemas() from public;
+
+-- The nodes that maintain the projections, so that a release with other projections can wait until those of the release
+-- before have stopped writing. A node renews its row; that of a dead one expires.
+create table log.node (
+    id             uuid        primary key,
+    projection_set text        collate "C" not null,
+    started_at     timestamptz not null default clock_timestamp(),
+    expires_at     timestamptz not null
+);
+alter table log.head
+    add column next_projection_set text collate "C",
+    add column serves_from         bigint not null default 9;
+comment on column log.head.next_projection_set is
+    'Set while a release with these projections is about to replace the present ones: other nodes stop writing.';
+comment on column log.head.serves_from is
+    'The oldest schema version whose release may serve a database with this schema.';

@@ -25,6 +25,7 @@ mod clearing;
 mod clocks;
 mod command_line;
 mod conformance;
+mod drain;
 mod faults;
 mod fixtures;
 mod foreign;

@@ -241,6 +241,7 @@ async fn acme(tenure: &Tenure) -> (tenure::ids::UserId, tenure::ids::AccountId, 
 
 async fn folded(database: &TestDatabase) -> Tenure {
     let fresh = database.open().await;
+    fresh.clear_away().await.unwrap();
     assert_tables_are_a_fold_of_the_log(&fresh).await;
     fresh
 }

@@ -26,6 +26,9 @@ async fn a_newer_schema_is_refused_with_both_versions_named() {
         .batch_execute("insert into log.schema_history (version, name, applied_on, checksum) values (999, 'future', '2030-01-01T00:00:00Z', '1')")
         .await
         .unwrap();
+    // One whose release says that this one may still serve is no reason to stay away: old nodes restart during an upgrade.
+    open(database.settings()).await.unwrap().close().await;
+    client.batch_execute("update log.head set serves_from = 999").await.unwrap();
     let error = open(database.settings()).await.err().unwrap();
     assert!(
         matches!(&error, OpenError::Migrate(MigrateError::NewerSchema { database: 999, binary }) if *binary == newest_version())
@@ -35,18 +38,34 @@ async fn a_newer_schema_is_refused_with_both_versions_named() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn projections_of_another_release_are_not_replaced_while_other_nodes_run() {
+async fn projections_are_not_replaced_under_nodes_that_cannot_drain_nor_those_of_a_newer_release() {
     let database = TestDatabase::new().await;
-    let running = database.open().await;
-    user(&running, "ada").await;
     let client = database.connect(None).await;
-    client.batch_execute("update log.head set projection_set = 'users:999'").await.unwrap();
+    // A node of a release that has no row in `log.node`.
+    client
+        .batch_execute(
+            "set application_name = 'tenure follower'; update log.head set projection_set = 'users:0'",
+        )
+        .await
+        .unwrap();
     let error = open(database.settings()).await.err().unwrap();
     assert!(
-        matches!(&error, OpenError::Migrate(MigrateError::NodesRunning { database, .. }) if database == "users:999"),
+        matches!(&error, OpenError::Migrate(MigrateError::NodesRunning { database, .. }) if database == "users:0"),
         "{error}"
     );
     assert!(error.to_string().contains("stop all nodes, then run `tenure migrate`"), "{error}");
+    client
+        .batch_execute("set application_name = ''; update log.head set projection_set = 'users:999'")
+        .await
+        .unwrap();
+    let error = open(database.settings()).await.err().unwrap();
+    assert!(
+        matches!(&error, OpenError::Migrate(MigrateError::NewerProjections { .. }))
+            && error.to_string().contains("rebuild"),
+        "{error}"
+    );
+    // Unless somebody says so: that is the way back.
+    open(tenure::Settings { goes_back: true, ..database.settings() }).await.unwrap().close().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -12,6 +12,7 @@ use super::remote::{self, Remote, path};
 use super::{lookup, open, output};
 use crate::Tenure;
 use crate::config::Config;
+use crate::config::duration::duration;
 use crate::dispatch::Dispatched;
 use crate::operations::{ApiKeySecret, Resource};
 use crate::projections::QueryError;
@@ -30,7 +31,7 @@ pub(super) enum KeyCommand {
         #[arg(long, value_name = "NAME")]
         by: Option<String>,
         /// How long the key is valid, in s, m, h or d, for example 90d [default: until it is revoked]
-        #[arg(long, value_parser = lookup::duration)]
+        #[arg(long, value_parser = duration)]
         ttl: Option<Duration>,
     },
     /// List the API keys of an account, valid ones first
@@ -50,7 +51,7 @@ pub(super) enum KeyCommand {
         #[arg(long, value_name = "NAME")]
         by: Option<String>,
         /// How long the previous secret stays valid, in s, m, h or d, at most 30d
-        #[arg(long, value_parser = lookup::duration, default_value = "24h")]
+        #[arg(long, value_parser = duration, default_value = "24h")]
         grace: Duration,
     },
     /// Revoke an API key and all its secrets

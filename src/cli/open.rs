@@ -54,6 +54,10 @@ pub(super) async fn engine(config: &Config, address: Address) -> anyhow::Result<
             shown.set_position(done);
         })),
         connections: config.connections,
+        audit_every: config.audit_every,
+        swap_wait: config.swap_wait,
+        drain_timeout: config.drain_timeout,
+        goes_back: config.goes_back,
         forgotten_list: Some(config.forgotten_list.clone()),
         rules: config.rules.clone(),
         ..Settings::new(address, config.master_key.clone())

@@ -12,6 +12,7 @@ use super::{lookup, open, output};
 use crate::Tenure;
 use crate::aggregates::source::Retention;
 use crate::config::Config;
+use crate::config::duration::duration;
 use crate::context::{Actor, Context};
 use crate::operations::Resource;
 
@@ -32,7 +33,7 @@ pub(super) struct Place {
 #[derive(Args)]
 pub(super) struct Kept {
     /// How long a message is kept, in s, m, h or d, at most 365d, for example 12h [default: set by the server]
-    #[arg(long, value_parser = lookup::duration)]
+    #[arg(long, value_parser = duration)]
     ttl: Option<Duration>,
     /// The maximum number of messages kept, 1 to 10000000 [default: set by the server]
     #[arg(long)]

@@ -1,12 +1,10 @@
 //! `tenure projections`: the tables that queries read.
 
-use std::time::Duration;
-
 use clap::Subcommand;
 use serde_json::json;
 
 use super::replay_progress::Shown;
-use super::{lookup, open, output};
+use super::{open, output};
 use crate::aggregates::field::Invalid;
 use crate::clock::Stopwatch;
 use crate::config::Config;
@@ -27,9 +25,6 @@ pub(super) enum ProjectionsCommand {
         /// Replace the tables even though they differ from what the log says
         #[arg(long)]
         accept_differences: bool,
-        /// How long to wait for other transactions that read the tables, such as dumps, in seconds with a unit (10m, 30s)
-        #[arg(long, default_value = "10m", value_parser = lookup::duration)]
-        swap_wait: Duration,
     },
 }
 
@@ -40,7 +35,7 @@ pub(super) async fn run(config: Config, command: ProjectionsCommand) -> anyhow::
                 TABLES.iter().map(|table| json!({"name": table.name, "version": table.version})).collect();
             output::list(config.json, "projections", &["name", "version"], &tables)
         }
-        ProjectionsCommand::Rebuild { tables, accept_differences, swap_wait } => {
+        ProjectionsCommand::Rebuild { tables, accept_differences } => {
             let mut chosen = Vec::new();
             for name in &tables {
                 let known = TABLES.iter().find(|table| table.name == name);
@@ -53,6 +48,7 @@ pub(super) async fn run(config: Config, command: ProjectionsCommand) -> anyhow::
                 }
             }
             let verification = if accept_differences { Verification::Report } else { Verification::Strict };
+            let swap_wait = config.swap_wait;
             let options =
                 RebuildOptions { tables: chosen, verification, swap_wait, ..RebuildOptions::default() };
             rebuild(config, options).await
@@ -60,7 +56,9 @@ pub(super) async fn run(config: Config, command: ProjectionsCommand) -> anyhow::
     }
 }
 
-async fn rebuild(config: Config, options: RebuildOptions) -> anyhow::Result<()> {
+async fn rebuild(mut config: Config, options: RebuildOptions) -> anyhow::Result<()> {
+    // Projections of a newer release are replaced on the way: that is how to go back to this one.
+    config.goes_back = true;
     let opened = open::open(&config).await?;
     let watch = Stopwatch::start();
     let shown = Shown::new();

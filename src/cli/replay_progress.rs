@@ -45,7 +45,8 @@ fn begin(bar: &ProgressBar, phase: Phase, total: u64) {
     } else {
         format!("{{msg}} {{bar:30}} {{human_pos}}/{{human_len}} {unit}  {{per_sec}}  {{eta}} left")
     };
-    let template = if matches!(phase, Phase::CatchingUp | Phase::Waiting | Phase::Swapping) {
+    let template = if matches!(phase, Phase::CatchingUp | Phase::Waiting | Phase::Draining | Phase::Swapping)
+    {
         "{spinner} {msg}  {elapsed}".to_owned()
     } else {
         template

@@ -12,6 +12,7 @@ use super::remote::{self, Remote, path};
 use super::{lookup, open, output};
 use crate::Tenure;
 use crate::config::Config;
+use crate::config::duration::duration;
 use crate::context::{Actor, Context};
 use crate::operations::Resource;
 
@@ -23,7 +24,7 @@ pub(super) enum TokenCommand {
         #[arg(long, value_name = "NAME")]
         user: Option<String>,
         /// How long the token is valid, in s, m, h or d, at most ten years
-        #[arg(long, value_parser = lookup::duration, default_value = "30d")]
+        #[arg(long, value_parser = duration, default_value = "30d")]
         ttl: Duration,
     },
     /// List the bearer tokens of a user

@@ -37,6 +37,9 @@ pub enum ConfigError {
         /// What a valid value looks like.
         rule: &'static str,
     },
+    /// The projections would be compared with the log all the time.
+    #[error("audit_every: must be at least 1m")]
+    AuditEvery,
     /// The number of connections is not between 2 and 1,000.
     #[error("connections: must be between 2 and 1000")]
     Connections,

@@ -2,10 +2,12 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 
+use super::duration::duration;
 use super::error::ConfigError;
 use super::listen;
 use crate::http::{Rate, Rates};
@@ -31,6 +33,12 @@ pub(super) struct File {
     #[serde(default, deserialize_with = "listen_address")]
     pub(super) metrics_listen: Option<SocketAddr>,
     pub(super) connections: Option<usize>,
+    #[serde(default, deserialize_with = "time_span")]
+    pub(super) swap_wait: Option<Duration>,
+    #[serde(default, deserialize_with = "time_span")]
+    pub(super) drain_timeout: Option<Duration>,
+    #[serde(default, deserialize_with = "time_span")]
+    pub(super) audit_every: Option<Duration>,
     pub(super) public_url: Option<String>,
     pub(super) dev_sign_in: Option<bool>,
     pub(super) trusted_proxies: Option<Vec<String>>,
@@ -49,6 +57,11 @@ pub(super) struct File {
 fn listen_address<'de, D: Deserializer<'de>>(value: D) -> Result<Option<SocketAddr>, D::Error> {
     let text = String::deserialize(value)?;
     listen::listen_address(&text).map(Some).map_err(D::Error::custom)
+}
+
+fn time_span<'de, D: Deserializer<'de>>(value: D) -> Result<Option<Duration>, D::Error> {
+    let text = String::deserialize(value)?;
+    duration(&text).map(Some).map_err(D::Error::custom)
 }
 
 /// The table `limits` of the settings file; a missing limit keeps its default.

@@ -1,11 +1,13 @@
 //! Settings from flags, environment, a TOML file and defaults, in this order of precedence.
 
+pub mod duration;
 mod error;
 mod file;
 pub mod heading;
 mod http;
 mod listen;
 
+use duration::duration;
 pub use error::ConfigError;
 use file::File;
 use heading::{HTTP, INSTANCE, OUTPUT, REMOTE};
@@ -60,6 +62,15 @@ pub struct Flags {
     /// The maximum number of database connections in this node's read pool, 2 to 1000 [default: 16]
     #[arg(long, global = true, help_heading = INSTANCE, env = "TENURE_CONNECTIONS", value_name = "N")]
     connections: Option<usize>,
+    /// How long to wait for other transactions that read the projections, such as dumps, before they are replaced [default: 10m]
+    #[arg(long, global = true, help_heading = INSTANCE, env = "TENURE_SWAP_WAIT", value_name = "DURATION", value_parser = duration)]
+    swap_wait: Option<Duration>,
+    /// How long to wait for nodes of another release to stop writing, before their projections are replaced [default: 1m]
+    #[arg(long, global = true, help_heading = INSTANCE, env = "TENURE_DRAIN_TIMEOUT", value_name = "DURATION", value_parser = duration)]
+    drain_timeout: Option<Duration>,
+    /// How often this node compares the projections with the log, at least 1m [default: never]
+    #[arg(long, global = true, help_heading = HTTP, hide = true, env = "TENURE_AUDIT_EVERY", value_name = "DURATION", value_parser = duration)]
+    audit_every: Option<Duration>,
     /// The URL of a running Tenure server to use instead of a database
     #[arg(long, global = true, help_heading = REMOTE, env = "TENURE_SERVER", value_name = "URL")]
     server: Option<String>,
@@ -96,6 +107,14 @@ pub struct Config {
     pub metrics_listen: SocketAddr,
     /// The maximum number of connections in the read pool, 2 to 1,000.
     pub connections: usize,
+    /// Whether projections of a newer release are replaced by those of this one; no flag sets it.
+    pub goes_back: bool,
+    /// How long to wait for other transactions before projections are replaced.
+    pub swap_wait: Duration,
+    /// How long to wait for nodes of another release to stop writing.
+    pub drain_timeout: Duration,
+    /// How often this node compares the projections with the log; `None` for never.
+    pub audit_every: Option<Duration>,
     /// The settings of the HTTP interface.
     pub http: HttpSettings,
     /// The URL of a running Tenure; `None` to use a database, or the server of a stored login.
@@ -136,6 +155,11 @@ impl Flags {
         if !(2..=1_000).contains(&connections) {
             return Err(ConfigError::Connections);
         }
+        let audit_every = self.audit_every.or(file.audit_every);
+        // It reads the whole log.
+        if audit_every.is_some_and(|every| every < Duration::from_mins(1)) {
+            return Err(ConfigError::AuditEvery);
+        }
         let master_key = MasterKeySource {
             value: std::env::var("TENURE_MASTER_KEY")
                 .ok()
@@ -160,6 +184,10 @@ impl Flags {
             listen,
             metrics_listen,
             connections,
+            swap_wait: self.swap_wait.or(file.swap_wait).unwrap_or(Duration::from_mins(10)),
+            drain_timeout: self.drain_timeout.or(file.drain_timeout).unwrap_or(Duration::from_mins(1)),
+            audit_every,
+            goes_back: false,
             data_dir,
             json: self.json,
         })

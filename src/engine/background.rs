@@ -11,7 +11,7 @@ use super::Tenure;
 use crate::clock::Timestamp;
 use crate::event_log::follow::Follower;
 use crate::event_log::{EventHeader, ReadError};
-use crate::ids::LogId;
+use crate::replay::{LOGGED, Progress};
 
 /// One sweep in this many starts at the oldest idempotency record again.
 const SWEEPS_FROM_THE_START: u64 = 60;
@@ -37,6 +37,8 @@ impl Tenure {
                 error = self.follow(follower) => error,
                 never = self.sweep() => match never {},
                 never = self.keep_clearing(clear_every) => match never {},
+                never = self.parts.log.take_part(self.parts.node) => match never {},
+                never = self.keep_auditing() => match never {},
             }
         };
         // No caller awaits this task, so a panic would go unnoticed: it is reported through `broken`, as any other end
@@ -89,10 +91,46 @@ impl Tenure {
         }
     }
 
+    /// Compares the projections with the log, for ever, if the settings say how often.
+    async fn keep_auditing(&self) -> std::convert::Infallible {
+        let Some(every) = self.parts.audit_every else { return std::future::pending().await };
+        let differences = metrics::gauge!("tenure_projection_differences");
+        let failures = metrics::counter!("tenure_projection_audit_failures_total");
+        loop {
+            tokio::time::sleep(every).await;
+            match self.replay().diff(None, &Progress::none()).await {
+                #[allow(clippy::cast_precision_loss)]
+                Ok(diff) => {
+                    let found = &diff.differences;
+                    differences.set(found.count as f64);
+                    if found.count == 0 {
+                        tracing::info!(
+                            position = diff.position,
+                            rows = found.rows,
+                            "the projections are as the log says"
+                        );
+                        continue;
+                    }
+                    for difference in found.first.iter().take(LOGGED) {
+                        tracing::error!("the projections differ from what the log says: {difference}");
+                    }
+                    tracing::error!(
+                        count = found.count,
+                        position = diff.position,
+                        "the projections differ from what the log says; `tenure audit diff` shows all rows"
+                    );
+                }
+                Err(error) => {
+                    failures.increment(1);
+                    tracing::warn!(%error, "the projections could not be compared with the log");
+                }
+            }
+        }
+    }
+
     /// Clears away what endings have left behind, for ever, but only while this node holds the lease.
     async fn keep_clearing(&self, every: Duration) -> std::convert::Infallible {
-        // A new id per process: a restarted node waits for its old lease to expire, as any other node does.
-        let node = self.new_id(LogId::new).as_uuid();
+        let node = self.parts.node;
         let left = metrics::gauge!("tenure_endings_to_clear");
         loop {
             tokio::time::sleep(every).await;

@@ -15,6 +15,7 @@ use tokio::time::timeout;
 use tokio_postgres::Client;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
+use uuid::Uuid;
 
 use crate::aggregates::{self, ClaimHasher as _};
 use crate::clock::{Clock, Stopwatch, Timestamp};
@@ -36,7 +37,13 @@ use crate::operations::Rules;
 use crate::postgres::migrate::{Migration, Projections};
 use crate::postgres::{Address, STATEMENT_TIMEOUT};
 use crate::projections::{self, Reader};
-use crate::replay::{Phase, Progress, RebuildOptions, Replay, Step, Verification};
+use crate::replay::{LOGGED, Phase, Progress, RebuildError, RebuildOptions, Replay, Step, Verification};
+
+/// How long deleting this node's row in `log.node` may take when the engine closes.
+const LEAVE_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// How often a node looks whether another one has replaced the projections.
+const REBUILD_POLL: Duration = Duration::from_millis(200);
 
 /// How often the progress of a long start is logged.
 const SAY_EVERY: Duration = Duration::from_secs(5);
@@ -65,6 +72,9 @@ struct Parts {
     tasks: TaskTracker,
     /// Set once the log can no longer be trusted: the reason.
     broken: watch::Sender<Option<Arc<ReadError>>>,
+    /// Identifies this process: in `log.node`, and as the holder of leases.
+    node: Uuid,
+    audit_every: Option<Duration>,
 }
 
 impl Tenure {
@@ -80,47 +90,9 @@ impl Tenure {
         clock: Arc<dyn Clock>,
         entropy: Arc<dyn Entropy>,
     ) -> Result<Self, OpenError> {
-        let mut migration = Migration::begin(&settings.address).await?;
-        check_clock(migration.client(), &*clock).await?;
-        let set = projections::set_name();
-        let log_id = LogId::new(clock.now(), &*entropy);
-        let found = migration.run(projections::TABLES, &set, log_id, seen::new_epoch(&*entropy)).await?;
-        let slow = || PrimaryError::TimedOut(STATEMENT_TIMEOUT);
-        migration.drop_leftovers().await?;
-        let opening = KeyRing::open(migration.client(), &settings.master_key, &*entropy);
-        let keys = Arc::new(timeout(STATEMENT_TIMEOUT, opening).await.map_err(|_| slow())??);
-        let taking = seen::adopt_server(migration.client(), &*entropy);
-        let head = timeout(STATEMENT_TIMEOUT, taking).await.map_err(|_| slow())??;
-        // Until the key ring knows the epoch, it treats every cached key as outdated.
-        keys.begin_epoch(head.epoch);
-        let options = event_log::Options {
-            connections: settings.connections,
-            queue: settings.queue,
-            answer_within: settings.answer_within,
-            ..event_log::Options::new(set, aggregates::STREAM_TYPES)
-        };
-        let log = EventLog::open(migration.database()?, &head, clock.clone(), entropy.clone(), options)?;
-        let of_epoch = keys.clone();
-        // Data keys of an earlier epoch may have been destroyed in the new one.
-        log.seen().on_new_epoch(move |epoch| of_epoch.begin_epoch(epoch));
-        let codec = Codec::new(keys, Upcasters::default(), entropy.clone());
-        if found != Projections::Current {
-            // A rebuild loads data keys over the serving pool, whose role needs its privileges first.
-            migration.grant().await?;
-            let replay = Replay {
-                log: log.clone(),
-                codec: codec.clone(),
-                clock: clock.clone(),
-                entropy: entropy.clone(),
-            };
-            rebuild_projections(&replay, &found, settings.progress.clone()).await?;
-        }
-        migration.finish().await?;
-        if log.newest().await? == 0 {
-            genesis::write(&log, &codec, clock.now()).await?;
-        }
-        // Releases the migration lock: other nodes can start from here on.
-        drop(migration);
+        let (log, codec) = prepare(&settings, &clock, &entropy).await?;
+        let node = LogId::new(clock.now(), &*entropy).as_uuid();
+        log.join(node).await?;
         let dispatcher = Dispatcher::new(log.clone(), codec.clone(), clock.clone(), entropy.clone());
         let reader = Reader::new(log.primary().clone(), codec.keys().clone());
         let coarse = Coarse::new(log.primary().clone());
@@ -139,11 +111,13 @@ impl Tenure {
             argon2,
             forgotten_list,
             rules,
-            clock,
-            entropy,
+            clock: clock.clone(),
+            entropy: entropy.clone(),
             stop,
             tasks,
             broken,
+            node,
+            audit_every: settings.audit_every,
         };
         let tenure = Self { parts: Arc::new(parts), _running: running };
         // Before anything is decoded: an event of another node from here on invalidates what the start has cached.
@@ -288,6 +262,9 @@ impl Tenure {
         self.parts.tasks.close();
         self.parts.log.close().await;
         self.parts.tasks.wait().await;
+        // Last: nothing of this node is stored any more. Without an answer the row expires.
+        let leaving = self.parts.log.leave(self.parts.node);
+        let _ = timeout(LEAVE_TIMEOUT, leaving).await;
     }
 }
 
@@ -323,12 +300,74 @@ async fn check_clock(client: &Client, clock: &dyn Clock) -> Result<(), OpenError
     Err(OpenError::Clock(AppendError::clock(offset)))
 }
 
+/// Brings a database up to this release, and opens its log and its keys.
+///
+/// Projections of another release, or those of a torn dump, are rebuilt without the migration lock. One node does it, and the
+/// others wait for it.
+async fn prepare(
+    settings: &Settings,
+    clock: &Arc<dyn Clock>,
+    entropy: &Arc<dyn Entropy>,
+) -> Result<(EventLog, Codec), OpenError> {
+    loop {
+        let mut migration = Migration::begin(&settings.address).await?;
+        check_clock(migration.client(), &**clock).await?;
+        let set = projections::set_name();
+        let log_id = LogId::new(clock.now(), &**entropy);
+        let epoch = seen::new_epoch(&**entropy);
+        let found = migration.run(projections::TABLES, &set, log_id, epoch, settings.goes_back).await?;
+        migration.drop_leftovers().await?;
+        let slow = || PrimaryError::TimedOut(STATEMENT_TIMEOUT);
+        let opening = KeyRing::open(migration.client(), &settings.master_key, &**entropy);
+        let keys = Arc::new(timeout(STATEMENT_TIMEOUT, opening).await.map_err(|_| slow())??);
+        let taking = seen::adopt_server(migration.client(), &**entropy);
+        let head = timeout(STATEMENT_TIMEOUT, taking).await.map_err(|_| slow())??;
+        // Until the key ring knows the epoch, it treats every cached key as outdated.
+        keys.begin_epoch(head.epoch);
+        let options = event_log::Options {
+            connections: settings.connections,
+            queue: settings.queue,
+            answer_within: settings.answer_within,
+            ..event_log::Options::new(set, aggregates::STREAM_TYPES)
+        };
+        let log = EventLog::open(migration.database()?, &head, clock.clone(), entropy.clone(), options)?;
+        let of_epoch = keys.clone();
+        // Data keys of an earlier epoch may have been destroyed in the new one.
+        log.seen().on_new_epoch(move |epoch| of_epoch.begin_epoch(epoch));
+        let codec = Codec::new(keys, Upcasters::default(), entropy.clone());
+        if found == Projections::Current {
+            migration.finish().await?;
+            if log.newest().await? == 0 {
+                genesis::write(&log, &codec, clock.now()).await?;
+            }
+            // Dropping `migration` releases its lock: other nodes can start from here on.
+            return Ok((log, codec));
+        }
+        // A rebuild loads data keys over the serving pool, whose role needs its privileges first.
+        migration.grant().await?;
+        drop(migration);
+        let replay = Replay { log, codec, clock: clock.clone(), entropy: entropy.clone() };
+        let rebuilt = rebuild_projections(&replay, &found, settings).await;
+        replay.log.close().await;
+        match rebuilt {
+            Ok(()) => {}
+            Err(RebuildError::Running(holder)) => {
+                tracing::debug!(holder, "another node is rebuilding the projections; waiting for it");
+                tokio::time::sleep(REBUILD_POLL).await;
+            }
+            Err(error) => return Err(error.into()),
+        }
+        // From the top: the schema, the privileges and the head are those of the new projections now.
+    }
+}
+
 /// Rebuilds projections of another release, or those of a torn dump.
 async fn rebuild_projections(
     replay: &Replay,
     found: &Projections,
-    progress: Option<Arc<dyn Fn(u64, u64) + Send + Sync>>,
-) -> Result<(), OpenError> {
+    settings: &Settings,
+) -> Result<(), RebuildError> {
+    let progress = settings.progress.clone();
     let verification = match found {
         Projections::Outdated(former) => {
             tracing::warn!(
@@ -374,8 +413,19 @@ async fn rebuild_projections(
             }
         }
     });
-    let options = RebuildOptions { verification, ..RebuildOptions::default() };
-    let rebuilt = replay.rebuild(&options, &tell).await?;
+    let options = RebuildOptions {
+        verification,
+        swap_wait: settings.swap_wait,
+        drain_timeout: settings.drain_timeout,
+        ..RebuildOptions::default()
+    };
+    let rebuilt = replay.rebuild(&options, &tell).await.inspect_err(|error| {
+        if let RebuildError::Differs(differences) = error {
+            for difference in differences.first.iter().take(LOGGED) {
+                tracing::error!("the projections differ from what the log says: {difference}");
+            }
+        }
+    })?;
     tracing::warn!(rows = rebuilt.rows, position = rebuilt.position, "the projections are rebuilt");
     Ok(())
 }

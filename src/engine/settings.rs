@@ -34,6 +34,14 @@ pub struct Settings {
     pub rules: Rules,
     /// How often the engine looks for rows left behind by ended accounts, users and memberships, to clear them away.
     pub clear_every: Duration,
+    /// How often this node compares the projections with the log; `None` for never.
+    pub audit_every: Option<Duration>,
+    /// How long to wait, before projections of another release are replaced, for transactions that hold locks on them.
+    pub swap_wait: Duration,
+    /// How long to wait for nodes of another release to stop writing, before their projections are replaced.
+    pub drain_timeout: Duration,
+    /// Whether to replace projections of a newer release by those of this one.
+    pub goes_back: bool,
     /// Called with the number of events done and the total while the projections of another release are replaced.
     pub progress: Option<Arc<dyn Fn(u64, u64) + Send + Sync>>,
 }
@@ -52,6 +60,10 @@ impl Settings {
             forgotten_list: None,
             rules: Rules::default(),
             clear_every: CLEAR_EVERY,
+            audit_every: None,
+            swap_wait: Duration::from_mins(10),
+            drain_timeout: Duration::from_mins(1),
+            goes_back: false,
             progress: None,
         }
     }

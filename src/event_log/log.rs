@@ -10,6 +10,7 @@ use tokio_util::task::TaskTracker;
 
 use super::checkpoint::{Checkpoint, PositionToken};
 use super::committer::{Committer, Pending};
+use super::drain::{Drain, Draining};
 use super::error::{AppendError, ReadError};
 use super::event::StreamId;
 use super::limits::{MAX_UNIT_BYTES, MAX_UNIT_EVENTS};
@@ -78,11 +79,12 @@ struct Inner {
     seen: Arc<SeenLog>,
     tasks: TaskTracker,
     closing: CancellationToken,
+    drain: Drain,
     latency: metrics::Histogram,
 }
 
 impl EventLog {
-    /// Opens the log at this head and starts its committer and its listener.
+    /// Opens the log at this head and starts its committer. Followers poll until [`EventLog::join`].
     ///
     /// # Errors
     /// [`ReadError::Unavailable`] if the connection pool cannot be created.
@@ -109,9 +111,6 @@ impl EventLog {
             seen.clone(),
         );
         tasks.spawn(committer.run());
-        // The listener holds a weak reference, so that it ends when the last handle is dropped.
-        let listening = super::listen::listen(database.clone(), Arc::downgrade(seen.wake()));
-        tokio::spawn(closing.clone().run_until_cancelled_owned(listening));
         let latency = metrics::histogram!("tenure_append_seconds");
         let inner = Inner {
             submissions,
@@ -124,6 +123,7 @@ impl EventLog {
             seen,
             tasks,
             closing,
+            drain: Drain::new(),
             latency,
         };
         Ok(Self { inner: Arc::new(inner) })
@@ -135,6 +135,7 @@ impl EventLog {
     /// See [`AppendError`]; only [`AppendError::OutcomeUnknown`] leaves open whether the unit was stored.
     pub async fn append(&self, unit: Unit) -> Result<Appended, AppendError> {
         check(&unit)?;
+        let _accepted = self.inner.drain.accept().map_err(AppendError::Superseded)?;
         let (answer, answered) = oneshot::channel();
         let watch = Stopwatch::start();
         // Refuses at once when the queue is full: waiting callers would only pile up behind a slow database.
@@ -307,6 +308,18 @@ impl EventLog {
         &self.inner.primary
     }
 
+    /// Listens for the commits of other nodes, until the log is closed.
+    pub(super) fn listen(&self) {
+        // The listener holds a weak reference, so that it ends when the last handle is dropped.
+        let Inner { database, seen, closing, .. } = &*self.inner;
+        let listening = super::listen::listen(database.clone(), Arc::downgrade(seen.wake()));
+        tokio::spawn(closing.clone().run_until_cancelled_owned(listening));
+    }
+
+    pub(super) fn drain(&self) -> &Drain {
+        &self.inner.drain
+    }
+
     /// The database that contains the log.
     pub(crate) fn database(&self) -> &Database {
         &self.inner.database
@@ -333,7 +346,11 @@ impl EventLog {
         if self.inner.submissions.is_closed() {
             return Err(NotReady::Stopped);
         }
-        self.inner.probe.ask().await
+        let newest = self.inner.probe.ask().await?;
+        match self.draining() {
+            Draining::No => Ok(newest),
+            Draining::Announced(set) | Draining::Refusing(set) => Err(NotReady::Draining(set)),
+        }
     }
 
     /// Stream types that only Tenure itself may append to.

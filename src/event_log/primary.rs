@@ -459,11 +459,9 @@ fn rejected(error: tokio_postgres::Error) -> Rejected {
         // Read-only; or a standby cancelled the query because it conflicts with WAL replay.
         "25006" | "40001" => Rejected::Server,
         // Tables or functions were replaced after the statement was prepared, or a pooler has lost the statement.
-        "0A000" | "26000" | "42P01" | "42703" | "42883" | "42804" | "42846" => {
+        "0A000" | "26000" | "42P01" | "42703" | "42883" | "42804" | "42846" | "XX000" => {
             Rejected::Connection(error.into())
         }
-        // The same, after the replaced objects are gone.
-        "XX000" if refused.message().starts_with("cache lookup failed") => Rejected::Connection(error.into()),
         _ if ends_session => Rejected::Connection(error.into()),
         _ => Rejected::Statement(error.into()),
     }

@@ -47,6 +47,9 @@ pub enum NotReady {
     /// Another release has replaced the projections by this set.
     #[error("the projections have been replaced by set {0}; start the release that made it")]
     Superseded(String),
+    /// Another release is about to replace the projections by this set; this node stops writing.
+    #[error("another release is about to replace the projections by set {0}")]
+    Draining(String),
     /// The database lacks events that this node has seen, or contains another log or none.
     #[error("{0}")]
     Stale(String),
@@ -69,6 +72,9 @@ impl NotReady {
                 "the database role may not write to the log; run `tenure migrate` to grant what is missing"
             }
             Self::Superseded(_) => "another release has replaced the projections; start that release",
+            Self::Draining(_) => {
+                "another release is about to replace the projections; send requests to its nodes once they are ready"
+            }
             Self::Stale(_) => {
                 "the database lacks events that this node has seen, or holds another log: restore them, or run \
                  `tenure log new-epoch --yes` to continue without them"
@@ -86,6 +92,7 @@ impl NotReady {
             Self::ReadOnly => "read_only",
             Self::MayNotWrite => "may_not_write",
             Self::Superseded(_) => "superseded",
+            Self::Draining(_) => "draining",
             Self::Stale(_) => "stale",
             Self::Stopped => "stopped",
         }

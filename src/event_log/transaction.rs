@@ -146,13 +146,9 @@ fn failure(error: &tokio_postgres::Error, units: &[Arc<Unit>]) -> BatchError {
         "TN006" => BatchError::ClockOff,
         "23505" if refused.constraint().is_some_and(|key| COLLIDING.contains(&key)) => BatchError::Collided,
         "40P01" | "55P03" | "40001" => BatchError::TryAgain(statement_reason(error)),
-        // Functions, types or tables were replaced after the statement was prepared, or a pooler has lost the
-        // statement.
-        "0A000" | "26000" | "42P01" | "42703" | "42883" | "42804" | "42846" => {
-            BatchError::Replaced(statement_reason(error))
-        }
-        // The same, after the replaced types are gone ("cache lookup failed for type …").
-        "XX000" if refused.message().starts_with("cache lookup failed") => {
+        // Functions, types or tables were replaced after the statement was prepared (XX000 in several ways, such as "cache
+        // lookup failed for type"), or a pooler has lost the statement.
+        "0A000" | "26000" | "42P01" | "42703" | "42883" | "42804" | "42846" | "XX000" => {
             BatchError::Replaced(statement_reason(error))
         }
         _ if matches!(code.get(..2), Some("22" | "23" | "21")) => BatchError::Data(code.to_owned()),

@@ -144,6 +144,7 @@ impl Migration {
         projection_set: &str,
         log_id: LogId,
         epoch: i64,
+        goes_back: bool,
     ) -> Result<Projections, MigrateError> {
         self.act_as_owner().await?;
         let Self { connection, database, .. } = self;
@@ -151,7 +152,7 @@ impl Migration {
         in_time(make_schemas(client)).await?;
         let binary = newest_version();
         let applied = in_time(applied_version(client)).await?.unwrap_or(0);
-        if applied > binary {
+        if applied > binary && !in_time(serves(client, binary)).await? {
             return Err(MigrateError::NewerSchema { database: applied, binary });
         }
         if applied < binary {
@@ -159,7 +160,7 @@ impl Migration {
         }
         // Building an index on a large table may take longer than any statement timeout.
         in_time(client.batch_execute(LONG)).await?;
-        let prepared = prepare_projections(client, tables, projection_set, log_id, epoch);
+        let prepared = prepare_projections(client, tables, projection_set, log_id, epoch, goes_back);
         let projections = while_alive(database, prepared).await??;
         in_time(client.batch_execute(SETTINGS)).await?;
         if self.role.is_none() && projections == Projections::Current {
@@ -345,13 +346,17 @@ async fn prepare_projections(
     projection_set: &str,
     log_id: LogId,
     epoch: i64,
+    goes_back: bool,
 ) -> Result<Projections, MigrateError> {
     let definition = view_tables::digest(tables);
     if let Some(row) = client.query_opt("select projection_set, view_definition from log.head", &[]).await? {
         let (database, standing): (String, String) = (row.try_get(0)?, row.try_get(1)?);
-        // Another set must be rebuilt, which is refused while nodes may still maintain it.
         if database != projection_set {
-            let nodes = other_nodes(client).await?;
+            if !goes_back && is_newer(&database, tables) {
+                return Err(MigrateError::NewerProjections { database });
+            }
+            // Nodes of a release that does not drain would go on reading what is taken away from under them.
+            let nodes = undrainable_nodes(client).await?;
             if nodes > 0 {
                 return Err(MigrateError::NodesRunning { database, nodes });
             }
@@ -380,10 +385,26 @@ pub async fn is_expected_build(client: &Client) -> Result<bool, tokio_postgres::
     view_tables::is_expected_build(client).await
 }
 
-/// The number of connections that other nodes have to this database.
-async fn other_nodes(client: &Client) -> Result<i64, tokio_postgres::Error> {
-    let sql = "select count(*) from pg_stat_activity
-               where datname = current_database() and application_name in ('tenure', 'tenure committer', 'tenure follower')";
+/// Whether a set of projections has a table of a later version than this release.
+fn is_newer(set: &str, tables: &[&Table]) -> bool {
+    set.split(',').filter_map(|named| named.split_once(':')).any(|(name, version)| {
+        let ours = tables.iter().find(|table| table.name == name);
+        ours.is_some_and(|ours| version.parse::<u32>().is_ok_and(|version| version > ours.version))
+    })
+}
+
+/// Whether the release whose newest schema version this is may serve a database with a later one.
+async fn serves(client: &Client, binary: i64) -> Result<bool, tokio_postgres::Error> {
+    let sql = "select coalesce((select serves_from from log.head), 0) between 1 and $1";
+    client.query_one(sql, &[&binary]).await?.try_get(0)
+}
+
+/// The number of nodes of a release that does not stop writing when it is asked to: each node listens on one connection,
+/// and those that drain have a row in `log.node`.
+async fn undrainable_nodes(client: &Client) -> Result<i64, tokio_postgres::Error> {
+    let sql = "select greatest(0, (select count(*) from pg_stat_activity
+                                   where datname = current_database() and application_name = 'tenure follower')
+                                  - (select count(*) from log.node where expires_at > clock_timestamp()))";
     client.query_one(sql, &[]).await?.try_get(0)
 }
 

@@ -40,15 +40,24 @@ pub enum MigrateError {
          template0`"
     )]
     Encoding(String),
+    /// The database has the projections of a newer release.
+    #[error(
+        "the database holds the projections of a newer release ({database}): run that release, or go back to this one \
+         with its `tenure projections rebuild`"
+    )]
+    NewerProjections {
+        /// The name of the projection set in the database.
+        database: String,
+    },
     /// The database has the projections of another release, and other nodes still maintain them.
     #[error(
-        "the database holds the projections of another release ({database}), and {nodes} other Tenure connections use \
-         them: stop all nodes, then run `tenure migrate`"
+        "the database holds the projections of another release ({database}), and {nodes} nodes that cannot be asked to \
+         stop writing use them: stop all nodes, then run `tenure migrate`"
     )]
     NodesRunning {
         /// The name of the projection set in the database.
         database: String,
-        /// The number of connections of other nodes.
+        /// The number of such nodes.
         nodes: i64,
     },
     /// Another connection has held the migration lock for more than ten minutes.

@@ -44,6 +44,7 @@ const PRIVILEGES: &str = "
     grant update (fence, epoch, system_identifier, timeline, head_oid, names_checked, invites_resealed) on log.head to tenure_app;
     grant insert, update on log.guard, log.snapshot to tenure_app;
     grant insert, update, delete on log.idempotency to tenure_app;
+    grant insert, update, delete on log.node to tenure_app;
     grant insert, delete on log.data_key to tenure_app;
     revoke update, delete, truncate on log.event from tenure_owner;";
 

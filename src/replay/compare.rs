@@ -17,6 +17,9 @@ use crate::projections::{self, unique_claims};
 /// How many differences a report names; the others are counted.
 const NAMED: usize = 1_000;
 
+/// How many differing rows are written to the log output.
+pub const LOGGED: usize = 10;
+
 /// How a live row differs from the replayed one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
 #[serde(rename_all = "snake_case")]

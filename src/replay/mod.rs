@@ -8,11 +8,13 @@
 mod catch_up;
 mod compare;
 mod diff;
+mod drain;
 pub mod error;
 mod fold;
 mod fresh;
 mod log_reader;
 mod others;
+mod parts;
 mod progress;
 mod rebuild;
 mod scan;
@@ -22,8 +24,9 @@ mod spill;
 mod swap;
 mod tuple;
 
-pub use compare::{Difference, Differences, Kind};
+pub use compare::{Difference, Differences, Kind, LOGGED};
 pub use diff::Diff;
 pub use error::ReplayError;
+pub use parts::{Replay, Verification};
 pub use progress::{Phase, Progress, Step};
-pub use rebuild::{RebuildError, RebuildOptions, Rebuilt, Replay, Verification};
+pub use rebuild::{RebuildError, RebuildOptions, Rebuilt};

@@ -15,6 +15,8 @@ pub enum Phase {
     CatchingUp,
     /// Waiting for transactions that hold locks on `view`.
     Waiting,
+    /// Waiting for nodes of another release to stop writing.
+    Draining,
     /// Replacing the live tables.
     Swapping,
 }
@@ -30,6 +32,7 @@ impl Phase {
             Self::Indexing => "building indexes",
             Self::CatchingUp => "catching up",
             Self::Waiting => "waiting for other transactions",
+            Self::Draining => "waiting for nodes of the release before",
             Self::Swapping => "swapping",
         }
     }

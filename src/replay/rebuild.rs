@@ -7,49 +7,22 @@ use serde::Serialize;
 
 use super::catch_up::CatchUp;
 use super::compare::{Comparison, Differences};
+use super::drain;
 use super::error::ReplayError;
 use super::fold::{Folder, rows_of, table_of};
 use super::fresh::Fresh;
 use super::others::Others;
+use super::parts::{Replay, Verification};
 use super::progress::{Phase, Progress};
 use super::scan::{Scan, scan};
 use super::session;
 use super::spill::SLICES;
 use super::swap::{self, Swapped, Target};
-use crate::clock::Clock;
-use crate::codec::Codec;
-use crate::entropy::Entropy;
-use crate::event_log::EventLog;
 use crate::event_log::rows::Table;
 use crate::event_log::seen::new_epoch;
 use crate::postgres::Connection;
 use crate::postgres::migrate::definition_of;
 use crate::projections;
-
-/// What replays need of an engine.
-pub struct Replay {
-    /// The log.
-    pub log: EventLog,
-    /// Decodes its events.
-    pub codec: Codec,
-    /// The clock by which claims have expired or not.
-    pub clock: Arc<dyn Clock>,
-    /// The source of random numbers.
-    pub entropy: Arc<dyn Entropy>,
-}
-
-/// Whether the live tables are compared with what the log says, before they are replaced. Only tables of this release's
-/// version can be.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum Verification {
-    /// A difference stops the swap.
-    #[default]
-    Strict,
-    /// Differences are reported, and the swap goes on.
-    Report,
-    /// The live tables are known to be wrong, and are not read.
-    Skip,
-}
 
 /// How to rebuild.
 pub struct RebuildOptions {
@@ -59,6 +32,8 @@ pub struct RebuildOptions {
     pub verification: Verification,
     /// How long to wait for other transactions that hold locks on `view`, before the swap.
     pub swap_wait: Duration,
+    /// How long to wait for nodes of another release to stop writing, if its projections are replaced.
+    pub drain_timeout: Duration,
     /// How long to try the swap itself while others hold locks that it needs. It needs some only for single tables, and
     /// for views of others.
     pub lock_wait: Duration,
@@ -70,6 +45,7 @@ impl Default for RebuildOptions {
             tables: Vec::new(),
             verification: Verification::default(),
             swap_wait: Duration::from_mins(10),
+            drain_timeout: Duration::from_mins(1),
             lock_wait: Duration::from_mins(1),
         }
     }
@@ -154,10 +130,6 @@ impl Replay {
         // Large: boxed, so that it does not enlarge the futures of its callers.
         Box::pin(work.run()).await
     }
-
-    pub(super) fn folder(&self, wanted: Arc<[bool]>) -> Folder {
-        Folder { codec: self.codec.clone(), primary: self.log.primary().clone(), wanted }
-    }
 }
 
 struct Work<'a> {
@@ -202,9 +174,13 @@ impl Work<'_> {
         if ended.is_err() {
             // A failed statement may have left a transaction open. The error of the rebuild says more than one of this.
             let _ = self.lock.client.batch_execute("rollback").await;
+            // Without the announcement the nodes of the release before go on.
+            let _ = drain::withdraw(&self.lock.client).await;
         }
         // After a swap this drops the retired schema, unless somebody still reads it; then a node's sweeper drops it.
         let _ = session::drop_leftovers(&self.lock.client).await;
+        // The server may notice only later that the connection is gone, and the next rebuild may come at once.
+        let _ = session::unlock(&self.lock.client).await;
         ended
     }
 
@@ -240,8 +216,19 @@ impl Work<'_> {
             self.progress.say(holders);
         })
         .await?;
-        self.progress.begin(Phase::Swapping, 0);
         let (set, definition) = (projections::set_name(), definition_of(projections::TABLES));
+        if scan.projection_set != set {
+            self.progress.begin(Phase::Draining, 0);
+            drain::announce(client, &set).await?;
+            let left = drain::wait(client, &set, self.options.drain_timeout).await?;
+            if left > 0 {
+                tracing::warn!(
+                    left,
+                    "nodes of the release before did not stop writing in time; they are refused now"
+                );
+            }
+        }
+        self.progress.begin(Phase::Swapping, 0);
         let target = Target {
             tries: self.options.lock_wait,
             is_whole: self.is_whole(),

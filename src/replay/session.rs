@@ -4,12 +4,10 @@ use tokio::time::timeout;
 use tokio_postgres::Client;
 
 use super::error::ReplayError;
+use crate::event_log::drain::REBUILD_LOCK;
 use crate::event_log::{EventLog, PrimaryError};
 use crate::postgres::migrate::{APP_ROLE, OWNER_ROLE, lock_holder, while_alive};
 use crate::postgres::{Connection, STATEMENT_TIMEOUT};
-
-/// The advisory lock of a running rebuild; "tenurerb" in ASCII. `log.drop_leftover_schemas` takes it too.
-const LOCK: i64 = 0x74_65_6e_75_72_65_72_62;
 
 /// Settings for statements over whole tables. Waiting for locks stays bounded, and so does a transaction whose client has
 /// gone. Work memory is per connection; index builds use it.
@@ -29,8 +27,15 @@ pub(super) async fn connect(log: &EventLog, name: &str) -> Result<Connection, Re
 
 /// Takes the lock of a rebuild for as long as the connection lasts. `Err` describes who has it.
 pub(super) async fn lock(client: &Client) -> Result<Result<(), String>, ReplayError> {
-    let locked: bool = client.query_one("select pg_try_advisory_lock($1)", &[&LOCK]).await?.try_get(0)?;
-    Ok(if locked { Ok(()) } else { Err(lock_holder(client, LOCK).await?) })
+    let locked: bool =
+        client.query_one("select pg_try_advisory_lock($1)", &[&REBUILD_LOCK]).await?.try_get(0)?;
+    Ok(if locked { Ok(()) } else { Err(lock_holder(client, REBUILD_LOCK).await?) })
+}
+
+/// Gives the lock of a rebuild back.
+pub(super) async fn unlock(client: &Client) -> Result<(), ReplayError> {
+    client.query_one("select pg_advisory_unlock($1)", &[&REBUILD_LOCK]).await?;
+    Ok(())
 }
 
 /// Drops the schemas that earlier rebuilds have left. Returns those that could not be dropped yet, and why.

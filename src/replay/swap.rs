@@ -170,7 +170,7 @@ async fn swap_once(
     statements.push(format!("update log.head set view_build = {}", fresh.build));
     client.batch_execute(&statements.join(";\n")).await?;
     if let Some((set, definition)) = target.becomes {
-        let sql = "update log.head set projection_set = $1, view_definition = $2";
+        let sql = "update log.head set projection_set = $1, view_definition = $2, next_projection_set = null";
         client.execute(sql, &[&set, &definition]).await?;
     }
     put_others(client, &others).await?;

@@ -1,0 +1,127 @@
+//! Stops this node's writes when a release with other projections is about to replace those that it maintains.
+//!
+//! Every node has a row in `log.node`, which it renews. Before a new release swaps its projections in, it announces their set
+//! in `log.head` and waits until no row of another set is left. A node that sees the announcement first says that it is not
+//! ready, then refuses new units, finishes what it has accepted, and deletes its row. If the new release gives up or dies, the
+//! node goes on. A node that misses all of this is refused by `log.append`, which compares the set.
+
+use std::time::Duration;
+
+use uuid::Uuid;
+
+use super::drain::{Draining, REBUILD_LOCK};
+use super::error::ReadError;
+use super::log::EventLog;
+use crate::clock::Stopwatch;
+
+/// How often a node looks for an announcement.
+const LOOK_EVERY: Duration = Duration::from_millis(150);
+
+/// How long the row of a node that no longer renews it lasts.
+const EXPIRES_AFTER: Duration = Duration::from_secs(5);
+
+/// How often a node renews its row.
+const RENEW_EVERY: Duration = Duration::from_secs(1);
+
+/// How long a node goes on after it has said that it is not ready, so that whoever asks can send requests elsewhere.
+const NOTICE: Duration = Duration::from_millis(1_500);
+
+impl EventLog {
+    /// What this node does about an announced set of projections.
+    #[must_use]
+    pub fn draining(&self) -> Draining {
+        self.drain().state.borrow().clone()
+    }
+
+    /// Gives this node its row in `log.node`, and listens for the commits of other nodes.
+    ///
+    /// # Errors
+    /// [`ReadError::Unavailable`]
+    pub async fn join(&self, node: Uuid) -> Result<(), ReadError> {
+        // In this order: who counts the listening nodes finds a row for each that drains.
+        self.renew(node).await?;
+        self.listen();
+        Ok(())
+    }
+
+    /// Keeps this node's row in `log.node`, and drains it when another set of projections is announced; for ever.
+    pub async fn take_part(&self, node: Uuid) -> std::convert::Infallible {
+        let mut renewed: Option<Stopwatch> = None;
+        let mut announced: Option<Stopwatch> = None;
+        loop {
+            let is_due = renewed.as_ref().is_none_or(|since| since.elapsed() >= RENEW_EVERY);
+            if is_due && !self.is_drained() {
+                match self.renew(node).await {
+                    Ok(()) => renewed = Some(Stopwatch::start()),
+                    Err(error) => tracing::debug!(%error, "this node's row in log.node could not be renewed"),
+                }
+            }
+            match self.announced().await {
+                Ok(Some(set)) if set != self.projection_set() => {
+                    let since = announced.get_or_insert_with(|| {
+                        tracing::warn!(set, "another release is about to replace the projections; draining");
+                        Stopwatch::start()
+                    });
+                    let is_over = since.elapsed() >= NOTICE;
+                    let state = if is_over { Draining::Refusing(set) } else { Draining::Announced(set) };
+                    self.drain().state.send_replace(state);
+                    if self.is_drained() && renewed.is_some() {
+                        match self.leave(node).await {
+                            Ok(()) => renewed = None,
+                            Err(error) => {
+                                tracing::debug!(%error, "this node's row in log.node stays until it expires");
+                            }
+                        }
+                    }
+                }
+                Ok(_) => {
+                    if announced.take().is_some() {
+                        tracing::warn!(
+                            "the projections are not replaced after all, or by those of this release"
+                        );
+                    }
+                    self.drain().state.send_replace(Draining::No);
+                }
+                Err(error) => tracing::debug!(%error, "could not look for announced projections"),
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
+    /// Whether new units are refused and every accepted one is answered.
+    fn is_drained(&self) -> bool {
+        matches!(&*self.drain().state.borrow(), Draining::Refusing(_)) && self.drain().is_idle()
+    }
+
+    async fn renew(&self, node: Uuid) -> Result<(), ReadError> {
+        let sql = "insert into log.node (id, projection_set, expires_at)
+                   values ($1, $2, clock_timestamp() + make_interval(secs => $3))
+                   on conflict (id) do update set expires_at = excluded.expires_at";
+        self.primary().execute(sql, &[&node, &self.projection_set(), &EXPIRES_AFTER.as_secs_f64()]).await?;
+        Ok(())
+    }
+
+    /// Deletes this node's row.
+    ///
+    /// # Errors
+    /// [`ReadError::Unavailable`]; the row then expires.
+    pub async fn leave(&self, node: Uuid) -> Result<(), ReadError> {
+        self.primary().execute("delete from log.node where id = $1", &[&node]).await?;
+        Ok(())
+    }
+
+    /// The set that has replaced this node's, or the announced one, if the release that announced it still lives.
+    async fn announced(&self) -> Result<Option<String>, ReadError> {
+        let sql = "select case when projection_set <> $2 then projection_set
+                               when next_projection_set is not null
+                                    and exists (select from pg_locks l
+                                                where l.locktype = 'advisory' and l.granted and l.objsubid = 1
+                                                  and l.database = (select oid from pg_database
+                                                                    where datname = current_database())
+                                                  and (l.classid::bigint << 32 | l.objid::bigint) = $1)
+                               then next_projection_set end
+                   from log.head";
+        let row = self.primary().row(sql, &[&REBUILD_LOCK, &self.projection_set()]).await?;
+        row.map_or(Ok(None), |row| Ok(row.try_get(0)?))
+    }
+}

@@ -1,0 +1,40 @@
+//! What replays need of an engine, and how strict they are.
+
+use std::sync::Arc;
+
+use super::fold::Folder;
+use crate::clock::Clock;
+use crate::codec::Codec;
+use crate::entropy::Entropy;
+use crate::event_log::EventLog;
+
+/// What replays need of an engine.
+pub struct Replay {
+    /// The log.
+    pub log: EventLog,
+    /// Decodes its events.
+    pub codec: Codec,
+    /// The clock by which claims have expired or not.
+    pub clock: Arc<dyn Clock>,
+    /// The source of random numbers.
+    pub entropy: Arc<dyn Entropy>,
+}
+
+/// Whether the live tables are compared with what the log says, before they are replaced. Only tables of this release's
+/// version can be.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Verification {
+    /// A difference stops the swap.
+    #[default]
+    Strict,
+    /// Differences are reported, and the swap goes on.
+    Report,
+    /// The live tables are known to be wrong, and are not read.
+    Skip,
+}
+
+impl Replay {
+    pub(super) fn folder(&self, wanted: Arc<[bool]>) -> Folder {
+        Folder { codec: self.codec.clone(), primary: self.log.primary().clone(), wanted }
+    }
+}

@@ -1,0 +1,131 @@
+//! An upgrade replaces the projections only once the nodes of the release before have stopped writing.
+
+use std::time::Duration;
+
+use tenure::clock::Stopwatch;
+use tenure::dispatch::{DispatchError, Failure};
+use tenure::event_log::AppendError;
+use tenure::event_log::drain::REBUILD_LOCK;
+use tenure::event_log::probe::NotReady;
+use tenure::projections;
+
+use crate::replay::assert_tables_are_a_fold_of_the_log;
+use crate::support::{TestDatabase, operator, user};
+
+/// Waits until the first column of the first row of a query is true.
+async fn until(client: &tokio_postgres::Client, question: &str) {
+    while !client.query_one(question, &[]).await.unwrap().get::<_, bool>(0) {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_says_that_it_is_not_ready_before_it_refuses_and_goes_on_if_the_upgrade_does_not_come() {
+    let database = TestDatabase::new().await;
+    let tenure = database.open().await;
+    let client = database.connect(None).await;
+    until(&client, "select count(*) = 1 from log.node").await;
+    client.execute("select pg_advisory_lock($1)", &[&REBUILD_LOCK]).await.unwrap();
+    let announced = Stopwatch::start();
+    client.batch_execute("update log.head set next_projection_set = 'users:2'").await.unwrap();
+    while tenure.ready().await.is_ok() {
+        tokio::task::yield_now().await;
+    }
+    let noticed = announced.elapsed();
+    assert!(noticed < Duration::from_millis(500), "{noticed:?}");
+    assert!(matches!(tenure.ready().await, Err(NotReady::Draining(set)) if set == "users:2"));
+    // What reaches the node in the meantime is still carried out.
+    let mut made = 0;
+    let refused = loop {
+        match tenure.insert_user(&operator(), &format!("u{made}"), "x@example.org", "internal").await {
+            Ok(_) => made += 1,
+            Err(error) => break error,
+        }
+    };
+    assert!(
+        made > 0 && announced.elapsed() > Duration::from_secs(1),
+        "{made} after {:?}",
+        announced.elapsed()
+    );
+    assert!(
+        matches!(&refused, DispatchError::Failed(Failure::Append(AppendError::Superseded(set))) if set == "users:2"),
+        "{refused}"
+    );
+    until(&client, "select count(*) = 0 from log.node").await;
+    // The release that announced it dies: its lock is gone.
+    client.execute("select pg_advisory_unlock($1)", &[&REBUILD_LOCK]).await.unwrap();
+    while tenure.ready().await.is_err() {
+        tokio::task::yield_now().await;
+    }
+    user(&tenure, "after").await;
+    until(&client, "select count(*) = 1 from log.node").await;
+    tenure.close().await;
+    assert_eq!(client.query_one("select count(*) from log.node", &[]).await.unwrap().get::<_, i64>(0), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upgrade_waits_for_nodes_of_the_release_before_and_not_for_dead_ones() {
+    let database = TestDatabase::new().await;
+    let tenure = database.open().await;
+    user(&tenure, "ada").await;
+    tenure.close().await;
+    let client = database.connect(None).await;
+    client
+        .batch_execute(
+            "update log.head set projection_set = replace(projection_set, 'users:1', 'users:0');
+             insert into log.node (id, projection_set, expires_at) values
+                 ('00000000-0000-0000-0000-00000000000a', 'before', 'infinity'),
+                 ('00000000-0000-0000-0000-00000000000b', 'before', now() - interval '1 second')",
+        )
+        .await
+        .unwrap();
+    let settings = database.settings();
+    let opening = tokio::spawn(crate::support::open_with(settings));
+    let set = projections::set_name();
+    until(&client, &format!("select next_projection_set = '{set}' from log.head where next_projection_set is not null union all select false limit 1")).await;
+    // Nothing is replaced while that node may write.
+    let replaced = "select projection_set = $1 from log.head";
+    for _ in 0..20 {
+        assert!(!client.query_one(replaced, &[&set]).await.unwrap().get::<_, bool>(0));
+    }
+    client.batch_execute("delete from log.node where expires_at = 'infinity'").await.unwrap();
+    let tenure = opening.await.unwrap();
+    assert!(client.query_one(replaced, &[&set]).await.unwrap().get::<_, bool>(0));
+    until(&client, "select next_projection_set is null from log.head").await;
+    assert_tables_are_a_fold_of_the_log(&tenure).await;
+
+    // One that does not answer in time is not waited for: its appends are refused from the swap on.
+    tenure.close().await;
+    client
+        .batch_execute(
+            "update log.head set projection_set = replace(projection_set, 'users:1', 'users:0');
+             insert into log.node (id, projection_set, expires_at) values
+                 ('00000000-0000-0000-0000-00000000000a', 'before', 'infinity')",
+        )
+        .await
+        .unwrap();
+    let settings = tenure::Settings { drain_timeout: Duration::from_millis(300), ..database.settings() };
+    let tenure = crate::support::open_with(settings).await;
+    assert_tables_are_a_fold_of_the_log(&tenure).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_several_new_nodes_one_rebuilds_and_the_others_wait() {
+    let database = TestDatabase::new().await;
+    let tenure = database.open().await;
+    tenure::seed::generate(&tenure, 2_000, 1, |_| ()).await.unwrap();
+    tenure.close().await;
+    let client = database.connect(None).await;
+    client
+        .batch_execute("update log.head set projection_set = replace(projection_set, 'users:1', 'users:0')")
+        .await
+        .unwrap();
+    let opening = [(); 3].map(|()| tokio::spawn(crate::support::open_with(database.settings())));
+    for opened in opening {
+        let node = opened.await.unwrap();
+        assert_eq!(
+            node.replay().diff(None, &tenure::replay::Progress::none()).await.unwrap().differences.count,
+            0
+        );
+    }
+}
