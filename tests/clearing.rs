@@ -13,6 +13,7 @@ use tenure::aggregates::{AnyEvent, EventSourced as _};
 use tenure::clock::{Clock as _, Stopwatch};
 use tenure::codec::Decided;
 use tenure::context::{Actor, Context};
+use tenure::event_log::BulkBatch;
 use tenure::event_log::limits::MAX_EVENT_BYTES;
 use tenure::event_log::unit::Unit;
 use tenure::event_log::{AppendError, NewEvent, Premises, StreamId};
@@ -527,7 +528,7 @@ async fn fill(tenure: &Tenure, account: AccountId, owner: UserId, source: Source
             tenure.codec().encode(&mut unit, decided, &metadata, tenure.log().primary()).await.unwrap();
             encoded.push(unit);
         }
-        writer.append(&encoded, &*clock).await.unwrap();
+        writer.append(BulkBatch::of(&encoded).unwrap(), &*clock).await.unwrap();
     }
     writer.analyse().await;
 }

@@ -9,7 +9,7 @@ use tenure::dispatch::{DispatchError, Failure};
 use tenure::engine::OpenError;
 use tenure::entropy::OsEntropy;
 use tenure::event_log::AppendError;
-use tenure::event_log::bulk::BulkError;
+use tenure::event_log::BulkError;
 use tenure::seed::SeedError;
 use tenure::{Settings, Tenure};
 

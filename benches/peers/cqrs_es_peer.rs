@@ -3,13 +3,13 @@
 use std::sync::{Arc, Mutex};
 
 use cqrs_es::event_sink::EventSink;
-use cqrs_es::persist::GenericQuery;
+use cqrs_es::persist::{GenericQuery, QueryReplay};
 use cqrs_es::{Aggregate, DomainEvent, EventEnvelope, View};
-use postgres_es::{PostgresCqrs, PostgresViewRepository, postgres_cqrs};
+use postgres_es::{PostgresCqrs, PostgresEventRepository, PostgresViewRepository, postgres_cqrs};
 use serde::{Deserialize, Serialize};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions, PgSslMode};
 use sqlx::{ConnectOptions as _, PgPool};
-use tenure::clock::{Clock as _, SystemClock, Timestamp};
+use tenure::clock::{Clock as _, Stopwatch, SystemClock, Timestamp};
 use tenure::entropy::{OsEntropy, uuid_v7};
 use tenure::postgres::Address;
 use uuid::Uuid;
@@ -267,4 +267,37 @@ impl Session for Framework {
         let error = view_error.lock().map_err(|_| anyhow::anyhow!("a caller has panicked"))?.take();
         error.map_or(Ok(()), |error| Err(anyhow::anyhow!("the view was not kept: {error}")))
     }
+}
+
+/// Fills the table of events, and replays it into the one view. Returns the seconds of the replay.
+pub async fn replay(address: Address, events: u64) -> anyhow::Result<f64> {
+    let peer = CqrsEs::new(address.clone()).await?;
+    let client = server::connect(&address, 1).await?.get().await?;
+    // Tenants with twenty events each, in the shape that postgres-es stores.
+    let fill = format!(
+        "insert into events
+         select 'identity', (n / 20)::text, n % 20 + 1,
+                case n % 20 when 0 then 'account.opened' else 'account.member_added' end, '1',
+                case n % 20 when 0 then json_build_object('Opened', json_build_object(
+                                            'name', 'tenant-' || n, 'owner', gen_random_uuid(), 'at', '2026-01-01T00:00:00Z'))
+                            else json_build_object('MemberAdded', json_build_object(
+                                            'user', gen_random_uuid(), 'at', '2026-01-01T00:00:00Z')) end,
+                '{{\"actor\": \"operator\"}}'
+         from generate_series(0, {events} - 1) n"
+    );
+    client.batch_execute(&fill).await?;
+    let pool = PgPoolOptions::new().max_connections(10).connect_with(peer.options.clone()).await?;
+    let views = PostgresViewRepository::<Identity, Identity>::new("identity_view", pool.clone());
+    let query = GenericQuery::<_, Identity, Identity>::new(Arc::new(views));
+    let repository = PostgresEventRepository::new(pool.clone());
+    let watch = Stopwatch::start();
+    QueryReplay::<_, _, Identity>::new(repository, query).replay_all().await?;
+    let seconds = watch.elapsed().as_secs_f64();
+    let replayed: i64 = client.query_one("select sum(version)::bigint from identity_view", &[]).await?.get(0);
+    anyhow::ensure!(
+        replayed.unsigned_abs() == events,
+        "the stock replay has made {replayed} of {events} changes"
+    );
+    pool.close().await;
+    Ok(seconds)
 }

@@ -2,13 +2,15 @@
 //!
 //! `--short` takes about two minutes; without it the rounds are longer, and the costs of a large log and of an open
 //! snapshot are measured too. `--alone` measures only those two. For whoever works on one figure, `--against NAME` leaves
-//! out all peers but this one (or `nobody`), and `--in-flight N` all numbers of callers but this one.
+//! out all peers but this one (or `nobody`), and `--in-flight N` all numbers of callers but this one. `--replay` measures
+//! rebuilding, comparing and seeding instead.
 
 mod cqrs_es_peer;
 mod growth;
 mod measure;
 mod ours;
 mod plain_insert;
+mod replay;
 mod report;
 mod server;
 mod snapshot;
@@ -85,6 +87,12 @@ async fn main() -> anyhow::Result<()> {
         (false, false) => Extent::FULL,
     };
     let server = Server::start().await?;
+    if asked("--replay") {
+        let events = if asked("--short") { 100_000 } else { 1_000_000 };
+        let result = replays(&server, events).await;
+        server.stop().await?;
+        return result;
+    }
     let result = compare(&server, &extent).await;
     let stopped = server.stop().await;
     let (rows, comparisons) = result?;
@@ -118,6 +126,16 @@ async fn compare(server: &Server, extent: &Extent) -> anyhow::Result<(Vec<Row>, 
     }
     bar.finish_and_clear();
     Ok((rows, comparisons))
+}
+
+/// Rebuilding, comparing and seeding.
+async fn replays(server: &Server, events: u64) -> anyhow::Result<()> {
+    let bar = ProgressBar::new_spinner();
+    bar.enable_steady_tick(Duration::from_millis(200));
+    let compared =
+        replay::measure(server, events, events / 10, |text| bar.set_message(text.to_owned())).await?;
+    bar.finish_and_clear();
+    report::print_replays(&compared)
 }
 
 /// Everybody at every level, in turn.

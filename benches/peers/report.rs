@@ -85,3 +85,26 @@ pub fn print(rows: &[Row], comparisons: &[Comparison]) -> anyhow::Result<()> {
     }
     Ok(out.flush()?)
 }
+
+/// Prints what replays took.
+pub fn print_replays(all: &[crate::replay::Compared]) -> anyhow::Result<()> {
+    let mut table = Table::new();
+    table.set_header(["", "events", "seconds", "events/s", "against", "its seconds", "theirs ÷ ours"]);
+    let mut out = std::io::stdout().lock();
+    for one in all {
+        table.add_row([
+            one.measure.to_owned(),
+            one.events.to_string(),
+            format!("{:.2}", one.seconds),
+            format!("{:.0}", one.events_per_second),
+            one.peer.to_owned(),
+            format!("{:.2}", one.peer_seconds),
+            format!("{:.2}", one.ratio),
+        ]);
+    }
+    writeln!(out, "{table}")?;
+    for one in all {
+        writeln!(out, "{}", serde_json::to_string(one)?)?;
+    }
+    Ok(())
+}

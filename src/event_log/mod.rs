@@ -5,9 +5,12 @@
 
 pub mod batch;
 pub mod bulk;
+mod bulk_batch;
+mod bulk_error;
 pub mod checkpoint;
 pub mod claim;
 mod committer;
+pub(crate) mod copy_in;
 pub mod drain;
 pub mod error;
 pub mod event;
@@ -33,6 +36,8 @@ pub mod unit;
 pub mod upcast;
 mod wire;
 
+pub use bulk_batch::BulkBatch;
+pub use bulk_error::BulkError;
 pub use checkpoint::{Checkpoint, PositionToken};
 pub use error::{AppendError, PrimaryError, ReadError};
 pub use event::{EventHeader, FromLog, NewEvent, RecordedEvent, StreamId};

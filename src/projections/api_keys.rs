@@ -253,6 +253,8 @@ fn read(row: &Row) -> Result<ApiKey, tokio_postgres::Error> {
 /// Keys of open accounts, with `e.ended_at` and `e.position`: when each was revoked or ended with its minter's
 /// membership, also if its row does not say so yet. `m` is the first ending of the minter's membership after the key
 /// was minted; `p` is the forgetting of the minter, which counts while the membership has not been cleared away.
+///
+/// The membership is looked up by a scalar subquery: for `exists` the planner may read all members into a hash table.
 const FROM: &str = "from view.api_keys k join view.accounts a on a.id = k.account_id
     left join coarse.last_used u on u.id = k.id
     cross join lateral (
@@ -261,8 +263,8 @@ const FROM: &str = "from view.api_keys k join view.accounts a on a.id = k.accoun
               where x.id = k.account_id and x.user_id = k.created_by_user_id and x.position > k.position) m,
              (select min(x.at) as at, min(x.position) as position from view.endings x
               where x.id = k.created_by_user_id and x.user_id = '00000000-0000-0000-0000-000000000000'
-                and exists (select from view.members o
-                            where o.account_id = k.account_id and o.user_id = k.created_by_user_id)) p
+                and (select true from view.members o
+                   where o.account_id = k.account_id and o.user_id = k.created_by_user_id)) p
     ) w
     cross join lateral (
         select coalesce(k.revoked_at, w.at) as ended_at,

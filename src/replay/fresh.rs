@@ -4,23 +4,20 @@ use std::collections::VecDeque;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use foldhash::{HashMap, HashMapExt as _};
-use futures::SinkExt as _;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, GenericClient};
 
 use super::error::ReplayError;
 use super::fold::{Effects, Rows, table_of};
-use super::tuple::{self, COPY_HEADER, COPY_TRAILER};
+use super::tuple;
 use crate::clock::Timestamp;
 use crate::event_log::claim::{Claim, ClaimChange, ClaimKey};
+use crate::event_log::copy_in::{begin_row, copy_in};
 use crate::event_log::row_sql::{self, Application};
 use crate::event_log::rows::{RowChange, Table, coalesce};
 use crate::projections::{self, unique_claims};
-
-/// How many bytes of rows are sent at a time.
-const CHUNK: usize = 256 * 1024;
 
 /// The fresh tables.
 pub(super) struct Fresh {
@@ -56,35 +53,27 @@ impl Fresh {
 
     /// Adds the rows of a slice. Returns how many.
     pub(super) async fn load(&self, client: &Client, rows: &Rows<'_>) -> Result<u64, ReplayError> {
-        let mut by_table: Vec<BytesMut> = vec![BytesMut::new(); projections::TABLES.len()];
-        let mut count = 0;
+        let mut by_table: Vec<Vec<&[u8]>> = vec![Vec::new(); projections::TABLES.len()];
         for ((number, _), row) in rows {
-            if let Some(replayed) = &row.replayed {
-                tuple::put_row(&mut by_table[*number], projections::TABLES[*number], replayed);
-                count += 1;
-            }
+            by_table[*number].extend(row.replayed.as_deref());
         }
+        let mut count = 0;
         for table in &self.tables {
-            let rows = std::mem::take(&mut by_table[table_of(table)]);
-            if !rows.is_empty() {
-                self.copy(client, table, rows.freeze()).await?;
+            let tuples = &by_table[table_of(table)];
+            if tuples.is_empty() {
+                continue;
             }
+            let columns: Vec<&str> = table.columns.iter().map(|column| column.name).collect();
+            let name = format!("{}.{}", self.schema, table.name);
+            let mut rows = BytesMut::new();
+            for tuple in tuples {
+                begin_row(&mut rows, columns.len());
+                tuple::put_row(&mut rows, tuple);
+            }
+            copy_in(client, &name, &columns.join(", "), rows.freeze()).await?;
+            count += tuples.len() as u64;
         }
         Ok(count)
-    }
-
-    async fn copy(&self, client: &Client, table: &Table, mut rows: Bytes) -> Result<(), ReplayError> {
-        let sql = format!("copy {}.{} from stdin (format binary)", self.schema, table.name);
-        let sink = client.copy_in(&sql).await?;
-        let mut sink = std::pin::pin!(sink);
-        sink.feed(Bytes::from_static(COPY_HEADER)).await?;
-        while !rows.is_empty() {
-            let chunk = rows.split_to(rows.len().min(CHUNK));
-            sink.feed(chunk).await?;
-        }
-        sink.feed(Bytes::from_static(COPY_TRAILER)).await?;
-        sink.finish().await?;
-        Ok(())
     }
 
     /// Builds keys, indexes, statistics and functions, on all these connections at once. `tell` is called after each

@@ -170,7 +170,8 @@ impl Work<'_> {
             scan(self.replay, &folder, &events, &other.client, verification, None, self.progress).await?;
         let build = new_epoch(&*self.replay.entropy);
         let fresh = Fresh::create(&mut self.lock.client, tables, build).await?;
-        let ended = self.fill_and_swap(&fresh, &mut scan, others, folder, events, &other).await;
+        let filling = self.fill_and_swap(&fresh, &mut scan, others, folder, events, &other);
+        let ended = Box::pin(filling).await;
         if ended.is_err() {
             // A failed statement may have left a transaction open. The error of the rebuild says more than one of this.
             let _ = self.lock.client.batch_execute("rollback").await;

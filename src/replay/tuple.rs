@@ -3,36 +3,22 @@
 //! What a replay makes and what a live table holds are compared and loaded in this form, without being decoded.
 
 use bytes::{BufMut as _, BytesMut};
-use tokio_postgres::types::{IsNull, ToSql as _};
 
 use super::error::ReplayError;
+use crate::event_log::copy_in::{NULL, put_field};
 use crate::event_log::rows::{ColumnType, Table, Value};
-
-/// The length that stands for null.
-const NULL: i32 = -1;
 
 /// The length that stands for a field whose data key has been destroyed: null in a table, and equal to anything when it
 /// is compared. It never leaves this process.
 const UNREADABLE: i32 = -2;
 
-/// The header of a binary COPY: signature, flags, and the length of the header extension.
-pub(super) const COPY_HEADER: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
-
-/// The trailer of a binary COPY: a field count of -1.
-pub(super) const COPY_TRAILER: &[u8] = &[0xff, 0xff];
-
 /// Appends a field with this value.
 pub(super) fn put(out: &mut BytesMut, column: ColumnType, value: &Value) -> Result<(), ReplayError> {
-    let place = out.len();
-    out.put_i32(if matches!(value, Value::Unreadable) { UNREADABLE } else { NULL });
-    let encoded =
-        value.to_sql_checked(&column.wire(), out).map_err(|error| ReplayError::Value(error.to_string()))?;
-    if matches!(encoded, IsNull::No) {
-        let length =
-            i32::try_from(out.len() - place - 4).map_err(|error| ReplayError::Value(error.to_string()))?;
-        out[place..place + 4].copy_from_slice(&length.to_be_bytes());
+    if matches!(value, Value::Unreadable) {
+        out.put_i32(UNREADABLE);
+        return Ok(());
     }
-    Ok(())
+    put_field(out, &column.wire(), value).map_err(|error| ReplayError::Value(error.to_string()))
 }
 
 /// The number of bytes that the first `count` fields take, lengths included; `None` if the bytes end before.
@@ -79,9 +65,8 @@ pub(super) fn patched(tuple: &[u8], changes: &[u8]) -> Option<Vec<u8>> {
     Some(columns.concat())
 }
 
-/// Appends a row of a binary COPY: the number of fields, then the fields, unreadable ones as null.
-pub(super) fn put_row(out: &mut BytesMut, table: &Table, tuple: &[u8]) {
-    out.put_i16(i16::try_from(table.columns.len()).unwrap_or(i16::MAX));
+/// Appends the fields of a tuple to a row of a COPY, unreadable ones as null.
+pub(super) fn put_row(out: &mut BytesMut, tuple: &[u8]) {
     for field in Raw(tuple) {
         if field == UNREADABLE.to_be_bytes() {
             out.put_i32(NULL);
@@ -141,8 +126,8 @@ mod tests {
         values[1] = "eve".into();
         assert_eq!(differing(&USERS, &tuple(&USERS, &values), &live), ["username"]);
         let mut row = BytesMut::new();
-        put_row(&mut row, &USERS, &replayed);
-        assert_eq!(fields(&row[2..]).filter(Option::is_none).count(), USERS.columns.len());
+        put_row(&mut row, &replayed);
+        assert_eq!(fields(&row).filter(Option::is_none).count(), USERS.columns.len());
     }
 
     #[test]

@@ -1,0 +1,121 @@
+//! Generates a deterministic log of the whole domain for measurements: a realistic mix, encoded as every command's events
+//! are.
+
+mod error;
+mod group;
+
+pub use error::SeedError;
+
+use bytes::Bytes;
+use tokio::sync::mpsc;
+
+use crate::Tenure;
+use crate::clock::Timestamp;
+use crate::codec::{Codec, Decided};
+use crate::context::{Actor, Context};
+use crate::entropy::SeededEntropy;
+use crate::event_log::{BulkBatch, EventLog, Unit};
+use group::Group;
+
+/// The approximate number of events per transaction.
+const CHUNK: u64 = 40_000;
+
+/// What has been generated so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Seeded {
+    /// The number of events.
+    pub events: u64,
+    /// The number of users.
+    pub users: u64,
+    /// The number of accounts.
+    pub accounts: u64,
+    /// The newest position of the log.
+    pub position: i64,
+}
+
+/// Appends at least `events` events to the log, and calls `progress` with the number so far after each chunk.
+///
+/// The data depends only on the seed, the log's newest position and the clock.
+///
+/// # Errors
+/// [`SeedError`] as its variants say. Chunks already reported stay in the log.
+pub async fn generate(
+    tenure: &Tenure,
+    events: u64,
+    seed: u64,
+    progress: impl Fn(u64),
+) -> Result<Seeded, SeedError> {
+    let from = tenure.log().newest().await?;
+    let mut writer = tenure.log().bulk_writer().await?;
+    // Capacity 1: the next chunk is encoded while this one is written, and memory stays bounded.
+    let (made_chunks, mut chunks) = mpsc::channel::<(BulkBatch, Seeded)>(1);
+    let maker = Maker::new(tenure, seed, from);
+    let making = tokio::spawn(maker.make(events, made_chunks));
+    let mut seeded = Seeded { position: from, ..Seeded::default() };
+    let clock = tenure.clock();
+    // The error of an incomplete chunk is that of the maker, below.
+    while let Some((batch, so_far)) = chunks.recv().await {
+        let position = writer.append(batch, &*clock).await?;
+        seeded = Seeded { position, ..so_far };
+        progress(seeded.events);
+    }
+    if let Ok(made) = making.await {
+        made?;
+    }
+    writer.analyse().await;
+    Ok(seeded)
+}
+
+/// Encodes chunks of units.
+struct Maker {
+    log: EventLog,
+    codec: Codec,
+    entropy: SeededEntropy,
+    at: Timestamp,
+    prefix: String,
+    metadata: Bytes,
+}
+
+impl Maker {
+    fn new(tenure: &Tenure, seed: u64, from: i64) -> Self {
+        // Mixed with the position, so that a second run with the same seed makes other identifiers.
+        let mixed = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ from.unsigned_abs();
+        Self {
+            log: tenure.log().clone(),
+            codec: tenure.codec().clone(),
+            entropy: SeededEntropy::new(mixed),
+            at: tenure.clock().now(),
+            prefix: format!("s{from:x}-"),
+            metadata: Bytes::from(Context::of(Actor::System).metadata()),
+        }
+    }
+
+    async fn make(self, events: u64, chunks: mpsc::Sender<(BulkBatch, Seeded)>) -> Result<(), SeedError> {
+        let mut seeded = Seeded::default();
+        let mut number = 0;
+        while seeded.events < events {
+            let mut units = Vec::new();
+            let begin = seeded.events;
+            while seeded.events < events && seeded.events - begin < CHUNK {
+                let group = Group::new(&self.entropy, self.at, &self.prefix, number).make()?;
+                seeded.events += group.decided.len() as u64;
+                seeded.users += group.users;
+                seeded.accounts += group.accounts;
+                units.push(self.unit(group.decided).await?);
+                number += 1;
+            }
+            // The receiver is dropped when writing fails; `generate` has returned that error.
+            if chunks.send((BulkBatch::of(&units)?, seeded)).await.is_err() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// One unit, so that later events find the data keys that earlier ones begin.
+    async fn unit(&self, mut decided: Vec<Decided>) -> Result<Unit, SeedError> {
+        let mut unit = Unit { at: self.at, ..Unit::default() };
+        self.codec.encode(&mut unit, &mut decided, &self.metadata, self.log.primary()).await?;
+        Ok(unit)
+    }
+}
