@@ -6,6 +6,8 @@ mod group;
 
 pub use error::SeedError;
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
@@ -19,6 +21,12 @@ use group::Group;
 
 /// The approximate number of events per transaction.
 const CHUNK: u64 = 40_000;
+
+/// About how many events a group has.
+const EVENTS_A_GROUP: u64 = 70;
+
+/// Over how long the generated commands came.
+const SPAN: Duration = Duration::from_hours(240);
 
 /// What has been generated so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -97,7 +105,8 @@ impl Maker {
             let mut units = Vec::new();
             let begin = seeded.events;
             while seeded.events < events && seeded.events - begin < CHUNK {
-                let group = Group::new(&self.entropy, self.at, &self.prefix, number).make()?;
+                let group =
+                    Group::new(&self.entropy, self.time_of(number, events), &self.prefix, number).make()?;
                 seeded.events += group.decided.len() as u64;
                 seeded.users += group.users;
                 seeded.accounts += group.accounts;
@@ -110,6 +119,14 @@ impl Maker {
             }
         }
         Ok(())
+    }
+
+    /// When the group's commands came: one group after the other, over the last ten days. Identifiers begin with the time, so
+    /// that they are in the order of time here as in a real log.
+    fn time_of(&self, number: u64, events: u64) -> Timestamp {
+        let groups = (events / EVENTS_A_GROUP).max(1);
+        let before = SPAN.as_micros() * u128::from(groups.saturating_sub(number)) / u128::from(groups);
+        Timestamp::from_micros(self.at.as_micros() - i64::try_from(before).unwrap_or(0))
     }
 
     /// One unit, so that later events find the data keys that earlier ones begin.
