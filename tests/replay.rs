@@ -18,7 +18,7 @@ pub async fn assert_tables_are_a_fold_of_the_log(tenure: &Tenure) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_random_history_folds_into_the_tables_that_were_kept_on_the_way() {
+async fn a_random_history_is_rebuilt_into_the_tables_that_were_kept_on_the_way() {
     for seed in 1..=3 {
         let database = TestDatabase::new().await;
         let (one, two) = tokio::join!(database.open(), database.open());

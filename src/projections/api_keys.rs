@@ -254,7 +254,8 @@ fn read(row: &Row) -> Result<ApiKey, tokio_postgres::Error> {
 /// membership, also if its row does not say so yet. `m` is the first ending of the minter's membership after the key
 /// was minted; `p` is the forgetting of the minter, which counts while the membership has not been cleared away.
 ///
-/// The membership is looked up by a scalar subquery: for `exists` the planner may read all members into a hash table.
+/// The membership is looked up by a scalar subquery, because for `exists` the planner may read all members into a hash table,
+/// and by comparing rows, because by equal columns it may walk all members of the account.
 const FROM: &str = "from view.api_keys k join view.accounts a on a.id = k.account_id
     left join coarse.last_used u on u.id = k.id
     cross join lateral (
@@ -264,7 +265,8 @@ const FROM: &str = "from view.api_keys k join view.accounts a on a.id = k.accoun
              (select min(x.at) as at, min(x.position) as position from view.endings x
               where x.id = k.created_by_user_id and x.user_id = '00000000-0000-0000-0000-000000000000'
                 and (select true from view.members o
-                   where o.account_id = k.account_id and o.user_id = k.created_by_user_id)) p
+                     where (o.user_id, o.account_id) >= (k.created_by_user_id, k.account_id)
+                       and (o.user_id, o.account_id) <= (k.created_by_user_id, k.account_id))) p
     ) w
     cross join lateral (
         select coalesce(k.revoked_at, w.at) as ended_at,
