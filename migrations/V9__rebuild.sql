@@ -52,10 +52,11 @@ $$;
 revoke all on function log.drop_leftover_schemas() from public;
 
 -- The nodes that maintain the projections, so that a release with other projections can wait until those of the release
--- before have stopped writing. A node renews its row; that of a dead one expires.
+-- before have stopped writing (`is_drained`). A node renews its row; that of a dead one expires.
 create table log.node (
     id             uuid        primary key,
     projection_set text        collate "C" not null,
+    is_drained     boolean     not null default false,
     started_at     timestamptz not null default clock_timestamp(),
     expires_at     timestamptz not null
 );

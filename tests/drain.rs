@@ -51,14 +51,14 @@ async fn a_node_says_that_it_is_not_ready_before_it_refuses_and_goes_on_if_the_u
         matches!(&refused, DispatchError::Failed(Failure::Append(AppendError::Superseded(set))) if set == "users:2"),
         "{refused}"
     );
-    until(&client, "select count(*) = 0 from log.node").await;
+    until(&client, "select bool_and(is_drained) from log.node").await;
     // The release that announced it dies: its lock is gone.
     client.execute("select pg_advisory_unlock($1)", &[&REBUILD_LOCK]).await.unwrap();
     while tenure.ready().await.is_err() {
         tokio::task::yield_now().await;
     }
     user(&tenure, "after").await;
-    until(&client, "select count(*) = 1 from log.node").await;
+    until(&client, "select count(*) = 1 and not bool_or(is_drained) from log.node").await;
     tenure.close().await;
     assert_eq!(client.query_one("select count(*) from log.node", &[]).await.unwrap().get::<_, i64>(0), 0);
 }

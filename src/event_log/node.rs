@@ -1,8 +1,8 @@
 //! Stops this node's writes when a release with other projections is about to replace those that it maintains.
 //!
 //! Every node has a row in `log.node`, which it renews. Before a new release swaps its projections in, it announces their set
-//! in `log.head` and waits until no row of another set is left. A node that sees the announcement first says that it is not
-//! ready, then refuses new units, finishes what it has accepted, and deletes its row. If the new release gives up or dies, the
+//! in `log.head` and waits until all rows of other sets are drained. A node that sees the announcement first says that it is not
+//! ready, then refuses new units, finishes what it has accepted, and marks its row as drained. If the new release gives up or dies, the
 //! node goes on. A node that misses all of this is refused by `log.append`, which compares the set.
 
 use std::time::Duration;
@@ -39,20 +39,23 @@ impl EventLog {
     /// [`ReadError::Unavailable`]
     pub async fn join(&self, node: Uuid) -> Result<(), ReadError> {
         // In this order: who counts the listening nodes finds a row for each that drains.
-        self.renew(node).await?;
+        self.renew(node, false).await?;
         self.listen();
         Ok(())
     }
 
     /// Keeps this node's row in `log.node`, and drains it when another set of projections is announced; for ever.
     pub async fn take_part(&self, node: Uuid) -> std::convert::Infallible {
-        let mut renewed: Option<Stopwatch> = None;
+        let mut renewed: Option<(Stopwatch, bool)> = None;
         let mut announced: Option<Stopwatch> = None;
         loop {
-            let is_due = renewed.as_ref().is_none_or(|since| since.elapsed() >= RENEW_EVERY);
-            if is_due && !self.is_drained() {
-                match self.renew(node).await {
-                    Ok(()) => renewed = Some(Stopwatch::start()),
+            let is_drained = self.is_drained();
+            let is_due = renewed.as_ref().is_none_or(|(since, was_drained)| {
+                since.elapsed() >= RENEW_EVERY || *was_drained != is_drained
+            });
+            if is_due {
+                match self.renew(node, is_drained).await {
+                    Ok(()) => renewed = Some((Stopwatch::start(), is_drained)),
                     Err(error) => tracing::debug!(%error, "this node's row in log.node could not be renewed"),
                 }
             }
@@ -65,14 +68,6 @@ impl EventLog {
                     let is_over = since.elapsed() >= NOTICE;
                     let state = if is_over { Draining::Refusing(set) } else { Draining::Announced(set) };
                     self.drain().state.send_replace(state);
-                    if self.is_drained() && renewed.is_some() {
-                        match self.leave(node).await {
-                            Ok(()) => renewed = None,
-                            Err(error) => {
-                                tracing::debug!(%error, "this node's row in log.node stays until it expires");
-                            }
-                        }
-                    }
                 }
                 Ok(_) => {
                     if announced.take().is_some() {
@@ -93,11 +88,12 @@ impl EventLog {
         matches!(&*self.drain().state.borrow(), Draining::Refusing(_)) && self.drain().is_idle()
     }
 
-    async fn renew(&self, node: Uuid) -> Result<(), ReadError> {
-        let sql = "insert into log.node (id, projection_set, expires_at)
-                   values ($1, $2, clock_timestamp() + make_interval(secs => $3))
-                   on conflict (id) do update set expires_at = excluded.expires_at";
-        self.primary().execute(sql, &[&node, &self.projection_set(), &EXPIRES_AFTER.as_secs_f64()]).await?;
+    async fn renew(&self, node: Uuid, is_drained: bool) -> Result<(), ReadError> {
+        let sql = "insert into log.node (id, projection_set, is_drained, expires_at)
+                   values ($1, $2, $4, clock_timestamp() + make_interval(secs => $3))
+                   on conflict (id) do update set is_drained = excluded.is_drained, expires_at = excluded.expires_at";
+        let expires_after = EXPIRES_AFTER.as_secs_f64();
+        self.primary().execute(sql, &[&node, &self.projection_set(), &expires_after, &is_drained]).await?;
         Ok(())
     }
 

@@ -27,7 +27,8 @@ pub(super) async fn withdraw(client: &Client) -> Result<(), ReplayError> {
 /// Waits until no node maintains another set, at most this long. Returns how many still do.
 pub(super) async fn wait(client: &Client, set: &str, most: Duration) -> Result<i64, ReplayError> {
     let waited = Stopwatch::start();
-    let sql = "select count(*) from log.node where projection_set <> $1 and expires_at > clock_timestamp()";
+    let sql = "select count(*) from log.node 
+               where projection_set <> $1 and not is_drained and expires_at > clock_timestamp()";
     loop {
         let left: i64 = client.query_one(sql, &[&set]).await?.try_get(0)?;
         if left == 0 || waited.elapsed() >= most {
