@@ -14,6 +14,7 @@ mod fold;
 mod fresh;
 mod log_reader;
 mod others;
+mod pace;
 mod parts;
 mod progress;
 mod rebuild;

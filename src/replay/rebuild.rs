@@ -12,12 +12,14 @@ use super::error::ReplayError;
 use super::fold::{Folder, rows_of, table_of};
 use super::fresh::Fresh;
 use super::others::Others;
+use super::pace::Pace;
 use super::parts::{Replay, Verification};
 use super::progress::{Phase, Progress};
 use super::scan::{Scan, scan};
 use super::session;
 use super::spill::SLICES;
 use super::swap::{self, Swapped, Target};
+use crate::clock::Stopwatch;
 use crate::event_log::rows::Table;
 use crate::event_log::seen::new_epoch;
 use crate::postgres::Connection;
@@ -272,14 +274,16 @@ impl Work<'_> {
             let mut spill = spill.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
             spill.1.next().map(|slice| spill.0.take(slice))
         };
+        let pace = Pace::new(&self.replay.log, scan.position);
         let work = async |client: &tokio_postgres::Client| {
             let (mut differences, mut count) = (Differences::default(), 0);
             while let Some(slice) = next() {
-                let slice = slice?;
+                let (slice, step) = (slice?, Stopwatch::start());
                 let rows = rows_of(&slice)?;
                 comparison.compare(&rows, &mut differences)?;
                 count += fresh.load(client, &rows).await?;
                 self.progress.advance(1);
+                pace.give_way(&step).await;
             }
             Ok::<_, ReplayError>((differences, count))
         };

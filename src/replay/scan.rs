@@ -11,10 +11,12 @@ use uuid::Uuid;
 use super::error::ReplayError;
 use super::fold::{Folder, Keys};
 use super::log_reader::{LogReader, RANGE, read_range};
+use super::pace::Pace;
 use super::parts::{Replay, Verification};
 use super::progress::{Phase, Progress};
 use super::snapshot::{self, Snapshot};
 use super::spill::Spill;
+use crate::clock::Stopwatch;
 use crate::postgres::Connection;
 use crate::projections;
 
@@ -94,6 +96,8 @@ pub(super) async fn scan<'e>(
     });
     let mut effects = std::pin::pin!(effects.buffered(DECODED_AT_ONCE));
     let (mut keys, mut count, mut streams) = (Keys::default(), 0, HashSet::default());
+    let pace = Pace::new(&replay.log, position);
+    let mut step = Stopwatch::start();
     while let Some(range) = effects.next().await {
         let (mut range, of_account) = range?;
         snapshot::add(&mut spill, &mut range.records)?;
@@ -101,6 +105,8 @@ pub(super) async fn scan<'e>(
         streams.extend(of_account);
         count += range.events;
         progress.advance(range.events);
+        pace.give_way(&step).await;
+        step = Stopwatch::start();
     }
     if keys.lost().is_some() {
         // An event after the position may have destroyed the key while the log was read.

@@ -13,18 +13,17 @@ use super::error::ReplayError;
 use crate::entropy::Entropy;
 use crate::sealing::DataKey;
 
-/// How many slices there are. Ten million events give slices of about 90 MB.
-pub(super) const SLICES: usize = 64;
+/// How many slices there are. Ten million events give slices of about 50 MB.
+pub(super) const SLICES: usize = 128;
 
 /// How many bytes all slices together keep in memory.
 const MEMORY: usize = 96 * 1024 * 1024;
 
-/// A slice that is written to its file writes at least this much, unless memory is full of small ones.
-const CHUNK: usize = MEMORY / SLICES;
-
 /// Records by slice, each slice in the order in which they were added.
 pub(super) struct Spill<'e> {
     slices: Vec<Slice>,
+    /// How many bytes may be in memory, and how many are.
+    memory: usize,
     in_memory: usize,
     key: DataKey,
     entropy: &'e dyn Entropy,
@@ -41,16 +40,17 @@ struct Slice {
 impl<'e> Spill<'e> {
     pub(super) fn new(entropy: &'e dyn Entropy) -> Self {
         let slices = std::iter::repeat_with(Slice::default).take(SLICES).collect();
-        Self { slices, in_memory: 0, key: DataKey::new(entropy), entropy }
+        Self { slices, memory: MEMORY, in_memory: 0, key: DataKey::new(entropy), entropy }
     }
 
     /// Adds records to a slice.
     pub(super) fn add(&mut self, slice: usize, records: &[u8]) -> Result<(), ReplayError> {
         self.slices[slice].memory.extend_from_slice(records);
         self.in_memory += records.len();
-        if self.in_memory > MEMORY {
+        if self.in_memory > self.memory {
             for slice in &mut self.slices {
-                if slice.memory.len() >= CHUNK / 2 {
+                // Small ones stay: a chunk costs a call and a nonce. At least one slice is larger than the average.
+                if slice.memory.len() >= self.memory / SLICES / 2 {
                     self.in_memory -= slice.memory.len();
                     slice.write_out(&self.key, self.entropy)?;
                 }
@@ -104,15 +104,16 @@ mod tests {
     fn records_beyond_the_limit_come_back_in_order_and_are_in_no_file_in_clear() {
         let entropy = SeededEntropy::new(1);
         let mut spill = Spill::new(&entropy);
+        spill.memory = 1_000_000;
         let record = |number: usize| format!("record {number:032}").into_bytes();
-        let count = 3 * MEMORY / record(0).len();
+        let count = 3 * spill.memory / record(0).len() / 2 * 2;
         for number in 0..count {
             spill.add(number % 2, &record(number)).unwrap();
         }
-        assert!(spill.in_memory <= MEMORY);
+        assert!(spill.in_memory <= spill.memory);
         let mut file = spill.slices[0].file.as_ref().unwrap();
         file.seek(SeekFrom::Start(0)).unwrap();
-        let mut written = vec![0; 1_000_000];
+        let mut written = vec![0; 400_000];
         file.read_exact(&mut written).unwrap();
         assert!(!written.windows(7).any(|bytes| bytes == b"record "));
         file.seek(SeekFrom::End(0)).unwrap();
