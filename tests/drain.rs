@@ -1,13 +1,18 @@
 //! An upgrade replaces the projections only once the nodes of the release before have stopped writing.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use tenure::clock::Stopwatch;
+use tenure::Tenure;
+use tenure::clock::{Stopwatch, SystemClock};
 use tenure::dispatch::{DispatchError, Failure};
+use tenure::engine::OpenError;
+use tenure::entropy::OsEntropy;
 use tenure::event_log::AppendError;
 use tenure::event_log::drain::REBUILD_LOCK;
 use tenure::event_log::probe::NotReady;
 use tenure::projections;
+use tenure::replay::RebuildError;
 
 use crate::replay::assert_tables_are_a_fold_of_the_log;
 use crate::support::{TestDatabase, operator, user};
@@ -128,4 +133,30 @@ async fn of_several_new_nodes_one_rebuilds_and_the_others_wait() {
             0
         );
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_difference_that_an_upgrade_finds_ends_the_start_and_the_nodes_before_go_on() {
+    let database = TestDatabase::new().await;
+    let tenure = database.open().await;
+    let ada = user(&tenure, "ada").await;
+    tenure.close().await;
+    let client = database.connect(None).await;
+    client
+        .batch_execute(&format!(
+            "update log.head set projection_set = replace(projection_set, 'members:2', 'members:1');
+             update view.users set operator = true where id = '{ada}'"
+        ))
+        .await
+        .unwrap();
+    let opened =
+        Tenure::open(database.settings(), Arc::new(SystemClock), Arc::new(OsEntropy::default())).await;
+    let error = opened.err().unwrap();
+    assert!(
+        matches!(&error, OpenError::Rebuild(RebuildError::Differs(found)) if found.first[0].columns == ["operator"]),
+        "{error}"
+    );
+    let untouched = "select projection_set like '%members:1%' and next_projection_set is null
+                            and not exists (select from pg_namespace where nspname like 'view\\_%') from log.head";
+    assert!(client.query_one(untouched, &[]).await.unwrap().get::<_, bool>(0));
 }
