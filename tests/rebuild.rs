@@ -382,3 +382,23 @@ async fn the_command_line_reports_what_scripts_need() {
     assert_eq!(run(&["projections", "rebuild", "--accept-differences", "--json"]).0, Some(0));
     assert_eq!(run(&["projections", "rebuild", "nonsense"]).0, Some(3));
 }
+
+/// A snapshot that was taken before a swap finds the fresh tables by name, but none of their rows.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_swap_in_the_middle_of_a_comparison_is_no_difference() {
+    let database = TestDatabase::new().await;
+    let tenure = database.open().await;
+    user(&tenure, "ada").await;
+    let (other, swapped) = (tenure.clone(), AtomicBool::new(false));
+    let progress = Progress::new(move |step| {
+        let is_first = matches!(step, Step::Begun(tenure::replay::Phase::ReadingTables, _))
+            && !swapped.swap(true, Ordering::SeqCst);
+        if is_first {
+            tokio::task::block_in_place(|| {
+                tokio::runtime::Handle::current().block_on(async { rebuild(&other, quick()).await.unwrap() })
+            });
+        }
+    });
+    let diff = tenure.replay().diff(None, &progress).await.unwrap();
+    assert_eq!(diff.differences.count, 0, "{:?}", diff.differences.first);
+}

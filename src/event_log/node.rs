@@ -1,9 +1,10 @@
 //! Stops this node's writes when a release with other projections is about to replace those that it maintains.
 //!
-//! Every node has a row in `log.node`, which it renews. Before a new release swaps its projections in, it announces their set
-//! in `log.head` and waits until all rows of other sets are drained. A node that sees the announcement first says that it is not
-//! ready, then refuses new units, finishes what it has accepted, and marks its row as drained. If the new release gives up or dies, the
-//! node goes on. A node that misses all of this is refused by `log.append`, which compares the set.
+//! Every node has a row in `log.node`, which it renews. Before a new release swaps its projections in, it announces their
+//! set in `log.head` and waits until all rows of other sets are drained. A node that sees the announcement first reports
+//! that it is not ready, then refuses new units, finishes those that it has accepted, and marks its row as drained. If the
+//! new release gives up or dies, the node goes on. A node that misses all of this is refused by `log.append`, which compares
+//! the set.
 
 use std::time::Duration;
 
@@ -23,7 +24,8 @@ const EXPIRES_AFTER: Duration = Duration::from_secs(5);
 /// How often a node renews its row.
 const RENEW_EVERY: Duration = Duration::from_secs(1);
 
-/// How long a node goes on after it has said that it is not ready, so that whoever asks can send requests elsewhere.
+/// How long a node still accepts units after it has reported that it is not ready, so that a load balancer can send requests
+/// elsewhere first.
 const NOTICE: Duration = Duration::from_millis(1_500);
 
 impl EventLog {

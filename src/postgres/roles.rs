@@ -59,6 +59,7 @@ const NEEDED: &str = "
         (has_column_privilege(current_user, 'log.head', 'fence', 'update')),
         (has_column_privilege(current_user, 'log.head', 'epoch', 'update')),
         (has_table_privilege(current_user, 'log.data_key', 'insert')),
+        (has_table_privilege(current_user, 'log.node', 'insert')),
         (has_table_privilege(current_user, 'log.idempotency', 'insert')),
         (has_table_privilege(current_user, 'view.users', 'insert')),
         (has_table_privilege(current_user, 'coarse.last_used', 'insert'))

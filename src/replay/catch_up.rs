@@ -1,5 +1,6 @@
 //! Applies the events that were stored since a rebuild began to the fresh tables.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::sleep;
@@ -11,7 +12,6 @@ use super::fresh::Fresh;
 use super::log_reader::read_range;
 use crate::clock::{Clock, Stopwatch, Timestamp};
 use crate::postgres::Connection;
-use std::sync::Arc;
 
 /// How many events are applied in one statement.
 const STEP: i64 = 1_000;
@@ -58,14 +58,9 @@ impl CatchUp {
         self.position
     }
 
-    /// Where it stands, for [`CatchUp::back_to`].
-    pub(super) const fn place(&self) -> i64 {
-        self.position
-    }
-
-    /// Goes back, after a transaction was rolled back.
-    pub(super) fn back_to(&mut self, place: i64) {
-        self.position = place;
+    /// Goes back to an earlier position, after a transaction was rolled back.
+    pub(super) fn back_to(&mut self, position: i64) {
+        self.position = position;
     }
 
     /// What is known of data keys.

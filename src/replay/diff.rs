@@ -14,6 +14,9 @@ use super::session;
 use super::spill::SLICES;
 use crate::projections;
 
+/// How often a comparison starts again because a rebuild has replaced the tables that it was reading.
+const TRIES: u32 = 3;
+
 /// The result of a comparison.
 #[derive(Clone, Debug, serde::Serialize)]
 pub struct Diff {
@@ -40,8 +43,15 @@ impl Replay {
         let (events, live) = (Arc::new(connect().await?), connect().await?);
         let wanted: Arc<[bool]> = vec![true; projections::TABLES.len()].into();
         let folder = self.folder(wanted.clone());
-        let mut scan =
-            scan(self, &folder, &events, &live.client, Verification::Strict, account, progress).await?;
+        let mut tries = 0;
+        let mut scan = loop {
+            let scanned = scan(self, &folder, &events, &live.client, Verification::Strict, account, progress);
+            match scanned.await {
+                // A rebuild has swapped in between.
+                Err(ReplayError::Swapped) if tries < TRIES => tries += 1,
+                scanned => break scanned?,
+            }
+        };
         if scan.projection_set != projections::set_name() {
             return Err(ReplayError::SetChanged(scan.projection_set));
         }

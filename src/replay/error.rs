@@ -36,6 +36,9 @@ pub enum ReplayError {
     /// Positions have had a new epoch since the replay began, so what it read may be lost.
     #[error("positions have a new epoch since the replay began; start it again")]
     EpochChanged,
+    /// A rebuild has replaced tables while they were read.
+    #[error("a rebuild has replaced the projections while they were read; start again")]
+    Swapped,
     /// Another release has replaced the projections since the replay began.
     #[error(
         "the projections have been replaced by set {0} since the replay began; use the release that made it"
@@ -114,6 +117,7 @@ impl ReplayError {
             | Self::Primary(_)
             | Self::Read(_)
             | Self::EpochChanged
+            | Self::Swapped
             | Self::Temporary { .. } => true,
             other => crate::postgres::is_outage(other),
         }

@@ -11,6 +11,7 @@ use super::spill::Spill;
 use crate::clock::Stopwatch;
 use crate::event_log::rows::Table;
 use crate::postgres::copy::CopyRows;
+use crate::postgres::migrate::is_expected_build;
 
 /// How many bytes of rows are collected before they are added to their slices.
 const BATCH: usize = 1024 * 1024;
@@ -58,9 +59,17 @@ impl<'c> Snapshot<'c> {
         Ok(count)
     }
 
-    /// Ends the snapshot. Returns how long it was held: so long no dead row could be removed from the database.
+    /// Ends the snapshot. Returns how long it was held: for that time no dead row could be removed from the database.
+    ///
+    /// # Errors
+    /// [`ReplayError::Swapped`] if a rebuild has replaced tables since the snapshot was taken: those that were read after
+    /// that were found by their names, but none of their rows.
     pub(super) async fn release(self) -> Result<Duration, ReplayError> {
+        let is_whole = is_expected_build(self.client).await;
         self.client.batch_execute("commit").await?;
+        if !is_whole? {
+            return Err(ReplayError::Swapped);
+        }
         Ok(self.held.elapsed())
     }
 }

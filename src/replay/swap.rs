@@ -92,7 +92,7 @@ pub(super) async fn swap(
     let trying = Stopwatch::start();
     loop {
         catch_up.nearly(client, fresh).await?;
-        let before = catch_up.place();
+        let before = catch_up.position();
         let error = match swap_once(client, fresh, catch_up, target).await {
             Ok(swapped) => return Ok(swapped),
             Err(error) => error,
