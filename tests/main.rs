@@ -48,5 +48,6 @@ mod sealing;
 mod start;
 mod support;
 mod tls;
+mod two_releases;
 mod unusable;
 mod upgrade;

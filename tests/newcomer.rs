@@ -384,7 +384,7 @@ async fn fault_signals_and_a_lost_log_at_random_moments_lose_nothing_that_was_ac
         std::env::var("TENURE_FAULT_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(3);
     let directory = tempfile::tempdir().unwrap();
     let data_dir = directory.path().join("data");
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = crate::support::server::free_port();
     let base = format!("http://127.0.0.1:{port}");
     let start = || {
         let mut command = tenure();

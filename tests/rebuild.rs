@@ -40,6 +40,9 @@ async fn leftovers(client: &tokio_postgres::Client) -> Vec<String> {
 async fn fault_swaps_under_writers_and_readers_refuse_nobody() {
     let number = |name: &str| std::env::var(name).ok().and_then(|count| count.parse::<usize>().ok());
     let (swaps, writers) = (number("TENURE_SWAPS").unwrap_or(6), number("TENURE_WRITERS").unwrap_or(16));
+    // Unbounded unless it is given: the log grows while it is rebuilt, and each of many rebuilds takes longer.
+    let pause =
+        number("TENURE_WRITES_PER_SECOND").map(|rate| Duration::from_millis((1_000 * writers / rate) as u64));
     let database = TestDatabase::new().await;
     let nodes = [database.open().await, database.open().await];
     let owner = user(&nodes[0], "owner").await;
@@ -61,6 +64,9 @@ async fn fault_swaps_under_writers_and_readers_refuse_nobody() {
                 }
                 made.push(opened);
                 done.fetch_add(1, Ordering::SeqCst);
+                if let Some(pause) = pause {
+                    tokio::time::sleep(pause).await;
+                }
             }
         }));
     }
@@ -315,6 +321,76 @@ async fn fault_a_killed_rebuild_leaves_the_live_tables_whole_and_nothing_else() 
     assert_tables_are_a_fold_of_the_log(&tenure).await;
 }
 
+/// PostgreSQL is killed at random moments while a rebuild runs and callers write.
+#[tokio::test(flavor = "multi_thread")]
+async fn fault_a_rebuild_whose_postgresql_is_killed_ends_with_an_error_and_loses_nothing() {
+    let rounds: u32 =
+        std::env::var("TENURE_FAULT_ROUNDS").ok().and_then(|count| count.parse().ok()).unwrap_or(3);
+    let mut server = crate::support::server::Server::primary().await;
+    let address = server.conninfo("tenure").parse().unwrap();
+    let settings =
+        tenure::Settings { connections: 8, ..tenure::Settings::new(address, crate::support::master_key()) };
+    let tenure = crate::support::open_with(settings).await;
+    tenure::seed::generate(&tenure, 10_000, 1, |_| ()).await.unwrap();
+    let whole = Stopwatch::start();
+    rebuild(&tenure, quick()).await.unwrap();
+    let whole = whole.elapsed();
+    let stop = Arc::new(AtomicBool::new(false));
+    let writers: Vec<_> = (0..4)
+        .map(|writer| {
+            let (tenure, stop) = (tenure.clone(), stop.clone());
+            tokio::spawn(async move {
+                let mut acknowledged = Vec::new();
+                for number in 0.. {
+                    if stop.load(Ordering::SeqCst) {
+                        break;
+                    }
+                    let name = format!("w{writer}-{number}");
+                    match tenure.insert_user(&operator(), &name, "x@example.org", "internal").await {
+                        Ok(_) => acknowledged.push(name),
+                        Err(_) => tokio::task::yield_now().await,
+                    }
+                }
+                acknowledged
+            })
+        })
+        .collect();
+    let mut killed = 0;
+    for round in 0..rounds {
+        let rebuilding = tokio::spawn({
+            let tenure = tenure.clone();
+            async move { rebuild(&tenure, quick()).await }
+        });
+        tokio::time::sleep(whole * (2 * round + 1) / (2 * rounds)).await;
+        server.kill();
+        server.start().await;
+        let ended = rebuilding.await.unwrap();
+        if let Err(error) = &ended {
+            killed += 1;
+            assert!(matches!(error, RebuildError::Replay(failed) if failed.may_succeed_later()), "{error:?}");
+        }
+        while tenure.ready().await.is_err() {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(diff(&tenure).await.differences.count, 0, "round {round}");
+    }
+    stop.store(true, Ordering::SeqCst);
+    let mut count = 0;
+    for writer in writers {
+        for name in writer.await.unwrap() {
+            assert!(tenure.reader().user_by_username(&name).await.is_ok(), "{name} was acknowledged");
+            count += 1;
+        }
+    }
+    println!("{rounds} kills, {killed} in the middle of a rebuild; {count} acknowledged, none missing");
+    assert!(killed > 0 && count > 0);
+    rebuild(&tenure, quick()).await.unwrap();
+    let client = server.connect_to("tenure").await;
+    tenure.log().drop_leftover_schemas().await.unwrap();
+    assert_eq!(leftovers(&client).await, [""; 0]);
+    assert_tables_are_a_fold_of_the_log(&tenure).await;
+}
+
 #[tokio::test]
 async fn an_event_that_cannot_be_read_is_named_and_nothing_is_replaced() {
     let database = TestDatabase::new().await;
@@ -361,7 +437,9 @@ async fn the_command_line_reports_what_scripts_need() {
             .output()
             .unwrap();
         let said = String::from_utf8_lossy(&output.stdout).into_owned();
-        let last = said.lines().last().unwrap_or_default().to_owned();
+        let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+        let last = if said.is_empty() { format!("{errors:?}") } else { said };
+        let last = last.lines().last().unwrap_or_default().to_owned();
         (output.status.code(), serde_json::from_str::<serde_json::Value>(&last).unwrap_or_default())
     };
     let (code, said) = run(&["projections", "rebuild", "--json"]);
@@ -381,6 +459,22 @@ async fn the_command_line_reports_what_scripts_need() {
     assert_eq!(run(&["projections", "rebuild", "--json"]).0, Some(6));
     assert_eq!(run(&["projections", "rebuild", "--accept-differences", "--json"]).0, Some(0));
     assert_eq!(run(&["projections", "rebuild", "nonsense"]).0, Some(3));
+
+    // What PostgreSQL says of rows is not passed on.
+    for name in ["bob", "carol"] {
+        tenure.insert_user(&operator(), name, "shared@people.example", "internal").await.unwrap();
+    }
+    client
+        .batch_execute(
+            "delete from view.users where username = 'carol'; create unique index theirs on view.users (email)",
+        )
+        .await
+        .unwrap();
+    let (code, said) = run(&["projections", "rebuild", "--accept-differences"]);
+    let said = said.as_str().unwrap();
+    assert!(code == Some(1) && said.contains("23505") && !said.contains("shared@"), "{code:?} {said}");
+    client.batch_execute("drop index view.theirs").await.unwrap();
+    assert_eq!(run(&["projections", "rebuild", "--accept-differences", "--json"]).0, Some(0));
 }
 
 /// A snapshot that was taken before a swap finds the fresh tables by name, but none of their rows.

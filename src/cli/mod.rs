@@ -182,9 +182,16 @@ fn command() -> clap::Command {
 /// The error followed by its causes. Skips a cause that the text already contains: some errors print their source.
 fn in_full(error: &anyhow::Error) -> String {
     let mut text = error.to_string();
-    for cause in error.chain().skip(1).map(ToString::to_string) {
+    for cause in error.chain().skip(1) {
+        // An answer of PostgreSQL is shortened, because its details may hold values of rows; its own cause is the same again.
+        let answer = postgres::answer_in(cause);
+        let is_last = answer.is_some();
+        let cause = answer.unwrap_or_else(|| cause.to_string());
         if !text.contains(&cause) {
             text = format!("{text}: {cause}");
+        }
+        if is_last {
+            break;
         }
     }
     text

@@ -58,6 +58,7 @@ pub(super) async fn engine(config: &Config, address: Address) -> anyhow::Result<
         swap_wait: config.swap_wait,
         drain_timeout: config.drain_timeout,
         goes_back: config.goes_back,
+        verification: config.verification,
         forgotten_list: Some(config.forgotten_list.clone()),
         rules: config.rules.clone(),
         ..Settings::new(address, config.master_key.clone())

@@ -8,8 +8,9 @@ use super::{open, output};
 use crate::aggregates::field::Invalid;
 use crate::clock::Stopwatch;
 use crate::config::Config;
+use crate::engine::OpenError;
 use crate::projections::TABLES;
-use crate::replay::{RebuildError, RebuildOptions, Rebuilt, Verification};
+use crate::replay::{Coverage, RebuildError, RebuildOptions, Rebuilt, Verification};
 
 #[derive(Subcommand)]
 pub(super) enum ProjectionsCommand {
@@ -57,9 +58,24 @@ pub(super) async fn run(config: Config, command: ProjectionsCommand) -> anyhow::
 }
 
 async fn rebuild(mut config: Config, options: RebuildOptions) -> anyhow::Result<()> {
-    // Projections of a newer release are replaced on the way: that is how to go back to this one.
+    // Projections of a newer release are replaced when the engine opens: that is how to go back to this one.
     config.goes_back = true;
-    let opened = open::open(&config).await?;
+    config.verification = options.verification;
+    let watch = Stopwatch::start();
+    let opened = match open::open(&config).await {
+        Ok(opened) => opened,
+        Err(error) => {
+            if let Some(OpenError::Rebuild(error)) = error.downcast_ref() {
+                print_refused(&config, error)?;
+            }
+            return Err(error);
+        }
+    };
+    if let Some(rebuilt) = opened.tenure.rebuilt_at_start() {
+        let reported = report(&config, rebuilt, watch.elapsed().as_secs_f64());
+        opened.close().await?;
+        return reported;
+    }
     let watch = Stopwatch::start();
     let shown = Shown::new();
     let (replay, progress) = (opened.tenure.replay(), shown.progress());
@@ -76,14 +92,23 @@ async fn rebuild(mut config: Config, options: RebuildOptions) -> anyhow::Result<
     let result = match ended {
         Ok(rebuilt) => report(&config, &rebuilt, watch.elapsed().as_secs_f64()),
         Err(error) => {
-            if let RebuildError::Differs(differences) = &error {
-                super::audit::print_differences(&config, differences)?;
-            }
+            print_refused(&config, &error)?;
             Err(error.into())
         }
     };
     opened.close().await?;
     result
+}
+
+/// Prints the differences that stopped a rebuild.
+fn print_refused(config: &Config, error: &RebuildError) -> anyhow::Result<()> {
+    let RebuildError::Differs(differences) = error else { return Ok(()) };
+    if config.json {
+        let mut value = serde_json::to_value(differences)?;
+        value["diff_rows"] = differences.count.into();
+        return output::json(&value);
+    }
+    super::audit::print_differences(config, differences)
 }
 
 fn report(config: &Config, rebuilt: &Rebuilt, seconds: f64) -> anyhow::Result<()> {
@@ -97,6 +122,13 @@ fn report(config: &Config, rebuilt: &Rebuilt, seconds: f64) -> anyhow::Result<()
         return output::json(&value);
     }
     super::audit::print_differences(config, &rebuilt.differences)?;
+    let Coverage { compared_in_part, not_compared } = &rebuilt.coverage;
+    for (table, columns) in compared_in_part {
+        output::line(&format!("{table} was of an earlier version, compared in {}", columns.join(", ")))?;
+    }
+    if !not_compared.is_empty() {
+        output::line(&format!("not compared with tables of another release: {}", not_compared.join(", ")))?;
+    }
     for holder in &rebuilt.not_waited_for {
         output::line(&format!(
             "not waited for any longer: {holder}; if it is a dump, its copy will be rebuilt when it is restored"

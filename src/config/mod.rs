@@ -25,6 +25,7 @@ use crate::credentials::master_key::MasterKeySource;
 use crate::http::HttpSettings;
 use crate::operations::Rules;
 use crate::postgres::Address;
+use crate::replay::Verification;
 
 /// The data directory if none is configured.
 pub const DEFAULT_DATA_DIR: &str = ".tenure";
@@ -109,6 +110,8 @@ pub struct Config {
     pub connections: usize,
     /// Whether projections of a newer release are replaced by those of this one; no flag sets it.
     pub goes_back: bool,
+    /// What to do about differences that are found when projections of another release are replaced; no flag sets it.
+    pub verification: Verification,
     /// How long to wait for other transactions before projections are replaced.
     pub swap_wait: Duration,
     /// How long to wait for nodes of another release to stop writing.
@@ -188,6 +191,7 @@ impl Flags {
             drain_timeout: self.drain_timeout.or(file.drain_timeout).unwrap_or(Duration::from_mins(1)),
             audit_every,
             goes_back: false,
+            verification: Verification::Strict,
             data_dir,
             json: self.json,
         })

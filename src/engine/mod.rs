@@ -37,7 +37,9 @@ use crate::operations::Rules;
 use crate::postgres::migrate::{MigrateError, Migration, Projections};
 use crate::postgres::{Address, STATEMENT_TIMEOUT};
 use crate::projections::{self, Reader};
-use crate::replay::{LOGGED, Phase, Progress, RebuildError, RebuildOptions, Replay, Step, Verification};
+use crate::replay::{
+    Coverage, LOGGED, Phase, Progress, RebuildError, RebuildOptions, Rebuilt, Replay, Step, Verification,
+};
 
 /// How long deleting this node's row in `log.node` may take when the engine closes.
 const LEAVE_TIMEOUT: Duration = Duration::from_millis(500);
@@ -75,6 +77,8 @@ struct Parts {
     /// Identifies this process: in `log.node`, and as the holder of leases.
     node: Uuid,
     audit_every: Option<Duration>,
+    /// The rebuild of the start.
+    rebuilt: Option<Rebuilt>,
 }
 
 impl Tenure {
@@ -90,7 +94,7 @@ impl Tenure {
         clock: Arc<dyn Clock>,
         entropy: Arc<dyn Entropy>,
     ) -> Result<Self, OpenError> {
-        let (log, codec) = prepare(&settings, &clock, &entropy).await?;
+        let (log, codec, rebuilt) = prepare(&settings, &clock, &entropy).await?;
         let node = LogId::new(clock.now(), &*entropy).as_uuid();
         log.join(node).await?;
         let dispatcher = Dispatcher::new(log.clone(), codec.clone(), clock.clone(), entropy.clone());
@@ -118,6 +122,7 @@ impl Tenure {
             broken,
             node,
             audit_every: settings.audit_every,
+            rebuilt,
         };
         let tenure = Self { parts: Arc::new(parts), _running: running };
         // Before anything is decoded: an event of another node from here on invalidates what the start has cached.
@@ -195,6 +200,12 @@ impl Tenure {
     pub fn replay(&self) -> Replay {
         let Parts { log, codec, clock, entropy, .. } = &*self.parts;
         Replay { log: log.clone(), codec: codec.clone(), clock: clock.clone(), entropy: entropy.clone() }
+    }
+
+    /// The rebuild of the start, if the database had the projections of another release, or of a torn dump.
+    #[must_use]
+    pub fn rebuilt_at_start(&self) -> Option<&Rebuilt> {
+        self.parts.rebuilt.as_ref()
     }
 
     /// The dispatcher, which runs operations.
@@ -300,7 +311,7 @@ async fn check_clock(client: &Client, clock: &dyn Clock) -> Result<(), OpenError
     Err(OpenError::Clock(AppendError::clock(offset)))
 }
 
-/// Brings a database up to this release, and opens its log and its keys.
+/// Brings a database up to this release, and opens its log and its keys. Returns the rebuild that it took, too.
 ///
 /// Projections of another release, or those of a torn dump, are rebuilt without the migration lock. One node does it, and the
 /// others wait for it.
@@ -308,7 +319,8 @@ async fn prepare(
     settings: &Settings,
     clock: &Arc<dyn Clock>,
     entropy: &Arc<dyn Entropy>,
-) -> Result<(EventLog, Codec), OpenError> {
+) -> Result<(EventLog, Codec, Option<Rebuilt>), OpenError> {
+    let mut last = None;
     loop {
         let mut migration = Migration::begin(&settings.address).await?;
         check_clock(migration.client(), &**clock).await?;
@@ -345,7 +357,7 @@ async fn prepare(
                 genesis::write(&log, &codec, clock.now()).await?;
             }
             // Dropping `migration` releases its lock: other nodes can start from here on.
-            return Ok((log, codec));
+            return Ok((log, codec, last));
         }
         // A rebuild loads data keys over the serving pool, whose role needs its privileges first.
         migration.grant().await?;
@@ -354,7 +366,7 @@ async fn prepare(
         let rebuilt = rebuild_projections(&replay, &found, settings).await;
         replay.log.close().await;
         match rebuilt {
-            Ok(()) => {}
+            Ok(rebuilt) => last = Some(rebuilt),
             Err(RebuildError::Running(holder)) => {
                 tracing::debug!(holder, "another node is rebuilding the projections; waiting for it");
                 tokio::time::sleep(REBUILD_POLL).await;
@@ -370,7 +382,7 @@ async fn rebuild_projections(
     replay: &Replay,
     found: &Projections,
     settings: &Settings,
-) -> Result<(), RebuildError> {
+) -> Result<Rebuilt, RebuildError> {
     let progress = settings.progress.clone();
     let verification = match found {
         Projections::Outdated(former) => {
@@ -378,7 +390,7 @@ async fn rebuild_projections(
                 former,
                 "replacing the projections of another release; this reads the whole log once"
             );
-            Verification::Strict
+            settings.verification
         }
         Projections::Torn | Projections::Current => {
             tracing::warn!(
@@ -430,6 +442,13 @@ async fn rebuild_projections(
             }
         }
     })?;
-    tracing::warn!(rows = rebuilt.rows, position = rebuilt.position, "the projections are rebuilt");
-    Ok(())
+    let Coverage { compared_in_part, not_compared } = &rebuilt.coverage;
+    tracing::warn!(
+        rows = rebuilt.rows,
+        position = rebuilt.position,
+        ?compared_in_part,
+        ?not_compared,
+        "the projections are rebuilt"
+    );
+    Ok(rebuilt)
 }

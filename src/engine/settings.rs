@@ -9,6 +9,7 @@ use crate::credentials::master_key::MasterKeySource;
 use crate::event_log;
 use crate::operations::Rules;
 use crate::postgres::Address;
+use crate::replay::Verification;
 
 /// The default of [`Settings::clear_every`].
 const CLEAR_EVERY: Duration = Duration::from_secs(2);
@@ -42,6 +43,8 @@ pub struct Settings {
     pub drain_timeout: Duration,
     /// Whether to replace projections of a newer release by those of this one.
     pub goes_back: bool,
+    /// What to do about differences that are found when projections of another release are replaced.
+    pub verification: Verification,
     /// Called with the number of events done and the total while the projections of another release are replaced.
     pub progress: Option<Arc<dyn Fn(u64, u64) + Send + Sync>>,
 }
@@ -64,6 +67,7 @@ impl Settings {
             swap_wait: Duration::from_mins(10),
             drain_timeout: Duration::from_mins(1),
             goes_back: false,
+            verification: Verification::Strict,
             progress: None,
         }
     }

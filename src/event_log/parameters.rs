@@ -24,8 +24,14 @@ pub enum Checks {
     Full,
 }
 
-/// The call that stores a batch, with the parameters of [`Parameters::in_order`].
-pub const APPEND: &str = "log.append(
+/// The function that stores a batch.
+#[cfg(not(feature = "next-release"))]
+pub const APPEND: &str = "log.append";
+#[cfg(feature = "next-release")]
+pub const APPEND: &str = "log.append_next";
+
+/// Its parameters, in the order of [`Parameters::in_order`].
+pub const APPEND_PARAMETERS: &str = "(
     $1::bigint, $2::bigint, $3::text, $4::timestamptz, $5::double precision, $6::boolean, $7::boolean,
     $8::uuid, $9::bigint, $10::int, $11::log.stream_read[], $12::log.guard_read[], $13::log.account_read[],
     $14::text[], $15::log.claim[], $16::log.claim[], $17::log.data_key[], $18::text[],

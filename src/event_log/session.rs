@@ -8,7 +8,7 @@ use tokio::time::timeout;
 use tokio_postgres::Statement;
 
 use super::error::{AppendError, PrimaryError};
-use super::parameters::{APPEND, NEXT_PARAMETER};
+use super::parameters::{APPEND, APPEND_PARAMETERS, NEXT_PARAMETER};
 use super::row_sql;
 use super::rows::Table;
 use super::seen::{SeenLog, ServerIdentity};
@@ -171,7 +171,7 @@ impl Session {
             return Ok(known.clone());
         }
         let calls = row_sql::calls(tables, "view", NEXT_PARAMETER);
-        let sql = format!("select a.base, a.recorded_from{calls} from {APPEND} a");
+        let sql = format!("select a.base, a.recorded_from{calls} from {APPEND}{APPEND_PARAMETERS} a");
         let prepared = self.connection.client.prepare(&sql).await?;
         let mut statements = statements();
         if statements.len() >= MAX_STATEMENTS {

@@ -22,6 +22,19 @@ mod embedded {
     refinery::embed_migrations!("migrations");
 }
 
+/// The migrations of this release, ready to run.
+fn runner() -> refinery::Runner {
+    let runner = embedded::migrations::runner();
+    #[cfg(feature = "next-release")]
+    let runner = {
+        let sql = include_str!("../../tests/next_release/append.sql");
+        let mut all = runner.get_migrations().clone();
+        all.extend(refinery::Migration::unapplied(&format!("V{}__append_next", all.len() + 1), sql));
+        refinery::Runner::new(&all)
+    };
+    runner
+}
+
 /// The advisory lock that is held while migrating; "tenure" in ASCII.
 const LOCK: i64 = 0x74_65_6e_75_72_65;
 
@@ -56,18 +69,14 @@ const MIGRATION_PAUSE: Duration = Duration::from_secs(1);
 /// The newest schema version that this binary contains.
 #[must_use]
 pub fn newest_version() -> i64 {
-    let versions = embedded::migrations::runner()
-        .get_migrations()
-        .iter()
-        .map(|migration| i64::from(migration.version()))
-        .max();
+    let versions = runner().get_migrations().iter().map(|migration| i64::from(migration.version())).max();
     versions.unwrap_or(0)
 }
 
 /// The number of migrations that this binary contains.
 #[must_use]
 pub fn count() -> usize {
-    embedded::migrations::runner().get_migrations().len()
+    runner().get_migrations().len()
 }
 
 /// Which projections a database contains.
@@ -218,9 +227,9 @@ async fn run_migrations(client: &mut Client, database: &Database) -> Result<(), 
     in_time(client.batch_execute(MIGRATING)).await?;
     // Each migration is a transaction of its own, so a retry continues after those that have committed.
     for attempt in 1.. {
-        let mut runner = embedded::migrations::runner();
-        runner.set_migration_table_name(HISTORY);
-        match while_alive(database, runner.run_async(client)).await? {
+        let mut pending = runner();
+        pending.set_migration_table_name(HISTORY);
+        match while_alive(database, pending.run_async(client)).await? {
             Ok(_) => break,
             Err(error) if attempt < MIGRATION_TRIES && is_locked(&error) => {
                 tracing::warn!(

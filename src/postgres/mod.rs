@@ -18,7 +18,7 @@ mod view_tables;
 pub use address::{Address, AddressError, RootCerts, SslMode, TlsVersion};
 pub use connect_error::ConnectError;
 pub use connection::{CONNECT_TIMEOUT, Connection, Database, Listening, STATEMENT_TIMEOUT};
-pub use reason::statement_reason;
+pub use reason::{answer_in, statement_reason};
 
 /// Encodes octets as lower-case hexadecimal digits.
 pub(crate) fn hex(octets: &[u8]) -> String {

@@ -13,3 +13,9 @@ pub fn statement_reason(error: &tokio_postgres::Error) -> String {
         None => error.to_string(),
     }
 }
+
+/// What PostgreSQL said, if this error is its answer to a statement or to a connection.
+#[must_use]
+pub fn answer_in(error: &(dyn std::error::Error + 'static)) -> Option<String> {
+    error.downcast_ref().map(statement_reason)
+}

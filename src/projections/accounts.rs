@@ -25,7 +25,7 @@ pub static TABLE: Table = Table {
         Column::required("owner_user_id", UuidType),
         Column::required("created_at", Timestamptz),
         Column::optional("nats_account_pub", Text),
-        Column::required("owner_position", Position),
+        Column::required("owner_position", Position).since(2),
         Column::required("position", Position),
     ],
     key_columns: 1,

@@ -31,7 +31,7 @@ pub static TABLE: Table = Table {
         Column::required("created_at", Timestamptz),
         Column::optional("decided_at", Timestamptz),
         Column::required("expires_at", Timestamptz),
-        Column::optional("name_key", UuidType),
+        Column::optional("name_key", UuidType).since(2),
         Column::required("position", Position),
     ],
     key_columns: 1,

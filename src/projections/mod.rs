@@ -10,6 +10,8 @@ pub mod endings;
 pub mod invites;
 pub mod members;
 pub mod name_keys;
+#[cfg(feature = "next-release")]
+mod next_release;
 pub mod page;
 pub mod pipes;
 mod query;
@@ -31,12 +33,16 @@ use crate::event_log::rows::{RowChange, Table};
 pub static TABLES: &[&Table] = &[
     &users::TABLE,
     &accounts::TABLE,
+    #[cfg(not(feature = "next-release"))]
     &members::TABLE,
+    #[cfg(feature = "next-release")]
+    &next_release::MEMBERS,
     &invites::TABLE,
     &api_keys::TABLE,
     &device_codes::TABLE,
     &bearer_tokens::TABLE,
     &sessions::TABLE,
+    #[cfg(not(feature = "next-release"))]
     &sign_in_links::TABLE,
     &sources::TABLE,
     &pipes::TABLE,
@@ -70,5 +76,8 @@ pub fn changes(stream: Uuid, event: &AnyEvent) -> Vec<RowChange> {
         name_keys::changes,
         endings::changes,
     ];
-    all.iter().flat_map(|changes| changes(stream, event)).collect()
+    let changes = all.iter().flat_map(|changes| changes(stream, event));
+    #[cfg(feature = "next-release")]
+    let changes = changes.filter_map(next_release::altered);
+    changes.collect()
 }

@@ -8,7 +8,7 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use super::error::ReplayError;
-use super::fold::Rows;
+use super::fold::{Rows, table_of};
 use super::tuple;
 use crate::clock::Timestamp;
 use crate::event_log::rows::{ColumnType, Table};
@@ -80,10 +80,36 @@ impl Differences {
     }
 }
 
+/// How much of the tables of a release could be compared with live tables of another.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize)]
+pub struct Coverage {
+    /// Tables of which the live set had an earlier version, with the columns in which they were compared.
+    pub compared_in_part: BTreeMap<&'static str, Vec<&'static str>>,
+    /// Tables that the live set did not have, or had in a later version or with another key.
+    pub not_compared: Vec<&'static str>,
+}
+
+impl Coverage {
+    /// Of these tables, by the compared columns of each of [`projections::TABLES`].
+    pub(super) fn of(tables: &[&'static Table], compared: &[Vec<usize>]) -> Self {
+        let mut coverage = Self::default();
+        for table in tables {
+            let columns = &compared[table_of(table)];
+            if columns.is_empty() {
+                coverage.not_compared.push(table.name);
+            } else if columns.len() < table.columns.len() {
+                let names = columns.iter().map(|column| table.columns[*column].name).collect();
+                coverage.compared_in_part.insert(table.name, names);
+            }
+        }
+        coverage
+    }
+}
+
 /// What is compared.
 pub(super) struct Comparison<'a> {
-    /// Whether each of [`projections::TABLES`] is compared.
-    pub(super) compared: &'a [bool],
+    /// The columns in which each of [`projections::TABLES`] is compared; none if it is not.
+    pub(super) compared: &'a [Vec<usize>],
     /// The time by which claims have expired or not.
     pub(super) now: Timestamp,
     /// Streams and subjects whose sealed fields are unreadable.
@@ -96,7 +122,7 @@ impl Comparison<'_> {
     /// Compares the rows of a slice.
     pub(super) fn compare(&self, rows: &Rows<'_>, differences: &mut Differences) -> Result<(), ReplayError> {
         for (&(number, key), row) in rows {
-            if !self.compared[number] {
+            if self.compared[number].is_empty() {
                 continue;
             }
             let table = projections::TABLES[number];
@@ -122,7 +148,11 @@ impl Comparison<'_> {
                 (None, None) => continue,
                 (Some(_), None) => (Kind::Missing, Vec::new()),
                 (None, Some(_)) => (Kind::Unexpected, Vec::new()),
-                (Some(replayed), Some(live)) => (Kind::Changed, tuple::differing(table, replayed, live)),
+                (Some(replayed), Some(live)) => {
+                    let mut columns = tuple::differing(table, replayed, live);
+                    columns.retain(|column| self.compared[number].contains(column));
+                    (Kind::Changed, columns.into_iter().map(|column| table.columns[column].name).collect())
+                }
             };
             differences.rows += 1;
             if kind == Kind::Changed && columns.is_empty() {

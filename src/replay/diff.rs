@@ -42,7 +42,7 @@ impl Replay {
         let connect = || session::connect(&self.log, "tenure replay");
         let (events, live) = (Arc::new(connect().await?), connect().await?);
         let wanted: Arc<[bool]> = vec![true; projections::TABLES.len()].into();
-        let folder = self.folder(wanted.clone());
+        let folder = self.folder(wanted);
         let mut tries = 0;
         let mut scan = loop {
             let scanned = scan(self, &folder, &events, &live.client, Verification::Strict, account, progress);
@@ -58,7 +58,7 @@ impl Replay {
         progress.begin(Phase::Loading, SLICES as u64);
         let mut differences = Differences::default();
         let comparison = Comparison {
-            compared: &wanted,
+            compared: &scan.compared,
             now: self.clock.now(),
             unreadable: &scan.keys.unreadable,
             account: account.map(|account| (account, &scan.streams)),

@@ -28,7 +28,7 @@ pub enum ReplayError {
     #[error(transparent)]
     Codec(#[from] CodecError),
     /// The database refused a statement.
-    #[error("the database refused a statement of the replay: {}", statement_reason(.0))]
+    #[error("{}", statement_failed(.0))]
     Statement(#[source] tokio_postgres::Error),
     /// Rows could not be read from the database.
     #[error("the database could not be read: {0}")]
@@ -79,13 +79,12 @@ pub enum ReplayError {
     },
     /// A projection panicked.
     #[error(
-        "a projection failed on an event between positions {from} and {to}; this is a bug: please report it"
+        "a projection of this release failed on event {position}; nothing was replaced. This is a bug: please report it, and \
+         use the release before until it is mended"
     )]
     Panicked {
-        /// The first position of the page.
-        from: i64,
-        /// The last position of the page.
-        to: i64,
+        /// The position of the event.
+        position: i64,
     },
     /// A temporary file cannot be written or read.
     #[error("a temporary file in {} failed: {source}; free space there, or set TMPDIR", std::env::temp_dir().display())]
@@ -121,6 +120,18 @@ impl ReplayError {
             | Self::Temporary { .. } => true,
             other => crate::postgres::is_outage(other),
         }
+    }
+}
+
+fn statement_failed(error: &tokio_postgres::Error) -> String {
+    let reason = statement_reason(error);
+    if error.as_db_error().is_some() {
+        format!("the database refused a statement of the replay: {reason}")
+    } else {
+        format!(
+            "the connection to the database was lost during the replay ({reason}); the live tables are unchanged, and the \
+             log of PostgreSQL says more"
+        )
     }
 }
 

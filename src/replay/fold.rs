@@ -150,30 +150,25 @@ impl Folder {
         let ours: Vec<&RecordedEvent> =
             events.iter().filter(|event| STREAM_TYPES.contains(&&*event.stream.stream_type)).collect();
         let decoded = self.codec.decode_noting_missing_keys(&ours, &self.primary).await?;
-        let (from, to) = (
-            events.first().map_or(0, |event| event.position),
-            events.last().map_or(0, |event| event.position),
-        );
         let hasher: &dyn ClaimHasher = &**self.codec.keys();
         let claims_wanted = self.wanted[table_of(&unique_claims::TABLE)];
-        // A projection is a pure function without state, so nothing is left half-changed by a panic.
-        let worked = std::panic::catch_unwind(AssertUnwindSafe(|| {
-            let mut keys = Keys::default();
-            let mut effects = Vec::with_capacity(ours.len());
-            for (stored, (event, missing)) in ours.iter().zip(decoded) {
-                let stream: Uuid = stored.stream.id.parse().map_err(|_| ReplayError::Stream {
-                    position: stored.position,
-                    stream: stored.stream.id.to_string(),
-                })?;
-                keys.note(stream, &event, missing);
-                let mut rows = projections::changes(stream, &event);
-                rows.retain(|change| self.wanted[table_of(change.table)]);
+        let mut keys = Keys::default();
+        let mut effects = Vec::with_capacity(ours.len());
+        for (stored, (event, missing)) in ours.iter().zip(decoded) {
+            let (position, id) = (stored.position, &stored.stream.id);
+            let stream: Uuid =
+                id.parse().map_err(|_| ReplayError::Stream { position, stream: id.to_string() })?;
+            keys.note(stream, &event, missing);
+            // A projection is a pure function without state, so nothing is left half-changed by a panic.
+            let (mut rows, claims) = std::panic::catch_unwind(AssertUnwindSafe(|| {
                 let claims = if claims_wanted { event.claims(stream, hasher) } else { Vec::new() };
-                effects.push(Effects { position: stored.position, rows, claims });
-            }
-            Ok((effects, keys))
-        }));
-        worked.unwrap_or(Err(ReplayError::Panicked { from, to }))
+                (projections::changes(stream, &event), claims)
+            }))
+            .map_err(|_| ReplayError::Panicked { position })?;
+            rows.retain(|change| self.wanted[table_of(change.table)]);
+            effects.push(Effects { position, rows, claims });
+        }
+        Ok((effects, keys))
     }
 }
 

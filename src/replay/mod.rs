@@ -25,7 +25,7 @@ mod spill;
 mod swap;
 mod tuple;
 
-pub use compare::{Difference, Differences, Kind, LOGGED};
+pub use compare::{Coverage, Difference, Differences, Kind, LOGGED};
 pub use diff::Diff;
 pub use error::ReplayError;
 pub use parts::{Replay, Verification};

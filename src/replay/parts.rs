@@ -20,8 +20,8 @@ pub struct Replay {
     pub entropy: Arc<dyn Entropy>,
 }
 
-/// Whether the live tables are compared with what the log says, before they are replaced. Only tables of this release's
-/// version can be.
+/// Whether the live tables are compared with what the log says, before they are replaced. Tables of an earlier version
+/// are compared in the columns that mean the same, those of a later version are not.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Verification {
     /// A difference stops the swap.

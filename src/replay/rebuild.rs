@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::catch_up::CatchUp;
-use super::compare::{Comparison, Differences};
+use super::compare::{Comparison, Coverage, Differences};
 use super::drain;
 use super::error::ReplayError;
 use super::fold::{Folder, rows_of, table_of};
@@ -66,6 +66,9 @@ pub struct Rebuilt {
     pub rows: u64,
     /// What the live tables held that the log does not say, or the other way round, before they were replaced.
     pub differences: Differences,
+    /// Which of the tables were compared only in part, or not.
+    #[serde(flatten)]
+    pub coverage: Coverage,
     /// For how long a snapshot of the live tables was held.
     pub snapshot_seconds: f64,
     /// For how long appends had to wait for the swap.
@@ -248,6 +251,7 @@ impl Work<'_> {
                 events: scan.events + position.abs_diff(scan.position),
                 rows,
                 differences,
+                coverage: Coverage::of(&fresh.tables, &scan.compared),
                 snapshot_seconds: scan.snapshot_held.as_secs_f64(),
                 swap_seconds: held.as_secs_f64(),
                 not_waited_for,

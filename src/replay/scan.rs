@@ -24,8 +24,8 @@ use crate::projections;
 pub(super) struct Scan<'e> {
     /// The records of the live tables and of the events.
     pub(super) spill: Spill<'e>,
-    /// Whether each of [`projections::TABLES`] is compared.
-    pub(super) compared: Vec<bool>,
+    /// The columns in which each of [`projections::TABLES`] is compared; none if it is not.
+    pub(super) compared: Vec<Vec<usize>>,
     /// What is known of data keys.
     pub(super) keys: Keys,
     /// The position that both are at.
@@ -60,18 +60,21 @@ pub(super) async fn scan<'e>(
     let snapshot = Snapshot::take(live).await?;
     let (position, epoch, projection_set) =
         (snapshot.position, snapshot.epoch, snapshot.projection_set.clone());
-    let compared: Vec<bool> = projections::TABLES
+    let compared: Vec<Vec<usize>> = projections::TABLES
         .iter()
         .zip(&*folder.wanted)
-        .map(|(table, wanted)| {
-            // A table of another version has other columns, or the same with another meaning.
-            let has_it = projection_set.split(',').any(|known| known == table.versioned_name());
-            *wanted && has_it && verification != Verification::Skip
+        .map(|(table, wanted)| match verification {
+            Verification::Strict | Verification::Report if *wanted => {
+                table.columns_shared_with(&projection_set)
+            }
+            _ => Vec::new(),
         })
         .collect();
     progress.begin(Phase::ReadingTables, 0);
-    for (table, _) in projections::TABLES.iter().zip(&compared).filter(|(_, compared)| **compared) {
-        progress.advance(snapshot.read(table, &mut spill).await?);
+    for (table, columns) in
+        projections::TABLES.iter().zip(&compared).filter(|(_, columns)| !columns.is_empty())
+    {
+        progress.advance(snapshot.read(table, columns, &mut spill).await?);
     }
     let snapshot_held = match snapshot.release().await {
         Err(ReplayError::Swapped) if verification == Verification::Skip => Duration::ZERO,

@@ -41,9 +41,16 @@ impl<'c> Snapshot<'c> {
         Ok(Self { client, held, position, epoch, projection_set })
     }
 
-    /// Adds the rows of a table to their slices. Returns how many there are.
-    pub(super) async fn read(&self, table: &Table, spill: &mut Spill<'_>) -> Result<u64, ReplayError> {
-        let columns: Vec<&str> = table.columns.iter().map(|column| column.name).collect();
+    /// Adds the rows of a table to their slices, with null in all but these columns. Returns how many there are.
+    pub(super) async fn read(
+        &self,
+        table: &Table,
+        columns: &[usize],
+        spill: &mut Spill<'_>,
+    ) -> Result<u64, ReplayError> {
+        let all = table.columns.iter().enumerate();
+        let columns: Vec<&str> =
+            all.map(|(place, column)| if columns.contains(&place) { column.name } else { "null" }).collect();
         let select = format!("select {} from view.{}", columns.join(", "), table.name);
         let mut rows = CopyRows::of(self.client, &select).await?;
         let (mut records, mut size, mut count) = (Records::new(), 0, 0);

@@ -179,7 +179,10 @@ impl Node<'_> {
     async fn postgres_failed(&self) -> String {
         let Some(private) = self.private else { return std::future::pending().await };
         match private.state().wait_for(|state| matches!(state, State::Failed { .. })).await {
-            Ok(state) => format!("{:?}", *state),
+            Ok(state) => match &*state {
+                State::Failed { reason } => reason.clone(),
+                _ => "it has ended".to_owned(),
+            },
             Err(_) => "the private PostgreSQL has ended".to_owned(),
         }
     }

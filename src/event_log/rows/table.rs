@@ -45,19 +45,29 @@ pub struct Column {
     pub column_type: ColumnType,
     /// Whether the column may be null.
     pub nullable: bool,
+    /// The version of the table since which the column means what it means now.
+    pub since: u32,
 }
 
 impl Column {
     /// A column that always has a value.
     #[must_use]
     pub const fn required(name: &'static str, column_type: ColumnType) -> Self {
-        Self { name, column_type, nullable: false }
+        Self { name, column_type, nullable: false, since: 1 }
     }
 
     /// A column that may be null.
     #[must_use]
     pub const fn optional(name: &'static str, column_type: ColumnType) -> Self {
-        Self { name, column_type, nullable: true }
+        Self { name, column_type, nullable: true, since: 1 }
+    }
+
+    /// The same column, added or given another meaning in this version of its table: rows of an earlier version are not
+    /// compared in it.
+    #[must_use]
+    pub const fn since(mut self, version: u32) -> Self {
+        self.since = version;
+        self
     }
 }
 
@@ -86,6 +96,23 @@ impl Table {
         format!("{}:{}", self.name, self.version)
     }
 
+    /// Which columns mean the same in the version that a set of projections has of this table. None if the set does not have
+    /// it, has it in a later version, whose columns are unknown here, or identifies its rows by another key.
+    #[must_use]
+    pub fn columns_shared_with(&self, set: &str) -> Vec<usize> {
+        let versions = set.split(',').filter_map(|named| named.split_once(':'));
+        let Some(version) = versions
+            .filter(|(name, _)| *name == self.name)
+            .find_map(|(_, version)| version.parse::<u32>().ok().filter(|version| *version <= self.version))
+        else {
+            return Vec::new();
+        };
+        let shared: Vec<usize> =
+            (0..self.columns.len()).filter(|column| self.columns[*column].since <= version).collect();
+        let has_key = shared.iter().take(self.key_columns).copied().eq(0..self.key_columns);
+        if has_key { shared } else { Vec::new() }
+    }
+
     /// The index of a column.
     ///
     /// # Panics
@@ -97,5 +124,41 @@ impl Table {
             .iter()
             .position(|column| column.name == name)
             .unwrap_or_else(|| panic!("{} has no column {name}", self.name))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    static THINGS: Table = Table {
+        name: "things",
+        version: 3,
+        columns: &[
+            Column::required("id", ColumnType::Uuid).since(2),
+            Column::required("name", ColumnType::Text),
+            Column::optional("note", ColumnType::Text).since(3),
+        ],
+        key_columns: 1,
+        fillfactor: 90,
+        indexes: &[],
+    };
+
+    #[test]
+    fn columns_are_shared_with_versions_that_know_them() {
+        for (set, shared) in [
+            ("others:1,things:3", vec![0, 1, 2]),
+            ("things:2,others:9", vec![0, 1]),
+            // Another key.
+            ("things:1", vec![]),
+            // Later, missing, or no set at all.
+            ("things:4", vec![]),
+            ("others:3", vec![]),
+            ("", vec![]),
+            ("things", vec![]),
+            ("things:x", vec![]),
+        ] {
+            assert_eq!(THINGS.columns_shared_with(set), shared, "{set}");
+        }
     }
 }

@@ -1,0 +1,7 @@
+-- The next release appends by a function of another name. That of this release stays for nodes that still run.
+do $$ begin
+    execute replace(
+        pg_get_functiondef((select oid from pg_proc where pronamespace = 'log'::regnamespace and proname = 'append')),
+        'FUNCTION log.append(', 'FUNCTION log.append_next('
+    );
+end $$;
