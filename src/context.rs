@@ -6,6 +6,7 @@ use std::fmt;
 use sha2::{Digest as _, Sha256};
 
 use crate::ids::{ApiKeyId, BearerTokenId, CorrelationId, EventId, UserId};
+use crate::trace_context::TraceParent;
 
 /// Who sends a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,6 +59,8 @@ pub struct Context {
     pub correlation: Option<CorrelationId>,
     /// The event that caused this command; `None` if no event did.
     pub causation: Option<EventId>,
+    /// The trace that the command belongs to; `None` if the caller traces nothing.
+    pub trace: Option<TraceParent>,
     /// The request's idempotency key; `None` if a repeated request is carried out again.
     pub idempotency: Option<IdempotencyKey>,
 }
@@ -92,7 +95,7 @@ impl Context {
     /// The context of a command sent by this actor, with everything else unset.
     #[must_use]
     pub const fn of(actor: Actor) -> Self {
-        Self { actor, on_behalf_of: None, correlation: None, causation: None, idempotency: None }
+        Self { actor, on_behalf_of: None, correlation: None, causation: None, trace: None, idempotency: None }
     }
 
     /// The metadata of the events: a flat JSON object of strings, as cqrs-es needs it.
@@ -100,7 +103,7 @@ impl Context {
     pub fn metadata(&self) -> Vec<u8> {
         use std::io::Write as _;
 
-        let mut json = Vec::with_capacity(160);
+        let mut json = Vec::with_capacity(240);
         let mut write = |text: fmt::Arguments<'_>| {
             // Writing to a vector cannot fail, and none of these values needs escaping.
             let _ = json.write_fmt(text);
@@ -121,6 +124,9 @@ impl Context {
         if let Some(id) = self.causation {
             write(format_args!(",\"causation\":\"{id}\""));
         }
+        if let Some(trace) = self.trace {
+            write(format_args!(",\"traceparent\":\"{trace}\""));
+        }
         write(format_args!("}}"));
         json
     }
@@ -133,12 +139,15 @@ mod tests {
     #[test]
     fn metadata_is_a_flat_object_of_strings() {
         let id = UserId::UNAUTHENTICATED;
-        let context = Context { on_behalf_of: Some(id), ..Context::of(Actor::User(id)) };
+        let parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+        let trace = parent.parse().ok();
+        let context = Context { on_behalf_of: Some(id), trace, ..Context::of(Actor::User(id)) };
         let read: std::collections::HashMap<String, String> =
             serde_json::from_slice(&context.metadata()).unwrap();
         assert_eq!(read["actor"], "user");
         assert_eq!(read["actor_id"], id.to_string());
         assert_eq!(read["on_behalf_of"], id.to_string());
-        assert_eq!(read.len(), 3);
+        assert_eq!(read["traceparent"], parent);
+        assert_eq!(read.len(), 4);
     }
 }

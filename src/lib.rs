@@ -56,6 +56,7 @@ pub mod replay;
 pub mod sealing;
 pub mod seed;
 pub mod telemetry;
+pub mod trace_context;
 
 pub use engine::{Settings, Tenure};
 pub use operations::Rules;

@@ -78,6 +78,12 @@ impl Caller {
         }
     }
 
+    /// Whether the caller is a browser, whose session is sent with requests that other sites make it send.
+    #[must_use]
+    pub const fn is_browser(self) -> bool {
+        matches!(self, Self::Person { via: Via::Session(_), .. })
+    }
+
     /// The user who calls. API keys act for accounts, not for users.
     ///
     /// # Errors

@@ -45,6 +45,13 @@ pub enum ApiError {
     InvalidOrg,
     /// A business rule forbids the operation.
     Refused(Refusal),
+    /// The same, with a text that names what it is about.
+    Told {
+        /// The rule.
+        refusal: Refusal,
+        /// What is wrong.
+        text: String,
+    },
     /// The idempotency key was used for a request with another body.
     KeyReused,
     /// The request was already carried out, and its response held a secret that is shown once: the record without it.
@@ -111,29 +118,7 @@ impl ApiError {
             Self::TooMany { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::Unavailable | Self::EventsLost => StatusCode::SERVICE_UNAVAILABLE,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
-            Self::Refused(refusal) => match refusal {
-                Refusal::Invalid(_) | Refusal::InvalidUserMode => StatusCode::BAD_REQUEST,
-                Refusal::NotFound(_) => StatusCode::NOT_FOUND,
-                Refusal::Forbidden | Refusal::LimitReached(_) => StatusCode::FORBIDDEN,
-                // The hashing queue is full, so the key was not checked: this must not be a 401.
-                Refusal::Busy => StatusCode::SERVICE_UNAVAILABLE,
-                Refusal::UsernameTaken
-                | Refusal::AccountNameTaken
-                | Refusal::CannotRemoveOwner
-                | Refusal::OwnsAccounts
-                | Refusal::AlreadyMember
-                | Refusal::DuplicatePendingInvite
-                | Refusal::InviteNotPending
-                | Refusal::HandleTaken
-                | Refusal::PipeNameTaken
-                | Refusal::Pending
-                | Refusal::Expired
-                | Refusal::Denied
-                | Refusal::NatsAccountMismatch
-                | Refusal::NotAGithubUser
-                | Refusal::NotAnInternalUser
-                | Refusal::IdentifierInUse => StatusCode::CONFLICT,
-            },
+            Self::Refused(refusal) | Self::Told { refusal, .. } => status_of(*refusal),
         }
     }
 
@@ -156,7 +141,7 @@ impl ApiError {
             Self::TooMany { .. } => "too_many_requests",
             Self::Unavailable | Self::EventsLost => "unavailable",
             Self::Internal => "internal",
-            Self::Refused(refusal) => refusal.code(),
+            Self::Refused(refusal) | Self::Told { refusal, .. } => refusal.code(),
         }
     }
 
@@ -184,7 +169,7 @@ impl ApiError {
             Self::NoCredential => {
                 "credentials required; send a bearer token or an API key in the Authorization header, or sign in".into()
             }
-            Self::BadCredential => "the credential is unknown, expired or revoked; get a new one or sign in again".into(),
+            Self::BadCredential => "invalid credential: the API key, token or session is unknown, expired or revoked; get a new one or sign in again".into(),
             Self::MisplacedCredential => {
                 "send credentials once, in the Authorization header, never in a URL".into()
             }
@@ -204,6 +189,7 @@ impl ApiError {
             }
             Self::Internal => "internal server error; an operator can find the cause in the server's log".into(),
             Self::Refused(refusal) => refusal.to_string().into(),
+            Self::Told { text, .. } => text.clone().into(),
         }
     }
 
@@ -227,6 +213,33 @@ impl ApiError {
             status if status.is_client_error() => Self::malformed("the request is malformed; see /docs"),
             _ => Self::Internal,
         }
+    }
+}
+
+/// The HTTP status of a refusal.
+const fn status_of(refusal: Refusal) -> StatusCode {
+    match refusal {
+        Refusal::Invalid(_) | Refusal::InvalidUserMode => StatusCode::BAD_REQUEST,
+        Refusal::NotFound(_) => StatusCode::NOT_FOUND,
+        Refusal::Forbidden | Refusal::LimitReached(_) => StatusCode::FORBIDDEN,
+        // The hashing queue is full, so the key was not checked: this must not be a 401.
+        Refusal::Busy => StatusCode::SERVICE_UNAVAILABLE,
+        Refusal::UsernameTaken
+        | Refusal::AccountNameTaken
+        | Refusal::CannotRemoveOwner
+        | Refusal::OwnsAccounts
+        | Refusal::AlreadyMember
+        | Refusal::DuplicatePendingInvite
+        | Refusal::InviteNotPending
+        | Refusal::HandleTaken
+        | Refusal::PipeNameTaken
+        | Refusal::Pending
+        | Refusal::Expired
+        | Refusal::Denied
+        | Refusal::NatsAccountMismatch
+        | Refusal::NotAGithubUser
+        | Refusal::NotAnInternalUser
+        | Refusal::IdentifierInUse => StatusCode::CONFLICT,
     }
 }
 

@@ -77,8 +77,11 @@ pub struct Problem {
 
 /// Middleware that renders errors as RFC 9457 problems.
 pub async fn problem(request: Request, next: Next) -> Response {
-    let request_id = request.extensions().get::<RequestId>().map(ToString::to_string);
-    let mut response = next.run(request).await;
+    let request_id = request.extensions().get::<RequestId>().copied();
+    render_problem(next.run(request).await, request_id)
+}
+
+fn render_problem(mut response: Response, request_id: Option<RequestId>) -> Response {
     let Some((error, headers)) = error_of(&mut response) else { return response };
     let problem = Problem {
         kind: format!("urn:tenure:problem:{}", error.code()),
@@ -87,7 +90,7 @@ pub async fn problem(request: Request, next: Next) -> Response {
         detail: error.detail().into_owned(),
         code: error.code(),
         field: error.blamed().map(str::to_owned),
-        request_id,
+        request_id: request_id.map(|id| id.to_string()),
         record: match &error {
             ApiError::GivenOnce(record) => Some(record.clone()),
             _ => None,
@@ -116,14 +119,21 @@ pub struct PpzErrorBody {
     message: String,
 }
 
-const fn ppz_code(error: &ApiError) -> &'static str {
+fn ppz_code(error: &ApiError) -> &'static str {
+    // ppz's clients expect a code of its own for each of these fields.
+    match error.blamed() {
+        Some("handle") => return "E_INVALID_HANDLE",
+        Some("name") => return "E_INVALID_PIPE",
+        Some("kind") => return "E_INVALID_KIND",
+        _ => {}
+    }
     match error {
         ApiError::NoCredential | ApiError::BadCredential => "E_INVALID_API_KEY",
         ApiError::InvalidOrg => "E_INVALID_ORG",
         ApiError::TooMany { .. } => "E_RATE_LIMITED",
         ApiError::Unavailable | ApiError::EventsLost | ApiError::Internal => "E_UNAVAILABLE",
         ApiError::NoRoute => "E_NOT_FOUND",
-        ApiError::Refused(refusal) => match refusal {
+        ApiError::Refused(refusal) | ApiError::Told { refusal, .. } => match refusal {
             Refusal::Forbidden | Refusal::LimitReached(_) => "E_FORBIDDEN",
             Refusal::NotFound(Resource::Source) => "E_SOURCE_NOT_FOUND",
             Refusal::NotFound(Resource::Pipe) => "E_PIPE_NOT_FOUND",
@@ -134,13 +144,6 @@ const fn ppz_code(error: &ApiError) -> &'static str {
             Refusal::DuplicatePendingInvite => "E_DUPLICATE_INVITE",
             Refusal::InviteNotPending => "E_INVITE_NOT_PENDING",
             Refusal::Busy => "E_UNAVAILABLE",
-            // ppz's clients expect a code of its own for each of these fields.
-            Refusal::Invalid(invalid) => match invalid.field.as_bytes() {
-                b"handle" => "E_INVALID_HANDLE",
-                b"name" => "E_INVALID_PIPE",
-                b"kind" => "E_INVALID_KIND",
-                _ => "E_INVALID_REQUEST",
-            },
             _ => "E_INVALID_REQUEST",
         },
         _ => "E_INVALID_REQUEST",
@@ -149,10 +152,44 @@ const fn ppz_code(error: &ApiError) -> &'static str {
 
 /// Middleware that renders errors as ppz's clients expect them.
 pub async fn ppz(request: Request, next: Next) -> Response {
+    let path = request.uri().path().to_owned();
     let mut response = next.run(request).await;
+    // The framework itself refuses only paths that do not decode: nothing has such a name.
+    if response.status() == StatusCode::BAD_REQUEST && response.extensions().get::<ApiError>().is_none() {
+        let absent = match path.strip_prefix("/api/v1/sources/") {
+            Some(rest) if rest.contains('/') => Resource::Pipe,
+            Some(_) => Resource::Source,
+            None => Resource::Invite,
+        };
+        response = ApiError::not_found(absent).into_response();
+    }
+    render_ppz(response)
+}
+
+fn render_ppz(mut response: Response) -> Response {
     let Some((error, headers)) = error_of(&mut response) else { return response };
     let body = PpzError { error: PpzErrorBody { code: ppz_code(&error), message: error.sentence() } };
     (error.status(), headers, Json(body)).into_response()
+}
+
+/// What our own routes below `/api/v1` begin with; whatever else is asked for there, a client of ppz asks for it.
+const OURS: &[&str] = &["accounts", "events", "users", "usernames"];
+
+/// Middleware for errors that no table of routes has rendered: an unknown path, or a request that is refused before it is
+/// routed. They get the format of the table that the path seems to belong to.
+pub async fn by_path(request: Request, next: Next) -> Response {
+    let request_id = request.extensions().get::<RequestId>().copied();
+    let path = request.uri().path().to_owned();
+    let response = next.run(request).await;
+    if response.extensions().get::<ApiError>().is_none() {
+        return response;
+    }
+    let first = path.strip_prefix("/api/v1/").and_then(|rest| rest.split('/').next());
+    match first {
+        Some(first) if !OURS.contains(&first) => render_ppz(response),
+        None if path.starts_with("/oauth/") => render_oauth(response, false),
+        _ => render_problem(response, request_id),
+    }
 }
 
 /// An OAuth error (RFC 6749 §5.2, RFC 8628 §3.5).
@@ -199,12 +236,16 @@ fn oauth_code(error: &ApiError, polls: bool) -> (StatusCode, &'static str) {
 /// `polling_path` is the token endpoint; its clients only understand `slow_down` for "too many" (RFC 8628 §3.5).
 pub async fn oauth(State(polling_path): State<&'static str>, request: Request, next: Next) -> Response {
     let polls = request.uri().path() == polling_path;
-    let mut response = next.run(request).await;
+    let response = next.run(request).await;
     let shaped = response.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind == "application/json")
         && response.extensions().get::<ApiError>().is_none();
     if shaped {
         return response;
     }
+    render_oauth(response, polls)
+}
+
+fn render_oauth(mut response: Response, polls: bool) -> Response {
     let Some((error, headers)) = error_of(&mut response) else { return response };
     let (status, code) = oauth_code(&error, polls);
     (status, headers, Json(OauthError::new(code, error.sentence()))).into_response()

@@ -10,7 +10,7 @@ use super::body::{MAX_BODY, read, read_authenticated};
 use super::caller::{Caller, Via};
 use super::csrf::X_CSRF_TOKEN;
 use super::error::{ApiError, place};
-use super::request_id::RequestId;
+use super::request_id::RequestTrace;
 use super::state::{AppState, SharedState};
 use crate::context::Context;
 use crate::http::csrf::check_session_token;
@@ -31,7 +31,8 @@ pub struct JsonCommand<T, const MAX: usize = MAX_BODY> {
     pub body: T,
 }
 
-/// A command without a body. A body that is sent is ignored, but an idempotency key covers it.
+/// A command without a body. A body that is sent is ignored, but an idempotency key covers it, and a browser can send none
+/// but JSON: other sites can make it send the rest.
 pub struct EmptyCommand {
     /// The authenticated caller.
     pub caller: Caller,
@@ -69,7 +70,11 @@ impl FromRequest<SharedState> for EmptyCommand {
     async fn from_request(request: Request, state: &SharedState) -> Result<Self, ApiError> {
         let (mut parts, body) = request.into_parts();
         let caller = authenticated(&mut parts, state).await?;
+        let is_declared = parts.headers.contains_key(header::CONTENT_TYPE);
         let bytes = read(body, &parts.headers, MAX_BODY).await?;
+        if caller.is_browser() && (is_declared || !bytes.is_empty()) && !is_json(&parts.headers) {
+            return Err(ApiError::MediaType);
+        }
         let context = context(state, caller, &parts, &bytes)?;
         Ok(Self { caller, context })
     }
@@ -90,7 +95,7 @@ impl FromRequestParts<SharedState> for AuthenticatedRead {
 }
 
 /// The caller, who must be authenticated. A request with a session must also pass the CSRF check.
-async fn authenticated(parts: &mut Parts, state: &SharedState) -> Result<Caller, ApiError> {
+pub(super) async fn authenticated(parts: &mut Parts, state: &SharedState) -> Result<Caller, ApiError> {
     let caller = Caller::from_request_parts(parts, state).await?;
     match caller {
         Caller::Anonymous => return Err(ApiError::NoCredential),
@@ -105,9 +110,14 @@ async fn authenticated(parts: &mut Parts, state: &SharedState) -> Result<Caller,
 }
 
 /// The context of a command: the actor, the request identifier, and the idempotency key of a POST.
-fn context(state: &AppState, caller: Caller, parts: &Parts, body: &Bytes) -> Result<Context, ApiError> {
-    let mut context = caller.context()?;
-    context.correlation = parts.extensions.get::<RequestId>().copied();
+pub(super) fn context(
+    state: &AppState,
+    caller: Caller,
+    parts: &Parts,
+    body: &Bytes,
+) -> Result<Context, ApiError> {
+    let mut context =
+        parts.extensions.get::<RequestTrace>().copied().unwrap_or_default().of(caller.context()?);
     let mut keys = parts.headers.get_all(IDEMPOTENCY_KEY).iter();
     // PUT and DELETE are idempotent already (RFC 9110 §9.2.2).
     if parts.method != Method::POST {
@@ -127,7 +137,7 @@ fn context(state: &AppState, caller: Caller, parts: &Parts, body: &Bytes) -> Res
     Ok(context)
 }
 
-fn is_json(headers: &HeaderMap) -> bool {
+pub(super) fn is_json(headers: &HeaderMap) -> bool {
     media_type(headers).is_some_and(|kind| kind.eq_ignore_ascii_case("application/json"))
 }
 

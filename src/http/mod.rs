@@ -13,6 +13,7 @@ mod error_body;
 mod extract;
 mod fair_semaphore;
 mod health;
+mod host;
 mod json_integer;
 mod oauth;
 mod openapi;
@@ -37,7 +38,7 @@ use axum::extract::Request;
 use axum::http::{HeaderName, HeaderValue, header};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::Response;
-use axum::routing::get;
+use axum::routing::{get, post};
 use metrics_exporter_prometheus::PrometheusHandle;
 use tower_http::catch_panic::CatchPanicLayer;
 use utoipa_axum::router::OpenApiRouter;
@@ -100,6 +101,8 @@ fn ppz() -> OpenApiRouter<SharedState> {
         .routes(routes!(ppz::create_pipe::create_pipe))
         .routes(routes!(ppz::delete_pipe::delete_pipe))
         .routes(routes!(ppz::revoke_key::revoke_key))
+        // Not in the description: it answers nothing but 503.
+        .route("/api/v1/auth/exchange", post(ppz::exchange::exchange))
 }
 
 /// The OAuth routes for anonymous clients. Errors are OAuth's flat objects.
@@ -123,7 +126,6 @@ fn health() -> OpenApiRouter<SharedState> {
 
 /// The HTML pages.
 fn pages() -> Router<SharedState> {
-    use axum::routing::post;
     Router::new()
         .route("/", get(pages::home::home))
         .route("/sign-in", get(pages::sign_in::sign_in))
@@ -166,7 +168,9 @@ pub fn public(state: SharedState) -> Router {
         .merge(Router::from(health()))
         .merge(pages().layer(caught()).layer(by_address()).layer(from_fn(pages::shape)))
         .merge(openapi::page(description()).layer(by_address()).layer(problem()))
-        .fallback_service(Router::new().fallback(no_route).layer(by_address()).layer(problem()))
+        .fallback_service(Router::new().fallback(no_route).layer(by_address()))
+        .layer(from_fn(host::require_one))
+        .layer(from_fn(error_body::by_path))
         .layer(from_fn(response::etag))
         .layer(from_fn(security_headers))
         // Outermost, so that every response has a request identifier and is measured.

@@ -51,7 +51,7 @@ async fn sources_are_made_listed_shown_and_deleted() {
     assert_eq!(members(&made), ["created_at", "handle", "id", "kind", "subject"]);
     assert_eq!(
         (made["kind"].as_str(), made["subject"].as_str()),
-        (Some("pty"), Some(format!("{account}.robot").as_str()))
+        (Some("pty"), Some(format!("{account}.robot.inbox").as_str()))
     );
     let plain =
         answer(server.post("/api/v1/sources", json!({"handle": "box"})).bearer_auth(&key)).await.is(201);
@@ -108,13 +108,14 @@ async fn sources_are_refused_by_their_codes() {
     answer(create(json!({"handle": "Robot"}))).await.fails(400, "E_INVALID_HANDLE");
     answer(create(json!({"handle": "inbox"}))).await.fails(400, "E_INVALID_HANDLE");
     answer(create(json!({"handle": "x", "kind": "cat"}))).await.fails(400, "E_INVALID_KIND");
-    answer(create(json!({}))).await.fails(400, "E_INVALID_REQUEST");
+    answer(create(json!({}))).await.fails(400, "E_INVALID_HANDLE");
     let pipe = |body: Value| server.post("/api/v1/sources/robot/pipes", body).bearer_auth(&key);
     answer(pipe(json!({"name": "logs"}))).await.is(201);
     answer(pipe(json!({"name": "logs"}))).await.fails(409, "E_PIPE_TAKEN");
-    answer(pipe(json!({"name": "stdin"}))).await.fails(400, "E_INVALID_PIPE");
+    answer(pipe(json!({"name": "stdin"}))).await.is(201);
+    answer(pipe(json!({"name": "inbox"}))).await.fails(409, "E_PIPE_TAKEN");
     answer(pipe(json!({"name": "x", "ttl_seconds": 0}))).await.fails(400, "E_INVALID_REQUEST");
-    answer(pipe(json!({"name": "x", "handle": "other"}))).await.is(400);
+    answer(pipe(json!({"name": "y", "handle": "other"}))).await.is(201);
     let elsewhere = server.post("/api/v1/sources/nowhere/pipes", json!({"name": "x"})).bearer_auth(&key);
     answer(elsewhere).await.fails(404, "E_SOURCE_NOT_FOUND");
 
@@ -143,8 +144,16 @@ async fn invites_are_sent_listed_and_revoked_by_the_owner() {
     let invite =
         |who: &str, credential: &str| server.post(path, json!({"username": who})).bearer_auth(credential);
     let sent = answer(invite("BOB", &owner_token)).await.is(201).json();
-    let wanted =
-        ["account_id", "created_at", "expires_at", "id", "invitee_username", "inviter_user_id", "status"];
+    let wanted = [
+        "account_id",
+        "account_name",
+        "created_at",
+        "expires_at",
+        "id",
+        "invitee_username",
+        "inviter_user_id",
+        "status",
+    ];
     assert_eq!(members(&sent["invite"]), wanted);
     assert_eq!(sent["invite"]["status"], "pending");
     assert_eq!(sent["invite"]["inviter_user_id"], owner.to_string());

@@ -123,8 +123,17 @@ async fn pipes_are_made_changed_and_deleted_by_name() {
     let hour = Retention { ttl_seconds: Some(3_600), ..Retention::default() };
     create("events", hour).await.unwrap();
     refused!(create("events", hour).await, Refusal::PipeNameTaken);
-    for name in ["inbox", "stdin", "Events", "broadcast", "system"] {
+    for name in ["Events", "system", "db"] {
         refused!(create(name, hour).await, Refusal::Invalid(_));
+    }
+    for automatic in ["inbox", "stdin", "stdout", "stdctrl"] {
+        refused!(create(automatic, hour).await, Refusal::PipeNameTaken);
+    }
+    tenure.create_source(&owner, acme.account, None, "box", None).await.unwrap();
+    let on_box = async |name| tenure.create_pipe(&owner, acme.account, None, "box", name, hour).await;
+    refused!(on_box("inbox").await, Refusal::PipeNameTaken);
+    for free in ["stdin", "stdout", "stdctrl", "broadcast"] {
+        on_box(free).await.unwrap();
     }
     for bad in [0, -1, Retention::MAX_TTL_SECONDS + 1] {
         refused!(create("x", Retention { ttl_seconds: Some(bad), ..hour }).await, Refusal::Invalid(_));

@@ -120,8 +120,27 @@ fn the_device_learns_why_not_in_the_order_of_the_contract() {
 }
 
 #[test]
-fn user_codes_are_read_in_any_case_with_or_without_hyphen() {
-    for typed in ["BCDF-GHJK", "bcdfghjk", " bcdf ghjk", "b-c-d-f-g-h-j-k"] {
+fn user_codes_are_read_as_people_and_their_phones_type_them() {
+    for typed in [
+        "BCDF-GHJK",
+        "bcdfghjk",
+        " bcdf ghjk",
+        "b-c-d-f-g-h-j-k",
+        // En dash, em dash, minus, soft hyphen, full-width hyphen.
+        "BCDF–GHJK",
+        "BCDF—GHJK",
+        "BCDF−GHJK",
+        "BCDF\u{ad}GHJK",
+        "ＢＣＤＦ－ＧＨＪＫ",
+        "ｂｃｄｆｇｈｊｋ",
+        // No-break, thin and ideographic spaces; zero-width characters, a byte order mark, text directions, line ends.
+        "BCDF\u{a0}GHJK",
+        "BCDF\u{2009}-\u{2009}GHJK",
+        "BCDF\u{3000}GHJK\r\n",
+        "\u{feff}BCDF\u{200b}-GH\u{2060}JK\u{200d}",
+        "\u{202a}BCDF-GHJK\u{202c}\u{fe0f}",
+        "\tBCDF-GHJK",
+    ] {
         assert_eq!(UserCode::parse(typed).unwrap().shown(), "BCDF-GHJK");
     }
     for bad in ["", "BCDF-GHJ", "BCDF-GHJKL", "ACDF-GHJK", "0CDF-GHJK", "BCDF_GHJK", "ÄCDF-GHJK"] {

@@ -30,7 +30,7 @@ fn decide_active(source: &Active, command: SourceCommand) -> Result<Vec<SourceEv
     Ok(match command {
         SourceCommand::Create(_) => return Err(SourceRefusal::AlreadyCreated),
         SourceCommand::CreatePipe(new) => {
-            if source.pipes.contains_key(&new.name) {
+            if source.kind.is_auto_pipe(new.name.as_str()) || source.pipes.contains_key(&new.name) {
                 return Err(SourceRefusal::PipeNameTaken);
             }
             vec![SourceEvent::PipeCreated {

@@ -7,10 +7,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::aggregates::field::Invalid;
 
-/// Names with a meaning of their own, so that no source and no pipe may have them.
-const RESERVED: [&str; 7] = ["broadcast", "inbox", "stdin", "stdout", "stdctrl", "system", "db"];
+/// Names with a meaning of their own, which no source may have as its handle.
+const RESERVED_HANDLES: &[&str] = &["broadcast", "inbox", "stdin", "stdout", "stdctrl", "system", "db"];
 
-/// 1 to 32 characters of `[a-z0-9-]`, without a hyphen at either end, and not a reserved name.
+/// Names that no pipe may have. Those of automatic pipes are taken on sources that have them, and free on others.
+const RESERVED_PIPES: &[&str] = &["system", "db"];
+
+/// 1 to 32 characters of `[a-z0-9-]`, without a hyphen at either end.
 fn is_handle(text: &str) -> bool {
     let plain = |octet: u8| octet.is_ascii_lowercase() || octet.is_ascii_digit();
     let octets = text.as_bytes();
@@ -18,11 +21,10 @@ fn is_handle(text: &str) -> bool {
         && octets.iter().all(|octet| plain(*octet) || *octet == b'-')
         && octets.first().is_some_and(|octet| plain(*octet))
         && octets.last().is_some_and(|octet| plain(*octet))
-        && !RESERVED.contains(&text)
 }
 
 macro_rules! public_name {
-    ($(#[$doc:meta])* $name:ident, $field:literal) => {
+    ($(#[$doc:meta])* $name:ident, $field:literal, $reserved:ident, $rule:literal) => {
         $(#[$doc])*
         #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Serialize, Deserialize)]
         #[serde(transparent)]
@@ -34,14 +36,10 @@ macro_rules! public_name {
             /// # Errors
             /// [`Invalid`]: the text breaks the rule.
             pub fn parse(text: &str) -> Result<Self, Invalid> {
-                if is_handle(text) {
+                if is_handle(text) && !$reserved.contains(&text) {
                     Ok(Self(text.to_owned()))
                 } else {
-                    Err(Invalid {
-                        field: $field,
-                        rule: "1 to 32 characters from a-z 0-9 -, without a hyphen at either end, but not broadcast, \
-                               inbox, stdin, stdout, stdctrl, system or db",
-                    })
+                    Err(Invalid { field: $field, rule: $rule })
                 }
             }
 
@@ -56,11 +54,14 @@ macro_rules! public_name {
 
 public_name! {
     /// The name of a source, unique within its account. Public.
-    Handle, "handle"
+    Handle, "handle", RESERVED_HANDLES,
+    "1 to 32 characters from a-z 0-9 -, without a hyphen at either end, but not broadcast, inbox, stdin, stdout, stdctrl, \
+     system or db"
 }
 public_name! {
     /// The name of a pipe, unique within its source. Public.
-    PipeName, "name"
+    PipeName, "name", RESERVED_PIPES,
+    "1 to 32 characters from a-z 0-9 -, without a hyphen at either end, but not system or db"
 }
 
 /// What kind of actor a source is.

@@ -8,18 +8,19 @@ use secrecy::ExposeSecret as _;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::parameters::Parameters;
-use crate::context::{Actor, Context};
+use super::parameters::DeviceParameters;
+use crate::context::Actor;
 use crate::dispatch::DispatchError;
 use crate::http::error::ApiError;
 use crate::http::origin::Origin;
+use crate::http::request_id::RequestTrace;
 use crate::http::response::NO_STORE;
 use crate::http::state::SharedState;
 use crate::operations::Refusal;
 
 /// How the device describes itself. Not verified.
 #[derive(Deserialize, ToSchema)]
-#[allow(dead_code)] // describes what `Parameters` reads
+#[allow(dead_code)] // describes what `DeviceParameters` reads
 pub struct DeviceAuthorizationRequest {
     /// The name of the device, shown to the user who approves it.
     #[schema(
@@ -63,12 +64,13 @@ pub struct DeviceAuthorization {
 pub async fn device_code(
     State(state): State<SharedState>,
     Origin(from): Origin,
-    parameters: Parameters,
+    trace: RequestTrace,
+    DeviceParameters(parameters): DeviceParameters,
 ) -> Result<Response, ApiError> {
     let name = parameters.get("client_name")?.or(parameters.get("client_id")?).unwrap_or_default();
     let settings = &state.settings;
     let ttl = settings.device_code_ttl;
-    let context = Context::of(Actor::System);
+    let context = trace.context(Actor::System);
     let codes = match state.tenure.request_device_code(&context, ttl, name, from).await {
         Ok(done) => done.answer,
         Err(DispatchError::Refused(Refusal::LimitReached(_))) => {

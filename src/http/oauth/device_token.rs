@@ -8,11 +8,12 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::parameters::Parameters;
-use crate::context::{Actor, Context};
+use super::parameters::DeviceParameters;
+use crate::context::Actor;
 use crate::dispatch::DispatchError;
 use crate::http::error::ApiError;
 use crate::http::error_body::OauthError;
+use crate::http::request_id::RequestTrace;
 use crate::http::response::NO_STORE;
 use crate::http::state::{AppState, SharedState};
 use crate::operations::Refusal;
@@ -26,7 +27,7 @@ pub const GRANT_TYPE: &str = "urn:ietf:params:oauth:grant-type:device_code";
 
 /// One poll of a device.
 #[derive(Deserialize, ToSchema)]
-#[allow(dead_code)] // describes what `Parameters` reads
+#[allow(dead_code)] // describes what `DeviceParameters` reads
 pub struct TokenRequest {
     /// The device code that the device was issued.
     #[schema(min_length = 1)]
@@ -58,10 +59,12 @@ pub struct Token {
     responses((status = 200, description = "The token", body = Token)))]
 pub async fn device_token(
     State(state): State<SharedState>,
-    parameters: Parameters,
+    trace: RequestTrace,
+    DeviceParameters(parameters): DeviceParameters,
 ) -> Result<Response, ApiError> {
     if parameters.get("grant_type")?.is_some_and(|grant| grant != GRANT_TYPE) {
-        return Err(ApiError::field("grant_type", "urn:ietf:params:oauth:grant-type:device_code"));
+        let right = "grant_type must be urn:ietf:params:oauth:grant-type:device_code";
+        return Ok(OauthError::new("unsupported_grant_type", right).bad_request());
     }
     let device_code = parameters.secret("device_code")?;
     // Before the code is consumed: a poll that comes too soon must change nothing.
@@ -70,7 +73,7 @@ pub async fn device_token(
             .bad_request());
     }
     let ttl = state.settings.token_ttl;
-    let context = Context::of(Actor::System);
+    let context = trace.context(Actor::System);
     let consumed = state.tenure.consume_device_code_for_token(&context, &device_code, ttl).await;
     let (error, description) = match consumed {
         Ok(done) => {

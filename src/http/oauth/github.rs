@@ -140,6 +140,7 @@ impl Github {
         let token = token.access_token().secret();
         let mut person: Person = self.ask("/user", token).await?;
         // Users can hide their address from the profile; `/user/emails` still lists it.
+        person.email = person.email.filter(|email| !email.trim().is_empty());
         if person.email.is_none() {
             let addresses: Option<Vec<Address>> = self.ask_for("/user/emails", token).await?;
             person.email = addresses

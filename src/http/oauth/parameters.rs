@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use axum::body::Bytes;
 use axum::extract::{FromRequest, Request};
 use secrecy::SecretString;
 
@@ -13,6 +14,10 @@ use crate::http::state::SharedState;
 
 /// The parameters of an OAuth request.
 pub struct Parameters(HashMap<String, Value>);
+
+/// The parameters of a request of the device flow, read as the server that existing clients were written for read them: JSON
+/// with or without its media type, in which the last of repeated members counts.
+pub struct DeviceParameters(pub Parameters);
 
 /// The value of a parameter.
 enum Value {
@@ -57,19 +62,53 @@ impl FromRequest<SharedState> for Parameters {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, state: &SharedState) -> Result<Self, ApiError> {
-        let (parts, body) = request.into_parts();
-        refuse_credentials_in(parts.uri.query(), &state.tenure.rules().sentinel)?;
-        let bytes = read(body, &parts.headers, MAX_BODY).await?;
-        let kind = media_type(&parts.headers).map(str::to_ascii_lowercase);
+        let (kind, bytes) = kind_and_body(request, state).await?;
         match kind.as_deref() {
-            Some("application/json") => from_json(&bytes),
-            Some("application/x-www-form-urlencoded") => from_form(&bytes),
+            Some(JSON) => from_json(&bytes, Repeated::Refused),
+            Some(FORM) => from_form(&bytes),
             _ if bytes.is_empty() => Ok(Self(HashMap::new())),
             _ => Err(ApiError::malformed(
                 "the body must be application/x-www-form-urlencoded or application/json",
             )),
         }
     }
+}
+
+impl FromRequest<SharedState> for DeviceParameters {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &SharedState) -> Result<Self, ApiError> {
+        let (kind, bytes) = kind_and_body(request, state).await?;
+        let begins = bytes.iter().find(|octet| !octet.is_ascii_whitespace());
+        let parameters = match begins {
+            None => Parameters(HashMap::new()),
+            // curl declares a form unless it is told otherwise.
+            Some(b'{') => from_json(&bytes, Repeated::LastCounts)?,
+            Some(_) if kind.as_deref() == Some(JSON) => from_json(&bytes, Repeated::LastCounts)?,
+            Some(_) => from_form(&bytes)?,
+        };
+        Ok(Self(parameters))
+    }
+}
+
+const JSON: &str = "application/json";
+const FORM: &str = "application/x-www-form-urlencoded";
+
+/// The media type of a request in lower case, and its body.
+async fn kind_and_body(request: Request, state: &SharedState) -> Result<(Option<String>, Bytes), ApiError> {
+    let (parts, body) = request.into_parts();
+    refuse_credentials_in(parts.uri.query(), &state.tenure.rules().sentinel)?;
+    let bytes = read(body, &parts.headers, MAX_BODY).await?;
+    Ok((media_type(&parts.headers).map(str::to_ascii_lowercase), bytes))
+}
+
+/// What happens to repeated members of a JSON object.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Repeated {
+    /// They are refused when they are asked for, as RFC 6749 §3.2 wants it of parameters.
+    Refused,
+    /// The last one counts.
+    LastCounts,
 }
 
 fn from_form(bytes: &[u8]) -> Result<Parameters, ApiError> {
@@ -90,40 +129,44 @@ fn from_form(bytes: &[u8]) -> Result<Parameters, ApiError> {
 }
 
 /// Parses a JSON object by hand, because a map would silently keep the last of two equal names.
-fn from_json(bytes: &[u8]) -> Result<Parameters, ApiError> {
-    struct Flat(HashMap<String, Value>);
+fn from_json(bytes: &[u8], repeated: Repeated) -> Result<Parameters, ApiError> {
+    struct Members(Vec<(String, serde_json::Value)>);
 
-    impl<'de> serde::Deserialize<'de> for Flat {
+    impl<'de> serde::Deserialize<'de> for Members {
         fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
             struct Visitor;
             impl<'de> serde::de::Visitor<'de> for Visitor {
-                type Value = Flat;
+                type Value = Members;
 
                 fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
                     f.write_str("an object")
                 }
 
-                fn visit_map<A: serde::de::MapAccess<'de>>(self, mut map: A) -> Result<Flat, A::Error> {
-                    let mut flat = HashMap::new();
-                    while let Some((name, value)) = map.next_entry::<String, serde_json::Value>()? {
-                        let value = match value {
-                            serde_json::Value::Null => continue,
-                            _ if flat.contains_key(&name) => REPEATED,
-                            serde_json::Value::String(text) => Value::Text(text),
-                            _ => Value::Wrong("must be text"),
-                        };
-                        flat.insert(name, value);
+                fn visit_map<A: serde::de::MapAccess<'de>>(self, mut map: A) -> Result<Members, A::Error> {
+                    let mut members = Vec::new();
+                    while let Some(member) = map.next_entry()? {
+                        members.push(member);
                     }
-                    Ok(Flat(flat))
+                    Ok(Members(members))
                 }
             }
             deserializer.deserialize_map(Visitor)
         }
     }
 
-    serde_json::from_slice(bytes)
-        .map(|Flat(flat)| Parameters(flat))
-        .map_err(|_| ApiError::malformed("the body must be a JSON object of parameters"))
+    let Members(members) = serde_json::from_slice(bytes)
+        .map_err(|_| ApiError::malformed("the body must be a JSON object of parameters"))?;
+    let mut parameters = HashMap::new();
+    for (name, value) in members {
+        let value = match value {
+            serde_json::Value::Null => continue,
+            _ if repeated == Repeated::Refused && parameters.contains_key(&name) => REPEATED,
+            serde_json::Value::String(text) => Value::Text(text),
+            _ => Value::Wrong("must be text"),
+        };
+        parameters.insert(name, value);
+    }
+    Ok(Parameters(parameters))
 }
 
 #[cfg(test)]
@@ -137,11 +180,13 @@ mod tests {
         assert_eq!((got("grant_type"), got("client_id"), got("no")), (Some("a b"), None, None));
         assert!(form.get("twice").is_err() && form.get("bad").is_err());
         assert!(from_form(b"a=\xff").is_err());
-        let json = from_json(br#"{"a": "1", "b": null, "c": 1, "d": "1", "d": "2"}"#).unwrap();
+        let twice = br#"{"a": "1", "b": null, "c": 1, "d": "1", "d": "2"}"#;
+        let json = from_json(twice, Repeated::Refused).unwrap();
         assert_eq!((json.get("a").unwrap(), json.get("b").unwrap()), (Some("1"), None));
         assert!(json.get("c").is_err() && json.get("d").is_err());
+        assert_eq!(from_json(twice, Repeated::LastCounts).unwrap().get("d").unwrap(), Some("2"));
         for bad in ["[]", "\"a\"", "{", "{} x"] {
-            assert!(from_json(bad.as_bytes()).is_err(), "{bad}");
+            assert!(from_json(bad.as_bytes(), Repeated::LastCounts).is_err(), "{bad}");
         }
     }
 }

@@ -11,6 +11,7 @@ use super::parameters::Parameters;
 use crate::http::caller::{Caller, Via};
 use crate::http::error::ApiError;
 use crate::http::error_body::OauthError;
+use crate::http::request_id::RequestTrace;
 use crate::http::state::SharedState;
 use crate::projections::QueryError;
 
@@ -35,7 +36,11 @@ pub struct RevocationRequest {
     request_body(content((RevocationRequest = "application/x-www-form-urlencoded"),
         (RevocationRequest = "application/json"))),
     responses((status = 200, description = "The token is not valid, or no longer valid")))]
-pub async fn revoke(State(state): State<SharedState>, parameters: Parameters) -> Result<Response, ApiError> {
+pub async fn revoke(
+    State(state): State<SharedState>,
+    trace: RequestTrace,
+    parameters: Parameters,
+) -> Result<Response, ApiError> {
     let token = parameters.secret("token")?;
     // Ignored, but they must not be repeated (RFC 6749 §3.2).
     for unneeded in ["token_type_hint", "client_id"] {
@@ -57,6 +62,6 @@ pub async fn revoke(State(state): State<SharedState>, parameters: Parameters) ->
         Err(error) => return Err(error.into()),
     };
     let holder = Caller::Person { user: token.user_id, via: Via::Token(token.id) };
-    state.tenure.revoke_bearer_token(&holder.context()?, token.id).await?;
+    state.tenure.revoke_bearer_token(&trace.of(holder.context()?), token.id).await?;
     Ok(StatusCode::OK.into_response())
 }

@@ -8,13 +8,15 @@ use serde::Deserialize;
 
 use super::return_to::sign_in_returning_to;
 use super::{message, page, see_other};
-use crate::context::{Actor, Context};
+use crate::aggregates::device_code::UserCode;
+use crate::context::Actor;
 use crate::dispatch::DispatchError;
 use crate::http::caller::signed_in_user;
 use crate::http::csrf::{check_session_token, token_for_session};
 use crate::http::error::{ApiError, or_not_found};
 use crate::http::oauth::parameters::Parameters;
 use crate::http::origin::Origin;
+use crate::http::request_id::RequestTrace;
 use crate::http::state::{AppState, SharedState};
 use crate::ids::{SessionId, UserId};
 use crate::operations::{GUESS_WINDOW, Refusal, Resource, UserCodeAttempt};
@@ -86,6 +88,9 @@ pub async fn show(
     let reader = state.tenure.reader();
     let username = or_not_found(reader.user(user).await, Resource::User)?.username;
     let Some(typed) = typed else { return Ok(page(StatusCode::OK, &Enter { username })) };
+    if !UserCode::is_possible(&typed) {
+        return Ok(no_such_code());
+    }
     // Counted before the look-up and refunded after it, so that concurrent guesses cannot exceed the limit.
     let tried = attempt_code(&state, user, session, from).await?;
     let code = match reader.device_code_by_user_code(&typed, state.tenure.clock().now()).await {
@@ -109,6 +114,7 @@ pub async fn show(
 pub async fn decide(
     State(state): State<SharedState>,
     from: Origin,
+    trace: RequestTrace,
     headers: HeaderMap,
     parameters: Parameters,
 ) -> Result<Response, ApiError> {
@@ -123,8 +129,11 @@ pub async fn decide(
         "deny" => false,
         _ => return Err(ApiError::field("action", "must be `approve` or `deny`")),
     };
+    if !UserCode::is_possible(typed) {
+        return Ok(no_such_code());
+    }
     let tried = attempt_code(&state, user, session, from).await?;
-    let context = Context::of(Actor::User(user));
+    let context = trace.context(Actor::User(user));
     let decided = if approve {
         state.tenure.approve_device_code(&context, typed, user).await
     } else {

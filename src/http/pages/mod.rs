@@ -19,8 +19,9 @@ use axum::response::{Html, IntoResponse, Response};
 use super::cookies;
 use super::error::ApiError;
 use super::error_body::error_of;
+use super::request_id::RequestTrace;
 use super::state::AppState;
-use crate::context::{Actor, Context};
+use crate::context::Actor;
 use crate::http::caller::signed_in_user;
 use crate::http::csrf::{new_form, token_for_form};
 
@@ -72,10 +73,10 @@ fn signed_in(state: &AppState, secret: &str, to: &str) -> Response {
 
 /// Ends the session that a browser replaces by signing in again. A failure is only logged and does not stop the
 /// sign-in.
-async fn end_replaced_session(state: &AppState, headers: &HeaderMap) {
+async fn end_replaced_session(state: &AppState, headers: &HeaderMap, trace: RequestTrace) {
     let ended = async {
         if let Some((user, session)) = signed_in_user(state, headers).await? {
-            state.tenure.end_session(&Context::of(Actor::User(user)), session).await?;
+            state.tenure.end_session(&trace.context(Actor::User(user)), session).await?;
         }
         Ok::<_, ApiError>(())
     };

@@ -7,12 +7,13 @@ use secrecy::{ExposeSecret as _, SecretString};
 
 use super::return_to::local_path;
 use super::signed_in;
-use crate::context::{Actor, Context};
+use crate::context::Actor;
 use crate::dispatch::DispatchError;
 use crate::http::csrf::check_form_token;
 use crate::http::error::ApiError;
 use crate::http::oauth::parameters::Parameters;
 use crate::http::pages::end_replaced_session;
+use crate::http::request_id::RequestTrace;
 use crate::http::state::SharedState;
 use crate::ids::UserId;
 use crate::operations::Refusal;
@@ -21,6 +22,7 @@ use crate::projections::QueryError;
 /// Signs in as the user with this name. An unknown user is registered first, with an account of the same name.
 pub async fn sign_in_dev(
     State(state): State<SharedState>,
+    trace: RequestTrace,
     headers: HeaderMap,
     parameters: Parameters,
 ) -> Result<Response, ApiError> {
@@ -34,7 +36,7 @@ pub async fn sign_in_dev(
     let user: UserId = match tenure.reader().user_by_username(username).await {
         Ok(user) => user.id,
         Err(QueryError::NotFound) => {
-            let operator = Context::of(Actor::Operator);
+            let operator = trace.context(Actor::Operator);
             let email = format!("{username}@dev.local");
             let user = tenure.insert_user(&operator, username, &email, "internal").await?.answer;
             match tenure.open_account(&operator, username, Some(user)).await {
@@ -45,9 +47,9 @@ pub async fn sign_in_dev(
         }
         Err(error) => return Err(error.into()),
     };
-    let context = Context::of(Actor::User(user));
+    let context = trace.context(Actor::User(user));
     let (_, secret) = tenure.start_session(&context, user, state.settings.session_ttl).await?.answer;
-    end_replaced_session(&state, &headers).await;
+    end_replaced_session(&state, &headers, trace).await;
     let secret = secret.unwrap_or_else(|| SecretString::from(String::new()));
     Ok(signed_in(&state, secret.expose_secret(), local_path(parameters.get("next")?)))
 }

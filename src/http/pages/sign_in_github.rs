@@ -17,11 +17,14 @@ use subtle::ConstantTimeEq as _;
 use super::return_to::local_path;
 use super::{message, see_other, signed_in};
 use crate::clock::Timestamp;
-use crate::context::{Actor, Context};
+use crate::context::Actor;
+use crate::dispatch::DispatchError;
 use crate::http::cookies;
 use crate::http::error::ApiError;
 use crate::http::pages::end_replaced_session;
+use crate::http::request_id::RequestTrace;
 use crate::http::state::{AppState, SharedState};
+use crate::operations::Refusal;
 
 /// How long a sign-in may stay pending.
 const STATE_TTL: Duration = Duration::from_mins(10);
@@ -94,11 +97,12 @@ pub struct CallbackQuery {
 /// Handles the redirect back from GitHub and signs the browser in.
 pub async fn callback(
     State(state): State<SharedState>,
+    trace: RequestTrace,
     Query(back): Query<CallbackQuery>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let github = state.github.as_ref().ok_or(ApiError::NoRoute)?;
-    let mut response = finish_sign_in(&state, github, back, &headers).await?;
+    let mut response = finish_sign_in(&state, github, back, &headers, trace).await?;
     // A state works once, so the cookie is of no further use.
     let (name, value) = cookies::set(&state.settings, cookies::GITHUB, "", 0);
     response.headers_mut().append(name, value);
@@ -110,6 +114,7 @@ async fn finish_sign_in(
     github: &crate::http::oauth::github::Github,
     back: CallbackQuery,
     headers: &HeaderMap,
+    trace: RequestTrace,
 ) -> Result<Response, ApiError> {
     let refused = |text| Ok(message(StatusCode::BAD_REQUEST, "Sign-in failed", text));
     let now = state.tenure.clock().now();
@@ -141,7 +146,7 @@ async fn finish_sign_in(
             return refused("GitHub could not confirm who you are. Sign in again.");
         }
     };
-    let context = Context::of(Actor::System);
+    let context = trace.context(Actor::System);
     let known = state
         .tenure
         .sign_in_with_github(
@@ -152,11 +157,18 @@ async fn finish_sign_in(
             person.email.as_deref().filter(|email| crate::aggregates::user::Email::parse(email).is_ok()),
             person.avatar_url.as_deref().filter(|url| crate::aggregates::user::AvatarUrl::parse(url).is_ok()),
         )
-        .await?
-        .answer;
-    let context = Context::of(Actor::User(known.user));
+        .await;
+    let known = match known {
+        Ok(known) => known.answer,
+        // The identifier or the login has a form that no person has there, as those of apps and bots.
+        Err(DispatchError::Refused(Refusal::Invalid(_))) => {
+            return refused("The account at GitHub is not one of a person, so it cannot sign in here.");
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let context = trace.context(Actor::User(known.user));
     let started = state.tenure.start_session(&context, known.user, state.settings.session_ttl).await?;
     let (_, Some(secret)) = started.answer else { return Err(ApiError::Internal) };
-    end_replaced_session(state, headers).await;
+    end_replaced_session(state, headers, trace).await;
     Ok(signed_in(state, secret.expose_secret(), local_path(Some(&away.next))))
 }

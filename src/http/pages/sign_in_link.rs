@@ -9,13 +9,14 @@ use axum::response::Response;
 use secrecy::{ExposeSecret as _, SecretString};
 
 use super::{form_token, message, page, signed_in};
-use crate::context::{Actor, Context};
+use crate::context::Actor;
 use crate::dispatch::DispatchError;
 use crate::http::caller::signed_in_user;
 use crate::http::csrf::check_form_token;
 use crate::http::error::{ApiError, or_not_found};
 use crate::http::oauth::parameters::Parameters;
 use crate::http::pages::end_replaced_session;
+use crate::http::request_id::RequestTrace;
 use crate::http::state::SharedState;
 use crate::operations::{Refusal, Resource};
 use crate::projections::QueryError;
@@ -69,15 +70,16 @@ pub async fn show(
 pub async fn consume(
     State(state): State<SharedState>,
     Path(secret): Path<String>,
+    trace: RequestTrace,
     headers: HeaderMap,
     parameters: Parameters,
 ) -> Result<Response, ApiError> {
     check_form_token(&state, &headers, parameters.get("csrf_token")?)?;
-    let (context, ttl) = (Context::of(Actor::System), state.settings.session_ttl);
+    let (context, ttl) = (trace.context(Actor::System), state.settings.session_ttl);
     match state.tenure.sign_in_by_link(&context, &secret.into(), ttl).await {
         Ok(done) => {
             // Only after the sign-in succeeded: a bad link must not sign the browser out.
-            end_replaced_session(&state, &headers).await;
+            end_replaced_session(&state, &headers, trace).await;
             Ok(signed_in(&state, done.answer.2.expose_secret(), "/"))
         }
         Err(DispatchError::Refused(Refusal::NotFound(_))) => Ok(gone()),

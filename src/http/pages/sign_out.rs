@@ -5,12 +5,13 @@ use axum::http::HeaderMap;
 use axum::response::Response;
 
 use super::see_other;
-use crate::context::{Actor, Context};
+use crate::context::Actor;
 use crate::http::caller::signed_in_user;
 use crate::http::cookies;
 use crate::http::csrf::check_session_token;
 use crate::http::error::{ApiError, id};
 use crate::http::oauth::parameters::Parameters;
+use crate::http::request_id::RequestTrace;
 use crate::http::state::SharedState;
 use crate::ids::SessionId;
 use crate::operations::Resource;
@@ -18,6 +19,7 @@ use crate::operations::Resource;
 /// Ends the session that the form names, or else the session of this browser.
 pub async fn sign_out(
     State(state): State<SharedState>,
+    trace: RequestTrace,
     headers: HeaderMap,
     parameters: Parameters,
 ) -> Result<Response, ApiError> {
@@ -30,7 +32,7 @@ pub async fn sign_out(
         Some(named) => id(named, Resource::Session)?,
         None => session,
     };
-    state.tenure.end_session(&Context::of(Actor::User(user)), ended).await?;
+    state.tenure.end_session(&trace.context(Actor::User(user)), ended).await?;
     if ended != session {
         return Ok(see_other("/"));
     }

@@ -4,6 +4,7 @@ use axum::extract::{Path, State};
 use axum::response::Response;
 use futures::TryStreamExt as _;
 
+use super::named::Named;
 use super::shared::Invites;
 use crate::http::api::invites::InviteRecord;
 use crate::http::error::ApiError;
@@ -23,7 +24,10 @@ pub async fn account_invites(
     read: AuthenticatedRead,
     Path(slug): Path<String>,
 ) -> Result<Response, ApiError> {
-    let account = authorize(&state, read.caller, Permission::Administer, &slug).await?;
+    let named = Named { account: &slug, ..Named::default() };
+    let account = authorize(&state, read.caller, Permission::Administer, &slug)
+        .await
+        .map_err(|error| named.in_error(error))?;
     let now = state.tenure.clock().now();
     let invites = state.tenure.reader().invites_for_account(account.id);
     state
@@ -31,7 +35,7 @@ pub async fn account_invites(
         .answer(
             read.caller.id(),
             "invites",
-            invites.map_ok(move |invite| InviteRecord::at(now, invite, None)),
+            invites.map_ok(move |invite| InviteRecord::at(now, invite, account.name.clone())),
         )
         .await
 }

@@ -6,13 +6,14 @@ use axum::response::Response;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::client_command::{ClientBody, ClientCommand};
+use super::named::Named;
 use super::shared::Org;
 use crate::aggregates::source::Retention;
 use crate::http::api::pipes::resolved_retention;
 use crate::http::api::pipes::stream_name;
 use crate::http::api::sources::source_by_handle;
 use crate::http::error::{ApiError, or_not_found};
-use crate::http::extract::{JsonCommand, Parameters};
 use crate::http::policy::acting_account;
 use crate::http::response::written;
 use crate::http::state::SharedState;
@@ -21,15 +22,10 @@ use crate::projections::pipes::Pipe;
 
 /// The name and retention of a new pipe.
 #[derive(Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct NewPipe {
-    /// The source's handle; must match the handle in the path.
-    #[schema(ignore)]
-    pub handle: Option<String>,
-    /// The pipe's name, unique in its source. Reserved: broadcast, inbox, stdin, stdout, stdctrl, system, db.
-    #[schema(
-        pattern = "^(?!(broadcast|inbox|stdin|stdout|stdctrl|system|db)$)[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?$"
-    )]
+pub struct ClientNewPipe {
+    /// The pipe's name, unique in its source, also among its automatic pipes. Reserved: system, db.
+    #[schema(pattern = "^(?!(system|db)$)[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?$")]
+    #[serde(default)]
     pub name: String,
     /// How many seconds a message is kept; the server's default if absent.
     #[schema(minimum = 1, maximum = 31_536_000)]
@@ -45,9 +41,13 @@ pub struct NewPipe {
     pub max_bytes: Option<i64>,
 }
 
+impl ClientBody for ClientNewPipe {
+    const BLAMED: &'static str = "name";
+}
+
 /// A pipe that has been created.
 #[derive(Serialize, ToSchema)]
-pub struct Made {
+pub struct ClientCreatedPipe {
     /// The source's handle.
     handle: String,
     /// The pipe's name.
@@ -67,21 +67,19 @@ pub struct Made {
 /// For API keys of the account, its members and owner, and operators who name the account in `org`.
 #[utoipa::path(post, path = "/api/v1/sources/{handle}/pipes", operation_id = "ppzCreatePipe", tag = "ppz",
     params(("handle" = String, Path, description = "The source's handle"), Org),
-    request_body = NewPipe, responses((status = 201, description = "The pipe", body = Made)))]
+    request_body = ClientNewPipe, responses((status = 201, description = "The pipe", body = ClientCreatedPipe)))]
 pub async fn create_pipe(
     State(state): State<SharedState>,
     Path(handle): Path<String>,
-    Parameters(org): Parameters<Org>,
-    command: JsonCommand<NewPipe>,
+    org: Org,
+    command: ClientCommand<ClientNewPipe>,
 ) -> Result<Response, ApiError> {
     let account = acting_account(&state, command.caller, org.org.as_deref()).await?;
-    let NewPipe { handle: said, name, ttl_seconds, max_msgs, max_bytes } = command.body;
-    // Clients send the handle in the body, too; the path decides, so a different one is a mistake.
-    if said.is_some_and(|said| said != handle) {
-        return Err(ApiError::field("handle", "must match the handle in the path"));
-    }
+    let ClientNewPipe { name, ttl_seconds, max_msgs, max_bytes } = command.body;
+    let named = Named { source: &handle, pipe: &name, ..Named::default() };
     let keeps = Retention { ttl_seconds, max_msgs, max_bytes };
-    let done = state.tenure.create_pipe(&command.context, account, None, &handle, &name, keeps).await?;
+    let done = state.tenure.create_pipe(&command.context, account, None, &handle, &name, keeps).await;
+    let done = done.map_err(|error| named.in_error(error))?;
     let pipe = if let Some(pipe) = done.made(Pipe::made) {
         pipe
     } else {
@@ -89,12 +87,19 @@ pub async fn create_pipe(
         // A repeated request returns the first pipe. If the caller's default account has changed since, that pipe is in
         // another account.
         if source_by_handle(&state, account, &handle).await?.id != pipe.source_id {
-            return Err(ApiError::not_found(Resource::Pipe));
+            return Err(named.in_error(ApiError::not_found(Resource::Pipe)));
         }
         pipe
     };
     let (ttl_seconds, max_msgs, max_bytes) = resolved_retention(&state, pipe.retention);
     let stream_name = stream_name(account, &handle, &pipe.name);
-    let made = Made { handle, name: pipe.name, stream_name, ttl_seconds, max_msgs, max_bytes };
+    let made = ClientCreatedPipe {
+        handle: handle.clone(),
+        name: pipe.name,
+        stream_name,
+        ttl_seconds,
+        max_msgs,
+        max_bytes,
+    };
     Ok(written(StatusCode::CREATED, done.checkpoint, made))
 }

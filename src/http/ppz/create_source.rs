@@ -3,15 +3,15 @@
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::client_command::{ClientBody, ClientCommand};
+use super::named::Named;
 use super::shared::Org;
 use crate::clock::Timestamp;
-use crate::http::api::sources::create::CreateSource;
 use crate::http::api::sources::subject;
 use crate::http::error::{ApiError, or_not_found};
-use crate::http::extract::{JsonCommand, Parameters};
 use crate::http::policy::acting_account;
 use crate::http::response::written;
 use crate::http::state::SharedState;
@@ -19,16 +19,34 @@ use crate::ids::SourceId;
 use crate::operations::Resource;
 use crate::projections::sources::Source;
 
+/// The handle and kind of a new source.
+#[derive(Deserialize, ToSchema)]
+pub struct ClientNewSource {
+    /// The source's handle, unique in its account. Reserved: broadcast, inbox, stdin, stdout, stdctrl, system, db.
+    #[schema(
+        pattern = "^(?!(broadcast|inbox|stdin|stdout|stdctrl|system|db)$)[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?$"
+    )]
+    #[serde(default)]
+    pub handle: String,
+    /// The kind of source, which decides its automatic pipes: `message` or `pty` [default: message].
+    #[schema(pattern = "^(message|pty)?$", default = "message")]
+    pub kind: Option<String>,
+}
+
+impl ClientBody for ClientNewSource {
+    const BLAMED: &'static str = "handle";
+}
+
 /// A source that has been created.
 #[derive(Serialize, ToSchema)]
-pub struct NewSource {
+pub struct ClientCreatedSource {
     /// The source's identifier.
     id: SourceId,
     /// The source's handle, unique in its account.
     handle: String,
     /// The kind of source: `message` or `pty`.
     kind: &'static str,
-    /// The NATS subject of the source; a pipe's subject is this, a dot, and the pipe's name.
+    /// The NATS subject of the source's inbox.
     subject: String,
     /// When the source was created.
     created_at: Timestamp,
@@ -38,15 +56,18 @@ pub struct NewSource {
 ///
 /// For API keys of the account, its members and owner, and operators who name the account in `org`.
 #[utoipa::path(post, path = "/api/v1/sources", operation_id = "ppzCreateSource", tag = "ppz", params(Org),
-    request_body = CreateSource, responses((status = 201, description = "The source", body = NewSource)))]
+    request_body = ClientNewSource, responses((status = 201, description = "The source", body = ClientCreatedSource)))]
 pub async fn create_source(
     State(state): State<SharedState>,
-    Parameters(org): Parameters<Org>,
-    command: JsonCommand<CreateSource>,
+    org: Org,
+    command: ClientCommand<ClientNewSource>,
 ) -> Result<Response, ApiError> {
     let account = acting_account(&state, command.caller, org.org.as_deref()).await?;
-    let CreateSource { handle, kind } = &command.body;
-    let done = state.tenure.create_source(&command.context, account, None, handle, kind.as_deref()).await?;
+    let ClientNewSource { handle, kind } = &command.body;
+    let kind = kind.as_deref().filter(|kind| !kind.is_empty());
+    let named = Named { source: handle, ..Named::default() };
+    let done = state.tenure.create_source(&command.context, account, None, handle, kind).await;
+    let done = done.map_err(|error| named.in_error(error))?;
     let source = match done.made(Source::made) {
         Some(source) => source,
         None => or_not_found(state.tenure.reader().source(done.answer).await, Resource::Source)?,
@@ -54,9 +75,9 @@ pub async fn create_source(
     // A repeated request returns the first source. If the caller's default account has changed since, that source is in
     // another account.
     if source.account_id != account {
-        return Err(ApiError::not_found(Resource::Source));
+        return Err(named.in_error(ApiError::not_found(Resource::Source)));
     }
-    let created = NewSource {
+    let created = ClientCreatedSource {
         id: source.id,
         kind: source.kind.as_str(),
         subject: subject(account, &source.handle),

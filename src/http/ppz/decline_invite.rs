@@ -3,6 +3,7 @@
 use axum::extract::{Path, State};
 use axum::response::Response;
 
+use super::named::Named;
 use crate::http::error::{ApiError, id};
 use crate::http::extract::EmptyCommand;
 use crate::http::response::done;
@@ -21,6 +22,8 @@ pub async fn decline_invite(
     command: EmptyCommand,
 ) -> Result<Response, ApiError> {
     let me = command.caller.person()?;
-    let invite = id(&invite, Resource::Invite)?;
-    Ok(done(state.tenure.decline_invite(&command.context, invite, me).await?.checkpoint))
+    let named = Named { invite: &invite, ..Named::default() };
+    let id = id(&invite, Resource::Invite).map_err(|error| named.in_error(error))?;
+    let declined = state.tenure.decline_invite(&command.context, id, me).await;
+    Ok(done(declined.map_err(|error| named.in_error(error))?.checkpoint))
 }

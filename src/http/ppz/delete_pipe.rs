@@ -3,9 +3,10 @@
 use axum::extract::{Path, State};
 use axum::response::Response;
 
+use super::named::Named;
 use super::shared::Org;
 use crate::http::error::ApiError;
-use crate::http::extract::{EmptyCommand, Parameters};
+use crate::http::extract::EmptyCommand;
 use crate::http::policy::acting_account;
 use crate::http::response::done;
 use crate::http::state::SharedState;
@@ -22,9 +23,11 @@ use crate::http::state::SharedState;
 pub async fn delete_pipe(
     State(state): State<SharedState>,
     Path((handle, name)): Path<(String, String)>,
-    Parameters(org): Parameters<Org>,
+    org: Org,
     command: EmptyCommand,
 ) -> Result<Response, ApiError> {
     let account = acting_account(&state, command.caller, org.org.as_deref()).await?;
-    Ok(done(state.tenure.delete_pipe(&command.context, account, &handle, &name).await?.checkpoint))
+    let named = Named { source: &handle, pipe: &name, ..Named::default() };
+    let deleted = state.tenure.delete_pipe(&command.context, account, &handle, &name).await;
+    Ok(done(deleted.map_err(|error| named.in_error(error))?.checkpoint))
 }

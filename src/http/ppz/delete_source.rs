@@ -3,9 +3,10 @@
 use axum::extract::{Path, State};
 use axum::response::Response;
 
+use super::named::Named;
 use super::shared::Org;
 use crate::http::error::ApiError;
-use crate::http::extract::{EmptyCommand, Parameters};
+use crate::http::extract::EmptyCommand;
 use crate::http::policy::acting_account;
 use crate::http::response::done;
 use crate::http::state::SharedState;
@@ -19,9 +20,11 @@ use crate::http::state::SharedState;
 pub async fn delete_source(
     State(state): State<SharedState>,
     Path(handle): Path<String>,
-    Parameters(org): Parameters<Org>,
+    org: Org,
     command: EmptyCommand,
 ) -> Result<Response, ApiError> {
     let account = acting_account(&state, command.caller, org.org.as_deref()).await?;
-    Ok(done(state.tenure.delete_source(&command.context, account, &handle).await?.checkpoint))
+    let named = Named { source: &handle, ..Named::default() };
+    let deleted = state.tenure.delete_source(&command.context, account, &handle).await;
+    Ok(done(deleted.map_err(|error| named.in_error(error))?.checkpoint))
 }

@@ -6,10 +6,11 @@ use axum::response::Response;
 use serde::Deserialize;
 use utoipa::ToSchema;
 
+use super::client_command::{ClientBody, ClientCommand};
+use super::named::Named;
 use super::shared::OneInvite;
 use crate::http::api::invites::created_invite;
 use crate::http::error::ApiError;
-use crate::http::extract::JsonCommand;
 use crate::http::policy::Permission;
 use crate::http::policy::authorize;
 use crate::http::response::written;
@@ -17,11 +18,15 @@ use crate::http::state::SharedState;
 
 /// The user to invite.
 #[derive(Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
 pub struct Invitee {
     /// The invitee's username; the user need not have signed up yet.
-    #[schema(pattern = "^[A-Za-z0-9._-]{1,39}$")]
+    #[schema(pattern = "^ *[A-Za-z0-9._-]{1,39} *$")]
+    #[serde(default)]
     pub username: String,
+}
+
+impl ClientBody for Invitee {
+    const BLAMED: &'static str = "username";
 }
 
 /// Create an invite
@@ -33,13 +38,17 @@ pub struct Invitee {
 pub async fn invite(
     State(state): State<SharedState>,
     Path(slug): Path<String>,
-    command: JsonCommand<Invitee>,
+    command: ClientCommand<Invitee>,
 ) -> Result<Response, ApiError> {
-    let account = authorize(&state, command.caller, Permission::Administer, &slug).await?;
+    // Blanks come with names that were copied.
+    let username = command.body.username.trim();
+    let named = Named { account: &slug, user: username, ..Named::default() };
+    let account = authorize(&state, command.caller, Permission::Administer, &slug).await;
+    let account = account.map_err(|error| named.in_error(error))?;
     let by = Some(command.caller.person()?);
-    let created = state.tenure.create_invite(&command.context, account.id, &command.body.username, by).await;
+    let created = state.tenure.create_invite(&command.context, account.id, username, by).await;
     // The engine calls the field `invitee`; in this request it is `username`.
-    let done = created.map_err(|error| ApiError::from(error).renamed("invitee", "username"))?;
-    let invite = created_invite(&state, account.id, &done).await?;
+    let done = created.map_err(|error| named.in_error(error).renamed("invitee", "username"))?;
+    let invite = created_invite(&state, &account, &done).await?;
     Ok(written(StatusCode::CREATED, done.checkpoint, OneInvite { invite }))
 }

@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 
 use super::shared::{LastBroadcast, Org};
 use crate::http::error::ApiError;
-use crate::http::extract::{AuthenticatedRead, Parameters};
+use crate::http::extract::AuthenticatedRead;
 use crate::http::policy::acting_account;
 use crate::http::state::SharedState;
 use crate::ids::{SourceId, UserId};
@@ -21,14 +21,14 @@ use crate::projections::{QueryError, Reader};
 
 /// The sources of an account.
 #[derive(Serialize, ToSchema)]
-pub struct Sources {
+pub struct ClientSourceList {
     /// The sources, sorted by handle.
-    sources: Vec<Listed>,
+    sources: Vec<ClientListedSource>,
 }
 
 /// A source in the list.
 #[derive(Serialize, ToSchema)]
-pub struct Listed {
+pub struct ClientListedSource {
     /// The source's handle, unique in its account.
     handle: String,
     /// The kind of source: `message` or `pty`.
@@ -36,7 +36,7 @@ pub struct Listed {
     /// The names of the created pipes.
     pipes: Vec<String>,
     /// All pipes of the source: automatic pipes first, then created ones.
-    pipe_infos: Vec<PipeInfo>,
+    pipe_infos: Vec<ClientPipeInfo>,
     /// The username of the user who created the source.
     created_by: String,
     #[serde(flatten)]
@@ -45,7 +45,7 @@ pub struct Listed {
 
 /// A pipe in the list.
 #[derive(Serialize, ToSchema)]
-pub struct PipeInfo {
+pub struct ClientPipeInfo {
     /// The pipe's name.
     pipe: String,
     /// The number of messages in the pipe: always 0, as Tenure does not count messages.
@@ -61,11 +61,11 @@ pub struct PipeInfo {
 /// Sorted by handle, and not paged. For API keys of the account, its members and owner, and operators who name the
 /// account in `org`.
 #[utoipa::path(get, path = "/api/v1/sources", operation_id = "ppzListSources", tag = "ppz", params(Org),
-    responses((status = 200, description = "The sources", body = Sources)))]
+    responses((status = 200, description = "The sources", body = ClientSourceList)))]
 pub async fn list_sources(
     State(state): State<SharedState>,
     read: AuthenticatedRead,
-    Parameters(org): Parameters<Org>,
+    org: Org,
 ) -> Result<Response, ApiError> {
     let account = acting_account(&state, read.caller, org.org.as_deref()).await?;
     let reader = state.tenure.reader().clone();
@@ -84,7 +84,7 @@ pub async fn list_sources(
 const MAX_CONCURRENT: usize = 20;
 
 /// Adds to sources their pipes, and the usernames of the creators of both.
-async fn list(reader: &Reader, sources: Vec<Source>) -> Result<Vec<Listed>, QueryError> {
+async fn list(reader: &Reader, sources: Vec<Source>) -> Result<Vec<ClientListedSource>, QueryError> {
     let ids: Vec<SourceId> = sources.iter().map(|source| source.id).collect();
     let mut pipes: HashMap<SourceId, Vec<Pipe>> = HashMap::new();
     for pipe in reader.pipes_of_sources(&ids).await? {
@@ -94,13 +94,17 @@ async fn list(reader: &Reader, sources: Vec<Source>) -> Result<Vec<Listed>, Quer
     people.extend(pipes.values().flatten().map(|pipe| pipe.created_by_user_id));
     let names = reader.usernames_by_ids(&people).await?;
     let name = |user: UserId| names.get(&user).cloned().unwrap_or_default();
-    let info =
-        |pipe: &str, user| PipeInfo { pipe: pipe.to_owned(), total: 0, unread: 0, created_by: name(user) };
+    let info = |pipe: &str, user| ClientPipeInfo {
+        pipe: pipe.to_owned(),
+        total: 0,
+        unread: 0,
+        created_by: name(user),
+    };
     let listed = sources.into_iter().map(|source| {
         let made = pipes.remove(&source.id).unwrap_or_default();
         let auto = source.kind.auto_pipes().iter().map(|pipe| info(pipe, source.created_by_user_id));
         let infos = auto.chain(made.iter().map(|pipe| info(&pipe.name, pipe.created_by_user_id))).collect();
-        Listed {
+        ClientListedSource {
             handle: source.handle,
             kind: source.kind.as_str(),
             pipe_infos: infos,

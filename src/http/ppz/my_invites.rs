@@ -25,7 +25,6 @@ pub async fn my_invites(
     let (reader, now) = (state.tenure.reader(), state.tenure.clock().now());
     let username = or_not_found(reader.user(me).await, Resource::User)?.username;
     let invites = reader.pending_invites_for_username(&username, now);
-    let record =
-        move |found: InviteWithAccount| InviteRecord::at(now, found.invite, Some(found.account_name));
+    let record = move |found: InviteWithAccount| InviteRecord::at(now, found.invite, found.account_name);
     state.unpaged_lists.answer(read.caller.id(), "invites", invites.map_ok(record)).await
 }

@@ -3,6 +3,7 @@
 use axum::extract::{Path, State};
 use axum::response::Response;
 
+use super::named::Named;
 use crate::http::error::{ApiError, id};
 use crate::http::extract::EmptyCommand;
 use crate::http::policy::Permission;
@@ -24,7 +25,10 @@ pub async fn revoke_invite(
     Path((slug, invite)): Path<(String, String)>,
     command: EmptyCommand,
 ) -> Result<Response, ApiError> {
-    let account = authorize(&state, command.caller, Permission::Administer, &slug).await?;
-    let invite = id(&invite, Resource::Invite)?;
-    Ok(done(state.tenure.revoke_invite(&command.context, Some(account.id), invite).await?.checkpoint))
+    let named = Named { account: &slug, invite: &invite, ..Named::default() };
+    let account = authorize(&state, command.caller, Permission::Administer, &slug).await;
+    let account = account.map_err(|error| named.in_error(error))?;
+    let id = id(&invite, Resource::Invite).map_err(|error| named.in_error(error))?;
+    let revoked = state.tenure.revoke_invite(&command.context, Some(account.id), id).await;
+    Ok(done(revoked.map_err(|error| named.in_error(error))?.checkpoint))
 }

@@ -5,16 +5,17 @@ use axum::extract::{Path, State};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::named::Named;
 use super::shared::{LastBroadcast, Org};
 use crate::http::api::sources::source_by_handle;
 use crate::http::error::ApiError;
-use crate::http::extract::{AuthenticatedRead, Parameters};
+use crate::http::extract::AuthenticatedRead;
 use crate::http::policy::acting_account;
 use crate::http::state::SharedState;
 
 /// A source with its last broadcast.
 #[derive(Serialize, ToSchema)]
-pub struct Shown {
+pub struct ClientSource {
     /// The source's handle, unique in its account.
     handle: String,
     /// The kind of source: `message` or `pty`.
@@ -28,16 +29,17 @@ pub struct Shown {
 /// For API keys of the account, its members and owner, and operators who name the account in `org`.
 #[utoipa::path(get, path = "/api/v1/sources/{handle}", operation_id = "ppzGetSource", tag = "ppz",
     params(("handle" = String, Path, description = "The source's handle"), Org),
-    responses((status = 200, description = "The source", body = Shown)))]
+    responses((status = 200, description = "The source", body = ClientSource)))]
 pub async fn show_source(
     State(state): State<SharedState>,
     read: AuthenticatedRead,
     Path(handle): Path<String>,
-    Parameters(org): Parameters<Org>,
-) -> Result<Json<Shown>, ApiError> {
+    org: Org,
+) -> Result<Json<ClientSource>, ApiError> {
     let account = acting_account(&state, read.caller, org.org.as_deref()).await?;
-    let source = source_by_handle(&state, account, &handle).await?;
-    Ok(Json(Shown {
+    let named = Named { source: &handle, ..Named::default() };
+    let source = source_by_handle(&state, account, &handle).await.map_err(|error| named.in_error(error))?;
+    Ok(Json(ClientSource {
         handle: source.handle,
         kind: source.kind.as_str(),
         last_broadcast: LastBroadcast {

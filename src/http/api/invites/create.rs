@@ -51,6 +51,6 @@ pub async fn create(
     let created = state.tenure.create_invite_for_mode(&command.context, account.id, username, by, mode).await;
     // The engine calls the field `invitee`; in this request it is `username`.
     let done = created.map_err(|error| ApiError::from(error).renamed("invitee", "username"))?;
-    let record = created_invite(&state, account.id, &done).await?;
+    let record = created_invite(&state, &account, &done).await?;
     Ok(written(StatusCode::CREATED, done.checkpoint, record))
 }

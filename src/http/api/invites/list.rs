@@ -28,6 +28,6 @@ pub async fn list(
     let (size, before) = (paging.size()?, paging.after_key()?.unwrap_or(TimeKey::NEWEST));
     let invites = state.tenure.reader().invites_before(account.id, before, size + 1).await?;
     let now = state.tenure.clock().now();
-    let record = |invite| InviteRecord::at(now, invite, None);
+    let record = |invite| InviteRecord::at(now, invite, account.name.clone());
     Ok(Json(Page::of(invites, size, |invite| invite.key().to_string(), record)))
 }

@@ -14,6 +14,7 @@ use crate::http::error::{ApiError, or_not_found};
 use crate::http::state::AppState;
 use crate::ids::{AccountId, InviteId, UserId};
 use crate::operations::Resource;
+use crate::projections::accounts::Account;
 use crate::projections::invites::Invite;
 
 /// An invite: an offer of membership in an account.
@@ -23,9 +24,8 @@ pub struct InviteRecord {
     pub id: InviteId,
     /// The account that the invite is for.
     pub account_id: AccountId,
-    /// The account's name; present only when invitees list their own invites.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub account_name: Option<String>,
+    /// The account's name.
+    pub account_name: String,
     /// The invitee's username; empty if it can no longer be decrypted.
     pub invitee_username: String,
     /// The identifier of the user who created the invite.
@@ -43,7 +43,7 @@ pub struct InviteRecord {
 
 impl InviteRecord {
     /// The record of an invite as of `now`, which decides whether a pending invite has expired.
-    pub fn at(now: Timestamp, invite: Invite, account_name: Option<String>) -> Self {
+    pub fn at(now: Timestamp, invite: Invite, account_name: String) -> Self {
         Self {
             id: invite.id,
             account_id: invite.account_id,
@@ -62,11 +62,11 @@ impl InviteRecord {
 /// repetition.
 pub(in crate::http) async fn created_invite(
     state: &AppState,
-    account: AccountId,
+    account: &Account,
     done: &Dispatched<InviteId>,
 ) -> Result<InviteRecord, ApiError> {
     match done.made(Invite::made) {
-        Some(invite) => Ok(InviteRecord::at(state.tenure.clock().now(), invite, None)),
+        Some(invite) => Ok(InviteRecord::at(state.tenure.clock().now(), invite, account.name.clone())),
         None => invite_record(state, account, done.answer).await,
     }
 }
@@ -74,12 +74,12 @@ pub(in crate::http) async fn created_invite(
 /// The record of an invite of this account; an invite of another account is not found.
 pub(in crate::http) async fn invite_record(
     state: &AppState,
-    account: AccountId,
+    account: &Account,
     id: InviteId,
 ) -> Result<InviteRecord, ApiError> {
     let invite = or_not_found(state.tenure.reader().invite(id).await, Resource::Invite)?;
-    if invite.account_id != account {
+    if invite.account_id != account.id {
         return Err(ApiError::not_found(Resource::Invite));
     }
-    Ok(InviteRecord::at(state.tenure.clock().now(), invite, None))
+    Ok(InviteRecord::at(state.tenure.clock().now(), invite, account.name.clone()))
 }

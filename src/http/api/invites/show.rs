@@ -25,5 +25,5 @@ pub async fn show(
     Path((account, invite)): Path<(String, String)>,
 ) -> Result<Json<InviteRecord>, ApiError> {
     let account = authorize(&state, read.caller, Permission::Administer, &account).await?;
-    invite_record(&state, account.id, id(&invite, Resource::Invite)?).await.map(Json)
+    invite_record(&state, &account, id(&invite, Resource::Invite)?).await.map(Json)
 }

@@ -22,10 +22,8 @@ use crate::projections::pipes::Pipe;
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CreatePipe {
-    /// The pipe's name, unique in its source. Reserved: broadcast, inbox, stdin, stdout, stdctrl, system, db.
-    #[schema(
-        pattern = "^(?!(broadcast|inbox|stdin|stdout|stdctrl|system|db)$)[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?$"
-    )]
+    /// The pipe's name, unique in its source, also among its automatic pipes. Reserved: system, db.
+    #[schema(pattern = "^(?!(system|db)$)[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?$")]
     pub name: String,
     /// How many seconds a message is kept; the server's default if absent.
     #[schema(minimum = 1, maximum = 31_536_000)]

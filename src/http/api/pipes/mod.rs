@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 
 use crate::aggregates::source::Retention;
 use crate::clock::Timestamp;
-use crate::http::api::sources::source_by_handle;
+use crate::http::api::sources::{pipe_subject, source_by_handle};
 use crate::http::error::{ApiError, or_not_found};
 use crate::http::state::AppState;
 use crate::ids::{AccountId, PipeId, UserId};
@@ -88,7 +88,7 @@ fn pipe_record(state: &AppState, account: AccountId, handle: &str, pipe: Pipe) -
         automatic: false,
         created_by_user_id: pipe.created_by_user_id,
         created_at: pipe.created_at,
-        subject: format!("{account}.{handle}.{}", pipe.name),
+        subject: pipe_subject(account, handle, &pipe.name),
         stream_name: stream_name(account, handle, &pipe.name),
         name: pipe.name,
         ttl_seconds,
@@ -105,7 +105,7 @@ fn auto_pipe_record(state: &AppState, source: &Source, name: &str) -> PipeRecord
         automatic: true,
         created_by_user_id: source.created_by_user_id,
         created_at: source.created_at,
-        subject: format!("{}.{}.{name}", source.account_id, source.handle),
+        subject: pipe_subject(source.account_id, &source.handle, name),
         stream_name: stream_name(source.account_id, &source.handle, name),
         name: name.to_owned(),
         ttl_seconds,

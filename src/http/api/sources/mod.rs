@@ -29,7 +29,7 @@ pub struct SourceRecord {
     pub handle: String,
     /// The kind of source: `message` or `pty`.
     pub kind: &'static str,
-    /// The NATS subject of the source; a pipe's subject is this, a dot, and the pipe's name.
+    /// The NATS subject of the source's inbox.
     pub subject: String,
     /// The names of the automatic pipes, which follow from the source's kind.
     pub auto_pipes: &'static [&'static str],
@@ -58,9 +58,14 @@ impl From<Source> for SourceRecord {
     }
 }
 
-/// The NATS subject of a source; a pipe's subject is this, a dot, and the pipe's name.
+/// The NATS subject of a source: that of its inbox, whatever its kind.
 pub fn subject(account: AccountId, handle: &str) -> String {
-    format!("{account}.{handle}")
+    pipe_subject(account, handle, "inbox")
+}
+
+/// The NATS subject of a pipe. Clients compute it themselves, so the format is fixed.
+pub fn pipe_subject(account: AccountId, handle: &str, pipe: &str) -> String {
+    format!("{account}.{handle}.{pipe}")
 }
 
 /// Finds the source with this handle in an account; a deleted source is not found.
