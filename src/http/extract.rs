@@ -125,7 +125,9 @@ pub(super) fn context(
     }
     if let Some(key) = keys.next() {
         let rule = "send one key of 1 to 255 visible ASCII characters";
-        let key = key.to_str().ok().filter(|key| (1..=255).contains(&key.len()));
+        let is_key =
+            |key: &&str| (1..=255).contains(&key.len()) && key.bytes().all(|octet| octet.is_ascii_graphic());
+        let key = key.to_str().ok().filter(is_key);
         let (Some(key), None) = (key, keys.next()) else {
             return Err(ApiError::field("idempotency-key", rule));
         };

@@ -140,7 +140,7 @@ fn pages() -> Router<SharedState> {
 
 /// The OpenAPI 3.1 document, as it is served and as it is committed in `docs/openapi.json`.
 #[must_use]
-pub fn description() -> utoipa::openapi::OpenApi {
+pub fn description() -> serde_json::Value {
     let (ours, ppz, oauth, health) = (ours(), ppz(), oauth().merge(introspection()), health());
     openapi::describe([ours.get_openapi(), ppz.get_openapi(), oauth.get_openapi()], health.get_openapi())
 }
@@ -167,7 +167,11 @@ pub fn public(state: SharedState) -> Router {
         // Without a rate limit: probes must not fail because of other traffic.
         .merge(Router::from(health()))
         .merge(pages().layer(caught()).layer(by_address()).layer(from_fn(pages::shape)))
-        .merge(openapi::page(description()).layer(by_address()).layer(problem()))
+        .merge(
+            openapi::page(openapi::served_at(description(), &state.settings.public_url))
+                .layer(by_address())
+                .layer(problem()),
+        )
         .fallback_service(Router::new().fallback(no_route).layer(by_address()))
         .layer(from_fn(host::require_one))
         .layer(from_fn(error_body::by_path))

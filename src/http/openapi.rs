@@ -1,11 +1,12 @@
 //! The OpenAPI 3.1 document, generated from the code, and the page that shows it.
 
+use serde_json::{Value, json};
 use utoipa::openapi::header::HeaderBuilder;
-use utoipa::openapi::path::Operation;
+use utoipa::openapi::path::{Operation, Parameter, ParameterBuilder, ParameterIn};
 use utoipa::openapi::schema::{ObjectBuilder, Type};
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{
-    ContentBuilder, Info, License, OpenApi, Ref, RefOr, Required, ResponseBuilder, SecurityRequirement,
+    ContentBuilder, Info, LicenseBuilder, OpenApi, Ref, RefOr, Required, ResponseBuilder, SecurityRequirement,
 };
 use utoipa::{PartialSchema as _, ToSchema as _};
 use utoipa_swagger_ui::{Config, SwaggerUi};
@@ -32,14 +33,18 @@ enum Errors {
 
 /// The whole document: our own routes, those for ppz's clients, OAuth, and the probes.
 #[must_use]
-pub fn describe([ours, ppz, oauth]: [&OpenApi; 3], health: &OpenApi) -> OpenApi {
+pub fn describe([ours, ppz, oauth]: [&OpenApi; 3], health: &OpenApi) -> Value {
     let mut info = Info::new("Tenure", env!("CARGO_PKG_VERSION"));
     info.description = Some(ABOUT.to_owned());
-    info.license = Some(License::new("Apache-2.0"));
+    let license = LicenseBuilder::new().name("Apache License 2.0").identifier(Some("Apache-2.0"));
+    info.license = Some(license.build());
     let mut all = OpenApi::new(info, utoipa::openapi::Paths::new());
     for (part, errors) in [(ours, Errors::Problem), (ppz, Errors::Ppz), (oauth, Errors::Oauth)] {
         let mut part = part.clone();
         for item in part.paths.paths.values_mut() {
+            if let (Some(post), Errors::Problem | Errors::Ppz) = (&mut item.post, &errors) {
+                post.parameters.get_or_insert_default().push(RefOr::T(idempotency_key()));
+            }
             for (reads, operation) in [
                 (true, &mut item.get),
                 (false, &mut item.post),
@@ -68,7 +73,81 @@ pub fn describe([ours, ppz, oauth]: [&OpenApi; 3], health: &OpenApi) -> OpenApi 
     components.add_security_scheme("bearer", SecurityScheme::Http(bearer.build()));
     let session = ApiKey::Cookie(ApiKeyValue::with_description("tenure_session", "A browser session."));
     components.add_security_scheme("session", SecurityScheme::ApiKey(session));
-    all
+    for path in ["/healthz", "/readyz"] {
+        if let Some(probe) = all.paths.paths.get_mut(path).and_then(|item| item.get.as_mut()) {
+            refuses(probe, ("400", "The request is malformed"), ("Problem", "application/problem+json"));
+        }
+    }
+    served_at(with_named_pages(&all), "http://127.0.0.1:8080")
+}
+
+/// The same document for an instance at this URL.
+#[must_use]
+pub fn served_at(mut document: Value, public_url: &str) -> Value {
+    document["servers"] = json!([{"url": public_url}]);
+    document
+}
+
+/// The document as JSON, with each page named after what is on it and referring to that instead of repeating it:
+/// `Page_UserRecord` becomes `UserPage`, a list of `UserRecord`.
+fn with_named_pages(document: &OpenApi) -> Value {
+    let reference = |name: &str| format!("#/components/schemas/{name}");
+    // Strings, numbers, lists and maps with string keys: they always have a form in JSON.
+    let mut json = serde_json::to_value(document).unwrap_or_default();
+    let Some(schemas) = json["components"]["schemas"].as_object_mut() else { return json };
+    let generated: Vec<String> = schemas.keys().filter(|name| name.starts_with("Page_")).cloned().collect();
+    let mut renamed = Vec::new();
+    for name in generated {
+        let record = name.trim_start_matches("Page_").to_owned();
+        let page = format!("{}Page", record.trim_end_matches("Record"));
+        if let Some(mut schema) = schemas.remove(&name) {
+            schema["properties"]["items"]["items"] = json!({"$ref": reference(&record)});
+            schemas.insert(page.clone(), schema);
+            renamed.push((reference(&name), reference(&page)));
+        }
+    }
+    refer(&mut json, &renamed);
+    json
+}
+
+/// Renames references.
+fn refer(json: &mut Value, renamed: &[(String, String)]) {
+    match json {
+        Value::Array(items) => items.iter_mut().for_each(|item| refer(item, renamed)),
+        Value::Object(members) => members.values_mut().for_each(|member| refer(member, renamed)),
+        Value::String(text) => {
+            if let Some((_, new)) = renamed.iter().find(|(old, _)| old == text) {
+                text.clone_from(new);
+            }
+        }
+        _ => {}
+    }
+}
+
+/// Adds a response with an error to an operation.
+fn refuses(operation: &mut Operation, (status, description): (&str, &str), (schema, media): (&str, &str)) {
+    let mut response = ResponseBuilder::new().description(description);
+    // A 304 has no body (RFC 9110 §15.4.5).
+    if status != "304" {
+        let content = ContentBuilder::new().schema(Some(Ref::from_schema_name(schema))).build();
+        response = response.content(media, content);
+    }
+    operation.responses.responses.insert(status.to_owned(), RefOr::T(response.build()));
+}
+
+/// The header that lets a POST be sent again.
+fn idempotency_key() -> Parameter {
+    let key = ObjectBuilder::new().schema_type(Type::String).pattern(Some("^[!-~]{1,255}$")).build();
+    ParameterBuilder::new()
+        .name("Idempotency-Key")
+        .parameter_in(ParameterIn::Header)
+        .required(Required::False)
+        .description(Some(
+            "A key of the caller's choice for this request. Within a day, the same request with the same key is carried out \
+             once, and answered as it was the first time.",
+        ))
+        .schema(Some(key))
+        .build()
 }
 
 /// Adds what all operations of a table have in common: security, error responses, and the position header of writes.
@@ -129,14 +208,8 @@ fn complete(operation: &mut Operation, errors: &Errors, reads: bool) {
             ("503", UNAVAILABLE),
         ],
     };
-    for (status, description) in statuses {
-        let mut response = ResponseBuilder::new().description(*description);
-        // A 304 has no body (RFC 9110 §15.4.5).
-        if *status != "304" {
-            let content = ContentBuilder::new().schema(Some(Ref::from_schema_name(schema))).build();
-            response = response.content(media, content);
-        }
-        operation.responses.responses.insert((*status).to_owned(), RefOr::T(response.build()));
+    for response in statuses {
+        refuses(operation, *response, (schema, media));
     }
     if !reads && !matches!(errors, Errors::Oauth) {
         for (status, response) in &mut operation.responses.responses {
@@ -154,7 +227,7 @@ const TOO_MANY: &str = "Too many requests; retry after the seconds in `Retry-Aft
 const UNAVAILABLE: &str = "The service is unavailable; try again later";
 
 /// The page at `/docs`, which loads nothing from other hosts, and the document at `/openapi.json` that it shows.
-pub fn page<S: Clone + Send + Sync + 'static>(description: OpenApi) -> axum::Router<S> {
+pub fn page<S: Clone + Send + Sync + 'static>(description: Value) -> axum::Router<S> {
     let config = Config::from("/openapi.json").validator_url("none");
-    SwaggerUi::new("/docs").url("/openapi.json", description).config(config).into()
+    SwaggerUi::new("/docs").external_url_unchecked("/openapi.json", description).config(config).into()
 }

@@ -22,7 +22,7 @@ pub struct Readiness {
     /// `ready` or `not ready`.
     status: &'static str,
     /// The state of the database, as this node sees it.
-    postgres: Postgres,
+    postgres: PostgresState,
     /// Why the process cannot serve, and what to do; absent when it is ready.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) reason: Option<&'static str>,
@@ -30,7 +30,7 @@ pub struct Readiness {
 
 /// The state of the database.
 #[derive(Clone, Serialize, ToSchema)]
-pub struct Postgres {
+pub struct PostgresState {
     /// `up`, `unreachable`, `replica`, `read_only`, `may_not_write`, `superseded`, `draining`, `stale` or `stopped`.
     state: &'static str,
     /// The newest position in the log, opaque; absent when the process is not ready.
@@ -50,7 +50,7 @@ impl Readiness {
     async fn of(tenure: &Tenure) -> Self {
         match tenure.ready().await {
             Ok(newest) => {
-                let postgres = Postgres { state: "up", position: Some(newest.to_string()) };
+                let postgres = PostgresState { state: "up", position: Some(newest.to_string()) };
                 Self { status: "ready", postgres, reason: None }
             }
             Err(error) => {
@@ -61,7 +61,7 @@ impl Readiness {
     }
 
     fn not(state: &'static str, reason: &'static str) -> Self {
-        Self { status: "not ready", postgres: Postgres { state, position: None }, reason: Some(reason) }
+        Self { status: "not ready", postgres: PostgresState { state, position: None }, reason: Some(reason) }
     }
 }
 

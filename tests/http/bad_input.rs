@@ -35,7 +35,7 @@ async fn wrong_bodies_are_refused_by_name_and_never_quoted() {
     answer(json(&format!("{{\"name\": \"{}\"}}", "x".repeat(600_000)))).await.fails(413, "body_too_large");
     answer(json(&"[".repeat(8_000))).await.is(400);
     let ppz = server.request(Method::POST, "/api/v1/sources").bearer_auth(&token);
-    answer(ppz.header("content-type", "application/json").body("{")).await.fails(400, "E_INVALID_REQUEST");
+    answer(ppz.header("content-type", "application/json").body("{")).await.fails(400, "E_INVALID_HANDLE");
     for kind in ["application/json", "application/x-www-form-urlencoded", "text/plain"] {
         let oauth = server.request(Method::POST, "/oauth/device/token").header("content-type", kind);
         answer(oauth.body("{\u{0}")).await.fails(400, "invalid_request");

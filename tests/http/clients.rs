@@ -84,3 +84,49 @@ async fn a_property_based_tester_finds_nothing_that_the_description_does_not_say
         .args(["--continue-on-failure", "--suppress-health-check", "all", "--no-color"]);
     run(&mut tester).await;
 }
+
+/// Runs a program of the Node.js packages of the tests.
+async fn node_program(directory: &Path, program: &str, arguments: &[&str]) {
+    let program = path("target/node/node_modules/.bin").join(program);
+    run(Command::new(program).args(arguments).current_dir(directory)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_generated_client_lists_creates_pages_and_knows_errors_by_their_type() {
+    let server = Server::new().await;
+    let ada = server.user("ada").await;
+    server.account("acme", ada).await;
+    let token = server.token(ada).await;
+    // Below the packages, where the compiler and Node.js find them.
+    let directory = tempfile::Builder::new().prefix("generated").tempdir_in(path("target/node")).unwrap();
+    for name in ["generated.ts", "tsconfig.json", "package.json"] {
+        std::fs::copy(path("tests/clients").join(name), directory.path().join(name)).unwrap();
+    }
+    let description = path("docs/openapi.json");
+    let description = description.to_str().unwrap();
+    node_program(directory.path(), "openapi-typescript", &[description, "--output", "api.ts"]).await;
+    node_program(directory.path(), "tsc", &["--project", "."]).await;
+    let program = directory.path().join("generated.js");
+    run(Command::new("node").arg(program).args([server.base.as_str(), &token])).await;
+}
+
+#[tokio::test]
+async fn the_description_has_nothing_that_a_linter_finds_fault_with() {
+    let description = path("docs/openapi.json");
+    let output = Command::new(path("target/node/node_modules/.bin/redocly"))
+        .args(["lint", "--extends=recommended", "--format=json", description.to_str().unwrap()])
+        .env("REDOCLY_TELEMETRY", "off")
+        .env("REDOCLY_SUPPRESS_UPDATE_NOTICE", "true")
+        .output()
+        .await
+        .expect("a linter: `make test` installs it");
+    let said = String::from_utf8(output.stdout).unwrap();
+    let found: serde_json::Value = serde_json::from_str(&said[said.find('{').unwrap_or_default()..])
+        .unwrap_or_else(|error| panic!("{error}: {said}"));
+    assert_eq!(
+        found["totals"],
+        serde_json::json!({"errors": 0, "warnings": 0, "ignored": 0}),
+        "{}",
+        found["problems"]
+    );
+}

@@ -109,7 +109,7 @@ async fn denial_expiry_and_nonsense_are_told_apart() {
     poll(&server, &json!({"device_code": "unknown"})).await.fails(400, "invalid_grant");
     server.form("/oauth/device/token", &[]).await.fails(400, "invalid_request");
     let other = [("grant_type", "password"), ("device_code", "x")];
-    server.form("/oauth/device/token", &other).await.fails(400, "invalid_request");
+    server.form("/oauth/device/token", &other).await.fails(400, "unsupported_grant_type");
     let twice = server.request(reqwest::Method::POST, "/oauth/device/token");
     let twice =
         twice.header("content-type", "application/x-www-form-urlencoded").body("device_code=a&device_code=b");

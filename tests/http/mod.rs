@@ -13,6 +13,7 @@ mod lists;
 mod names;
 mod nodes;
 mod sign_in;
+mod wire;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

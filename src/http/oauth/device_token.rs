@@ -42,7 +42,7 @@ pub struct TokenRequest {
 /// The bearer token that the device is issued.
 #[derive(Serialize, ToSchema)]
 #[allow(clippy::struct_field_names)] // RFC 6749 names them
-pub struct Token {
+pub struct AccessToken {
     /// The token to send as `Authorization: Bearer`. A secret.
     pub access_token: String,
     /// Always `bearer`.
@@ -56,7 +56,7 @@ pub struct Token {
 /// A device code yields at most one token, however many clients poll with it.
 #[utoipa::path(post, path = "/oauth/device/token", operation_id = "pollForToken", tag = "oauth", security(()),
     request_body(content((TokenRequest = "application/x-www-form-urlencoded"), (TokenRequest = "application/json"))),
-    responses((status = 200, description = "The token", body = Token)))]
+    responses((status = 200, description = "The token", body = AccessToken)))]
 pub async fn device_token(
     State(state): State<SharedState>,
     trace: RequestTrace,
@@ -78,7 +78,7 @@ pub async fn device_token(
     let (error, description) = match consumed {
         Ok(done) => {
             let access_token = done.answer.2.expose_secret().to_owned();
-            let token = Token { access_token, token_type: "bearer", expires_in: ttl.as_secs() };
+            let token = AccessToken { access_token, token_type: "bearer", expires_in: ttl.as_secs() };
             return Ok(([(header::CACHE_CONTROL, NO_STORE)], Json(token)).into_response());
         }
         Err(DispatchError::Refused(Refusal::NotFound(_))) => {

@@ -10,7 +10,7 @@ use crate::http::state::SharedState;
 
 /// The endpoints and capabilities of this authorization server.
 #[derive(Serialize, ToSchema)]
-pub struct Metadata {
+pub struct ServerMetadata {
     issuer: String,
     device_authorization_endpoint: String,
     token_endpoint: String,
@@ -26,11 +26,11 @@ pub struct Metadata {
 
 /// Get the metadata of this authorization server (RFC 8414)
 #[utoipa::path(get, path = "/.well-known/oauth-authorization-server", operation_id = "getMetadata", tag = "oauth",
-    security(()), responses((status = 200, description = "The metadata", body = Metadata)))]
-pub async fn metadata(State(state): State<SharedState>) -> Json<Metadata> {
+    security(()), responses((status = 200, description = "The metadata", body = ServerMetadata)))]
+pub async fn metadata(State(state): State<SharedState>) -> Json<ServerMetadata> {
     let issuer = state.settings.public_url.clone();
     let at = |path: &str| format!("{issuer}{path}");
-    Json(Metadata {
+    Json(ServerMetadata {
         device_authorization_endpoint: at("/oauth/device/code"),
         token_endpoint: at(super::device_token::PATH),
         introspection_endpoint: at("/oauth/introspect"),

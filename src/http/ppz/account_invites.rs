@@ -5,7 +5,7 @@ use axum::response::Response;
 use futures::TryStreamExt as _;
 
 use super::named::Named;
-use super::shared::Invites;
+use super::shared::PpzInviteList;
 use crate::http::api::invites::InviteRecord;
 use crate::http::error::ApiError;
 use crate::http::extract::AuthenticatedRead;
@@ -18,7 +18,7 @@ use crate::http::state::SharedState;
 /// Newest first, with invites of every status. For the account's owner and operators.
 #[utoipa::path(get, path = "/api/v1/orgs/{slug}/invites", operation_id = "ppzListInvites", tag = "ppz",
     params(("slug" = String, Path, description = "The account's identifier or name")),
-    responses((status = 200, description = "The invites", body = Invites)))]
+    responses((status = 200, description = "The invites", body = PpzInviteList)))]
 pub async fn account_invites(
     State(state): State<SharedState>,
     read: AuthenticatedRead,

@@ -22,9 +22,9 @@ use crate::projections::pipes::Pipe;
 
 /// The name and retention of a new pipe.
 #[derive(Deserialize, ToSchema)]
-pub struct ClientNewPipe {
+pub struct PpzNewPipe {
     /// The pipe's name, unique in its source, also among its automatic pipes. Reserved: system, db.
-    #[schema(pattern = "^(?!(system|db)$)[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?$")]
+    #[schema(pattern = "^(?!(system|db)$)[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?$", required = true)]
     #[serde(default)]
     pub name: String,
     /// How many seconds a message is kept; the server's default if absent.
@@ -41,13 +41,13 @@ pub struct ClientNewPipe {
     pub max_bytes: Option<i64>,
 }
 
-impl ClientBody for ClientNewPipe {
+impl ClientBody for PpzNewPipe {
     const BLAMED: &'static str = "name";
 }
 
 /// A pipe that has been created.
 #[derive(Serialize, ToSchema)]
-pub struct ClientCreatedPipe {
+pub struct PpzCreatedPipe {
     /// The source's handle.
     handle: String,
     /// The pipe's name.
@@ -67,15 +67,15 @@ pub struct ClientCreatedPipe {
 /// For API keys of the account, its members and owner, and operators who name the account in `org`.
 #[utoipa::path(post, path = "/api/v1/sources/{handle}/pipes", operation_id = "ppzCreatePipe", tag = "ppz",
     params(("handle" = String, Path, description = "The source's handle"), Org),
-    request_body = ClientNewPipe, responses((status = 201, description = "The pipe", body = ClientCreatedPipe)))]
+    request_body = PpzNewPipe, responses((status = 201, description = "The pipe", body = PpzCreatedPipe)))]
 pub async fn create_pipe(
     State(state): State<SharedState>,
     Path(handle): Path<String>,
     org: Org,
-    command: ClientCommand<ClientNewPipe>,
+    command: ClientCommand<PpzNewPipe>,
 ) -> Result<Response, ApiError> {
     let account = acting_account(&state, command.caller, org.org.as_deref()).await?;
-    let ClientNewPipe { name, ttl_seconds, max_msgs, max_bytes } = command.body;
+    let PpzNewPipe { name, ttl_seconds, max_msgs, max_bytes } = command.body;
     let named = Named { source: &handle, pipe: &name, ..Named::default() };
     let keeps = Retention { ttl_seconds, max_msgs, max_bytes };
     let done = state.tenure.create_pipe(&command.context, account, None, &handle, &name, keeps).await;
@@ -93,7 +93,7 @@ pub async fn create_pipe(
     };
     let (ttl_seconds, max_msgs, max_bytes) = resolved_retention(&state, pipe.retention);
     let stream_name = stream_name(account, &handle, &pipe.name);
-    let made = ClientCreatedPipe {
+    let made = PpzCreatedPipe {
         handle: handle.clone(),
         name: pipe.name,
         stream_name,

@@ -21,25 +21,26 @@ use crate::projections::sources::Source;
 
 /// The handle and kind of a new source.
 #[derive(Deserialize, ToSchema)]
-pub struct ClientNewSource {
+pub struct PpzNewSource {
     /// The source's handle, unique in its account. Reserved: broadcast, inbox, stdin, stdout, stdctrl, system, db.
     #[schema(
-        pattern = "^(?!(broadcast|inbox|stdin|stdout|stdctrl|system|db)$)[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?$"
+        pattern = "^(?!(broadcast|inbox|stdin|stdout|stdctrl|system|db)$)[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?$",
+        required = true
     )]
     #[serde(default)]
     pub handle: String,
     /// The kind of source, which decides its automatic pipes: `message` or `pty` [default: message].
-    #[schema(pattern = "^(message|pty)?$", default = "message")]
+    #[schema(pattern = "^(message|pty)?$")]
     pub kind: Option<String>,
 }
 
-impl ClientBody for ClientNewSource {
+impl ClientBody for PpzNewSource {
     const BLAMED: &'static str = "handle";
 }
 
 /// A source that has been created.
 #[derive(Serialize, ToSchema)]
-pub struct ClientCreatedSource {
+pub struct PpzCreatedSource {
     /// The source's identifier.
     id: SourceId,
     /// The source's handle, unique in its account.
@@ -56,14 +57,14 @@ pub struct ClientCreatedSource {
 ///
 /// For API keys of the account, its members and owner, and operators who name the account in `org`.
 #[utoipa::path(post, path = "/api/v1/sources", operation_id = "ppzCreateSource", tag = "ppz", params(Org),
-    request_body = ClientNewSource, responses((status = 201, description = "The source", body = ClientCreatedSource)))]
+    request_body = PpzNewSource, responses((status = 201, description = "The source", body = PpzCreatedSource)))]
 pub async fn create_source(
     State(state): State<SharedState>,
     org: Org,
-    command: ClientCommand<ClientNewSource>,
+    command: ClientCommand<PpzNewSource>,
 ) -> Result<Response, ApiError> {
     let account = acting_account(&state, command.caller, org.org.as_deref()).await?;
-    let ClientNewSource { handle, kind } = &command.body;
+    let PpzNewSource { handle, kind } = &command.body;
     let kind = kind.as_deref().filter(|kind| !kind.is_empty());
     let named = Named { source: handle, ..Named::default() };
     let done = state.tenure.create_source(&command.context, account, None, handle, kind).await;
@@ -77,7 +78,7 @@ pub async fn create_source(
     if source.account_id != account {
         return Err(named.in_error(ApiError::not_found(Resource::Source)));
     }
-    let created = ClientCreatedSource {
+    let created = PpzCreatedSource {
         id: source.id,
         kind: source.kind.as_str(),
         subject: subject(account, &source.handle),

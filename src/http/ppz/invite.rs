@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 
 use super::client_command::{ClientBody, ClientCommand};
 use super::named::Named;
-use super::shared::OneInvite;
+use super::shared::PpzCreatedInvite;
 use crate::http::api::invites::created_invite;
 use crate::http::error::ApiError;
 use crate::http::policy::Permission;
@@ -18,14 +18,14 @@ use crate::http::state::SharedState;
 
 /// The user to invite.
 #[derive(Deserialize, ToSchema)]
-pub struct Invitee {
+pub struct PpzNewInvite {
     /// The invitee's username; the user need not have signed up yet.
-    #[schema(pattern = "^ *[A-Za-z0-9._-]{1,39} *$")]
+    #[schema(pattern = "^[A-Za-z0-9._-]{1,39}$", required = true)]
     #[serde(default)]
     pub username: String,
 }
 
-impl ClientBody for Invitee {
+impl ClientBody for PpzNewInvite {
     const BLAMED: &'static str = "username";
 }
 
@@ -34,11 +34,11 @@ impl ClientBody for Invitee {
 /// An invitee who has not signed up yet must do so through GitHub. For the account's owner and operators.
 #[utoipa::path(post, path = "/api/v1/orgs/{slug}/invites", operation_id = "ppzInvite", tag = "ppz",
     params(("slug" = String, Path, description = "The account's identifier or name")),
-    request_body = Invitee, responses((status = 201, description = "The invite", body = OneInvite)))]
+    request_body = PpzNewInvite, responses((status = 201, description = "The invite", body = PpzCreatedInvite)))]
 pub async fn invite(
     State(state): State<SharedState>,
     Path(slug): Path<String>,
-    command: ClientCommand<Invitee>,
+    command: ClientCommand<PpzNewInvite>,
 ) -> Result<Response, ApiError> {
     // Blanks come with names that were copied.
     let username = command.body.username.trim();
@@ -50,5 +50,5 @@ pub async fn invite(
     // The engine calls the field `invitee`; in this request it is `username`.
     let done = created.map_err(|error| named.in_error(error).renamed("invitee", "username"))?;
     let invite = created_invite(&state, &account, &done).await?;
-    Ok(written(StatusCode::CREATED, done.checkpoint, OneInvite { invite }))
+    Ok(written(StatusCode::CREATED, done.checkpoint, PpzCreatedInvite { invite }))
 }

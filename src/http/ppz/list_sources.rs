@@ -21,14 +21,14 @@ use crate::projections::{QueryError, Reader};
 
 /// The sources of an account.
 #[derive(Serialize, ToSchema)]
-pub struct ClientSourceList {
+pub struct PpzSourceList {
     /// The sources, sorted by handle.
-    sources: Vec<ClientListedSource>,
+    sources: Vec<PpzListedSource>,
 }
 
 /// A source in the list.
 #[derive(Serialize, ToSchema)]
-pub struct ClientListedSource {
+pub struct PpzListedSource {
     /// The source's handle, unique in its account.
     handle: String,
     /// The kind of source: `message` or `pty`.
@@ -36,7 +36,7 @@ pub struct ClientListedSource {
     /// The names of the created pipes.
     pipes: Vec<String>,
     /// All pipes of the source: automatic pipes first, then created ones.
-    pipe_infos: Vec<ClientPipeInfo>,
+    pipe_infos: Vec<PpzPipeInfo>,
     /// The username of the user who created the source.
     created_by: String,
     #[serde(flatten)]
@@ -45,7 +45,7 @@ pub struct ClientListedSource {
 
 /// A pipe in the list.
 #[derive(Serialize, ToSchema)]
-pub struct ClientPipeInfo {
+pub struct PpzPipeInfo {
     /// The pipe's name.
     pipe: String,
     /// The number of messages in the pipe: always 0, as Tenure does not count messages.
@@ -61,7 +61,7 @@ pub struct ClientPipeInfo {
 /// Sorted by handle, and not paged. For API keys of the account, its members and owner, and operators who name the
 /// account in `org`.
 #[utoipa::path(get, path = "/api/v1/sources", operation_id = "ppzListSources", tag = "ppz", params(Org),
-    responses((status = 200, description = "The sources", body = ClientSourceList)))]
+    responses((status = 200, description = "The sources", body = PpzSourceList)))]
 pub async fn list_sources(
     State(state): State<SharedState>,
     read: AuthenticatedRead,
@@ -84,7 +84,7 @@ pub async fn list_sources(
 const MAX_CONCURRENT: usize = 20;
 
 /// Adds to sources their pipes, and the usernames of the creators of both.
-async fn list(reader: &Reader, sources: Vec<Source>) -> Result<Vec<ClientListedSource>, QueryError> {
+async fn list(reader: &Reader, sources: Vec<Source>) -> Result<Vec<PpzListedSource>, QueryError> {
     let ids: Vec<SourceId> = sources.iter().map(|source| source.id).collect();
     let mut pipes: HashMap<SourceId, Vec<Pipe>> = HashMap::new();
     for pipe in reader.pipes_of_sources(&ids).await? {
@@ -94,17 +94,13 @@ async fn list(reader: &Reader, sources: Vec<Source>) -> Result<Vec<ClientListedS
     people.extend(pipes.values().flatten().map(|pipe| pipe.created_by_user_id));
     let names = reader.usernames_by_ids(&people).await?;
     let name = |user: UserId| names.get(&user).cloned().unwrap_or_default();
-    let info = |pipe: &str, user| ClientPipeInfo {
-        pipe: pipe.to_owned(),
-        total: 0,
-        unread: 0,
-        created_by: name(user),
-    };
+    let info =
+        |pipe: &str, user| PpzPipeInfo { pipe: pipe.to_owned(), total: 0, unread: 0, created_by: name(user) };
     let listed = sources.into_iter().map(|source| {
         let made = pipes.remove(&source.id).unwrap_or_default();
         let auto = source.kind.auto_pipes().iter().map(|pipe| info(pipe, source.created_by_user_id));
         let infos = auto.chain(made.iter().map(|pipe| info(&pipe.name, pipe.created_by_user_id))).collect();
-        ClientListedSource {
+        PpzListedSource {
             handle: source.handle,
             kind: source.kind.as_str(),
             pipe_infos: infos,

@@ -4,7 +4,7 @@ use axum::extract::State;
 use axum::response::Response;
 use futures::TryStreamExt as _;
 
-use super::shared::Invites;
+use super::shared::PpzInviteList;
 use crate::http::api::invites::InviteRecord;
 use crate::http::error::{ApiError, or_not_found};
 use crate::http::extract::AuthenticatedRead;
@@ -16,7 +16,7 @@ use crate::projections::invites::InviteWithAccount;
 ///
 /// Oldest first, with the name of each account. For users.
 #[utoipa::path(get, path = "/api/v1/invites", operation_id = "ppzMyInvites", tag = "ppz",
-    responses((status = 200, description = "The invites", body = Invites)))]
+    responses((status = 200, description = "The invites", body = PpzInviteList)))]
 pub async fn my_invites(
     State(state): State<SharedState>,
     read: AuthenticatedRead,

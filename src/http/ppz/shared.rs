@@ -16,7 +16,7 @@ use crate::http::api::invites::InviteRecord;
 pub struct Org {
     /// The account's identifier [default: the API key's account, or the user's default account]. An API key can name
     /// only its own account.
-    #[param(format = Uuid)]
+    #[param(pattern = "^([0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12})?$")]
     pub org: Option<String>,
 }
 
@@ -32,14 +32,14 @@ impl<S: Sync> FromRequestParts<S> for Org {
 
 /// A response with one invite.
 #[derive(Serialize, ToSchema)]
-pub struct OneInvite {
+pub struct PpzCreatedInvite {
     /// The created invite.
     pub invite: InviteRecord,
 }
 
 /// A response with a list of invites.
 #[derive(Serialize, ToSchema)]
-pub struct Invites {
+pub struct PpzInviteList {
     /// The invites, in the order of the list.
     pub invites: Vec<InviteRecord>,
 }

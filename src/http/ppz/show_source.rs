@@ -15,7 +15,7 @@ use crate::http::state::SharedState;
 
 /// A source with its last broadcast.
 #[derive(Serialize, ToSchema)]
-pub struct ClientSource {
+pub struct PpzSource {
     /// The source's handle, unique in its account.
     handle: String,
     /// The kind of source: `message` or `pty`.
@@ -29,17 +29,17 @@ pub struct ClientSource {
 /// For API keys of the account, its members and owner, and operators who name the account in `org`.
 #[utoipa::path(get, path = "/api/v1/sources/{handle}", operation_id = "ppzGetSource", tag = "ppz",
     params(("handle" = String, Path, description = "The source's handle"), Org),
-    responses((status = 200, description = "The source", body = ClientSource)))]
+    responses((status = 200, description = "The source", body = PpzSource)))]
 pub async fn show_source(
     State(state): State<SharedState>,
     read: AuthenticatedRead,
     Path(handle): Path<String>,
     org: Org,
-) -> Result<Json<ClientSource>, ApiError> {
+) -> Result<Json<PpzSource>, ApiError> {
     let account = acting_account(&state, read.caller, org.org.as_deref()).await?;
     let named = Named { source: &handle, ..Named::default() };
     let source = source_by_handle(&state, account, &handle).await.map_err(|error| named.in_error(error))?;
-    Ok(Json(ClientSource {
+    Ok(Json(PpzSource {
         handle: source.handle,
         kind: source.kind.as_str(),
         last_broadcast: LastBroadcast {

@@ -19,7 +19,7 @@ use crate::http::state::SharedState;
 /// The new owner of the account.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Transfer {
+pub struct TransferOwnership {
     /// The identifier or username of a member of the account.
     pub to: String,
 }
@@ -29,11 +29,11 @@ pub struct Transfer {
 /// The previous owner becomes a member. For the account's owner and operators.
 #[utoipa::path(post, path = "/api/v1/accounts/{account}/transfer", operation_id = "transferOwnership",
     tag = "accounts", params(("account" = String, Path, description = "The account's identifier or name")),
-    request_body = Transfer, responses((status = 200, description = "The account", body = AccountRecord)))]
+    request_body = TransferOwnership, responses((status = 200, description = "The account", body = AccountRecord)))]
 pub async fn transfer(
     State(state): State<SharedState>,
     Path(account): Path<String>,
-    command: JsonCommand<Transfer>,
+    command: JsonCommand<TransferOwnership>,
 ) -> Result<Response, ApiError> {
     // A former owner, by then only a member, may repeat the request with its idempotency key: membership is enough to
     // get this far, and the engine decides.

@@ -40,7 +40,7 @@ pub struct Feed {
 #[derive(Serialize, ToSchema)]
 pub struct EventPage {
     /// The events, in the requested order.
-    #[schema(value_type = Vec<EventBody>)]
+    #[schema(value_type = Vec<Event>)]
     pub items: Vec<EventRecord>,
     /// The `cursor` of the next page. With `order=asc` it is always present, so that a client can poll for new events;
     /// with `order=desc` it is absent on the last page.
@@ -51,7 +51,7 @@ pub struct EventPage {
 /// An event of the log.
 #[derive(ToSchema)]
 #[allow(dead_code)] // only describes the engine's `EventRecord` in the OpenAPI document
-pub struct EventBody {
+pub struct Event {
     /// The position in the log; the first event has position 1, and there are no gaps.
     position: i64,
     /// The event's unique identifier.

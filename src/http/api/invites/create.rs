@@ -25,7 +25,7 @@ pub struct CreateInvite {
     #[schema(pattern = "^[A-Za-z0-9._-]{1,39}$")]
     pub username: String,
     /// How the invitee must sign in if they have not signed up yet: `github` or `internal` [default: github].
-    #[schema(pattern = "^(github|internal)$", default = "github")]
+    #[schema(pattern = "^(github|internal)$")]
     pub mode: Option<String>,
 }
 

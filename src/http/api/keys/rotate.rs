@@ -23,8 +23,8 @@ use crate::projections::api_keys::ApiKey;
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RotateKey {
-    /// How many seconds the previous secret stays valid, at most 30 days.
-    #[schema(minimum = 0, maximum = 2_592_000, default = 86_400)]
+    /// How many seconds the previous secret stays valid, at most 30 days [default: 86400].
+    #[schema(minimum = 0, maximum = 2_592_000)]
     #[serde(default, deserialize_with = "crate::http::json_integer::whole")]
     pub grace_seconds: Option<u64>,
 }

@@ -33,7 +33,7 @@ pub struct VerifyKey {
 
 /// Whether an API key is valid, and its record if it is.
 #[derive(Serialize, ToSchema)]
-pub struct Verification {
+pub struct KeyVerification {
     /// Whether the key is valid at this moment.
     pub valid: bool,
     /// The key's record; absent if the key is not valid.
@@ -46,23 +46,23 @@ pub struct Verification {
 /// For API keys of the same account, its owner, and operators. To other callers the key is `valid: false`, like an
 /// unknown, expired or revoked key. Once a revocation has been acknowledged, no node reports the key as valid.
 #[utoipa::path(post, path = "/api/v1/keys/verify", operation_id = "verifyKey", tag = "keys",
-    request_body = VerifyKey, responses((status = 200, description = "Whether the key is valid", body = Verification)))]
+    request_body = VerifyKey, responses((status = 200, description = "Whether the key is valid", body = KeyVerification)))]
 pub async fn verify(
     State(state): State<SharedState>,
     from: Origin,
     command: JsonCommand<VerifyKey>,
-) -> Result<Json<Verification>, ApiError> {
+) -> Result<Json<KeyVerification>, ApiError> {
     let from = command.body.address.map_or(from, Origin);
     let key = match authenticate_api_key(&state, &command.body.key, command.caller, from).await {
         Ok(key) => key,
-        Err(ApiError::BadCredential) => return Ok(Json(Verification { valid: false, key: None })),
+        Err(ApiError::BadCredential) => return Ok(Json(KeyVerification { valid: false, key: None })),
         Err(error) => return Err(error),
     };
     let account = or_not_found(state.tenure.reader().account(key.account_id).await, Resource::Account)?;
     match authorize_account(&state, command.caller, Permission::VerifyKeys, account).await {
-        Ok(_) => Ok(Json(Verification { valid: true, key: Some(key.into()) })),
+        Ok(_) => Ok(Json(KeyVerification { valid: true, key: Some(key.into()) })),
         // The same response as for an unknown key: callers must not learn about keys of other accounts.
-        Err(ApiError::Refused(_)) => Ok(Json(Verification { valid: false, key: None })),
+        Err(ApiError::Refused(_)) => Ok(Json(KeyVerification { valid: false, key: None })),
         Err(error) => Err(error),
     }
 }

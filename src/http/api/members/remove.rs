@@ -28,7 +28,7 @@ pub struct Policy {
 
 /// The API keys that were revoked with a membership.
 #[derive(Serialize, ToSchema)]
-pub struct Removed {
+pub struct RemovedMember {
     /// The number of API keys revoked with the membership.
     pub revoked_api_key_count: u64,
     /// The identifiers of the revoked API keys: the oldest 1,000 if there are more.
@@ -42,7 +42,7 @@ pub struct Removed {
     tag = "members",
     params(("account" = String, Path, description = "The account's identifier or name"),
         ("user" = String, Path, description = "`me`, or the user's identifier or username"), Policy),
-    responses((status = 200, description = "The API keys that were revoked with the membership", body = Removed)))]
+    responses((status = 200, description = "The API keys that were revoked with the membership", body = RemovedMember)))]
 pub async fn remove(
     State(state): State<SharedState>,
     Path((account, user)): Path<(String, String)>,
@@ -67,6 +67,6 @@ pub async fn remove(
     Ok(written(
         StatusCode::OK,
         done.checkpoint,
-        Removed { revoked_api_key_count: count, revoked_api_keys: first },
+        RemovedMember { revoked_api_key_count: count, revoked_api_keys: first },
     ))
 }

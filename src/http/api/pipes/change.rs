@@ -4,7 +4,7 @@ use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 
-use super::{Keeps, PipeRecord};
+use super::{PipeRecord, PipeRetention};
 use crate::http::api::pipes::{pipe_by_name, resolved_retention};
 use crate::http::error::ApiError;
 use crate::http::extract::JsonCommand;
@@ -22,11 +22,11 @@ use crate::http::state::SharedState;
     params(("account" = String, Path, description = "The account's identifier or name"),
         ("handle" = String, Path, description = "The source's handle"),
         ("name" = String, Path, description = "The pipe's name")),
-    request_body = Keeps, responses((status = 200, description = "The pipe", body = PipeRecord)))]
+    request_body = PipeRetention, responses((status = 200, description = "The pipe", body = PipeRecord)))]
 pub async fn change(
     State(state): State<SharedState>,
     Path((account, handle, name)): Path<(String, String, String)>,
-    command: JsonCommand<Keeps>,
+    command: JsonCommand<PipeRetention>,
 ) -> Result<Response, ApiError> {
     let account = authorize(&state, command.caller, Permission::ManageSources, &account).await?;
     let keeps = command.body.into();

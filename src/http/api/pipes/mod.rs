@@ -47,7 +47,7 @@ pub struct PipeRecord {
 /// The retention of a pipe: an absent limit is the server's default.
 #[derive(Clone, Copy, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Keeps {
+pub struct PipeRetention {
     /// How many seconds a message is kept; the server's default if absent.
     #[schema(minimum = 1, maximum = 31_536_000)]
     #[serde(default, deserialize_with = "crate::http::json_integer::whole")]
@@ -62,8 +62,8 @@ pub struct Keeps {
     pub max_bytes: Option<i64>,
 }
 
-impl From<Keeps> for Retention {
-    fn from(keeps: Keeps) -> Self {
+impl From<PipeRetention> for Retention {
+    fn from(keeps: PipeRetention) -> Self {
         Self { ttl_seconds: keeps.ttl_seconds, max_msgs: keeps.max_msgs, max_bytes: keeps.max_bytes }
     }
 }

@@ -18,7 +18,7 @@ use crate::http::state::SharedState;
 /// A broadcast that a source has sent.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Broadcast {
+pub struct UpdateBroadcast {
     /// When the broadcast was sent [default: now]; at most five minutes in the future.
     pub at: Option<Timestamp>,
     /// The text of the broadcast, at most 64 KiB of UTF-8 without NUL.
@@ -37,11 +37,11 @@ const MAX_AHEAD: Duration = Duration::from_mins(5);
     operation_id = "updateLastBroadcast", tag = "sources",
     params(("account" = String, Path, description = "The account's identifier or name"),
         ("handle" = String, Path, description = "The source's handle")),
-    request_body = Broadcast, responses((status = 204, description = "The newest broadcast is stored")))]
+    request_body = UpdateBroadcast, responses((status = 204, description = "The newest broadcast is stored")))]
 pub async fn broadcast(
     State(state): State<SharedState>,
     Path((account, handle)): Path<(String, String)>,
-    command: JsonCommand<Broadcast, MAX_LARGE_BODY>,
+    command: JsonCommand<UpdateBroadcast, MAX_LARGE_BODY>,
 ) -> Result<StatusCode, ApiError> {
     let account = authorize(&state, command.caller, Permission::ManageSources, &account).await?;
     let now = state.tenure.clock().now();

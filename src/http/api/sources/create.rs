@@ -26,7 +26,7 @@ pub struct CreateSource {
     )]
     pub handle: String,
     /// The kind of source, which decides its automatic pipes: `message` or `pty` [default: message].
-    #[schema(pattern = "^(message|pty)$", default = "message")]
+    #[schema(pattern = "^(message|pty)$")]
     pub kind: Option<String>,
 }
 

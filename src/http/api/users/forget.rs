@@ -16,7 +16,7 @@ use crate::operations::EndedKeys;
 
 /// The API keys that were revoked with a user.
 #[derive(Serialize, ToSchema)]
-pub struct Forgotten {
+pub struct ForgottenUser {
     /// The number of API keys revoked with the user.
     pub revoked_api_key_count: u64,
     /// The identifiers of the revoked API keys: the oldest 1,000 if there are more.
@@ -30,7 +30,7 @@ pub struct Forgotten {
 /// (`user.owns_accounts`): transfer or close the accounts first. For the user and operators.
 #[utoipa::path(delete, path = "/api/v1/users/{user}", operation_id = "forgetUser", tag = "users",
     params(("user" = String, Path, description = "`me`, or the user's identifier or username")),
-    responses((status = 200, description = "The API keys that were revoked with the user", body = Forgotten)))]
+    responses((status = 200, description = "The API keys that were revoked with the user", body = ForgottenUser)))]
 pub async fn forget(
     State(state): State<SharedState>,
     Path(user): Path<String>,
@@ -42,6 +42,6 @@ pub async fn forget(
     Ok(written(
         StatusCode::OK,
         done.checkpoint,
-        Forgotten { revoked_api_key_count: count, revoked_api_keys: first },
+        ForgottenUser { revoked_api_key_count: count, revoked_api_keys: first },
     ))
 }

@@ -30,7 +30,7 @@ pub struct InsertUser {
     pub email: String,
     /// How the user signs in: `github`, or `internal` by sign-in links from an operator [default: internal].
     #[serde(default = "internal")]
-    #[schema(pattern = "^(github|internal)$", default = "internal")]
+    #[schema(pattern = "^(github|internal)$")]
     pub mode: String,
 }
 

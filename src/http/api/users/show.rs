@@ -18,7 +18,7 @@ use crate::http::state::SharedState;
 
 /// A user's record, with a CSRF token if the caller uses a browser session.
 #[derive(Serialize, ToSchema)]
-pub struct Profile {
+pub struct UserProfile {
     /// The user's record.
     #[serde(flatten)]
     pub user: UserRecord,
@@ -33,18 +33,18 @@ pub struct Profile {
 /// For the user and operators. Other users get 404.
 #[utoipa::path(get, path = "/api/v1/users/{user}", operation_id = "getUser", tag = "users",
     params(("user" = String, Path, description = "`me`, or the user's identifier or username")),
-    responses((status = 200, description = "The user", body = Profile)))]
+    responses((status = 200, description = "The user", body = UserProfile)))]
 pub async fn show(
     State(state): State<SharedState>,
     read: AuthenticatedRead,
     Path(user): Path<String>,
-) -> Result<([(HeaderName, HeaderValue); 1], Json<Profile>), ApiError> {
+) -> Result<([(HeaderName, HeaderValue); 1], Json<UserProfile>), ApiError> {
     let user = authorize_self(&state, read.caller, &user).await?;
     let csrf_token = match read.caller {
         Caller::Person { via: Via::Session(session), .. } => Some(token_for_session(&state, session)),
         _ => None,
     };
-    let profile = Profile { user: user_record(&state, user).await?, csrf_token };
+    let profile = UserProfile { user: user_record(&state, user).await?, csrf_token };
     // The body holds personal data and perhaps a CSRF token, which caches must not store.
     Ok(([(header::CACHE_CONTROL, NO_STORE)], Json(profile)))
 }

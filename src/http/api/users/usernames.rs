@@ -20,7 +20,7 @@ const MAX_ITEMS: usize = 10_000;
 /// The users to look up.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub struct UsernamesOf {
+pub struct UsernamesRequest {
     /// The identifiers of the users, at most 10,000.
     #[schema(max_items = 10_000)]
     pub ids: Vec<UserId>,
@@ -28,7 +28,7 @@ pub struct UsernamesOf {
 
 /// Usernames by user identifier.
 #[derive(Serialize, ToSchema)]
-pub struct Usernames {
+pub struct UsernamesById {
     /// Maps each identifier to its username; unknown identifiers are absent.
     pub usernames: BTreeMap<String, String>,
 }
@@ -37,15 +37,17 @@ pub struct Usernames {
 ///
 /// Changes nothing. For operators.
 #[utoipa::path(post, path = "/api/v1/usernames", operation_id = "getUsernames", tag = "users",
-    request_body = UsernamesOf, responses((status = 200, description = "The usernames", body = Usernames)))]
+    request_body = UsernamesRequest, responses((status = 200, description = "The usernames", body = UsernamesById)))]
 pub async fn usernames(
     State(state): State<SharedState>,
-    command: JsonCommand<UsernamesOf, MAX_LARGE_BODY>,
-) -> Result<Json<Usernames>, ApiError> {
+    command: JsonCommand<UsernamesRequest, MAX_LARGE_BODY>,
+) -> Result<Json<UsernamesById>, ApiError> {
     require_operator(&state, command.caller).await?;
     if command.body.ids.len() > MAX_ITEMS {
         return Err(ApiError::field("ids", "at most 10000 identifiers"));
     }
     let names = state.tenure.reader().usernames_by_ids(&command.body.ids).await?;
-    Ok(Json(Usernames { usernames: names.into_iter().map(|(id, name)| (id.to_string(), name)).collect() }))
+    Ok(Json(UsernamesById {
+        usernames: names.into_iter().map(|(id, name)| (id.to_string(), name)).collect(),
+    }))
 }
