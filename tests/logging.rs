@@ -114,3 +114,27 @@ async fn a_full_disk_under_the_log_ends_nothing_and_exit_codes_stay() {
         assert_eq!(code(stderr, "user show unauthenticated"), Some(0), "{stderr}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_lines_of_a_request_name_its_trace() {
+    let database = TestDatabase::new().await;
+    let directory = tempfile::tempdir().unwrap();
+    let mut serve = serve(&database, directory.path(), Stdio::piped(), "warn,tenure=debug");
+    tenure::http::tls_provider::install_crypto_provider();
+    let client = reqwest::Client::new();
+    let trace = "0af7651916cd43dd8448eb211c80319c";
+    for (path, traceparent) in
+        [("/healthz", format!("00-{trace}-b7ad6b7169203331-01")), ("/sign-in", "nonsense".to_owned())]
+    {
+        let url = format!("http://{}{path}", serve.listen);
+        client.get(url).header("traceparent", traceparent).send().await.unwrap();
+    }
+    let mut log = serve.child.stderr.take().unwrap();
+    assert_eq!(serve.end(), Some(0));
+    let mut said = String::new();
+    log.read_to_string(&mut said).unwrap();
+    let line =
+        |route: &str| said.lines().find(|line| line.contains(route)).unwrap_or_else(|| panic!("{said}"));
+    assert!(line("/healthz").contains(trace), "{said}");
+    assert!(!line("/sign-in").contains("trace_id") && !said.contains("nonsense"), "{said}");
+}

@@ -24,7 +24,7 @@ pub(super) struct HttpFlags {
     /// Let anyone sign in as any user; for development, only on a loopback address
     #[arg(long, global = true, env = "TENURE_DEV_SIGN_IN", help_heading = HTTP, hide = true, value_parser = BoolishValueParser::new())]
     dev_sign_in: bool,
-    /// A proxy whose X-Forwarded-For header is trusted, as an address or a network, for example 10.0.0.0/8; repeatable
+    /// A proxy whose X-Forwarded-For or Forwarded header is trusted, as an address or a network, for example 10.0.0.0/8; repeatable
     /// or comma-separated
     #[arg(
         long = "trusted-proxy",

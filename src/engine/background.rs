@@ -43,7 +43,7 @@ impl Tenure {
         };
         // No caller awaits this task, so a panic would go unnoticed: it is reported through `broken`, as any other end
         // is.
-        let ended = AssertUnwindSafe(running).catch_unwind().await;
+        let ended = Box::pin(AssertUnwindSafe(running).catch_unwind()).await;
         let error = ended
             .unwrap_or_else(|_| ReadError::Unavailable("a background task of the engine panicked".into()));
         tracing::error!(%error, "the log can no longer be trusted");

@@ -184,7 +184,11 @@ pub fn public(state: SharedState) -> Router {
 
 /// The routes on the loopback address, for operators.
 pub fn internal(metrics: PrometheusHandle) -> Router {
-    Router::new().route("/metrics", get(health::render_metrics)).with_state(metrics)
+    Router::new()
+        .route("/metrics", get(health::render_metrics))
+        .layer(from_fn(host::require_one))
+        .layer(from_fn(error_body::by_path))
+        .with_state(metrics)
 }
 
 /// Security headers on every response: no sniffing, no caching unless a route allows it, no framing.

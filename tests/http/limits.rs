@@ -90,6 +90,18 @@ async fn user_codes_cannot_be_guessed_and_a_success_does_not_reset_the_count() {
     for _ in 0..20 {
         answer(show(right)).await.is(200);
     }
+    // As phones type it: an en dash, a no-break space, full-width letters, a zero-width space.
+    let wide: String =
+        right.chars().filter_map(|letter| char::from_u32(u32::from(letter) + 0xfee0)).collect();
+    for typed in
+        [right.replace('-', "–"), right.replace('-', "\u{a0}"), wide, format!("\u{200b}{right}\u{200b}")]
+    {
+        answer(show(&typed)).await.is(200);
+    }
+    // What cannot be a code is no guess.
+    for _ in 0..20 {
+        answer(show("12345678")).await.is(404);
+    }
     for _ in 0..9 {
         answer(show("BBBB-BBBB")).await.is(404);
     }

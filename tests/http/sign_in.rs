@@ -329,3 +329,35 @@ async fn a_session_changes_things_only_with_its_token_and_from_this_site() {
     answer(end.header("cookie", &session).header("x-csrf-token", csrf)).await.is(204);
     answer(server.get("/api/v1/users/me").header("cookie", &other)).await.is(401);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_github_says_oddly_is_understood_or_refused_with_a_page() {
+    let github = Github::new().await;
+    for (number, email) in ["\"\"", "\" \"", "null"].into_iter().enumerate() {
+        let email: Value = serde_json::from_str(email).unwrap();
+        let person = json!({"id": number + 1, "login": format!("octo{number}"), "email": email});
+        let signed_in = github.sign_in(person, &format!("e{number}")).await;
+        assert_eq!(signed_in["email"], "primary@example.org", "as if none were public: {email}");
+    }
+    let before = github.server.tenure.log().newest().await.unwrap();
+    for (number, person) in [
+        json!({"id": 0, "login": "zero", "email": null}),
+        json!({"id": -1, "login": "minus", "email": null}),
+        json!({"id": 77, "login": "dependabot[bot]", "email": null}),
+        json!({"id": 77, "login": "", "email": null}),
+        json!({"id": 77, "login": "a".repeat(60), "email": null}),
+        json!({"id": "77", "login": "text", "email": null}),
+        json!({"id": null, "login": "none", "email": null}),
+        json!({"login": "none"}),
+        json!([]),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        *github.standin.person.lock().unwrap() = person.clone();
+        let (cookie, state) = github.begin("/").await;
+        let back = github.back(&cookie, &state, &format!("o{number}")).await.is(400);
+        assert!(back.text.contains("Sign-in failed") && back.cookie("tenure_session").is_none(), "{person}");
+    }
+    assert_eq!(github.server.tenure.log().newest().await.unwrap(), before, "nothing was registered");
+}

@@ -51,6 +51,7 @@ pub struct EventPage {
 /// An event of the log.
 #[derive(ToSchema)]
 #[allow(dead_code)] // only describes the engine's `EventRecord` in the OpenAPI document
+#[allow(clippy::struct_field_names)] // as the records of the log name them
 pub struct Event {
     /// The position in the log; the first event has position 1, and there are no gaps.
     position: i64,
