@@ -27,7 +27,7 @@ pub async fn require_one(request: Request, next: Next) -> Response {
 
 /// Whether a text is a host with an optional port, or empty, which RFC 9112 allows.
 fn is_host(text: &str) -> bool {
-    text.is_empty() || !text.contains('@') && text.parse::<Authority>().is_ok()
+    text.is_empty() || !text.contains(['@', ',']) && text.parse::<Authority>().is_ok()
 }
 
 #[cfg(test)]
