@@ -55,6 +55,7 @@ pub mod projections;
 pub mod replay;
 pub mod sealing;
 pub mod seed;
+pub mod subscribers;
 pub mod telemetry;
 pub mod trace_context;
 

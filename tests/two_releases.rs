@@ -1,15 +1,11 @@
 //! Upgrades with two binaries: the one under test, and a stand-in for the next release (`src/projections/next_release.rs`).
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
-use reqwest::Client;
 use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
 use tenure::clock::Stopwatch;
@@ -17,9 +13,8 @@ use tenure::replay::{Progress, RebuildOptions};
 use tokio::sync::OnceCell;
 
 use crate::replay::assert_tables_are_a_fold_of_the_log;
-use crate::support::process::isolated;
-use crate::support::server::free_port;
-use crate::support::{TestDatabase, account, master_key, operator, user};
+use crate::support::node::{Release, address, client};
+use crate::support::{TestDatabase, account, operator, user};
 
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -56,96 +51,6 @@ async fn next_release() -> PathBuf {
         executable.expect("the path of the binary")
     };
     BUILT.get_or_init(build).await.clone()
-}
-
-/// A release, with the database that it works on.
-struct Release<'a> {
-    binary: PathBuf,
-    database: &'a TestDatabase,
-    settings: tempfile::NamedTempFile,
-}
-
-impl<'a> Release<'a> {
-    fn new(binary: impl Into<PathBuf>, database: &'a TestDatabase) -> Self {
-        let settings = tempfile::NamedTempFile::new().unwrap();
-        let limits = ["anonymous", "credential", "commands", "tenant"]
-            .map(|limit| format!("{limit} = {{ burst = 1000000, per_second = 1000000 }}\n"));
-        std::fs::write(settings.path(), format!("[limits]\n{}", limits.concat())).unwrap();
-        Self { binary: binary.into(), database, settings }
-    }
-
-    fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = isolated(self.binary.to_str().unwrap());
-        command
-            .args(arguments)
-            .env("DATABASE_URL", self.database.url())
-            .env("TENURE_MASTER_KEY_FILE", master_key().default_file)
-            .env("TENURE_CONFIG", self.settings.path())
-            .env("TENURE_LOG", "warn")
-            .stdin(Stdio::null());
-        command
-    }
-
-    /// The exit code of a command, the last line that it printed, and its errors.
-    fn run(&self, arguments: &[&str]) -> (Option<i32>, Value, String) {
-        let output = self.command(arguments).output().unwrap();
-        let said = String::from_utf8(output.stdout).unwrap();
-        let last = said.lines().last().and_then(|line| serde_json::from_str(line).ok()).unwrap_or_default();
-        (output.status.code(), last, String::from_utf8(output.stderr).unwrap())
-    }
-
-    fn serve(&self, listen: SocketAddr) -> Node {
-        let mut command = self.command(&["serve", "--metrics-listen", "127.0.0.1:0"]);
-        let child = command
-            .args(["--listen", &listen.to_string()])
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        Node { child, base: format!("http://{listen}") }
-    }
-}
-
-/// A serving process.
-struct Node {
-    child: Child,
-    base: String,
-}
-
-impl Node {
-    async fn is_ready(&self, client: &Client) -> bool {
-        let asked = client.get(format!("{}/readyz", self.base)).send().await;
-        asked.is_ok_and(|answer| answer.status() == 200)
-    }
-
-    async fn until_ready(&self, client: &Client) {
-        let waited = Stopwatch::start();
-        while !self.is_ready(client).await {
-            assert!(waited.elapsed() < PATIENCE, "{} is never ready", self.base);
-            tokio::task::yield_now().await;
-        }
-    }
-
-    fn end(&mut self) {
-        kill(Pid::from_raw(self.child.id() as i32), Signal::SIGTERM).unwrap();
-        assert_eq!(self.child.wait().unwrap().code(), Some(0));
-    }
-}
-
-impl Drop for Node {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn address() -> SocketAddr {
-    SocketAddr::from(([127, 0, 0, 1], free_port()))
-}
-
-fn client() -> Client {
-    tenure::http::tls_provider::install_crypto_provider();
-    Client::builder().timeout(Duration::from_secs(15)).build().unwrap()
 }
 
 /// What the callers of a node were told.

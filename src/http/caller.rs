@@ -122,6 +122,34 @@ pub fn bearer(headers: &HeaderMap) -> Result<Option<SecretString>, ApiError> {
     Ok(Some(credential.trim().to_owned().into()))
 }
 
+/// The credential that a request is made with: that of the Authorization header, or the secret of a session.
+///
+/// # Errors
+/// Those of [`bearer`].
+pub fn presented_credential(state: &AppState, headers: &HeaderMap) -> Result<Option<SecretString>, ApiError> {
+    Ok(bearer(headers)?.or_else(|| session_secret(state, headers)))
+}
+
+/// Whether a credential that was good is still good, and still of this caller. Counts against no limit.
+///
+/// # Errors
+/// [`ApiError::Unavailable`] if it cannot be checked.
+pub async fn is_still_good(
+    state: &AppState,
+    caller: Caller,
+    credential: &SecretString,
+) -> Result<bool, ApiError> {
+    let Caller::Person { user, via } = caller else { return Ok(false) };
+    match via {
+        Via::Session(_) => Ok(user_of_session(state, credential).await?.is_some_and(|(of, _)| of == user)),
+        Via::Token(_) => match state.tenure.lookup_bearer_token(credential).await {
+            Ok(token) => Ok(token.user_id == user),
+            Err(QueryError::NotFound) => Ok(false),
+            Err(error) => Err(error.into()),
+        },
+    }
+}
+
 /// Names of query parameters that hold credentials.
 const CREDENTIALS: &[&str] = &[
     "access_token",

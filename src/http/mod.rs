@@ -30,6 +30,7 @@ mod schema;
 mod server;
 mod settings;
 mod state;
+mod stream_permits;
 pub mod tls_provider;
 mod unpaged_list;
 
@@ -84,6 +85,8 @@ fn ours() -> OpenApiRouter<SharedState> {
         .routes(routes!(pipes::list::list, pipes::create::create))
         .routes(routes!(pipes::show::show, pipes::delete::delete))
         .routes(routes!(pipes::change::change))
+        .routes(routes!(events::stream::of_account))
+        .routes(routes!(events::stream::of_all))
         .routes(routes!(events::of_account::of_account))
         .routes(routes!(events::of_all::of_all))
 }

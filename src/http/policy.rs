@@ -1,6 +1,8 @@
 //! Authorization: one table of permissions and roles, for every route.
 
-use super::caller::Caller;
+use secrecy::SecretString;
+
+use super::caller::{Caller, is_still_good};
 use super::error::{ApiError, or_not_found};
 use super::state::AppState;
 use crate::ids::{AccountId, UserId};
@@ -130,6 +132,30 @@ pub async fn require_operator(state: &AppState, caller: Caller) -> Result<(), Ap
     // Anonymous callers get 401 and not 403.
     caller.context()?;
     if is_operator(state, caller).await? { Ok(()) } else { Err(ApiError::FORBIDDEN) }
+}
+
+/// Whether a reader of events may go on: its credential is good, and it may read the history of the account, or of all.
+///
+/// # Errors
+/// [`ApiError::Unavailable`] if nobody can tell.
+pub async fn still_reads(
+    state: &AppState,
+    caller: Caller,
+    credential: &SecretString,
+    account: Option<AccountId>,
+) -> Result<bool, ApiError> {
+    if !is_still_good(state, caller, credential).await? {
+        return Ok(false);
+    }
+    let Some(account) = account else { return is_operator(state, caller).await };
+    match state.tenure.reader().account(account).await {
+        Ok(account) => {
+            let role = role(state, caller, &account).await?;
+            Ok(role.is_some_and(|role| allows(Permission::ReadHistory, role)))
+        }
+        Err(crate::projections::QueryError::NotFound) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Authorizes the caller for a user, named in a path by `me`, identifier or username: the caller, or any user if

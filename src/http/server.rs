@@ -61,8 +61,11 @@ pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToke
         let _ = stream.set_nodelay(true);
         let mut stream = TimeoutStream::new(stream);
         stream.set_write_timeout(Some(READ_TIMEOUT));
+        let stopping = stop.clone();
         let service = router.clone().map_request(move |mut request: hyper::Request<_>| {
             request.extensions_mut().insert(ConnectInfo(peer));
+            // For responses that would never end by themselves.
+            request.extensions_mut().insert(stopping.clone());
             request.map(axum::body::Body::new)
         });
         let connection = http1::Builder::new()

@@ -8,8 +8,10 @@ use super::oauth::github::Github;
 use super::rate_limit::RateLimits;
 use super::readiness::ReadinessCache;
 use super::settings::HttpSettings;
+use super::stream_permits::stream_permits;
 use super::unpaged_list::UnpagedLists;
 use crate::Tenure;
+use crate::subscribers::live::LiveFeed;
 
 /// The application state of the HTTP interface.
 pub struct AppState {
@@ -27,6 +29,10 @@ pub struct AppState {
     pub unpaged_lists: UnpagedLists,
     /// Bounds how many large request bodies are held at once.
     pub large_body_permits: FairSemaphore,
+    /// Bounds how many readers follow events at once.
+    pub streams: FairSemaphore,
+    /// The newest events, for those who follow them.
+    pub live: LiveFeed,
 }
 
 /// The state as axum hands it to every route.
@@ -43,6 +49,7 @@ impl AppState {
         let rate_limits = RateLimits::new(&settings.rates);
         let (readiness, unpaged_lists) = (ReadinessCache::default(), UnpagedLists::default());
         let large_body_permits = body::large_body_permits();
+        let (streams, live) = (stream_permits(), LiveFeed::new(tenure.clone()));
         Ok(Arc::new(Self {
             tenure,
             settings,
@@ -51,6 +58,8 @@ impl AppState {
             github,
             unpaged_lists,
             large_body_permits,
+            streams,
+            live,
         }))
     }
 

@@ -13,6 +13,7 @@ mod lists;
 mod names;
 mod nodes;
 mod sign_in;
+mod stream;
 mod wire;
 
 use std::net::SocketAddr;
@@ -189,9 +190,9 @@ pub async fn answer(request: RequestBuilder) -> Answer {
 }
 
 async fn whole(response: Response) -> Answer {
-    Answer {
-        status: response.status(),
-        headers: response.headers().clone(),
-        text: response.text().await.expect("a body"),
-    }
+    let (status, headers) = (response.status(), response.headers().clone());
+    // A stream of events never ends.
+    let is_endless = headers.get("content-type").is_some_and(|kind| kind == "text/event-stream");
+    let text = if is_endless { String::new() } else { response.text().await.expect("a body") };
+    Answer { status, headers, text }
 }

@@ -2,6 +2,7 @@
 
 pub mod of_account;
 pub mod of_all;
+pub mod stream;
 
 use axum::Json;
 use serde::{Deserialize, Serialize};
@@ -86,6 +87,17 @@ pub struct Event {
     unreadable: Option<String>,
 }
 
+/// The type of events that a reader asks for, by the same rule as the parameter's pattern in the OpenAPI document.
+fn event_type_of(given: Option<String>) -> Result<Option<String>, ApiError> {
+    let named = |octet: u8| octet.is_ascii_lowercase() || matches!(octet, b'_' | b'.');
+    match &given {
+        Some(kind) if !(1..=64).contains(&kind.len()) || !kind.bytes().all(named) => {
+            Err(ApiError::field("type", "a type from docs/events.md, for example account.opened"))
+        }
+        _ => Ok(given),
+    }
+}
+
 /// A page of the events of an account, or of all events if `account` is `None`.
 async fn feed(
     state: &AppState,
@@ -96,16 +108,8 @@ async fn feed(
     if !(1..=MAX_ITEMS).contains(&limit) {
         return Err(ApiError::field("limit", "1 to 1000"));
     }
-    // The same rule as the parameter's pattern in the OpenAPI document.
-    let named = |octet: u8| octet.is_ascii_lowercase() || matches!(octet, b'_' | b'.');
-    if feed
-        .event_type
-        .as_ref()
-        .is_some_and(|kind| !(1..=64).contains(&kind.len()) || !kind.bytes().all(named))
-    {
-        return Err(ApiError::field("type", "a type from docs/events.md, for example account.opened"));
-    }
-    let filter = Filter { account, types: feed.event_type.into_iter().collect(), ..Filter::default() };
+    let types = event_type_of(feed.event_type)?.into_iter().collect();
+    let filter = Filter { account, types, ..Filter::default() };
     let log = state.tenure.log();
     let oldest_first = match feed.order.as_deref() {
         Some("asc") => true,

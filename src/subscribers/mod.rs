@@ -1,0 +1,3 @@
+//! Readers that follow the log.
+
+pub mod live;
