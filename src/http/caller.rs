@@ -164,8 +164,8 @@ const CREDENTIALS: &[&str] = &[
 
 /// Refuses a credential in a URL, because access logs and browser histories keep URLs.
 pub fn refuse_credentials_in(query: Option<&str>, sentinel: &str) -> Result<(), ApiError> {
-    let misplaced = query.unwrap_or_default().split('&').any(|pair| {
-        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+    // Decoded, because access logs are read by people who can decode them too.
+    let misplaced = form_urlencoded::parse(query.unwrap_or_default().as_bytes()).any(|(name, value)| {
         // The name decides for known parameters; the shape of the value catches a key under any other name.
         CREDENTIALS.iter().any(|credential| name.eq_ignore_ascii_case(credential))
             || value.strip_prefix(sentinel).is_some_and(|rest| rest.starts_with('_') && rest.len() > 20)
@@ -341,7 +341,14 @@ mod tests {
 
     #[test]
     fn credentials_in_urls_are_refused() {
-        for bad in ["access_token=x", "a=b&API_KEY=y", "q=ppz_0123456789abcdef0123456789", "token"] {
+        for bad in [
+            "access_token=x",
+            "a=b&API_KEY=y",
+            "q=ppz_0123456789abcdef0123456789",
+            "token",
+            "%74oken=x",
+            "q=%70pz_0123456789abcdef0123456789",
+        ] {
             assert!(refuse_credentials_in(Some(bad), "ppz").is_err(), "{bad}");
         }
         for good in ["org=0190", "limit=5&cursor=abc", "name=ppz_x"] {

@@ -37,7 +37,7 @@ pub fn token_for_form(state: &AppState, form: &str) -> String {
 /// Refuses a request that another site made the browser send: checks the reported origin and the session's token.
 ///
 /// # Errors
-/// [`ApiError::FORBIDDEN`] if the origin is another site, or the token is missing or wrong.
+/// [`ApiError::CrossSite`] if the origin is another site, or the token is missing or wrong.
 pub fn check_session_token(
     state: &AppState,
     headers: &HeaderMap,
@@ -52,7 +52,7 @@ pub fn check_session_token(
 /// and no cookie) cannot be misused by another site: it needs no token.
 ///
 /// # Errors
-/// [`ApiError::FORBIDDEN`] if the origin is another site, or the token is missing or wrong.
+/// [`ApiError::CrossSite`] if the origin is another site, or the token is missing or wrong.
 pub fn check_form_token(state: &AppState, headers: &HeaderMap, token: Option<&str>) -> Result<(), ApiError> {
     same_origin(state, headers)?;
     // Browsers send Origin with every POST, so another site cannot make one look like such a client.
@@ -63,7 +63,7 @@ pub fn check_form_token(state: &AppState, headers: &HeaderMap, token: Option<&st
     }
     // Without the form cookie there is nothing that the token could match.
     let form = cookies::read(headers, &state.settings, cookies::FORM);
-    matches(token, &form.map(|form| token_for_form(state, &form)).ok_or(ApiError::FORBIDDEN)?)
+    matches(token, &form.map(|form| token_for_form(state, &form)).ok_or(ApiError::CrossSite)?)
 }
 
 /// Whether an origin is this instance. On a loopback address, every name of this machine counts.
@@ -81,11 +81,11 @@ fn same_origin(state: &AppState, headers: &HeaderMap) -> Result<(), ApiError> {
             .get("sec-fetch-site")
             .is_some_and(|site| !matches!(site.as_bytes(), b"same-origin" | b"none")),
     };
-    if from_elsewhere { Err(ApiError::FORBIDDEN) } else { Ok(()) }
+    if from_elsewhere { Err(ApiError::CrossSite) } else { Ok(()) }
 }
 
 /// Compares in constant time, so that response times do not reveal how much of a guessed token is right.
 fn matches(given: Option<&str>, wanted: &str) -> Result<(), ApiError> {
     let same = given.is_some_and(|given| bool::from(given.as_bytes().ct_eq(wanted.as_bytes())));
-    if same { Ok(()) } else { Err(ApiError::FORBIDDEN) }
+    if same { Ok(()) } else { Err(ApiError::CrossSite) }
 }

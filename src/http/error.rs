@@ -41,8 +41,20 @@ pub enum ApiError {
     BadCredential,
     /// A credential was sent in the wrong place, for example in a URL.
     MisplacedCredential,
-    /// The credential does not act in the requested account.
-    InvalidOrg,
+    /// The credential does not act in the account that was named, or in any.
+    InvalidOrg {
+        /// What the request named, if it named one.
+        named: Option<String>,
+    },
+    /// A request with a browser's session that another site may have made it send.
+    CrossSite,
+    /// The body cannot be read on a route whose clients know the code of one member.
+    Unreadable {
+        /// That member.
+        blamed: &'static str,
+        /// What is wrong, in which member.
+        detail: String,
+    },
     /// A business rule forbids the operation.
     Refused(Refusal),
     /// The same, with a text that names what it is about.
@@ -104,7 +116,9 @@ impl ApiError {
     /// The HTTP status of the response.
     pub const fn status(&self) -> StatusCode {
         match self {
-            Self::Malformed { .. } | Self::MisplacedCredential => StatusCode::BAD_REQUEST,
+            Self::Malformed { .. } | Self::MisplacedCredential | Self::Unreadable { .. } => {
+                StatusCode::BAD_REQUEST
+            }
             Self::MediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::TooSlow => StatusCode::REQUEST_TIMEOUT,
@@ -112,7 +126,7 @@ impl ApiError {
             Self::Method => StatusCode::METHOD_NOT_ALLOWED,
             // 401 means a missing or bad credential and nothing else: existing clients give up for good on it.
             Self::NoCredential | Self::BadCredential => StatusCode::UNAUTHORIZED,
-            Self::InvalidOrg => StatusCode::FORBIDDEN,
+            Self::InvalidOrg { .. } | Self::CrossSite => StatusCode::FORBIDDEN,
             Self::KeyReused => StatusCode::UNPROCESSABLE_ENTITY,
             Self::GivenOnce(_) | Self::LogReplaced => StatusCode::CONFLICT,
             Self::TooMany { .. } => StatusCode::TOO_MANY_REQUESTS,
@@ -125,7 +139,7 @@ impl ApiError {
     /// The stable code, for programs.
     pub const fn code(&self) -> &'static str {
         match self {
-            Self::Malformed { .. } => "invalid",
+            Self::Malformed { .. } | Self::Unreadable { .. } => "invalid",
             Self::MediaType => "unsupported_media_type",
             Self::TooLarge { .. } => "body_too_large",
             Self::TooSlow => "body_too_slow",
@@ -134,7 +148,8 @@ impl ApiError {
             Self::NoCredential => "credential_missing",
             Self::BadCredential => "credential_bad",
             Self::MisplacedCredential => "credential_misplaced",
-            Self::InvalidOrg => "account.invalid",
+            Self::InvalidOrg { .. } => "account.invalid",
+            Self::CrossSite => "forbidden",
             Self::KeyReused => "idempotency_key_reused",
             Self::GivenOnce(_) => "secret_given_once",
             Self::LogReplaced => "log_replaced",
@@ -149,6 +164,7 @@ impl ApiError {
     pub fn blamed(&self) -> Option<&str> {
         match self {
             Self::Malformed { field, .. } => field.as_deref(),
+            Self::Unreadable { blamed, .. } => Some(blamed),
             Self::Refused(Refusal::Invalid(invalid)) => Some(invalid.field),
             Self::Refused(Refusal::InvalidUserMode) => Some("mode"),
             _ => None,
@@ -173,7 +189,16 @@ impl ApiError {
             Self::MisplacedCredential => {
                 "send credentials once, in the Authorization header, never in a URL".into()
             }
-            Self::InvalidOrg => "this credential cannot act in that account; choose an account that you belong to".into(),
+            Self::InvalidOrg { named: Some(named) } => {
+                format!("this credential cannot act in account {named}; choose an account that you belong to").into()
+            }
+            Self::InvalidOrg { named: None } => {
+                "you belong to no account; open one, or accept an invite".into()
+            }
+            Self::CrossSite => {
+                "with a browser's session, send its token in X-CSRF-Token, from a page of this site only".into()
+            }
+            Self::Unreadable { detail, .. } => detail.clone().into(),
             Self::KeyReused => "this idempotency key was used for a request with another body; use a new key".into(),
             Self::GivenOnce(_) => {
                 "this request was already carried out; its secret was shown once and is not stored; issue a new one if you lost it".into()
@@ -196,6 +221,9 @@ impl ApiError {
     /// The detail, prefixed with the field at fault if there is one. For formats without a member for the field.
     pub fn sentence(&self) -> String {
         let detail = self.detail();
+        if matches!(self, Self::Unreadable { .. }) {
+            return detail.into_owned();
+        }
         match self.blamed() {
             Some(field) if !detail.starts_with(field) => format!("{field}: {detail}"),
             _ => detail.into_owned(),

@@ -1,5 +1,7 @@
 //! Error bodies: RFC 9457 on our own routes, the fixed formats of ppz's clients and of OAuth on theirs.
 
+use std::time::Duration;
+
 use axum::extract::{Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::Next;
@@ -129,7 +131,8 @@ fn ppz_code(error: &ApiError) -> &'static str {
     }
     match error {
         ApiError::NoCredential | ApiError::BadCredential => "E_INVALID_API_KEY",
-        ApiError::InvalidOrg => "E_INVALID_ORG",
+        ApiError::InvalidOrg { .. } => "E_INVALID_ORG",
+        ApiError::CrossSite => "E_FORBIDDEN",
         ApiError::TooMany { .. } => "E_RATE_LIMITED",
         ApiError::Unavailable | ApiError::EventsLost | ApiError::Internal => "E_UNAVAILABLE",
         ApiError::NoRoute => "E_NOT_FOUND",
@@ -150,19 +153,14 @@ fn ppz_code(error: &ApiError) -> &'static str {
     }
 }
 
+/// How long a request on these routes may take.
+const PPZ_TIMEOUT: Duration = Duration::from_millis(4_250);
+
 /// Middleware that renders errors as ppz's clients expect them.
 pub async fn ppz(request: Request, next: Next) -> Response {
-    let path = request.uri().path().to_owned();
-    let mut response = next.run(request).await;
-    // The framework itself refuses only paths that do not decode: nothing has such a name.
-    if response.status() == StatusCode::BAD_REQUEST && response.extensions().get::<ApiError>().is_none() {
-        let absent = match path.strip_prefix("/api/v1/sources/") {
-            Some(rest) if rest.contains('/') => Resource::Pipe,
-            Some(_) => Resource::Source,
-            None => Resource::Invite,
-        };
-        response = ApiError::not_found(absent).into_response();
-    }
+    // The clients wait five seconds for an answer, and then do not know what happened.
+    let answered = tokio::time::timeout(PPZ_TIMEOUT, next.run(request)).await;
+    let response = answered.unwrap_or_else(|_| ApiError::Unavailable.into_response());
     render_ppz(response)
 }
 
@@ -186,6 +184,8 @@ pub async fn by_path(request: Request, next: Next) -> Response {
     }
     let first = path.strip_prefix("/api/v1/").and_then(|rest| rest.split('/').next());
     match first {
+        // Ours, although ppz's clients call others below it.
+        Some("keys") if path.ends_with("/verify") => render_problem(response, request_id),
         Some(first) if !OURS.contains(&first) => render_ppz(response),
         None if path.starts_with("/oauth/") => render_oauth(response, false),
         _ => render_problem(response, request_id),
@@ -226,7 +226,9 @@ fn oauth_code(error: &ApiError, polls: bool) -> (StatusCode, &'static str) {
         }
         ApiError::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "server_error"),
         ApiError::Method | ApiError::NoRoute => (error.status(), "invalid_request"),
-        ApiError::Refused(Refusal::Forbidden) => (StatusCode::FORBIDDEN, "access_denied"),
+        ApiError::Refused(Refusal::Forbidden) | ApiError::CrossSite => {
+            (StatusCode::FORBIDDEN, "access_denied")
+        }
         _ => (StatusCode::BAD_REQUEST, "invalid_request"),
     }
 }

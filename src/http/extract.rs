@@ -162,8 +162,12 @@ pub fn from_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
     let mut json = serde_json::Deserializer::from_slice(bytes);
     let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
         let path = error.path().to_string();
-        let field = (path != ".").then_some(path);
-        ApiError::Malformed { field, detail: reason(error.inner()).into() }
+        let detail = reason(error.inner());
+        // Serde blames the object for a member that is missing, repeated or unknown.
+        let named =
+            detail.contains(" field `").then(|| detail.split('`').nth(1).unwrap_or_default().to_owned());
+        let field = (path != ".").then_some(path).or(named);
+        ApiError::Malformed { field, detail: detail.into() }
     })?;
     json.end().map_err(|_| ApiError::malformed("unexpected data after the JSON document"))?;
     Ok(value)
@@ -187,6 +191,7 @@ fn reason(error: &serde_json::Error) -> String {
         return text.to_owned();
     }
     match text.rsplit_once("expected ") {
+        Some((_, expected)) if expected.starts_with("struct ") => "expected a JSON object".to_owned(),
         Some((_, expected)) => format!("expected {expected}"),
         None => "unexpected value; see /docs".to_owned(),
     }

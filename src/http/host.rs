@@ -27,7 +27,14 @@ pub async fn require_one(request: Request, next: Next) -> Response {
 
 /// Whether a text is a host with an optional port, or empty, which RFC 9112 allows.
 fn is_host(text: &str) -> bool {
-    text.is_empty() || !text.contains(['@', ',']) && text.parse::<Authority>().is_ok()
+    let port = match text.rsplit_once(']') {
+        Some((_, rest)) => rest,
+        None => text.find(':').map_or("", |colon| &text[colon..]),
+    };
+    let is_port = |port: &str| {
+        port.is_empty() || port.strip_prefix(':').is_some_and(|port| port.parse::<u16>().is_ok())
+    };
+    text.is_empty() || !text.contains(['@', ',']) && is_port(port) && text.parse::<Authority>().is_ok()
 }
 
 #[cfg(test)]
@@ -39,7 +46,17 @@ mod tests {
         for good in ["", "x", "example.org", "example.org:8080", "127.0.0.1:1", "[::1]", "[::1]:8080"] {
             assert!(is_host(good), "{good}");
         }
-        for bad in ["a b", "user@example.org", "example.org/path", "http://example.org", "a,b", "[::1"] {
+        for bad in [
+            "a b",
+            "user@example.org",
+            "example.org/path",
+            "http://example.org",
+            "a,b",
+            "[::1",
+            "[::1]x",
+            "a:b",
+            "a:99999",
+        ] {
             assert!(!is_host(bad), "{bad}");
         }
     }

@@ -22,6 +22,7 @@ mod pages;
 mod pagination;
 mod policy;
 mod ppz;
+mod quoted;
 mod rate_limit;
 mod readiness;
 mod request_id;
@@ -104,8 +105,12 @@ fn ppz() -> OpenApiRouter<SharedState> {
         .routes(routes!(ppz::create_pipe::create_pipe))
         .routes(routes!(ppz::delete_pipe::delete_pipe))
         .routes(routes!(ppz::revoke_key::revoke_key))
-        // Not in the description: it answers nothing but 503.
-        .route("/api/v1/auth/exchange", post(ppz::exchange::exchange))
+}
+
+/// The route for ppz's clients that anonymous callers call: rate-limited by address. Not in the description, because it
+/// answers nothing but 503.
+fn exchange() -> Router<SharedState> {
+    Router::new().route("/api/v1/auth/exchange", post(ppz::exchange::exchange))
 }
 
 /// The OAuth routes for anonymous clients. Errors are OAuth's flat objects.
@@ -165,6 +170,7 @@ pub fn public(state: SharedState) -> Router {
     Router::new()
         .merge(Router::from(ours()).layer(caught()).layer(by_caller()).layer(problem()))
         .merge(Router::from(ppz()).layer(caught()).layer(by_caller()).layer(ppz_error()))
+        .merge(exchange().layer(caught()).layer(by_address()).layer(ppz_error()))
         .merge(Router::from(oauth()).layer(caught()).layer(by_address()).layer(oauth_error()))
         .merge(Router::from(introspection()).layer(caught()).layer(by_caller()).layer(oauth_error()))
         // Without a rate limit: probes must not fail because of other traffic.

@@ -20,8 +20,8 @@ too; a request that changes something then needs `X-CSRF-Token` (from `GET /api/
 
 Every response to a write has the header `Tenure-Position`. A read that sends it as `Tenure-Min-Position` sees the write, on \
 any node; a position beyond the end of the log is refused (400). A POST with an `Idempotency-Key` (1 to 255 visible ASCII \
-characters) is carried out once within a day, and repeating it returns the same response. With another body it is refused \
-(422); if the response held a secret, the repeat is answered 409 with the record. Reads have an `ETag`. Resources of other \
+characters) is carried out once within a day; a repeat is answered with what the first request made, as it is now, or 404 if \
+that is gone. With another body it is refused (422); if the response held a secret, the repeat is answered 409 with the record. Reads have an `ETag`. Resources of other \
 tenants are not found.";
 
 /// The error format of a table of routes.
@@ -42,7 +42,9 @@ pub fn describe([ours, ppz, oauth]: [&OpenApi; 3], health: &OpenApi) -> Value {
     for (part, errors) in [(ours, Errors::Problem), (ppz, Errors::Ppz), (oauth, Errors::Oauth)] {
         let mut part = part.clone();
         for item in part.paths.paths.values_mut() {
-            if let (Some(post), Errors::Problem | Errors::Ppz) = (&mut item.post, &errors) {
+            if let (Some(post), Errors::Problem | Errors::Ppz) = (&mut item.post, &errors)
+                && !only_asks(post)
+            {
                 post.parameters.get_or_insert_default().push(RefOr::T(idempotency_key()));
             }
             for (reads, operation) in [
@@ -144,10 +146,15 @@ fn idempotency_key() -> Parameter {
         .required(Required::False)
         .description(Some(
             "A key of the caller's choice for this request. Within a day, the same request with the same key is carried out \
-             once, and answered as it was the first time.",
+             once; a repeat is answered with what the first one made, as it is now (404 if it is gone).",
         ))
         .schema(Some(key))
         .build()
+}
+
+/// Whether a POST writes nothing: it asks with a body.
+fn only_asks(operation: &Operation) -> bool {
+    matches!(operation.operation_id.as_deref(), Some("verifyKey" | "getUsernames"))
 }
 
 /// Adds what all operations of a table have in common: security, error responses, and the position header of writes.
@@ -174,6 +181,15 @@ fn complete(operation: &mut Operation, errors: &Errors, reads: bool) {
     };
     let statuses: &[(&str, &str)] = match (errors, reads) {
         (Errors::Oauth, true) => &[("429", TOO_MANY)],
+        (Errors::Oauth, false) if operation.operation_id.as_deref() == Some("pollForToken") => &[
+            ("400", "The request failed, or has to wait; `error` holds the OAuth code"),
+            ("503", UNAVAILABLE),
+        ],
+        (Errors::Oauth, false) if open => &[
+            ("400", "The request failed; `error` holds the OAuth code"),
+            ("429", TOO_MANY),
+            ("503", UNAVAILABLE),
+        ],
         (Errors::Oauth, false) => &[
             ("400", "The request failed; `error` holds the OAuth code"),
             ("401", "The credential is missing, unknown, expired or revoked"),
@@ -208,10 +224,15 @@ fn complete(operation: &mut Operation, errors: &Errors, reads: bool) {
             ("503", UNAVAILABLE),
         ],
     };
-    for response in statuses {
+    // Lists that are sent while they are read have no `ETag`.
+    let is_unpaged = matches!(
+        operation.operation_id.as_deref(),
+        Some("ppzListInvites" | "ppzMyInvites" | "ppzListSources" | "followEvents" | "followAccountEvents")
+    );
+    for response in statuses.iter().filter(|(status, _)| !(is_unpaged && *status == "304")) {
         refuses(operation, *response, (schema, media));
     }
-    if !reads && !matches!(errors, Errors::Oauth) {
+    if !reads && !only_asks(operation) && !matches!(errors, Errors::Oauth) {
         for (status, response) in &mut operation.responses.responses {
             if let (true, RefOr::T(response)) = (status.starts_with('2'), response) {
                 let position = HeaderBuilder::new()

@@ -24,11 +24,17 @@ impl Origin {
     pub fn behind(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> Self {
         // `::ffff:10.0.0.1` must match the networks, and count, as 10.0.0.1.
         let peer = peer.to_canonical();
-        let values = |name| headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
-        let listed: Vec<Option<IpAddr>> =
-            values("x-forwarded-for").flat_map(|value| value.split(',')).map(node).collect();
-        let forwarded: Vec<Option<IpAddr>> =
-            values("forwarded").flat_map(|value| split_unquoted(value, ',')).map(node_of_element).collect();
+        // What a client put in front of a proxy's entry must not spoil that entry, so nothing is refused as a whole.
+        let values =
+            |name| headers.get_all(name).iter().map(|value| String::from_utf8_lossy(value.as_bytes()));
+        let listed: Vec<Option<IpAddr>> = values("x-forwarded-for")
+            .flat_map(|value| {
+                value.split(',').filter(|entry| !entry.trim().is_empty()).map(node).collect::<Vec<_>>()
+            })
+            .collect();
+        let forwarded: Vec<Option<IpAddr>> = values("forwarded")
+            .flat_map(|value| elements(&value).into_iter().filter_map(for_of).map(node).collect::<Vec<_>>())
+            .collect();
         let (one, other) = (client_of(peer, &listed, trusted), client_of(peer, &forwarded, trusted));
         Self(match (listed.is_empty(), forwarded.is_empty()) {
             (false, false) if one != other => peer,
@@ -86,15 +92,22 @@ fn is_port(text: &str) -> bool {
     text.is_empty() || text.strip_prefix(':').is_some_and(|port| port.parse::<u16>().is_ok() || is_name(port))
 }
 
-/// The `for` of one element of `Forwarded`, such as `for="[2001:db8::1]:4711";proto=https`.
-fn node_of_element(element: &str) -> Option<IpAddr> {
+/// The elements of a value of `Forwarded`, one for each proxy.
+fn elements(value: &str) -> Vec<&str> {
+    // A quote that a client has left open would swallow what the proxies have appended.
+    let quotes = value.matches('"').count() - value.matches("\\\"").count();
+    if quotes.is_multiple_of(2) { split_unquoted(value, ',') } else { value.split(',').collect() }
+}
+
+/// The `for` of one element of `Forwarded`, such as `for="[2001:db8::1]:4711";proto=https`; none if it names nobody.
+fn for_of(element: &str) -> Option<&str> {
     let pairs = split_unquoted(element, ';').into_iter();
     let value = pairs
         .filter_map(|pair| pair.split_once('='))
         .find(|(name, _)| name.trim().eq_ignore_ascii_case("for"));
     let value = value?.1.trim();
     // No character of an address needs an escape.
-    node(value.strip_prefix('"').map_or(Some(value), |rest| rest.strip_suffix('"'))?)
+    Some(value.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(value))
 }
 
 /// The parts of a text between separators that are not in quotes.
@@ -193,10 +206,24 @@ mod tests {
             ("for=\"_gazonk\"", "10.0.0.1"),
             ("proto=https", "10.0.0.1"),
             ("for=\"198.51.100.1", "10.0.0.1"),
+            ("", "10.0.0.1"),
         ] {
             assert_eq!(forwarded(None, value), client, "{value}");
         }
         assert_eq!(forwarded(Some("198.51.100.1:1"), "for=198.51.100.1"), "198.51.100.1");
         assert_eq!(forwarded(Some("198.51.100.2"), "for=198.51.100.1"), "10.0.0.1");
+        // Nobody is named by one of them.
+        assert_eq!(forwarded(Some("198.51.100.2"), "proto=https"), "198.51.100.2");
+        assert_eq!(forwarded(Some("198.51.100.2"), ""), "198.51.100.2");
+        assert_eq!(forwarded(Some(""), "for=198.51.100.1"), "198.51.100.1");
+        // What a client leaves in front of the proxy's entry does not spoil it.
+        assert_eq!(forwarded(None, "for=\"x, for=198.51.100.1"), "198.51.100.1");
+        assert_eq!(forwarded(None, "for=\"x, for=\"198.51.100.1:80\""), "198.51.100.1");
+        let mut headers = HeaderMap::new();
+        let octets = b"\xff, 198.51.100.1";
+        headers.append("x-forwarded-for", axum::http::HeaderValue::from_bytes(octets).unwrap());
+        let trusted: Vec<IpNet> = vec!["10.0.0.0/8".parse().unwrap()];
+        let origin = Origin::behind("10.0.0.1".parse().unwrap(), &headers, &trusted);
+        assert_eq!(origin.0.to_string(), "198.51.100.1");
     }
 }

@@ -4,6 +4,7 @@ use secrecy::SecretString;
 
 use super::caller::{Caller, is_still_good};
 use super::error::{ApiError, or_not_found};
+use super::quoted::quoted;
 use super::state::AppState;
 use crate::ids::{AccountId, UserId};
 use crate::operations::Resource;
@@ -192,16 +193,19 @@ pub async fn acting_account(
     caller: Caller,
     named: Option<&str>,
 ) -> Result<AccountId, ApiError> {
+    // Shortened and harmless, because clients print it.
+    let shown = named.map(quoted);
+    let invalid = || ApiError::InvalidOrg { named: shown.clone() };
     let named = match named {
         None => None,
-        Some(text) => Some(text.parse::<AccountId>().map_err(|_| ApiError::InvalidOrg)?),
+        Some(text) => Some(text.parse::<AccountId>().map_err(|_| invalid())?),
     };
     let user = match caller {
         Caller::Anonymous => return Err(ApiError::NoCredential),
         Caller::Key { account, .. } => {
             return match named {
                 // Refused, not ignored: the client believes that it acts in the named account.
-                Some(named) if named != account => Err(ApiError::InvalidOrg),
+                Some(named) if named != account => Err(invalid()),
                 _ => {
                     state.rate_limits.tenant(account)?;
                     Ok(account)
@@ -218,7 +222,7 @@ pub async fn acting_account(
     let account = match account {
         Ok(account) => account,
         // The same error as for another tenant's account, so that identifiers cannot be probed.
-        Err(crate::projections::QueryError::NotFound) => return Err(ApiError::InvalidOrg),
+        Err(crate::projections::QueryError::NotFound) => return Err(invalid()),
         Err(error) => return Err(error.into()),
     };
     match role(state, caller, &account).await? {
@@ -226,6 +230,6 @@ pub async fn acting_account(
             state.rate_limits.tenant(account.id)?;
             Ok(account.id)
         }
-        _ => Err(ApiError::InvalidOrg),
+        _ => Err(invalid()),
     }
 }

@@ -20,6 +20,10 @@ pub const POSITION: HeaderName = HeaderName::from_static("tenure-position");
 /// The `Cache-Control` of responses with a secret or personal data: no cache may store them.
 pub const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 
+/// The headers of a response with a token (RFC 6749 §5.1).
+pub const UNCACHED: [(HeaderName, HeaderValue); 2] =
+    [(header::CACHE_CONTROL, NO_STORE), (header::PRAGMA, HeaderValue::from_static("no-cache"))];
+
 /// The response to a write, with a body.
 pub fn written<T: Serialize>(status: StatusCode, position: Checkpoint, body: T) -> Response {
     (status, [(POSITION, position.to_string())], Json(body)).into_response()
@@ -32,7 +36,8 @@ pub fn done(position: Checkpoint) -> Response {
 
 /// Middleware that adds an `ETag` to JSON responses to GET, and answers 304 if the client has it (RFC 9110 §13).
 pub async fn etag(request: Request, next: Next) -> Response {
-    let conditional = request.headers().get(header::IF_NONE_MATCH).cloned();
+    let conditional: Vec<HeaderValue> =
+        request.headers().get_all(header::IF_NONE_MATCH).iter().cloned().collect();
     // The response to a HEAD has already lost its body, so its hash would be wrong.
     let reads = *request.method() == Method::GET;
     let response = next.run(request).await;
@@ -48,7 +53,7 @@ pub async fn etag(request: Request, next: Next) -> Response {
     let body = body.to_bytes();
     let digest = Sha256::digest(&body);
     let tag = format!("\"{}\"", URL_SAFE_NO_PAD.encode(&digest[..16]));
-    let known = conditional.as_ref().and_then(|value| value.to_str().ok()).is_some_and(|value| {
+    let known = conditional.iter().filter_map(|value| value.to_str().ok()).any(|value| {
         value.split(',').map(|one| one.trim().trim_start_matches("W/")).any(|one| one == tag || one == "*")
     });
     if let Ok(value) = HeaderValue::from_str(&tag) {

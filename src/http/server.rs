@@ -66,6 +66,7 @@ pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToke
             request.extensions_mut().insert(ConnectInfo(peer));
             // For responses that would never end by themselves.
             request.extensions_mut().insert(stopping.clone());
+            with_readable_path(&mut request);
             request.map(axum::body::Body::new)
         });
         let connection = http1::Builder::new()
@@ -87,5 +88,26 @@ pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToke
     drop(listener);
     if tokio::time::timeout(SHUTDOWN_TIMEOUT, ending.shutdown()).await.is_err() {
         tracing::warn!("some connections did not end in time and were dropped");
+    }
+}
+
+/// Replaces octets of the path that are no UTF-8 by U+FFFD. Such a name is then not found, as any other that nothing has,
+/// instead of being refused before anybody has looked at the credential.
+fn with_readable_path<B>(request: &mut hyper::Request<B>) {
+    use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+    let path = request.uri().path();
+    if percent_decode_str(path).decode_utf8().is_ok() {
+        return;
+    }
+    let segments: Vec<String> = path
+        .split('/')
+        .map(|segment| {
+            let readable = percent_decode_str(segment).decode_utf8_lossy();
+            utf8_percent_encode(&readable, NON_ALPHANUMERIC).to_string()
+        })
+        .collect();
+    let query = request.uri().query().map(|query| format!("?{query}")).unwrap_or_default();
+    if let Ok(uri) = format!("{}{query}", segments.join("/")).parse() {
+        *request.uri_mut() = uri;
     }
 }

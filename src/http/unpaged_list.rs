@@ -20,7 +20,7 @@ const MAX_CONCURRENT: usize = 4;
 const MAX_PER_CALLER: usize = 2;
 
 /// How long a request waits for a permit.
-const PERMIT_TIMEOUT: Duration = Duration::from_secs(5);
+const PERMIT_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// How long a client may take to read a list.
 const LIST_TIMEOUT: Duration = Duration::from_mins(1);

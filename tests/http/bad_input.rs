@@ -63,7 +63,8 @@ async fn what_is_no_identifier_belongs_to_nothing() {
     }
     let nul = server.post("/api/v1/keys/verify", json!({"key": "ppz_\u{0}0123456789"})).bearer_auth(&token);
     assert_eq!(answer(nul).await.is(200).json()["valid"], false);
-    answer(server.get("/api/v1/accounts/%ff").bearer_auth(&token)).await.fails(400, "invalid");
+    answer(server.get("/api/v1/accounts/%ff").bearer_auth(&token)).await.fails(404, "account.not_found");
+    answer(server.get("/api/v1/accounts/%ff")).await.fails(401, "credential_missing");
     answer(server.request(Method::PATCH, "/api/v1/accounts").bearer_auth(&token))
         .await
         .fails(405, "method_not_allowed");

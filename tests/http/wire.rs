@@ -106,6 +106,7 @@ async fn bodies_are_read_as_the_first_server_read_them() {
         (r#"{"handle": "b", "kind": null}"#, "b", "message"),
         (r#"{"handle": "x", "handle": "c", "kind": "pty"}"#, "c", "pty"),
         (r#"{"handle": "d", "unknown": {"a": 1}, "org": 5}"#, "d", "message"),
+        (r#"{"zzz": "\ud800", "handle": "e", "yyy": 1e400}"#, "e", "message"),
     ] {
         let made = answer(source(body)).await.is(201).json();
         assert_eq!((made["handle"].as_str(), made["kind"].as_str()), (Some(handle), Some(kind)), "{body}");
@@ -282,6 +283,12 @@ async fn what_a_path_cannot_name_is_simply_not_there() {
         let request = acme.server.request(Method::DELETE, &path).bearer_auth(&acme.key);
         answer(request).await.fails(404, "E_PIPE_NOT_FOUND");
     }
+    // Nobody learns anything without a credential, and a name of the source comes before that of the pipe.
+    for path in ["/api/v1/sources/%ff", "/api/v1/sources/%ff/pipes/%ff", "/api/v1/sources/robot/pipes/%ff"] {
+        answer(acme.server.request(Method::DELETE, path)).await.fails(401, "E_INVALID_API_KEY");
+    }
+    let pipes = acme.post("/api/v1/sources/%ff/pipes", "", r#"{"name": "x"}"#);
+    answer(pipes).await.fails(404, "E_SOURCE_NOT_FOUND");
     for id in ["x", "%ff", "0190a5d0"] {
         for what in ["accept", "decline"] {
             let request = acme.server.request(Method::POST, &format!("/api/v1/invites/{id}/{what}"));
@@ -311,8 +318,14 @@ async fn an_empty_org_is_absent_and_unknown_parameters_are_ignored() {
     }
     for org in ["nonsense", "%ff", "00000000-0000-0000-0000-000000000000"] {
         let list = acme.server.get(&format!("/api/v1/sources?org={org}")).bearer_auth(&acme.key);
-        answer(list).await.fails(403, "E_INVALID_ORG");
+        let refused = answer(list).await.fails(403, "E_INVALID_ORG");
+        assert!(refused.text.contains(&format!("'{}'", org.replace("%ff", "\u{fffd}"))), "{}", refused.text);
     }
+    let homeless = acme.server.user("homeless").await;
+    let token = acme.server.token(homeless).await;
+    let refused =
+        answer(acme.server.get("/api/v1/sources").bearer_auth(token)).await.fails(403, "E_INVALID_ORG");
+    assert!(refused.text.contains("no account"), "{}", refused.text);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -383,7 +396,8 @@ async fn with_a_browsers_session_nothing_but_json_changes_state() {
     answer(browser(Method::DELETE, "/api/v1/sources/here", "", "")).await.is(204);
     // Without the token, JSON is not enough either.
     let forged = acme.server.request(Method::POST, "/api/v1/sources").header("cookie", &session);
-    answer(forged.json(&json!({"handle": "forged"}))).await.fails(403, "E_FORBIDDEN");
+    let forged = answer(forged.json(&json!({"handle": "forged"}))).await.fails(403, "E_FORBIDDEN");
+    assert!(forged.text.contains("X-CSRF-Token"), "{}", forged.text);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,7 +2,6 @@
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use secrecy::ExposeSecret as _;
 use serde::{Deserialize, Serialize};
@@ -14,7 +13,7 @@ use crate::dispatch::DispatchError;
 use crate::http::error::ApiError;
 use crate::http::origin::Origin;
 use crate::http::request_id::RequestTrace;
-use crate::http::response::NO_STORE;
+use crate::http::response::UNCACHED;
 use crate::http::state::SharedState;
 use crate::operations::Refusal;
 
@@ -88,5 +87,5 @@ pub async fn device_code(
         interval: settings.poll_interval.as_secs().max(1),
         expires_in: ttl.as_secs(),
     };
-    Ok(([(header::CACHE_CONTROL, NO_STORE)], Json(body)).into_response())
+    Ok((UNCACHED, Json(body)).into_response())
 }

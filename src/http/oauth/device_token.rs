@@ -2,7 +2,6 @@
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
@@ -14,7 +13,7 @@ use crate::dispatch::DispatchError;
 use crate::http::error::ApiError;
 use crate::http::error_body::OauthError;
 use crate::http::request_id::RequestTrace;
-use crate::http::response::NO_STORE;
+use crate::http::response::UNCACHED;
 use crate::http::state::{AppState, SharedState};
 use crate::operations::Refusal;
 use crate::projections::QueryError;
@@ -79,7 +78,7 @@ pub async fn device_token(
         Ok(done) => {
             let access_token = done.answer.2.expose_secret().to_owned();
             let token = AccessToken { access_token, token_type: "bearer", expires_in: ttl.as_secs() };
-            return Ok(([(header::CACHE_CONTROL, NO_STORE)], Json(token)).into_response());
+            return Ok((UNCACHED, Json(token)).into_response());
         }
         Err(DispatchError::Refused(Refusal::NotFound(_))) => {
             ("invalid_grant", "the device code is unknown or already used; request a new one")

@@ -81,6 +81,7 @@ impl FromRequest<SharedState> for DeviceParameters {
         let (kind, bytes) = kind_and_body(request, state).await?;
         let begins = bytes.iter().find(|octet| !octet.is_ascii_whitespace());
         let parameters = match begins {
+            _ if bytes.trim_ascii() == b"null" => Parameters(HashMap::new()),
             None => Parameters(HashMap::new()),
             // curl declares a form unless it is told otherwise.
             Some(b'{') => from_json(&bytes, Repeated::LastCounts)?,

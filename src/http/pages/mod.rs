@@ -117,7 +117,7 @@ pub async fn shape(request: Request, next: Next) -> Response {
             StatusCode::FORBIDDEN => "Not allowed",
             _ => "Something went wrong",
         };
-        response = message(error.status(), title, &error.detail());
+        response = message(error.status(), title, &error.sentence());
         response.headers_mut().extend(headers);
     }
     let headers = response.headers_mut();

@@ -1,7 +1,10 @@
 //! Bodies of existing clients, read as the server that they were written for read them.
 
+use std::fmt;
+
 use axum::extract::{FromRequest, Request};
-use serde::de::DeserializeOwned;
+use serde::Deserializer;
+use serde::de::{DeserializeOwned, DeserializeSeed, IgnoredAny, MapAccess, Visitor};
 use serde_json::{Map, Value};
 
 use crate::context::Context;
@@ -13,6 +16,9 @@ use crate::http::state::SharedState;
 
 /// The members of a body. All of them are optional here: the engine says what is missing or malformed.
 pub trait ClientBody: DeserializeOwned {
+    /// The members that are read. Whatever others hold is skipped.
+    const MEMBERS: &'static [&'static str];
+
     /// The member that is blamed for a body that is no JSON object, or has a member of a wrong type: its code is what
     /// clients know on this route.
     const BLAMED: &'static str;
@@ -48,16 +54,57 @@ impl<T: ClientBody> FromRequest<SharedState> for ClientCommand<T> {
 }
 
 fn parse<T: ClientBody>(bytes: &[u8]) -> Result<T, ApiError> {
-    let malformed = |_| {
-        ApiError::field(T::BLAMED, "the body must be one JSON object whose members have the documented types")
-    };
+    let unreadable = |detail: String| ApiError::Unreadable { blamed: T::BLAMED, detail };
     let mut members = if bytes.iter().all(u8::is_ascii_whitespace) {
         Map::new()
     } else {
-        serde_json::from_slice::<Option<Map<String, Value>>>(bytes).map_err(malformed)?.unwrap_or_default()
+        let mut json = serde_json::Deserializer::from_slice(bytes);
+        let read =
+            Members(T::MEMBERS).deserialize(&mut json).and_then(|members| json.end().map(|()| members));
+        read.map_err(|error| {
+            let place = format!("line {}, column {}", error.line(), error.column());
+            unreadable(format!("the body must be one JSON object: it cannot be read at {place}"))
+        })?
     };
     members.retain(|_, value| !value.is_null());
-    serde_json::from_value(Value::Object(members)).map_err(malformed)
+    serde_path_to_error::deserialize(Value::Object(members)).map_err(|error| {
+        unreadable(format!("{}: a value of another type is expected; see /docs", error.path()))
+    })
+}
+
+/// Reads these members of an object, the last of those that are repeated.
+struct Members(&'static [&'static str]);
+
+impl<'de> DeserializeSeed<'de> for Members {
+    type Value = Map<String, Value>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Members {
+    type Value = Map<String, Value>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_unit<E>(self) -> Result<Self::Value, E> {
+        Ok(Map::new())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut members = Map::new();
+        while let Some(name) = map.next_key::<String>()? {
+            if self.0.contains(&name.as_str()) {
+                members.insert(name, map.next_value()?);
+            } else {
+                map.next_value::<IgnoredAny>()?;
+            }
+        }
+        Ok(members)
+    }
 }
 
 #[cfg(test)]
@@ -78,6 +125,7 @@ mod tests {
     }
 
     impl ClientBody for Example {
+        const MEMBERS: &'static [&'static str] = &["handle", "count"];
         const BLAMED: &'static str = "handle";
     }
 
@@ -110,5 +158,17 @@ mod tests {
             assert_eq!(refused.blamed(), Some("handle"), "{body}");
         }
         assert!(parse::<Example>(b"{\"handle\": \"\xff\"}").is_err());
+        // What nobody reads may be anything.
+        for other in [
+            b"\"\\ud800\"".to_vec(),
+            b"1e400".to_vec(),
+            b"\"\xff\"".to_vec(),
+            [vec![b'['; 500], vec![b']'; 500]].concat(),
+        ] {
+            let body = [b"{\"other\": ".to_vec(), other, b", \"handle\": \"a\"}".to_vec()].concat();
+            assert_eq!(parse::<Example>(&body).unwrap().handle, "a");
+        }
+        let wrong = parse::<Example>(br#"{"handle": "a", "count": "1"}"#).unwrap_err();
+        assert!(wrong.sentence().starts_with("count: "), "{}", wrong.sentence());
     }
 }

@@ -42,6 +42,7 @@ pub struct PpzNewPipe {
 }
 
 impl ClientBody for PpzNewPipe {
+    const MEMBERS: &'static [&'static str] = &["name", "ttl_seconds", "max_msgs", "max_bytes"];
     const BLAMED: &'static str = "name";
 }
 
@@ -83,7 +84,8 @@ pub async fn create_pipe(
     let pipe = if let Some(pipe) = done.made(Pipe::made) {
         pipe
     } else {
-        let pipe = or_not_found(state.tenure.reader().pipe(done.answer).await, Resource::Pipe)?;
+        let known = or_not_found(state.tenure.reader().pipe(done.answer).await, Resource::Pipe);
+        let pipe = known.map_err(|error| named.in_error(error))?;
         // A repeated request returns the first pipe. If the caller's default account has changed since, that pipe is in
         // another account.
         if source_by_handle(&state, account, &handle).await?.id != pipe.source_id {

@@ -35,6 +35,7 @@ pub struct PpzNewSource {
 }
 
 impl ClientBody for PpzNewSource {
+    const MEMBERS: &'static [&'static str] = &["handle", "kind"];
     const BLAMED: &'static str = "handle";
 }
 
@@ -69,9 +70,11 @@ pub async fn create_source(
     let named = Named { source: handle, ..Named::default() };
     let done = state.tenure.create_source(&command.context, account, None, handle, kind).await;
     let done = done.map_err(|error| named.in_error(error))?;
-    let source = match done.made(Source::made) {
-        Some(source) => source,
-        None => or_not_found(state.tenure.reader().source(done.answer).await, Resource::Source)?,
+    let source = if let Some(source) = done.made(Source::made) {
+        source
+    } else {
+        let known = or_not_found(state.tenure.reader().source(done.answer).await, Resource::Source);
+        known.map_err(|error| named.in_error(error))?
     };
     // A repeated request returns the first source. If the caller's default account has changed since, that source is in
     // another account.

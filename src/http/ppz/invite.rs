@@ -26,6 +26,7 @@ pub struct PpzNewInvite {
 }
 
 impl ClientBody for PpzNewInvite {
+    const MEMBERS: &'static [&'static str] = &["username"];
     const BLAMED: &'static str = "username";
 }
 

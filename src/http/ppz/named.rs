@@ -1,10 +1,8 @@
 //! Messages that name what they are about: ppz's clients print them as they come.
 
 use crate::http::error::ApiError;
+use crate::http::quoted::quoted;
 use crate::operations::{Refusal, Resource};
-
-/// The longest name that is repeated, in characters: a path may hold anything.
-const LONGEST: usize = 64;
 
 /// What a request is about; empty for what it does not name.
 #[derive(Clone, Copy, Default)]
@@ -49,26 +47,17 @@ impl Named<'_> {
     }
 }
 
-/// The name in quotes, shortened, and without characters that would disturb a terminal.
-fn quoted(name: &str) -> String {
-    let shown: String = name.chars().take(LONGEST).flat_map(char::escape_debug).collect();
-    let more = if name.chars().nth(LONGEST).is_some() { "…" } else { "" };
-    format!("'{shown}{more}'")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn names_are_quoted_shortened_and_harmless() {
+    fn messages_say_what_they_are_about() {
         let named = Named { source: "robot", pipe: "logs", ..Named::default() };
         assert_eq!(
             named.in_error(Refusal::PipeNameTaken).sentence(),
             "a pipe 'logs' already exists on source 'robot'"
         );
-        assert_eq!(quoted("\u{1b}[31m\u{202e}"), "'\\u{1b}[31m\\u{202e}'");
-        assert_eq!(quoted(&"a".repeat(70)).chars().count(), LONGEST + 3);
         assert_eq!(named.in_error(Refusal::Forbidden).sentence(), Refusal::Forbidden.to_string());
     }
 }

@@ -7,6 +7,7 @@ use axum::extract::State;
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
+use utoipa::openapi::schema::{AnyOfBuilder, KnownFormat, ObjectBuilder, Schema, SchemaFormat, Type};
 
 use super::KeyRecord;
 use crate::http::caller::authenticate_api_key;
@@ -27,7 +28,7 @@ pub struct VerifyKey {
     pub key: SecretString,
     /// The IP address of the gateway's client [default: the address of this request]. Invalid keys are counted per
     /// caller and per this address.
-    #[schema(value_type = Option<String>, format = Ipv4)]
+    #[schema(schema_with = address, required = false)]
     pub address: Option<IpAddr>,
 }
 
@@ -39,6 +40,18 @@ pub struct KeyVerification {
     /// The key's record; absent if the key is not valid.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub key: Option<KeyRecord>,
+}
+
+/// The schema of an address of either family.
+fn address() -> Schema {
+    let of = |format| {
+        ObjectBuilder::new().schema_type(Type::String).format(Some(SchemaFormat::KnownFormat(format)))
+    };
+    AnyOfBuilder::new()
+        .item(of(KnownFormat::Ipv4))
+        .item(of(KnownFormat::Ipv6))
+        .item(ObjectBuilder::new().schema_type(Type::Null))
+        .into()
 }
 
 /// Verify an API key
