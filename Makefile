@@ -28,7 +28,7 @@ test: ## Check formatting and lints, run all tests, and run the tour
 	@scripts/test
 
 .PHONY: bench
-bench: setup ## Measure Tenure against its peers (SHORT=1: a quick look; ALONE=1: only a large log and an open snapshot; REPLAY=1: rebuilds, comparisons and seeds)
+bench: setup ## Measure Tenure against its peers (SHORT=1: a quick look; ALONE=1: only a large log and an open snapshot; REPLAY=1: only rebuilds, comparisons and seeds)
 	$(CARGO) bench --locked --bench peers -- $(if $(SHORT),--short) $(if $(ALONE),--alone) $(if $(REPLAY),--replay)
 
 .PHONY: faults

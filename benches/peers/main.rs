@@ -1,9 +1,9 @@
 //! Tenure against its peers, side by side on one durable PostgreSQL: medians of interleaved rounds.
 //!
 //! `--short` takes about two minutes; without it the rounds are longer, and the costs of a large log and of an open
-//! snapshot are measured too. `--alone` measures only those two. For whoever works on one figure, `--against NAME` leaves
+//! snapshot, rebuilding, comparing and seeding are measured too. `--alone` measures only the first two of these. For whoever works on one figure, `--against NAME` leaves
 //! out all peers but this one (or `nobody`), and `--in-flight N` all numbers of callers but this one. `--replay` measures
-//! rebuilding, comparing and seeding instead.
+//! only the last three.
 
 mod cqrs_es_peer;
 mod growth;
@@ -93,11 +93,15 @@ async fn main() -> anyhow::Result<()> {
         server.stop().await?;
         return result;
     }
-    let result = compare(&server, &extent).await;
-    let stopped = server.stop().await;
-    let (rows, comparisons) = result?;
-    stopped?;
-    report::print(&rows, &comparisons)
+    let result = async {
+        let (rows, comparisons) = compare(&server, &extent).await?;
+        report::print(&rows, &comparisons)?;
+        let is_whole = extent.growth && extent.peers && levels()?.len() > 1 && named("--against").is_none();
+        if is_whole { replays(&server, 1_000_000).await } else { Ok(()) }
+    };
+    let result = result.await;
+    server.stop().await?;
+    result
 }
 
 async fn compare(server: &Server, extent: &Extent) -> anyhow::Result<(Vec<Row>, Vec<Comparison>)> {

@@ -10,6 +10,7 @@ use super::error::ApiError;
 use super::origin::Origin;
 use super::rate_limit::{RateLimitStatus, is_command};
 use super::state::{AppState, SharedState};
+use crate::clock::Timestamp;
 use crate::context::{Actor, Context};
 use crate::credentials::api_key::key_prefix;
 use crate::dispatch::DispatchError;
@@ -130,23 +131,29 @@ pub fn presented_credential(state: &AppState, headers: &HeaderMap) -> Result<Opt
     Ok(bearer(headers)?.or_else(|| session_secret(state, headers)))
 }
 
-/// Whether a credential that was good is still good, and still of this caller. Counts against no limit.
+/// Until when a credential that was good stays good, unless it is ended; none if it is no longer good, or not this caller's.
+/// Counts against no limit.
 ///
 /// # Errors
 /// [`ApiError::Unavailable`] if it cannot be checked.
-pub async fn is_still_good(
+pub async fn good_until(
     state: &AppState,
     caller: Caller,
     credential: &SecretString,
-) -> Result<bool, ApiError> {
-    let Caller::Person { user, via } = caller else { return Ok(false) };
-    match via {
-        Via::Session(_) => Ok(user_of_session(state, credential).await?.is_some_and(|(of, _)| of == user)),
-        Via::Token(_) => match state.tenure.lookup_bearer_token(credential).await {
-            Ok(token) => Ok(token.user_id == user),
-            Err(QueryError::NotFound) => Ok(false),
-            Err(error) => Err(error.into()),
-        },
+) -> Result<Option<Timestamp>, ApiError> {
+    let Caller::Person { user, via } = caller else { return Ok(None) };
+    let found = match via {
+        Via::Session(_) => {
+            state.tenure.lookup_session(credential).await.map(|found| (found.user_id, found.expires_at))
+        }
+        Via::Token(_) => {
+            state.tenure.lookup_bearer_token(credential).await.map(|found| (found.user_id, found.expires_at))
+        }
+    };
+    match found {
+        Ok((of, until)) => Ok((of == user).then_some(until)),
+        Err(QueryError::NotFound) => Ok(None),
+        Err(error) => Err(error.into()),
     }
 }
 

@@ -2,10 +2,11 @@
 
 use secrecy::SecretString;
 
-use super::caller::{Caller, is_still_good};
+use super::caller::{Caller, good_until};
 use super::error::{ApiError, or_not_found};
 use super::quoted::quoted;
 use super::state::AppState;
+use crate::clock::Timestamp;
 use crate::ids::{AccountId, UserId};
 use crate::operations::Resource;
 use crate::projections::accounts::Account;
@@ -135,26 +136,27 @@ pub async fn require_operator(state: &AppState, caller: Caller) -> Result<(), Ap
     if is_operator(state, caller).await? { Ok(()) } else { Err(ApiError::FORBIDDEN) }
 }
 
-/// Whether a reader of events may go on: its credential is good, and it may read the history of the account, or of all.
+/// Until when a reader of events may go on, unless an event ends its rights; none if it may not. Its credential has to be good,
+/// and it has to read the history of the account, or of all.
 ///
 /// # Errors
 /// [`ApiError::Unavailable`] if nobody can tell.
-pub async fn still_reads(
+pub async fn reads_until(
     state: &AppState,
     caller: Caller,
     credential: &SecretString,
     account: Option<AccountId>,
-) -> Result<bool, ApiError> {
-    if !is_still_good(state, caller, credential).await? {
-        return Ok(false);
-    }
-    let Some(account) = account else { return is_operator(state, caller).await };
+) -> Result<Option<Timestamp>, ApiError> {
+    let Some(until) = good_until(state, caller, credential).await? else { return Ok(None) };
+    let Some(account) = account else {
+        return Ok(is_operator(state, caller).await?.then_some(until));
+    };
     match state.tenure.reader().account(account).await {
         Ok(account) => {
             let role = role(state, caller, &account).await?;
-            Ok(role.is_some_and(|role| allows(Permission::ReadHistory, role)))
+            Ok(role.is_some_and(|role| allows(Permission::ReadHistory, role)).then_some(until))
         }
-        Err(crate::projections::QueryError::NotFound) => Ok(false),
+        Err(crate::projections::QueryError::NotFound) => Ok(None),
         Err(error) => Err(error.into()),
     }
 }

@@ -249,6 +249,22 @@ async fn a_stream_ends_when_its_reader_loses_the_right_and_gives_nothing_that_ca
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_stream_ends_when_the_credential_of_its_reader_expires() {
+    let (server, clock) = Server::with_clock(|_| {}).await;
+    let ada = server.user("ada").await;
+    let acme = server.account("acme", ada).await;
+    let token = server.token(ada).await;
+    let mut reader = Reader::open(of_account(&server, acme, &token, "")).await;
+    reader.begun().await;
+    server.tenure.create_source(&operator(), acme, Some(ada), "before", None).await.unwrap();
+    assert_eq!(reader.event().await["event_type"], "source.created");
+    clock.advance(Duration::from_secs(3_601));
+    server.tenure.create_source(&operator(), acme, Some(ada), "after", None).await.unwrap();
+    assert_eq!(reader.next().await, Got::End("forbidden".to_owned()));
+    assert_eq!(reader.next().await, Got::Over);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn wrong_places_and_wrong_readers_are_refused_before_a_stream_begins() {
     let server = Server::new().await;
     let (_, token) = runs(&server).await;

@@ -19,18 +19,19 @@ use utoipa::IntoParams;
 use uuid::Uuid;
 
 use super::event_type_of;
+use crate::clock::Timestamp;
 use crate::event_log::PositionToken;
 use crate::event_log::read::Filter;
 use crate::http::caller::{Caller, Via, presented_credential};
 use crate::http::error::{ApiError, place};
 use crate::http::extract::{AuthenticatedRead, Parameters};
 use crate::http::fair_semaphore::Permit;
-use crate::http::policy::{Permission, authorize, require_operator, still_reads};
+use crate::http::policy::{Permission, authorize, reads_until, require_operator};
 use crate::http::state::SharedState;
 use crate::ids::{AccountId, UserId};
 use crate::subscribers::live::{Look, Seat, Shown, Topic};
 
-/// How often a reader is sent its place, and its rights are checked, if nothing happens.
+/// How often a reader is sent its place, and is checked for the expiry of its rights, if nothing happens.
 const HEARTBEAT: Duration = Duration::from_secs(10);
 
 /// The most events that are made ready for a reader at once.
@@ -172,7 +173,7 @@ async fn follow(
         after,
         checked: 0,
         // Its rights may have ended before it joined.
-        must_check: true,
+        until: Timestamp::default(),
         heartbeat,
         stopping,
         begun: false,
@@ -215,8 +216,8 @@ struct Reader {
     after: i64,
     /// The newest event of its rights' streams that a check has covered.
     checked: i64,
-    /// Whether its rights are checked before anything is sent, although no event has touched them: they may also expire.
-    must_check: bool,
+    /// Its rights hold until then, unless an event ends them.
+    until: Timestamp,
     heartbeat: Interval,
     stopping: CancellationToken,
     begun: bool,
@@ -261,10 +262,7 @@ impl Reader {
                     self.after = place;
                     tokio::select! {
                         () = self.seat.changed() => {}
-                        _ = self.heartbeat.tick() => {
-                            self.must_check = true;
-                            return self.send(&[], place).await;
-                        }
+                        _ = self.heartbeat.tick() => return self.send(&[], place).await,
                     }
                     // Its rights may have ended with an event that it does not get.
                     if self.seat.rights_touched_at() > self.checked && !self.check().await {
@@ -294,7 +292,8 @@ impl Reader {
 
     /// Sends events, once it is sure that the reader may have them: whatever ended its rights before them is seen by now.
     async fn send(&mut self, events: &[Arc<Shown>], place: i64) -> Bytes {
-        if (self.must_check || self.seat.rights_touched_at() > self.checked) && !self.check().await {
+        let is_over = self.until <= self.state.tenure.clock().now();
+        if (is_over || self.seat.rights_touched_at() > self.checked) && !self.check().await {
             return self.end("forbidden");
         }
         let mut text = String::new();
@@ -314,11 +313,12 @@ impl Reader {
     async fn check(&mut self) -> bool {
         loop {
             let touched = self.seat.rights_touched_at();
-            match still_reads(&self.state, self.caller, &self.credential, self.account).await {
-                Ok(may) => {
-                    (self.checked, self.must_check) = (touched, false);
-                    return may;
+            match reads_until(&self.state, self.caller, &self.credential, self.account).await {
+                Ok(Some(until)) => {
+                    (self.checked, self.until) = (touched, until);
+                    return true;
                 }
+                Ok(None) => return false,
                 Err(error) if error.status() != StatusCode::SERVICE_UNAVAILABLE => return false,
                 Err(_) => tokio::time::sleep(RETRY).await,
             }
