@@ -92,7 +92,7 @@ impl BulkWriter {
     /// to autovacuum.
     pub async fn analyse(&self) {
         let client: &Client = &self.connection.client;
-        if let Err(error) = client.batch_execute("reset role; analyze").await {
+        if let Err(error) = client.batch_execute("reset role; analyze (skip_locked)").await {
             tracing::debug!(%error, "statistics are left to autovacuum");
         }
     }

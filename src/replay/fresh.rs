@@ -94,7 +94,7 @@ impl Fresh {
                 }
                 client.batch_execute(&row_sql::storage(table, schema)).await?;
                 client.batch_execute(&row_sql::apply_function(table, schema)).await?;
-                client.batch_execute(&format!("analyze {schema}.{}", table.name)).await?;
+                client.batch_execute(&format!("analyze (skip_locked) {schema}.{}", table.name)).await?;
                 tell();
             }
             Ok::<_, ReplayError>(())
