@@ -28,6 +28,7 @@ pub struct AccountRecord {
     /// When the account was opened.
     pub created_at: Timestamp,
     /// The public key of the account's NATS account; `null` until it has one.
+    #[schema(required = true)]
     pub nats_account_pub: Option<String>,
 }
 

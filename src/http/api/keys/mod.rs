@@ -38,10 +38,13 @@ pub struct KeyRecord {
     /// When the key was minted.
     pub created_at: Timestamp,
     /// When the key expires; `null` if it never does.
+    #[schema(required = true)]
     pub expires_at: Option<Timestamp>,
     /// When the key was revoked, or ended with its creator's membership; `null` until then.
+    #[schema(required = true)]
     pub revoked_at: Option<Timestamp>,
     /// When the key was last used successfully, accurate to the minute; `null` if never.
+    #[schema(required = true)]
     pub last_used_at: Option<Timestamp>,
 }
 

@@ -23,6 +23,7 @@ use crate::projections::sources::Source;
 #[derive(Serialize, ToSchema)]
 pub struct PipeRecord {
     /// The pipe's identifier; `null` for automatic pipes.
+    #[schema(required = true)]
     pub id: Option<PipeId>,
     /// The pipe's name, unique in its source.
     pub name: String,

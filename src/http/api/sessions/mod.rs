@@ -22,6 +22,7 @@ pub struct SessionRecord {
     /// When the session expires.
     pub expires_at: Timestamp,
     /// When the session was ended before it expired; `null` if it was not.
+    #[schema(required = true)]
     pub ended_at: Option<Timestamp>,
 }
 

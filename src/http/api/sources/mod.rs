@@ -36,8 +36,10 @@ pub struct SourceRecord {
     /// When the source was created.
     pub created_at: Timestamp,
     /// When the source last broadcast; `null` if it never has.
+    #[schema(required = true)]
     pub last_broadcast_at: Option<Timestamp>,
     /// The text of the last broadcast; `null` if there is none.
+    #[schema(required = true)]
     pub last_broadcast_payload: Option<String>,
 }
 

@@ -25,8 +25,10 @@ pub struct TokenRecord {
     /// When the token expires.
     pub expires_at: Timestamp,
     /// When the token was revoked; `null` until then.
+    #[schema(required = true)]
     pub revoked_at: Option<Timestamp>,
     /// When the token was last used successfully, accurate to the minute; `null` if never.
+    #[schema(required = true)]
     pub last_used_at: Option<Timestamp>,
 }
 

@@ -30,20 +30,25 @@ pub struct UserRecord {
     /// The unique username; a placeholder once the user is forgotten, empty if it can no longer be decrypted.
     pub username: String,
     /// The user's email address; `null` if unknown or forgotten.
+    #[schema(required = true)]
     pub email: Option<String>,
     /// How the user signs in: `github` or `internal`.
     pub mode: &'static str,
     /// The user's numeric GitHub identifier; `null` if there is none.
+    #[schema(required = true)]
     pub github_id: Option<i64>,
     /// The user's GitHub login; `null` if there is none.
+    #[schema(required = true)]
     pub github_login: Option<String>,
     /// The URL of the user's picture; `null` if there is none.
+    #[schema(required = true)]
     pub avatar_url: Option<String>,
     /// Whether the user is an operator of this instance.
     pub operator: bool,
     /// When the user was registered.
     pub created_at: Timestamp,
     /// When the user was forgotten; `null` until then.
+    #[schema(required = true)]
     pub forgotten_at: Option<Timestamp>,
 }
 
