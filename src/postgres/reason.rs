@@ -14,8 +14,10 @@ pub fn statement_reason(error: &tokio_postgres::Error) -> String {
     }
 }
 
-/// What PostgreSQL said, if this error is its answer to a statement or to a connection.
+/// What PostgreSQL said, if this error is its answer to a statement or to a connection. None if there was no answer: the causes
+/// of the error say why.
 #[must_use]
 pub fn answer_in(error: &(dyn std::error::Error + 'static)) -> Option<String> {
-    error.downcast_ref().map(statement_reason)
+    let error = error.downcast_ref::<tokio_postgres::Error>()?;
+    error.as_db_error().map(|_| statement_reason(error))
 }

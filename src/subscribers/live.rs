@@ -12,6 +12,7 @@ use tokio::sync::{Notify, watch};
 use uuid::Uuid;
 
 use crate::Tenure;
+use crate::aggregates::STREAM_TYPES;
 use crate::event_log::{ReadError, RecordedEvent};
 use crate::history::EventRecord;
 
@@ -87,7 +88,7 @@ struct State {
     seats: usize,
     /// There is one while the log is followed.
     window: Option<Window>,
-    /// The position of the newest event on each topic that somebody waits for.
+    /// For each topic with readers, the position of its newest event.
     topics: HashMap<Topic, watch::Sender<i64>>,
 }
 
@@ -110,7 +111,7 @@ pub struct Seat {
 }
 
 impl LiveFeed {
-    /// The feed of an engine. Nothing runs until somebody joins.
+    /// The feed of an engine. It follows the log only while it has readers.
     #[must_use]
     pub fn new(tenure: Arc<Tenure>) -> Self {
         Self(Arc::new(Feed { tenure, state: Mutex::default(), idle: Notify::new() }))
@@ -171,7 +172,7 @@ impl Feed {
                 match read {
                     Ok(events) => {
                         let Some(records) = feed.describe(&events).await else { return };
-                        feed.publish(&records);
+                        feed.publish(&records, feed.last_ending(&events));
                     }
                     Err(ReadError::Unavailable(_)) => {
                         tokio::time::sleep(RETRY).await;
@@ -204,8 +205,20 @@ impl Feed {
         }
     }
 
-    /// Adds events to the window and wakes those who wait for them.
-    fn publish(&self, records: &[EventRecord]) {
+    /// The position of the last of these events that destroys a data key, or may.
+    fn last_ending(&self, events: &[RecordedEvent]) -> Option<i64> {
+        let codec = self.tenure.codec();
+        let is_ending = |event: &&RecordedEvent| {
+            // Events of others seal nothing under keys of ours.
+            let is_ours = STREAM_TYPES.contains(&&*event.stream.stream_type);
+            is_ours && codec.ended_subjects(event).map_or(true, |ended| !ended.is_empty())
+        };
+        events.iter().rev().find(is_ending).map(|event| event.position)
+    }
+
+    /// Adds events to the window and wakes those who wait for them. What was shown before an event that destroys a key is
+    /// forgotten: it may hold what that key sealed, and whoever still wants it reads the log, where it is unreadable now.
+    fn publish(&self, records: &[EventRecord], ending: Option<i64>) {
         let mut state = self.lock();
         let State { window, topics, .. } = &mut *state;
         let Some(window) = window else { return };
@@ -228,6 +241,11 @@ impl Feed {
                 window.bytes -= first.json.len();
             }
         }
+        while ending.is_some() && window.events.front().is_some_and(|first| Some(first.position) < ending) {
+            let Some(first) = window.events.pop_front() else { break };
+            window.begin = first.position;
+            window.bytes -= first.json.len();
+        }
         for (topic, position) in touched {
             if let Some(waiting) = topics.get(&topic) {
                 waiting.send_replace(position);
@@ -235,7 +253,7 @@ impl Feed {
         }
     }
 
-    /// Ends the window for everybody; whoever joins next begins another.
+    /// Discards the window and wakes all readers, which then end. The next reader starts a new window.
     fn end(&self) {
         let mut state = self.lock();
         state.window = None;

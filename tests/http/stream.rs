@@ -265,6 +265,28 @@ async fn a_stream_ends_when_the_credential_of_its_reader_expires() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_was_sealed_for_a_forgotten_person_is_not_shown_again() {
+    let server = Server::new().await;
+    let (_, token) = runs(&server).await;
+    let all = |query: &str| server.get(&format!("/api/v1/events/stream{query}")).bearer_auth(&token);
+    let mut reader = Reader::open(all("")).await;
+    reader.begun().await;
+    let before = reader.place.clone();
+    let ada = server.user("ada-lovelace").await;
+    assert_eq!(reader.event().await["sealed"]["username"], "ada-lovelace");
+    server.tenure.forget_user(&operator(), ada).await.unwrap();
+    assert_eq!(reader.event().await["event_type"], "user.forgotten");
+    // The first reader is still there, so this one finds the same window.
+    let mut again = Reader::open(all(&format!("?cursor={before}"))).await;
+    let registered = again.event().await;
+    assert_eq!(
+        (&registered["event_type"], &registered["sealed"]["username"]),
+        (&json!("user.registered"), &Value::Null)
+    );
+    assert_eq!(again.event().await["event_type"], "user.forgotten");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn wrong_places_and_wrong_readers_are_refused_before_a_stream_begins() {
     let server = Server::new().await;
     let (_, token) = runs(&server).await;
