@@ -191,6 +191,26 @@ pub fn collect_metrics() -> Result<PrometheusHandle, BuildError> {
         "tenure_follower_lag_events",
         "Events committed but not yet read by this node's follower"
     );
+    metrics::describe_gauge!(
+        "tenure_subscription_lag_events",
+        "Events that the slice furthest behind of a subscription has not looked at yet"
+    );
+    metrics::describe_gauge!(
+        "tenure_subscription_lag_seconds",
+        "Age of the oldest event that a subscription has not handled, parked ones left out"
+    );
+    metrics::describe_gauge!(
+        "tenure_subscription_parked_streams",
+        "Streams of a subscription that wait for an operator"
+    );
+    metrics::describe_counter!(
+        "tenure_subscription_handled_events_total",
+        "Events of a subscription that this process has handled"
+    );
+    metrics::describe_counter!(
+        "tenure_subscription_failures_total",
+        "Deliveries of a subscription in this process that failed"
+    );
     Ok(handle)
 }
 

@@ -46,6 +46,7 @@ mod replay;
 mod restored;
 mod sealing;
 mod start;
+mod subscriptions;
 mod support;
 mod tls;
 mod two_releases;

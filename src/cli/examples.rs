@@ -100,3 +100,11 @@ mod tests {
         assert!(serve.contains("--public-url") && serve.contains("--listen"), "{serve}");
     }
 }
+
+pub(super) const SUBSCRIPTIONS: &str = "\
+Examples:
+  tenure subscriptions list
+  tenure subscriptions show mailer
+  tenure subscriptions unpark mailer user/0198c0de-0000-7000-8000-000000000001 --reason 'fixed in 1.4'
+  tenure subscriptions skip mailer 412-1077 --reason 'the address does not exist'
+  tenure subscriptions rewind mailer --to 412-1000 --reason 'mails of today were not sent'";

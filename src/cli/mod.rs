@@ -20,6 +20,7 @@ mod replay_progress;
 mod serve;
 mod shell;
 mod source;
+mod subscriptions;
 mod token;
 mod tour;
 mod user;
@@ -40,6 +41,7 @@ use crate::postgres;
 use crate::postgres::migrate::MigrateError;
 use crate::projections::QueryError;
 use crate::replay::{RebuildError, ReplayError};
+use crate::subscribers::OperateError;
 use crate::telemetry;
 
 /// An event-sourced identity and tenancy engine.
@@ -105,6 +107,9 @@ enum Command {
     /// Show and rebuild the tables that queries read
     #[command(subcommand, after_help = examples::PROJECTIONS)]
     Projections(projections::ProjectionsCommand),
+    /// Show the subscriptions of services, and let them go on when an event or an operator has stopped them
+    #[command(subcommand, after_help = examples::SUBSCRIPTIONS)]
+    Subscriptions(subscriptions::SubscriptionsCommand),
     /// Compare what is stored with what the log says
     #[command(subcommand, after_help = examples::AUDIT)]
     Audit(audit::AuditCommand),
@@ -228,6 +233,7 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Completions { .. } | Command::Man => Ok(()),
         Command::Events(command) => events::run(config, command).await,
         Command::Projections(command) => projections::run(config, command).await,
+        Command::Subscriptions(command) => subscriptions::run(config, command).await,
         Command::Audit(command) => audit::run(config, command).await,
         Command::Log(command) => log::run(config, command).await,
         Command::Bench(command) => bench::run(config, command).await,
@@ -261,17 +267,29 @@ fn exit_code(error: &anyhow::Error) -> u8 {
         return if error.may_succeed_later() { 5 } else { 1 };
     }
     if let Some(error) = error.downcast_ref::<ReadError>() {
+        return exit_code_of_read(error);
+    }
+    if let Some(error) = error.downcast_ref::<OperateError>() {
         return match error {
-            ReadError::Unavailable(_) => 5,
-            // The position does not fit this log: a retry cannot succeed.
-            ReadError::LogReplaced { .. } | ReadError::BeyondHead { .. } | ReadError::AnotherLog { .. } => 3,
-            ReadError::Gap { .. } => 1,
+            OperateError::NotFound(_) => 4,
+            OperateError::Log(error) => exit_code_of_read(error),
+            _ => 3,
         };
     }
     match error.downcast_ref::<QueryError>() {
         Some(QueryError::NotFound) => 4,
         Some(QueryError::Unavailable(_)) => 5,
         None => 1,
+    }
+}
+
+/// The exit code when the log could not be read.
+const fn exit_code_of_read(error: &ReadError) -> u8 {
+    match error {
+        ReadError::Unavailable(_) => 5,
+        // The position does not fit this log: a retry cannot succeed.
+        ReadError::LogReplaced { .. } | ReadError::BeyondHead { .. } | ReadError::AnotherLog { .. } => 3,
+        ReadError::Gap { .. } => 1,
     }
 }
 

@@ -12,6 +12,7 @@ use crate::clock::Timestamp;
 use crate::event_log::follow::Follower;
 use crate::event_log::{EventHeader, ReadError};
 use crate::replay::{LOGGED, Progress};
+use crate::subscribers::lag;
 
 /// One sweep in this many starts at the oldest idempotency record again.
 const SWEEPS_FROM_THE_START: u64 = 60;
@@ -39,6 +40,7 @@ impl Tenure {
                 never = self.keep_clearing(clear_every) => match never {},
                 never = self.parts.log.take_part(self.parts.node) => match never {},
                 never = self.keep_auditing() => match never {},
+                never = lag::keep_measuring(&self.parts.log) => match never {},
             }
         };
         // No caller awaits this task, so a panic would go unnoticed: it is reported through `broken`, as any other end

@@ -18,6 +18,7 @@ use super::parameters::Reads;
 use super::primary::Primary;
 use super::probe::{NotReady, Probe};
 use super::seen::{Head, SeenLog};
+use super::shared_reader::SharedReader;
 use super::unit::{Appended, IdempotencyRecord, Premises, Unit};
 use crate::clock::{Clock, Stopwatch, Timestamp};
 use crate::entropy::Entropy;
@@ -75,6 +76,7 @@ struct Inner {
     projection_set: String,
     database: Database,
     primary: Primary,
+    shared_reader: Arc<SharedReader>,
     probe: Probe,
     seen: Arc<SeenLog>,
     tasks: TaskTracker,
@@ -119,6 +121,7 @@ impl EventLog {
             probe: Probe::new(database.clone(), seen.clone(), projection_set.clone()),
             projection_set,
             database,
+            shared_reader: Arc::new(SharedReader::new(primary.clone(), seen.log_id())),
             primary,
             seen,
             tasks,
@@ -359,8 +362,26 @@ impl EventLog {
         self.inner.reserved_types
     }
 
+    /// Reads the log for the subscribers of this process.
+    #[must_use]
+    pub fn shared_reader(&self) -> &Arc<SharedReader> {
+        &self.inner.shared_reader
+    }
+
+    /// Cancelled once the log is being closed.
+    #[must_use]
+    pub fn closing(&self) -> &CancellationToken {
+        &self.inner.closing
+    }
+
+    /// The tasks that [`EventLog::close`] waits for.
+    #[must_use]
+    pub fn tasks(&self) -> &TaskTracker {
+        &self.inner.tasks
+    }
+
     /// Signals commits of all nodes; signals may be missed, so readers poll as well.
-    pub(super) fn wake_ups(&self) -> watch::Receiver<i64> {
+    pub(crate) fn wake_ups(&self) -> watch::Receiver<i64> {
         self.inner.seen.wake().subscribe()
     }
 

@@ -30,6 +30,7 @@ pub mod row_sql;
 pub mod rows;
 pub mod seen;
 mod session;
+pub mod shared_reader;
 pub mod snapshot;
 mod transaction;
 pub mod unit;

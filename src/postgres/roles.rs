@@ -46,6 +46,8 @@ const PRIVILEGES: &str = "
     grant insert, update, delete on log.idempotency to tenure_app;
     grant insert, update, delete on log.node to tenure_app;
     grant insert, delete on log.data_key to tenure_app;
+    grant insert, update, delete on log.subscription, log.subscription_slice, log.subscriber, log.parked_stream to tenure_app;
+    grant insert on log.subscription_act to tenure_app;
     revoke update, delete, truncate on log.event from tenure_owner;";
 
 /// The privileges that serving needs, as a condition on the current role.
@@ -61,6 +63,7 @@ const NEEDED: &str = "
         (has_table_privilege(current_user, 'log.data_key', 'insert')),
         (has_table_privilege(current_user, 'log.node', 'insert')),
         (has_table_privilege(current_user, 'log.idempotency', 'insert')),
+        (has_table_privilege(current_user, 'log.subscription', 'insert')),
         (has_table_privilege(current_user, 'view.users', 'insert')),
         (has_table_privilege(current_user, 'coarse.last_used', 'insert'))
     ) as needed (allowed)";

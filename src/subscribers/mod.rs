@@ -1,3 +1,71 @@
-//! Readers that follow the log.
+//! Readers that follow the log: durable subscriptions of services, and the readers of a node.
+//!
+//! A [`Subscription`] has a name, and its checkpoints are stored in the database. Services start it with a handler:
+//!
+//! - a [`TransactionalHandler`] changes tables in the database of the log, each event exactly once;
+//! - an [`EffectHandler`] has effects elsewhere, each event at least once, with a key that makes them idempotent.
+//!
+//! The events of a stream come in order. Its slices are handled side by side, by as many processes as take part. `docs/guides/follow-the-log.md`
+//! shows how to write one.
 
+mod attempt;
+mod filter;
+mod handler;
+pub mod lag;
 pub mod live;
+mod operate;
+mod runner;
+mod slices;
+mod store;
+mod subscription;
+mod worker;
+
+pub use filter::{EventFilter, InvalidFilter};
+pub use handler::{Delivery, EffectHandler, Failure, TransactionalHandler};
+pub use operate::{ActRecord, By, OperateError, Overview, ParkedRecord, SliceRecord, Subscriptions};
+pub use runner::{EndReason, Running, Status};
+pub use slices::{MAX_SLICES, slice_of};
+pub use subscription::{Start, SubscribeError, Subscription};
+
+use std::sync::Arc;
+
+use handler::Work;
+use store::Store;
+
+use crate::Tenure;
+use crate::entropy::uuid_v7;
+
+impl Subscription {
+    /// Registers the subscription and handles its events in this process, each exactly once.
+    ///
+    /// # Errors
+    /// See [`SubscribeError`].
+    pub async fn start_transactional(
+        &self,
+        tenure: &Tenure,
+        handler: impl TransactionalHandler,
+    ) -> Result<Running, SubscribeError> {
+        self.start_with(tenure, Work::Transaction(Arc::new(handler))).await
+    }
+
+    /// Registers the subscription and handles its events in this process, each at least once.
+    ///
+    /// # Errors
+    /// See [`SubscribeError`].
+    pub async fn start_effects(
+        &self,
+        tenure: &Tenure,
+        handler: impl EffectHandler,
+    ) -> Result<Running, SubscribeError> {
+        self.start_with(tenure, Work::Effects(Arc::new(handler))).await
+    }
+
+    async fn start_with(&self, tenure: &Tenure, work: Work) -> Result<Running, SubscribeError> {
+        self.check()?;
+        let log = tenure.log();
+        store::register(log, self).await?;
+        let subscriber = uuid_v7(tenure.clock().now(), &*tenure.entropy());
+        let store = Store::new(log, &self.name, subscriber);
+        Ok(runner::start(log, self, store, work))
+    }
+}

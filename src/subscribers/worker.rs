@@ -1,0 +1,652 @@
+//! A worker: hands the events of one slice to the handler, in order, and stores how far it has come.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep, timeout};
+
+use super::attempt::{self, Call, Commit, Lease, Outcome, Session};
+use super::filter::EventFilter;
+use super::handler::{Delivery, Failure, Work};
+use super::slices::{Handled, slice_of};
+use super::store::{Held, Mark, Parked, Place, Store};
+use super::subscription::{Limits, MAX_RANGE};
+use crate::event_log::read::Filter;
+use crate::event_log::shared_reader::Events;
+use crate::event_log::{EventLog, ReadError, RecordedEvent, StreamId};
+use crate::ids::EventId;
+
+/// The most parked streams of a slice. With more, it is not single events that fail.
+pub(super) const MAX_PARKED: usize = 1_000;
+
+/// After so many positions without a checkpoint one is stored, even if no event was selected.
+const MAX_UNSTORED: i64 = MAX_RANGE as i64;
+
+/// How far after its checkpoint a slice may have been when its holder died.
+const IN_DOUBT: i64 = 2 * MAX_UNSTORED;
+
+/// How long a slice waits for the next event before it takes back that a delivery may be under way.
+const IDLE: Duration = Duration::from_millis(100);
+
+/// How long a place may be ahead of the stored checkpoint while no event is selected.
+const STORE_EVERY: Duration = Duration::from_secs(1);
+
+/// How long a slice sleeps if nothing wakes it: wake-ups are hints and may be missed.
+const POLL: Duration = Duration::from_millis(500);
+
+/// The first and the longest pause after a failure.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
+/// How many events of an unparked stream are read at a time.
+const PARKED_PAGE: i64 = 100;
+
+/// How many of them are handled before the slice goes on with other events.
+const PARKED_AT_ONCE: usize = 20;
+
+/// What the subscriber tells its workers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(super) struct Orders {
+    pub(super) stops: bool,
+    /// The number of acts of operators so far; when it grows, the parked streams are read again.
+    pub(super) changes: i64,
+}
+
+/// Why a worker ended.
+#[derive(Debug)]
+pub(super) enum End {
+    /// It was told to, and has given the slice back.
+    Released,
+    /// Another process holds the slice, or may.
+    LeaseLost,
+    /// It cannot go on until an operator has acted.
+    Blocked(String),
+}
+
+/// What all workers of a subscriber share.
+pub(super) struct Shared {
+    pub(super) log: EventLog,
+    pub(super) store: Store,
+    pub(super) work: Work,
+    pub(super) filter: EventFilter,
+    pub(super) slices: u32,
+    pub(super) limits: Limits,
+    pub(super) handled_events: metrics::Counter,
+    pub(super) failures: metrics::Counter,
+}
+
+/// The worker of one slice.
+pub(super) struct Worker {
+    shared: Arc<Shared>,
+    held: Held,
+    lease: Lease,
+    orders: watch::Receiver<Orders>,
+    wake: watch::Receiver<i64>,
+    session: Option<Session>,
+    epoch: i64,
+    /// The last event that is done with; its checkpoint may not be stored yet.
+    position: i64,
+    event_id: EventId,
+    /// The position of the stored checkpoint, and when it was stored.
+    stored: i64,
+    stored_at: Instant,
+    /// How many deliveries of the next event have begun and ended without a result.
+    attempts: u32,
+    /// What the stored count says: one more than `attempts` while a delivery is under way, or may be.
+    counted: u32,
+    failure: Option<String>,
+    /// Up to this position events are handed out one at a time.
+    careful_until: i64,
+    handled: Handled,
+    parked: HashMap<StreamId, Parked>,
+    known_changes: i64,
+    pause: Duration,
+}
+
+/// Why a step was not completed.
+enum Trouble {
+    LeaseLost,
+    Blocked(String),
+    /// The database is not available; what was stored is not known.
+    Unavailable(String),
+}
+
+impl From<ReadError> for Trouble {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::Unavailable(_) => Self::Unavailable(error.to_string()),
+            error => Self::Blocked(error.to_string()),
+        }
+    }
+}
+
+/// Whether a step has done something.
+enum Step {
+    Worked,
+    Idle,
+}
+
+impl Worker {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        held: Held,
+        lease: watch::Receiver<Instant>,
+        orders: watch::Receiver<Orders>,
+    ) -> Self {
+        let wake = shared.log.wake_ups();
+        Self {
+            shared,
+            held,
+            lease: Lease::new(lease),
+            orders,
+            wake,
+            session: None,
+            epoch: 0,
+            position: 0,
+            event_id: EventId::NIL,
+            stored: 0,
+            stored_at: Instant::now(),
+            attempts: 0,
+            counted: 0,
+            failure: None,
+            careful_until: 0,
+            handled: Handled::default(),
+            parked: HashMap::new(),
+            known_changes: -1,
+            pause: FIRST_PAUSE,
+        }
+    }
+
+    /// Works until it is told to stop, or has to.
+    pub(super) async fn run(mut self) -> End {
+        let mut is_read = false;
+        loop {
+            if self.orders.borrow().stops {
+                // Without an answer the lease expires.
+                let _ = self.give_back(is_read).await;
+                return End::Released;
+            }
+            let step = async {
+                if self.lease.is_over() {
+                    // It may still be renewed, unless the slice has another holder by now.
+                    sleep(FIRST_PAUSE).await;
+                    let place = self.shared.store.place(self.held).await?;
+                    return place.map(|_| Step::Worked).ok_or(Trouble::LeaseLost);
+                }
+                if !is_read {
+                    self.read_place().await?;
+                    is_read = true;
+                }
+                self.step().await
+            };
+            match step.await {
+                Ok(Step::Worked) => {}
+                Ok(Step::Idle) => self.wait().await,
+                Err(Trouble::LeaseLost) => return End::LeaseLost,
+                Err(Trouble::Blocked(reason)) => return End::Blocked(reason),
+                Err(Trouble::Unavailable(reason)) => {
+                    tracing::warn!(
+                        subscription = &*self.shared.store.name, slice = self.held.slice, reason,
+                        "the database is not available; the slice waits"
+                    );
+                    self.back_off().await;
+                    is_read = false;
+                }
+            }
+        }
+    }
+
+    /// Reads how far the slice has come, and which of its streams wait.
+    async fn read_place(&mut self) -> Result<(), Trouble> {
+        let place = self.shared.store.place(self.held).await?.ok_or(Trouble::LeaseLost)?;
+        if !place.is_in_log {
+            let reason = format!("the event at its checkpoint, position {}, is not in the log", place.position);
+            return Err(Trouble::Blocked(reason));
+        }
+        let Place { epoch, position, event_id, deliveries, failure, handled, .. } = place;
+        let now = self.shared.log.seen().get().epoch;
+        if epoch != now {
+            return Err(Trouble::Blocked(format!("its positions are of epoch {epoch}, the log's of epoch {now}")));
+        }
+        let is_first_read = self.epoch != epoch;
+        if is_first_read {
+            self.attempts = deliveries;
+            if deliveries > 0 {
+                self.careful_until = position + IN_DOUBT;
+            }
+        } else if position != self.stored {
+            // The last transaction was stored after all, so nothing after it has begun.
+            self.attempts = 0;
+        }
+        self.epoch = epoch;
+        (self.position, self.event_id, self.stored) = (position, event_id, position);
+        (self.counted, self.failure, self.handled) = (deliveries, failure, handled);
+        self.read_parked().await
+    }
+
+    async fn read_parked(&mut self) -> Result<(), Trouble> {
+        let changes = self.orders.borrow().changes;
+        let most = i64::try_from(MAX_PARKED).unwrap_or(i64::MAX) * i64::from(self.shared.slices);
+        let parked = self.shared.store.parked(most + i64::from(self.shared.slices)).await?;
+        let is_own = |parked: &Parked| slice_of(&parked.stream, self.shared.slices) == self.held.slice;
+        self.parked =
+            parked.into_iter().filter(is_own).map(|parked| (parked.stream.clone(), parked)).collect();
+        self.known_changes = changes;
+        Ok(())
+    }
+
+    async fn step(&mut self) -> Result<Step, Trouble> {
+        if self.orders.borrow().changes != self.known_changes {
+            self.read_parked().await?;
+        }
+        // One event of the streams that were unparked, then one range of the others, so that neither waits for all
+        // of the other.
+        let released = self.parked.values().find(|parked| parked.is_released).cloned();
+        let has_released = released.is_some();
+        if let Some(parked) = released {
+            self.step_of_parked(parked).await?;
+        }
+        // Before the log is read: a commit after that wakes this worker.
+        self.wake.borrow_and_update();
+        let reader = self.shared.log.shared_reader();
+        let events = reader.after(self.epoch, self.position).await?;
+        if events.as_slice().is_empty() {
+            return Ok(if has_released { Step::Worked } else { Step::Idle });
+        }
+        if events.is_full_page()
+            && let Some(last) = events.as_slice().last()
+        {
+            // The next page is read while this one is handled.
+            let (reader, epoch, next) = (reader.clone(), self.epoch, last.position);
+            tokio::spawn(async move { reader.after(epoch, next).await.map(drop) });
+        }
+        self.hand_out(&events).await?;
+        Ok(Step::Worked)
+    }
+
+    /// Waits for new events, or for orders. Stores the place if nothing comes for a while.
+    async fn wait(&mut self) {
+        let is_counted = self.counted != self.attempts;
+        let is_ahead = self.stored != self.position;
+        let limit = match (is_counted, is_ahead) {
+            (true, _) => IDLE,
+            (false, true) => STORE_EVERY.saturating_sub(self.stored_at.elapsed()),
+            (false, false) => POLL,
+        };
+        let waited = timeout(limit, async {
+            tokio::select! {
+                woken = self.wake.changed() => if woken.is_err() { std::future::pending::<()>().await },
+                told = self.orders.changed() => if told.is_err() { std::future::pending::<()>().await },
+            }
+        });
+        if waited.await.is_err() && (is_counted || is_ahead) {
+            // If this fails, the next step finds out why.
+            let _ = self.store_place(self.attempts).await;
+        }
+    }
+
+    async fn back_off(&mut self) {
+        let mut orders = self.orders.clone();
+        orders.mark_unchanged();
+        tokio::select! {
+            () = sleep(self.pause) => {}
+            _ = orders.wait_for(|orders| orders.stops) => {}
+        }
+        self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+    }
+
+    /// Stores the place that was reached, and counts deliveries of what comes next.
+    async fn store_place(&mut self, deliveries: u32) -> Result<(), Trouble> {
+        let mark = Mark { position: self.position, event_id: self.event_id, deliveries };
+        if !self.shared.store.checkpoint(self.held, mark, self.epoch).await? {
+            return Err(Trouble::LeaseLost);
+        }
+        (self.stored, self.counted, self.failure) = (self.position, deliveries, None);
+        self.stored_at = Instant::now();
+        Ok(())
+    }
+
+    async fn give_back(&mut self, is_read: bool) -> Result<(), Trouble> {
+        if self.stored != self.position {
+            self.store_place(self.attempts).await?;
+        }
+        // What this worker has not read it leaves as it is.
+        let deliveries = is_read.then_some(self.attempts);
+        Ok(self.shared.store.release(self.held, deliveries).await?)
+    }
+
+    fn is_wanted(&self, event: &RecordedEvent) -> bool {
+        let Shared { filter, slices, .. } = &*self.shared;
+        filter.selects(event)
+            && slice_of(&event.stream, *slices) == self.held.slice
+            && !self.handled.contains(&event.stream, event.position)
+    }
+
+    /// Hands out the next events that are wanted: several together, or one after trouble.
+    async fn hand_out(&mut self, events: &Events) -> Result<(), Trouble> {
+        let is_careful = self.attempts > 0 || self.position < self.careful_until;
+        let most = match &self.shared.work {
+            _ if is_careful => 1,
+            Work::Transaction(_) => MAX_RANGE,
+            Work::Effects(_) => self.shared.limits.checkpoint_every,
+        };
+        let mut range: Vec<Arc<RecordedEvent>> = Vec::new();
+        let mut end = (self.position, self.event_id);
+        for event in events.as_slice() {
+            let is_wanted = self.is_wanted(event) && !self.parked.contains_key(&event.stream);
+            if is_wanted {
+                range.push(event.clone());
+            }
+            end = (event.position, event.id);
+            if range.len() >= most as usize {
+                break;
+            }
+        }
+        let Some(first) = range.first().cloned() else {
+            (self.position, self.event_id) = end;
+            if self.position - self.stored >= MAX_UNSTORED || self.stored_at.elapsed() >= STORE_EVERY {
+                self.store_place(self.attempts).await?;
+            }
+            return Ok(());
+        };
+        if self.attempts >= self.shared.limits.max_deliveries {
+            let ended = "the process ended while it handled the event, or was about to";
+            let failure = self.failure.clone().unwrap_or_else(|| ended.to_owned());
+            return self.park(&first, &failure).await;
+        }
+        self.count(self.attempts + 1).await?;
+        let call = self.call(self.attempts + 1);
+        let outcome = match &self.shared.work {
+            Work::Transaction(handler) => {
+                let commit = Commit::Slice(Mark { position: end.0, event_id: end.1, deliveries: 1 });
+                attempt::in_transaction(&call, handler, range.clone(), commit, &mut self.session).await
+            }
+            Work::Effects(handler) => attempt::effects(&call, handler, range.clone()).await,
+        };
+        self.conclude(outcome, &range, end).await
+    }
+
+    /// Stores what came of a delivery.
+    async fn conclude(
+        &mut self,
+        outcome: Outcome,
+        range: &[Arc<RecordedEvent>],
+        end: (i64, EventId),
+    ) -> Result<(), Trouble> {
+        let is_stored = matches!(self.shared.work, Work::Transaction(_));
+        match outcome {
+            Outcome::Done => {
+                self.shared.handled_events.increment(range.len() as u64);
+                (self.position, self.event_id) = end;
+                self.attempts = 0;
+                self.pause = FIRST_PAUSE;
+                if is_stored {
+                    (self.stored, self.counted, self.failure) = (self.position, 1, None);
+                    self.stored_at = Instant::now();
+                    Ok(())
+                } else {
+                    self.store_handled().await
+                }
+            }
+            Outcome::LeaseLost => Err(Trouble::LeaseLost),
+            Outcome::Unavailable(reason) => Err(Trouble::Unavailable(reason)),
+            Outcome::Failed(0, Failure::Event(_)) | Outcome::Died(0, _) if is_stored && range.len() > 1 => {
+                // Nothing of the range is stored. One at a time it shows which event is the cause.
+                self.careful_until = end.0;
+                Ok(())
+            }
+            Outcome::Failed(number, failure) => {
+                self.shared.failures.increment(1);
+                self.store_before(number, range).await?;
+                match (failure, range.get(number)) {
+                    (failure @ Failure::Event(_), Some(event)) => {
+                        let event = event.clone();
+                        self.park(&event, &failure.to_string()).await
+                    }
+                    (failure, _) => {
+                        let failure = failure.to_string();
+                        // Told once, not at every try.
+                        if self.failure.as_ref() != Some(&failure) {
+                            tracing::warn!(
+                                subscription = &*self.shared.store.name, slice = self.held.slice, failure,
+                                "the handler is missing something that it depends on; the slice waits"
+                            );
+                            self.say(self.counted, &failure).await?;
+                        }
+                        self.back_off().await;
+                        Ok(())
+                    }
+                }
+            }
+            Outcome::Died(number, how) => {
+                self.shared.failures.increment(1);
+                self.store_before(number, range).await?;
+                self.attempts += 1;
+                tracing::warn!(
+                    subscription = &*self.shared.store.name, slice = self.held.slice, attempt = self.attempts, how,
+                    position = range.get(number).map(|event| event.position), "an event was not handled"
+                );
+                self.say(self.attempts, &how).await?;
+                if self.attempts < self.shared.limits.max_deliveries {
+                    self.back_off().await;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Stores the checkpoint after effects that were handled. They are not repeated while the database is away.
+    async fn store_handled(&mut self) -> Result<(), Trouble> {
+        loop {
+            match self.store_place(1).await {
+                Err(Trouble::Unavailable(reason)) if !self.lease.is_over() => {
+                    tracing::warn!(
+                        subscription = &*self.shared.store.name, slice = self.held.slice, reason,
+                        "a checkpoint could not be stored; trying again"
+                    );
+                    self.back_off().await;
+                }
+                ended => {
+                    self.pause = FIRST_PAUSE;
+                    return ended;
+                }
+            }
+        }
+    }
+
+    /// Stores that the events of a range before this one are handled.
+    async fn store_before(&mut self, number: usize, range: &[Arc<RecordedEvent>]) -> Result<(), Trouble> {
+        let Some(last) = number.checked_sub(1).and_then(|last| range.get(last)) else { return Ok(()) };
+        self.shared.handled_events.increment(number as u64);
+        (self.position, self.event_id) = (last.position, last.id);
+        self.attempts = 0;
+        self.store_handled().await
+    }
+
+    /// Counts a delivery before it begins, unless the last checkpoint has already done so.
+    async fn count(&mut self, deliveries: u32) -> Result<(), Trouble> {
+        if self.counted == deliveries {
+            return Ok(());
+        }
+        if !self.shared.store.count(self.held, deliveries, self.failure.as_deref()).await? {
+            return Err(Trouble::LeaseLost);
+        }
+        self.counted = deliveries;
+        Ok(())
+    }
+
+    /// Stores why the next event is not handled yet.
+    async fn say(&mut self, deliveries: u32, failure: &str) -> Result<(), Trouble> {
+        self.failure = Some(failure.to_owned());
+        if !self.shared.store.count(self.held, deliveries, Some(failure)).await? {
+            return Err(Trouble::LeaseLost);
+        }
+        self.counted = deliveries;
+        Ok(())
+    }
+
+    /// Parks the stream of an event, and goes on after the event.
+    async fn park(&mut self, event: &RecordedEvent, failure: &str) -> Result<(), Trouble> {
+        if self.parked.len() >= MAX_PARKED {
+            return Err(Trouble::Blocked(format!(
+                "{MAX_PARKED} streams of slice {} are parked; the next one fails with: {failure}",
+                self.held.slice
+            )));
+        }
+        let mark = Mark { position: event.position, event_id: event.id, deliveries: 1 };
+        let parked = Parked {
+            stream: event.stream.clone(),
+            after: event.position - 1,
+            deliveries: self.attempts,
+            is_released: false,
+        };
+        if !self.shared.store.park(self.held, (mark, self.epoch), &parked, failure).await? {
+            return Err(Trouble::LeaseLost);
+        }
+        tracing::error!(
+            subscription = &*self.shared.store.name, stream = %event.stream, position = event.position, failure,
+            "an event cannot be handled; its stream is parked"
+        );
+        self.parked.insert(event.stream.clone(), parked);
+        (self.position, self.event_id, self.stored) = (event.position, event.id, event.position);
+        (self.attempts, self.counted, self.failure) = (0, 1, None);
+        self.pause = FIRST_PAUSE;
+        Ok(())
+    }
+
+    fn call(&self, attempt: u32) -> Call {
+        let Shared { log, store, limits, .. } = &*self.shared;
+        let Held { slice, lease_epoch } = self.held;
+        Call {
+            log: log.clone(),
+            store: store.clone(),
+            held: self.held,
+            epoch: self.epoch,
+            lease: self.lease.clone(),
+            timeout: limits.handler_timeout,
+            delivery: Delivery { subscription: store.name.clone(), slice, attempt, lease_epoch },
+        }
+    }
+
+    /// Handles the next events of a stream that an operator has unparked.
+    async fn step_of_parked(&mut self, parked: Parked) -> Result<(), Trouble> {
+        let waiting = self.waiting(&parked).await?;
+        if waiting.is_empty() {
+            // The place first: with the row gone, no event before it may come again.
+            if self.stored != self.position {
+                self.store_place(self.attempts).await?;
+            }
+            self.shared.store.unparked(self.held, &parked.stream).await?;
+            self.parked.remove(&parked.stream);
+            return Ok(());
+        }
+        let mut parked = parked;
+        for event in waiting {
+            let failure = self.try_parked(&mut parked, &event).await?;
+            parked.is_released = failure.is_none();
+            self.parked.insert(parked.stream.clone(), parked.clone());
+            if let Some(failure) = failure {
+                if !self.shared.store.park_again(self.held, &parked.stream, &failure).await? {
+                    return self.read_parked().await;
+                }
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// The first events of a parked stream that wait: those that are not handed out with all others any more.
+    async fn waiting(&self, parked: &Parked) -> Result<Vec<Arc<RecordedEvent>>, Trouble> {
+        let filter = Filter { stream: Some(parked.stream.clone()), ..Filter::default() };
+        let mut after = parked.after;
+        loop {
+            let page = self.shared.log.read_page(after, &filter, PARKED_PAGE).await?;
+            if page.epoch != 0 && page.epoch != self.epoch {
+                return Err(Trouble::Blocked("positions have a new epoch".to_owned()));
+            }
+            let is_last = page.next.is_none();
+            let is_before = |event: &RecordedEvent| {
+                event.position <= self.position || self.handled.contains(&event.stream, event.position)
+            };
+            let before: Vec<_> = page.events.into_iter().take_while(is_before).collect();
+            let Some(last) = before.last().map(|event| event.position) else { return Ok(Vec::new()) };
+            // Not `is_wanted`: what earlier versions have passed over because the stream was parked is not handled.
+            let wanted = before.into_iter().filter(|event| self.shared.filter.selects(event));
+            let wanted = wanted.take(PARKED_AT_ONCE);
+            let wanted: Vec<_> = wanted.map(Arc::new).collect();
+            if is_last || !wanted.is_empty() {
+                return Ok(wanted);
+            }
+            after = last;
+        }
+    }
+
+    /// Delivers an event of an unparked stream. Returns the reason if it was not handled.
+    async fn try_parked(
+        &mut self,
+        parked: &mut Parked,
+        event: &Arc<RecordedEvent>,
+    ) -> Result<Option<String>, Trouble> {
+        if parked.deliveries >= self.shared.limits.max_deliveries {
+            return Ok(Some("the process ended while it handled the event".to_owned()));
+        }
+        parked.deliveries += 1;
+        if !self.shared.store.count_parked(self.held, &parked.stream, parked.deliveries).await? {
+            return Err(Trouble::LeaseLost);
+        }
+        let failure = self.deliver_parked(parked, event).await?;
+        if failure.is_none() {
+            self.shared.handled_events.increment(1);
+            (parked.after, parked.deliveries) = (event.position, 0);
+        }
+        Ok(failure)
+    }
+
+    /// Delivers an event of an unparked stream and stores that it is handled. Returns the reason if it was not.
+    async fn deliver_parked(
+        &mut self,
+        parked: &Parked,
+        event: &Arc<RecordedEvent>,
+    ) -> Result<Option<String>, Trouble> {
+        let call = self.call(parked.deliveries);
+        loop {
+            let outcome = match &self.shared.work {
+                Work::Transaction(handler) => {
+                    let commit = Commit::Parked(event.stream.clone(), event.position);
+                    attempt::in_transaction(&call, handler, vec![event.clone()], commit, &mut self.session).await
+                }
+                Work::Effects(handler) => attempt::effects(&call, handler, vec![event.clone()]).await,
+            };
+            match outcome {
+                Outcome::Done if matches!(self.shared.work, Work::Transaction(_)) => return Ok(None),
+                Outcome::Done => return self.store_parked(event).await.map(|()| None),
+                Outcome::LeaseLost => return Err(Trouble::LeaseLost),
+                Outcome::Unavailable(reason) => return Err(Trouble::Unavailable(reason)),
+                Outcome::Failed(_, Failure::Dependency(cause)) => {
+                    tracing::warn!(%cause, "the handler is missing something that it depends on; the slice waits");
+                    self.back_off().await;
+                    if self.orders.borrow().stops || self.lease.is_over() {
+                        return Err(Trouble::Unavailable(cause.to_string()));
+                    }
+                }
+                Outcome::Failed(_, failure) => return Ok(Some(failure.to_string())),
+                Outcome::Died(_, how) => return Ok(Some(how)),
+            }
+        }
+    }
+
+    /// Stores that an event of an unparked stream is handled, as soon as the database is available.
+    async fn store_parked(&mut self, event: &RecordedEvent) -> Result<(), Trouble> {
+        let Shared { store, .. } = &*self.shared.clone();
+        loop {
+            match store.advance_parked(self.held, self.epoch, &event.stream, event.position).await {
+                Ok(true) => return Ok(()),
+                Ok(false) => return Err(Trouble::LeaseLost),
+                Err(ReadError::Unavailable(_)) if !self.lease.is_over() => self.back_off().await,
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+}
