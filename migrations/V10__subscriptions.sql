@@ -29,6 +29,7 @@ create table log.subscription_slice (
     slice        int    not null,
     position     bigint not null,
     event_id     uuid   not null,
+    in_doubt     boolean not null default false,
     deliveries   int    not null default 0,
     failure      text,
     lease_epoch  bigint not null default 0,
@@ -36,8 +37,10 @@ create table log.subscription_slice (
     expires_at   timestamptz,
     primary key (subscription, slice)
 ) with (fillfactor = 20, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000);
+comment on column log.subscription_slice.in_doubt is
+    'Deliveries after the position may be under way. If the holder dies, the events are handed out one at a time.';
 comment on column log.subscription_slice.deliveries is
-    'How often the delivery of the event after the position has begun; stored before its handler is called.';
+    'How often the event after the position was handed out alone; stored before its handler is called.';
 comment on column log.subscription_slice.failure is 'Why the event after the position is not handled yet.';
 
 -- The processes that take part in a subscription, so that each takes its share of the slices.
@@ -157,7 +160,7 @@ begin
         return null;
     end if;
     update log.subscription_slice s
-    set position = target, event_id = log.event_id_at(target), deliveries = 0, failure = null,
+    set position = target, event_id = log.event_id_at(target), in_doubt = false, deliveries = 0, failure = null,
         lease_epoch = lease_epoch + 1, holder = null, expires_at = null
     where s.subscription = wanted and s.position > target;
     get diagnostics moved = row_count;

@@ -156,7 +156,9 @@ async fn carry_out(tenure: &Tenure, config: &Config, command: SubscriptionsComma
             let skipped = subscriptions.skip(&name, token, &act.by()?).await?;
             if config.json {
                 let position = token.to_string();
-                return output::json(&json!({"name": name, "skipped": position, "stream": skipped.to_string()}));
+                return output::json(
+                    &json!({"name": name, "skipped": position, "stream": skipped.to_string()}),
+                );
             }
             output::line(&format!("{name}: the event at {token} is passed over; {skipped} goes on after it"))
         }
@@ -227,7 +229,8 @@ fn said(config: &Config, name: &str, done: &str, text: &str) -> anyhow::Result<(
 /// Parses a stream from `<type>/<id>`.
 fn stream(text: &str) -> anyhow::Result<StreamId> {
     let parts = text.split_once('/').filter(|(stream_type, id)| !stream_type.is_empty() && !id.is_empty());
-    let (stream_type, id) = parts.ok_or(Invalid { field: "stream", rule: "must be type/id, for example account/0198…" })?;
+    let (stream_type, id) =
+        parts.ok_or(Invalid { field: "stream", rule: "must be type/id, for example account/0198…" })?;
     Ok(StreamId { stream_type: stream_type.to_owned().into(), id: Arc::from(id) })
 }
 

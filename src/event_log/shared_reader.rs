@@ -114,7 +114,8 @@ impl SharedReader {
     /// The events after a position, if they are on a page that was read before.
     fn known(&self, epoch: i64, position: i64) -> Option<Events> {
         let pages = self.lock();
-        let (first, page) = pages.pages.range(..=position + 1).next_back().filter(|_| pages.epoch == epoch)?;
+        let (first, page) =
+            pages.pages.range(..=position + 1).next_back().filter(|_| pages.epoch == epoch)?;
         let from = usize::try_from(position + 1 - first).ok().filter(|from| *from < page.len())?;
         Some(Events { page: page.clone(), from })
     }
@@ -160,7 +161,9 @@ impl Pages {
         }
         // The newest page stays, however large it is.
         while (self.events > MAX_EVENTS || self.bytes > MAX_BYTES) && self.order.len() > 1 {
-            let Some(page) = self.order.pop_front().and_then(|first| self.pages.remove(&first)) else { break };
+            let Some(page) = self.order.pop_front().and_then(|first| self.pages.remove(&first)) else {
+                break;
+            };
             self.events -= page.len();
             self.bytes -= bytes(&page);
         }

@@ -1,18 +1,18 @@
-//! One call of a handler, in a task of its own, so that neither a panic nor a handler that never returns ends the
-//! subscriber.
+//! One call of a handler: neither a panic nor a handler that never returns ends the subscriber.
 
+use std::any::Any;
 use std::panic;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::task::{JoinError, JoinHandle};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_postgres::Statement;
 use tokio_postgres::types::ToSql;
 
 use super::handler::{AnyEffectHandler, AnyTransactionalHandler, Delivery, Failure};
+use super::handler_thread::{HandlerThread, Task};
 use super::store::{ADVANCE_PARKED, CHANGED, CHECKPOINT, Held, Mark, Store, signed};
 use crate::event_log::{EventLog, RecordedEvent, StreamId};
 use crate::postgres::{Connection, STATEMENT_TIMEOUT};
@@ -31,7 +31,7 @@ pub(super) enum Outcome {
     Died(usize, String),
     /// The lease has ended: another process may hold the slice.
     LeaseLost,
-    /// The database is not available. The transaction may have been stored.
+    /// The database is not available, or no thread. A transaction may have been stored.
     Unavailable(String),
 }
 
@@ -87,8 +87,11 @@ impl Session {
              where current_setting('synchronous_commit') in ('off', 'local');"
         );
         let opening = async {
-            let mut connection =
-                log.database().connect("tenure subscriber", &settings).await.map_err(|error| error.to_string())?;
+            let mut connection = log
+                .database()
+                .connect("tenure subscriber", &settings)
+                .await
+                .map_err(|error| error.to_string())?;
             log.seen().check(&mut connection.client).await.map_err(|error| error.to_string())?;
             let prepare = async |with| connection.client.prepare(&format!("with {with} {CHANGED}")).await;
             let checkpoint = prepare(CHECKPOINT).await.map_err(|error| error.to_string())?;
@@ -120,6 +123,7 @@ pub(super) async fn in_transaction(
     events: Vec<Arc<RecordedEvent>>,
     commit: Commit,
     session: &mut Option<Session>,
+    thread: &mut HandlerThread,
 ) -> Outcome {
     let mut own = match session.take() {
         Some(session) if !session.connection.client.is_closed() => session,
@@ -133,11 +137,11 @@ pub(super) async fn in_transaction(
     }
     let phase = Arc::new(AtomicUsize::new(0));
     let (of_task, handler, context) = (phase.clone(), handler.clone(), call.clone());
-    let task = tokio::spawn(async move {
+    let task = thread.run(async move {
         let outcome = transact(&context, &*handler, &events, &commit, &mut own, &of_task).await;
         (outcome, own)
     });
-    match watched(task, &phase, call).await {
+    match watched(task, thread, &phase, call).await {
         Ended::Returned((outcome, own)) => {
             // After anything else the connection is not known to be outside a transaction.
             if matches!(outcome, Outcome::Done) {
@@ -149,7 +153,7 @@ pub(super) async fn in_transaction(
             Outcome::Unavailable("PostgreSQL does not answer".to_owned())
         }
         Ended::Died(how) if phase.load(Ordering::SeqCst) == HANDLING => Outcome::Died(0, how.text),
-        Ended::Died(how) => Outcome::Unavailable(how.text),
+        Ended::Died(Death { text, .. }) | Ended::NotStarted(text) => Outcome::Unavailable(text),
         Ended::LeaseOver => Outcome::LeaseLost,
     }
 }
@@ -179,10 +183,9 @@ async fn transact(
     let name = &*call.store.name;
     let (slice, lease_epoch) = (signed(call.held.slice), call.held.lease_epoch);
     let answer = match commit {
-        Commit::Slice(Mark { position, event_id, deliveries }) => {
-            let deliveries = signed(*deliveries);
+        Commit::Slice(Mark { position, event_id, in_doubt }) => {
             let parameters: [&(dyn ToSql + Sync); 7] =
-                [&name, &slice, &lease_epoch, position, event_id, &deliveries, &call.epoch];
+                [&name, &slice, &lease_epoch, position, event_id, in_doubt, &call.epoch];
             transaction.query_one(&*checkpoint, &parameters).await
         }
         Commit::Parked(stream, after) => {
@@ -196,7 +199,10 @@ async fn transact(
         Ok(changed) => changed,
         // A statement of the handler had failed, and the handler did not say so.
         Err(error) if error.code().is_some_and(|code| code.code() == "25P02") => {
-            return Outcome::Failed(0, Failure::event("a statement failed, but the handler returned no failure"));
+            return Outcome::Failed(
+                0,
+                Failure::event("a statement failed, but the handler returned no failure"),
+            );
         }
         Err(error) => return unavailable(error),
     };
@@ -218,10 +224,11 @@ pub(super) async fn effects(
     call: &Call,
     handler: &Arc<dyn AnyEffectHandler>,
     events: Vec<Arc<RecordedEvent>>,
+    thread: &mut HandlerThread,
 ) -> Outcome {
     let handled = Arc::new(AtomicUsize::new(0));
     let (of_task, handler, context) = (handled.clone(), handler.clone(), call.clone());
-    let task = tokio::spawn(async move {
+    let task = thread.run(async move {
         for (number, event) in events.iter().enumerate() {
             // A process that was suspended may have lost its lease.
             if context.lease.is_over() {
@@ -236,10 +243,11 @@ pub(super) async fn effects(
         }
         Outcome::Done
     });
-    match watched(task, &handled, call).await {
+    match watched(task, thread, &handled, call).await {
         Ended::Returned(outcome) => outcome,
         Ended::Died(how) => Outcome::Died(handled.load(Ordering::SeqCst), how.text),
         Ended::LeaseOver => Outcome::LeaseLost,
+        Ended::NotStarted(reason) => Outcome::Unavailable(reason),
     }
 }
 
@@ -248,6 +256,7 @@ enum Ended<T> {
     Returned(T),
     Died(Death),
     LeaseOver,
+    NotStarted(String),
 }
 
 struct Death {
@@ -256,14 +265,24 @@ struct Death {
 }
 
 /// Waits for a task as long as it makes progress and the lease lasts, then cancels it. A task that blocks its thread cannot
-/// be cancelled; nobody waits for it any longer.
-async fn watched<T>(mut task: JoinHandle<T>, progress: &AtomicUsize, call: &Call) -> Ended<T> {
+/// be cancelled; the thread is left to it.
+async fn watched<T>(
+    task: std::io::Result<Task<T>>,
+    thread: &mut HandlerThread,
+    progress: &AtomicUsize,
+    call: &Call,
+) -> Ended<T> {
+    let mut task = match task {
+        Ok(task) => task,
+        Err(error) => return Ended::NotStarted(error.to_string()),
+    };
     loop {
         let before = progress.load(Ordering::SeqCst);
         let ended = tokio::select! {
-            joined = &mut task => return match joined {
-                Ok(returned) => Ended::Returned(returned),
-                Err(error) => Ended::Died(Death { text: panic_text(error), is_timeout: false }),
+            joined = &mut task.joined => return match joined {
+                Ok(Ok(returned)) => Ended::Returned(returned),
+                Ok(Err(panic)) => Ended::Died(Death { text: panic_text(panic), is_timeout: false }),
+                Err(_) => Ended::NotStarted("the thread of the handler has ended".to_owned()),
             },
             () = sleep(call.timeout) => {
                 if progress.load(Ordering::SeqCst) != before {
@@ -274,18 +293,18 @@ async fn watched<T>(mut task: JoinHandle<T>, progress: &AtomicUsize, call: &Call
             }
             () = call.lease.over() => Ended::LeaseOver,
         };
-        task.abort();
+        task.cancel();
+        thread.abandon();
         return ended;
     }
 }
 
 /// What a panic said.
-fn panic_text(error: JoinError) -> String {
-    let Ok(payload) = error.try_into_panic() else { return "the handler was cancelled".to_owned() };
-    let said = payload.downcast_ref::<&str>().map(|text| (*text).to_owned());
-    let said = said.or_else(|| payload.downcast_ref::<String>().cloned());
-    // The payload may panic when it is dropped.
-    let _ = panic::catch_unwind(panic::AssertUnwindSafe(|| drop(payload)));
+fn panic_text(panic: Box<dyn Any + Send>) -> String {
+    let said = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    let said = said.or_else(|| panic.downcast_ref::<String>().cloned());
+    // What it panicked with may itself panic when it is dropped.
+    let _ = panic::catch_unwind(panic::AssertUnwindSafe(|| drop(panic)));
     said.map_or_else(|| "the handler panicked".to_owned(), |said| format!("the handler panicked: {said}"))
 }
 

@@ -11,6 +11,7 @@
 mod attempt;
 mod filter;
 mod handler;
+mod handler_thread;
 pub mod lag;
 pub mod live;
 mod operate;

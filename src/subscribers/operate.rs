@@ -61,7 +61,7 @@ pub struct SliceRecord {
     pub expires_at: Option<Timestamp>,
     /// How often the slice was taken over.
     pub lease_epoch: i64,
-    /// How often the delivery of the next event has begun.
+    /// How often the next event was handed out alone, after trouble.
     pub deliveries: i32,
     /// Why the next event is not handled yet.
     pub failure: Option<String>,
@@ -153,7 +153,9 @@ pub enum OperateError {
     #[error("the subscription is not beyond {0}: a rewind goes back; to pass over an event, skip it")]
     NotBeyond(PositionToken),
     /// The log does not have the events at the checkpoints any more.
-    #[error("the log has lost the events at the checkpoints (slice {slice} is at position {position}): rewind to a position that it has")]
+    #[error(
+        "the log has lost the events at the checkpoints (slice {slice} is at position {position}): rewind to a position that it has"
+    )]
     CheckpointLost {
         /// A slice whose checkpoint is not in the log.
         slice: i32,
@@ -283,7 +285,8 @@ impl Subscriptions {
     ) -> Result<Vec<ParkedRecord>, OperateError> {
         let definition = self.definition(name).await?;
         let (after_type, after_id) = after.map_or(("", ""), |stream| (&*stream.stream_type, &*stream.id));
-        let sql = "select stream_type, stream_id, after, failure, parked_at, released_at from log.parked_stream
+        let sql =
+            "select stream_type, stream_id, after, failure, parked_at, released_at from log.parked_stream
                    where subscription = $1 and (stream_type, stream_id) > ($2, $3)
                    order by stream_type, stream_id limit $4";
         let rows = self.log.primary().rows(sql, &[&name, &after_type, &after_id, &limit]).await?;
@@ -310,7 +313,12 @@ impl Subscriptions {
     ///
     /// # Errors
     /// [`ReadError::Unavailable`]
-    pub async fn acts(&self, name: &str, before: Option<i64>, limit: i64) -> Result<Vec<ActRecord>, ReadError> {
+    pub async fn acts(
+        &self,
+        name: &str,
+        before: Option<i64>,
+        limit: i64,
+    ) -> Result<Vec<ActRecord>, ReadError> {
         let sql = "select number, act, actor, reason, stream, position, acted_at from log.subscription_act
                    where subscription = $1 and number < $2 order by number desc limit $3";
         let act = |row: &Row| {
@@ -402,7 +410,8 @@ impl Subscriptions {
         if next != Some(position) {
             return Err(OperateError::NotNext { position, next });
         }
-        let change = "update log.parked_stream set released_at = clock_timestamp(), deliveries = 0, after = $6
+        let change =
+            "update log.parked_stream set released_at = clock_timestamp(), deliveries = 0, after = $6
                       where subscription = $1 and stream_type = $7 and stream_id = $8 and after = $9
                         and released_at is null
                       returning subscription as name";
@@ -418,7 +427,8 @@ impl Subscriptions {
     /// [`OperateError::NotFound`], [`OperateError::NotBeyond`], or the log cannot be written.
     pub async fn rewind(&self, name: &str, to: PositionToken, by: &By) -> Result<i64, OperateError> {
         self.log.place(to).await?;
-        let sql = "select exists (select from log.subscription_slice where subscription = $1 and position > $2)";
+        let sql =
+            "select exists (select from log.subscription_slice where subscription = $1 and position > $2)";
         let row = self.log.primary().row(sql, &[&name, &to.position]).await?;
         if !row.map_or(Ok(false), |row| row.try_get(0))? {
             self.overview(name).await?;

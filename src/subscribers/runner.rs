@@ -206,7 +206,8 @@ impl Runner {
             );
             self.blocked = Some((reason, kept.changes, of_log));
         }
-        let is_still_blocked = |(_, changes, epoch): &(String, i64, i64)| (*changes, *epoch) == (kept.changes, of_log);
+        let is_still_blocked =
+            |(_, changes, epoch): &(String, i64, i64)| (*changes, *epoch) == (kept.changes, of_log);
         self.blocked = self.blocked.take().filter(is_still_blocked);
         self.assign(kept, until);
         self.orders.send_if_modified(|orders| {
@@ -321,7 +322,11 @@ impl Runner {
                 );
             }
             End::Blocked(reason) => {
-                tracing::error!(subscription = &*self.shared.store.name, reason, "the subscription cannot go on");
+                tracing::error!(
+                    subscription = &*self.shared.store.name,
+                    reason,
+                    "the subscription cannot go on"
+                );
                 let changes = self.orders.borrow().changes;
                 self.blocked = Some((reason, changes, self.shared.log.seen().get().epoch));
             }
@@ -355,7 +360,8 @@ mod tests {
     fn the_shares_are_even_and_cover_all_slices() {
         for slices in [1, 2, 7, 8, 256] {
             for subscribers in 1..20 {
-                let shares: Vec<u32> = (0..subscribers).map(|rank| share(slices, subscribers, rank)).collect();
+                let shares: Vec<u32> =
+                    (0..subscribers).map(|rank| share(slices, subscribers, rank)).collect();
                 assert_eq!(shares.iter().sum::<u32>(), slices);
                 assert!(shares.iter().max().unwrap() - shares.iter().min().unwrap() <= 1, "{shares:?}");
             }

@@ -21,7 +21,7 @@ const FORMAT: i32 = 1;
 /// Stores a checkpoint, if the lease and the epoch of the log are still the same.
 pub(super) const CHECKPOINT: &str = "
     changed as (
-        update log.subscription_slice set position = $4, event_id = $5, deliveries = $6, failure = null
+        update log.subscription_slice set position = $4, event_id = $5, in_doubt = $6, deliveries = 0, failure = null
         where subscription = $1 and slice = $2 and lease_epoch = $3 and (select epoch from log.head) = $7
         returning subscription)";
 
@@ -67,7 +67,7 @@ pub(super) struct Place {
     pub(super) epoch: i64,
     pub(super) position: i64,
     pub(super) event_id: EventId,
-    pub(super) deliveries: u32,
+    pub(super) begun: Begun,
     pub(super) failure: Option<String>,
     pub(super) handled: Handled,
     /// Whether the log has that event at that position.
@@ -83,12 +83,21 @@ pub(super) struct Parked {
     pub(super) is_released: bool,
 }
 
-/// A place to store: the position and identifier of an event, and how often the delivery of what comes next has begun.
+/// What may have begun after a checkpoint.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(super) struct Begun {
+    /// Deliveries may be under way, and it is not known of which events.
+    pub(super) in_doubt: bool,
+    /// How often the first event was handed out alone.
+    pub(super) deliveries: u32,
+}
+
+/// A checkpoint to store: the position and identifier of an event, and whether deliveries of later ones begin at once.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Mark {
     pub(super) position: i64,
     pub(super) event_id: EventId,
-    pub(super) deliveries: u32,
+    pub(super) in_doubt: bool,
 }
 
 /// The stored rows of one subscription, as one process reads and changes them.
@@ -183,7 +192,8 @@ impl Store {
                         set expires_at = clock_timestamp() + make_interval(secs => $3)
                         from mine where s.subscription = $1 and s.slice = mine.slice
                         returning s.slice, s.lease_epoch)";
-        let select = "select s.version, s.format, s.epoch, h.epoch, s.paused_at is not null, s.changes, s.slices,
+        let select =
+            "select s.version, s.format, s.epoch, h.epoch, s.paused_at is not null, s.changes, s.slices,
                              others.count, others.before,
                              (select array_agg(slice order by slice) from renewed),
                              (select array_agg(lease_epoch order by slice) from renewed)
@@ -213,7 +223,12 @@ impl Store {
     }
 
     /// Takes over slices that nobody holds, at most `most` of them.
-    pub(super) async fn take(&self, version: u32, lease: Duration, most: u32) -> Result<Vec<Held>, ReadError> {
+    pub(super) async fn take(
+        &self,
+        version: u32,
+        lease: Duration,
+        most: u32,
+    ) -> Result<Vec<Held>, ReadError> {
         let with = "free as (
                         select slice from log.subscription_slice
                         where subscription = $1 and (holder is null or expires_at <= clock_timestamp())
@@ -239,7 +254,8 @@ impl Store {
 
     /// How far a slice has come; none if this process does not hold it any more.
     pub(super) async fn place(&self, held: Held) -> Result<Option<Place>, ReadError> {
-        let sql = "select p.epoch, s.position, s.event_id, s.deliveries, s.failure, p.handled::text,
+        let sql =
+            "select p.epoch, s.position, s.event_id, s.in_doubt, s.deliveries, s.failure, p.handled::text,
                           s.event_id = log.event_id_at(s.position)
                    from log.subscription_slice s join log.subscription p on p.name = s.subscription
                    where s.subscription = $1 and s.slice = $2 and s.lease_epoch = $3 and s.holder = $4";
@@ -247,31 +263,24 @@ impl Store {
             [&&*self.name, &held.number(), &held.lease_epoch, &self.subscriber];
         let Some(row) = self.primary.row(sql, &parameters).await? else { return Ok(None) };
         let position = row.try_get(1)?;
-        let handled: String = row.try_get(5)?;
+        let handled: String = row.try_get(6)?;
         let unreadable = || ReadError::Unavailable("what earlier versions have handled is unreadable".into());
         Ok(Some(Place {
             epoch: row.try_get(0)?,
             position,
             event_id: row.try_get(2)?,
-            deliveries: unsigned(row.try_get(3)?),
-            failure: row.try_get(4)?,
+            begun: Begun { in_doubt: row.try_get(3)?, deliveries: unsigned(row.try_get(4)?) },
+            failure: row.try_get(5)?,
             handled: Handled::parse(&handled).ok_or_else(unreadable)?.after(position),
-            is_in_log: row.try_get(6)?,
+            is_in_log: row.try_get(7)?,
         }))
     }
 
     /// Stores a checkpoint. Returns false if the lease is lost, or the log has another epoch.
     pub(super) async fn checkpoint(&self, held: Held, mark: Mark, epoch: i64) -> Result<bool, ReadError> {
-        let Mark { position, event_id, deliveries } = mark;
-        let parameters: [&(dyn ToSql + Sync); 7] = [
-            &&*self.name,
-            &held.number(),
-            &held.lease_epoch,
-            &position,
-            &event_id,
-            &signed(deliveries),
-            &epoch,
-        ];
+        let Mark { position, event_id, in_doubt } = mark;
+        let parameters: [&(dyn ToSql + Sync); 7] =
+            [&&*self.name, &held.number(), &held.lease_epoch, &position, &event_id, &in_doubt, &epoch];
         self.has_changed(CHECKPOINT, &parameters).await
     }
 
@@ -282,27 +291,36 @@ impl Store {
         Ok(count > 0)
     }
 
-    /// Counts a delivery before it begins, or says why one failed. Returns false if the lease is lost.
+    /// Stores what begins before it does, or why it failed. Returns false if the lease is lost.
     ///
     /// Does not wait for the disk: a crash of PostgreSQL costs a count, and one more delivery.
-    pub(super) async fn count(
+    pub(super) async fn begin(
         &self,
         held: Held,
-        deliveries: u32,
+        begun: Begun,
         failure: Option<&str>,
     ) -> Result<bool, ReadError> {
-        let sql = "update log.subscription_slice set deliveries = $4, failure = $5
+        let sql = "update log.subscription_slice set in_doubt = $4, deliveries = $5, failure = $6
                    where subscription = $1 and slice = $2 and lease_epoch = $3
                      and set_config('synchronous_commit', 'off', true) is not null";
         let failure = failure.map(one_line);
-        let parameters: [&(dyn ToSql + Sync); 5] =
-            [&&*self.name, &held.number(), &held.lease_epoch, &signed(deliveries), &failure];
+        let parameters: [&(dyn ToSql + Sync); 6] = [
+            &&*self.name,
+            &held.number(),
+            &held.lease_epoch,
+            &begun.in_doubt,
+            &signed(begun.deliveries),
+            &failure,
+        ];
         Ok(self.primary.execute(sql, &parameters).await? > 0)
     }
 
-    /// Gives a slice back. If the lease is lost, nothing happens.
+    /// Gives a slice back; nothing of it is under way. If the lease is lost, nothing happens.
     pub(super) async fn release(&self, held: Held, deliveries: Option<u32>) -> Result<(), ReadError> {
-        let sql = "update log.subscription_slice set holder = null, expires_at = null, deliveries = coalesce($4, deliveries)
+        // Without a number the holder has not looked, and begun nothing.
+        let sql = "update log.subscription_slice
+                   set holder = null, expires_at = null, deliveries = coalesce($4, deliveries),
+                       in_doubt = in_doubt and $4::int is null
                    where subscription = $1 and slice = $2 and lease_epoch = $3";
         let parameters: [&(dyn ToSql + Sync); 4] =
             [&&*self.name, &held.number(), &held.lease_epoch, &deliveries.map(signed)];
@@ -347,7 +365,7 @@ impl Store {
                  select subscription, $8, $9, $10, $11, $12 from changed
                  on conflict (subscription, stream_type, stream_id) do nothing)"
         );
-        let Mark { position, event_id, deliveries } = mark;
+        let Mark { position, event_id, in_doubt } = mark;
         let failure = one_line(failure);
         let parameters: [&(dyn ToSql + Sync); 12] = [
             &&*self.name,
@@ -355,7 +373,7 @@ impl Store {
             &held.lease_epoch,
             &position,
             &event_id,
-            &signed(deliveries),
+            &in_doubt,
             &epoch,
             &&*parked.stream.stream_type,
             &&*parked.stream.id,
@@ -399,7 +417,13 @@ impl Store {
         let (number, stream_type, stream_id) = (held.number(), &*stream.stream_type, &*stream.id);
         let mut parameters: Vec<&(dyn ToSql + Sync)> = Vec::new();
         let name = &*self.name;
-        parameters.extend([&name as &(dyn ToSql + Sync), &number, &held.lease_epoch, &stream_type, &stream_id]);
+        parameters.extend([
+            &name as &(dyn ToSql + Sync),
+            &number,
+            &held.lease_epoch,
+            &stream_type,
+            &stream_id,
+        ]);
         parameters.extend(more);
         self.has_changed(&with, &parameters).await
     }
@@ -422,7 +446,8 @@ impl Store {
         stream: &StreamId,
         failure: &str,
     ) -> Result<bool, ReadError> {
-        let change = "update log.parked_stream set released_at = null, parked_at = clock_timestamp(), failure = $6";
+        let change =
+            "update log.parked_stream set released_at = null, parked_at = clock_timestamp(), failure = $6";
         self.change_parked(held, stream, change, &[&one_line(failure)]).await
     }
 

@@ -58,7 +58,9 @@ pub(super) struct Limits {
 #[derive(Debug, thiserror::Error)]
 pub enum SubscribeError {
     /// The name is not allowed.
-    #[error("{0:?} is not a name for a subscription: use 1 to 63 characters of a-z, 0-9, _ and -, beginning with a letter")]
+    #[error(
+        "{0:?} is not a name for a subscription: use 1 to 63 characters of a-z, 0-9, _ and -, beginning with a letter"
+    )]
     InvalidName(String),
     /// The version is not allowed.
     #[error("a version must be between 1 and {}", i32::MAX)]
@@ -77,7 +79,9 @@ pub enum SubscribeError {
     #[error(transparent)]
     Filter(#[from] InvalidFilter),
     /// A later version has taken over.
-    #[error("version {found} of subscription {name} has taken over from version {wanted}; give this code a later version")]
+    #[error(
+        "version {found} of subscription {name} has taken over from version {wanted}; give this code a later version"
+    )]
     Superseded {
         /// The name of the subscription.
         name: String,
@@ -121,7 +125,8 @@ impl Subscription {
     /// # Errors
     /// [`SubscribeError::InvalidName`] or [`SubscribeError::InvalidVersion`].
     pub fn new(name: &str, version: u32) -> Result<Self, SubscribeError> {
-        let is_plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'_' | b'-');
+        let is_plain =
+            |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'_' | b'-');
         let begins_well = name.as_bytes().first().is_some_and(u8::is_ascii_lowercase);
         if !begins_well || name.len() > 63 || !name.bytes().all(is_plain) {
             return Err(SubscribeError::InvalidName(name.chars().take(64).collect()));

@@ -4,14 +4,15 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{Mutex, watch};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::attempt::{self, Call, Commit, Lease, Outcome, Session};
 use super::filter::EventFilter;
 use super::handler::{Delivery, Failure, Work};
+use super::handler_thread::HandlerThread;
 use super::slices::{Handled, slice_of};
-use super::store::{Held, Mark, Parked, Place, Store};
+use super::store::{Begun, Held, Mark, Parked, Place, Store};
 use super::subscription::{Limits, MAX_RANGE};
 use crate::event_log::read::Filter;
 use crate::event_log::shared_reader::Events;
@@ -45,6 +46,10 @@ const PARKED_PAGE: i64 = 100;
 
 /// How many of them are handled before the slice goes on with other events.
 const PARKED_AT_ONCE: usize = 20;
+
+/// Held while an event is handed out that may have ended a process: one at a time in this process, so that those that are
+/// under way beside it are not taken for the cause.
+static SUSPECTS: Mutex<()> = Mutex::const_new(());
 
 /// What the subscriber tells its workers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -85,6 +90,7 @@ pub(super) struct Worker {
     orders: watch::Receiver<Orders>,
     wake: watch::Receiver<i64>,
     session: Option<Session>,
+    thread: HandlerThread,
     epoch: i64,
     /// The last event that is done with; its checkpoint may not be stored yet.
     position: i64,
@@ -92,13 +98,15 @@ pub(super) struct Worker {
     /// The position of the stored checkpoint, and when it was stored.
     stored: i64,
     stored_at: Instant,
-    /// How many deliveries of the next event have begun and ended without a result.
+    /// How often the next event was handed out alone and not handled.
     attempts: u32,
-    /// What the stored count says: one more than `attempts` while a delivery is under way, or may be.
-    counted: u32,
+    /// What is stored about deliveries that have begun.
+    begun: Begun,
     failure: Option<String>,
     /// Up to this position events are handed out one at a time.
     careful_until: i64,
+    /// Up to this position one of them may have ended the process that held the slice before.
+    suspect_until: i64,
     handled: Handled,
     parked: HashMap<StreamId, Parked>,
     known_changes: i64,
@@ -143,15 +151,17 @@ impl Worker {
             orders,
             wake,
             session: None,
+            thread: HandlerThread::default(),
             epoch: 0,
             position: 0,
             event_id: EventId::NIL,
             stored: 0,
             stored_at: Instant::now(),
             attempts: 0,
-            counted: 0,
+            begun: Begun::default(),
             failure: None,
             careful_until: 0,
+            suspect_until: 0,
             handled: Handled::default(),
             parked: HashMap::new(),
             known_changes: -1,
@@ -188,7 +198,9 @@ impl Worker {
                 Err(Trouble::Blocked(reason)) => return End::Blocked(reason),
                 Err(Trouble::Unavailable(reason)) => {
                     tracing::warn!(
-                        subscription = &*self.shared.store.name, slice = self.held.slice, reason,
+                        subscription = &*self.shared.store.name,
+                        slice = self.held.slice,
+                        reason,
                         "the database is not available; the slice waits"
                     );
                     self.back_off().await;
@@ -202,19 +214,23 @@ impl Worker {
     async fn read_place(&mut self) -> Result<(), Trouble> {
         let place = self.shared.store.place(self.held).await?.ok_or(Trouble::LeaseLost)?;
         if !place.is_in_log {
-            let reason = format!("the event at its checkpoint, position {}, is not in the log", place.position);
+            let reason =
+                format!("the event at its checkpoint, position {}, is not in the log", place.position);
             return Err(Trouble::Blocked(reason));
         }
-        let Place { epoch, position, event_id, deliveries, failure, handled, .. } = place;
+        let Place { epoch, position, event_id, begun, failure, handled, .. } = place;
         let now = self.shared.log.seen().get().epoch;
         if epoch != now {
-            return Err(Trouble::Blocked(format!("its positions are of epoch {epoch}, the log's of epoch {now}")));
+            return Err(Trouble::Blocked(format!(
+                "its positions are of epoch {epoch}, the log's of epoch {now}"
+            )));
         }
         let is_first_read = self.epoch != epoch;
         if is_first_read {
-            self.attempts = deliveries;
-            if deliveries > 0 {
-                self.careful_until = position + IN_DOUBT;
+            self.attempts = begun.deliveries;
+            if begun != Begun::default() {
+                self.suspect_until = position + IN_DOUBT;
+                self.careful_until = self.suspect_until;
             }
         } else if position != self.stored {
             // The last transaction was stored after all, so nothing after it has begun.
@@ -222,7 +238,7 @@ impl Worker {
         }
         self.epoch = epoch;
         (self.position, self.event_id, self.stored) = (position, event_id, position);
-        (self.counted, self.failure, self.handled) = (deliveries, failure, handled);
+        (self.begun, self.failure, self.handled) = (begun, failure, handled);
         self.read_parked().await
     }
 
@@ -268,9 +284,9 @@ impl Worker {
 
     /// Waits for new events, or for orders. Stores the place if nothing comes for a while.
     async fn wait(&mut self) {
-        let is_counted = self.counted != self.attempts;
+        let has_begun = self.begun != self.at_rest();
         let is_ahead = self.stored != self.position;
-        let limit = match (is_counted, is_ahead) {
+        let limit = match (has_begun, is_ahead) {
             (true, _) => IDLE,
             (false, true) => STORE_EVERY.saturating_sub(self.stored_at.elapsed()),
             (false, false) => POLL,
@@ -281,9 +297,9 @@ impl Worker {
                 told = self.orders.changed() => if told.is_err() { std::future::pending::<()>().await },
             }
         });
-        if waited.await.is_err() && (is_counted || is_ahead) {
+        if waited.await.is_err() && (has_begun || is_ahead) {
             // If this fails, the next step finds out why.
-            let _ = self.store_place(self.attempts).await;
+            let _ = self.rest().await;
         }
     }
 
@@ -297,20 +313,47 @@ impl Worker {
         self.pause = (self.pause * 2).min(LONGEST_PAUSE);
     }
 
-    /// Stores the place that was reached, and counts deliveries of what comes next.
-    async fn store_place(&mut self, deliveries: u32) -> Result<(), Trouble> {
-        let mark = Mark { position: self.position, event_id: self.event_id, deliveries };
+    /// What is to be stored while no delivery is under way.
+    const fn at_rest(&self) -> Begun {
+        Begun { in_doubt: false, deliveries: self.attempts }
+    }
+
+    /// Stores the place that was reached, or that nothing is under way after it.
+    async fn rest(&mut self) -> Result<(), Trouble> {
+        if self.stored == self.position {
+            // Keeps the count of the next event.
+            return self.begin(self.at_rest()).await;
+        }
+        self.store_place(false).await
+    }
+
+    /// Stores the place that was reached. With `goes_on`, the next deliveries begin without being announced again.
+    async fn store_place(&mut self, goes_on: bool) -> Result<(), Trouble> {
+        let in_doubt = goes_on && !self.is_careful();
+        let mark = Mark { position: self.position, event_id: self.event_id, in_doubt };
         if !self.shared.store.checkpoint(self.held, mark, self.epoch).await? {
             return Err(Trouble::LeaseLost);
         }
-        (self.stored, self.counted, self.failure) = (self.position, deliveries, None);
+        self.remember_stored(in_doubt);
+        // The place may be ahead of what was handed out, but not beyond the event that these count.
+        if self.attempts > 0 { self.begin(self.at_rest()).await } else { Ok(()) }
+    }
+
+    /// Remembers that the place that was reached is stored.
+    fn remember_stored(&mut self, in_doubt: bool) {
+        self.begun = Begun { in_doubt, deliveries: 0 };
+        (self.stored, self.failure) = (self.position, None);
         self.stored_at = Instant::now();
-        Ok(())
+    }
+
+    /// Whether events are handed out one at a time.
+    const fn is_careful(&self) -> bool {
+        self.attempts > 0 || self.position < self.careful_until
     }
 
     async fn give_back(&mut self, is_read: bool) -> Result<(), Trouble> {
         if self.stored != self.position {
-            self.store_place(self.attempts).await?;
+            self.store_place(false).await?;
         }
         // What this worker has not read it leaves as it is.
         let deliveries = is_read.then_some(self.attempts);
@@ -326,7 +369,7 @@ impl Worker {
 
     /// Hands out the next events that are wanted: several together, or one after trouble.
     async fn hand_out(&mut self, events: &Events) -> Result<(), Trouble> {
-        let is_careful = self.attempts > 0 || self.position < self.careful_until;
+        let is_careful = self.is_careful();
         let most = match &self.shared.work {
             _ if is_careful => 1,
             Work::Transaction(_) => MAX_RANGE,
@@ -347,7 +390,7 @@ impl Worker {
         let Some(first) = range.first().cloned() else {
             (self.position, self.event_id) = end;
             if self.position - self.stored >= MAX_UNSTORED || self.stored_at.elapsed() >= STORE_EVERY {
-                self.store_place(self.attempts).await?;
+                self.rest().await?;
             }
             return Ok(());
         };
@@ -356,15 +399,25 @@ impl Worker {
             let failure = self.failure.clone().unwrap_or_else(|| ended.to_owned());
             return self.park(&first, &failure).await;
         }
-        self.count(self.attempts + 1).await?;
+        // If the process ends again, only the event that was handed out alone can be the cause.
+        let alone = if is_careful && first.position <= self.suspect_until {
+            Some(SUSPECTS.lock().await)
+        } else {
+            None
+        };
+        let deliveries = if is_careful { self.attempts + 1 } else { 0 };
+        self.begin(Begun { in_doubt: !is_careful, deliveries }).await?;
         let call = self.call(self.attempts + 1);
         let outcome = match &self.shared.work {
             Work::Transaction(handler) => {
-                let commit = Commit::Slice(Mark { position: end.0, event_id: end.1, deliveries: 1 });
-                attempt::in_transaction(&call, handler, range.clone(), commit, &mut self.session).await
+                let in_doubt = end.0 >= self.careful_until;
+                let commit = Commit::Slice(Mark { position: end.0, event_id: end.1, in_doubt });
+                let (session, thread) = (&mut self.session, &mut self.thread);
+                attempt::in_transaction(&call, handler, range.clone(), commit, session, thread).await
             }
-            Work::Effects(handler) => attempt::effects(&call, handler, range.clone()).await,
+            Work::Effects(handler) => attempt::effects(&call, handler, range.clone(), &mut self.thread).await,
         };
+        drop(alone);
         self.conclude(outcome, &range, end).await
     }
 
@@ -383,8 +436,7 @@ impl Worker {
                 self.attempts = 0;
                 self.pause = FIRST_PAUSE;
                 if is_stored {
-                    (self.stored, self.counted, self.failure) = (self.position, 1, None);
-                    self.stored_at = Instant::now();
+                    self.remember_stored(self.position >= self.careful_until);
                     Ok(())
                 } else {
                     self.store_handled().await
@@ -410,10 +462,12 @@ impl Worker {
                         // Told once, not at every try.
                         if self.failure.as_ref() != Some(&failure) {
                             tracing::warn!(
-                                subscription = &*self.shared.store.name, slice = self.held.slice, failure,
+                                subscription = &*self.shared.store.name,
+                                slice = self.held.slice,
+                                failure,
                                 "the handler is missing something that it depends on; the slice waits"
                             );
-                            self.say(self.counted, &failure).await?;
+                            self.say(&failure).await?;
                         }
                         self.back_off().await;
                         Ok(())
@@ -425,10 +479,14 @@ impl Worker {
                 self.store_before(number, range).await?;
                 self.attempts += 1;
                 tracing::warn!(
-                    subscription = &*self.shared.store.name, slice = self.held.slice, attempt = self.attempts, how,
-                    position = range.get(number).map(|event| event.position), "an event was not handled"
+                    subscription = &*self.shared.store.name,
+                    slice = self.held.slice,
+                    attempt = self.attempts,
+                    how,
+                    position = range.get(number).map(|event| event.position),
+                    "an event was not handled"
                 );
-                self.say(self.attempts, &how).await?;
+                self.say(&how).await?;
                 if self.attempts < self.shared.limits.max_deliveries {
                     self.back_off().await;
                 }
@@ -440,10 +498,12 @@ impl Worker {
     /// Stores the checkpoint after effects that were handled. They are not repeated while the database is away.
     async fn store_handled(&mut self) -> Result<(), Trouble> {
         loop {
-            match self.store_place(1).await {
+            match self.store_place(true).await {
                 Err(Trouble::Unavailable(reason)) if !self.lease.is_over() => {
                     tracing::warn!(
-                        subscription = &*self.shared.store.name, slice = self.held.slice, reason,
+                        subscription = &*self.shared.store.name,
+                        slice = self.held.slice,
+                        reason,
                         "a checkpoint could not be stored; trying again"
                     );
                     self.back_off().await;
@@ -465,25 +525,26 @@ impl Worker {
         self.store_handled().await
     }
 
-    /// Counts a delivery before it begins, unless the last checkpoint has already done so.
-    async fn count(&mut self, deliveries: u32) -> Result<(), Trouble> {
-        if self.counted == deliveries {
+    /// Stores what begins before it does, unless the last checkpoint has already said so.
+    async fn begin(&mut self, begun: Begun) -> Result<(), Trouble> {
+        if self.begun == begun {
             return Ok(());
         }
-        if !self.shared.store.count(self.held, deliveries, self.failure.as_deref()).await? {
+        if !self.shared.store.begin(self.held, begun, self.failure.as_deref()).await? {
             return Err(Trouble::LeaseLost);
         }
-        self.counted = deliveries;
+        self.begun = begun;
         Ok(())
     }
 
     /// Stores why the next event is not handled yet.
-    async fn say(&mut self, deliveries: u32, failure: &str) -> Result<(), Trouble> {
+    async fn say(&mut self, failure: &str) -> Result<(), Trouble> {
         self.failure = Some(failure.to_owned());
-        if !self.shared.store.count(self.held, deliveries, Some(failure)).await? {
+        let begun = self.at_rest();
+        if !self.shared.store.begin(self.held, begun, Some(failure)).await? {
             return Err(Trouble::LeaseLost);
         }
-        self.counted = deliveries;
+        self.begun = begun;
         Ok(())
     }
 
@@ -495,7 +556,7 @@ impl Worker {
                 self.held.slice
             )));
         }
-        let mark = Mark { position: event.position, event_id: event.id, deliveries: 1 };
+        let mark = Mark { position: event.position, event_id: event.id, in_doubt: false };
         let parked = Parked {
             stream: event.stream.clone(),
             after: event.position - 1,
@@ -510,8 +571,9 @@ impl Worker {
             "an event cannot be handled; its stream is parked"
         );
         self.parked.insert(event.stream.clone(), parked);
-        (self.position, self.event_id, self.stored) = (event.position, event.id, event.position);
-        (self.attempts, self.counted, self.failure) = (0, 1, None);
+        (self.position, self.event_id) = (event.position, event.id);
+        self.attempts = 0;
+        self.remember_stored(false);
         self.pause = FIRST_PAUSE;
         Ok(())
     }
@@ -536,7 +598,7 @@ impl Worker {
         if waiting.is_empty() {
             // The place first: with the row gone, no event before it may come again.
             if self.stored != self.position {
-                self.store_place(self.attempts).await?;
+                self.store_place(false).await?;
             }
             self.shared.store.unparked(self.held, &parked.stream).await?;
             self.parked.remove(&parked.stream);
@@ -596,6 +658,7 @@ impl Worker {
         if !self.shared.store.count_parked(self.held, &parked.stream, parked.deliveries).await? {
             return Err(Trouble::LeaseLost);
         }
+        let _alone = if parked.deliveries > 1 { Some(SUSPECTS.lock().await) } else { None };
         let failure = self.deliver_parked(parked, event).await?;
         if failure.is_none() {
             self.shared.handled_events.increment(1);
@@ -615,9 +678,13 @@ impl Worker {
             let outcome = match &self.shared.work {
                 Work::Transaction(handler) => {
                     let commit = Commit::Parked(event.stream.clone(), event.position);
-                    attempt::in_transaction(&call, handler, vec![event.clone()], commit, &mut self.session).await
+                    let (session, thread) = (&mut self.session, &mut self.thread);
+                    let events = vec![event.clone()];
+                    attempt::in_transaction(&call, handler, events, commit, session, thread).await
                 }
-                Work::Effects(handler) => attempt::effects(&call, handler, vec![event.clone()]).await,
+                Work::Effects(handler) => {
+                    attempt::effects(&call, handler, vec![event.clone()], &mut self.thread).await
+                }
             };
             match outcome {
                 Outcome::Done if matches!(self.shared.work, Work::Transaction(_)) => return Ok(None),
