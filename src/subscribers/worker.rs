@@ -44,7 +44,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// How many events of an unparked stream are read at a time.
 const PARKED_PAGE: i64 = 100;
 
-/// How many of them are handled before the slice goes on with other events.
+/// How many unparked streams, and how many events of each, are handled before the slice goes on with other events.
+const RELEASED_AT_ONCE: usize = 10;
 const PARKED_AT_ONCE: usize = 20;
 
 /// Held while an event is handed out that may have ended a process: one at a time in this process, so that those that are
@@ -257,11 +258,11 @@ impl Worker {
         if self.orders.borrow().changes != self.known_changes {
             self.read_parked().await?;
         }
-        // One event of the streams that were unparked, then one range of the others, so that neither waits for all
+        // Some events of the streams that were unparked, then one range of the others, so that neither waits for all
         // of the other.
-        let released = self.parked.values().find(|parked| parked.is_released).cloned();
-        let has_released = released.is_some();
-        if let Some(parked) = released {
+        let released: Vec<_> = self.parked.values().filter(|parked| parked.is_released).cloned().collect();
+        let has_released = !released.is_empty();
+        for parked in released.into_iter().take(RELEASED_AT_ONCE) {
             self.step_of_parked(parked).await?;
         }
         // Before the log is read: a commit after that wakes this worker.
@@ -303,14 +304,19 @@ impl Worker {
         }
     }
 
+    /// Waits before something is tried again, longer each time, unless there is something else to do soon.
     async fn back_off(&mut self) {
         let mut orders = self.orders.clone();
         orders.mark_unchanged();
-        tokio::select! {
-            () = sleep(self.pause) => {}
-            _ = orders.wait_for(|orders| orders.stops) => {}
+        let has_news = orders.borrow().changes != self.known_changes;
+        if has_news || self.parked.values().any(|parked| parked.is_released) {
+            self.pause = FIRST_PAUSE;
         }
-        self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+        match timeout(self.pause, orders.changed()).await {
+            // An operator's act is a reason to try again soon.
+            Ok(_) => self.pause = FIRST_PAUSE,
+            Err(_) => self.pause = (self.pause * 2).min(LONGEST_PAUSE),
+        }
     }
 
     /// What is to be stored while no delivery is under way.
