@@ -3,7 +3,7 @@
 //! `--short` takes about two minutes; without it the rounds are longer, and the costs of a large log and of an open
 //! snapshot, rebuilding, comparing and seeding are measured too. `--alone` measures only the first two of these. For whoever works on one figure, `--against NAME` leaves
 //! out all peers but this one (or `nobody`), and `--in-flight N` all numbers of callers but this one. `--replay` measures
-//! only the last three.
+//! only the last three, `--subscribers` only what subscribers reach and cost.
 
 mod cqrs_es_peer;
 mod growth;
@@ -14,6 +14,7 @@ mod replay;
 mod report;
 mod server;
 mod snapshot;
+mod subscribers;
 mod transaction_per_command;
 mod workload;
 
@@ -93,11 +94,21 @@ async fn main() -> anyhow::Result<()> {
         server.stop().await?;
         return result;
     }
+    if asked("--subscribers") {
+        let events = if asked("--short") { 100_000 } else { 500_000 };
+        let result = follow(&server, events).await;
+        server.stop().await?;
+        return result;
+    }
     let result = async {
         let (rows, comparisons) = compare(&server, &extent).await?;
         report::print(&rows, &comparisons)?;
         let is_whole = extent.growth && extent.peers && levels()?.len() > 1 && named("--against").is_none();
-        if is_whole { replays(&server, 1_000_000).await } else { Ok(()) }
+        if is_whole {
+            replays(&server, 1_000_000).await?;
+            follow(&server, 500_000).await?;
+        }
+        Ok(())
     };
     let result = result.await;
     server.stop().await?;
@@ -140,6 +151,15 @@ async fn replays(server: &Server, events: u64) -> anyhow::Result<()> {
         replay::measure(server, events, events / 10, |text| bar.set_message(text.to_owned())).await?;
     bar.finish_and_clear();
     report::print_replays(&compared)
+}
+
+/// Subscribers that follow the log.
+async fn follow(server: &Server, events: u64) -> anyhow::Result<()> {
+    let bar = ProgressBar::new_spinner();
+    bar.enable_steady_tick(Duration::from_millis(200));
+    let lines = subscribers::measure(server, events, |text| bar.set_message(text.to_owned())).await?;
+    bar.finish_and_clear();
+    report::print_lines(&lines)
 }
 
 /// Everybody at every level, in turn.

@@ -108,3 +108,18 @@ pub fn print_replays(all: &[crate::replay::Compared]) -> anyhow::Result<()> {
     }
     Ok(())
 }
+
+/// Prints what subscribers reach and cost.
+pub fn print_lines(all: &[crate::subscribers::Line]) -> anyhow::Result<()> {
+    let mut table = Table::new();
+    table.set_header(["", "figure", "", "target"]);
+    let mut out = std::io::stdout().lock();
+    for one in all {
+        table.add_row([one.measure, &one.figure.to_string(), one.unit, one.target]);
+    }
+    writeln!(out, "{table}")?;
+    for one in all {
+        writeln!(out, "{}", serde_json::to_string(one)?)?;
+    }
+    Ok(())
+}

@@ -41,6 +41,10 @@ const POLL: Duration = Duration::from_millis(500);
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
+/// After so many events that came together a slice waits a millisecond for the next ones, and so long at most.
+const EVENTS_A_MILLISECOND: u64 = 4;
+const LONGEST_GATHERING: Duration = Duration::from_millis(50);
+
 /// How many events of an unparked stream are read at a time.
 const PARKED_PAGE: i64 = 100;
 
@@ -280,6 +284,14 @@ impl Worker {
             tokio::spawn(async move { reader.after(epoch, next).await.map(drop) });
         }
         self.hand_out(&events).await?;
+        if !events.is_full_page() {
+            // Under a heavy stream of commits, a short wait makes fewer and larger ranges, which leaves more to the writers.
+            let count = u64::try_from(events.as_slice().len()).unwrap_or(0);
+            let pause = Duration::from_millis(count / EVENTS_A_MILLISECOND).min(LONGEST_GATHERING);
+            if !pause.is_zero() {
+                sleep(pause).await;
+            }
+        }
         Ok(Step::Worked)
     }
 
