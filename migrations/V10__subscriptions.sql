@@ -56,6 +56,8 @@ create table log.parked_stream (
     subscription text   collate "C" not null references log.subscription on delete cascade,
     stream_type  text   collate "C" not null,
     stream_id    text   collate "C" not null,
+    stream_hash  bigint not null,
+    slice        int    not null,
     after        bigint not null,
     deliveries   int    not null default 0,
     failure      text   not null,
@@ -63,6 +65,8 @@ create table log.parked_stream (
     released_at  timestamptz,
     primary key (subscription, stream_type, stream_id)
 );
+create index parked_stream_slice on log.parked_stream (subscription, slice);
+comment on column log.parked_stream.stream_hash is 'The slice is this modulo the number of slices.';
 comment on column log.parked_stream.after is 'The events of the stream after this position wait.';
 comment on column log.parked_stream.released_at is 'When an operator unparked the stream; its events are then handled in order.';
 
@@ -137,6 +141,7 @@ begin
         splits := '[]';
         delete from log.parked_stream p where p.subscription = wanted;
     end if;
+    update log.parked_stream p set slice = p.stream_hash % wanted_slices where p.subscription = wanted;
     delete from log.subscription_slice s where s.subscription = wanted;
     insert into log.subscription_slice (subscription, slice, position, event_id, lease_epoch)
     select wanted, s, base, log.event_id_at(base), lease from generate_series(0, wanted_slices - 1) s;

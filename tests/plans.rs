@@ -4,16 +4,22 @@
 use futures::TryStreamExt as _;
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
 use tenure::Tenure;
 use tenure::clock::{Clock as _, SystemClock, Timestamp};
 use tenure::credentials::master_key::MasterKeySource;
+use tenure::event_log::RecordedEvent;
 use tenure::event_log::read::Filter;
 use tenure::ids::{AccountId, ApiKeyId, BearerTokenId, InviteId, PipeId, SessionId, SourceId, UserId};
 use tenure::projections::page::TimeKey;
+use tenure::subscribers::{
+    By, Delivery, Failure, Start, Status, Subscription, Subscriptions, TransactionalHandler,
+};
 use tenure::{Settings, aggregates};
+use tokio_postgres::Transaction;
 use uuid::Uuid;
 
 use crate::support::server::Server;
@@ -93,10 +99,69 @@ const FILL: &str = "
     insert into view.unique_claims (kind, key, holder, free_after, position)
         select 'username', sha256(n::text::bytea), 'x', null, n from generate_series(1, $ROWS) n;";
 
+/// A subscription with as much parked and recorded, beside many others.
+const FILL_SUBSCRIPTIONS: &str = "
+    -- Each row checks its foreign key, and each check would be logged.
+    set auto_explain.log_min_duration = -1;
+    insert into log.subscription (name, version, definition, slices, epoch)
+        select 'other' || n, 1, '{}', 1, 1 from generate_series(1, 2000) n;
+    insert into log.subscription_slice (subscription, slice, position, event_id)
+        select 'other' || n, 0, 0, '00000000-0000-0000-0000-000000000000' from generate_series(1, 2000) n;
+    insert into log.parked_stream (subscription, stream_type, stream_id, stream_hash, slice, after, failure)
+        select 'heavy', 'user', lpad(to_hex(n), 32, '0')::uuid::text, n, n % 256, 0, 'f' from generate_series(1, $ROWS) n;
+    insert into log.subscription_act (subscription, act, actor, reason)
+        select 'heavy', 'unpark', 'a', 'r' from generate_series(1, $ROWS) n;
+    analyze log.subscription, log.subscription_slice, log.parked_stream, log.subscription_act, log.subscriber;";
+
+/// Does nothing with any event.
+struct Nothing;
+
+impl TransactionalHandler for Nothing {
+    async fn handle(
+        &self,
+        _: &[Arc<RecordedEvent>],
+        _: &Delivery,
+        _: &Transaction<'_>,
+    ) -> Result<(), Failure> {
+        Ok(())
+    }
+}
+
+/// Everything that subscribers and operators ask of subscriptions.
+async fn ask_of_subscriptions(tenure: &Tenure, admin: &tokio_postgres::Client) {
+    let heavy = Subscription::new("heavy", 1).unwrap().slices(256).starting_at(Start::Newest);
+    let heavy = heavy.lease(Duration::from_secs(1));
+    heavy.start_transactional(tenure, Nothing).await.unwrap().stop().await;
+    admin.batch_execute(&FILL_SUBSCRIPTIONS.replace("$ROWS", &ROWS.to_string())).await.unwrap();
+    let mut running = heavy.start_transactional(tenure, Nothing).await.unwrap();
+    running.until(|status| matches!(status, Status::Running { slices } if slices.len() == 256)).await;
+    crate::support::user(tenure, "later").await;
+    let subscriptions = Subscriptions::of(tenure.log());
+    while subscriptions.overview("heavy").await.unwrap().lag_events > 0 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let by = By::new("a test", "to see its plan").unwrap();
+    subscriptions.list("other5", 100).await.unwrap();
+    subscriptions.slices("heavy").await.unwrap();
+    let parked = subscriptions.parked("heavy", None, 20).await.unwrap();
+    let last: uuid::Uuid = parked[19].stream.strip_prefix("user/").unwrap().parse().unwrap();
+    let stream = tenure::event_log::StreamId::new("user", last);
+    subscriptions.parked("heavy", Some(&stream), 20).await.unwrap();
+    subscriptions.acts("heavy", Some(90_000), 20).await.unwrap();
+    subscriptions.unpark("heavy", Some(&stream), &by).await.unwrap();
+    subscriptions.pause("heavy", &by).await.unwrap();
+    running.until(|status| *status == Status::Paused).await;
+    subscriptions.resume("heavy", &by).await.unwrap();
+    running.stop().await;
+    subscriptions.remove("other7", &by).await.unwrap();
+}
+
 async fn open(server: &Server, keys: &Path) -> Tenure {
     let key = MasterKeySource { default_file: keys.join("master.key"), ..MasterKeySource::default() };
     let address = server.conninfo("tenure").parse().unwrap();
-    crate::support::open_with(Settings { connections: 2, ..Settings::new(address, key) }).await
+    // What the tables hold does not follow from the log, so nothing of it is cleared away.
+    let clear_every = Duration::from_hours(24);
+    crate::support::open_with(Settings { connections: 2, clear_every, ..Settings::new(address, key) }).await
 }
 
 /// What is wrong with a node of a plan and those below it.
@@ -281,6 +346,7 @@ async fn every_query_of_the_readers_is_answered_through_an_index() {
             assert_eq!((forwards.events.len(), backwards.events.len()), (1, 1));
         }
     }
+    ask_of_subscriptions(&tenure, &admin).await;
     tenure.close().await;
 
     let logged = server.log()[before..].to_owned();

@@ -59,6 +59,14 @@ Examples:
   tenure audit diff
   tenure audit diff --account acme --json";
 
+pub(super) const SUBSCRIPTIONS: &str = "\
+Examples:
+  tenure subscriptions list
+  tenure subscriptions show mailer
+  tenure subscriptions unpark mailer user/0198c0de-0000-7000-8000-000000000001 --reason fixed-in-1.4
+  tenure subscriptions skip mailer 412-1077 --reason dead-address
+  tenure subscriptions rewind mailer --to 412-1000 --reason not-sent";
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -80,6 +88,7 @@ mod tests {
             BENCH,
             PROJECTIONS,
             AUDIT,
+            SUBSCRIPTIONS,
         ];
         for example in all.iter().flat_map(|examples| examples.lines().skip(1)) {
             let words = example.split_whitespace().filter(|word| !word.starts_with('<'));
@@ -100,11 +109,3 @@ mod tests {
         assert!(serve.contains("--public-url") && serve.contains("--listen"), "{serve}");
     }
 }
-
-pub(super) const SUBSCRIPTIONS: &str = "\
-Examples:
-  tenure subscriptions list
-  tenure subscriptions show mailer
-  tenure subscriptions unpark mailer user/0198c0de-0000-7000-8000-000000000001 --reason 'fixed in 1.4'
-  tenure subscriptions skip mailer 412-1077 --reason 'the address does not exist'
-  tenure subscriptions rewind mailer --to 412-1000 --reason 'mails of today were not sent'";

@@ -1,7 +1,9 @@
 //! `tenure tour`: demonstrates commands with their events, races and refusals, on a throwaway database.
 
-use futures::TryStreamExt as _;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+
+use futures::TryStreamExt as _;
 
 use futures::future::join_all;
 use serde_json::json;
@@ -17,13 +19,18 @@ use crate::context::{Actor, Context};
 use crate::credentials::master_key::MasterKeySource;
 use crate::dispatch::{DispatchError, Dispatched};
 use crate::entropy::{OsEntropy, uuid_v7};
+use crate::event_log::RecordedEvent;
 use crate::event_log::read::Filter;
 use crate::ids::{AccountId, UserId};
 use crate::operations::{Outcome, Refusal, Resource};
 use crate::postgres::private::{temp_dir, unusable_temp_dir};
+use crate::subscribers::{By, Delivery, EffectHandler, Failure, Subscription, Subscriptions};
 
 /// How many callers race for the same name.
 const RACERS: usize = 16;
+
+/// How long the service of the tour may take to come to the end of the log.
+const FOLLOW_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How many polls race for the same device code.
 const POLLS: usize = 10;
@@ -57,7 +64,7 @@ pub(super) async fn run(config: Config) -> anyhow::Result<()> {
             "commands": tour.commands, "events": tour.events, "refusals": tour.refusals, "no_ops": tour.no_ops,
             "one_winner": tour.one_winner, "consumed_once": tour.consumed_once,
             "revoked_key_refused": tour.revoked_key_refused, "forgotten_unreadable": tour.forgotten_unreadable,
-            "positions_contiguous": tour.contiguous, "seconds": seconds,
+            "positions_contiguous": tour.contiguous, "followed_once": tour.followed_once, "seconds": seconds,
         }));
     }
     output::line(&format!(
@@ -87,6 +94,53 @@ struct Tour {
     revoked_key_refused: bool,
     forgotten_unreadable: bool,
     contiguous: bool,
+    followed_once: bool,
+}
+
+/// A service that cannot handle the events of one stream until it is repaired.
+#[derive(Clone)]
+struct Service {
+    handled: Arc<Mutex<Vec<i64>>>,
+    broken_at: Arc<Mutex<Option<String>>>,
+}
+
+impl Service {
+    fn new(broken_at: String) -> Self {
+        Self { handled: Arc::default(), broken_at: Arc::new(Mutex::new(Some(broken_at))) }
+    }
+
+    fn repair(&self) {
+        *self.broken_at.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    fn positions(&self) -> Vec<i64> {
+        self.handled.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl EffectHandler for Service {
+    async fn handle(&self, event: &RecordedEvent, _: &Delivery) -> Result<(), Failure> {
+        let broken_at = self.broken_at.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if broken_at.is_some_and(|stream| stream == event.stream.to_string()) {
+            return Err(Failure::event("the service has a fault"));
+        }
+        self.handled.lock().unwrap_or_else(PoisonError::into_inner).push(event.position);
+        Ok(())
+    }
+}
+
+/// Waits until the tour's service has handled everything but parked streams.
+async fn until_current(subscriptions: &Subscriptions) -> anyhow::Result<()> {
+    let waited = Stopwatch::start();
+    loop {
+        let parked = subscriptions.parked("tour", None, 2).await?;
+        let is_unparking = parked.iter().any(|parked| parked.released_at.is_some());
+        if subscriptions.overview("tour").await?.lag_events == 0 && !is_unparking {
+            return Ok(());
+        }
+        anyhow::ensure!(waited.elapsed() < FOLLOW_TIMEOUT, "the service does not come to the end of the log");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
 }
 
 impl Tour {
@@ -159,7 +213,33 @@ impl Tour {
             self.contiguous && events.len() == self.events + 1,
             "the log does not match the responses"
         );
-        self.say("every position once, in order", &format!("1 to {} (1 is genesis)", events.len()))
+        self.say("every position once, in order", &format!("1 to {} (1 is genesis)", events.len()))?;
+        self.follow(tenure, acme, events.len()).await
+    }
+
+    /// Starts a service that follows the log and fails at the events of one account, and unparks them after a repair.
+    async fn follow(&mut self, tenure: &Tenure, broken: AccountId, events: usize) -> anyhow::Result<()> {
+        self.heading("A service that follows the log")?;
+        let service = Service::new(format!("account/{broken}"));
+        let subscription = Subscription::new("tour", 1)?.lease(Duration::from_secs(1));
+        let running = subscription.start_effects(tenure, service.clone()).await?;
+        let subscriptions = Subscriptions::of(tenure.log());
+        until_current(&subscriptions).await?;
+        let parked = subscriptions.parked("tour", None, 2).await?;
+        let [parked] = &parked[..] else { anyhow::bail!("one stream should be parked: {parked:?}") };
+        self.say(
+            "it cannot handle the events of acme",
+            &format!("{} wait in order, {} others are handled", parked.waiting, service.positions().len()),
+        )?;
+        service.repair();
+        subscriptions.unpark("tour", None, &By::new("tour", "the service is repaired")?).await?;
+        until_current(&subscriptions).await?;
+        running.stop().await;
+        let mut positions = service.positions();
+        positions.sort_unstable();
+        self.followed_once = positions.len() == events && (1..).zip(&positions).all(|(at, seen)| at == *seen);
+        anyhow::ensure!(self.followed_once, "an event was lost or repeated: {positions:?}");
+        self.say("unpark them after a repair", &format!("all {events} events handled, each once"))
     }
 
     /// Accepts an invite; mints, verifies and revokes an API key; creates and deletes a source with a pipe.

@@ -10,7 +10,7 @@ use super::checkpoint::Checkpoint;
 use super::error::{PrimaryError, ReadError};
 use super::event::{EventHeader, FromLog, RecordedEvent};
 use super::log::EventLog;
-use super::read::{PAGE, contiguous};
+use super::page::{PAGE, contiguous};
 use crate::ids::EventId;
 
 /// How long a follower sleeps if nothing wakes it. NOTIFY is only a hint and may be missed, so it polls as well.

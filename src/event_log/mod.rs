@@ -21,6 +21,7 @@ mod listen;
 mod log;
 pub mod merkle;
 pub mod node;
+pub mod page;
 mod parameters;
 pub mod primary;
 pub mod probe;

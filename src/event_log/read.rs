@@ -9,10 +9,8 @@ use super::checkpoint::Checkpoint;
 use super::error::ReadError;
 use super::event::{FromLog, RecordedEvent, StreamId};
 use super::log::EventLog;
+use super::page::{PAGE, contiguous};
 use crate::clock::Timestamp;
-
-/// Maximum number of events that one statement returns.
-pub const PAGE: i64 = 1_000;
 
 /// How many events one statement scans when it filters by type, for which there is no index.
 const SCAN: i64 = 10_000;
@@ -292,18 +290,6 @@ impl EventLog {
         let answer = self.primary().query(&select_events(&conditions), &parameters).await?;
         Ok((answer.epoch, answer.rows.iter().map(RecordedEvent::from_row).collect::<Result<_, _>>()?))
     }
-}
-
-/// Returns [`ReadError::Gap`] if a position is missing from a page.
-pub(super) fn contiguous<E: FromLog>(after: i64, events: &[E]) -> Result<(), ReadError> {
-    let mut last = after;
-    for event in events {
-        if event.position() != last + 1 {
-            return Err(ReadError::Gap { after: last, found: event.position() });
-        }
-        last = event.position();
-    }
-    Ok(())
 }
 
 fn select_events(conditions: &str) -> String {

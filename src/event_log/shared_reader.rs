@@ -10,8 +10,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::checkpoint::Checkpoint;
 use super::error::ReadError;
 use super::event::{FromLog as _, RecordedEvent};
+use super::page::{PAGE, contiguous};
 use super::primary::Primary;
-use super::read::{PAGE, contiguous};
 use crate::ids::{EventId, LogId};
 
 /// The most events that are kept for others, and the most bytes of their contents.
@@ -44,7 +44,7 @@ impl Events {
 struct Pages {
     epoch: i64,
     /// By the position of the first event.
-    pages: BTreeMap<i64, Arc<Vec<Arc<RecordedEvent>>>>,
+    by_first: BTreeMap<i64, Arc<Vec<Arc<RecordedEvent>>>>,
     /// The same, oldest first.
     order: VecDeque<i64>,
     events: usize,
@@ -115,7 +115,7 @@ impl SharedReader {
     fn known(&self, epoch: i64, position: i64) -> Option<Events> {
         let pages = self.lock();
         let (first, page) =
-            pages.pages.range(..=position + 1).next_back().filter(|_| pages.epoch == epoch)?;
+            pages.by_first.range(..=position + 1).next_back().filter(|_| pages.epoch == epoch)?;
         let from = usize::try_from(position + 1 - first).ok().filter(|from| *from < page.len())?;
         Some(Events { page: page.clone(), from })
     }
@@ -153,7 +153,7 @@ impl Pages {
         }
         self.events += page.len();
         self.bytes += bytes(&page);
-        if let Some(former) = self.pages.insert(first, page) {
+        if let Some(former) = self.by_first.insert(first, page) {
             self.events -= former.len();
             self.bytes -= bytes(&former);
         } else {
@@ -161,7 +161,7 @@ impl Pages {
         }
         // The newest page stays, however large it is.
         while (self.events > MAX_EVENTS || self.bytes > MAX_BYTES) && self.order.len() > 1 {
-            let Some(page) = self.order.pop_front().and_then(|first| self.pages.remove(&first)) else {
+            let Some(page) = self.order.pop_front().and_then(|first| self.by_first.remove(&first)) else {
                 break;
             };
             self.events -= page.len();

@@ -226,8 +226,8 @@ pub(super) async fn effects(
     events: Vec<Arc<RecordedEvent>>,
     thread: &mut HandlerThread,
 ) -> Outcome {
-    let handled = Arc::new(AtomicUsize::new(0));
-    let (of_task, handler, context) = (handled.clone(), handler.clone(), call.clone());
+    let progress = Arc::new(AtomicUsize::new(0));
+    let (of_task, handler, context) = (progress.clone(), handler.clone(), call.clone());
     let task = thread.run(async move {
         for (number, event) in events.iter().enumerate() {
             // A process that was suspended may have lost its lease.
@@ -243,9 +243,9 @@ pub(super) async fn effects(
         }
         Outcome::Done
     });
-    match watched(task, thread, &handled, call).await {
+    match watched(task, thread, &progress, call).await {
         Ended::Returned(outcome) => outcome,
-        Ended::Died(how) => Outcome::Died(handled.load(Ordering::SeqCst), how.text),
+        Ended::Died(how) => Outcome::Died(progress.load(Ordering::SeqCst), how.text),
         Ended::LeaseOver => Outcome::LeaseLost,
         Ended::NotStarted(reason) => Outcome::Unavailable(reason),
     }

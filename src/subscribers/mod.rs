@@ -5,8 +5,31 @@
 //! - a [`TransactionalHandler`] changes tables in the database of the log, each event exactly once;
 //! - an [`EffectHandler`] has effects elsewhere, each event at least once, with a key that makes them idempotent.
 //!
-//! The events of a stream come in order. Its slices are handled side by side, by as many processes as take part. `docs/guides/follow-the-log.md`
-//! shows how to write one.
+//! The events of a stream come in order. The slices of a subscription are handled side by side, by as many processes as take
+//! part. `docs/guides/follow-the-log.md` shows how to write a service.
+//!
+//! ```no_run
+//! use tenure::Tenure;
+//! use tenure::event_log::RecordedEvent;
+//! use tenure::subscribers::{Delivery, EffectHandler, EventFilter, Failure, Subscription};
+//!
+//! struct Announce;
+//!
+//! impl EffectHandler for Announce {
+//!     async fn handle(&self, event: &RecordedEvent, delivery: &Delivery) -> Result<(), Failure> {
+//!         println!("{} opened, {}", event.stream, delivery.idempotency_key(event));
+//!         Ok(())
+//!     }
+//! }
+//!
+//! # async fn start(tenure: Tenure) -> Result<(), Box<dyn std::error::Error>> {
+//! let filter = EventFilter::default().event_type("account.opened");
+//! let running = Subscription::new("announce", 1)?.filter(filter).start_effects(&tenure, Announce).await?;
+//! // …
+//! running.stop().await;
+//! # Ok(())
+//! # }
+//! ```
 
 mod attempt;
 mod filter;
@@ -25,7 +48,7 @@ pub use filter::{EventFilter, InvalidFilter};
 pub use handler::{Delivery, EffectHandler, Failure, TransactionalHandler};
 pub use operate::{ActRecord, By, OperateError, Overview, ParkedRecord, SliceRecord, Subscriptions};
 pub use runner::{EndReason, Running, Status};
-pub use slices::{MAX_SLICES, slice_of};
+pub use slices::{MAX_SLICES, hash_of, slice_of};
 pub use subscription::{Start, SubscribeError, Subscription};
 
 use std::sync::Arc;

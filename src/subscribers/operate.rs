@@ -343,7 +343,7 @@ impl Subscriptions {
     pub async fn pause(&self, name: &str, by: &By) -> Result<(), OperateError> {
         let change = "update log.subscription set paused_at = coalesce(paused_at, clock_timestamp()), changes = changes + 1
                       where name = $1 returning name";
-        self.act(change, "pause", name, by, None, &[]).await
+        self.act_on(change, "pause", name, by).await
     }
 
     /// Lets a subscription go on that is paused, blocked, or has checkpoints of an earlier epoch of the log.
@@ -359,7 +359,7 @@ impl Subscriptions {
         let change = "update log.subscription
                       set paused_at = null, epoch = (select epoch from log.head), changes = changes + 1
                       where name = $1 returning name";
-        self.act(change, "resume", name, by, None, &[]).await
+        self.act_on(change, "resume", name, by).await
     }
 
     /// Unparks a stream, or all: the events that wait are handled in order, then those that come. Returns how many streams.
@@ -367,25 +367,22 @@ impl Subscriptions {
     /// # Errors
     /// [`OperateError::NotFound`], [`OperateError::NotParked`], or the log cannot be written.
     pub async fn unpark(&self, name: &str, stream: Option<&StreamId>, by: &By) -> Result<i64, OperateError> {
-        let sql = "select count(*) from log.parked_stream
-                   where subscription = $1 and released_at is null
-                     and ($2::text is null or stream_type = $2 and stream_id = $3)";
-        let parts = stream.map(|stream| (&*stream.stream_type, &*stream.id)).unzip();
-        let parameters: [&(dyn ToSql + Sync); 3] = [&name, &parts.0, &parts.1];
-        let count = self.log.primary().row(sql, &parameters).await?.map_or(Ok(0), |row| row.try_get(0))?;
+        let of_one = if stream.is_some() { "and stream_type = $7 and stream_id = $8" } else { "" };
+        let change = format!(
+            "update log.parked_stream set released_at = clock_timestamp(), deliveries = 0
+             where subscription = $1 and released_at is null {of_one} returning subscription as name"
+        );
+        let text = stream.map(ToString::to_string);
+        let parts = stream.map(|stream| (&*stream.stream_type, &*stream.id)).unwrap_or_default();
+        let more: [&(dyn ToSql + Sync); 2] = [&parts.0, &parts.1];
+        let more = if stream.is_some() { &more[..] } else { &[] };
+        let count = self.act(&change, "unpark", name, by, (text.clone(), None), more).await?;
         if count == 0 {
             self.overview(name).await?;
-            return match stream {
-                Some(stream) => Err(OperateError::NotParked(stream.to_string())),
-                None => Ok(0),
-            };
+            if let Some(stream) = text {
+                return Err(OperateError::NotParked(stream));
+            }
         }
-        let change = "update log.parked_stream set released_at = clock_timestamp(), deliveries = 0
-                      where subscription = $1 and released_at is null
-                        and ($7::text is null or stream_type = $7 and stream_id = $8)
-                      returning subscription as name";
-        let text = stream.map(ToString::to_string);
-        self.act(change, "unpark", name, by, Some((text, None)), &[&parts.0, &parts.1]).await?;
         Ok(count)
     }
 
@@ -416,8 +413,10 @@ impl Subscriptions {
                         and released_at is null
                       returning subscription as name";
         let (stream_type, id) = (&*stream.stream_type, &*stream.id);
-        let about = Some((Some(stream.to_string()), Some(position.position)));
-        self.act(change, "skip", name, by, about, &[&stream_type, &id, &after]).await?;
+        let about = (Some(stream.to_string()), Some(position.position));
+        if self.act(change, "skip", name, by, about, &[&stream_type, &id, &after]).await? == 0 {
+            return Err(OperateError::NotNext { position, next: None });
+        }
         Ok(stream)
     }
 
@@ -455,21 +454,20 @@ impl Subscriptions {
                           select from log.subscription_slice l
                           where l.subscription = s.name and l.expires_at > clock_timestamp())
                       returning name";
-        self.act(change, "remove", name, by, None, &[]).await
+        self.act_on(change, "remove", name, by).await
     }
 
-    /// Changes rows and records the act; `change` returns the name for each row. The parameters of `change` are `$1` the name,
-    /// `$6` the position, and from `$7` on `more`.
+    /// Changes rows, records the act if there were any, and returns how many. `change` returns the name for each row; its
+    /// parameters are `$1` the name, `$6` the position, and from `$7` on `more`.
     async fn act(
         &self,
         change: &str,
         act: &str,
         name: &str,
         by: &By,
-        about: Option<(Option<String>, Option<i64>)>,
+        (stream, position): (Option<String>, Option<i64>),
         more: &[&(dyn ToSql + Sync)],
-    ) -> Result<(), OperateError> {
-        let (stream, position) = about.unwrap_or_default();
+    ) -> Result<i64, OperateError> {
         let with = format!(
             "changed as ({change}),
              noticed as (
@@ -483,7 +481,12 @@ impl Subscriptions {
         parameters.extend([&name as &(dyn ToSql + Sync), &act, &by.actor, &by.reason, &stream, &position]);
         parameters.extend(more);
         let answer = self.log.primary().ask(&with, "select count(*) from changed", &parameters).await?;
-        let count: i64 = answer.rows.first().map_or(Ok(0), |row| row.try_get(0))?;
+        Ok(answer.rows.first().map_or(Ok(0), |row| row.try_get(0))?)
+    }
+
+    /// Changes the subscription itself and records the act.
+    async fn act_on(&self, change: &str, act: &str, name: &str, by: &By) -> Result<(), OperateError> {
+        let count = self.act(change, act, name, by, (None, None), &[]).await?;
         if count > 0 { Ok(()) } else { Err(OperateError::NotFound(name.to_owned())) }
     }
 

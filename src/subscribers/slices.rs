@@ -7,19 +7,24 @@ use crate::event_log::StreamId;
 /// The most slices that a subscription can have.
 pub const MAX_SLICES: u32 = 256;
 
-/// The slice of a stream, out of `slices`: the first 8 bytes of SHA-256 of `<type>/<id>`, big-endian, modulo `slices`.
+/// The slice of a stream, out of `slices`: [`hash_of`] the stream modulo `slices`.
 #[must_use]
 pub fn slice_of(stream: &StreamId, slices: u32) -> u32 {
     if slices <= 1 {
         return 0;
     }
+    u32::try_from(hash_of(stream) % i64::from(slices)).unwrap_or(0)
+}
+
+/// The hash of a stream: the first 8 bytes of SHA-256 of `<type>/<id>`, big-endian, without the sign bit.
+#[must_use]
+pub fn hash_of(stream: &StreamId) -> i64 {
     let mut digest = Sha256::new();
     for part in [&*stream.stream_type, "/", &*stream.id] {
         digest.update(part);
     }
     let digest = digest.finalize();
-    let number = digest.iter().take(8).fold(0, |number: u64, byte| number << 8 | u64::from(*byte));
-    u32::try_from(number % u64::from(slices)).unwrap_or(0)
+    digest.iter().take(8).fold(0, |number: i64, byte| number << 8 | i64::from(*byte)) & i64::MAX
 }
 
 /// What the earlier versions of a subscription have handled: for each version, the checkpoints of its slices.

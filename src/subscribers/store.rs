@@ -10,7 +10,7 @@ use tokio_postgres::types::ToSql;
 use uuid::Uuid;
 
 use super::handler::one_line;
-use super::slices::Handled;
+use super::slices::{Handled, hash_of};
 use super::subscription::{Start, SubscribeError, Subscription};
 use crate::event_log::{EventLog, Primary, ReadError, StreamId};
 use crate::ids::EventId;
@@ -333,10 +333,10 @@ impl Store {
         self.primary.execute(sql, &[&&*self.name, &self.subscriber]).await.map(drop)
     }
 
-    /// The streams that wait, at most `most` of them.
-    pub(super) async fn parked(&self, most: i64) -> Result<Vec<Parked>, ReadError> {
+    /// The streams of a slice that wait, at most `most` of them.
+    pub(super) async fn parked(&self, held: Held, most: i64) -> Result<Vec<Parked>, ReadError> {
         let sql = "select stream_type, stream_id, after, deliveries, released_at is not null
-                   from log.parked_stream where subscription = $1 order by stream_type, stream_id limit $2";
+                   from log.parked_stream where subscription = $1 and slice = $2 limit $3";
         let parked = |row: &tokio_postgres::Row| {
             let (stream_type, id): (String, &str) = (row.try_get(0)?, row.try_get(1)?);
             Ok(Parked {
@@ -346,7 +346,7 @@ impl Store {
                 is_released: row.try_get(4)?,
             })
         };
-        let rows = self.primary.rows(sql, &[&&*self.name, &most]).await?;
+        let rows = self.primary.rows(sql, &[&&*self.name, &held.number(), &most]).await?;
         rows.iter().map(parked).collect::<Result<_, tokio_postgres::Error>>().map_err(ReadError::from)
     }
 
@@ -361,13 +361,14 @@ impl Store {
         let with = format!(
             "{CHECKPOINT},
              parked as (
-                 insert into log.parked_stream (subscription, stream_type, stream_id, after, deliveries, failure)
-                 select subscription, $8, $9, $10, $11, $12 from changed
+                 insert into log.parked_stream
+                     (subscription, stream_type, stream_id, stream_hash, slice, after, deliveries, failure)
+                 select subscription, $8, $9, $13, $2, $10, $11, $12 from changed
                  on conflict (subscription, stream_type, stream_id) do nothing)"
         );
         let Mark { position, event_id, in_doubt } = mark;
         let failure = one_line(failure);
-        let parameters: [&(dyn ToSql + Sync); 12] = [
+        let parameters: [&(dyn ToSql + Sync); 13] = [
             &&*self.name,
             &held.number(),
             &held.lease_epoch,
@@ -380,6 +381,7 @@ impl Store {
             &parked.after,
             &signed(parked.deliveries),
             &failure,
+            &hash_of(&parked.stream),
         ];
         self.has_changed(&with, &parameters).await
     }

@@ -249,11 +249,9 @@ impl Worker {
 
     async fn read_parked(&mut self) -> Result<(), Trouble> {
         let changes = self.orders.borrow().changes;
-        let most = i64::try_from(MAX_PARKED).unwrap_or(i64::MAX) * i64::from(self.shared.slices);
-        let parked = self.shared.store.parked(most + i64::from(self.shared.slices)).await?;
-        let is_own = |parked: &Parked| slice_of(&parked.stream, self.shared.slices) == self.held.slice;
-        self.parked =
-            parked.into_iter().filter(is_own).map(|parked| (parked.stream.clone(), parked)).collect();
+        let most = i64::try_from(MAX_PARKED).unwrap_or(i64::MAX);
+        let parked = self.shared.store.parked(self.held, most).await?;
+        self.parked = parked.into_iter().map(|parked| (parked.stream.clone(), parked)).collect();
         self.known_changes = changes;
         Ok(())
     }

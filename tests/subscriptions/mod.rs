@@ -1,6 +1,8 @@
 //! Durable subscriptions: services follow the log in order, through crashes, takeovers and failing events.
 
+mod command_line;
 mod delivery;
+mod examples;
 mod faults;
 mod operating;
 mod versions;
