@@ -65,7 +65,7 @@ create table log.parked_stream (
     released_at  timestamptz,
     primary key (subscription, stream_type, stream_id)
 );
-create index parked_stream_slice on log.parked_stream (subscription, slice);
+create index parked_stream_slice on log.parked_stream (subscription, slice, stream_type, stream_id);
 comment on column log.parked_stream.stream_hash is 'The slice is this modulo the number of slices.';
 comment on column log.parked_stream.after is 'The events of the stream after this position wait.';
 comment on column log.parked_stream.released_at is 'When an operator unparked the stream; its events are then handled in order.';
@@ -118,7 +118,8 @@ begin
         outcome := 'new';
         return;
     end if;
-    select * into found_row from log.subscription s where s.name = wanted for update;
+    -- Not `for update`: a foreign key that refers to the row must not wait for this, while this waits for a slice.
+    select * into found_row from log.subscription s where s.name = wanted for no key update;
     found_version := found_row.version;
     found_definition := found_row.definition;
     outcome := case
@@ -132,6 +133,8 @@ begin
     if outcome <> 'upgraded' then
         return;
     end if;
+    -- What holders are about to store is stored, or refused, before the positions are read.
+    perform from log.subscription_slice s where s.subscription = wanted order by s.slice for update;
     select min(s.position), max(s.lease_epoch) + 1, jsonb_build_array(jsonb_agg(s.position order by s.slice))
     into base, lease, splits
     from log.subscription_slice s where s.subscription = wanted;
@@ -160,15 +163,19 @@ $$
 declare
     moved bigint;
 begin
-    perform from log.subscription s where s.name = wanted for update;
+    perform from log.subscription s where s.name = wanted for no key update;
     if not found then
         return null;
     end if;
+    perform from log.subscription_slice s where s.subscription = wanted order by s.slice for update;
+    select count(*) into moved from log.subscription_slice s where s.subscription = wanted and s.position > target;
+    -- All of them, also those that are not beyond the target: what their holders remember of earlier versions is wrong now.
     update log.subscription_slice s
-    set position = target, event_id = log.event_id_at(target), in_doubt = false, deliveries = 0, failure = null,
+    set position = least(s.position, target),
+        event_id = case when s.position > target then log.event_id_at(target) else s.event_id end,
+        in_doubt = false, deliveries = 0, failure = null,
         lease_epoch = lease_epoch + 1, holder = null, expires_at = null
-    where s.subscription = wanted and s.position > target;
-    get diagnostics moved = row_count;
+    where s.subscription = wanted;
     -- Their events are handled again with all others.
     delete from log.parked_stream p where p.subscription = wanted and p.after >= target;
     update log.subscription s

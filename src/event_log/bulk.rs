@@ -50,7 +50,7 @@ impl BulkWriter {
         })
     }
 
-    async fn store(&mut self, batch: BulkBatch, clock: &dyn Clock) -> Result<i64, BulkError> {
+    async fn store(&mut self, mut batch: BulkBatch, clock: &dyn Clock) -> Result<i64, BulkError> {
         let transaction = self.connection.client.transaction().await?;
         let now = clock.now();
         // Locks the head row first, like every append: later statements then see all earlier appends.
@@ -72,8 +72,11 @@ impl BulkWriter {
             check_clock(asked, row.try_get(0)?, clock)?;
         }
         let base = base(&transaction, now).await?;
-        let newest = base.position + i64::try_from(batch.events).unwrap_or(0);
-        let last = batch.last;
+        let mut headers = std::mem::take(&mut batch.headers);
+        for header in &mut headers {
+            header.position += base.position;
+        }
+        let last = headers.last().map(|header| (header.position, header.id));
         // A connection can run one COPY at a time, so tables are written one after the other.
         for (table, columns, rows) in batch.on(base) {
             copy_in(transaction.client(), &table, &columns, rows).await?;
@@ -81,10 +84,10 @@ impl BulkWriter {
         transaction.execute("select pg_notify('tenure_log', '')", &[]).await?;
         transaction.commit().await?;
         // Only after the commit: reads of this node must from now on show these events.
-        if let Some(last) = last {
-            self.log.seen().advance(self.epoch, newest, last);
-            self.log.seen().wake_followers();
-        }
+        let Some((newest, id)) = last else { return Ok(base.position) };
+        self.log.own_bulk().keep(self.epoch, headers);
+        self.log.seen().advance(self.epoch, newest, id);
+        self.log.seen().wake_followers();
         Ok(newest)
     }
 

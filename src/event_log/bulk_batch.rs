@@ -12,18 +12,15 @@ use super::batch::FirstOrdinals;
 use super::bulk_error::BulkError;
 use super::claim::Claims;
 use super::copy_in::{begin_row, put_field};
-use super::event::{FromLog as _, RecordedEvent};
+use super::event::{EventHeader, FromLog as _, NewEvent, RecordedEvent};
 use super::rows::{ColumnType, Table, Value, coalesce};
 use super::unit::Unit;
 use crate::clock::Timestamp;
-use crate::ids::EventId;
 
 /// Units that are ready to be appended in bulk.
 pub struct BulkBatch {
-    /// How many events there are.
-    pub(super) events: usize,
-    /// The last event.
-    pub(super) last: Option<EventId>,
+    /// The events, with ordinals for positions.
+    pub(super) headers: Vec<EventHeader>,
     tables: Vec<Encoded>,
 }
 
@@ -87,9 +84,15 @@ impl BulkBatch {
         let mut tables = vec![events(units)?, keys(units)?, claims(units, &ordinals)?];
         rows(units, &ordinals, &mut tables)?;
         tables.retain(|encoded| !encoded.rows.is_empty());
-        let events = units.iter().map(|unit| unit.events.len()).sum();
-        let last = units.last().and_then(|unit| unit.events.last()).map(|event| event.id);
-        Ok(Self { events, last, tables })
+        let header = |(ordinal, event): (i64, &NewEvent)| EventHeader {
+            position: ordinal,
+            id: event.id,
+            stream: event.stream.clone(),
+            version: event.version,
+            event_type: event.event_type.to_string(),
+        };
+        let headers = (1..).zip(units.iter().flat_map(|unit| &unit.events)).map(header).collect();
+        Ok(Self { headers, tables })
     }
 
     /// The rows of each table, with its name and its columns.

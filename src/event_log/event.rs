@@ -118,6 +118,15 @@ pub trait FromLog: Sized {
     /// The row lacks a column, or a column has another type.
     fn from_row_after(row: &Row, before: usize) -> Result<Self, tokio_postgres::Error>;
 
+    /// The form that needs no more than the header; `None` for forms that do.
+    #[must_use]
+    fn of_headers(_: Vec<EventHeader>) -> Option<Vec<Self>> {
+        None
+    }
+
+    /// Whether [`FromLog::of_headers`] has a form.
+    const IS_HEADER: bool = false;
+
     /// The event's position in the log.
     fn position(&self) -> i64;
 
@@ -159,6 +168,12 @@ impl FromLog for EventHeader {
             event_type: row.try_get(before + 5)?,
         })
     }
+
+    fn of_headers(headers: Vec<Self>) -> Option<Vec<Self>> {
+        Some(headers)
+    }
+
+    const IS_HEADER: bool = true;
 
     fn position(&self) -> i64 {
         self.position

@@ -97,7 +97,10 @@ impl<E: FromLog> Follower<E> {
         loop {
             // Before the read: a commit during the read then wakes this follower at once.
             self.wake.borrow_and_update();
-            let page = self.page().await?;
+            let page = match self.written_here() {
+                Some(page) => page,
+                None => self.page().await?,
+            };
             if let Some(last) = page.last() {
                 (self.place.position, self.place.event_id) = (last.position(), last.id());
                 return Ok(page);
@@ -106,6 +109,13 @@ impl<E: FromLog> Follower<E> {
             // If the channel is closed, nothing wakes this follower any more; polling continues.
             let _ = timeout(POLL, changed).await;
         }
+    }
+
+    /// The next events, if this node has just written them in bulk and the reader needs only their headers.
+    fn written_here(&self) -> Option<Vec<E>> {
+        let Checkpoint { epoch, position, .. } = self.place;
+        let headers = E::IS_HEADER.then(|| self.log.own_bulk().take_after(epoch, position)).flatten();
+        headers.and_then(E::of_headers)
     }
 
     /// Reads the next page, and in the same statement the event at the follower's own place: it shows whether the log

@@ -14,6 +14,7 @@ use super::drain::{Drain, Draining};
 use super::error::{AppendError, ReadError};
 use super::event::StreamId;
 use super::limits::{MAX_UNIT_BYTES, MAX_UNIT_EVENTS};
+use super::own_bulk::OwnBulk;
 use super::parameters::Reads;
 use super::primary::Primary;
 use super::probe::{NotReady, Probe};
@@ -77,6 +78,7 @@ struct Inner {
     database: Database,
     primary: Primary,
     shared_reader: Arc<SharedReader>,
+    own_bulk: OwnBulk,
     probe: Probe,
     seen: Arc<SeenLog>,
     tasks: TaskTracker,
@@ -122,6 +124,7 @@ impl EventLog {
             projection_set,
             database,
             shared_reader: Arc::new(SharedReader::new(primary.clone(), seen.log_id())),
+            own_bulk: OwnBulk::default(),
             primary,
             seen,
             tasks,
@@ -366,6 +369,11 @@ impl EventLog {
     #[must_use]
     pub fn shared_reader(&self) -> &Arc<SharedReader> {
         &self.inner.shared_reader
+    }
+
+    /// What this node has written in bulk, for its own follower.
+    pub(super) fn own_bulk(&self) -> &OwnBulk {
+        &self.inner.own_bulk
     }
 
     /// Cancelled once the log is being closed.

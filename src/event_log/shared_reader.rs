@@ -32,6 +32,14 @@ impl Events {
         self.page.get(self.from..).unwrap_or_default()
     }
 
+    /// Those of them after a position, if the next one is among them.
+    #[must_use]
+    pub fn after(&self, position: i64) -> Option<Self> {
+        let first = self.page.first()?.position;
+        let from = usize::try_from(position + 1 - first).ok().filter(|from| *from < self.page.len())?;
+        Some(Self { page: self.page.clone(), from })
+    }
+
     /// Whether they end with a full page, so that there are probably more.
     #[must_use]
     pub fn is_full_page(&self) -> bool {
@@ -114,10 +122,8 @@ impl SharedReader {
     /// The events after a position, if they are on a page that was read before.
     fn known(&self, epoch: i64, position: i64) -> Option<Events> {
         let pages = self.lock();
-        let (first, page) =
-            pages.by_first.range(..=position + 1).next_back().filter(|_| pages.epoch == epoch)?;
-        let from = usize::try_from(position + 1 - first).ok().filter(|from| *from < page.len())?;
-        Some(Events { page: page.clone(), from })
+        let found = pages.by_first.range(..=position + 1).next_back().filter(|_| pages.epoch == epoch);
+        Events { page: found?.1.clone(), from: 0 }.after(position)
     }
 
     async fn read(&self, epoch: i64, position: i64) -> Result<Events, ReadError> {

@@ -183,9 +183,9 @@ async fn transact(
     let name = &*call.store.name;
     let (slice, lease_epoch) = (signed(call.held.slice), call.held.lease_epoch);
     let answer = match commit {
-        Commit::Slice(Mark { position, event_id, in_doubt }) => {
-            let parameters: [&(dyn ToSql + Sync); 7] =
-                [&name, &slice, &lease_epoch, position, event_id, in_doubt, &call.epoch];
+        Commit::Slice(Mark { position, event_id, in_doubt, before }) => {
+            let parameters: [&(dyn ToSql + Sync); 9] =
+                [&name, &slice, &lease_epoch, position, event_id, in_doubt, &call.epoch, before, &false];
             transaction.query_one(&*checkpoint, &parameters).await
         }
         Commit::Parked(stream, after) => {
@@ -240,6 +240,8 @@ pub(super) async fn effects(
                 return Outcome::Failed(number, failure);
             }
             of_task.store(number + 1, Ordering::SeqCst);
+            // Where a call that was given up ends, even if its handler never waits for anything.
+            tokio::task::yield_now().await;
         }
         Outcome::Done
     });

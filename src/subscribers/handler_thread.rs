@@ -37,6 +37,13 @@ impl<T> Task<T> {
     }
 }
 
+/// Whoever waits for a task no longer does not want its effects either.
+impl<T> Drop for Task<T> {
+    fn drop(&mut self) {
+        self.cancel();
+    }
+}
+
 impl HandlerThread {
     /// Runs a future on the thread, with the timers and sockets of this runtime.
     ///
@@ -94,22 +101,34 @@ mod tests {
 
     use super::*;
 
+    impl<T> Task<T> {
+        async fn wait(mut self) -> Joined<T> {
+            (&mut self.joined).await.unwrap()
+        }
+    }
+
     #[tokio::test]
     async fn a_thread_outlives_a_panic_and_is_replaced_when_it_is_abandoned() {
         let mut thread = HandlerThread::default();
         let id = async || std::thread::current().id();
-        let first = thread.run(id()).unwrap().joined.await.unwrap().unwrap();
-        let panicked = thread.run(async { panic!("no") }).unwrap().joined.await.unwrap();
-        let panicked: Joined<()> = panicked;
+        let first = thread.run(id()).unwrap().wait().await.unwrap();
+        let panicked: Joined<()> = thread.run(async { panic!("no") }).unwrap().wait().await;
         assert_eq!(panicked.unwrap_err().downcast_ref::<&str>(), Some(&"no"));
-        assert_eq!(thread.run(id()).unwrap().joined.await.unwrap().unwrap(), first);
+        assert_eq!(thread.run(id()).unwrap().wait().await.unwrap(), first);
         // One that blocks in a runtime of one thread.
         let blocked = thread.run(async { std::thread::sleep(Duration::from_millis(300)) }).unwrap();
         blocked.cancel();
         thread.abandon();
-        assert_ne!(thread.run(id()).unwrap().joined.await.unwrap().unwrap(), first);
-        let pending = thread.run(std::future::pending::<()>()).unwrap();
+        assert_ne!(thread.run(id()).unwrap().wait().await.unwrap(), first);
+        let mut pending = thread.run(std::future::pending::<()>()).unwrap();
         pending.cancel();
-        assert!(pending.joined.await.is_err(), "dropped");
+        assert!((&mut pending.joined).await.is_err(), "dropped");
+        // One that nobody waits for.
+        let (held, is_dropped) = oneshot::channel::<()>();
+        drop(thread.run(async move {
+            std::future::pending::<()>().await;
+            drop(held);
+        }));
+        assert!(is_dropped.await.is_err(), "dropped with its task");
     }
 }

@@ -31,8 +31,8 @@ pub struct Overview {
     pub name: String,
     /// The version that is registered.
     pub version: i32,
-    /// `running`, `idle` (nobody takes part), `paused`, `failing` (an event is tried again, or a dependency is missing), or
-    /// `epoch_changed` (the log was restored or has lost events).
+    /// `running`, `idle` (no process takes part), `paused`, `failing` (an event is tried again, a dependency is missing, or a
+    /// slice cannot go on), or `epoch_changed` (the log was restored or has lost events).
     pub state: &'static str,
     /// The number of its slices.
     pub slices: i32,
@@ -206,8 +206,8 @@ fn overview(row: &Row) -> Result<Overview, tokio_postgres::Error> {
     let state = match (is_of_epoch, is_paused, held, &failure) {
         (false, ..) => "epoch_changed",
         (true, true, ..) => "paused",
-        (true, false, 0, _) => "idle",
         (true, false, _, Some(_)) => "failing",
+        (true, false, 0, None) => "idle",
         (true, false, _, None) => "running",
     };
     Ok(Overview {

@@ -1,12 +1,14 @@
 //! The subscriber: keeps this process's leases, starts a worker for each slice that it holds, and says how things are.
 
 use std::collections::HashMap;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt as _;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use super::handler::Work;
@@ -21,8 +23,8 @@ const RENEWALS: u32 = 4;
 /// The longest pause between two renewals, so that the acts of operators are noticed soon.
 const LONGEST_RENEWAL: Duration = Duration::from_secs(2);
 
-/// How long deliveries under way may take once the subscriber has to stop.
-const STOP_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a subscriber that stops waits for the database.
+const LEAVE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// What a subscriber is doing.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -161,7 +163,7 @@ impl Runner {
             }
             // Measured before the database is asked: the lease begins there later.
             let until = Instant::now() + lease;
-            match self.shared.store.keep(lease).await {
+            match self.shared.store.keep(lease, self.blocked.is_none()).await {
                 Ok(Some(kept)) => {
                     if let Some(ended) = self.follow(&kept, until).await {
                         break ended;
@@ -176,12 +178,12 @@ impl Runner {
                 () = sleep(pause) => {}
                 Some(joined) = self.tasks.join_next() => {
                     if let Ok((held, end)) = joined {
-                        self.worker_ended(held, end);
+                        self.worker_ended(held, end).await;
                     }
                 }
             }
         };
-        self.shut_down(ended == EndReason::Stopped).await;
+        self.shut_down().await;
         ended
     }
 
@@ -274,7 +276,14 @@ impl Runner {
         let (orders, told) = watch::channel(Orders { stops: false, changes });
         let worker = Worker::new(self.shared.clone(), held, lease, told);
         self.workers.insert(held, Assigned { until, orders });
-        self.tasks.spawn(async move { (held, worker.run().await) });
+        self.tasks.spawn(async move {
+            if let Ok(end) = AssertUnwindSafe(worker.run()).catch_unwind().await {
+                return (held, end);
+            }
+            // A defect that is always there must not be met in a tight loop.
+            sleep(LONGEST_RENEWAL).await;
+            (held, End::Failed)
+        });
     }
 
     /// Gives slices back if this process holds more than its share, and takes over free ones if it holds less.
@@ -310,7 +319,7 @@ impl Runner {
         }
     }
 
-    fn worker_ended(&mut self, held: Held, end: End) {
+    async fn worker_ended(&mut self, held: Held, end: End) {
         self.workers.remove(&held);
         match end {
             End::Released => {}
@@ -318,15 +327,23 @@ impl Runner {
                 tracing::warn!(
                     subscription = &*self.shared.store.name,
                     slice = held.slice,
-                    "another process holds the slice"
+                    "the slice has another holder, or another place; its state is read again"
                 );
             }
+            // Its slice is still held, so the next renewal starts another one.
+            End::Failed => tracing::error!(
+                subscription = &*self.shared.store.name,
+                slice = held.slice,
+                "a worker has panicked; starting another one"
+            ),
             End::Blocked(reason) => {
                 tracing::error!(
                     subscription = &*self.shared.store.name,
                     reason,
                     "the subscription cannot go on"
                 );
+                // Without an answer the lease expires.
+                let _ = self.shared.store.release_blocked(held, &reason).await;
                 let changes = self.orders.borrow().changes;
                 self.blocked = Some((reason, changes, self.shared.log.seen().get().epoch));
             }
@@ -334,15 +351,15 @@ impl Runner {
     }
 
     /// Waits for the workers to give their slices back, but not for ever.
-    async fn shut_down(&mut self, is_orderly: bool) {
+    async fn shut_down(&mut self) {
         self.stop_workers(self.workers.len());
-        let limit = Instant::now() + STOP_TIMEOUT;
+        let limits = self.shared.limits;
+        // Nothing renews the leases any more, so nothing may go on for longer than one lasts.
+        let limit = Instant::now() + limits.handler_timeout.max(LEAVE_TIMEOUT).min(limits.lease);
         while let Ok(Some(_)) = timeout_at(limit, self.tasks.join_next()).await {}
         self.tasks.abort_all();
-        if is_orderly {
-            // Without an answer the membership expires.
-            let _ = timeout_at(limit, self.shared.store.leave()).await;
-        }
+        // Without an answer the membership expires.
+        let _ = timeout(LEAVE_TIMEOUT, self.shared.store.leave()).await;
     }
 }
 

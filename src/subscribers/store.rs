@@ -12,17 +12,20 @@ use uuid::Uuid;
 use super::handler::one_line;
 use super::slices::{Handled, hash_of};
 use super::subscription::{Start, SubscribeError, Subscription};
+use crate::event_log::page::PAGE;
 use crate::event_log::{EventLog, Primary, ReadError, StreamId};
 use crate::ids::EventId;
 
 /// The format of the stored subscriptions that this release reads and writes.
 const FORMAT: i32 = 1;
 
-/// Stores a checkpoint, if the lease and the epoch of the log are still the same.
+/// Stores a checkpoint, if the lease and the epoch of the log are still the same, and the place is the one that it was counted
+/// from: the transaction of an earlier call may have been stored although its answer was lost.
 pub(super) const CHECKPOINT: &str = "
     changed as (
         update log.subscription_slice set position = $4, event_id = $5, in_doubt = $6, deliveries = 0, failure = null
         where subscription = $1 and slice = $2 and lease_epoch = $3 and (select epoch from log.head) = $7
+          and (position = $8 or $9 and position = $4)
         returning subscription)";
 
 /// Moves a parked stream forward, if the lease and the epoch of the log are still the same.
@@ -31,8 +34,9 @@ pub(super) const ADVANCE_PARKED: &str = "
         select from log.subscription_slice
         where subscription = $1 and slice = $2 and lease_epoch = $3 and (select epoch from log.head) = $4 for update),
     changed as (
-        update log.parked_stream set after = greatest(after, $7), deliveries = 0
-        where subscription = $1 and stream_type = $5 and stream_id = $6 and exists (select from fenced)
+        update log.parked_stream set after = $7, deliveries = 0
+        where subscription = $1 and stream_type = $5 and stream_id = $6 and after < $7
+          and exists (select from fenced)
         returning subscription)";
 
 /// Follows both: how many rows were changed; none if the lease is lost, or the log has another epoch.
@@ -98,6 +102,8 @@ pub(super) struct Mark {
     pub(super) position: i64,
     pub(super) event_id: EventId,
     pub(super) in_doubt: bool,
+    /// The position of the checkpoint before it.
+    pub(super) before: i64,
 }
 
 /// The stored rows of one subscription, as one process reads and changes them.
@@ -173,12 +179,13 @@ impl Store {
         format <= FORMAT
     }
 
-    /// Renews the leases of this process and its membership. None if the subscription does not exist any more.
-    pub(super) async fn keep(&self, lease: Duration) -> Result<Option<Kept>, ReadError> {
+    /// Renews the leases of this process, and its membership if it takes part. None if the subscription does not exist any
+    /// more.
+    pub(super) async fn keep(&self, lease: Duration, takes_part: bool) -> Result<Option<Kept>, ReadError> {
         // A row that another statement has locked is left out: it would hold up the leases of the others.
         let with = "me as (
                         insert into log.subscriber (subscription, id, expires_at)
-                        select name, $2, clock_timestamp() + make_interval(secs => $3)
+                        select name, $2, clock_timestamp() + make_interval(secs => case when $4 then $3 else 0::float8 end)
                         from log.subscription where name = $1
                         on conflict (subscription, id) do update set expires_at = excluded.expires_at),
                     gone as (
@@ -203,7 +210,8 @@ impl Store {
                           where subscription = $1 and id <> $2 and expires_at > clock_timestamp()) others
                       where s.name = $1";
         let seconds = lease.as_secs_f64();
-        let answer = self.primary.ask(with, select, &[&&*self.name, &self.subscriber, &seconds]).await?;
+        let answer =
+            self.primary.ask(with, select, &[&&*self.name, &self.subscriber, &seconds, &takes_part]).await?;
         let Some(row) = answer.rows.first() else { return Ok(None) };
         let (others, before): (i64, i64) = (row.try_get(7)?, row.try_get(8)?);
         let slices: Vec<i32> = row.try_get::<_, Option<_>>(9)?.unwrap_or_default();
@@ -276,11 +284,21 @@ impl Store {
         }))
     }
 
-    /// Stores a checkpoint. Returns false if the lease is lost, or the log has another epoch.
+    /// Stores a checkpoint; one that is stored already is no failure. Returns false if the lease is lost, another place is
+    /// stored, or the log has another epoch.
     pub(super) async fn checkpoint(&self, held: Held, mark: Mark, epoch: i64) -> Result<bool, ReadError> {
-        let Mark { position, event_id, in_doubt } = mark;
-        let parameters: [&(dyn ToSql + Sync); 7] =
-            [&&*self.name, &held.number(), &held.lease_epoch, &position, &event_id, &in_doubt, &epoch];
+        let Mark { position, event_id, in_doubt, before } = mark;
+        let parameters: [&(dyn ToSql + Sync); 9] = [
+            &&*self.name,
+            &held.number(),
+            &held.lease_epoch,
+            &position,
+            &event_id,
+            &in_doubt,
+            &epoch,
+            &before,
+            &true,
+        ];
         self.has_changed(CHECKPOINT, &parameters).await
     }
 
@@ -327,16 +345,27 @@ impl Store {
         self.primary.execute(sql, &parameters).await.map(drop)
     }
 
+    /// Gives a slice back that cannot go on, and says why. If the lease is lost, nothing happens.
+    pub(super) async fn release_blocked(&self, held: Held, reason: &str) -> Result<(), ReadError> {
+        let sql = "update log.subscription_slice set holder = null, expires_at = null, failure = $4
+                   where subscription = $1 and slice = $2 and lease_epoch = $3";
+        let reason = one_line(reason);
+        let parameters: [&(dyn ToSql + Sync); 4] = [&&*self.name, &held.number(), &held.lease_epoch, &reason];
+        self.primary.execute(sql, &parameters).await.map(drop)
+    }
+
     /// Says that this process takes part no longer.
     pub(super) async fn leave(&self) -> Result<(), ReadError> {
         let sql = "delete from log.subscriber where subscription = $1 and id = $2";
         self.primary.execute(sql, &[&&*self.name, &self.subscriber]).await.map(drop)
     }
 
-    /// The streams of a slice that wait, at most `most` of them.
-    pub(super) async fn parked(&self, held: Held, most: i64) -> Result<Vec<Parked>, ReadError> {
+    /// The streams of a slice that wait.
+    pub(super) async fn parked(&self, held: Held) -> Result<Vec<Parked>, ReadError> {
         let sql = "select stream_type, stream_id, after, deliveries, released_at is not null
-                   from log.parked_stream where subscription = $1 and slice = $2 limit $3";
+                   from log.parked_stream
+                   where subscription = $1 and slice = $2 and (stream_type, stream_id) > ($3, $4)
+                   order by stream_type, stream_id limit $5";
         let parked = |row: &tokio_postgres::Row| {
             let (stream_type, id): (String, &str) = (row.try_get(0)?, row.try_get(1)?);
             Ok(Parked {
@@ -346,8 +375,20 @@ impl Store {
                 is_released: row.try_get(4)?,
             })
         };
-        let rows = self.primary.rows(sql, &[&&*self.name, &held.number(), &most]).await?;
-        rows.iter().map(parked).collect::<Result<_, tokio_postgres::Error>>().map_err(ReadError::from)
+        let mut all: Vec<Parked> = Vec::new();
+        loop {
+            let (after_type, after_id) =
+                all.last().map_or(("", ""), |last| (&*last.stream.stream_type, &*last.stream.id));
+            let parameters: [&(dyn ToSql + Sync); 5] =
+                [&&*self.name, &held.number(), &after_type, &after_id, &PAGE];
+            let rows = self.primary.rows(sql, &parameters).await?;
+            let page: Vec<Parked> = rows.iter().map(parked).collect::<Result<_, tokio_postgres::Error>>()?;
+            let is_last = page.is_empty();
+            all.extend(page);
+            if is_last {
+                return Ok(all);
+            }
+        }
     }
 
     /// Parks the stream of the event at `mark`, and goes on after that event. Returns false if the lease is lost.
@@ -363,12 +404,12 @@ impl Store {
              parked as (
                  insert into log.parked_stream
                      (subscription, stream_type, stream_id, stream_hash, slice, after, deliveries, failure)
-                 select subscription, $8, $9, $13, $2, $10, $11, $12 from changed
+                 select subscription, $10, $11, $15, $2, $12, $13, $14 from changed
                  on conflict (subscription, stream_type, stream_id) do nothing)"
         );
-        let Mark { position, event_id, in_doubt } = mark;
+        let Mark { position, event_id, in_doubt, before } = mark;
         let failure = one_line(failure);
-        let parameters: [&(dyn ToSql + Sync); 13] = [
+        let parameters: [&(dyn ToSql + Sync); 15] = [
             &&*self.name,
             &held.number(),
             &held.lease_epoch,
@@ -376,6 +417,9 @@ impl Store {
             &event_id,
             &in_doubt,
             &epoch,
+            &before,
+            // Otherwise the stream of an event could be parked that a transaction has handled whose answer was lost.
+            &false,
             &&*parked.stream.stream_type,
             &&*parked.stream.id,
             &parked.after,

@@ -73,6 +73,8 @@ pub(super) enum End {
     LeaseLost,
     /// It cannot go on until an operator has acted.
     Blocked(String),
+    /// It has panicked; this is a defect.
+    Failed,
 }
 
 /// What all workers of a subscriber share.
@@ -96,6 +98,8 @@ pub(super) struct Worker {
     wake: watch::Receiver<i64>,
     session: Option<Session>,
     thread: HandlerThread,
+    /// The page that the slice is at.
+    events: Events,
     epoch: i64,
     /// The last event that is done with; its checkpoint may not be stored yet.
     position: i64,
@@ -114,6 +118,8 @@ pub(super) struct Worker {
     suspect_until: i64,
     handled: Handled,
     parked: HashMap<StreamId, Parked>,
+    /// Unparked streams wait for a dependency too.
+    parked_waits: bool,
     known_changes: i64,
     pause: Duration,
 }
@@ -129,10 +135,19 @@ enum Trouble {
 impl From<ReadError> for Trouble {
     fn from(error: ReadError) -> Self {
         match error {
-            ReadError::Unavailable(_) => Self::Unavailable(error.to_string()),
+            // In another epoch the place may have been confirmed for it.
+            ReadError::Unavailable(_) | ReadError::LogReplaced { .. } => Self::Unavailable(error.to_string()),
             error => Self::Blocked(error.to_string()),
         }
     }
+}
+
+/// What came of an event of an unparked stream.
+enum Tried {
+    /// It was handled, or this is why its stream is parked again.
+    Handled(Option<String>),
+    /// A dependency is missing; it is tried again.
+    Waits,
 }
 
 /// Whether a step has done something.
@@ -157,6 +172,7 @@ impl Worker {
             wake,
             session: None,
             thread: HandlerThread::default(),
+            events: Events::default(),
             epoch: 0,
             position: 0,
             event_id: EventId::NIL,
@@ -169,6 +185,7 @@ impl Worker {
             suspect_until: 0,
             handled: Handled::default(),
             parked: HashMap::new(),
+            parked_waits: false,
             known_changes: -1,
             pause: FIRST_PAUSE,
         }
@@ -232,6 +249,7 @@ impl Worker {
         }
         let is_first_read = self.epoch != epoch;
         if is_first_read {
+            self.events = Events::default();
             self.attempts = begun.deliveries;
             if begun != Begun::default() {
                 self.suspect_until = position + IN_DOUBT;
@@ -249,8 +267,7 @@ impl Worker {
 
     async fn read_parked(&mut self) -> Result<(), Trouble> {
         let changes = self.orders.borrow().changes;
-        let most = i64::try_from(MAX_PARKED).unwrap_or(i64::MAX);
-        let parked = self.shared.store.parked(self.held, most).await?;
+        let parked = self.shared.store.parked(self.held).await?;
         self.parked = parked.into_iter().map(|parked| (parked.stream.clone(), parked)).collect();
         self.known_changes = changes;
         Ok(())
@@ -258,7 +275,8 @@ impl Worker {
 
     async fn step(&mut self) -> Result<Step, Trouble> {
         if self.orders.borrow().changes != self.known_changes {
-            self.read_parked().await?;
+            // An operator has acted: the slice may have been taken back, too.
+            self.read_place().await?;
         }
         // Some events of the streams that were unparked, then one range of the others, so that neither waits for all
         // of the other.
@@ -270,7 +288,11 @@ impl Worker {
         // Before the log is read: a commit after that wakes this worker.
         self.wake.borrow_and_update();
         let reader = self.shared.log.shared_reader();
-        let events = reader.after(self.epoch, self.position).await?;
+        let events = match self.events.after(self.position) {
+            Some(events) => events,
+            None => reader.after(self.epoch, self.position).await?,
+        };
+        self.events = events.clone();
         if events.as_slice().is_empty() {
             return Ok(if has_released { Step::Worked } else { Step::Idle });
         }
@@ -282,7 +304,8 @@ impl Worker {
             tokio::spawn(async move { reader.after(epoch, next).await.map(drop) });
         }
         self.hand_out(&events).await?;
-        if !events.is_full_page() {
+        let is_through = events.as_slice().last().is_some_and(|last| last.position == self.position);
+        if is_through && !events.is_full_page() {
             // Under a heavy stream of commits, a short wait makes fewer and larger ranges, which leaves more to the writers.
             let count = u64::try_from(events.as_slice().len()).unwrap_or(0);
             let pause = Duration::from_millis(count / EVENTS_A_MILLISECOND).min(LONGEST_GATHERING);
@@ -319,7 +342,7 @@ impl Worker {
         let mut orders = self.orders.clone();
         orders.mark_unchanged();
         let has_news = orders.borrow().changes != self.known_changes;
-        if has_news || self.parked.values().any(|parked| parked.is_released) {
+        if has_news || !self.parked_waits && self.parked.values().any(|parked| parked.is_released) {
             self.pause = FIRST_PAUSE;
         }
         match timeout(self.pause, orders.changed()).await {
@@ -346,7 +369,8 @@ impl Worker {
     /// Stores the place that was reached. With `goes_on`, the next deliveries begin without being announced again.
     async fn store_place(&mut self, goes_on: bool) -> Result<(), Trouble> {
         let in_doubt = goes_on && !self.is_careful();
-        let mark = Mark { position: self.position, event_id: self.event_id, in_doubt };
+        let (position, event_id, before) = (self.position, self.event_id, self.stored);
+        let mark = Mark { position, event_id, in_doubt, before };
         if !self.shared.store.checkpoint(self.held, mark, self.epoch).await? {
             return Err(Trouble::LeaseLost);
         }
@@ -368,7 +392,8 @@ impl Worker {
     }
 
     async fn give_back(&mut self, is_read: bool) -> Result<(), Trouble> {
-        if self.stored != self.position {
+        // After trouble it is not known what is stored.
+        if is_read && self.stored != self.position {
             self.store_place(false).await?;
         }
         // What this worker has not read it leaves as it is.
@@ -427,7 +452,8 @@ impl Worker {
         let outcome = match &self.shared.work {
             Work::Transaction(handler) => {
                 let in_doubt = end.0 >= self.careful_until;
-                let commit = Commit::Slice(Mark { position: end.0, event_id: end.1, in_doubt });
+                let mark = Mark { position: end.0, event_id: end.1, in_doubt, before: self.stored };
+                let commit = Commit::Slice(mark);
                 let (session, thread) = (&mut self.session, &mut self.thread);
                 attempt::in_transaction(&call, handler, range.clone(), commit, session, thread).await
             }
@@ -483,8 +509,10 @@ impl Worker {
                                 failure,
                                 "the handler is missing something that it depends on; the slice waits"
                             );
-                            self.say(&failure).await?;
                         }
+                        // The process has come through the call, so it says nothing against the event.
+                        self.attempts = 0;
+                        self.say(&failure).await?;
                         self.back_off().await;
                         Ok(())
                     }
@@ -515,7 +543,8 @@ impl Worker {
     async fn store_handled(&mut self) -> Result<(), Trouble> {
         loop {
             match self.store_place(true).await {
-                Err(Trouble::Unavailable(reason)) if !self.lease.is_over() => {
+                // Also after the lease: if the slice has another holder, nothing is stored, and that is the answer.
+                Err(Trouble::Unavailable(reason)) if !self.orders.borrow().stops => {
                     tracing::warn!(
                         subscription = &*self.shared.store.name,
                         slice = self.held.slice,
@@ -555,8 +584,11 @@ impl Worker {
 
     /// Stores why the next event is not handled yet.
     async fn say(&mut self, failure: &str) -> Result<(), Trouble> {
-        self.failure = Some(failure.to_owned());
         let begun = self.at_rest();
+        if self.begun == begun && self.failure.as_deref() == Some(failure) {
+            return Ok(());
+        }
+        self.failure = Some(failure.to_owned());
         if !self.shared.store.begin(self.held, begun, Some(failure)).await? {
             return Err(Trouble::LeaseLost);
         }
@@ -572,7 +604,8 @@ impl Worker {
                 self.held.slice
             )));
         }
-        let mark = Mark { position: event.position, event_id: event.id, in_doubt: false };
+        let before = self.stored;
+        let mark = Mark { position: event.position, event_id: event.id, in_doubt: false, before };
         let parked = Parked {
             stream: event.stream.clone(),
             after: event.position - 1,
@@ -622,7 +655,10 @@ impl Worker {
         }
         let mut parked = parked;
         for event in waiting {
-            let failure = self.try_parked(&mut parked, &event).await?;
+            let Tried::Handled(failure) = self.try_parked(&mut parked, &event).await? else {
+                self.parked.insert(parked.stream.clone(), parked);
+                return Ok(());
+            };
             parked.is_released = failure.is_none();
             self.parked.insert(parked.stream.clone(), parked.clone());
             if let Some(failure) = failure {
@@ -661,62 +697,62 @@ impl Worker {
         }
     }
 
-    /// Delivers an event of an unparked stream. Returns the reason if it was not handled.
+    /// Delivers an event of an unparked stream.
     async fn try_parked(
         &mut self,
         parked: &mut Parked,
         event: &Arc<RecordedEvent>,
-    ) -> Result<Option<String>, Trouble> {
+    ) -> Result<Tried, Trouble> {
         if parked.deliveries >= self.shared.limits.max_deliveries {
-            return Ok(Some("the process ended while it handled the event".to_owned()));
+            return Ok(Tried::Handled(Some("the process ended while it handled the event".to_owned())));
         }
         parked.deliveries += 1;
-        if !self.shared.store.count_parked(self.held, &parked.stream, parked.deliveries).await? {
+        let store = self.shared.store.clone();
+        if !store.count_parked(self.held, &parked.stream, parked.deliveries).await? {
             return Err(Trouble::LeaseLost);
         }
-        let _alone = if parked.deliveries > 1 { Some(SUSPECTS.lock().await) } else { None };
-        let failure = self.deliver_parked(parked, event).await?;
-        if failure.is_none() {
-            self.shared.handled_events.increment(1);
-            (parked.after, parked.deliveries) = (event.position, 0);
+        let outcome = self.deliver_parked(parked, event).await;
+        self.parked_waits = false;
+        match outcome {
+            Outcome::Done => {
+                if matches!(self.shared.work, Work::Effects(_)) {
+                    self.store_parked(event).await?;
+                }
+                self.shared.handled_events.increment(1);
+                (parked.after, parked.deliveries) = (event.position, 0);
+                Ok(Tried::Handled(None))
+            }
+            Outcome::LeaseLost => Err(Trouble::LeaseLost),
+            Outcome::Unavailable(reason) => {
+                // Nothing of this is the event's fault. If the count cannot be taken back, it stays.
+                parked.deliveries -= 1;
+                let _ = store.count_parked(self.held, &parked.stream, parked.deliveries).await;
+                Err(Trouble::Unavailable(reason))
+            }
+            Outcome::Failed(_, failure @ Failure::Dependency(_)) => {
+                parked.deliveries = 0;
+                store.count_parked(self.held, &parked.stream, 0).await?;
+                self.say(&failure.to_string()).await?;
+                self.parked_waits = true;
+                self.back_off().await;
+                Ok(Tried::Waits)
+            }
+            Outcome::Failed(_, failure) => Ok(Tried::Handled(Some(failure.to_string()))),
+            Outcome::Died(_, how) => Ok(Tried::Handled(Some(how))),
         }
-        Ok(failure)
     }
 
-    /// Delivers an event of an unparked stream and stores that it is handled. Returns the reason if it was not.
-    async fn deliver_parked(
-        &mut self,
-        parked: &Parked,
-        event: &Arc<RecordedEvent>,
-    ) -> Result<Option<String>, Trouble> {
+    async fn deliver_parked(&mut self, parked: &Parked, event: &Arc<RecordedEvent>) -> Outcome {
         let call = self.call(parked.deliveries);
-        loop {
-            let outcome = match &self.shared.work {
-                Work::Transaction(handler) => {
-                    let commit = Commit::Parked(event.stream.clone(), event.position);
-                    let (session, thread) = (&mut self.session, &mut self.thread);
-                    let events = vec![event.clone()];
-                    attempt::in_transaction(&call, handler, events, commit, session, thread).await
-                }
-                Work::Effects(handler) => {
-                    attempt::effects(&call, handler, vec![event.clone()], &mut self.thread).await
-                }
-            };
-            match outcome {
-                Outcome::Done if matches!(self.shared.work, Work::Transaction(_)) => return Ok(None),
-                Outcome::Done => return self.store_parked(event).await.map(|()| None),
-                Outcome::LeaseLost => return Err(Trouble::LeaseLost),
-                Outcome::Unavailable(reason) => return Err(Trouble::Unavailable(reason)),
-                Outcome::Failed(_, Failure::Dependency(cause)) => {
-                    tracing::warn!(%cause, "the handler is missing something that it depends on; the slice waits");
-                    self.back_off().await;
-                    if self.orders.borrow().stops || self.lease.is_over() {
-                        return Err(Trouble::Unavailable(cause.to_string()));
-                    }
-                }
-                Outcome::Failed(_, failure) => return Ok(Some(failure.to_string())),
-                Outcome::Died(_, how) => return Ok(Some(how)),
+        let _alone = if parked.deliveries > 1 { Some(SUSPECTS.lock().await) } else { None };
+        let events = vec![event.clone()];
+        match &self.shared.work {
+            Work::Transaction(handler) => {
+                let commit = Commit::Parked(event.stream.clone(), event.position);
+                let (session, thread) = (&mut self.session, &mut self.thread);
+                attempt::in_transaction(&call, handler, events, commit, session, thread).await
             }
+            Work::Effects(handler) => attempt::effects(&call, handler, events, &mut self.thread).await,
         }
     }
 
@@ -727,7 +763,7 @@ impl Worker {
             match store.advance_parked(self.held, self.epoch, &event.stream, event.position).await {
                 Ok(true) => return Ok(()),
                 Ok(false) => return Err(Trouble::LeaseLost),
-                Err(ReadError::Unavailable(_)) if !self.lease.is_over() => self.back_off().await,
+                Err(ReadError::Unavailable(_)) if !self.orders.borrow().stops => self.back_off().await,
                 Err(error) => return Err(error.into()),
             }
         }

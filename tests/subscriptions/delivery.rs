@@ -166,6 +166,21 @@ async fn a_handler_that_blocks_its_thread_holds_up_its_own_stream_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_backlog_is_handled_one_by_one_without_pauses_between() {
+    let database = TestDatabase::new().await;
+    let client = make_tables(&database).await;
+    let tenure = database.open().await;
+    make_events(&tenure, "a", 120).await;
+    let waited = Stopwatch::start();
+    let effects = quick("a", 1).start_effects(&tenure, Elsewhere::new(&database).await).await.unwrap();
+    until_current(&client, "a").await;
+    assert_handled(&client, &tenure, "effect", |_| true).await;
+    // With the wait that follows a page after each of its events it would take 15 s.
+    assert!(waited.elapsed() < Duration::from_secs(8), "{:?}", waited.elapsed());
+    effects.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_filter_selects_and_its_checkpoint_passes_over_the_rest() {
     let database = TestDatabase::new().await;
     let client = make_tables(&database).await;

@@ -222,6 +222,56 @@ async fn fault_slices_survive_kills_restarts_and_a_holder_suspended_past_its_lea
     server.stop().await.unwrap();
 }
 
+/// Makes every commit of the service's table take longer than `seconds`.
+async fn slow_commits(client: &Client, seconds: f64) {
+    let sql = format!(
+        "create function service.slow() returns trigger language plpgsql as
+             $$ begin perform pg_sleep({seconds}); return null; end $$;
+         create constraint trigger slow after insert on service.seen deferrable initially deferred
+             for each row when (new.position % 5 = 0) execute function service.slow()"
+    );
+    client.batch_execute(&sql).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_version_takes_over_while_the_one_before_commits() {
+    let database = TestDatabase::new().await;
+    let client = make_tables(&database).await;
+    slow_commits(&client, 0.4).await;
+    let tenure = database.open().await;
+    make_events(&tenure, "a", 6).await;
+    let mut old = quick("table", 1).handler_timeout(Duration::from_secs(20));
+    for version in 2..=4 {
+        let running = old.start_transactional(&tenure, Table::default()).await.unwrap();
+        until(&client, "select exists (select from pg_stat_activity where wait_event = 'PgSleep')").await;
+        let new = quick("table", version).slices(version).handler_timeout(Duration::from_secs(20));
+        new.start_transactional(&tenure, Table::default()).await.unwrap().stop().await;
+        running.stop().await;
+        make_events(&tenure, &format!("v{version}"), 4).await;
+        old = new;
+    }
+    let running = old.start_transactional(&tenure, Table::default()).await.unwrap();
+    until_current(&client, "table").await;
+    assert_handled(&client, &tenure, "seen", |_| true).await;
+    assert_eq!(parked(&tenure, "table").await, []);
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_transaction_that_is_given_up_and_commits_after_all_is_not_repeated() {
+    let database = TestDatabase::new().await;
+    let client = make_tables(&database).await;
+    slow_commits(&client, 0.5).await;
+    let tenure = database.open().await;
+    make_events(&tenure, "a", 4).await;
+    let running = quick("table", 1).handler_timeout(Duration::from_millis(100));
+    let running = running.start_transactional(&tenure, Table::default()).await.unwrap();
+    until_current(&client, "table").await;
+    assert_handled(&client, &tenure, "seen", |_| true).await;
+    assert_eq!(parked(&tenure, "table").await, []);
+    running.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_event_that_ends_the_process_is_parked_and_all_others_are_handled() {
     let database = TestDatabase::new().await;

@@ -127,6 +127,49 @@ async fn a_rewind_takes_a_running_subscription_back_and_each_later_event_comes_a
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_rewind_to_before_what_an_earlier_version_has_handled_loses_nothing() {
+    let database = TestDatabase::new().await;
+    let client = make_tables(&database).await;
+    let tenure = database.open().await;
+    let accounts = make_events(&tenure, "a", 10).await;
+    let elsewhere = Elsewhere::new(&database).await;
+    // The first version leaves one slice behind, and a stream parked in every other.
+    elsewhere.script.set(&stream(accounts[4]), Behaviour::MissesADependency);
+    for account in &accounts[5..9] {
+        elsewhere.script.set(&stream(*account), Behaviour::Refuses);
+    }
+    let old = quick("a", 1).slices(4).start_effects(&tenure, elsewhere.clone()).await.unwrap();
+    until(
+        &client,
+        "select count(*) filter (where position = (select max(position) from log.event)) = 3
+                    and count(*) filter (where failure is not null) = 1 from log.subscription_slice",
+    )
+    .await;
+    old.stop().await;
+    // The second begins there, waits there too, and remembers what the first has handled beyond that.
+    let new = quick("a", 2).slices(2).start_effects(&tenure, elsewhere.clone()).await.unwrap();
+    until(
+        &client,
+        "select count(*) filter (where failure is not null) = 1
+                and count(*) filter (where position = (select max(position) from log.event)) = 1
+         from log.subscription_slice",
+    )
+    .await;
+    let subscriptions = Subscriptions::of(tenure.log());
+    subscriptions.rewind("a", token(&tenure, 4), &by()).await.unwrap();
+    elsewhere.script.clear();
+    until_current(&client, "a").await;
+    subscriptions.unpark("a", None, &by()).await.unwrap();
+    until_current(&client, "a").await;
+    let mut handled = written(&client, "effect").await;
+    handled.sort_unstable();
+    handled.dedup();
+    let expected: Vec<i64> = history(&tenure).await.iter().map(|event| event.position).collect();
+    assert_eq!(handled, expected);
+    new.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_subscription_in_use_is_not_removed_and_acts_need_a_reason() {
     let database = TestDatabase::new().await;
     let client = make_tables(&database).await;
