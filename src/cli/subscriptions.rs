@@ -34,7 +34,7 @@ pub(super) enum SubscriptionsCommand {
         #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(i64).range(1..=1000))]
         limit: i64,
     },
-    /// Let the processes finish what they are at, and hand out no further events
+    /// Let the processes finish their current events, and hand out no further ones
     Pause {
         /// The name of the subscription
         name: String,
@@ -70,7 +70,7 @@ pub(super) enum SubscriptionsCommand {
         #[command(flatten)]
         act: Act,
     },
-    /// Handle the events after a position again; processes that run go back at once
+    /// Handle the events after a position again; running processes lose their slices and take them again
     Rewind {
         /// The name of the subscription
         name: String,
@@ -137,7 +137,7 @@ async fn carry_out(tenure: &Tenure, config: &Config, command: SubscriptionsComma
         }
         SubscriptionsCommand::Pause { name, act } => {
             subscriptions.pause(&name, &act.by()?).await?;
-            said(config, &name, "paused", "paused; its processes finish what they are at")
+            said(config, &name, "paused", "paused; its processes finish their current events")
         }
         SubscriptionsCommand::Resume { name, act } => {
             subscriptions.resume(&name, &act.by()?).await?;
@@ -168,7 +168,7 @@ async fn carry_out(tenure: &Tenure, config: &Config, command: SubscriptionsComma
             if config.json {
                 return output::json(&json!({"name": name, "position": token.to_string(), "slices": slices}));
             }
-            output::line(&format!("{name}: {slices} slices go on after {token}"))
+            output::line(&format!("{name}: {slices} slices moved back to {token}"))
         }
         SubscriptionsCommand::Remove { name, act } => {
             subscriptions.remove(&name, &act.by()?).await?;

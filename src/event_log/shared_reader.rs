@@ -1,6 +1,6 @@
 //! Reads the log forward once for all subscribers of a process, which ask for the same events at about the same time.
 //!
-//! Positions are contiguous, so a page that was read answers whoever is at a place within it. One page is read at a time;
+//! Positions are contiguous, so a page that was read answers every reader whose place is within it. One page is read at a time;
 //! those who wait for it get their answer from the same page.
 
 use std::collections::{BTreeMap, VecDeque};

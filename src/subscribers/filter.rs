@@ -56,21 +56,21 @@ impl EventFilter {
         self
     }
 
-    /// Only events of this aggregate of Tenure, for example `account`, or of another one that is named so.
+    /// Only events of this aggregate of Tenure, for example `account`; call it again to add more.
     #[must_use]
     pub fn aggregate(mut self, name: &str) -> Self {
         self.aggregates.insert(name.to_owned());
         self
     }
 
-    /// Only events of this aggregate, which is not one of Tenure's, or of another one that is named so.
+    /// Only events of this aggregate, which is not one of Tenure's; call it again to add more.
     #[must_use]
     pub fn foreign_aggregate(mut self, name: &str) -> Self {
         self.foreign_aggregates.insert(name.to_owned());
         self
     }
 
-    /// Only events with this stored name, for example `account.opened`, or with another one that is named so.
+    /// Only events with this stored name, for example `account.opened`; call it again to add more.
     #[must_use]
     pub fn event_type(mut self, name: &str) -> Self {
         self.event_types.insert(name.to_owned());

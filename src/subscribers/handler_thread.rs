@@ -37,7 +37,7 @@ impl<T> Task<T> {
     }
 }
 
-/// Whoever waits for a task no longer does not want its effects either.
+/// Dropping a task cancels it.
 impl<T> Drop for Task<T> {
     fn drop(&mut self) {
         self.cancel();

@@ -204,7 +204,7 @@ impl Runner {
         if stored != of_log {
             let reason = format!(
                 "the log was restored or has lost events: its epoch is {of_log}, that of the checkpoints is {stored}; \
-                 `tenure subscriptions resume` or `rewind` says where it goes on"
+                 run `tenure subscriptions resume` to continue, or `rewind` to go back"
             );
             self.blocked = Some((reason, kept.changes, of_log));
         }

@@ -106,8 +106,8 @@ pub enum SubscribeError {
     },
     /// The log has a new epoch, so the predecessor's checkpoints may be wrong.
     #[error(
-        "the log was restored or has lost events since subscription {0} stored its checkpoints: `tenure subscriptions \
-         resume` or `rewind` says where it goes on"
+        "the log was restored or has lost events since subscription {0} stored its checkpoints: run `tenure \
+         subscriptions resume` to continue, or `rewind` to go back"
     )]
     EpochChanged(String),
     /// A later release of Tenure has written the subscription.
@@ -178,7 +178,8 @@ impl Subscription {
         self
     }
 
-    /// How long the slices of a process that has died stay with it, 1 s to 10 min; 10 s by default.
+    /// How long after a process has died its slices wait before another process takes them, 1 s to 10 min; 10 s by
+    /// default.
     #[must_use]
     pub const fn lease(mut self, lease: Duration) -> Self {
         self.limits.lease = lease;

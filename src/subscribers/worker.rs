@@ -28,7 +28,7 @@ const MAX_UNSTORED: i64 = MAX_RANGE as i64;
 /// How far after its checkpoint a slice may have been when its holder died.
 const IN_DOUBT: i64 = 2 * MAX_UNSTORED;
 
-/// How long a slice waits for the next event before it takes back that a delivery may be under way.
+/// How long a slice waits for the next event before it clears `in_doubt`.
 const IDLE: Duration = Duration::from_millis(100);
 
 /// How long a place may be ahead of the stored checkpoint while no event is selected.
@@ -52,8 +52,8 @@ const PARKED_PAGE: i64 = 100;
 const RELEASED_AT_ONCE: usize = 10;
 const PARKED_AT_ONCE: usize = 20;
 
-/// Held while an event is handed out that may have ended a process: one at a time in this process, so that those that are
-/// under way beside it are not taken for the cause.
+/// Held while an event is handed out that may have ended a process: one at a time in this process, so that a crash is blamed
+/// on the right event.
 static SUSPECTS: Mutex<()> = Mutex::const_new(());
 
 /// What the subscriber tells its workers.

@@ -89,3 +89,47 @@ async fn operators_see_and_act_through_the_command_line() {
     let (code, _, errors) = release.run(&["subscriptions", "list"]);
     assert_eq!(code, Some(0), "{errors}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_node_reports_the_lag_also_while_no_process_takes_part() {
+    let database = TestDatabase::new().await;
+    let client = make_tables(&database).await;
+    let tenure = database.open().await;
+    let accounts = make_events(&tenure, "a", 3).await;
+    let table = Table::default();
+    table.script.set(&stream(accounts[1]), Behaviour::Refuses);
+    let running = quick("ledger", 1).start_transactional(&tenure, table).await.unwrap();
+    until_current(&client, "ledger").await;
+    running.stop().await;
+    make_events(&tenure, "b", 1).await;
+    let release = Release::new(env!("CARGO_BIN_EXE_tenure"), &database);
+    let mut command =
+        release.command(&["serve", "--json", "--listen", "127.0.0.1:0", "--metrics-listen", "127.0.0.1:0"]);
+    let mut child = command.stdout(std::process::Stdio::piped()).spawn().unwrap();
+    let mut said = String::new();
+    std::io::BufRead::read_line(&mut std::io::BufReader::new(child.stdout.take().unwrap()), &mut said)
+        .unwrap();
+    let said: Value = serde_json::from_str(&said).unwrap();
+    let address = format!("http://{}/metrics", said["metrics_listen"].as_str().unwrap());
+    let http = crate::support::node::client();
+    let waited = Stopwatch::start();
+    let figure = |text: &str, name: &str| -> Option<f64> {
+        let line = format!("tenure_subscription_{name}{{subscription=\"ledger\"}} ");
+        text.lines().find_map(|found| found.strip_prefix(&line)?.parse().ok())
+    };
+    let metrics = loop {
+        let text = http.get(&address).send().await.unwrap().text().await.unwrap();
+        if figure(&text, "lag_events").is_some() {
+            break text;
+        }
+        assert!(waited.elapsed() < PATIENCE, "{text}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    };
+    // Two users and an account, a member who came and one who went; and what the first start of a node writes.
+    assert!(figure(&metrics, "lag_events").unwrap() >= 5.0, "{metrics}");
+    assert_eq!(figure(&metrics, "parked_streams"), Some(1.0));
+    assert!(figure(&metrics, "lag_seconds").unwrap() > 0.0);
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(child.id() as i32), nix::sys::signal::Signal::SIGTERM)
+        .unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+}
