@@ -1,5 +1,8 @@
 //! A worker: hands the events of one slice to the handler, in order, and stores how far it has come.
 
+mod hand_out;
+mod unpark;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,20 +10,16 @@ use std::time::Duration;
 use tokio::sync::{Mutex, watch};
 use tokio::time::{Instant, sleep, timeout};
 
-use super::attempt::{self, Call, Commit, Lease, Outcome, Session};
+use super::attempt::{Call, Lease, Session};
 use super::filter::EventFilter;
-use super::handler::{Delivery, Failure, Work};
+use super::handler::{Delivery, Work};
 use super::handler_thread::HandlerThread;
-use super::slices::{Handled, slice_of};
+use super::slices::Handled;
 use super::store::{Begun, Held, Mark, Parked, Place, Store};
 use super::subscription::{Limits, MAX_RANGE};
-use crate::event_log::read::Filter;
 use crate::event_log::shared_reader::Events;
-use crate::event_log::{EventLog, ReadError, RecordedEvent, StreamId};
+use crate::event_log::{EventLog, ReadError, StreamId};
 use crate::ids::EventId;
-
-/// The most parked streams of a slice. With more, it is not single events that fail.
-pub(super) const MAX_PARKED: usize = 1_000;
 
 /// After so many positions without a checkpoint one is stored, even if no event was selected.
 const MAX_UNSTORED: i64 = MAX_RANGE as i64;
@@ -45,12 +44,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 const EVENTS_A_MILLISECOND: u64 = 4;
 const LONGEST_GATHERING: Duration = Duration::from_millis(50);
 
-/// How many events of an unparked stream are read at a time.
-const PARKED_PAGE: i64 = 100;
-
-/// How many unparked streams, and how many events of each, are handled before the slice goes on with other events.
+/// How many unparked streams are looked at before the slice goes on with other events.
 const RELEASED_AT_ONCE: usize = 10;
-const PARKED_AT_ONCE: usize = 20;
 
 /// Held while an event is handed out that may have ended a process: one at a time in this process, so that a crash is blamed
 /// on the right event.
@@ -140,14 +135,6 @@ impl From<ReadError> for Trouble {
             error => Self::Blocked(error.to_string()),
         }
     }
-}
-
-/// What came of an event of an unparked stream.
-enum Tried {
-    /// It was handled, or this is why its stream is parked again.
-    Handled(Option<String>),
-    /// A dependency is missing; it is tried again.
-    Waits,
 }
 
 /// Whether a step has done something.
@@ -401,175 +388,6 @@ impl Worker {
         Ok(self.shared.store.release(self.held, deliveries).await?)
     }
 
-    fn is_wanted(&self, event: &RecordedEvent) -> bool {
-        let Shared { filter, slices, .. } = &*self.shared;
-        filter.selects(event)
-            && slice_of(&event.stream, *slices) == self.held.slice
-            && !self.handled.contains(&event.stream, event.position)
-    }
-
-    /// Hands out the next events that are wanted: several together, or one after trouble.
-    async fn hand_out(&mut self, events: &Events) -> Result<(), Trouble> {
-        let is_careful = self.is_careful();
-        let most = match &self.shared.work {
-            _ if is_careful => 1,
-            Work::Transaction(_) => MAX_RANGE,
-            Work::Effects(_) => self.shared.limits.checkpoint_every,
-        };
-        let mut range: Vec<Arc<RecordedEvent>> = Vec::new();
-        let mut end = (self.position, self.event_id);
-        for event in events.as_slice() {
-            let is_wanted = self.is_wanted(event) && !self.parked.contains_key(&event.stream);
-            if is_wanted {
-                range.push(event.clone());
-            }
-            end = (event.position, event.id);
-            if range.len() >= most as usize {
-                break;
-            }
-        }
-        let Some(first) = range.first().cloned() else {
-            (self.position, self.event_id) = end;
-            if self.position - self.stored >= MAX_UNSTORED || self.stored_at.elapsed() >= STORE_EVERY {
-                self.rest().await?;
-            }
-            return Ok(());
-        };
-        if self.attempts >= self.shared.limits.max_deliveries {
-            let ended = "the process ended while it handled the event, or was about to";
-            let failure = self.failure.clone().unwrap_or_else(|| ended.to_owned());
-            return self.park(&first, &failure).await;
-        }
-        // If the process ends again, only the event that was handed out alone can be the cause.
-        let alone = if is_careful && first.position <= self.suspect_until {
-            Some(SUSPECTS.lock().await)
-        } else {
-            None
-        };
-        let deliveries = if is_careful { self.attempts + 1 } else { 0 };
-        self.begin(Begun { in_doubt: !is_careful, deliveries }).await?;
-        let call = self.call(self.attempts + 1);
-        let outcome = match &self.shared.work {
-            Work::Transaction(handler) => {
-                let in_doubt = end.0 >= self.careful_until;
-                let mark = Mark { position: end.0, event_id: end.1, in_doubt, before: self.stored };
-                let commit = Commit::Slice(mark);
-                let (session, thread) = (&mut self.session, &mut self.thread);
-                attempt::in_transaction(&call, handler, range.clone(), commit, session, thread).await
-            }
-            Work::Effects(handler) => attempt::effects(&call, handler, range.clone(), &mut self.thread).await,
-        };
-        drop(alone);
-        self.conclude(outcome, &range, end).await
-    }
-
-    /// Stores what came of a delivery.
-    async fn conclude(
-        &mut self,
-        outcome: Outcome,
-        range: &[Arc<RecordedEvent>],
-        end: (i64, EventId),
-    ) -> Result<(), Trouble> {
-        let is_stored = matches!(self.shared.work, Work::Transaction(_));
-        match outcome {
-            Outcome::Done => {
-                self.shared.handled_events.increment(range.len() as u64);
-                (self.position, self.event_id) = end;
-                self.attempts = 0;
-                self.pause = FIRST_PAUSE;
-                if is_stored {
-                    self.remember_stored(self.position >= self.careful_until);
-                    Ok(())
-                } else {
-                    self.store_handled().await
-                }
-            }
-            Outcome::LeaseLost => Err(Trouble::LeaseLost),
-            Outcome::Unavailable(reason) => Err(Trouble::Unavailable(reason)),
-            Outcome::Failed(0, Failure::Event(_)) | Outcome::Died(0, _) if is_stored && range.len() > 1 => {
-                // Nothing of the range is stored. One at a time it shows which event is the cause.
-                self.careful_until = end.0;
-                Ok(())
-            }
-            Outcome::Failed(number, failure) => {
-                self.shared.failures.increment(1);
-                self.store_before(number, range).await?;
-                match (failure, range.get(number)) {
-                    (failure @ Failure::Event(_), Some(event)) => {
-                        let event = event.clone();
-                        self.park(&event, &failure.to_string()).await
-                    }
-                    (failure, _) => {
-                        let failure = failure.to_string();
-                        // Told once, not at every try.
-                        if self.failure.as_ref() != Some(&failure) {
-                            tracing::warn!(
-                                subscription = &*self.shared.store.name,
-                                slice = self.held.slice,
-                                failure,
-                                "the handler is missing something that it depends on; the slice waits"
-                            );
-                        }
-                        // The process has come through the call, so it says nothing against the event.
-                        self.attempts = 0;
-                        self.say(&failure).await?;
-                        self.back_off().await;
-                        Ok(())
-                    }
-                }
-            }
-            Outcome::Died(number, how) => {
-                self.shared.failures.increment(1);
-                self.store_before(number, range).await?;
-                self.attempts += 1;
-                tracing::warn!(
-                    subscription = &*self.shared.store.name,
-                    slice = self.held.slice,
-                    attempt = self.attempts,
-                    how,
-                    position = range.get(number).map(|event| event.position),
-                    "an event was not handled"
-                );
-                self.say(&how).await?;
-                if self.attempts < self.shared.limits.max_deliveries {
-                    self.back_off().await;
-                }
-                Ok(())
-            }
-        }
-    }
-
-    /// Stores the checkpoint after effects that were handled. They are not repeated while the database is away.
-    async fn store_handled(&mut self) -> Result<(), Trouble> {
-        loop {
-            match self.store_place(true).await {
-                // Also after the lease: if the slice has another holder, nothing is stored, and that is the answer.
-                Err(Trouble::Unavailable(reason)) if !self.orders.borrow().stops => {
-                    tracing::warn!(
-                        subscription = &*self.shared.store.name,
-                        slice = self.held.slice,
-                        reason,
-                        "a checkpoint could not be stored; trying again"
-                    );
-                    self.back_off().await;
-                }
-                ended => {
-                    self.pause = FIRST_PAUSE;
-                    return ended;
-                }
-            }
-        }
-    }
-
-    /// Stores that the events of a range before this one are handled.
-    async fn store_before(&mut self, number: usize, range: &[Arc<RecordedEvent>]) -> Result<(), Trouble> {
-        let Some(last) = number.checked_sub(1).and_then(|last| range.get(last)) else { return Ok(()) };
-        self.shared.handled_events.increment(number as u64);
-        (self.position, self.event_id) = (last.position, last.id);
-        self.attempts = 0;
-        self.store_handled().await
-    }
-
     /// Stores what begins before it does, unless the last checkpoint has already said so.
     async fn begin(&mut self, begun: Begun) -> Result<(), Trouble> {
         if self.begun == begun {
@@ -596,37 +414,6 @@ impl Worker {
         Ok(())
     }
 
-    /// Parks the stream of an event, and goes on after the event.
-    async fn park(&mut self, event: &RecordedEvent, failure: &str) -> Result<(), Trouble> {
-        if self.parked.len() >= MAX_PARKED {
-            return Err(Trouble::Blocked(format!(
-                "{MAX_PARKED} streams of slice {} are parked; the next one fails with: {failure}",
-                self.held.slice
-            )));
-        }
-        let before = self.stored;
-        let mark = Mark { position: event.position, event_id: event.id, in_doubt: false, before };
-        let parked = Parked {
-            stream: event.stream.clone(),
-            after: event.position - 1,
-            deliveries: self.attempts,
-            is_released: false,
-        };
-        if !self.shared.store.park(self.held, (mark, self.epoch), &parked, failure).await? {
-            return Err(Trouble::LeaseLost);
-        }
-        tracing::error!(
-            subscription = &*self.shared.store.name, stream = %event.stream, position = event.position, failure,
-            "an event cannot be handled; its stream is parked"
-        );
-        self.parked.insert(event.stream.clone(), parked);
-        (self.position, self.event_id) = (event.position, event.id);
-        self.attempts = 0;
-        self.remember_stored(false);
-        self.pause = FIRST_PAUSE;
-        Ok(())
-    }
-
     fn call(&self, attempt: u32) -> Call {
         let Shared { log, store, limits, .. } = &*self.shared;
         let Held { slice, lease_epoch } = self.held;
@@ -638,134 +425,6 @@ impl Worker {
             lease: self.lease.clone(),
             timeout: limits.handler_timeout,
             delivery: Delivery { subscription: store.name.clone(), slice, attempt, lease_epoch },
-        }
-    }
-
-    /// Handles the next events of a stream that an operator has unparked.
-    async fn step_of_parked(&mut self, parked: Parked) -> Result<(), Trouble> {
-        let waiting = self.waiting(&parked).await?;
-        if waiting.is_empty() {
-            // The place first: with the row gone, no event before it may come again.
-            if self.stored != self.position {
-                self.store_place(false).await?;
-            }
-            self.shared.store.unparked(self.held, &parked.stream).await?;
-            self.parked.remove(&parked.stream);
-            return Ok(());
-        }
-        let mut parked = parked;
-        for event in waiting {
-            let Tried::Handled(failure) = self.try_parked(&mut parked, &event).await? else {
-                self.parked.insert(parked.stream.clone(), parked);
-                return Ok(());
-            };
-            parked.is_released = failure.is_none();
-            self.parked.insert(parked.stream.clone(), parked.clone());
-            if let Some(failure) = failure {
-                if !self.shared.store.park_again(self.held, &parked.stream, &failure).await? {
-                    return self.read_parked().await;
-                }
-                break;
-            }
-        }
-        Ok(())
-    }
-
-    /// The first events of a parked stream that wait: those that are not handed out with all others any more.
-    async fn waiting(&self, parked: &Parked) -> Result<Vec<Arc<RecordedEvent>>, Trouble> {
-        let filter = Filter { stream: Some(parked.stream.clone()), ..Filter::default() };
-        let mut after = parked.after;
-        loop {
-            let page = self.shared.log.read_page(after, &filter, PARKED_PAGE).await?;
-            if page.epoch != 0 && page.epoch != self.epoch {
-                return Err(Trouble::Blocked("positions have a new epoch".to_owned()));
-            }
-            let is_last = page.next.is_none();
-            let is_before = |event: &RecordedEvent| {
-                event.position <= self.position || self.handled.contains(&event.stream, event.position)
-            };
-            let before: Vec<_> = page.events.into_iter().take_while(is_before).collect();
-            let Some(last) = before.last().map(|event| event.position) else { return Ok(Vec::new()) };
-            // Not `is_wanted`: what earlier versions have passed over because the stream was parked is not handled.
-            let wanted = before.into_iter().filter(|event| self.shared.filter.selects(event));
-            let wanted = wanted.take(PARKED_AT_ONCE);
-            let wanted: Vec<_> = wanted.map(Arc::new).collect();
-            if is_last || !wanted.is_empty() {
-                return Ok(wanted);
-            }
-            after = last;
-        }
-    }
-
-    /// Delivers an event of an unparked stream.
-    async fn try_parked(
-        &mut self,
-        parked: &mut Parked,
-        event: &Arc<RecordedEvent>,
-    ) -> Result<Tried, Trouble> {
-        if parked.deliveries >= self.shared.limits.max_deliveries {
-            return Ok(Tried::Handled(Some("the process ended while it handled the event".to_owned())));
-        }
-        parked.deliveries += 1;
-        let store = self.shared.store.clone();
-        if !store.count_parked(self.held, &parked.stream, parked.deliveries).await? {
-            return Err(Trouble::LeaseLost);
-        }
-        let outcome = self.deliver_parked(parked, event).await;
-        self.parked_waits = false;
-        match outcome {
-            Outcome::Done => {
-                if matches!(self.shared.work, Work::Effects(_)) {
-                    self.store_parked(event).await?;
-                }
-                self.shared.handled_events.increment(1);
-                (parked.after, parked.deliveries) = (event.position, 0);
-                Ok(Tried::Handled(None))
-            }
-            Outcome::LeaseLost => Err(Trouble::LeaseLost),
-            Outcome::Unavailable(reason) => {
-                // Nothing of this is the event's fault. If the count cannot be taken back, it stays.
-                parked.deliveries -= 1;
-                let _ = store.count_parked(self.held, &parked.stream, parked.deliveries).await;
-                Err(Trouble::Unavailable(reason))
-            }
-            Outcome::Failed(_, failure @ Failure::Dependency(_)) => {
-                parked.deliveries = 0;
-                store.count_parked(self.held, &parked.stream, 0).await?;
-                self.say(&failure.to_string()).await?;
-                self.parked_waits = true;
-                self.back_off().await;
-                Ok(Tried::Waits)
-            }
-            Outcome::Failed(_, failure) => Ok(Tried::Handled(Some(failure.to_string()))),
-            Outcome::Died(_, how) => Ok(Tried::Handled(Some(how))),
-        }
-    }
-
-    async fn deliver_parked(&mut self, parked: &Parked, event: &Arc<RecordedEvent>) -> Outcome {
-        let call = self.call(parked.deliveries);
-        let _alone = if parked.deliveries > 1 { Some(SUSPECTS.lock().await) } else { None };
-        let events = vec![event.clone()];
-        match &self.shared.work {
-            Work::Transaction(handler) => {
-                let commit = Commit::Parked(event.stream.clone(), event.position);
-                let (session, thread) = (&mut self.session, &mut self.thread);
-                attempt::in_transaction(&call, handler, events, commit, session, thread).await
-            }
-            Work::Effects(handler) => attempt::effects(&call, handler, events, &mut self.thread).await,
-        }
-    }
-
-    /// Stores that an event of an unparked stream is handled, as soon as the database is available.
-    async fn store_parked(&mut self, event: &RecordedEvent) -> Result<(), Trouble> {
-        let Shared { store, .. } = &*self.shared.clone();
-        loop {
-            match store.advance_parked(self.held, self.epoch, &event.stream, event.position).await {
-                Ok(true) => return Ok(()),
-                Ok(false) => return Err(Trouble::LeaseLost),
-                Err(ReadError::Unavailable(_)) if !self.orders.borrow().stops => self.back_off().await,
-                Err(error) => return Err(error.into()),
-            }
         }
     }
 }
