@@ -137,7 +137,12 @@ pub fn main() -> std::io::Result<ExitCode> {
 async fn run_and_report() -> ExitCode {
     let cli = parse();
     // Other commands print their result; informational log lines would only clutter it.
-    let log = telemetry::log(if matches!(cli.command, Command::Serve) { "info" } else { "warn" });
+    let log = telemetry::log(match cli.command {
+        Command::Serve => "info",
+        // The tour makes a subscriber fail, and says so itself.
+        Command::Tour => "warn,tenure::subscribers=off",
+        _ => "warn",
+    });
     let result = if matches!(cli.command, Command::Serve) && serve::init::is_first_process() {
         serve::init::run().await
     } else {
