@@ -7,6 +7,7 @@ use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
 use super::slices::{Handled, slice_of};
+use super::store::Store;
 use super::subscription::Definition;
 use crate::clock::Timestamp;
 use crate::event_log::read::Filter;
@@ -433,6 +434,7 @@ impl Subscriptions {
             self.overview(name).await?;
             return Err(OperateError::NotBeyond(to));
         }
+        self.check_format(name).await?;
         let sql = "select log.rewind_subscription($1, $2, $3, $4)";
         let parameters: [&(dyn ToSql + Sync); 4] = [&name, &to.position, &by.actor, &by.reason];
         let row = self.log.primary().call(sql, &parameters).await?;
@@ -468,6 +470,7 @@ impl Subscriptions {
         (stream, position): (Option<String>, Option<i64>),
         more: &[&(dyn ToSql + Sync)],
     ) -> Result<i64, OperateError> {
+        self.check_format(name).await?;
         let with = format!(
             "changed as ({change}),
              noticed as (
@@ -488,6 +491,14 @@ impl Subscriptions {
     async fn act_on(&self, change: &str, act: &str, name: &str, by: &By) -> Result<(), OperateError> {
         let count = self.act(change, act, name, by, (None, None), &[]).await?;
         if count > 0 { Ok(()) } else { Err(OperateError::NotFound(name.to_owned())) }
+    }
+
+    /// Refuses to change what a later release has written.
+    async fn check_format(&self, name: &str) -> Result<(), OperateError> {
+        let row =
+            self.log.primary().row("select format from log.subscription where name = $1", &[&name]).await?;
+        let format = row.map(|row| row.try_get(0)).transpose()?;
+        if format.is_none_or(Store::knows) { Ok(()) } else { Err(OperateError::NewerRelease) }
     }
 
     async fn definition(&self, name: &str) -> Result<(Definition, Handled), OperateError> {

@@ -140,6 +140,8 @@ async fn a_subscriber_ends_when_a_later_release_has_changed_its_rows() {
     running.until(is_running).await;
     client.batch_execute("update log.subscription set format = 2").await.unwrap();
     assert_eq!(running.until(|_| false).await, Status::Ended(EndReason::NewerRelease));
+    let error = Subscriptions::of(tenure.log()).pause("a", &by()).await.unwrap_err();
+    assert!(matches!(error, OperateError::NewerRelease), "{error}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
