@@ -55,13 +55,14 @@ impl<'a> Release<'a> {
 
     pub fn serve(&self, listen: SocketAddr) -> Node {
         let mut command = self.command(&["serve", "--metrics-listen", "127.0.0.1:0"]);
+        let said = tempfile::NamedTempFile::new().unwrap();
         let child = command
             .args(["--listen", &listen.to_string()])
             .stdout(Stdio::null())
-            .stderr(Stdio::null())
+            .stderr(said.reopen().unwrap())
             .spawn()
             .unwrap();
-        Node { child, base: format!("http://{listen}") }
+        Node { child, base: format!("http://{listen}"), said }
     }
 }
 
@@ -69,6 +70,8 @@ impl<'a> Release<'a> {
 pub struct Node {
     pub child: Child,
     pub base: String,
+    /// What it writes to standard error.
+    said: tempfile::NamedTempFile,
 }
 
 impl Node {
@@ -80,7 +83,8 @@ impl Node {
     pub async fn until_ready(&self, client: &Client) {
         let waited = Stopwatch::start();
         while !self.is_ready(client).await {
-            assert!(waited.elapsed() < PATIENCE, "{} is never ready", self.base);
+            let said = || std::fs::read_to_string(self.said.path()).unwrap_or_default();
+            assert!(waited.elapsed() < PATIENCE, "{} is never ready: {}", self.base, said());
             tokio::task::yield_now().await;
         }
     }
