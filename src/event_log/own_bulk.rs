@@ -60,7 +60,7 @@ mod tests {
         own.keep(7, headers(11..=20));
         own.keep(7, headers(21..=30));
         own.keep(7, headers(41..=50));
-        assert_eq!(own.take_after(7, 9), None, "position 10 is somebody else's");
+        assert_eq!(own.take_after(7, 9), None, "position 10 was not appended in bulk");
         assert_eq!(own.take_after(7, 10), Some(headers(11..=20)));
         assert_eq!(own.take_after(7, 25), None, "the log was read up to here");
         assert_eq!(own.take_after(8, 40), None, "another epoch");

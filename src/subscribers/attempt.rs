@@ -15,7 +15,7 @@ use super::handler::{AnyEffectHandler, AnyTransactionalHandler, Delivery, Failur
 use super::handler_thread::{HandlerThread, Task};
 use super::store::{ADVANCE_PARKED, CHANGED, CHECKPOINT, Held, Mark, Store, signed};
 use crate::event_log::{EventLog, RecordedEvent, StreamId};
-use crate::postgres::{Connection, STATEMENT_TIMEOUT};
+use crate::postgres::{Connection, STATEMENT_TIMEOUT, is_outage};
 
 /// How much longer than a handler its transaction may take.
 const TRANSACTION_MARGIN: Duration = Duration::from_secs(5);
@@ -211,10 +211,8 @@ async fn transact(
     }
     match transaction.commit().await {
         Ok(()) => Outcome::Done,
-        // A constraint that is checked at the end.
-        Err(error) if error.code().is_some_and(|code| code.code().starts_with("23")) => {
-            Outcome::Failed(0, error.into())
-        }
+        // What is checked only now, such as a deferred constraint or trigger, refuses the changes of the handler.
+        Err(error) if error.as_db_error().is_some() && !is_outage(&error) => Outcome::Failed(0, error.into()),
         Err(error) => unavailable(error),
     }
 }

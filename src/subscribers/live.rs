@@ -217,7 +217,7 @@ impl Feed {
     }
 
     /// Adds events to the window and wakes those who wait for them. What was shown before an event that destroys a key is
-    /// forgotten: it may hold what that key sealed, and whoever still wants it reads the log, where it is unreadable now.
+    /// forgotten: it may hold what that key sealed, and readers that are behind read the log, where it is unreadable now.
     fn publish(&self, records: &[EventRecord], ending: Option<i64>) {
         let mut state = self.lock();
         let State { window, topics, .. } = &mut *state;

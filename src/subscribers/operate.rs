@@ -94,15 +94,15 @@ pub struct ActRecord {
     pub number: i64,
     /// `pause`, `resume`, `unpark`, `skip`, `rewind` or `remove`.
     pub act: String,
-    /// Who did it.
+    /// The operator who acted.
     pub actor: String,
-    /// Why.
+    /// The reason that was given.
     pub reason: String,
     /// The stream that was unparked or skipped in, as `<type>/<id>`.
     pub stream: Option<String>,
     /// The position that was skipped, or gone back to.
     pub position: Option<i64>,
-    /// When.
+    /// The time of the act.
     pub acted_at: Timestamp,
 }
 

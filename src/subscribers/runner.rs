@@ -38,12 +38,12 @@ pub enum Status {
     Paused,
     /// It cannot go on until an operator has acted.
     Blocked {
-        /// Why.
+        /// What stands in the way, and what to do.
         reason: String,
     },
     /// The database is not available; it goes on when it is.
     Unavailable {
-        /// Why.
+        /// What the last attempt failed with.
         reason: String,
     },
     /// It has stopped, for good.
@@ -124,7 +124,7 @@ pub(super) fn start(log: &EventLog, subscription: &Subscription, store: Store, w
         stop: stop.clone(),
         workers: HashMap::new(),
         tasks: JoinSet::new(),
-        orders: watch::Sender::default(),
+        changes: 0,
         blocked: None,
     };
     let running = log.tasks().spawn(runner.run());
@@ -143,7 +143,8 @@ struct Runner {
     /// The workers, with until when each holds its slice.
     workers: HashMap<Held, Assigned>,
     tasks: JoinSet<(Held, End)>,
-    orders: watch::Sender<Orders>,
+    /// The number of operators' acts so far.
+    changes: i64,
     /// Why the slices are not worked on, and the number of operators' acts and the epoch at that time.
     blocked: Option<(String, i64, i64)>,
 }
@@ -212,11 +213,7 @@ impl Runner {
             |(_, changes, epoch): &(String, i64, i64)| (*changes, *epoch) == (kept.changes, of_log);
         self.blocked = self.blocked.take().filter(is_still_blocked);
         self.assign(kept, until);
-        self.orders.send_if_modified(|orders| {
-            let is_new = orders.changes != kept.changes;
-            orders.changes = kept.changes;
-            is_new
-        });
+        self.changes = kept.changes;
         for assigned in self.workers.values() {
             assigned.orders.send_if_modified(|orders| {
                 let is_new = orders.changes != kept.changes;
@@ -249,17 +246,15 @@ impl Runner {
         None
     }
 
-    /// Extends the leases of the workers, starts one for each slice that is held without one, and ends those whose slice is
-    /// lost.
+    /// Extends the leases of the workers, and starts one for each slice that is held without one.
     fn assign(&mut self, kept: &Kept, until: Instant) {
-        self.workers.retain(|held, assigned| {
-            if kept.held.contains(held) {
+        // A slice that is missing may only have been locked just now. If it is lost, its worker finds out: its lease ends, or
+        // nothing that it stores is accepted.
+        for held in &kept.held {
+            if let Some(assigned) = self.workers.get(held) {
                 assigned.until.send_replace(until);
             }
-            // The row of a slice may have been locked just now. If it is lost, the worker finds out by itself: its lease
-            // ends, or nothing that it stores is accepted.
-            true
-        });
+        }
         if self.blocked.is_none() && !kept.is_paused {
             for held in &kept.held {
                 self.employ(*held, until, kept.changes);
@@ -344,8 +339,7 @@ impl Runner {
                 );
                 // Without an answer the lease expires.
                 let _ = self.shared.store.release_blocked(held, &reason).await;
-                let changes = self.orders.borrow().changes;
-                self.blocked = Some((reason, changes, self.shared.log.seen().get().epoch));
+                self.blocked = Some((reason, self.changes, self.shared.log.seen().get().epoch));
             }
         }
     }

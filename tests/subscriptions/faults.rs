@@ -11,6 +11,7 @@ use tenure::postgres::private::{Options, PrivatePostgres, State};
 use tenure::{Settings, Tenure};
 
 use super::*;
+use crate::support::server::Server;
 use crate::support::{connect, master_key, open_with, process};
 
 const LEASE: Duration = Duration::from_millis(1_500);
@@ -269,6 +270,51 @@ async fn a_transaction_that_is_given_up_and_commits_after_all_is_not_repeated() 
     until_current(&client, "table").await;
     assert_handled(&client, &tenure, "seen", |_| true).await;
     assert_eq!(parked(&tenure, "table").await, []);
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fault_a_frozen_postgresql_delays_and_neither_repeats_nor_parks() {
+    let server = Server::primary().await;
+    let keys = tempfile::tempdir().unwrap();
+    let source =
+        MasterKeySource { default_file: keys.path().join("master.key"), ..MasterKeySource::default() };
+    let address: Address = server.conninfo("tenure").parse().unwrap();
+    let tenure = open_with(Settings { connections: 6, ..Settings::new(address, source) }).await;
+    let client = server.connect_to("tenure").await;
+    client.batch_execute(TABLES).await.unwrap();
+    let running = quick("table", 1).slices(3).start_transactional(&tenure, Table::default()).await.unwrap();
+    make_events(&tenure, "a", 20).await;
+    server.freeze();
+    // Longer than the lease, the handler's timeout and the timeout of a query.
+    tokio::time::sleep(Duration::from_secs(7)).await;
+    server.thaw();
+    make_events(&tenure, "b", 5).await;
+    until_current(&client, "table").await;
+    assert_handled(&client, &tenure, "seen", |_| true).await;
+    assert_eq!(parked(&tenure, "table").await, []);
+    running.stop().await;
+    tenure.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_that_is_refused_at_the_commit_is_the_events_fault() {
+    let database = TestDatabase::new().await;
+    let client = make_tables(&database).await;
+    let tenure = database.open().await;
+    let accounts = make_events(&tenure, "a", 3).await;
+    let refused = stream(accounts[1]);
+    let sql = format!(
+        "create function service.refuse() returns trigger language plpgsql as
+             $$ begin raise exception 'refused'; end $$;
+         create constraint trigger refuse after insert on service.seen deferrable initially deferred
+             for each row when (new.stream = '{refused}') execute function service.refuse()"
+    );
+    client.batch_execute(&sql).await.unwrap();
+    let running = quick("table", 1).start_transactional(&tenure, Table::default()).await.unwrap();
+    until_current(&client, "table").await;
+    assert_handled(&client, &tenure, "seen", |event| event.stream.to_string() != refused).await;
+    assert_eq!(parked(&tenure, "table").await.len(), 1);
     running.stop().await;
 }
 

@@ -166,7 +166,7 @@ impl Worker {
                         reason,
                         "a checkpoint could not be stored; trying again"
                     );
-                    self.back_off().await;
+                    self.wait_for_database().await;
                 }
                 ended => {
                     self.pause = FIRST_PAUSE;

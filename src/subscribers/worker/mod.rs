@@ -40,6 +40,9 @@ const POLL: Duration = Duration::from_millis(500);
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
+/// The longest pause while the database of the log is away.
+const LONGEST_OUTAGE_PAUSE: Duration = Duration::from_secs(1);
+
 /// After so many events that came together a slice waits a millisecond for the next ones, and so long at most.
 const EVENTS_A_MILLISECOND: u64 = 4;
 const LONGEST_GATHERING: Duration = Duration::from_millis(50);
@@ -212,7 +215,7 @@ impl Worker {
                         reason,
                         "the database is not available; the slice waits"
                     );
-                    self.back_off().await;
+                    self.wait_for_database().await;
                     is_read = false;
                 }
             }
@@ -267,9 +270,10 @@ impl Worker {
         }
         // Some events of the streams that were unparked, then one range of the others, so that neither waits for all
         // of the other.
-        let released: Vec<_> = self.parked.values().filter(|parked| parked.is_released).cloned().collect();
+        let released = self.parked.values().filter(|parked| parked.is_released);
+        let released: Vec<_> = released.take(RELEASED_AT_ONCE).cloned().collect();
         let has_released = !released.is_empty();
-        for parked in released.into_iter().take(RELEASED_AT_ONCE) {
+        for parked in released {
             self.step_of_parked(parked).await?;
         }
         // Before the log is read: a commit after that wakes this worker.
@@ -322,6 +326,12 @@ impl Worker {
             // If this fails, the next step finds out why.
             let _ = self.rest().await;
         }
+    }
+
+    /// Waits before the database is asked again: not for long, because it is known to come back.
+    async fn wait_for_database(&mut self) {
+        self.pause = self.pause.min(LONGEST_OUTAGE_PAUSE);
+        self.back_off().await;
     }
 
     /// Waits before something is tried again, longer each time, unless there is something else to do soon.

@@ -61,7 +61,7 @@ impl Worker {
         loop {
             let page = self.shared.log.read_page(after, &filter, PARKED_PAGE).await?;
             if page.epoch != 0 && page.epoch != self.epoch {
-                return Err(Trouble::Blocked("positions have a new epoch".to_owned()));
+                return Err(Trouble::Unavailable("positions have a new epoch".to_owned()));
             }
             let is_last = page.next.is_none();
             let is_before = |event: &RecordedEvent| {
@@ -146,7 +146,9 @@ impl Worker {
             match store.advance_parked(self.held, self.epoch, &event.stream, event.position).await {
                 Ok(true) => return Ok(()),
                 Ok(false) => return Err(Trouble::LeaseLost),
-                Err(ReadError::Unavailable(_)) if !self.orders.borrow().stops => self.back_off().await,
+                Err(ReadError::Unavailable(_)) if !self.orders.borrow().stops => {
+                    self.wait_for_database().await
+                }
                 Err(error) => return Err(error.into()),
             }
         }
