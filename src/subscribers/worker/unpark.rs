@@ -147,7 +147,7 @@ impl Worker {
                 Ok(true) => return Ok(()),
                 Ok(false) => return Err(Trouble::LeaseLost),
                 Err(ReadError::Unavailable(_)) if !self.orders.borrow().stops => {
-                    self.wait_for_database().await
+                    self.wait_for_database().await;
                 }
                 Err(error) => return Err(error.into()),
             }
