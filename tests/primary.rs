@@ -163,6 +163,18 @@ async fn until_answered(answered: &AtomicUsize, callers: usize, why: &str) {
     tokio::time::timeout(RECOVERY, look).await.unwrap_or_else(|_| panic!("stuck after {why}"));
 }
 
+/// Waits until both nodes are ready: the answers that came may all be those of one of them.
+async fn until_ready(nodes: &[Node; 2], why: &str) {
+    let look = async {
+        for node in nodes {
+            while answer(node.get("/readyz")).await.status != StatusCode::OK {
+                tokio::task::yield_now().await;
+            }
+        }
+    };
+    tokio::time::timeout(RECOVERY, look).await.unwrap_or_else(|_| panic!("not ready after {why}"));
+}
+
 async fn lead_astray(detour: Detour, switch: &Switch, primary: &mut Server, standby: &mut Server) {
     let astray = Duration::from_millis(1_500);
     match detour {
@@ -242,9 +254,7 @@ async fn fault_no_detour_of_the_databases_address_makes_a_stale_answer_or_a_stuc
         until_answered(&answered, callers, "the standby was left behind").await;
         lead_astray(detour, &switch, &mut primary, &mut standby).await;
         until_answered(&answered, 4 * callers, &format!("{detour:?}")).await;
-        for node in nodes.iter() {
-            answer(node.get("/readyz")).await.is(200);
-        }
+        until_ready(&nodes, &format!("{detour:?}")).await;
         standby.follow(&primary).await;
     }
     stop.store(true, Ordering::SeqCst);
