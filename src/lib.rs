@@ -49,6 +49,7 @@ pub mod genesis;
 pub mod history;
 pub mod http;
 pub mod ids;
+pub mod nats;
 pub mod operations;
 pub mod postgres;
 pub mod projections;

@@ -33,6 +33,7 @@ mod guides;
 mod http;
 mod logging;
 mod model;
+mod nats;
 mod newcomer;
 mod operations;
 mod plans;

@@ -44,6 +44,10 @@ Examples:
 pub(super) const LOG: &str = "\
 Examples:
   tenure log new-epoch --yes";
+pub(super) const NATS: &str = "\
+Examples:
+  tenure nats bootstrap --dir nats --listen 0.0.0.0:4222
+  tenure nats status --json";
 pub(super) const BENCH: &str = "\
 Examples:
   tenure bench seed --events 1000000";
@@ -85,6 +89,7 @@ mod tests {
             LOGIN,
             EVENTS,
             LOG,
+            NATS,
             BENCH,
             PROJECTIONS,
             AUDIT,

@@ -11,6 +11,7 @@ mod key;
 mod log;
 mod lookup;
 mod migrate;
+mod nats;
 mod open;
 mod output;
 mod pipe;
@@ -31,11 +32,12 @@ use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use crate::aggregates::field::Invalid;
 use crate::config::Flags;
-use crate::config::heading::HTTP;
+use crate::config::heading::{HTTP, NATS};
 use crate::dispatch::{DispatchError, Failure};
 use crate::engine::OpenError;
 use crate::event_log::{AppendError, ReadError};
 use crate::genesis::GenesisError;
+use crate::nats::NatsError;
 use crate::operations::Refusal;
 use crate::postgres;
 use crate::postgres::migrate::MigrateError;
@@ -116,6 +118,9 @@ enum Command {
     /// Maintain the event log
     #[command(subcommand, after_help = examples::LOG)]
     Log(log::LogCommand),
+    /// Make the operator of NATS, and compare accounts and streams there with the log
+    #[command(subcommand, after_help = examples::NATS)]
+    Nats(nats::NatsCommand),
     /// Generate data for benchmarks
     #[command(subcommand, after_help = examples::BENCH)]
     Bench(bench::BenchCommand),
@@ -182,8 +187,12 @@ fn command() -> clap::Command {
     command.build();
     command.mut_subcommands(|subcommand| match subcommand.get_name() {
         "serve" => subcommand.mut_args(|arg| {
-            let is_http = arg.get_help_heading() == Some(HTTP);
-            if is_http { arg.hide(false) } else { arg }
+            let is_its_own = matches!(arg.get_help_heading(), Some(HTTP | NATS));
+            if is_its_own { arg.hide(false) } else { arg }
+        }),
+        "nats" => subcommand.mut_args(|arg| {
+            let is_its_own = arg.get_help_heading() == Some(NATS);
+            if is_its_own { arg.hide(false) } else { arg }
         }),
         _ => subcommand,
     })
@@ -241,9 +250,15 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Subscriptions(command) => subscriptions::run(config, command).await,
         Command::Audit(command) => audit::run(config, command).await,
         Command::Log(command) => log::run(config, command).await,
+        Command::Nats(command) => nats::run(config, command).await,
         Command::Bench(command) => bench::run(config, command).await,
     }
 }
+
+/// NATS was looked at, cannot be used, and the report has said why.
+#[derive(Debug, thiserror::Error)]
+#[error("NATS cannot be used")]
+struct NatsUnusable;
 
 /// Maps an error to one of the exit codes that `--help` lists.
 fn exit_code(error: &anyhow::Error) -> u8 {
@@ -280,6 +295,12 @@ fn exit_code(error: &anyhow::Error) -> u8 {
             OperateError::Log(error) => exit_code_of_read(error),
             _ => 3,
         };
+    }
+    if let Some(error) = error.downcast_ref::<NatsError>() {
+        return if error.passes() { 5 } else { 1 };
+    }
+    if error.is::<NatsUnusable>() {
+        return 5;
     }
     match error.downcast_ref::<QueryError>() {
         Some(QueryError::NotFound) => 4,

@@ -37,6 +37,14 @@ pub enum ConfigError {
         /// What a valid value looks like.
         rule: &'static str,
     },
+    /// A setting of NATS is invalid.
+    #[error("{setting}: {rule}")]
+    Nats {
+        /// The name of the setting, as in the settings file.
+        setting: &'static str,
+        /// What a valid value looks like.
+        rule: &'static str,
+    },
     /// The projections would be compared with the log all the time.
     #[error("audit_every: must be at least 1m")]
     AuditEvery,

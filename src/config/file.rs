@@ -39,6 +39,14 @@ pub(super) struct File {
     pub(super) drain_timeout: Option<Duration>,
     #[serde(default, deserialize_with = "time_span")]
     pub(super) audit_every: Option<Duration>,
+    pub(super) nats_url: Option<String>,
+    pub(super) nats_public_url: Option<String>,
+    #[serde(default, deserialize_with = "listen_address")]
+    pub(super) nats_listen: Option<SocketAddr>,
+    pub(super) no_nats: Option<bool>,
+    #[serde(default, deserialize_with = "time_span")]
+    pub(super) nats_user_ttl: Option<Duration>,
+    pub(super) nats_replicas: Option<usize>,
     pub(super) public_url: Option<String>,
     pub(super) dev_sign_in: Option<bool>,
     pub(super) trusted_proxies: Option<Vec<String>>,

@@ -6,5 +6,7 @@ pub const INSTANCE: &str = "Instance";
 pub const REMOTE: &str = "Running server, instead of a database";
 /// What the HTTP server does.
 pub const HTTP: &str = "HTTP";
+/// Tenants' accounts and streams at NATS.
+pub const NATS: &str = "NATS";
 /// How results are printed.
 pub const OUTPUT: &str = "Output";

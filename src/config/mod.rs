@@ -6,12 +6,14 @@ mod file;
 pub mod heading;
 mod http;
 mod listen;
+mod nats;
 
 use duration::duration;
 pub use error::ConfigError;
 use file::File;
 use heading::{HTTP, INSTANCE, OUTPUT, REMOTE};
 use listen::listen_address;
+pub use nats::NatsConfig;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -80,6 +82,8 @@ pub struct Flags {
     token: Option<String>,
     #[command(flatten)]
     http: http::HttpFlags,
+    #[command(flatten)]
+    nats: nats::NatsFlags,
     /// Print JSON instead of text
     #[arg(long, global = true, help_heading = OUTPUT)]
     pub json: bool,
@@ -120,6 +124,8 @@ pub struct Config {
     pub audit_every: Option<Duration>,
     /// The settings of the HTTP interface.
     pub http: HttpSettings,
+    /// How NATS is used.
+    pub nats: NatsConfig,
     /// The URL of a running Tenure; `None` to use a database, or the server of a stored login.
     pub server: Option<String>,
     /// The bearer token or API key for the server; `None` to use the stored login.
@@ -141,6 +147,7 @@ impl Flags {
         file.limits.apply(&mut rules.limits);
         let listen = self.listen.or(file.listen).unwrap_or(SocketAddr::from(([127, 0, 0, 1], 8_080)));
         let http = self.http.resolve(&file, listen)?;
+        let nats = self.nats.resolve(&file)?;
         // The file counts as much as a flag: a stored login may belong to another instance.
         let names_a_database = self.data_dir.is_some()
             || file.data_dir.is_some()
@@ -179,6 +186,7 @@ impl Flags {
             token: self.token.filter(|token| !token.is_empty()).map(SecretString::from),
             names_a_database,
             http,
+            nats,
             forgotten_list,
             rules,
             database: url.map(|url| url.parse()).transpose()?,

@@ -130,6 +130,31 @@ impl KeyRing {
         Ok((key, NewDataKey { subject, key_id: self.master.id().to_owned(), wrapped }))
     }
 
+    /// Wraps a secret that is no data key under the master key; `name` says what it is, and is needed to unwrap it.
+    ///
+    /// # Errors
+    /// [`SealError::Cipher`]
+    pub fn wrap_secret(
+        &self,
+        name: &'static str,
+        secret: &[u8],
+        entropy: &dyn Entropy,
+    ) -> Result<Vec<u8>, SealError> {
+        self.master.key().encrypt(secret, name.as_bytes(), entropy)
+    }
+
+    /// Unwraps a secret that [`KeyRing::wrap_secret`] wrapped under the same name.
+    ///
+    /// # Errors
+    /// [`SealError`] if it was changed, or wrapped by another master key or under another name.
+    pub fn unwrap_secret(
+        &self,
+        name: &'static str,
+        wrapped: &[u8],
+    ) -> Result<zeroize::Zeroizing<Vec<u8>>, SealError> {
+        Ok(zeroize::Zeroizing::new(self.master.key().decrypt(wrapped, name.as_bytes())?))
+    }
+
     /// Caches a subject's key. Call it only once the key is in the log.
     pub fn remember(&self, epoch: i64, subject: &str, key: DataKey) {
         // Keys of names and invites are destroyed by events of other streams, which this node does not notice: they are

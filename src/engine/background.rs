@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use futures::FutureExt as _;
 
-use super::Tenure;
+use super::{Observed, Tenure};
 use crate::clock::Timestamp;
 use crate::event_log::follow::Follower;
 use crate::event_log::{EventHeader, ReadError};
@@ -204,11 +204,14 @@ impl Tenure {
                     // is remembered of claims is only a hint. So there is nothing to catch up with.
                     None => follower.insert(self.parts.log.follow_headers()),
                 };
-                for event in follower.next().await? {
-                    self.parts.dispatcher.observe(&event);
-                    if event.event_type == "user.forgotten"
-                        && let Ok(user) = event.stream.id.parse()
-                    {
+                let events: Arc<[EventHeader]> = follower.next().await?.into();
+                for event in &*events {
+                    self.parts.dispatcher.observe(event);
+                }
+                // Nobody may be listening.
+                let _ = self.parts.observed.send(Observed::Events(events.clone()));
+                for event in events.iter().filter(|event| event.event_type == "user.forgotten") {
+                    if let Ok(user) = event.stream.id.parse() {
                         // The event may come from another node, which does not write this node's list.
                         self.list_as_forgotten(user).await;
                     }
@@ -230,6 +233,7 @@ impl Tenure {
                     tracing::warn!(%error, "positions have a new epoch; the follower restarts");
                     follower = None;
                     owes_forgettings = true;
+                    let _ = self.parts.observed.send(Observed::NewEpoch);
                 }
                 Err(error) => return error,
             }

@@ -10,7 +10,7 @@ pub use settings::Settings;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{broadcast, watch};
 use tokio::time::timeout;
 use tokio_postgres::Client;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -30,7 +30,7 @@ use crate::entropy::Entropy;
 use crate::event_log::probe::NotReady;
 use crate::event_log::seen;
 use crate::event_log::upcast::Upcasters;
-use crate::event_log::{self, AppendError, Checkpoint, EventLog, PrimaryError, ReadError};
+use crate::event_log::{self, AppendError, Checkpoint, EventHeader, EventLog, PrimaryError, ReadError};
 use crate::genesis::{self};
 use crate::ids::LogId;
 use crate::operations::Rules;
@@ -49,6 +49,18 @@ const REBUILD_POLL: Duration = Duration::from_millis(200);
 
 /// How often the progress of a long start is logged.
 const SAY_EVERY: Duration = Duration::from_secs(5);
+
+/// How many reads of the follower wait for those who act on them. Who is later than that has missed some, and is told so.
+const OBSERVED: usize = 1_024;
+
+/// What the follower of a node has read.
+#[derive(Clone, Debug)]
+pub enum Observed {
+    /// The next events.
+    Events(Arc<[EventHeader]>),
+    /// Positions have a new epoch: events may have been lost, or others may have taken their place.
+    NewEpoch,
+}
 
 /// A running Tenure engine on one database. Clones are handles to the same engine.
 #[derive(Clone)]
@@ -72,6 +84,8 @@ struct Parts {
     entropy: Arc<dyn Entropy>,
     stop: CancellationToken,
     tasks: TaskTracker,
+    /// What the follower of this node has read, for those who act on it.
+    observed: broadcast::Sender<Observed>,
     /// Set once the log can no longer be trusted: the reason.
     broken: watch::Sender<Option<Arc<ReadError>>>,
     /// Identifies this process: in `log.node`, and as the holder of leases.
@@ -119,6 +133,7 @@ impl Tenure {
             entropy: entropy.clone(),
             stop,
             tasks,
+            observed: broadcast::Sender::new(OBSERVED),
             broken,
             node,
             audit_every: settings.audit_every,
@@ -229,6 +244,18 @@ impl Tenure {
     /// A new identifier; `make` is the constructor of its type.
     pub(crate) fn new_id<T>(&self, make: fn(Timestamp, &dyn Entropy) -> T) -> T {
         make(self.parts.clock.now(), &*self.parts.entropy)
+    }
+
+    /// What the follower of this node reads from now on, in order: every event, whichever node has stored it.
+    #[must_use]
+    pub fn observe(&self) -> broadcast::Receiver<Observed> {
+        self.parts.observed.subscribe()
+    }
+
+    /// The identifier of this process: in `log.node`, and as the holder of leases.
+    #[must_use]
+    pub fn node(&self) -> Uuid {
+        self.parts.node
     }
 
     /// Waits until the log can no longer be trusted and returns the reason. The caches are then no longer kept in step

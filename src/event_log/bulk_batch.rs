@@ -90,6 +90,7 @@ impl BulkBatch {
             stream: event.stream.clone(),
             version: event.version,
             event_type: event.event_type.to_string(),
+            account_id: event.account_id,
         };
         let headers = (1..).zip(units.iter().flat_map(|unit| &unit.events)).map(header).collect();
         Ok(Self { headers, tables })

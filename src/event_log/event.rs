@@ -147,6 +147,8 @@ pub struct EventHeader {
     pub version: i64,
     /// The stored name, for example `account.opened`.
     pub event_type: String,
+    /// The account that it concerns, if any.
+    pub account_id: Option<Uuid>,
 }
 
 fn stream_at(row: &Row, column: usize) -> Result<StreamId, tokio_postgres::Error> {
@@ -157,7 +159,8 @@ fn stream_at(row: &Row, column: usize) -> Result<StreamId, tokio_postgres::Error
 }
 
 impl FromLog for EventHeader {
-    const COLUMNS: &'static str = "position, event_id, stream_type, stream_id, version, event_type";
+    const COLUMNS: &'static str =
+        "position, event_id, stream_type, stream_id, version, event_type, account_id";
 
     fn from_row_after(row: &Row, before: usize) -> Result<Self, tokio_postgres::Error> {
         Ok(Self {
@@ -166,6 +169,7 @@ impl FromLog for EventHeader {
             stream: stream_at(row, before + 2)?,
             version: row.try_get(before + 4)?,
             event_type: row.try_get(before + 5)?,
+            account_id: row.try_get(before + 6)?,
         })
     }
 

@@ -50,6 +50,7 @@ mod tests {
             stream: StreamId::new("user", uuid::Uuid::nil()),
             version: 1,
             event_type: "user.registered".to_owned(),
+            account_id: None,
         };
         positions.map(header).collect()
     }

@@ -107,10 +107,9 @@ fn ppz() -> OpenApiRouter<SharedState> {
         .routes(routes!(ppz::revoke_key::revoke_key))
 }
 
-/// The route for ppz's clients that anonymous callers call: rate-limited by address. Not in the description, because it
-/// answers nothing but 503.
-fn exchange() -> Router<SharedState> {
-    Router::new().route("/api/v1/auth/exchange", post(ppz::exchange::exchange))
+/// The route for ppz's clients whose credential is in the body.
+fn exchange() -> OpenApiRouter<SharedState> {
+    OpenApiRouter::new().routes(routes!(ppz::exchange::exchange))
 }
 
 /// The OAuth routes for anonymous clients. Errors are OAuth's flat objects.
@@ -149,7 +148,8 @@ fn pages() -> Router<SharedState> {
 /// The OpenAPI 3.1 document, as it is served and as it is committed in `docs/openapi.json`.
 #[must_use]
 pub fn description() -> serde_json::Value {
-    let (ours, ppz, oauth, health) = (ours(), ppz(), oauth().merge(introspection()), health());
+    let (ours, ppz) = (ours(), ppz().merge(exchange()));
+    let (oauth, health) = (oauth().merge(introspection()), health());
     openapi::describe([ours.get_openapi(), ppz.get_openapi(), oauth.get_openapi()], health.get_openapi())
 }
 
@@ -170,7 +170,7 @@ pub fn public(state: SharedState) -> Router {
     Router::new()
         .merge(Router::from(ours()).layer(caught()).layer(by_caller()).layer(problem()))
         .merge(Router::from(ppz()).layer(caught()).layer(by_caller()).layer(ppz_error()))
-        .merge(exchange().layer(caught()).layer(by_address()).layer(ppz_error()))
+        .merge(Router::from(exchange()).layer(caught()).layer(by_caller()).layer(ppz_error()))
         .merge(Router::from(oauth()).layer(caught()).layer(by_address()).layer(oauth_error()))
         .merge(Router::from(introspection()).layer(caught()).layer(by_caller()).layer(oauth_error()))
         // Without a rate limit: probes must not fail because of other traffic.

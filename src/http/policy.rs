@@ -9,6 +9,7 @@ use super::state::AppState;
 use crate::clock::Timestamp;
 use crate::ids::{AccountId, UserId};
 use crate::operations::Resource;
+use crate::projections::QueryError;
 use crate::projections::accounts::Account;
 
 /// A permission on an account.
@@ -26,6 +27,8 @@ pub enum Permission {
     ReadHistory,
     /// Verify API keys of the account.
     VerifyKeys,
+    /// Get a credential for a NATS user of the account.
+    Exchange,
 }
 
 /// The role of a caller in an account.
@@ -50,6 +53,8 @@ const fn allows(permission: Permission, role: Role) -> bool {
         Permission::ReadMembers | Permission::ReadHistory => matches!(role, Member | Owner | Operator),
         Permission::Administer => matches!(role, Owner | Operator),
         Permission::VerifyKeys => matches!(role, Key | Owner | Operator),
+        // What goes through an account is its own.
+        Permission::Exchange => matches!(role, Key | Member | Owner),
     }
 }
 
@@ -156,7 +161,7 @@ pub async fn reads_until(
             let role = role(state, caller, &account).await?;
             Ok(role.is_some_and(|role| allows(Permission::ReadHistory, role)).then_some(until))
         }
-        Err(crate::projections::QueryError::NotFound) => Ok(None),
+        Err(QueryError::NotFound) => Ok(None),
         Err(error) => Err(error.into()),
     }
 }
@@ -193,8 +198,9 @@ pub async fn authorize_self(state: &AppState, caller: Caller, slug: &str) -> Res
 pub async fn acting_account(
     state: &AppState,
     caller: Caller,
+    permission: Permission,
     named: Option<&str>,
-) -> Result<AccountId, ApiError> {
+) -> Result<Account, ApiError> {
     // Shortened and harmless, because clients print it.
     let shown = named.map(quoted);
     let invalid = || ApiError::InvalidOrg { named: shown.clone() };
@@ -210,7 +216,10 @@ pub async fn acting_account(
                 Some(named) if named != account => Err(invalid()),
                 _ => {
                     state.rate_limits.tenant(account)?;
-                    Ok(account)
+                    match state.tenure.reader().account(account).await {
+                        Err(QueryError::NotFound) => Err(invalid()),
+                        account => Ok(account?),
+                    }
                 }
             };
         }
@@ -224,13 +233,20 @@ pub async fn acting_account(
     let account = match account {
         Ok(account) => account,
         // The same error as for another tenant's account, so that identifiers cannot be probed.
-        Err(crate::projections::QueryError::NotFound) => return Err(invalid()),
+        Err(QueryError::NotFound) => return Err(invalid()),
         Err(error) => return Err(error.into()),
     };
-    match role(state, caller, &account).await? {
-        Some(role) if allows(Permission::ManageSources, role) => {
+    let role = match role(state, caller, &account).await? {
+        // Of the two roles of an operator who is a member too, the other one may allow it.
+        Some(Role::Operator) if !allows(permission, Role::Operator) => {
+            reader.membership(account.id, user).await?.then_some(Role::Member)
+        }
+        role => role,
+    };
+    match role {
+        Some(role) if allows(permission, role) => {
             state.rate_limits.tenant(account.id)?;
-            Ok(account.id)
+            Ok(account)
         }
         _ => Err(invalid()),
     }

@@ -11,6 +11,7 @@ use super::settings::HttpSettings;
 use super::stream_permits::stream_permits;
 use super::unpaged_list::UnpagedLists;
 use crate::Tenure;
+use crate::nats::Nats;
 use crate::subscribers::live::LiveFeed;
 
 /// The application state of the HTTP interface.
@@ -33,17 +34,23 @@ pub struct AppState {
     pub streams: FairSemaphore,
     /// The newest events, for those who follow them.
     pub live: LiveFeed,
+    /// NATS, if it is configured.
+    pub nats: Option<Nats>,
 }
 
 /// The state as axum hands it to every route.
 pub type SharedState = Arc<AppState>;
 
 impl AppState {
-    /// The state of an interface to this engine.
+    /// The state of an interface to this engine, and to NATS if it is configured.
     ///
     /// # Errors
     /// A text that names the setting, if the public URL or a URL of GitHub is malformed.
-    pub fn new(tenure: Arc<Tenure>, settings: HttpSettings) -> Result<SharedState, String> {
+    pub fn new(
+        tenure: Arc<Tenure>,
+        settings: HttpSettings,
+        nats: Option<Nats>,
+    ) -> Result<SharedState, String> {
         let github =
             settings.github.as_ref().map(|github| Github::new(github, &settings.public_url)).transpose()?;
         let rate_limits = RateLimits::new(&settings.rates);
@@ -60,6 +67,7 @@ impl AppState {
             large_body_permits,
             streams,
             live,
+            nats,
         }))
     }
 

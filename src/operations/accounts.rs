@@ -1,5 +1,7 @@
 //! Opens and closes accounts, and changes their members and owner.
 
+use std::sync::{Mutex, PoisonError};
+
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
 
@@ -198,6 +200,55 @@ impl Operation for SetNatsAccount {
     }
 }
 
+/// The keys of an account at NATS.
+pub struct NatsAccountKeys {
+    /// The public key of the account, which never changes.
+    pub public_key: String,
+    /// The seed of the key that signs credentials of its users; `None` if it cannot be read.
+    pub signing_seed: Option<SecretString>,
+}
+
+/// Sets the keys of an account at NATS unless it has some, and finds those that it has then.
+struct EnsureNatsAccount {
+    account: AccountId,
+    public_key: NatsPublicKey,
+    signing_seed: NatsSeed,
+    /// What was found. Not the answer, which holds no secrets.
+    found: Mutex<Option<NatsAccountKeys>>,
+}
+
+impl Operation for EnsureNatsAccount {
+    type Answer = ();
+    type Refusal = Refusal;
+
+    fn name(&self) -> &'static str {
+        "ensure_nats_account"
+    }
+
+    async fn decide(&self, work: &mut UnitOfWork<'_>) -> Result<(), DecideError<Refusal>> {
+        authority::require_operator(work).await?;
+        let account = open_account(work, self.account).await?;
+        let keys = if let Some(public_key) = &account.nats_public_key {
+            let seed = account.nats_signing_seed.open().and_then(Option::as_ref);
+            NatsAccountKeys {
+                public_key: public_key.as_str().to_owned(),
+                signing_seed: seed.map(|seed| seed.as_str().into()),
+            }
+        } else {
+            let (public_key, signing_seed) = (self.public_key.clone(), self.signing_seed.clone());
+            let found = NatsAccountKeys {
+                public_key: public_key.as_str().to_owned(),
+                signing_seed: Some(signing_seed.as_str().into()),
+            };
+            let command = AccountCommand::SetNatsAccount { public_key, signing_seed, at: work.at() };
+            work.execute::<Account, Refusal>(self.account.as_uuid(), command).await?;
+            found
+        };
+        *self.found.lock().unwrap_or_else(PoisonError::into_inner) = Some(keys);
+        Ok(())
+    }
+}
+
 struct CloseAccount {
     account: AccountId,
 }
@@ -292,6 +343,29 @@ impl Tenure {
             signing_seed: NatsSeed::parse(signing_seed.expose_secret()).map_err(invalid)?,
         };
         self.dispatcher().dispatch(context, &operation).await
+    }
+
+    /// The keys of an account at NATS. If it has none, these are set, once, however many nodes ask at the same moment; for
+    /// operators and the system.
+    ///
+    /// # Errors
+    /// `Invalid`, `NotFound`, `Forbidden`.
+    pub async fn ensure_nats_account(
+        &self,
+        context: &Context,
+        account: AccountId,
+        public_key: &str,
+        signing_seed: &SecretString,
+    ) -> Result<NatsAccountKeys, DispatchError<Refusal>> {
+        let operation = EnsureNatsAccount {
+            account,
+            public_key: NatsPublicKey::parse(public_key).map_err(invalid)?,
+            signing_seed: NatsSeed::parse(signing_seed.expose_secret()).map_err(invalid)?,
+            found: Mutex::default(),
+        };
+        self.dispatcher().dispatch(context, &operation).await?;
+        let found = operation.found.into_inner().unwrap_or_else(PoisonError::into_inner);
+        found.ok_or(DispatchError::Refused(Refusal::NotFound(Resource::Account)))
     }
 
     /// Makes a member the owner, and the owner a member.

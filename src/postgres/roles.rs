@@ -46,6 +46,7 @@ const PRIVILEGES: &str = "
     grant insert, update, delete on log.idempotency to tenure_app;
     grant insert, update, delete on log.node to tenure_app;
     grant insert, delete on log.data_key to tenure_app;
+    grant update (nats_keys) on log.key_ring to tenure_app;
     grant insert, update, delete on log.subscription, log.subscription_slice, log.subscriber, log.parked_stream to tenure_app;
     grant insert on log.subscription_act to tenure_app;
     revoke update, delete, truncate on log.event from tenure_owner;";
@@ -61,6 +62,7 @@ const NEEDED: &str = "
         (has_column_privilege(current_user, 'log.head', 'fence', 'update')),
         (has_column_privilege(current_user, 'log.head', 'epoch', 'update')),
         (has_table_privilege(current_user, 'log.data_key', 'insert')),
+        (has_column_privilege(current_user, 'log.key_ring', 'nats_keys', 'update')),
         (has_table_privilege(current_user, 'log.node', 'insert')),
         (has_table_privilege(current_user, 'log.idempotency', 'insert')),
         (has_table_privilege(current_user, 'log.subscription', 'insert')),

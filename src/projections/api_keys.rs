@@ -256,7 +256,7 @@ fn read(row: &Row) -> Result<ApiKey, tokio_postgres::Error> {
 ///
 /// The membership is looked up by a scalar subquery, because for `exists` the planner may read all members into a hash table,
 /// and by comparing rows, because by equal columns it may walk all members of the account.
-const FROM: &str = "from view.api_keys k join view.accounts a on a.id = k.account_id
+pub(crate) const FROM: &str = "from view.api_keys k join view.accounts a on a.id = k.account_id
     left join coarse.last_used u on u.id = k.id
     cross join lateral (
         select least(p.at, m.at) as at, least(p.position, m.position) as position

@@ -26,6 +26,7 @@ use tenure::clock::ManualClock;
 use tenure::entropy::OsEntropy;
 use tenure::http::{AppState, HttpSettings, serve};
 use tenure::ids::{AccountId, ApiKeyId, UserId};
+use tenure::nats::Nats;
 use tenure::{Settings, Tenure};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -74,11 +75,20 @@ impl Server {
 
     /// With other HTTP settings.
     pub async fn with(tenure: Arc<Tenure>, change: impl FnOnce(&mut HttpSettings)) -> Self {
+        Self::with_nats(tenure, None, change).await
+    }
+
+    /// With NATS.
+    pub async fn with_nats(
+        tenure: Arc<Tenure>,
+        nats: Option<Nats>,
+        change: impl FnOnce(&mut HttpSettings),
+    ) -> Self {
         let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap();
         let mut settings = HttpSettings::new(listener.local_addr().unwrap());
         let base = settings.public_url.clone();
         change(&mut settings);
-        let state = AppState::new(tenure.clone(), settings).unwrap();
+        let state = AppState::new(tenure.clone(), settings, nats).unwrap();
         let stop = CancellationToken::new();
         tokio::spawn(serve(listener, tenure::http::public(state), stop.clone()));
         tenure::http::tls_provider::install_crypto_provider();

@@ -22,6 +22,8 @@ pub fn isolated(program: &str) -> Command {
             command.env_remove(&name);
         }
     }
+    // Most tests have no use for a server that every serving process would start.
+    command.env("TENURE_NO_NATS", "1").env_remove("NATS_URL");
     command.env("HOME", &home).current_dir(&home);
     command
 }

@@ -24,21 +24,26 @@ pub(super) enum SignIn {
     Later(Option<String>),
 }
 
+/// Where a node serves, and what it uses.
+pub(super) struct Addresses {
+    pub(super) listen: SocketAddr,
+    pub(super) metrics_listen: SocketAddr,
+    /// The database, in words.
+    pub(super) database: String,
+    /// NATS, in words.
+    pub(super) nats: String,
+}
+
 /// Prints where the instance is served, and what to do next.
-pub(super) fn announce(
-    config: &Config,
-    listen: SocketAddr,
-    metrics_listen: SocketAddr,
-    database: &str,
-    sign_in: &SignIn,
-) -> anyhow::Result<()> {
+pub(super) fn announce(config: &Config, addresses: &Addresses, sign_in: &SignIn) -> anyhow::Result<()> {
+    let Addresses { listen, metrics_listen, database, nats } = addresses;
     let first_link = match sign_in {
         SignIn::First { link, .. } => Some(link.as_str()),
         SignIn::Later(_) => None,
     };
     if config.json {
         return output::json(&json!({
-            "listen": listen, "metrics_listen": metrics_listen, "database": database,
+            "listen": listen, "metrics_listen": metrics_listen, "database": database, "nats": nats,
             "sign_in_link": first_link,
         }));
     }
@@ -61,6 +66,7 @@ pub(super) fn announce(
         format!("  API       http://{listen}/docs"),
         format!("  metrics   http://{metrics_listen}/metrics"),
         format!("  database  {database}"),
+        format!("  NATS      {nats}"),
     ];
     if let SignIn::First { username, link } = sign_in {
         lines.push(format!("  sign in   {link}"));

@@ -2,6 +2,7 @@
 
 mod announce;
 pub(super) mod init;
+mod nats;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -68,13 +69,16 @@ pub(super) async fn run(config: Config) -> anyhow::Result<()> {
     let internal = reserve(config.metrics_listen, METRICS_LISTEN)?;
     let settings = settings(&config, public.local_addr()?);
     let mut private = None;
+    let mut private_nats = None;
     let started = tokio::select! {
         started = start(&config, &settings, &mut private) => Some(started),
         () = signals.received() => None,
     };
     let outcome = match started {
         Some(Ok((tenure, sign_in))) => {
-            let node = Node { config: &config, tenure: Arc::new(tenure), sign_in, private: private.as_ref() };
+            let nats = nats::begin(&config, &tenure, &mut private_nats).await;
+            let tenure = Arc::new(tenure);
+            let node = Node { config: &config, tenure, nats, sign_in, private: private.as_ref() };
             node.serve(settings, [public, internal], metrics, &mut signals).await
         }
         Some(Err(error)) => Err(error),
@@ -89,6 +93,9 @@ pub(super) async fn run(config: Config) -> anyhow::Result<()> {
         Ok(ended) => STOP_TIMEOUT.saturating_sub(ended.at.elapsed() + IMMEDIATE),
         Err(_) => STOP_TIMEOUT.saturating_sub(IMMEDIATE),
     };
+    if let Some(private_nats) = private_nats {
+        let _ = timeout(left, private_nats.stop()).await;
+    }
     let stopped = stop_postgres(private, &mut signals, left).await;
     // The first error is the cause.
     let ended = outcome?;
@@ -103,6 +110,7 @@ pub(super) async fn run(config: Config) -> anyhow::Result<()> {
 struct Node<'a> {
     config: &'a Config,
     tenure: Arc<Tenure>,
+    nats: nats::Use,
     sign_in: SignIn,
     private: Option<&'a PrivatePostgres>,
 }
@@ -129,8 +137,8 @@ impl Node<'_> {
         let (listen, metrics_listen) = (public.local_addr()?, internal.local_addr()?);
         let stop = CancellationToken::new();
         raise_file_limit();
-        let state =
-            http::AppState::new(self.tenure.clone(), settings).map_err(|reason| anyhow::anyhow!(reason))?;
+        let state = http::AppState::new(self.tenure.clone(), settings, self.nats.handle())
+            .map_err(|reason| anyhow::anyhow!(reason))?;
         let (public, internal) = (accept(public, LISTEN)?, accept(internal, METRICS_LISTEN)?);
         let serve = |listener, router| tokio::spawn(http::serve(listener, router, stop.clone()));
         let servers = [serve(public, http::public(state)), serve(internal, http::internal(metrics))];
@@ -147,7 +155,7 @@ impl Node<'_> {
         tracing::info!("stopping: finishing accepted requests; a second signal stops at once");
         stop.cancel();
         let is_hastened = tokio::select! {
-            () = finish(servers, &self.tenure) => false,
+            () = finish(servers, &self.nats, &self.tenure) => false,
             () = signals.received() => {
                 tracing::warn!("a second signal: not waiting for accepted requests");
                 true
@@ -166,9 +174,10 @@ impl Node<'_> {
             (None, Some(address)) => address.to_string(),
             (None, None) => String::new(),
         };
-        let (config, sign_in) = (self.config.clone(), self.sign_in.clone());
+        let (config, sign_in, nats) = (self.config.clone(), self.sign_in.clone(), self.nats.said());
         tokio::task::spawn_blocking(move || {
-            if let Err(error) = announce::announce(&config, listen, metrics_listen, &database, &sign_in) {
+            let addresses = announce::Addresses { listen, metrics_listen, database, nats };
+            if let Err(error) = announce::announce(&config, &addresses, &sign_in) {
                 // It serves all the same: standard output may be closed, or a file on a full disk.
                 tracing::warn!(%error, "the addresses could not be printed");
             }
@@ -189,9 +198,12 @@ impl Node<'_> {
 }
 
 /// Waits for accepted requests, then for the commands that they gave. In this order: requests need the engine.
-async fn finish(servers: [JoinHandle<()>; 2], tenure: &Tenure) {
+async fn finish(servers: [JoinHandle<()>; 2], nats: &nats::Use, tenure: &Tenure) {
     for server in servers {
         let _ = server.await;
+    }
+    if let Some(nats) = nats.handle() {
+        nats.close().await;
     }
     if timeout(CLOSE_TIMEOUT, tenure.close()).await.is_err() {
         tracing::warn!("the database does not answer: the outcome of some commands is unknown");

@@ -53,7 +53,11 @@ impl<T: ClientBody> FromRequest<SharedState> for ClientCommand<T> {
     }
 }
 
-fn parse<T: ClientBody>(bytes: &[u8]) -> Result<T, ApiError> {
+/// Reads a body as the server that existing clients were written for reads it.
+///
+/// # Errors
+/// [`ApiError::Unreadable`]
+pub fn parse<T: ClientBody>(bytes: &[u8]) -> Result<T, ApiError> {
     let unreadable = |detail: String| ApiError::Unreadable { blamed: T::BLAMED, detail };
     let mut members = if bytes.iter().all(u8::is_ascii_whitespace) {
         Map::new()

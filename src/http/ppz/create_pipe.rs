@@ -11,12 +11,12 @@ use super::named::Named;
 use super::shared::Org;
 use crate::aggregates::source::Retention;
 use crate::http::api::pipes::resolved_retention;
-use crate::http::api::pipes::stream_name;
 use crate::http::api::sources::source_by_handle;
 use crate::http::error::{ApiError, or_not_found};
-use crate::http::policy::acting_account;
+use crate::http::policy::{Permission, acting_account};
 use crate::http::response::written;
 use crate::http::state::SharedState;
+use crate::nats::streams::stream_name;
 use crate::operations::Resource;
 use crate::projections::pipes::Pipe;
 
@@ -61,11 +61,15 @@ pub struct PpzCreatedPipe {
     max_msgs: i64,
     /// How many bytes of messages are kept.
     max_bytes: i64,
+    /// False if the pipe's stream is not there yet; absent if it is, and while no NATS is configured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    provisioned: Option<bool>,
 }
 
 /// Create a pipe
 ///
-/// For API keys of the account, its members and owner, and operators who name the account in `org`.
+/// Waits for the pipe's stream, two seconds at most. For API keys of the account, its members and owner, and operators who
+/// name the account in `org`.
 #[utoipa::path(post, path = "/api/v1/sources/{handle}/pipes", operation_id = "ppzCreatePipe", tag = "ppz",
     params(("handle" = String, Path, description = "The source's handle"), Org),
     request_body = PpzNewPipe, responses((status = 201, description = "The pipe", body = PpzCreatedPipe)))]
@@ -75,7 +79,8 @@ pub async fn create_pipe(
     org: Org,
     command: ClientCommand<PpzNewPipe>,
 ) -> Result<Response, ApiError> {
-    let account = acting_account(&state, command.caller, org.org.as_deref()).await?;
+    let account =
+        acting_account(&state, command.caller, Permission::ManageSources, org.org.as_deref()).await?.id;
     let PpzNewPipe { name, ttl_seconds, max_msgs, max_bytes } = command.body;
     let named = Named { source: &handle, pipe: &name, ..Named::default() };
     let keeps = Retention { ttl_seconds, max_msgs, max_bytes };
@@ -94,6 +99,11 @@ pub async fn create_pipe(
         pipe
     };
     let (ttl_seconds, max_msgs, max_bytes) = resolved_retention(&state, pipe.retention);
+    let provisioned = match &state.nats {
+        // Clients publish right after this answer, and do not try again.
+        Some(nats) => (!nats.provision(account, &handle, &pipe.name).await).then_some(false),
+        None => None,
+    };
     let stream_name = stream_name(account, &handle, &pipe.name);
     let made = PpzCreatedPipe {
         handle: handle.clone(),
@@ -102,6 +112,7 @@ pub async fn create_pipe(
         ttl_seconds,
         max_msgs,
         max_bytes,
+        provisioned,
     };
     Ok(written(StatusCode::CREATED, done.checkpoint, made))
 }

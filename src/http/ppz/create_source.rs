@@ -12,7 +12,7 @@ use super::shared::Org;
 use crate::clock::Timestamp;
 use crate::http::api::sources::subject;
 use crate::http::error::{ApiError, or_not_found};
-use crate::http::policy::acting_account;
+use crate::http::policy::{Permission, acting_account};
 use crate::http::response::written;
 use crate::http::state::SharedState;
 use crate::ids::SourceId;
@@ -64,7 +64,8 @@ pub async fn create_source(
     org: Org,
     command: ClientCommand<PpzNewSource>,
 ) -> Result<Response, ApiError> {
-    let account = acting_account(&state, command.caller, org.org.as_deref()).await?;
+    let account =
+        acting_account(&state, command.caller, Permission::ManageSources, org.org.as_deref()).await?.id;
     let PpzNewSource { handle, kind } = &command.body;
     let kind = kind.as_deref().filter(|kind| !kind.is_empty());
     let named = Named { source: handle, ..Named::default() };

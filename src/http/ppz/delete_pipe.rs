@@ -7,7 +7,7 @@ use super::named::Named;
 use super::shared::Org;
 use crate::http::error::ApiError;
 use crate::http::extract::EmptyCommand;
-use crate::http::policy::acting_account;
+use crate::http::policy::{Permission, acting_account};
 use crate::http::response::done;
 use crate::http::state::SharedState;
 
@@ -26,7 +26,8 @@ pub async fn delete_pipe(
     org: Org,
     command: EmptyCommand,
 ) -> Result<Response, ApiError> {
-    let account = acting_account(&state, command.caller, org.org.as_deref()).await?;
+    let account =
+        acting_account(&state, command.caller, Permission::ManageSources, org.org.as_deref()).await?.id;
     let named = Named { source: &handle, pipe: &name, ..Named::default() };
     let deleted = state.tenure.delete_pipe(&command.context, account, &handle, &name).await;
     Ok(done(deleted.map_err(|error| named.in_error(error))?.checkpoint))

@@ -10,7 +10,7 @@ use super::shared::{LastBroadcast, Org};
 use crate::http::api::sources::source_by_handle;
 use crate::http::error::ApiError;
 use crate::http::extract::AuthenticatedRead;
-use crate::http::policy::acting_account;
+use crate::http::policy::{Permission, acting_account};
 use crate::http::state::SharedState;
 
 /// A source with its last broadcast.
@@ -36,7 +36,8 @@ pub async fn show_source(
     Path(handle): Path<String>,
     org: Org,
 ) -> Result<Json<PpzSource>, ApiError> {
-    let account = acting_account(&state, read.caller, org.org.as_deref()).await?;
+    let account =
+        acting_account(&state, read.caller, Permission::ManageSources, org.org.as_deref()).await?.id;
     let named = Named { source: &handle, ..Named::default() };
     let source = source_by_handle(&state, account, &handle).await.map_err(|error| named.in_error(error))?;
     Ok(Json(PpzSource {

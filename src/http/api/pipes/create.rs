@@ -41,7 +41,7 @@ pub struct CreatePipe {
 
 /// Create a pipe
 ///
-/// For API keys of the account, its members and owner, and operators.
+/// Waits for the pipe's stream, two seconds at most. For API keys of the account, its members and owner, and operators.
 #[utoipa::path(post, path = "/api/v1/accounts/{account}/sources/{handle}/pipes", operation_id = "createPipe",
     tag = "pipes",
     params(("account" = String, Path, description = "The account's identifier or name"),
@@ -61,5 +61,9 @@ pub async fn create(
         // A repeated request stores no event to build the record from.
         None => or_not_found(state.tenure.reader().pipe(done.answer).await, Resource::Pipe)?,
     };
-    Ok(written(StatusCode::CREATED, done.checkpoint, pipe_record(&state, account.id, &handle, pipe)))
+    let mut record = pipe_record(&state, account.id, &handle, pipe);
+    if let Some(nats) = &state.nats {
+        record.provisioned = Some(nats.provision(account.id, &handle, &record.name).await);
+    }
+    Ok(written(StatusCode::CREATED, done.checkpoint, record))
 }

@@ -4,7 +4,7 @@ use axum::Json;
 use axum::extract::{Path, State};
 
 use super::PipeRecord;
-use crate::http::api::pipes::{auto_pipe_record, pipe_record};
+use crate::http::api::pipes::{auto_pipe_record, pipe_record, pipe_states};
 use crate::http::api::sources::source_by_handle;
 use crate::http::error::ApiError;
 use crate::http::extract::{AuthenticatedRead, Parameters};
@@ -12,6 +12,7 @@ use crate::http::pagination::{Page, Paging};
 use crate::http::policy::Permission;
 use crate::http::policy::authorize;
 use crate::http::state::SharedState;
+use crate::nats::streams::StreamOf;
 
 /// List the pipes of a source
 ///
@@ -31,19 +32,25 @@ pub async fn list(
     let account = authorize(&state, read.caller, Permission::Read, &account).await?;
     let source = source_by_handle(&state, account.id, &handle).await?;
     let (size, after) = (paging.size()?, paging.after()?.unwrap_or_default());
+    let states = pipe_states(&state, account.id).await?;
+    let found = |name: &str, of| states.as_ref().map(|states| states.of(&handle, name, of));
     // Cursors: `0` and a number for an automatic pipe, `1` and the name for a created one, so that automatic pipes sort
     // first.
     let auto = source.kind.auto_pipes().iter().enumerate();
     let mut pipes: Vec<(String, PipeRecord)> = auto
-        .map(|(place, name)| (format!("0{place:02}"), auto_pipe_record(&state, &source, name)))
+        .map(|(place, name)| {
+            let record =
+                auto_pipe_record(&state, &source, name).with(found(name, StreamOf::Source(source.id)));
+            (format!("0{place:02}"), record)
+        })
         .filter(|(key, _)| *key > after)
         .collect();
     // A cursor at an automatic pipe continues with the first created one.
     let after = after.strip_prefix('1').unwrap_or_default();
     let made = state.tenure.reader().pipes_after(source.id, after, size + 1).await?;
-    pipes.extend(
-        made.into_iter()
-            .map(|pipe| (format!("1{}", pipe.name), pipe_record(&state, account.id, &handle, pipe))),
-    );
+    pipes.extend(made.into_iter().map(|pipe| {
+        let found = found(&pipe.name, StreamOf::Pipe(pipe.id));
+        (format!("1{}", pipe.name), pipe_record(&state, account.id, &handle, pipe).with(found))
+    }));
     Ok(Json(Page::of(pipes, size, |(key, _)| key.clone(), |(_, pipe)| pipe)))
 }

@@ -11,11 +11,14 @@ use utoipa::ToSchema;
 
 use crate::aggregates::source::Retention;
 use crate::clock::Timestamp;
-use crate::http::api::sources::{pipe_subject, source_by_handle};
+use crate::http::api::sources::source_by_handle;
 use crate::http::error::{ApiError, or_not_found};
 use crate::http::state::AppState;
 use crate::ids::{AccountId, PipeId, UserId};
+use crate::nats::streams::{StreamOf, pipe_subject, stream_name};
+use crate::nats::{NatsError, PipeState, PipeStates};
 use crate::operations::Resource;
+use crate::projections::QueryError;
 use crate::projections::pipes::Pipe;
 use crate::projections::sources::Source;
 
@@ -43,6 +46,23 @@ pub struct PipeRecord {
     pub max_msgs: i64,
     /// How many bytes of messages are kept.
     pub max_bytes: i64,
+    /// Whether the pipe's stream is there; absent while no NATS is configured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub provisioned: Option<bool>,
+    /// Why the stream is not there, or not as it should be; absent if it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+impl PipeRecord {
+    /// Adds the state of the pipe's stream, if it is known.
+    #[must_use]
+    fn with(mut self, state: Option<PipeState>) -> Self {
+        if let Some(PipeState { provisioned, reason, .. }) = state {
+            (self.provisioned, self.reason) = (Some(provisioned), reason);
+        }
+        self
+    }
 }
 
 /// The retention of a pipe: an absent limit is the server's default.
@@ -69,10 +89,17 @@ impl From<PipeRetention> for Retention {
     }
 }
 
-/// The name of a pipe's JetStream stream. Clients compute it themselves, so the format is fixed.
-pub fn stream_name(account: AccountId, handle: &str, pipe: &str) -> String {
-    let id = account.as_uuid().simple().to_string();
-    format!("source_{}_{handle}_{pipe}", &id[..8])
+/// The state of the streams of an account; none while no NATS is configured.
+pub(in crate::http) async fn pipe_states(
+    state: &AppState,
+    account: AccountId,
+) -> Result<Option<PipeStates>, ApiError> {
+    let Some(nats) = &state.nats else { return Ok(None) };
+    match nats.pipe_states(account).await {
+        Ok(states) => Ok(Some(states)),
+        Err(NatsError::Store(error)) => Err(QueryError::from(error).into()),
+        Err(_) => Err(ApiError::Unavailable),
+    }
 }
 
 /// The effective TTL in seconds, message limit and byte limit, with the server's defaults where a limit is not set.
@@ -95,6 +122,8 @@ fn pipe_record(state: &AppState, account: AccountId, handle: &str, pipe: Pipe) -
         ttl_seconds,
         max_msgs,
         max_bytes,
+        provisioned: None,
+        reason: None,
     }
 }
 
@@ -112,6 +141,8 @@ fn auto_pipe_record(state: &AppState, source: &Source, name: &str) -> PipeRecord
         ttl_seconds,
         max_msgs,
         max_bytes,
+        provisioned: None,
+        reason: None,
     }
 }
 
@@ -124,5 +155,7 @@ async fn pipe_by_name(
 ) -> Result<PipeRecord, ApiError> {
     let source = source_by_handle(state, account, handle).await?;
     let pipe = or_not_found(state.tenure.reader().pipe_by_name(source.id, name).await, Resource::Pipe)?;
-    Ok(pipe_record(state, account, handle, pipe))
+    let states = pipe_states(state, account).await?;
+    let found = states.map(|states| states.of(handle, name, StreamOf::Pipe(pipe.id)));
+    Ok(pipe_record(state, account, handle, pipe).with(found))
 }

@@ -13,6 +13,7 @@ use crate::clock::Timestamp;
 use crate::http::error::{ApiError, or_not_found};
 use crate::http::state::AppState;
 use crate::ids::{AccountId, SourceId, UserId};
+use crate::nats::streams::pipe_subject;
 use crate::operations::Resource;
 use crate::projections::sources::Source;
 
@@ -63,11 +64,6 @@ impl From<Source> for SourceRecord {
 /// The NATS subject of a source: that of its inbox, whatever its kind.
 pub fn subject(account: AccountId, handle: &str) -> String {
     pipe_subject(account, handle, "inbox")
-}
-
-/// The NATS subject of a pipe. Clients compute it themselves, so the format is fixed.
-pub fn pipe_subject(account: AccountId, handle: &str, pipe: &str) -> String {
-    format!("{account}.{handle}.{pipe}")
 }
 
 /// Finds the source with this handle in an account; a deleted source is not found.

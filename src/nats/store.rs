@@ -1,0 +1,470 @@
+//! What is stored of NATS: the operator's keys, the state of accounts there, the users that were issued.
+
+use uuid::Uuid;
+use zeroize::Zeroizing;
+
+use super::claims::{ALL_USERS, Revocations};
+use super::error::NatsError;
+use super::keys::OperatorKeys;
+use crate::Tenure;
+use crate::event_log::ReadError;
+use crate::ids::{AccountId, ApiKeyId, BearerTokenId, UserId};
+use crate::projections::api_keys;
+
+/// How long a node may change an account at NATS before another one may.
+pub(super) const LEASE_SECONDS: f64 = 5.0;
+
+/// The most users that a token revokes by name. With more, all users of the account are revoked, and come back by exchange.
+pub(super) const MOST_REVOCATIONS: usize = 2_000;
+
+/// The name that the operator's keys are wrapped under.
+const KEYS_NAME: &str = "tenure nats keys";
+
+/// What the token of an account has to say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct AccountState {
+    pub(super) public_key: String,
+    pub(super) epoch: i64,
+    pub(super) revision: i64,
+    pub(super) pushed: i64,
+    pub(super) revoked_before: i64,
+}
+
+impl AccountState {
+    /// The text by which a token is told to be this state's.
+    pub(super) fn tag(&self) -> String {
+        format!("tenure:{}-{}", self.epoch, self.revision)
+    }
+}
+
+/// The credential that a NATS user was issued for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IssuedFor {
+    /// An API key of the account, minted by this user.
+    ApiKey(ApiKeyId, UserId),
+    /// A bearer token of this user.
+    BearerToken(BearerTokenId, UserId),
+}
+
+impl IssuedFor {
+    /// The user: whose token it is, or who minted the key.
+    #[must_use]
+    pub const fn user(self) -> UserId {
+        match self {
+            Self::ApiKey(_, user) | Self::BearerToken(_, user) => user,
+        }
+    }
+}
+
+/// Which issued users.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Which {
+    /// All of them.
+    All,
+    /// Those of an account.
+    Account(Uuid),
+    /// Those that were issued for a person.
+    User(Uuid),
+    /// Those that were issued for a bearer token.
+    BearerToken(Uuid),
+}
+
+/// Whether the credential of an issued user `n` is good and its person belongs to the account.
+fn is_entitled() -> String {
+    format!(
+        "case when n.api_key_id is not null then
+             exists (select {} where k.id = n.api_key_id and k.account_id = n.account_id and e.ended_at is null)
+         else
+             exists (select from view.bearer_tokens t
+                     join view.users o on o.id = t.user_id
+                     join view.accounts a on a.id = n.account_id
+                     where t.id = n.bearer_token_id and t.user_id = n.user_id
+                       and t.revoked_at is null and o.forgotten_at is null
+                       and (a.owner_user_id = n.user_id
+                            or exists (select from view.members m
+                                       where m.user_id = n.user_id and m.account_id = n.account_id)))
+         end",
+        api_keys::FROM
+    )
+}
+
+/// Reads and writes what is stored of NATS.
+#[derive(Clone)]
+pub(super) struct Store {
+    tenure: Tenure,
+}
+
+impl Store {
+    pub(super) const fn new(tenure: Tenure) -> Self {
+        Self { tenure }
+    }
+
+    fn primary(&self) -> &crate::event_log::Primary {
+        self.tenure.log().primary()
+    }
+
+    /// The operator's keys; `None` before they are made.
+    pub(super) async fn keys(&self) -> Result<Option<OperatorKeys>, NatsError> {
+        self.wrapped_keys().await?.map(|wrapped| self.unwrap(&wrapped)).transpose()
+    }
+
+    async fn wrapped_keys(&self) -> Result<Option<Vec<u8>>, ReadError> {
+        let row = self.primary().row("select nats_keys from log.key_ring", &[]).await?;
+        Ok(row.map_or(Ok(None), |row| row.try_get(0))?)
+    }
+
+    fn unwrap(&self, wrapped: &[u8]) -> Result<OperatorKeys, NatsError> {
+        let keys = self.tenure.codec().keys().unwrap_secret(KEYS_NAME, wrapped);
+        serde_json::from_slice(&keys.map_err(|_| NatsError::DamagedKeys)?).map_err(|_| NatsError::DamagedKeys)
+    }
+
+    /// Stores the operator's keys in the place of these; `None` for none. False, and nothing is stored, if others are there.
+    pub(super) async fn replace_keys(
+        &self,
+        former: Option<&OperatorKeys>,
+        keys: &OperatorKeys,
+    ) -> Result<bool, NatsError> {
+        let there = self.wrapped_keys().await?;
+        let known = there.as_deref().map(|wrapped| self.unwrap(wrapped)).transpose()?;
+        let newest = |keys: Option<&OperatorKeys>| {
+            keys.and_then(|keys| keys.operators.first()).map(|operator| operator.public_key.clone())
+        };
+        if newest(known.as_ref()) != newest(former) {
+            return Ok(false);
+        }
+        let text = Zeroizing::new(serde_json::to_vec(keys).map_err(|_| NatsError::DamagedKeys)?);
+        let entropy = self.tenure.entropy();
+        let wrapped = self.tenure.codec().keys().wrap_secret(KEYS_NAME, &text, &*entropy);
+        let wrapped = wrapped.map_err(|_| NatsError::DamagedKeys)?;
+        let sql = "update log.key_ring set nats_keys = $1 where nats_keys is not distinct from $2";
+        Ok(self.primary().execute(sql, &[&wrapped, &there]).await? == 1)
+    }
+
+    /// The state of an account at NATS, stored if it is new. A new key to sign users, or a new epoch of the log, needs a new
+    /// token; in a new epoch that token revokes all users once, because the log may have lost revocations.
+    pub(super) async fn account(
+        &self,
+        account: AccountId,
+        public_key: &str,
+        signing_key: &str,
+        now: i64,
+    ) -> Result<AccountState, ReadError> {
+        let with = "stored as (
+            insert into coarse.nats_account as a (account_id, public_key, signing_key, epoch)
+            select $1, $2, $3, h.epoch from log.head h
+            on conflict (account_id) do update
+            set public_key = excluded.public_key, signing_key = excluded.signing_key, epoch = excluded.epoch,
+                revision = a.revision + 1, changed_at = clock_timestamp(),
+                revoked_before = case when a.epoch = excluded.epoch then a.revoked_before
+                                      else greatest(a.revoked_before, $4) end
+            where (a.public_key, a.signing_key, a.epoch)
+                  is distinct from (excluded.public_key, excluded.signing_key, excluded.epoch)
+            returning public_key, epoch, revision, pushed, revoked_before)";
+        let select = "select public_key, epoch, revision, pushed, revoked_before from stored
+            union all
+            select public_key, epoch, revision, pushed, revoked_before from coarse.nats_account
+            where account_id = $1 and not exists (select from stored)";
+        let parameters: [&(dyn tokio_postgres::types::ToSql + Sync); 4] =
+            [&account, &public_key, &signing_key, &now];
+        for _ in 0..2 {
+            let answer = self.primary().ask(with, select, &parameters).await?;
+            if let Some(row) = answer.rows.first() {
+                return Ok(account_state(row)?);
+            }
+            // Another node stored it while this statement looked: the next one sees it.
+        }
+        Err(ReadError::Unavailable("the state of a NATS account cannot be stored".into()))
+    }
+
+    /// The state of the account with this public key; `None` if it is not ours.
+    pub(super) async fn account_by_key(
+        &self,
+        public_key: &str,
+    ) -> Result<Option<(AccountId, AccountState)>, ReadError> {
+        let sql =
+            "select public_key, epoch, revision, pushed, revoked_before, account_id from coarse.nats_account
+                   where public_key = $1";
+        let row = self.primary().row(sql, &[&public_key]).await?;
+        row.map(|row| Ok((row.try_get(5)?, account_state(&row)?))).transpose()
+    }
+
+    /// The users that an account's token has to revoke, with its state. More than [`MOST_REVOCATIONS`] become one entry for
+    /// all users.
+    pub(super) async fn claims(
+        &self,
+        account: AccountId,
+        now: i64,
+    ) -> Result<Option<(AccountState, Revocations)>, ReadError> {
+        let sql =
+            "select a.public_key, a.epoch, a.revision, a.pushed, a.revoked_before, r.public_key, r.issued
+                   from coarse.nats_account a
+                   left join lateral (select n.public_key, n.issued from coarse.nats_user n
+                                      where n.account_id = a.account_id and n.expires > $2 and n.revoked
+                                        and n.issued > a.revoked_before
+                                      limit $3) r on true
+                   where a.account_id = $1";
+        let limit = i64::try_from(MOST_REVOCATIONS + 1).unwrap_or(i64::MAX);
+        let rows = self.primary().rows(sql, &[&account, &now, &limit]).await?;
+        let Some(first) = rows.first() else { return Ok(None) };
+        let mut state = account_state(first)?;
+        let mut revoked = Revocations::new();
+        for row in &rows {
+            if let Some(key) = row.try_get::<_, Option<String>>(5)? {
+                revoked.insert(key, row.try_get(6)?);
+            }
+        }
+        if revoked.len() > MOST_REVOCATIONS {
+            let sql = "update coarse.nats_account
+                       set revoked_before = greatest(revoked_before, $2), revision = revision + 1
+                       where account_id = $1";
+            self.primary().execute(sql, &[&account, &now]).await?;
+            revoked.clear();
+            state.revoked_before = state.revoked_before.max(now);
+            state.revision += 1;
+        }
+        if state.revoked_before > 0 {
+            revoked.insert(ALL_USERS.to_owned(), state.revoked_before);
+        }
+        Ok(Some((state, revoked)))
+    }
+
+    /// Takes or renews the right to change an account at NATS. False while another node has it.
+    pub(super) async fn hold(&self, account: AccountId, node: Uuid) -> Result<bool, ReadError> {
+        let sql = "update coarse.nats_account
+                   set holder = $2, held_until = clock_timestamp() + make_interval(secs => $3)
+                   where account_id = $1
+                     and (holder is null or holder = $2 or held_until < clock_timestamp())";
+        Ok(self.primary().execute(sql, &[&account, &node, &LEASE_SECONDS]).await? == 1)
+    }
+
+    /// Gives that right back.
+    pub(super) async fn release(&self, account: AccountId, node: Uuid) -> Result<(), ReadError> {
+        let sql = "update coarse.nats_account set holder = null where account_id = $1 and holder = $2";
+        self.primary().execute(sql, &[&account, &node]).await?;
+        Ok(())
+    }
+
+    /// Notes that the servers have a revision of an account's token. Returns the revision that they should have.
+    pub(super) async fn note_pushed(&self, account: AccountId, revision: i64) -> Result<i64, ReadError> {
+        let with = "noted as (update coarse.nats_account set pushed = greatest(pushed, $2), failure = null
+                              where account_id = $1 returning revision)";
+        let answer = self.primary().ask(with, "select revision from noted", &[&account, &revision]).await?;
+        Ok(answer.rows.first().map_or(Ok(revision), |row| row.try_get(0))?)
+    }
+
+    /// Notes why an account could not be changed at NATS.
+    pub(super) async fn note_failure(&self, account: AccountId, reason: &str) -> Result<(), ReadError> {
+        let sql = "update coarse.nats_account set failure = $2 where account_id = $1 and failure is distinct from $2";
+        self.primary().execute(sql, &[&account, &reason]).await?;
+        Ok(())
+    }
+
+    /// Stores a NATS user that is about to be issued.
+    ///
+    /// Only after that, [`Store::check_user`] checks its credential: whoever ends the credential before the check makes it fail,
+    /// and whoever ends it later finds this row and revokes the user.
+    pub(super) async fn store_user(
+        &self,
+        account: AccountId,
+        public_key: &str,
+        issued_for: IssuedFor,
+        (now, expires): (i64, i64),
+    ) -> Result<(), ReadError> {
+        let (key, token, user) = match issued_for {
+            IssuedFor::ApiKey(key, user) => (Some(key), None, user),
+            IssuedFor::BearerToken(token, user) => (None, Some(token), user),
+        };
+        // After the second at which all users were revoked: that revocation is not about this one.
+        let sql = "insert into coarse.nats_user
+                       (public_key, account_id, user_id, api_key_id, bearer_token_id, issued, expires)
+                   select $2, a.account_id, $3, $4, $5, greatest($6, a.revoked_before + 1), $7
+                   from coarse.nats_account a where a.account_id = $1";
+        self.primary().execute(sql, &[&account, &public_key, &user, &key, &token, &now, &expires]).await?;
+        Ok(())
+    }
+
+    /// Checks, in a statement of its own, that the credential of a stored user is good. Returns the second at which the user
+    /// counts as issued; `None` if the credential is not good.
+    pub(super) async fn check_user(&self, public_key: &str) -> Result<Option<i64>, ReadError> {
+        let sql = format!(
+            "select n.issued from coarse.nats_user n where n.public_key = $1 and not n.revoked and {}",
+            is_entitled()
+        );
+        let row = self.primary().row(&sql, &[&public_key]).await?;
+        Ok(row.map(|row| row.try_get(0)).transpose()?)
+    }
+
+    /// Revokes those of these users whose credentials are no longer good. Returns the accounts that need a new token.
+    pub(super) async fn revoke_ended(&self, which: &Which, now: i64) -> Result<Vec<AccountId>, ReadError> {
+        let filter = match which {
+            Which::All => "$2::text is null",
+            Which::Account(_) => "n.account_id = $2::uuid",
+            Which::User(_) => "n.user_id = $2::uuid",
+            Which::BearerToken(_) => "n.bearer_token_id = $2::uuid",
+        };
+        let with = format!(
+            "ended as (update coarse.nats_user n set revoked = true
+                       where n.expires > $1 and not n.revoked and {filter} and not ({})
+                       returning n.account_id),
+             touched as (update coarse.nats_account a set revision = a.revision + 1, changed_at = clock_timestamp()
+                         where a.account_id in (select account_id from ended)
+                         returning a.account_id)",
+            is_entitled()
+        );
+        let select = "select account_id from touched";
+        let answer = match which {
+            Which::All => self.primary().ask(&with, select, &[&now, &None::<&str>]).await?,
+            Which::Account(id) | Which::User(id) | Which::BearerToken(id) => {
+                self.primary().ask(&with, select, &[&now, id]).await?
+            }
+        };
+        ids(&answer.rows)
+    }
+
+    /// Removes the users that have expired.
+    pub(super) async fn forget_expired(&self, before: i64) -> Result<u64, ReadError> {
+        let sql = "delete from coarse.nats_user where public_key in (
+                       select public_key from coarse.nats_user where expires < $1 limit 10000)";
+        self.primary().execute(sql, &[&before]).await
+    }
+
+    /// Accounts whose token the servers may not have yet.
+    pub(super) async fn unpushed(&self, limit: i64) -> Result<Vec<AccountId>, ReadError> {
+        let sql = "select account_id from coarse.nats_account where pushed < revision
+                   order by account_id limit $1";
+        ids(&self.primary().rows(sql, &[&limit]).await?)
+    }
+
+    /// Open accounts after this one that have no account at NATS yet.
+    pub(super) async fn unprovisioned(
+        &self,
+        after: AccountId,
+        limit: i64,
+    ) -> Result<Vec<AccountId>, ReadError> {
+        let sql = "select a.id from view.accounts a
+                   where a.id > $1 and not exists (select from coarse.nats_account n where n.account_id = a.id)
+                   order by a.id limit $2";
+        ids(&self.primary().rows(sql, &[&after, &limit]).await?)
+    }
+
+    /// Accounts at NATS that are closed here.
+    pub(super) async fn closed(&self, limit: i64) -> Result<Vec<(AccountId, String)>, ReadError> {
+        let sql = "select n.account_id, n.public_key from coarse.nats_account n
+                   where not exists (select from view.accounts a where a.id = n.account_id)
+                   order by n.account_id limit $1";
+        let rows = self.primary().rows(sql, &[&limit]).await?;
+        rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect()
+    }
+
+    /// The public key of an account at NATS that is closed here; `None` if it is open, or was never there.
+    pub(super) async fn closed_account(&self, account: AccountId) -> Result<Option<String>, ReadError> {
+        let sql = "select n.public_key from coarse.nats_account n
+                   where n.account_id = $1 and not exists (select from view.accounts a where a.id = n.account_id)";
+        let row = self.primary().row(sql, &[&account]).await?;
+        Ok(row.map(|row| row.try_get(0)).transpose()?)
+    }
+
+    /// Accounts whose tokens changed within so many seconds.
+    pub(super) async fn changed_within(&self, seconds: f64) -> Result<Vec<AccountId>, ReadError> {
+        let sql = "select account_id from coarse.nats_account
+                   where changed_at > clock_timestamp() - make_interval(secs => $1) order by account_id";
+        ids(&self.primary().rows(sql, &[&seconds]).await?)
+    }
+
+    /// The accounts at NATS after this one, with their public keys.
+    pub(super) async fn accounts_after(
+        &self,
+        after: AccountId,
+        limit: i64,
+    ) -> Result<Vec<(AccountId, AccountState)>, ReadError> {
+        let sql =
+            "select public_key, epoch, revision, pushed, revoked_before, account_id from coarse.nats_account
+                   where account_id > $1 order by account_id limit $2";
+        let rows = self.primary().rows(sql, &[&after, &limit]).await?;
+        rows.iter().map(|row| Ok((row.try_get(5)?, account_state(row)?))).collect()
+    }
+
+    /// Forgets an account that is gone from NATS.
+    pub(super) async fn forget_account(&self, account: AccountId) -> Result<(), ReadError> {
+        for sql in [
+            "delete from coarse.nats_user where account_id = $1",
+            "delete from coarse.nats_stream where account_id = $1",
+            "delete from coarse.nats_account where account_id = $1",
+        ] {
+            self.primary().execute(sql, &[&account]).await?;
+        }
+        Ok(())
+    }
+
+    /// Notes which streams of an account failed, and why, in the place of what was noted before.
+    pub(super) async fn note_streams(
+        &self,
+        account: AccountId,
+        failed: &[(String, String)],
+    ) -> Result<(), ReadError> {
+        let (names, reasons): (Vec<&str>, Vec<&str>) =
+            failed.iter().map(|(name, reason)| (name.as_str(), reason.as_str())).unzip();
+        let sql = "delete from coarse.nats_stream where account_id = $1 and name <> all ($2)";
+        self.primary().execute(sql, &[&account, &names]).await?;
+        let sql = "insert into coarse.nats_stream as s (account_id, name, reason)
+                   select $1, f.name, f.reason from unnest($2::text[], $3::text[]) f (name, reason)
+                   on conflict (account_id, name) do update set reason = excluded.reason, failed_at = clock_timestamp()";
+        if !names.is_empty() {
+            self.primary().execute(sql, &[&account, &names, &reasons]).await?;
+        }
+        Ok(())
+    }
+
+    /// The streams of an account that failed, and why.
+    pub(super) async fn failed_streams(
+        &self,
+        account: AccountId,
+    ) -> Result<Vec<(String, String)>, ReadError> {
+        let sql = "select name, reason from coarse.nats_stream where account_id = $1 order by name";
+        let rows = self.primary().rows(sql, &[&account]).await?;
+        rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect()
+    }
+
+    /// Accounts with streams that failed at least so many seconds ago.
+    pub(super) async fn with_failed_streams(&self, seconds: f64) -> Result<Vec<AccountId>, ReadError> {
+        let sql = "select distinct account_id from coarse.nats_stream
+                   where failed_at < clock_timestamp() - make_interval(secs => $1)";
+        ids(&self.primary().rows(sql, &[&seconds]).await?)
+    }
+
+    /// Takes or renews the lease to keep NATS in step with the log. `None` while another node has it; else whether this node
+    /// had it already.
+    pub(super) async fn reconciles(&self, node: Uuid) -> Result<Option<bool>, ReadError> {
+        // By the database's clock, so that nodes need not agree on the time.
+        let with = "former as (select node from coarse.nats_reconciler),
+            taken as (
+                insert into coarse.nats_reconciler as r (node, until)
+                values ($1, clock_timestamp() + make_interval(secs => $2))
+                on conflict (only_row) do update set node = excluded.node, until = excluded.until
+                where r.node = excluded.node or r.until < clock_timestamp()
+                returning node)";
+        let select = "select coalesce((select node from former) = node, false) from taken";
+        let answer = self.primary().ask(with, select, &[&node, &LEASE_SECONDS]).await?;
+        Ok(answer.rows.first().map(|row| row.try_get(0)).transpose()?)
+    }
+
+    /// Gives the lease to keep NATS in step back.
+    pub(super) async fn stop_reconciling(&self, node: Uuid) -> Result<(), ReadError> {
+        self.primary().execute("delete from coarse.nats_reconciler where node = $1", &[&node]).await?;
+        Ok(())
+    }
+}
+
+fn account_state(row: &tokio_postgres::Row) -> Result<AccountState, tokio_postgres::Error> {
+    Ok(AccountState {
+        public_key: row.try_get(0)?,
+        epoch: row.try_get(1)?,
+        revision: row.try_get(2)?,
+        pushed: row.try_get(3)?,
+        revoked_before: row.try_get(4)?,
+    })
+}
+
+fn ids(rows: &[tokio_postgres::Row]) -> Result<Vec<AccountId>, ReadError> {
+    rows.iter().map(|row| row.try_get(0).map_err(ReadError::from)).collect()
+}
