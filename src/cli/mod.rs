@@ -255,11 +255,6 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
     }
 }
 
-/// NATS was looked at, cannot be used, and the report has said why.
-#[derive(Debug, thiserror::Error)]
-#[error("NATS cannot be used")]
-struct NatsUnusable;
-
 /// Maps an error to one of the exit codes that `--help` lists.
 fn exit_code(error: &anyhow::Error) -> u8 {
     if let Some(error) = error.downcast_ref::<DispatchError<Refusal>>() {
@@ -299,7 +294,7 @@ fn exit_code(error: &anyhow::Error) -> u8 {
     if let Some(error) = error.downcast_ref::<NatsError>() {
         return if error.passes() { 5 } else { 1 };
     }
-    if error.is::<NatsUnusable>() {
+    if error.is::<nats::NatsUnusable>() {
         return 5;
     }
     match error.downcast_ref::<QueryError>() {

@@ -10,6 +10,11 @@ use crate::aggregates::field::Invalid;
 use crate::config::Config;
 use crate::nats::{Nats, ServerFiles, bootstrap, private};
 
+/// NATS was looked at, cannot be used, and the report has said why.
+#[derive(Debug, thiserror::Error)]
+#[error("NATS cannot be used")]
+pub(super) struct NatsUnusable;
+
 #[derive(Subcommand)]
 pub(super) enum NatsCommand {
     /// Make the operator of this log's accounts, and write the configuration of nats-server
@@ -110,5 +115,5 @@ async fn show_status(config: &Config, tenure: &crate::Tenure) -> anyhow::Result<
         }
         output::line(&lines.join("\n"))?;
     }
-    if status.usable { Ok(()) } else { Err(super::NatsUnusable.into()) }
+    if status.usable { Ok(()) } else { Err(NatsUnusable.into()) }
 }

@@ -6,10 +6,11 @@ use tokio::time::timeout;
 use zeroize::Zeroizing;
 
 use super::error::NatsError;
+use super::handle::Nats;
 use super::publisher::Push;
 use super::rights::NewUser;
+use super::settings::Pauses;
 use super::store::IssuedFor;
-use super::{Nats, Pauses};
 use crate::clock::Timestamp;
 use crate::ids::AccountId;
 

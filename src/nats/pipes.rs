@@ -6,9 +6,9 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 use super::error::NatsError;
+use super::handle::{Nats, Ready};
 use super::streams::{StreamOf, stream_name};
 use super::system::ReportedStream;
-use super::{Nats, Ready};
 use crate::ids::AccountId;
 
 /// How long a request waits for the streams of a pipe that it has just made.

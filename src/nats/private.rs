@@ -27,11 +27,11 @@ use nix::unistd::Pid;
 use serde::Deserialize;
 use tokio::sync::oneshot;
 
+use super::error::{self, NatsError};
 use super::keys::OperatorKeys;
 use super::server_config::{ServerFiles, write};
 use super::store::Store;
 use super::version::is_safe;
-use super::{NatsError, error};
 use crate::Tenure;
 use crate::clock::Stopwatch;
 

@@ -8,10 +8,12 @@ use secrecy::{ExposeSecret as _, SecretString};
 
 use super::claims::{ALL_USERS, Account, JetStreamLimits, Registered, Revocations, deletion};
 use super::error::NatsError;
+use super::handle::{Nats, Ready};
 use super::keys::{new_key, seconds, seed_of};
+use super::rights;
+use super::settings::Pauses;
 use super::store::{AccountState, LEASE_SECONDS};
 use super::streams::{self, Converged};
-use super::{Nats, Pauses, Ready, rights};
 use crate::aggregates::source::Retention;
 use crate::clock::Stopwatch;
 use crate::context::{Actor, Context};
@@ -139,7 +141,7 @@ impl Nats {
             let token =
                 self.account_token(ready, account, &keys.signing_key.public_key(), &state, &revocations)?;
             Pauses::at(self.parts.settings.pauses.before_push.as_ref()).await;
-            if !self.keep_holding(account, &mut held).await? {
+            if !self.parts.settings.pauses.outlives_leases && !self.keep_holding(account, &mut held).await? {
                 continue;
             }
             ready.system.push(&token, &ready.servers).await?;

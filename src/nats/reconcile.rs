@@ -14,12 +14,12 @@ use uuid::Uuid;
 
 use super::claims::ReadAccount;
 use super::error::NatsError;
+use super::handle::{Nats, Ready};
 use super::keys::OperatorKeys;
 use super::publisher::Push;
 use super::store::Which;
 use super::streams;
 use super::system::{Link, System};
-use super::{Nats, Ready};
 use crate::clock::Stopwatch;
 use crate::engine::Observed;
 use crate::event_log::EventHeader;

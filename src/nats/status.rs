@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::Nats;
 use super::error::NatsError;
+use super::handle::Nats;
 use super::streams;
 use super::system::StreamsByAccount;
 use crate::ids::AccountId;

@@ -12,12 +12,14 @@ use serde_json::json;
 use tokio::sync::watch;
 use tokio::time::{timeout, timeout_at};
 
-use super::NOT_YET;
 use super::error::NatsError;
 use super::keys::OperatorKeys;
 use super::version;
 use crate::clock::Clock;
 use crate::entropy::Entropy;
+
+/// The state before the first connection.
+pub(super) const NOT_YET: &str = "not connected yet";
 
 /// How long connecting may take, and an answer.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);

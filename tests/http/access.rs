@@ -8,11 +8,14 @@ use serde_json::{Value, json};
 use tenure::aggregates::api_key::KeyPrefix;
 use tenure::credentials::api_key::key_prefix;
 use tenure::ids::UserId;
+use tenure::nats::{Nats, NatsSettings};
 
 use super::{Server, answer};
 use crate::support::operator;
 
 const TABLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/access.md");
+
+const EXCHANGE: &str = "/api/v1/auth/exchange";
 
 const CALLERS: [&str; 7] =
     ["anonymous", "key of the account", "key of another", "stranger", "member", "owner", "operator"];
@@ -178,11 +181,12 @@ read before it is committed. An operation without a row fails the test.
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_operation_answers_every_kind_of_caller_as_the_table_says() {
-    let server = Server::with(
-        std::sync::Arc::new(crate::support::TestDatabase::new().await.open().await),
-        |settings| settings.rates.anonymous.burst = 100_000,
-    )
-    .await;
+    let tenure = std::sync::Arc::new(crate::support::TestDatabase::new().await.open().await);
+    let server = Server::with(tenure.clone(), |settings| settings.rates.anonymous.burst = 100_000).await;
+    let dir = tempfile::tempdir().unwrap();
+    let private = crate::support::nats::private(&tenure, dir.path()).await;
+    let nats = Nats::look((*tenure).clone(), NatsSettings::new(private.url()));
+    let with_nats = Server::with_nats(tenure, Some(nats), |_| {}).await;
     let description = tenure::http::description();
     let mut table = String::from(HEAD);
     writeln!(table, "| operation | {} |", CALLERS.join(" | ")).unwrap();
@@ -193,12 +197,16 @@ async fn every_operation_answers_every_kind_of_caller_as_the_table_says() {
         for caller in CALLERS {
             number += 1;
             let world = World::new(&server, number).await;
-            let mut request = server
+            let mut request = if template == EXCHANGE { &with_nats } else { &server }
                 .request(Method::from_bytes(method.as_bytes()).unwrap(), &world.path(&method, &template));
             if let Some(credential) = world.credentials.get(caller) {
                 request = request.bearer_auth(credential);
             }
-            if let Some(body) = body(&description, &method, &template, &world) {
+            if template == EXCHANGE {
+                // Its credential is in the body.
+                let credential = world.credentials.get(caller);
+                request = request.json(&json!({"api_key": credential, "account_id": world.account}));
+            } else if let Some(body) = body(&description, &method, &template, &world) {
                 request = request.json(&body);
             }
             let answer = answer(request).await;

@@ -9,7 +9,7 @@ use serde_json::json;
 use tokio::sync::Notify;
 
 use crate::http::answer;
-use crate::support::nats::{Tenancy, connect, is_cut_off};
+use crate::support::nats::{PATIENCE, Tenancy, connect, is_cut_off};
 use crate::support::operator;
 
 /// By when a user is cut off while the committing node lives.
@@ -180,7 +180,7 @@ async fn a_removal_between_the_row_and_the_check_is_never_missed() {
     let token = server.token(member).await;
     let body = json!({"api_key": token, "account_id": acme.to_string()});
     let exchanging = tokio::spawn(answer(server.post("/api/v1/auth/exchange", body)));
-    reached.notified().await;
+    tokio::time::timeout(PATIENCE, reached.notified()).await.expect("the row is stored");
     server.tenure.remove_member(&operator(), acme, member).await.unwrap();
     go_on.notify_one();
     exchanging.await.unwrap().fails(403, "E_INVALID_ORG");

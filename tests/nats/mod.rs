@@ -1,4 +1,8 @@
 //! NATS tenancy: the exchange, accounts that are apart, and pipes that are streams.
 
+mod cluster;
 mod exchange;
+mod faults;
+mod scale;
+mod secrets;
 mod streams;

@@ -1,6 +1,7 @@
 //! NATS servers of a test, and nodes that use them.
 
 use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,9 +10,10 @@ use serde_json::{Value, json};
 use tenure::Tenure;
 use tenure::ids::{AccountId, UserId};
 use tenure::nats::private::PrivateNats;
-use tenure::nats::{Nats, NatsSettings};
+use tenure::nats::{Nats, NatsSettings, ServerFiles};
 
 use super::TestDatabase;
+use super::server::free_port;
 use crate::http::{Server, answer};
 
 /// How long something may take that happens in the background.
@@ -27,9 +29,6 @@ pub struct Node {
     pub server: Server,
     pub nats: Nats,
 }
-
-/// Makes settings of NATS other than the usual ones.
-pub type Change = Box<dyn FnOnce(&mut NatsSettings)>;
 
 impl Node {
     pub async fn on(tenure: Tenure, url: &str, change: impl FnOnce(&mut NatsSettings)) -> Self {
@@ -94,7 +93,7 @@ pub struct Tenancy {
     pub database: TestDatabase,
     pub private: PrivateNats,
     pub node: Node,
-    pub dir: tempfile::TempDir,
+    _dir: tempfile::TempDir,
 }
 
 impl Tenancy {
@@ -108,7 +107,7 @@ impl Tenancy {
         let dir = tempfile::tempdir().unwrap();
         let private = private(&tenure, dir.path()).await;
         let node = Node::on(tenure, private.url(), change).await;
-        Self { database, private, node, dir }
+        Self { database, private, node, _dir: dir }
     }
 
     /// Another node on the same database and the same NATS.
@@ -122,6 +121,79 @@ impl Tenancy {
         let account = self.node.server.account(name, owner).await;
         let key = self.node.server.key(account, owner).await.1;
         (account, owner, key)
+    }
+}
+
+/// A server with a configuration of its own.
+pub struct RawServer {
+    pub url: String,
+    pub dir: PathBuf,
+    child: Option<Child>,
+}
+
+impl RawServer {
+    /// Writes the configuration that `tenure nats bootstrap` writes, with more text, and starts a server with it.
+    pub async fn start(tenure: &Tenure, dir: &Path, more: &str) -> Self {
+        let mut server = Self::configure(tenure, dir, more).await;
+        server.run();
+        server
+    }
+
+    pub async fn configure(tenure: &Tenure, dir: &Path, more: &str) -> Self {
+        let listen = format!("127.0.0.1:{}", free_port());
+        let files = ServerFiles { dir: dir.to_owned(), listen: listen.clone(), ports_dir: None };
+        tenure::nats::bootstrap(tenure, &files, false).await.expect("a configuration");
+        let mut server = Self { url: format!("nats://{listen}"), dir: dir.to_owned(), child: None };
+        server.change(|text| format!("{text}{more}"));
+        server
+    }
+
+    /// Changes the configuration.
+    pub fn change(&mut self, change: impl FnOnce(String) -> String) {
+        let path = self.dir.join("nats-server.conf");
+        let text = std::fs::read_to_string(&path).unwrap();
+        std::fs::write(&path, change(text)).unwrap();
+    }
+
+    pub fn run(&mut self) {
+        let log = std::fs::File::options().create(true).append(true).open(self.dir.join("log")).unwrap();
+        let child = Command::new(binary())
+            .arg("-c")
+            .arg(self.dir.join("nats-server.conf"))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .expect("nats-server");
+        self.child = Some(child);
+    }
+
+    /// Kills it with SIGKILL.
+    pub fn kill(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+    }
+
+    /// Ends it as its operator would.
+    pub fn stop(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            let pid = nix::unistd::Pid::from_raw(child.id() as i32);
+            nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
+            child.wait().unwrap();
+        }
+    }
+
+    pub fn signal(&self, signal: nix::sys::signal::Signal) {
+        let pid = self.child.as_ref().expect("a server").id();
+        nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid as i32), signal).unwrap();
+    }
+}
+
+impl Drop for RawServer {
+    fn drop(&mut self) {
+        self.kill();
     }
 }
 

@@ -1,0 +1,154 @@
+//! NATS as one node uses it: the handle, and what is known of the servers.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+use tokio::sync::{broadcast, watch};
+use tokio::time::timeout;
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::task::TaskTracker;
+
+use super::error::NatsError;
+use super::keys::OperatorKey;
+use super::rights;
+use super::settings::NatsSettings;
+use super::store::Store;
+use super::system::{NOT_YET, Server, System};
+use crate::Tenure;
+use crate::engine::Observed;
+use crate::ids::AccountId;
+
+/// How long a request waits for a connection that is being made.
+const READY_TIMEOUT: Duration = Duration::from_millis(900);
+
+/// What is known of the servers, while they can be used.
+#[derive(Clone)]
+pub(super) struct Ready {
+    pub(super) system: System,
+    pub(super) servers: Arc<BTreeSet<Server>>,
+    pub(super) operator: Arc<OperatorKey>,
+    /// The number of the connection; another one may lead to other servers.
+    pub(super) generation: u64,
+}
+
+impl std::fmt::Debug for Ready {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Ready").field("servers", &self.servers).finish_non_exhaustive()
+    }
+}
+
+/// NATS, as one node uses it. Clones are handles to the same.
+#[derive(Clone)]
+pub struct Nats {
+    pub(super) parts: Arc<Parts>,
+    /// Stops the background tasks with the last handle; they hold `None` themselves.
+    pub(super) _running: Option<Arc<DropGuard>>,
+}
+
+pub(super) struct Parts {
+    pub(super) tenure: Tenure,
+    pub(super) store: Store,
+    pub(super) settings: NatsSettings,
+    /// What can be used, or why nothing can.
+    pub(super) ready: watch::Sender<Result<Ready, String>>,
+    /// One change at a time of each account, within this node.
+    locks: Mutex<HashMap<AccountId, Weak<tokio::sync::Mutex<()>>>>,
+    pub(super) stop: CancellationToken,
+    pub(super) tasks: TaskTracker,
+}
+
+impl Nats {
+    /// Begins to use NATS for this engine, and to keep it in step with the log. Connecting goes on in the background, for ever.
+    #[must_use]
+    pub fn start(tenure: Tenure, settings: NatsSettings) -> Self {
+        // Before the first look at the accounts: what happens after that is seen as an event.
+        let observed = tenure.observe();
+        Self::begin(tenure, settings, Some(observed))
+    }
+
+    /// Connects, to look alone: nothing is changed.
+    #[must_use]
+    pub fn look(tenure: Tenure, settings: NatsSettings) -> Self {
+        Self::begin(tenure, settings, None)
+    }
+
+    fn begin(
+        tenure: Tenure,
+        settings: NatsSettings,
+        observed: Option<broadcast::Receiver<Observed>>,
+    ) -> Self {
+        let stop = CancellationToken::new();
+        let running = Some(Arc::new(stop.clone().drop_guard()));
+        let parts = Parts {
+            store: Store::new(tenure.clone()),
+            tenure,
+            settings,
+            ready: watch::Sender::new(Err(NatsError::Disconnected(NOT_YET.to_owned()).to_string())),
+            locks: Mutex::default(),
+            stop: stop.clone(),
+            tasks: TaskTracker::new(),
+        };
+        let nats = Self { parts: Arc::new(parts), _running: running };
+        let within = Self { parts: nats.parts.clone(), _running: None };
+        nats.parts.tasks.spawn(async move {
+            stop.run_until_cancelled(Box::pin(within.run(observed))).await;
+        });
+        nats
+    }
+
+    /// Stops the background tasks, and gives the leases of this node back.
+    pub async fn close(&self) {
+        self.parts.stop.cancel();
+        self.parts.tasks.close();
+        self.parts.tasks.wait().await;
+        let leaving = self.parts.store.stop_reconciling(self.parts.tenure.node());
+        let _ = timeout(Duration::from_millis(500), leaving).await;
+    }
+
+    /// The settings in force.
+    #[must_use]
+    pub fn settings(&self) -> &NatsSettings {
+        &self.parts.settings
+    }
+
+    /// Waits until the servers can be used, a moment at most.
+    ///
+    /// # Errors
+    /// [`NatsError::Disconnected`] with the reason why not.
+    pub(super) async fn ready(&self) -> Result<Ready, NatsError> {
+        let mut ready = self.parts.ready.subscribe();
+        // Without one in time, the reason is in the state.
+        let _ = timeout(READY_TIMEOUT, ready.wait_for(Result::is_ok)).await;
+        self.ready_now()
+    }
+
+    pub(super) fn ready_now(&self) -> Result<Ready, NatsError> {
+        let ready = self.parts.ready.borrow().clone().map_err(NatsError::Disconnected)?;
+        // The connection may have been lost a moment ago.
+        ready.system.generation()?;
+        Ok(ready)
+    }
+
+    /// The lock on changes of an account within this node.
+    pub(super) fn lock_of(&self, account: AccountId) -> Arc<tokio::sync::Mutex<()>> {
+        let mut locks = self.parts.locks.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(lock) = locks.get(&account).and_then(Weak::upgrade) {
+            return lock;
+        }
+        locks.retain(|_, lock| lock.strong_count() > 0);
+        let lock = Arc::new(tokio::sync::Mutex::new(()));
+        locks.insert(account, Arc::downgrade(&lock));
+        lock
+    }
+
+    pub(super) fn now(&self) -> i64 {
+        rights::now(&*self.parts.tenure.clock())
+    }
+}
+
+impl std::fmt::Debug for Nats {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Nats").field("url", &self.parts.settings.public_url).finish_non_exhaustive()
+    }
+}

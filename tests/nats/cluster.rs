@@ -1,0 +1,84 @@
+//! A cluster of NATS servers.
+
+use std::time::Duration;
+
+use async_nats::jetstream;
+
+use crate::support::nats::{Node, RawServer, connect, is_cut_off};
+use crate::support::server::free_port;
+use crate::support::{TestDatabase, operator};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fault_a_cluster_that_loses_a_server_goes_on_with_its_replicas() {
+    let database = TestDatabase::new().await;
+    let tenure = database.open().await;
+    let routes: Vec<u16> = (0..3).map(|_| free_port()).collect();
+    let all = routes.iter().map(|port| format!("nats://127.0.0.1:{port}")).collect::<Vec<_>>().join(", ");
+    let dirs: Vec<tempfile::TempDir> = (0..3).map(|_| tempfile::tempdir().unwrap()).collect();
+    let mut servers = Vec::new();
+    for (number, (port, dir)) in routes.iter().zip(&dirs).enumerate() {
+        let more = format!(
+            "server_name: n{number}\ncluster {{\n  name: c\n  listen: 127.0.0.1:{port}\n  routes: [{all}]\n}}\n"
+        );
+        servers.push(RawServer::start(&tenure, dir.path(), &more).await);
+    }
+    let url = servers.iter().map(|server| server.url.clone()).collect::<Vec<_>>().join(",");
+    let node = Node::on(tenure.clone(), &url, |settings| settings.replicas = 3).await;
+    let owner = node.server.user("owner").await;
+    let acme = node.server.account("acme", owner).await;
+    let key = node.server.key(acme, owner).await.1;
+    node.server.tenure.create_source(&operator(), acme, Some(owner), "robot", None).await.unwrap();
+    node.until("three servers", |status| status.servers.len() == 3).await;
+    node.until_converged(1).await;
+    let exchanged = node.exchange(&key, 200).await;
+    assert_eq!(exchanged["nats_url"], url, "clients are told all of them");
+    let subject = format!("{acme}.robot.inbox");
+    let context = jetstream::new(connect(&exchanged).await.unwrap());
+    for number in 0..10 {
+        context.publish(subject.clone(), format!("{number}").into()).await.unwrap().await.unwrap();
+    }
+    let inbox = tenure::nats::streams::stream_name(acme, "robot", "inbox");
+    let found = context.get_stream(&inbox).await.unwrap();
+    assert_eq!(found.cached_info().config.num_replicas, 3);
+
+    servers[1].kill();
+    // Exchange, publish and read go on, and so do revocations.
+    let (id, other) = node.server.key(acme, owner).await;
+    let going_on = async {
+        loop {
+            let body = serde_json::json!({"api_key": other});
+            let answer = crate::http::answer(node.server.post("/api/v1/auth/exchange", body)).await;
+            if answer.status == 200
+                && let Ok(client) = connect(&answer.json()).await
+            {
+                break (answer.json(), client);
+            }
+        }
+    };
+    let (exchanged, client) =
+        tokio::time::timeout(Duration::from_secs(15), going_on).await.expect("an exchange");
+    let context = jetstream::new(client.clone());
+    let publishing = async {
+        loop {
+            if let Ok(sent) = context.publish(subject.clone(), "10".into()).await
+                && sent.await.is_ok()
+            {
+                break;
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), publishing).await.expect("a publication");
+    let last =
+        context.get_stream(&inbox).await.unwrap().get_last_raw_message_by_subject(&subject).await.unwrap();
+    assert_eq!(last.payload, "10");
+    node.until("two servers", |status| status.servers.len() == 2).await;
+    node.server.tenure.revoke_api_key(&operator(), Some(acme), id).await.unwrap();
+    assert!(is_cut_off(&client, &exchanged, Duration::from_secs(2)).await);
+    // The server that comes back learns what it has missed.
+    servers[1].run();
+    node.until("three servers", |status| status.servers.len() == 3 && status.accounts_missing == 0).await;
+    node.until_converged(1).await;
+    let mut only = exchanged.clone();
+    only["nats_url"] = servers[1].url.clone().into();
+    assert!(connect(&only).await.is_err(), "revoked there too");
+}
