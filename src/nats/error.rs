@@ -11,6 +11,9 @@ pub enum NatsError {
     /// There is no connection to a server.
     #[error("no connection to NATS: {0}")]
     Disconnected(String),
+    /// This node cannot use NATS at the moment, for the reason that it found last.
+    #[error("{0}")]
+    NotUsable(String),
     /// A server did not answer in time.
     #[error("NATS does not answer: {0}")]
     Silent(&'static str),
@@ -105,7 +108,12 @@ impl NatsError {
     pub const fn passes(&self) -> bool {
         matches!(
             self,
-            Self::Disconnected(_) | Self::Silent(_) | Self::Held | Self::Store(_) | Self::Command(_)
+            Self::Disconnected(_)
+                | Self::NotUsable(_)
+                | Self::Silent(_)
+                | Self::Held
+                | Self::Store(_)
+                | Self::Command(_)
         )
     }
 }

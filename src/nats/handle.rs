@@ -124,7 +124,7 @@ impl Nats {
     }
 
     pub(super) fn ready_now(&self) -> Result<Ready, NatsError> {
-        let ready = self.parts.ready.borrow().clone().map_err(NatsError::Disconnected)?;
+        let ready = self.parts.ready.borrow().clone().map_err(NatsError::NotUsable)?;
         // The connection may have been lost a moment ago.
         ready.system.generation()?;
         Ok(ready)

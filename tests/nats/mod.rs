@@ -1,5 +1,6 @@
 //! NATS tenancy: the exchange, accounts that are apart, and pipes that are streams.
 
+mod clients;
 mod cluster;
 mod exchange;
 mod faults;
