@@ -14,6 +14,11 @@ use super::keys::OperatorKeys;
 const MAX_FILE: &str = "10T";
 const MAX_MEMORY: &str = "1G";
 
+/// How long a server looks for the token of an account that it does not have. A server that has lost its tokens looks for that of
+/// every account with streams, one after the other, before it listens. A server alone has nobody to ask.
+const LOOKUP_TIMEOUT: &str = "250ms";
+const LOOKUP_TIMEOUT_ALONE: &str = "50ms";
+
 /// What to write for a server.
 #[derive(Clone, Debug)]
 pub struct ServerFiles {
@@ -64,12 +69,14 @@ impl ServerFiles {
         let written = write!(
             text,
             "listen: {listen}\n{ports}operator: {operator}\nsystem_account: {system}\n\
-             resolver {{\n  type: full\n  dir: {tokens}\n  allow_delete: true\n  interval: \"2m\"\n}}\n\
+             resolver {{\n  type: full\n  dir: {tokens}\n  allow_delete: true\n  interval: \"2m\"\n  \
+             timeout: \"{lookup}\"\n}}\n\
              resolver_preload {{\n  {system}: {system_token}\n}}\n\
              jetstream {{\n  store_dir: {store}\n  max_file: {MAX_FILE}\n  max_mem: {MAX_MEMORY}\n}}\n",
             listen = self.listen,
             ports = ports.unwrap_or_default(),
             operator = operators.join(" "),
+            lookup = if self.ports_dir.is_some() { LOOKUP_TIMEOUT_ALONE } else { LOOKUP_TIMEOUT },
             tokens = dir("accounts"),
             store = dir("jetstream"),
         );

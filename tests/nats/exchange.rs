@@ -194,7 +194,7 @@ async fn fault_exchanges_race_removals_on_two_nodes_and_no_connection_outlives_a
     let (acme, _, _) = tenancy.tenant("acme").await;
     let all: usize = std::env::var("TENURE_EXCHANGES").map_or(160, |count| count.parse().unwrap());
     let (outlived, refused, cut) = (AtomicUsize::new(0), AtomicUsize::new(0), AtomicUsize::new(0));
-    let callers = 8;
+    let callers = (all / 20).clamp(8, 64);
     join_all((0..callers).map(|caller| {
         let (outlived, refused, cut) = (&outlived, &refused, &cut);
         async move {

@@ -17,7 +17,7 @@ use super::server::free_port;
 use crate::http::{Server, answer};
 
 /// How long something may take that happens in the background.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub const PATIENCE: Duration = Duration::from_secs(120);
 
 /// The program that `make test` installs.
 pub fn binary() -> PathBuf {
