@@ -23,7 +23,7 @@ create index nats_account_changed_at on coarse.nats_account (changed_at);
 comment on column coarse.nats_account.epoch is
     'The epoch of the log in which its revocations are complete: in another one, all its users are revoked once.';
 comment on column coarse.nats_account.revision is 'Counts what its token should say; the token carries it.';
-comment on column coarse.nats_account.pushed is 'The revision that the servers were last seen to have.';
+comment on column coarse.nats_account.pushed is 'The revision that the servers were last seen to have; 0 while they have none with its keys.';
 comment on column coarse.nats_account.revoked_before is
     'Users whose tokens were issued at this second or before are revoked; seconds since the Unix epoch.';
 comment on column coarse.nats_account.holder is 'The node that changes the account at NATS, until the lease ends.';

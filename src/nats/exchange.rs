@@ -7,7 +7,6 @@ use zeroize::Zeroizing;
 
 use super::error::NatsError;
 use super::handle::Nats;
-use super::publisher::Push;
 use super::rights::NewUser;
 use super::settings::Pauses;
 use super::store::IssuedFor;
@@ -62,7 +61,7 @@ impl Nats {
         let publishing = {
             let nats = Self { parts: self.parts.clone(), _running: None };
             // Goes on if this request ends: a half-made account is finished, not begun again.
-            tokio::spawn(async move { nats.publish(&ready, account, Push::IfChanged).await })
+            tokio::spawn(async move { nats.provisioned(&ready, account).await })
         };
         let keys = publishing.await.map_err(|_| NatsError::Silent("the exchange"))??;
         let tenure = &self.parts.tenure;

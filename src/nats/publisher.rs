@@ -64,6 +64,17 @@ impl Nats {
         Ok(AccountKeys { public_key: keys.public_key, signing_key, state })
     }
 
+    /// The keys of an account that the servers know. What its token says of revoked users may be under way: a new user does not
+    /// depend on it.
+    pub(super) async fn provisioned(
+        &self,
+        ready: &Ready,
+        account: AccountId,
+    ) -> Result<AccountKeys, NatsError> {
+        let keys = self.keys_of(account).await?;
+        if keys.state.pushed > 0 { Ok(keys) } else { self.publish(ready, account, Push::IfChanged).await }
+    }
+
     /// Gives an account's token to the servers, if they do not have it yet, and returns its keys.
     pub(super) async fn publish(
         &self,
@@ -77,7 +88,8 @@ impl Nats {
         }
         let lock = self.lock_of(account);
         let _one = lock.lock().await;
-        let held = self.hold(account).await?;
+        // Whoever was before may have given it too.
+        let Some(held) = self.hold_unless_pushed(account, push).await? else { return Ok(keys) };
         let pushed = self.push_until_current(ready, account, &keys, push, held).await;
         self.give_back(account, pushed.as_ref().err()).await;
         pushed?;
@@ -86,11 +98,24 @@ impl Nats {
 
     /// Takes the lease on an account, which another node may have.
     async fn hold(&self, account: AccountId) -> Result<Stopwatch, NatsError> {
+        // With this it is never done before.
+        self.hold_unless_pushed(account, Push::Anyway).await?.ok_or(NatsError::Held)
+    }
+
+    /// The same; none if the account's token has been given meanwhile, and need not be given anyway.
+    async fn hold_unless_pushed(
+        &self,
+        account: AccountId,
+        push: Push,
+    ) -> Result<Option<Stopwatch>, NatsError> {
         let waited = Stopwatch::start();
         loop {
+            if push == Push::IfChanged && self.parts.store.is_pushed(account).await? {
+                return Ok(None);
+            }
             let asked = Stopwatch::start();
             if self.parts.store.hold(account, self.parts.tenure.node()).await? {
-                return Ok(asked);
+                return Ok(Some(asked));
             }
             if waited.elapsed() > HELD_TIMEOUT {
                 return Err(NatsError::Held);
@@ -216,7 +241,7 @@ impl Nats {
 
     /// Makes the streams of an account what they should be, and notes those that could not be.
     pub(super) async fn converge(&self, ready: &Ready, account: AccountId) -> Result<Converged, NatsError> {
-        let keys = self.publish(ready, account, Push::IfChanged).await?;
+        let keys = self.provisioned(ready, account).await?;
         let lock = self.lock_of(account);
         let _one = lock.lock().await;
         self.hold(account).await?;

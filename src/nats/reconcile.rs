@@ -111,6 +111,7 @@ impl Nats {
             let is_new = ready.as_ref().err() != Some(&reason);
             if is_new {
                 tracing::warn!(reason, "NATS cannot be used");
+                metrics::gauge!("tenure_nats_usable").set(0);
                 *ready = Err(reason);
             }
             is_new
@@ -162,6 +163,7 @@ impl Nats {
             });
             if is_new {
                 tracing::info!(servers = found.servers.len(), "NATS can be used");
+                metrics::gauge!("tenure_nats_usable").set(1);
                 *ready = Ok(found);
             }
             is_new

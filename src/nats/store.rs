@@ -154,7 +154,7 @@ impl Store {
             select $1, $2, $3, h.epoch from log.head h
             on conflict (account_id) do update
             set public_key = excluded.public_key, signing_key = excluded.signing_key, epoch = excluded.epoch,
-                revision = a.revision + 1, changed_at = clock_timestamp(),
+                revision = a.revision + 1, pushed = 0, changed_at = clock_timestamp(),
                 revoked_before = case when a.epoch = excluded.epoch then a.revoked_before
                                       else greatest(a.revoked_before, $4) end
             where (a.public_key, a.signing_key, a.epoch)
@@ -174,6 +174,13 @@ impl Store {
             // Another node stored it while this statement looked: the next one sees it.
         }
         Err(ReadError::Unavailable("the state of a NATS account cannot be stored".into()))
+    }
+
+    /// Whether the servers were seen to have the newest token of an account.
+    pub(super) async fn is_pushed(&self, account: AccountId) -> Result<bool, ReadError> {
+        let sql = "select pushed >= revision from coarse.nats_account where account_id = $1";
+        let row = self.primary().row(sql, &[&account]).await?;
+        Ok(row.map_or(Ok(false), |row| row.try_get(0))?)
     }
 
     /// The state of the account with this public key; `None` if it is not ours.

@@ -4,6 +4,7 @@ mod clients;
 mod cluster;
 mod exchange;
 mod faults;
+mod guide;
 mod scale;
 mod secrets;
 mod streams;
