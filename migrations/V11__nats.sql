@@ -38,8 +38,9 @@ create table coarse.nats_user (
     expires         bigint  not null,
     revoked         boolean not null default false
 ) with (fillfactor = 80);
-create index nats_user_account on coarse.nats_user (account_id, expires);
-create index nats_user_user on coarse.nats_user (user_id, expires);
+create index nats_user_account on coarse.nats_user (account_id, expires) where not revoked;
+create index nats_user_revoked on coarse.nats_user (account_id, issued) where revoked;
+create index nats_user_user on coarse.nats_user (user_id, expires) where not revoked;
 create index nats_user_bearer_token on coarse.nats_user (bearer_token_id) where bearer_token_id is not null;
 create index nats_user_expires on coarse.nats_user (expires);
 comment on table coarse.nats_user is

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::{StreamExt as _, stream};
-use tokio::sync::{Semaphore, broadcast, mpsc};
+use tokio::sync::{broadcast, mpsc};
 use uuid::Uuid;
 
 use super::claims::ReadAccount;
@@ -102,7 +102,13 @@ impl Nats {
     pub(super) async fn run(self, observed: Option<broadcast::Receiver<Observed>>) {
         let Some(observed) = observed else { return self.keep_connected().await };
         let (tell, told) = mpsc::unbounded_channel();
-        tokio::join!(self.keep_connected(), self.react(observed, tell), self.keep_reconciling(told));
+        let (end, ended) = mpsc::unbounded_channel();
+        tokio::join!(
+            self.keep_connected(),
+            self.react(observed, tell, end),
+            self.keep_revoking(ended),
+            self.keep_reconciling(told)
+        );
     }
 
     fn down(&self, reason: &NatsError) {
@@ -242,8 +248,12 @@ impl Nats {
     }
 
     /// Acts on events: revokes, and tells the node with the lease what has changed.
-    async fn react(&self, mut observed: broadcast::Receiver<Observed>, tell: mpsc::UnboundedSender<Task>) {
-        let at_once = Arc::new(Semaphore::new(AT_ONCE));
+    async fn react(
+        &self,
+        mut observed: broadcast::Receiver<Observed>,
+        tell: mpsc::UnboundedSender<Task>,
+        end: mpsc::UnboundedSender<Which>,
+    ) {
         loop {
             let mut wanted = Wanted::default();
             match observed.recv().await {
@@ -258,16 +268,20 @@ impl Nats {
                 let _ = tell.send(Task::Account(AccountId::from_uuid(account)));
             }
             for which in wanted.ended {
-                let (nats, at_once) = (Self { parts: self.parts.clone(), _running: None }, at_once.clone());
-                let stop = self.parts.stop.clone();
-                let revoking = async move {
-                    let _one = at_once.acquire().await;
-                    nats.revoke(which).await;
-                };
-                self.parts.tasks.spawn(async move {
-                    stop.run_until_cancelled(revoking).await;
-                });
+                let _ = end.send(which);
             }
+        }
+    }
+
+    /// Revokes what events ask for: what has come while the last ones were revoked is done together.
+    async fn keep_revoking(&self, mut ended: mpsc::UnboundedReceiver<Which>) {
+        while let Some(first) = ended.recv().await {
+            let mut which = BTreeSet::from([first]);
+            while let Ok(next) = ended.try_recv() {
+                which.insert(next);
+            }
+            let revoking = which.into_iter().map(|which| self.revoke(which));
+            stream::iter(revoking).buffer_unordered(AT_ONCE).collect::<()>().await;
         }
     }
 

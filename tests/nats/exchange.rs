@@ -226,7 +226,9 @@ async fn fault_exchanges_race_removals_on_two_nodes_and_no_connection_outlives_a
                 });
                 outlived.fetch_add(usize::from(lives), Ordering::SeqCst);
                 cut.fetch_add(1, Ordering::SeqCst);
-                assert!(round % 8 > 0 || connect(&exchanged).await.is_err(), "who was removed gets in again");
+                if round % 8 == 0 {
+                    outlived.fetch_add(usize::from(connect(&exchanged).await.is_ok()), Ordering::SeqCst);
+                }
             }
         }
     }))
