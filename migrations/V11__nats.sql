@@ -11,22 +11,33 @@ create table coarse.nats_account (
     epoch          bigint not null,
     revision       bigint not null default 1,
     pushed         bigint not null default 0,
-    revoked_before bigint not null default 0,
+    revoked_before bigint not null,
     changed_at     timestamptz not null default clock_timestamp(),
-    holder         uuid,
-    held_until     timestamptz,
-    failure        text
+    failure        text,
+    retired_at     timestamptz
 ) with (fillfactor = 50);
 create unique index nats_account_public_key on coarse.nats_account (public_key);
-create index nats_account_unpushed on coarse.nats_account (account_id) where pushed < revision;
+create index nats_account_unpushed on coarse.nats_account (account_id) where pushed < revision and retired_at is null;
 create index nats_account_changed_at on coarse.nats_account (changed_at);
+create index nats_account_failure on coarse.nats_account (changed_at) where failure is not null;
 comment on column coarse.nats_account.epoch is
     'The epoch of the log in which its revocations are complete: in another one, all its users are revoked once.';
 comment on column coarse.nats_account.revision is 'Counts what its token should say; the token carries it.';
-comment on column coarse.nats_account.pushed is 'The revision that the servers were last seen to have; 0 while they have none with its keys.';
+comment on column coarse.nats_account.pushed is
+    'The revision that the servers were last seen to have; 0 while they have none with its keys.';
 comment on column coarse.nats_account.revoked_before is
     'Users whose tokens were issued at this second or before are revoked; seconds since the Unix epoch.';
-comment on column coarse.nats_account.holder is 'The node that changes the account at NATS, until the lease ends.';
+comment on column coarse.nats_account.retired_at is
+    'When the closed account was removed from the servers. The row stays: a server that was away may bring the account back.';
+
+create table coarse.nats_lease (
+    account_id uuid not null,
+    part       text not null,
+    holder     uuid not null,
+    until      timestamptz not null,
+    primary key (account_id, part)
+) with (fillfactor = 50);
+comment on table coarse.nats_lease is 'The node that changes the token or the streams of an account at NATS, until its lease ends.';
 
 create table coarse.nats_user (
     public_key      text    collate "C" primary key,
@@ -34,6 +45,7 @@ create table coarse.nats_user (
     user_id         uuid    not null,
     api_key_id      uuid,
     bearer_token_id uuid,
+    position        bigint  not null,
     issued          bigint  not null,
     expires         bigint  not null,
     revoked         boolean not null default false
@@ -45,6 +57,9 @@ create index nats_user_bearer_token on coarse.nats_user (bearer_token_id) where 
 create index nats_user_expires on coarse.nats_user (expires);
 comment on table coarse.nats_user is
     'The NATS users that were issued and have not expired: stored before the credential is checked, so that whoever ends it finds them.';
+create index nats_user_api_key on coarse.nats_user (api_key_id) where api_key_id is not null;
+comment on column coarse.nats_user.position is
+    'The newest position of the log when it was stored: a membership that began later is not the one that it was issued for.';
 comment on column coarse.nats_user.issued is 'Seconds since the Unix epoch, as in its token.';
 
 create table coarse.nats_stream (
@@ -62,3 +77,12 @@ create table coarse.nats_reconciler (
     until    timestamptz not null
 );
 comment on table coarse.nats_reconciler is 'The node that keeps NATS in step with the log, until its lease ends.';
+
+create table coarse.nats_private (
+    only_row  boolean primary key default true check (only_row),
+    directory uuid        not null,
+    url       text        not null,
+    seen_at   timestamptz not null
+);
+comment on table coarse.nats_private is
+    'The private NATS of this database: nodes with other data directories use it, and start none of their own.';

@@ -59,7 +59,7 @@ async fn write_configuration(
     if listen.rsplit_once(':').is_none_or(|(_, port)| port.parse::<u16>().is_err()) || !plain(&listen) {
         return Err(Invalid { field: "--listen", rule: "a host and a port, for example 0.0.0.0:4222" }.into());
     }
-    let files = ServerFiles { dir: std::path::absolute(dir)?, listen, ports_dir: None };
+    let files = ServerFiles { dir: std::path::absolute(dir)?, listen, is_alone: false };
     let made = bootstrap(tenure, &files, rotate).await?;
     let identity = made.has_identity.then(|| files.identity());
     if config.json {

@@ -76,7 +76,7 @@ impl Nats {
         store.store_user(account, &user.public_key(), issued_for, (now, expires)).await?;
         Pauses::at(self.parts.settings.pauses.before_check.as_ref()).await;
         let Some(issued_at) = store.check_user(&user.public_key()).await? else { return Ok(None) };
-        let of = (account, keys.public_key.as_str(), &keys.signing_key);
+        let of = (account, keys.public_key.as_str(), keys.signing_key()?);
         let credential = user.credential(of, issued_for.user(), (issued_at, expires))?;
         let expires_at = Timestamp::from_micros(expires.saturating_mul(1_000_000));
         Ok(Some(Exchanged { token: credential.token, seed: credential.seed, expires_at }))

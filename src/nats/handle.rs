@@ -1,6 +1,6 @@
 //! NATS as one node uses it: the handle, and what is known of the servers.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
@@ -11,9 +11,10 @@ use tokio_util::task::TaskTracker;
 
 use super::error::NatsError;
 use super::keys::OperatorKey;
+use super::lease::Last;
 use super::rights;
 use super::settings::NatsSettings;
-use super::store::Store;
+use super::store::{Part, Store};
 use super::system::{NOT_YET, Server, System};
 use crate::Tenure;
 use crate::engine::Observed;
@@ -52,8 +53,12 @@ pub(super) struct Parts {
     pub(super) settings: NatsSettings,
     /// What can be used, or why nothing can.
     pub(super) ready: watch::Sender<Result<Ready, String>>,
-    /// One change at a time of each account, within this node.
-    locks: Mutex<HashMap<AccountId, Weak<tokio::sync::Mutex<()>>>>,
+    /// One change at a time of each part of an account, within this node.
+    locks: Mutex<HashMap<(AccountId, Part), Weak<tokio::sync::Mutex<Last>>>>,
+    /// The accounts that the servers of a connection were seen to know.
+    confirmed: Mutex<(u64, HashSet<AccountId>)>,
+    /// Whether this node changes anything at NATS.
+    pub(super) is_looking: bool,
     pub(super) stop: CancellationToken,
     pub(super) tasks: TaskTracker,
 }
@@ -86,6 +91,8 @@ impl Nats {
             settings,
             ready: watch::Sender::new(Err(NatsError::Disconnected(NOT_YET.to_owned()).to_string())),
             locks: Mutex::default(),
+            confirmed: Mutex::default(),
+            is_looking: observed.is_none(),
             stop: stop.clone(),
             tasks: TaskTracker::new(),
         };
@@ -102,7 +109,7 @@ impl Nats {
         self.parts.stop.cancel();
         self.parts.tasks.close();
         self.parts.tasks.wait().await;
-        let leaving = self.parts.store.stop_reconciling(self.parts.tenure.node());
+        let leaving = self.parts.store.release_all(self.parts.tenure.node());
         let _ = timeout(Duration::from_millis(500), leaving).await;
     }
 
@@ -125,21 +132,39 @@ impl Nats {
 
     pub(super) fn ready_now(&self) -> Result<Ready, NatsError> {
         let ready = self.parts.ready.borrow().clone().map_err(NatsError::NotUsable)?;
-        // The connection may have been lost a moment ago.
-        ready.system.generation()?;
-        Ok(ready)
+        // The connection may have been lost, and made to other servers, a moment ago.
+        if ready.system.generation()? == ready.generation {
+            Ok(ready)
+        } else {
+            Err(NatsError::NotUsable("the servers are being looked at again".to_owned()))
+        }
     }
 
-    /// The lock on changes of an account within this node.
-    pub(super) fn lock_of(&self, account: AccountId) -> Arc<tokio::sync::Mutex<()>> {
+    /// The lock on changes of a part of an account within this node, and what the last one came to.
+    pub(super) fn lock_of(&self, account: AccountId, part: Part) -> Arc<tokio::sync::Mutex<Last>> {
         let mut locks = self.parts.locks.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(lock) = locks.get(&account).and_then(Weak::upgrade) {
+        if let Some(lock) = locks.get(&(account, part)).and_then(Weak::upgrade) {
             return lock;
         }
         locks.retain(|_, lock| lock.strong_count() > 0);
-        let lock = Arc::new(tokio::sync::Mutex::new(()));
-        locks.insert(account, Arc::downgrade(&lock));
+        let lock = Arc::new(tokio::sync::Mutex::new(Last::default()));
+        locks.insert((account, part), Arc::downgrade(&lock));
         lock
+    }
+
+    /// Whether the servers of this connection were seen to know an account.
+    pub(super) fn is_confirmed(&self, ready: &Ready, account: AccountId) -> bool {
+        let (generation, accounts) = &*self.parts.confirmed.lock().unwrap_or_else(PoisonError::into_inner);
+        *generation == ready.generation && accounts.contains(&account)
+    }
+
+    /// Notes that the servers of this connection know an account.
+    pub(super) fn confirm(&self, ready: &Ready, account: AccountId) {
+        let confirmed = &mut *self.parts.confirmed.lock().unwrap_or_else(PoisonError::into_inner);
+        if confirmed.0 != ready.generation {
+            *confirmed = (ready.generation, HashSet::new());
+        }
+        confirmed.1.insert(account);
     }
 
     pub(super) fn now(&self) -> i64 {

@@ -7,19 +7,23 @@
 //!    └ log.key_ring        └ streams.rs: one stream for each pipe             └ coarse.nats_user
 //! ```
 //!
-//! The log says what should be there. [`reconcile`] makes it so, on the node that holds the lease, and revokes on every node.
+//! The log says what should be there. `reconcile.rs` makes it so, on the node that holds the lease; `revoke.rs` revokes on every node.
 //! A failure at NATS never undoes or delays a command.
 
 mod bootstrap;
 mod claims;
+mod converge;
 mod error;
 mod exchange;
 mod handle;
 mod keys;
+mod lease;
+mod link;
 mod pipes;
 pub mod private;
 mod publisher;
 mod reconcile;
+mod revoke;
 mod rights;
 mod server_config;
 mod settings;

@@ -35,6 +35,8 @@ pub struct PipeStates {
     account: AccountId,
     streams: Result<BTreeMap<String, ReportedStream>, String>,
     failed: BTreeMap<String, String>,
+    /// Why the account cannot be changed.
+    failure: Option<String>,
 }
 
 impl PipeStates {
@@ -53,7 +55,11 @@ impl PipeStates {
                     provisioned: true,
                     reason: failed,
                 },
-                None => missing(failed.or_else(|| Some("the stream is not there yet".to_owned()))),
+                None => missing(
+                    failed
+                        .or_else(|| self.failure.clone())
+                        .or_else(|| Some("the stream is not there yet".to_owned())),
+                ),
             },
         }
     }
@@ -78,7 +84,8 @@ impl Nats {
                 Err(_) => Err("NATS does not answer".to_owned()),
             },
         };
-        Ok(PipeStates { account, streams, failed })
+        let failure = self.parts.store.failure(account).await?;
+        Ok(PipeStates { account, streams, failed, failure })
     }
 
     async fn report(&self, public_key: &str) -> Result<BTreeMap<String, ReportedStream>, NatsError> {
@@ -96,7 +103,7 @@ impl Nats {
             nats.converge(&ready, account).await
         });
         match timeout(PROVISION_TIMEOUT, converging).await {
-            Ok(Ok(Ok(done))) => !done.failed.iter().any(|(failed, _)| *failed == name),
+            Ok(Ok(Ok(done))) => !done.failed.contains_key(&name),
             Ok(Ok(Err(error))) => {
                 tracing::debug!(%account, %error, "the stream of a new pipe is made later");
                 false

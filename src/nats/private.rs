@@ -7,6 +7,7 @@
 //! <data dir>/nats/accounts/         the tokens of accounts, which the server keeps
 //! <data dir>/nats/jetstream/        the streams
 //! <data dir>/nats/url               where the server listens
+//! <data dir>/nats/id                identifies this directory among those of other nodes
 //! <data dir>/nats/nats-server.log   its output
 //! ```
 
@@ -24,8 +25,8 @@ use std::time::Duration;
 use nix::fcntl::{Flock, FlockArg};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use serde::Deserialize;
 use tokio::sync::oneshot;
+use uuid::Uuid;
 
 use super::error::{self, NatsError};
 use super::keys::OperatorKeys;
@@ -34,6 +35,7 @@ use super::store::Store;
 use super::version::is_safe;
 use crate::Tenure;
 use crate::clock::Stopwatch;
+use crate::entropy::uuid_v7;
 
 /// The address of a private server, unless another process has it.
 pub const DEFAULT_LISTEN: SocketAddr =
@@ -42,8 +44,16 @@ pub const DEFAULT_LISTEN: SocketAddr =
 /// Names the program.
 const BINARY_VARIABLE: &str = "NATS_SERVER_BIN";
 
-/// How long a server may take until it accepts connections, and to stop.
-const START_TIMEOUT: Duration = Duration::from_secs(20);
+/// How long to wait for the first start. A server that takes longer, because it has many streams to recover, goes on starting.
+const FIRST_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long a program may take to tell its version.
+const VERSION_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long to wait for the lock of the directory: a server that is stopping still has it.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(8);
+
+/// How long a process may take to stop.
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How often the process is looked at.
@@ -70,6 +80,23 @@ pub enum PrivateNatsError {
         /// Its output.
         log: PathBuf,
     },
+    /// Another data directory has the private NATS of this database.
+    #[error("another node runs the private NATS of this database, at {url}")]
+    OfAnotherNode {
+        /// Where it listens.
+        url: String,
+    },
+    /// The server of this data directory is run by another process.
+    #[error("another process runs the private NATS of this directory")]
+    Shared,
+    /// The server cannot listen there.
+    #[error("nats-server cannot listen on {address}: {reason}")]
+    Address {
+        /// The address.
+        address: SocketAddr,
+        /// What is wrong.
+        reason: String,
+    },
     /// Files or keys of the server cannot be used.
     #[error(transparent)]
     Nats(#[from] NatsError),
@@ -92,7 +119,7 @@ fn reasons(skipped: &[String]) -> String {
 ///
 /// # Errors
 /// [`PrivateNatsError::NotFound`]
-pub fn find_binary() -> Result<PathBuf, PrivateNatsError> {
+pub async fn find_binary() -> Result<PathBuf, PrivateNatsError> {
     let mut skipped = Vec::new();
     let named = std::env::var_os(BINARY_VARIABLE).filter(|path| !path.is_empty()).map(PathBuf::from);
     let candidates = if let Some(named) = named {
@@ -109,7 +136,7 @@ pub fn find_binary() -> Result<PathBuf, PrivateNatsError> {
             .collect()
     };
     for candidate in candidates {
-        match version_of(&candidate) {
+        match version_of(&candidate).await {
             Ok(version) if is_safe(&version) => return Ok(candidate),
             Ok(version) => skipped.push(format!("{} is {version}", candidate.display())),
             Err(reason) => skipped.push(format!("{}: {reason}", candidate.display())),
@@ -118,12 +145,11 @@ pub fn find_binary() -> Result<PathBuf, PrivateNatsError> {
     Err(PrivateNatsError::NotFound { skipped })
 }
 
-fn version_of(program: &Path) -> Result<String, String> {
-    let output = Command::new(program)
-        .arg("--version")
-        .stdin(Stdio::null())
-        .output()
-        .map_err(|error| error.to_string())?;
+async fn version_of(program: &Path) -> Result<String, String> {
+    let mut asked = tokio::process::Command::new(program);
+    asked.arg("--version").stdin(Stdio::null()).kill_on_drop(true);
+    let output = tokio::time::timeout(VERSION_TIMEOUT, asked.output()).await;
+    let output = output.map_err(|_| "it does not answer".to_owned())?.map_err(|error| error.to_string())?;
     let text = String::from_utf8_lossy(&output.stdout);
     let version = text.split_whitespace().find_map(|word| word.strip_prefix('v'));
     version.map(str::to_owned).ok_or_else(|| "it does not tell its version".to_owned())
@@ -149,12 +175,14 @@ pub fn running(data_dir: &Path) -> Option<String> {
 #[derive(Debug)]
 pub struct PrivateNats {
     url: String,
+    directory_id: Uuid,
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl PrivateNats {
-    /// Starts the server of a data directory, with the operator of this log, which is made if there is none.
+    /// Starts the server of a data directory, with the operator of this log, which is made if there is none. Waits a while for it to
+    /// accept connections; it is kept running in any case.
     ///
     /// # Errors
     /// [`PrivateNatsError`]
@@ -163,35 +191,45 @@ impl PrivateNats {
         data_dir: &Path,
         listen: Option<SocketAddr>,
     ) -> Result<Self, PrivateNatsError> {
-        let program = tokio::task::spawn_blocking(find_binary)
-            .await
-            .unwrap_or(Err(PrivateNatsError::NotFound { skipped: Vec::new() }))?;
+        let program = find_binary().await?;
         let dir = directory(data_dir);
-        let lock = lock(&dir)?;
+        let lock = lock(&dir).await?;
+        let listen = address(&dir, listen)?;
+        let url = format!("nats://{}", reached(listen));
+        let directory_id = identifier(tenure, &dir)?;
+        if let Some(url) =
+            Store::new(tenure.clone()).claim_private(directory_id, &url).await.map_err(NatsError::from)?
+        {
+            return Err(PrivateNatsError::OfAnotherNode { url });
+        }
         let (keys, identity) = operator(tenure).await?;
-        let listen = address(&dir, listen);
-        let ports_dir = dir.join("ports");
-        fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&ports_dir)
-            .map_err(|error| PrivateNatsError::File { path: ports_dir.clone(), reason: error.to_string() })?;
-        let files = ServerFiles { dir: dir.clone(), listen, ports_dir: Some(ports_dir) };
+        let files = ServerFiles { dir: dir.clone(), listen: listen.to_string(), is_alone: true };
         files.write(&keys, identity.as_deref().map(String::as_str))?;
+        write(&dir.join("url"), &url)?;
         let (started, first) = oneshot::channel();
         let stop = Arc::new(AtomicBool::new(false));
-        let supervisor = Supervisor { program, files, stop: stop.clone(), _lock: lock };
+        let supervisor = Supervisor { program, files, address: reached(listen), stop: stop.clone(), lock };
         let thread = std::thread::Builder::new()
             .name("nats-server".to_owned())
             .spawn(move || supervisor.run(started))
             .map_err(|error| PrivateNatsError::File { path: dir.clone(), reason: error.to_string() })?;
-        let mut server = Self { url: String::new(), stop, thread: Some(thread) };
-        let not_started =
-            |reason: String| PrivateNatsError::NotStarted { reason, log: dir.join("nats-server.log") };
-        server.url =
-            first.await.unwrap_or_else(|_| Err("its thread has ended".to_owned())).map_err(not_started)?;
-        write(&dir.join("url"), &server.url)?;
-        Ok(server)
+        let server = Self { url, directory_id, stop, thread: Some(thread) };
+        match tokio::time::timeout(FIRST_TIMEOUT, first).await {
+            Ok(Ok(Err(reason))) => {
+                Err(PrivateNatsError::NotStarted { reason, log: dir.join("nats-server.log") })
+            }
+            Ok(Ok(Ok(()))) => Ok(server),
+            Ok(Err(_)) | Err(_) => {
+                tracing::warn!("nats-server does not accept connections yet; it is used as soon as it does");
+                Ok(server)
+            }
+        }
+    }
+
+    /// Identifies the data directory among those of other nodes.
+    #[must_use]
+    pub const fn directory_id(&self) -> Uuid {
+        self.directory_id
     }
 
     /// Where the server listens.
@@ -216,7 +254,7 @@ impl Drop for PrivateNats {
 }
 
 /// Takes the lock of the directory, which is made if it is missing.
-fn lock(dir: &Path) -> Result<Flock<File>, PrivateNatsError> {
+async fn lock(dir: &Path) -> Result<Flock<File>, PrivateNatsError> {
     let path = dir.join("lock");
     let failed = |reason: String| PrivateNatsError::File { path: path.clone(), reason };
     fs::DirBuilder::new()
@@ -224,16 +262,33 @@ fn lock(dir: &Path) -> Result<Flock<File>, PrivateNatsError> {
         .mode(0o700)
         .create(dir)
         .map_err(|error| failed(error.to_string()))?;
-    let file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .open(&path)
-        .map_err(|error| failed(error.to_string()))?;
-    Flock::lock(file, FlockArg::LockExclusiveNonblock)
-        .map_err(|_| failed("another process runs the private NATS of this directory".to_owned()))
+    let waited = Stopwatch::start();
+    loop {
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(&path)
+            .map_err(|error| failed(error.to_string()))?;
+        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(lock) => return Ok(lock),
+            Err(_) if waited.elapsed() < LOCK_TIMEOUT => tokio::time::sleep(LOOK_EVERY).await,
+            Err(_) => return Err(PrivateNatsError::Shared),
+        }
+    }
+}
+
+/// The identifier of the directory, made if it has none.
+fn identifier(tenure: &Tenure, dir: &Path) -> Result<Uuid, NatsError> {
+    let path = dir.join("id");
+    if let Some(id) = fs::read_to_string(&path).ok().and_then(|text| text.trim().parse().ok()) {
+        return Ok(id);
+    }
+    let id = uuid_v7(tenure.clock().now(), &*tenure.entropy());
+    write(&path, &id.to_string())?;
+    Ok(id)
 }
 
 /// The operator of a log, made if there is none. Also the identity seed, if it was made now.
@@ -251,47 +306,44 @@ async fn operator(tenure: &Tenure) -> Result<(OperatorKeys, Option<zeroize::Zero
 }
 
 /// The address to listen on: the one that is set, else the one of the last run, else the usual one, else any that is free.
-fn address(dir: &Path, listen: Option<SocketAddr>) -> String {
+fn address(dir: &Path, listen: Option<SocketAddr>) -> Result<SocketAddr, PrivateNatsError> {
+    let bind = |address: SocketAddr| TcpListener::bind(address).and_then(|bound| bound.local_addr());
     if let Some(listen) = listen {
-        // As nats-server reads "any free port".
-        return if listen.port() == 0 { format!("{}:-1", listen.ip()) } else { listen.to_string() };
+        return bind(listen)
+            .map_err(|error| PrivateNatsError::Address { address: listen, reason: error.to_string() });
     }
     let last = fs::read_to_string(dir.join("url")).ok();
     let last = last.and_then(|url| url.trim().strip_prefix("nats://")?.parse::<SocketAddr>().ok());
-    let free = |address: &SocketAddr| TcpListener::bind(address).is_ok();
-    last.into_iter()
-        .chain([DEFAULT_LISTEN])
-        .find(free)
-        .map_or_else(|| "127.0.0.1:-1".to_owned(), |address| address.to_string())
+    let any = SocketAddr::new(DEFAULT_LISTEN.ip(), 0);
+    last.into_iter().chain([DEFAULT_LISTEN, any]).find_map(|address| bind(address).ok()).ok_or_else(|| {
+        PrivateNatsError::Address { address: DEFAULT_LISTEN, reason: "no port is free".to_owned() }
+    })
 }
 
-#[derive(Deserialize)]
-struct Ports {
-    #[serde(default)]
-    nats: Vec<String>,
+/// Where clients of this machine reach a server that listens on this address.
+fn reached(listen: SocketAddr) -> SocketAddr {
+    if listen.ip().is_unspecified() { SocketAddr::new(DEFAULT_LISTEN.ip(), listen.port()) } else { listen }
 }
 
 /// Starts the server, and starts it again when it ends.
 struct Supervisor {
     program: PathBuf,
     files: ServerFiles,
+    /// Where it accepts connections.
+    address: SocketAddr,
     stop: Arc<AtomicBool>,
-    _lock: Flock<File>,
+    lock: Flock<File>,
 }
 
 impl Supervisor {
-    fn run(mut self, started: oneshot::Sender<Result<String, String>>) {
+    fn run(self, started: oneshot::Sender<Result<(), String>>) {
         let mut started = Some(started);
         let mut pause = FIRST_PAUSE;
         while !self.stop.load(Ordering::SeqCst) {
             match self.launch() {
-                Ok((child, url)) => {
-                    // The same port again if it has to be started again: clients know it.
-                    url.trim_start_matches("nats://").clone_into(&mut self.files.listen);
-                    if let Some(started) = started.take()
-                        && started.send(Ok(url)).is_err()
-                    {
-                        self.stop.store(true, Ordering::SeqCst);
+                Ok(child) => {
+                    if let Some(started) = started.take() {
+                        let _ = started.send(Ok(()));
                     }
                     let lived = Stopwatch::start();
                     self.wait(child);
@@ -300,11 +352,11 @@ impl Supervisor {
                     }
                 }
                 Err(reason) => {
-                    if let Some(started) = started.take() {
-                        let _ = started.send(Err(reason));
+                    tracing::warn!(reason, "nats-server cannot be started");
+                    // Somebody may wait for it, who is told what is wrong and gives up.
+                    if started.take().is_some_and(|started| started.send(Err(reason)).is_ok()) {
                         return;
                     }
-                    tracing::warn!(reason, "nats-server cannot be started again");
                 }
             }
             if self.stop.load(Ordering::SeqCst) {
@@ -313,71 +365,51 @@ impl Supervisor {
             tracing::warn!("nats-server has ended; starting it again");
             std::thread::sleep(pause);
             pause = (pause * 2).min(LONGEST_PAUSE);
-            if let Err(error) = self.rewrite() {
-                tracing::warn!(%error, "the configuration of nats-server cannot be written");
-            }
         }
     }
 
-    /// Puts the port that was found into the configuration.
-    fn rewrite(&self) -> Result<(), NatsError> {
-        let path = self.files.config();
-        let text = fs::read_to_string(&path).unwrap_or_default();
-        let lines = text.lines().map(|line| {
-            if line.starts_with("listen:") {
-                format!("listen: {}\n", self.files.listen)
-            } else {
-                format!("{line}\n")
-            }
-        });
-        write(&path, &lines.collect::<String>())
+    /// Starts the process, and waits until it accepts connections.
+    fn launch(&self) -> Result<Child, String> {
+        // `setpriv` ends it with this thread, also if this process is killed; it may be missing, too old, or not permitted.
+        let first = self.launch_once(true);
+        if first.is_ok() || self.stop.load(Ordering::SeqCst) {
+            return first;
+        }
+        self.launch_once(false)
     }
 
-    /// Starts the process, and waits until it accepts connections.
-    fn launch(&self) -> Result<(Child, String), String> {
+    fn launch_once(&self, with_setpriv: bool) -> Result<Child, String> {
         let log = self.files.dir.join("nats-server.log");
         let log = OpenOptions::new().create(true).append(true).mode(0o600).open(&log);
         let log = log.map_err(|error| error.to_string())?;
-        let spawn = |with_setpriv: bool| -> std::io::Result<Child> {
-            let mut command = if with_setpriv {
-                // It ends with this thread, also if this process is killed.
-                let mut command = Command::new("setpriv");
-                command.args(["--pdeathsig", "TERM", "--"]).arg(&self.program);
-                command
-            } else {
-                Command::new(&self.program)
-            };
-            let path = std::env::var_os("PATH").unwrap_or_default();
-            command.env_clear().env("PATH", path).arg("-c").arg(self.files.config());
-            command.process_group(0).stdin(Stdio::null());
-            command.stdout(log.try_clone()?).stderr(log.try_clone()?);
-            command.spawn()
+        let mut command = if with_setpriv {
+            let mut command = Command::new("setpriv");
+            command.args(["--pdeathsig", "TERM", "--"]).arg(&self.program);
+            command
+        } else {
+            Command::new(&self.program)
         };
-        let mut child = spawn(true).or_else(|_| spawn(false)).map_err(|error| error.to_string())?;
-        let waited = Stopwatch::start();
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        command.env_clear().env("PATH", path).arg("-c").arg(self.files.config()).process_group(0);
+        let prepared = (|| -> std::io::Result<Child> {
+            // It holds the lock as long as it lives: one that outlives this process is found, and no second one is started.
+            command.stdin(self.lock.try_clone()?);
+            command.stdout(log.try_clone()?).stderr(log.try_clone()?).spawn()
+        })();
+        let mut child = prepared.map_err(|error| error.to_string())?;
         loop {
             if let Ok(Some(status)) = child.try_wait() {
                 return Err(format!("it ended with {status}"));
             }
-            if let Some(url) = self.listening(child.id()) {
-                return Ok((child, url));
+            if TcpStream::connect_timeout(&self.address, Duration::from_secs(1)).is_ok() {
+                return Ok(child);
             }
-            if waited.elapsed() > START_TIMEOUT || self.stop.load(Ordering::SeqCst) {
+            if self.stop.load(Ordering::SeqCst) {
                 end(&mut child);
-                return Err("it does not accept connections".to_owned());
+                return Err("it was stopped".to_owned());
             }
             std::thread::sleep(LOOK_EVERY);
         }
-    }
-
-    /// Where the process listens, once it accepts connections.
-    fn listening(&self, pid: u32) -> Option<String> {
-        let ports = self.files.ports_dir.as_ref()?.join(format!("nats-server_{pid}.ports"));
-        let ports: Ports = serde_json::from_str(&fs::read_to_string(ports).ok()?).ok()?;
-        let url = ports.nats.into_iter().next()?;
-        let address: SocketAddr = url.strip_prefix("nats://")?.parse().ok()?;
-        TcpStream::connect_timeout(&address, Duration::from_secs(1)).ok()?;
-        Some(url)
     }
 
     /// Waits until the process ends, or ends it when it should stop.

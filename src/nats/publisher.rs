@@ -1,41 +1,43 @@
-//! Gives the tokens of accounts to the servers, and makes their streams: one node at a time for each account.
+//! Gives the tokens of accounts to the servers, and takes closed accounts from them.
 
 use std::time::Duration;
 
 use async_nats::jetstream::context::ContextBuilder;
+use futures::TryStreamExt as _;
 use nkeys::{KeyPair, KeyPairType};
 use secrecy::{ExposeSecret as _, SecretString};
 
-use super::claims::{ALL_USERS, Account, JetStreamLimits, Registered, Revocations, deletion};
+use super::claims::{ALL_USERS, Account, JetStreamLimits, ReadAccount, Registered, Revocations, deletion};
 use super::error::NatsError;
 use super::handle::{Nats, Ready};
 use super::keys::{new_key, seconds, seed_of};
+use super::lease::{Held, Unless};
 use super::rights;
 use super::settings::Pauses;
-use super::store::{AccountState, LEASE_SECONDS};
-use super::streams::{self, Converged};
+use super::store::{AccountState, Part};
 use crate::aggregates::source::Retention;
-use crate::clock::Stopwatch;
 use crate::context::{Actor, Context};
 use crate::ids::AccountId;
-
-/// How long to wait for another node that is changing an account: longer than its lease.
-const HELD_TIMEOUT: Duration = Duration::from_secs(6);
-
-/// The pause between two tries to take the lease.
-const HELD_PAUSE: Duration = Duration::from_millis(20);
 
 /// How often a token is given to the servers until they have it.
 const MOST_PUSHES: usize = 8;
 
-/// How long a streams' answer may take.
+/// How long an answer about streams may take.
 const JETSTREAM_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// The keys of an account.
 pub(super) struct AccountKeys {
     pub(super) public_key: String,
-    pub(super) signing_key: KeyPair,
     pub(super) state: AccountState,
+    /// None if its seed cannot be read. Revocations do not need it.
+    signing_key: Option<KeyPair>,
+}
+
+impl AccountKeys {
+    /// The key that signs the account's users.
+    pub(super) fn signing_key(&self) -> Result<&KeyPair, NatsError> {
+        self.signing_key.as_ref().ok_or(NatsError::UnreadableSeed)
+    }
 }
 
 /// Whether a token is given to the servers although they are known to have it.
@@ -47,103 +49,74 @@ pub(super) enum Push {
     Anyway,
 }
 
+/// Whether a closed account is removed from the servers again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Retire {
+    /// Only if that was not done before.
+    Once,
+    /// Because a server has it again.
+    Again,
+}
+
 impl Nats {
     /// The keys of an open account, made if it has none.
-    pub(super) async fn keys_of(&self, account: AccountId) -> Result<AccountKeys, NatsError> {
-        let tenure = &self.parts.tenure;
+    async fn keys_of(&self, account: AccountId) -> Result<AccountKeys, NatsError> {
+        let (tenure, store) = (&self.parts.tenure, &self.parts.store);
         let entropy = tenure.entropy();
         // The identity seed of the account is needed for nothing: it is forgotten here.
         let public_key = new_key(KeyPairType::Account, &*entropy)?.public_key();
         let seed: SecretString = seed_of(&new_key(KeyPairType::Account, &*entropy)?)?.as_str().into();
         let context = Context::of(Actor::System);
         let keys = tenure.ensure_nats_account(&context, account, &public_key, &seed).await?;
-        let seed = keys.signing_seed.ok_or(NatsError::UnreadableSeed)?;
-        let signing_key = KeyPair::from_seed(seed.expose_secret()).map_err(|_| NatsError::UnreadableSeed)?;
-        let public = signing_key.public_key();
-        let state = self.parts.store.account(account, &keys.public_key, &public, self.now()).await?;
-        Ok(AccountKeys { public_key: keys.public_key, signing_key, state })
+        let signing_key = keys.signing_seed.and_then(|seed| KeyPair::from_seed(seed.expose_secret()).ok());
+        let state = match &signing_key {
+            Some(key) => store.account(account, &keys.public_key, &key.public_key(), self.now()).await?,
+            None => store.account_by_key(&keys.public_key).await?.ok_or(NatsError::UnreadableSeed)?.1,
+        };
+        Ok(AccountKeys { public_key: keys.public_key, state, signing_key })
     }
 
-    /// The keys of an account that the servers know. What its token says of revoked users may be under way: a new user does not
-    /// depend on it.
+    /// The keys of an account that the servers of this connection know. What its token says of revoked users may be under way: a
+    /// new user does not depend on it.
     pub(super) async fn provisioned(
         &self,
         ready: &Ready,
         account: AccountId,
     ) -> Result<AccountKeys, NatsError> {
         let keys = self.keys_of(account).await?;
-        if keys.state.pushed > 0 { Ok(keys) } else { self.publish(ready, account, Push::IfChanged).await }
+        if keys.state.pushed == 0 {
+            self.publish(ready, account, Push::IfChanged).await?;
+        } else if !self.is_confirmed(ready, account) && !self.is_known(ready, &keys.state).await? {
+            self.publish(ready, account, Push::Anyway).await?;
+        }
+        self.confirm(ready, account);
+        Ok(keys)
     }
 
-    /// Gives an account's token to the servers, if they do not have it yet, and returns its keys.
+    /// Whether every server has a token of this account with its present keys.
+    async fn is_known(&self, ready: &Ready, state: &AccountState) -> Result<bool, NatsError> {
+        let tokens = ready.system.tokens(&state.public_key, ready.servers.len()).await?;
+        let epoch = format!("tenure:{}-", state.epoch);
+        Ok(tokens.len() >= ready.servers.len()
+            && tokens.iter().all(|token| {
+                ReadAccount::decode(token)
+                    .is_ok_and(|read| read.tags().iter().any(|tag| tag.starts_with(&epoch)))
+            }))
+    }
+
+    /// Gives an account's token to the servers, if they do not have it yet.
     pub(super) async fn publish(
         &self,
         ready: &Ready,
         account: AccountId,
         push: Push,
-    ) -> Result<AccountKeys, NatsError> {
+    ) -> Result<(), NatsError> {
         let keys = self.keys_of(account).await?;
-        if push == Push::IfChanged && keys.state.pushed >= keys.state.revision {
-            return Ok(keys);
-        }
-        let lock = self.lock_of(account);
-        let _one = lock.lock().await;
-        // Whoever was before may have given it too.
-        let Some(held) = self.hold_unless_pushed(account, push).await? else { return Ok(keys) };
-        let pushed = self.push_until_current(ready, account, &keys, push, held).await;
-        self.give_back(account, pushed.as_ref().err()).await;
-        pushed?;
-        Ok(keys)
-    }
-
-    /// Takes the lease on an account, which another node may have.
-    async fn hold(&self, account: AccountId) -> Result<Stopwatch, NatsError> {
-        // With this it is never done before.
-        self.hold_unless_pushed(account, Push::Anyway).await?.ok_or(NatsError::Held)
-    }
-
-    /// The same; none if the account's token has been given meanwhile, and need not be given anyway.
-    async fn hold_unless_pushed(
-        &self,
-        account: AccountId,
-        push: Push,
-    ) -> Result<Option<Stopwatch>, NatsError> {
-        let waited = Stopwatch::start();
-        loop {
-            if push == Push::IfChanged && self.parts.store.is_pushed(account).await? {
-                return Ok(None);
-            }
-            let asked = Stopwatch::start();
-            if self.parts.store.hold(account, self.parts.tenure.node()).await? {
-                return Ok(Some(asked));
-            }
-            if waited.elapsed() > HELD_TIMEOUT {
-                return Err(NatsError::Held);
-            }
-            tokio::time::sleep(HELD_PAUSE).await;
-        }
-    }
-
-    /// Gives the lease back, and notes why the change failed.
-    async fn give_back(&self, account: AccountId, failure: Option<&NatsError>) {
-        if let Some(error) = failure.filter(|error| !error.passes()) {
-            tracing::warn!(%account, %error, "an account cannot be changed at NATS; it is tried again");
-            if let Err(error) = self.parts.store.note_failure(account, &error.to_string()).await {
-                tracing::debug!(%error, "the failure of a NATS account could not be stored");
-            }
-        }
-        if let Err(error) = self.parts.store.release(account, self.parts.tenure.node()).await {
-            tracing::debug!(%error, "the lease on a NATS account could not be given back; it ends by itself");
-        }
-    }
-
-    /// Renews the lease if much of it has passed: a node that was suspended must not go on with what it read before.
-    async fn keep_holding(&self, account: AccountId, held: &mut Stopwatch) -> Result<bool, NatsError> {
-        if held.elapsed().as_secs_f64() < LEASE_SECONDS / 2.0 {
-            return Ok(true);
-        }
-        *held = self.hold(account).await?;
-        Ok(false)
+        let unless = if push == Push::IfChanged { Unless::Pushed } else { Unless::Never };
+        let Some(mut held) = self.hold(account, Part::Token, unless).await? else { return Ok(()) };
+        let pushed = self.push_until_current(ready, account, &keys, push, &mut held).await;
+        self.give_back(held, pushed.as_ref().err()).await;
+        pushed
     }
 
     async fn push_until_current(
@@ -152,7 +125,7 @@ impl Nats {
         account: AccountId,
         keys: &AccountKeys,
         push: Push,
-        mut held: Stopwatch,
+        held: &mut Held,
     ) -> Result<(), NatsError> {
         let store = &self.parts.store;
         let mut must = push == Push::Anyway;
@@ -163,10 +136,10 @@ impl Nats {
             if !must && state.pushed >= state.revision {
                 return Ok(());
             }
-            let token =
-                self.account_token(ready, account, &keys.signing_key.public_key(), &state, &revocations)?;
+            let token = self.account_token(ready, account, &state, &revocations)?;
             Pauses::at(self.parts.settings.pauses.before_push.as_ref()).await;
-            if !self.parts.settings.pauses.outlives_leases && !self.keep_holding(account, &mut held).await? {
+            // A node that was suspended must not go on with what it read before.
+            if !self.parts.settings.pauses.outlives_leases && !self.keep(held).await? {
                 continue;
             }
             ready.system.push(&token, &ready.servers).await?;
@@ -175,11 +148,11 @@ impl Nats {
                 must = true;
                 continue;
             }
-            if state.pushed == 0 {
+            if state.pushed == 0 && keys.state.signing_key == state.signing_key {
                 self.verify(account, keys, state.revoked_before).await?;
             }
             must = false;
-            if store.note_pushed(account, state.revision).await? == state.revision {
+            if store.note_pushed(account, &state).await? {
                 return Ok(());
             }
         }
@@ -191,7 +164,6 @@ impl Nats {
         &self,
         ready: &Ready,
         account: AccountId,
-        signing_key: &str,
         state: &AccountState,
         revocations: &Revocations,
     ) -> Result<String, NatsError> {
@@ -203,7 +175,7 @@ impl Nats {
         };
         let streams = self.parts.settings.streams_per_account;
         let token = Account {
-            signing_key,
+            signing_key: &state.signing_key,
             storage: Some(JetStreamLimits::of_streams(streams, Retention::MAX_BYTES)),
             revocations,
             tags: &[state.tag()],
@@ -225,7 +197,7 @@ impl Nats {
     }
 
     /// A short connection that may change an account's streams.
-    async fn manage(
+    pub(super) async fn manage(
         &self,
         account: AccountId,
         keys: &AccountKeys,
@@ -234,33 +206,9 @@ impl Nats {
         let tenure = &self.parts.tenure;
         let (url, now, entropy) = (&self.parts.settings.url, tenure.clock().now(), tenure.entropy());
         let issued_at = seconds(now).max(revoked_before + 1);
-        let of = (account, keys.public_key.as_str(), &keys.signing_key);
+        let of = (account, keys.public_key.as_str(), keys.signing_key()?);
         let client = rights::manager(url, of, issued_at, now, &*entropy).await?;
         Ok(ContextBuilder::new().timeout(JETSTREAM_TIMEOUT).build(client))
-    }
-
-    /// Makes the streams of an account what they should be, and notes those that could not be.
-    pub(super) async fn converge(&self, ready: &Ready, account: AccountId) -> Result<Converged, NatsError> {
-        let keys = self.provisioned(ready, account).await?;
-        let lock = self.lock_of(account);
-        let _one = lock.lock().await;
-        self.hold(account).await?;
-        let converged = self.converge_held(account, &keys).await;
-        self.give_back(account, converged.as_ref().err()).await;
-        converged
-    }
-
-    async fn converge_held(&self, account: AccountId, keys: &AccountKeys) -> Result<Converged, NatsError> {
-        let tenure = &self.parts.tenure;
-        // Read while the lease is held, so that no older wish overtakes a newer one.
-        let desired = streams::desired(tenure, account).await?;
-        let jetstream = self.manage(account, keys, keys.state.revoked_before).await?;
-        let done = streams::converge(tenure, &jetstream, &desired, self.parts.settings.replicas).await?;
-        self.parts.store.note_streams(account, &done.failed).await?;
-        for (stream, reason) in &done.failed {
-            tracing::warn!(%account, stream, reason, "a stream is not as it should be; it is tried again");
-        }
-        Ok(done)
     }
 
     /// Removes a closed account from the servers, with its streams and their messages.
@@ -269,12 +217,14 @@ impl Nats {
         ready: &Ready,
         account: AccountId,
         public_key: &str,
+        retire: Retire,
     ) -> Result<(), NatsError> {
-        let lock = self.lock_of(account);
-        let _one = lock.lock().await;
-        let held = self.hold(account).await?;
-        let retired = self.retire_held(ready, account, public_key, held).await;
-        self.give_back(account, retired.as_ref().err()).await;
+        let Some(mut held) = self.hold(account, Part::Token, Unless::Never).await? else { return Ok(()) };
+        // Another node may have done it meanwhile.
+        let is_done = retire == Retire::Once && self.parts.store.closed_account(account).await?.is_none();
+        let retired =
+            if is_done { Ok(()) } else { self.retire_held(ready, account, public_key, &mut held).await };
+        self.give_back(held, retired.as_ref().err()).await;
         retired
     }
 
@@ -283,28 +233,31 @@ impl Nats {
         ready: &Ready,
         account: AccountId,
         public_key: &str,
-        mut held: Stopwatch,
+        held: &mut Held,
     ) -> Result<(), NatsError> {
-        use futures::TryStreamExt as _;
-        let tenure = &self.parts.tenure;
-        let (now, entropy) = (self.now(), tenure.entropy());
+        let (now, entropy) = (self.now(), self.parts.tenure.entropy());
+        let Some((mut state, _)) = self.parts.store.claims(account, now).await? else { return Ok(()) };
         // The account's own signing seed went with its data key: one of this moment takes its place, and all users are out.
         let signing_key = new_key(KeyPairType::Account, &*entropy)?;
-        let Some((state, _)) = self.parts.store.claims(account, now).await? else { return Ok(()) };
-        let revocations = Revocations::from([(ALL_USERS.to_owned(), now)]);
-        let token = self.account_token(ready, account, &signing_key.public_key(), &state, &revocations)?;
-        self.keep_holding(account, &mut held).await?;
+        state.signing_key = signing_key.public_key();
+        let all = now.max(state.revoked_before);
+        let revocations = Revocations::from([(ALL_USERS.to_owned(), all)]);
+        let token = self.account_token(ready, account, &state, &revocations)?;
+        self.keep(held).await?;
         ready.system.push(&token, &ready.servers).await?;
-        let keys = AccountKeys { public_key: public_key.to_owned(), signing_key, state };
-        let jetstream = self.manage(account, &keys, now).await?;
+        let keys = AccountKeys { public_key: public_key.to_owned(), signing_key: Some(signing_key), state };
+        let jetstream = self.manage(account, &keys, all).await?;
         let failed = |error: &dyn std::fmt::Display| NatsError::JetStream(error.to_string());
-        let mut names = jetstream.stream_names();
-        while let Some(name) = names.try_next().await.map_err(|error| failed(&error))? {
+        // All names first: the list is paged by its length, which deleting shortens.
+        let names: Vec<String> =
+            jetstream.stream_names().try_collect().await.map_err(|error| failed(&error))?;
+        for name in names {
+            self.keep(held).await?;
             jetstream.delete_stream(&name).await.map_err(|error| failed(&error))?;
         }
         let request = deletion(&[public_key], now, &ready.operator.signing_key()?)?;
         ready.system.delete(&request, ready.servers.len()).await?;
-        self.parts.store.forget_account(account).await?;
+        self.parts.store.note_retired(account).await?;
         tracing::info!(%account, "a closed account is gone from NATS");
         Ok(())
     }

@@ -26,8 +26,8 @@ pub struct ServerFiles {
     pub dir: PathBuf,
     /// The host and port that it listens on.
     pub listen: String,
-    /// Where it writes the ports that it listens on; none if nobody reads them.
-    pub ports_dir: Option<PathBuf>,
+    /// Whether it is the only one, which has no other server to ask.
+    pub is_alone: bool,
 }
 
 impl ServerFiles {
@@ -60,23 +60,21 @@ impl ServerFiles {
         let mut text = String::from(
             "# Written by `tenure`; another operator or other ports are set by `tenure nats bootstrap`.\n",
         );
-        let operators: Vec<&str> =
-            keys.operators.first().map(|operator| operator.token.as_str()).into_iter().collect();
+        // The former one too: while servers are started anew one after the other, all of them trust it.
+        let operators: Vec<&str> = keys.operators.iter().map(|operator| operator.token.as_str()).collect();
         let system = &keys.system_account;
         let system_token = keys.operators.first().map_or("", |operator| operator.system_token.as_str());
         let dir = |name: &str| quoted(&self.dir.join(name));
-        let ports = self.ports_dir.as_ref().map(|dir| format!("ports_file_dir: {}\n", quoted(dir)));
         let written = write!(
             text,
-            "listen: {listen}\n{ports}operator: {operator}\nsystem_account: {system}\n\
+            "listen: {listen}\noperator: [{operators}]\nsystem_account: {system}\n\
              resolver {{\n  type: full\n  dir: {tokens}\n  allow_delete: true\n  interval: \"2m\"\n  \
              timeout: \"{lookup}\"\n}}\n\
              resolver_preload {{\n  {system}: {system_token}\n}}\n\
              jetstream {{\n  store_dir: {store}\n  max_file: {MAX_FILE}\n  max_mem: {MAX_MEMORY}\n}}\n",
             listen = self.listen,
-            ports = ports.unwrap_or_default(),
-            operator = operators.join(" "),
-            lookup = if self.ports_dir.is_some() { LOOKUP_TIMEOUT_ALONE } else { LOOKUP_TIMEOUT },
+            operators = operators.join(", "),
+            lookup = if self.is_alone { LOOKUP_TIMEOUT_ALONE } else { LOOKUP_TIMEOUT },
             tokens = dir("accounts"),
             store = dir("jetstream"),
         );

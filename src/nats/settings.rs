@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
+use uuid::Uuid;
 
 /// Called at one point, to hold a node there.
 pub type Pause = Arc<dyn Fn() -> BoxFuture<'static, ()> + Send + Sync>;
@@ -40,6 +41,8 @@ pub struct NatsSettings {
     pub replicas: usize,
     /// The most streams of an account.
     pub streams_per_account: i64,
+    /// The data directory of the private server that this node runs, if it does.
+    pub private: Option<Uuid>,
     /// Where tests hold this node.
     pub pauses: Pauses,
 }
@@ -60,6 +63,7 @@ impl NatsSettings {
             user_ttl: Self::USER_TTL,
             replicas: 1,
             streams_per_account: 10_000,
+            private: None,
             pauses: Pauses::default(),
         }
     }

@@ -28,6 +28,8 @@ pub(super) struct AccountState {
     pub(super) revision: i64,
     pub(super) pushed: i64,
     pub(super) revoked_before: i64,
+    /// The public key that signs its users.
+    pub(super) signing_key: String,
 }
 
 impl AccountState {
@@ -67,7 +69,37 @@ pub(super) enum Which {
     User(Uuid),
     /// Those that were issued for a bearer token.
     BearerToken(Uuid),
+    /// Those that were issued for an API key.
+    ApiKey(Uuid),
 }
+
+/// What of an account a node changes at NATS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Part {
+    /// Its token. Streams that take long must not delay a revocation.
+    Token,
+    /// Its streams.
+    Streams,
+}
+
+impl Part {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Token => "token",
+            Self::Streams => "streams",
+        }
+    }
+}
+
+/// For how many seconds after its end a user stays revoked by name: servers count the last second whole, and clocks differ.
+const REVOKED_AFTER_SECONDS: i64 = 60;
+
+/// How far the clock of a node may be ahead of another one's, and a second: when all users are revoked, so are those whose tokens
+/// seem to be issued later.
+const AHEAD_SECONDS: i64 = 11;
+
+/// The columns of an [`AccountState`].
+const STATE: &str = "public_key, epoch, revision, pushed, revoked_before, signing_key";
 
 /// Whether the credential of an issued user `n` is good and its person belongs to the account.
 fn is_entitled() -> String {
@@ -82,7 +114,8 @@ fn is_entitled() -> String {
                        and t.revoked_at is null and o.forgotten_at is null
                        and (a.owner_user_id = n.user_id
                             or exists (select from view.members m
-                                       where m.user_id = n.user_id and m.account_id = n.account_id)))
+                                       where m.user_id = n.user_id and m.account_id = n.account_id
+                                         and (m.position <= n.position or m.position = a.owner_position))))
          end",
         api_keys::FROM
     )
@@ -141,7 +174,7 @@ impl Store {
     }
 
     /// The state of an account at NATS, stored if it is new. A new key to sign users, or a new epoch of the log, needs a new
-    /// token; in a new epoch that token revokes all users once, because the log may have lost revocations.
+    /// token. In a new epoch, and if nothing was stored, that token revokes all users once: revocations may have been lost.
     pub(super) async fn account(
         &self,
         account: AccountId,
@@ -149,25 +182,29 @@ impl Store {
         signing_key: &str,
         now: i64,
     ) -> Result<AccountState, ReadError> {
-        let with = "stored as (
-            insert into coarse.nats_account as a (account_id, public_key, signing_key, epoch)
-            select $1, $2, $3, h.epoch from log.head h
-            on conflict (account_id) do update
-            set public_key = excluded.public_key, signing_key = excluded.signing_key, epoch = excluded.epoch,
-                revision = a.revision + 1, pushed = 0, changed_at = clock_timestamp(),
-                revoked_before = case when a.epoch = excluded.epoch then a.revoked_before
-                                      else greatest(a.revoked_before, $4) end
-            where (a.public_key, a.signing_key, a.epoch)
-                  is distinct from (excluded.public_key, excluded.signing_key, excluded.epoch)
-            returning public_key, epoch, revision, pushed, revoked_before)";
-        let select = "select public_key, epoch, revision, pushed, revoked_before from stored
-            union all
-            select public_key, epoch, revision, pushed, revoked_before from coarse.nats_account
-            where account_id = $1 and not exists (select from stored)";
+        let with = format!(
+            "stored as (
+                 insert into coarse.nats_account as a (account_id, public_key, signing_key, epoch, revoked_before)
+                 select $1, $2, $3, h.epoch, $4 from log.head h
+                 on conflict (account_id) do update
+                 set public_key = excluded.public_key, signing_key = excluded.signing_key, epoch = excluded.epoch,
+                     revision = a.revision + 1, pushed = 0, retired_at = null, changed_at = clock_timestamp(),
+                     revoked_before = case when a.epoch = excluded.epoch then a.revoked_before
+                                           else greatest(a.revoked_before, excluded.revoked_before) end
+                 where (a.public_key, a.signing_key, a.epoch, a.retired_at is null)
+                       is distinct from (excluded.public_key, excluded.signing_key, excluded.epoch, true)
+                 returning {STATE})"
+        );
+        let select = format!(
+            "select {STATE} from stored
+             union all
+             select {STATE} from coarse.nats_account where account_id = $1 and not exists (select from stored)"
+        );
+        let revoked_before = now + AHEAD_SECONDS;
         let parameters: [&(dyn tokio_postgres::types::ToSql + Sync); 4] =
-            [&account, &public_key, &signing_key, &now];
+            [&account, &public_key, &signing_key, &revoked_before];
         for _ in 0..2 {
-            let answer = self.primary().ask(with, select, &parameters).await?;
+            let answer = self.primary().ask(&with, &select, &parameters).await?;
             if let Some(row) = answer.rows.first() {
                 return Ok(account_state(row)?);
             }
@@ -188,11 +225,9 @@ impl Store {
         &self,
         public_key: &str,
     ) -> Result<Option<(AccountId, AccountState)>, ReadError> {
-        let sql =
-            "select public_key, epoch, revision, pushed, revoked_before, account_id from coarse.nats_account
-                   where public_key = $1";
-        let row = self.primary().row(sql, &[&public_key]).await?;
-        row.map(|row| Ok((row.try_get(5)?, account_state(&row)?))).transpose()
+        let sql = format!("select {STATE}, account_id from coarse.nats_account where public_key = $1");
+        let row = self.primary().row(&sql, &[&public_key]).await?;
+        row.map(|row| Ok((row.try_get(6)?, account_state(&row)?))).transpose()
     }
 
     /// The users that an account's token has to revoke, with its state. More than [`MOST_REVOCATIONS`] become one entry for
@@ -202,66 +237,92 @@ impl Store {
         account: AccountId,
         now: i64,
     ) -> Result<Option<(AccountState, Revocations)>, ReadError> {
-        let sql =
-            "select a.public_key, a.epoch, a.revision, a.pushed, a.revoked_before, r.public_key, r.issued
+        let sql = "select a.public_key, a.epoch, a.revision, a.pushed, a.revoked_before, a.signing_key,
+                          r.public_key, r.issued
                    from coarse.nats_account a
                    left join lateral (select n.public_key, n.issued from coarse.nats_user n
-                                      where n.account_id = a.account_id and n.expires > $2 and n.revoked
+                                      where n.account_id = a.account_id and n.revoked and n.expires > $2
                                         and n.issued > a.revoked_before
                                       limit $3) r on true
                    where a.account_id = $1";
         let limit = i64::try_from(MOST_REVOCATIONS + 1).unwrap_or(i64::MAX);
-        let rows = self.primary().rows(sql, &[&account, &now, &limit]).await?;
-        let Some(first) = rows.first() else { return Ok(None) };
-        let mut state = account_state(first)?;
-        let mut revoked = Revocations::new();
-        for row in &rows {
-            if let Some(key) = row.try_get::<_, Option<String>>(5)? {
-                revoked.insert(key, row.try_get(6)?);
+        let since = now - REVOKED_AFTER_SECONDS;
+        for _ in 0..2 {
+            let rows = self.primary().rows(sql, &[&account, &since, &limit]).await?;
+            let Some(first) = rows.first() else { return Ok(None) };
+            let state = account_state(first)?;
+            let mut revoked = Revocations::new();
+            for row in &rows {
+                if let Some(key) = row.try_get::<_, Option<String>>(6)? {
+                    revoked.insert(key, row.try_get(7)?);
+                }
             }
+            if revoked.len() <= MOST_REVOCATIONS {
+                if state.revoked_before > 0 {
+                    revoked.insert(ALL_USERS.to_owned(), state.revoked_before);
+                }
+                return Ok(Some((state, revoked)));
+            }
+            // Up to the latest one, which the clock of another node may have issued in the future.
+            let raise = "update coarse.nats_account a
+                         set revoked_before = greatest(a.revoked_before, $2, l.issued), revision = a.revision + 1,
+                             changed_at = clock_timestamp()
+                         from (select coalesce(max(issued), 0) as issued from coarse.nats_user
+                               where account_id = $1 and revoked) l
+                         where a.account_id = $1";
+            self.primary().execute(raise, &[&account, &now]).await?;
         }
-        if revoked.len() > MOST_REVOCATIONS {
-            let sql = "update coarse.nats_account
-                       set revoked_before = greatest(revoked_before, $2), revision = revision + 1
-                       where account_id = $1";
-            self.primary().execute(sql, &[&account, &now]).await?;
-            revoked.clear();
-            state.revoked_before = state.revoked_before.max(now);
-            state.revision += 1;
-        }
-        if state.revoked_before > 0 {
-            revoked.insert(ALL_USERS.to_owned(), state.revoked_before);
-        }
-        Ok(Some((state, revoked)))
+        Err(ReadError::Unavailable("users of a NATS account are revoked faster than they can be read".into()))
     }
 
-    /// Takes or renews the right to change an account at NATS. False while another node has it.
-    pub(super) async fn hold(&self, account: AccountId, node: Uuid) -> Result<bool, ReadError> {
-        let sql = "update coarse.nats_account
-                   set holder = $2, held_until = clock_timestamp() + make_interval(secs => $3)
-                   where account_id = $1
-                     and (holder is null or holder = $2 or held_until < clock_timestamp())";
-        Ok(self.primary().execute(sql, &[&account, &node, &LEASE_SECONDS]).await? == 1)
+    /// Takes or renews the right to change a part of an account at NATS. False while another node has it.
+    pub(super) async fn hold(&self, account: AccountId, part: Part, node: Uuid) -> Result<bool, ReadError> {
+        let sql = "insert into coarse.nats_lease as l (account_id, part, holder, until)
+                   values ($1, $2, $3, clock_timestamp() + make_interval(secs => $4))
+                   on conflict (account_id, part) do update set holder = excluded.holder, until = excluded.until
+                   where l.holder = excluded.holder or l.until < clock_timestamp()";
+        let part = part.as_str();
+        Ok(self.primary().execute(sql, &[&account, &part, &node, &LEASE_SECONDS]).await? == 1)
     }
 
     /// Gives that right back.
-    pub(super) async fn release(&self, account: AccountId, node: Uuid) -> Result<(), ReadError> {
-        let sql = "update coarse.nats_account set holder = null where account_id = $1 and holder = $2";
-        self.primary().execute(sql, &[&account, &node]).await?;
+    pub(super) async fn release(&self, account: AccountId, part: Part, node: Uuid) -> Result<(), ReadError> {
+        let sql = "delete from coarse.nats_lease where account_id = $1 and part = $2 and holder = $3";
+        self.primary().execute(sql, &[&account, &part.as_str(), &node]).await?;
         Ok(())
     }
 
-    /// Notes that the servers have a revision of an account's token. Returns the revision that they should have.
-    pub(super) async fn note_pushed(&self, account: AccountId, revision: i64) -> Result<i64, ReadError> {
+    /// Gives all rights of a node back.
+    pub(super) async fn release_all(&self, node: Uuid) -> Result<(), ReadError> {
+        self.primary().execute("delete from coarse.nats_lease where holder = $1", &[&node]).await?;
+        self.stop_reconciling(node).await
+    }
+
+    /// Notes that the servers have a token of an account. Returns whether it is the newest one.
+    pub(super) async fn note_pushed(
+        &self,
+        account: AccountId,
+        state: &AccountState,
+    ) -> Result<bool, ReadError> {
         let with = "noted as (update coarse.nats_account set pushed = greatest(pushed, $2), failure = null
-                              where account_id = $1 returning revision)";
-        let answer = self.primary().ask(with, "select revision from noted", &[&account, &revision]).await?;
-        Ok(answer.rows.first().map_or(Ok(revision), |row| row.try_get(0))?)
+                              where account_id = $1 and signing_key = $3 and epoch = $4 returning revision)";
+        let parameters: [&(dyn tokio_postgres::types::ToSql + Sync); 4] =
+            [&account, &state.revision, &state.signing_key, &state.epoch];
+        let answer = self.primary().ask(with, "select revision from noted", &parameters).await?;
+        let newest: Option<i64> = answer.rows.first().map(|row| row.try_get(0)).transpose()?;
+        Ok(newest == Some(state.revision))
+    }
+
+    /// Why an account could not be changed at NATS; none if it could.
+    pub(super) async fn failure(&self, account: AccountId) -> Result<Option<String>, ReadError> {
+        let sql = "select failure from coarse.nats_account where account_id = $1";
+        let row = self.primary().row(sql, &[&account]).await?;
+        Ok(row.map_or(Ok(None), |row| row.try_get(0))?)
     }
 
     /// Notes why an account could not be changed at NATS.
     pub(super) async fn note_failure(&self, account: AccountId, reason: &str) -> Result<(), ReadError> {
-        let sql = "update coarse.nats_account set failure = $2 where account_id = $1 and failure is distinct from $2";
+        let sql = "update coarse.nats_account set failure = $2, changed_at = clock_timestamp() where account_id = $1";
         self.primary().execute(sql, &[&account, &reason]).await?;
         Ok(())
     }
@@ -283,8 +344,9 @@ impl Store {
         };
         // After the second at which all users were revoked: that revocation is not about this one.
         let sql = "insert into coarse.nats_user
-                       (public_key, account_id, user_id, api_key_id, bearer_token_id, issued, expires)
-                   select $2, a.account_id, $3, $4, $5, greatest($6, a.revoked_before + 1), $7
+                       (public_key, account_id, user_id, api_key_id, bearer_token_id, position, issued, expires)
+                   select $2, a.account_id, $3, $4, $5,
+                          coalesce((select position from log.event order by position desc limit 1), 0), greatest($6, a.revoked_before + 1), $7
                    from coarse.nats_account a where a.account_id = $1";
         self.primary().execute(sql, &[&account, &public_key, &user, &key, &token, &now, &expires]).await?;
         Ok(())
@@ -294,7 +356,8 @@ impl Store {
     /// counts as issued; `None` if the credential is not good.
     pub(super) async fn check_user(&self, public_key: &str) -> Result<Option<i64>, ReadError> {
         let sql = format!(
-            "select n.issued from coarse.nats_user n where n.public_key = $1 and not n.revoked and {}",
+            "select n.issued from coarse.nats_user n join coarse.nats_account c on c.account_id = n.account_id
+             where n.public_key = $1 and not n.revoked and n.issued > c.revoked_before and {}",
             is_entitled()
         );
         let row = self.primary().row(&sql, &[&public_key]).await?;
@@ -308,7 +371,9 @@ impl Store {
             Which::Account(_) => "n.account_id = $2::uuid",
             Which::User(_) => "n.user_id = $2::uuid",
             Which::BearerToken(_) => "n.bearer_token_id = $2::uuid",
+            Which::ApiKey(_) => "n.api_key_id = $2::uuid",
         };
+        let since = now - REVOKED_AFTER_SECONDS;
         let with = format!(
             "ended as (update coarse.nats_user n set revoked = true
                        where n.expires > $1 and not n.revoked and {filter} and not ({})
@@ -320,9 +385,9 @@ impl Store {
         );
         let select = "select account_id from touched";
         let answer = match which {
-            Which::All => self.primary().ask(&with, select, &[&now, &None::<&str>]).await?,
-            Which::Account(id) | Which::User(id) | Which::BearerToken(id) => {
-                self.primary().ask(&with, select, &[&now, id]).await?
+            Which::All => self.primary().ask(&with, select, &[&since, &None::<&str>]).await?,
+            Which::Account(id) | Which::User(id) | Which::BearerToken(id) | Which::ApiKey(id) => {
+                self.primary().ask(&with, select, &[&since, id]).await?
             }
         };
         ids(&answer.rows)
@@ -337,7 +402,7 @@ impl Store {
 
     /// Accounts whose token the servers may not have yet.
     pub(super) async fn unpushed(&self, limit: i64) -> Result<Vec<AccountId>, ReadError> {
-        let sql = "select account_id from coarse.nats_account where pushed < revision
+        let sql = "select account_id from coarse.nats_account where pushed < revision and retired_at is null
                    order by account_id limit $1";
         ids(&self.primary().rows(sql, &[&limit]).await?)
     }
@@ -357,7 +422,7 @@ impl Store {
     /// Accounts at NATS that are closed here.
     pub(super) async fn closed(&self, limit: i64) -> Result<Vec<(AccountId, String)>, ReadError> {
         let sql = "select n.account_id, n.public_key from coarse.nats_account n
-                   where not exists (select from view.accounts a where a.id = n.account_id)
+                   where n.retired_at is null and not exists (select from view.accounts a where a.id = n.account_id)
                    order by n.account_id limit $1";
         let rows = self.primary().rows(sql, &[&limit]).await?;
         rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect()
@@ -366,7 +431,8 @@ impl Store {
     /// The public key of an account at NATS that is closed here; `None` if it is open, or was never there.
     pub(super) async fn closed_account(&self, account: AccountId) -> Result<Option<String>, ReadError> {
         let sql = "select n.public_key from coarse.nats_account n
-                   where n.account_id = $1 and not exists (select from view.accounts a where a.id = n.account_id)";
+                   where n.account_id = $1 and n.retired_at is null
+                     and not exists (select from view.accounts a where a.id = n.account_id)";
         let row = self.primary().row(sql, &[&account]).await?;
         Ok(row.map(|row| row.try_get(0)).transpose()?)
     }
@@ -374,7 +440,8 @@ impl Store {
     /// Accounts whose tokens changed within so many seconds.
     pub(super) async fn changed_within(&self, seconds: f64) -> Result<Vec<AccountId>, ReadError> {
         let sql = "select account_id from coarse.nats_account
-                   where changed_at > clock_timestamp() - make_interval(secs => $1) order by account_id";
+                   where changed_at > clock_timestamp() - make_interval(secs => $1) and retired_at is null
+                   order by account_id";
         ids(&self.primary().rows(sql, &[&seconds]).await?)
     }
 
@@ -384,30 +451,56 @@ impl Store {
         after: AccountId,
         limit: i64,
     ) -> Result<Vec<(AccountId, AccountState)>, ReadError> {
-        let sql =
-            "select public_key, epoch, revision, pushed, revoked_before, account_id from coarse.nats_account
-                   where account_id > $1 order by account_id limit $2";
-        let rows = self.primary().rows(sql, &[&after, &limit]).await?;
-        rows.iter().map(|row| Ok((row.try_get(5)?, account_state(row)?))).collect()
+        let sql = format!(
+            "select {STATE}, account_id from coarse.nats_account
+             where account_id > $1 and retired_at is null order by account_id limit $2"
+        );
+        let rows = self.primary().rows(&sql, &[&after, &limit]).await?;
+        rows.iter().map(|row| Ok((row.try_get(6)?, account_state(row)?))).collect()
     }
 
-    /// Forgets an account that is gone from NATS.
-    pub(super) async fn forget_account(&self, account: AccountId) -> Result<(), ReadError> {
+    /// Notes that an account is gone from NATS.
+    pub(super) async fn note_retired(&self, account: AccountId) -> Result<(), ReadError> {
         for sql in [
             "delete from coarse.nats_user where account_id = $1",
             "delete from coarse.nats_stream where account_id = $1",
-            "delete from coarse.nats_account where account_id = $1",
+            "update coarse.nats_account set retired_at = clock_timestamp(), failure = null where account_id = $1",
         ] {
             self.primary().execute(sql, &[&account]).await?;
         }
         Ok(())
     }
 
+    /// Those of these accounts that were removed from the servers.
+    pub(super) async fn retired(&self, public_keys: &[&str]) -> Result<Vec<(AccountId, String)>, ReadError> {
+        let sql = "select account_id, public_key from coarse.nats_account
+                   where public_key = any ($1) and retired_at is not null";
+        let rows = self.primary().rows(sql, &[&public_keys]).await?;
+        rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect()
+    }
+
+    /// Makes the private NATS of a data directory this database's, or says so again. If it is another one's, returns the URL.
+    pub(super) async fn claim_private(
+        &self,
+        directory: Uuid,
+        url: &str,
+    ) -> Result<Option<String>, ReadError> {
+        let with = "claimed as (
+            insert into coarse.nats_private as p (directory, url, seen_at) values ($1, $2, clock_timestamp())
+            on conflict (only_row) do update
+            set directory = excluded.directory, url = excluded.url, seen_at = excluded.seen_at
+            where p.directory = excluded.directory or p.seen_at < clock_timestamp() - interval '1 minute'
+            returning url)";
+        let select = "select p.url from coarse.nats_private p where not exists (select from claimed)";
+        let answer = self.primary().ask(with, select, &[&directory, &url]).await?;
+        Ok(answer.rows.first().map(|row| row.try_get(0)).transpose()?)
+    }
+
     /// Notes which streams of an account failed, and why, in the place of what was noted before.
     pub(super) async fn note_streams(
         &self,
         account: AccountId,
-        failed: &[(String, String)],
+        failed: &std::collections::BTreeMap<String, String>,
     ) -> Result<(), ReadError> {
         let (names, reasons): (Vec<&str>, Vec<&str>) =
             failed.iter().map(|(name, reason)| (name.as_str(), reason.as_str())).unzip();
@@ -436,6 +529,14 @@ impl Store {
     pub(super) async fn with_failed_streams(&self, seconds: f64) -> Result<Vec<AccountId>, ReadError> {
         let sql = "select distinct account_id from coarse.nats_stream
                    where failed_at < clock_timestamp() - make_interval(secs => $1)";
+        ids(&self.primary().rows(sql, &[&seconds]).await?)
+    }
+
+    /// Accounts that could not be changed, and were last changed at least so many seconds ago.
+    pub(super) async fn with_failures(&self, seconds: f64) -> Result<Vec<AccountId>, ReadError> {
+        let sql = "select account_id from coarse.nats_account
+                   where failure is not null and retired_at is null
+                     and changed_at < clock_timestamp() - make_interval(secs => $1)";
         ids(&self.primary().rows(sql, &[&seconds]).await?)
     }
 
@@ -469,6 +570,7 @@ fn account_state(row: &tokio_postgres::Row) -> Result<AccountState, tokio_postgr
         revision: row.try_get(2)?,
         pushed: row.try_get(3)?,
         revoked_before: row.try_get(4)?,
+        signing_key: row.try_get(5)?,
     })
 }
 

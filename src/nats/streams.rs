@@ -1,4 +1,4 @@
-//! The streams that an account should have, and how they are made so.
+//! The streams that an account should have.
 //!
 //! Every pipe is one stream. Its metadata says which pipe, or of which source an automatic pipe is: a stream of another pipe
 //! that had the name before is deleted with its messages, and only streams with such metadata are ever deleted.
@@ -6,11 +6,9 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
-use async_nats::jetstream::context::Context;
 use async_nats::jetstream::stream::{Config, DiscardPolicy, RetentionPolicy, StorageType};
 use futures::TryStreamExt as _;
 
-use super::error::NatsError;
 use super::system::ReportedStream;
 use crate::Tenure;
 use crate::aggregates::source::{Retention, SourceKind};
@@ -59,7 +57,7 @@ impl StreamOf {
     }
 
     /// Whose stream this is; `None` if it is not one that Tenure has made.
-    fn read(metadata: &HashMap<String, String>) -> Option<Self> {
+    pub(super) fn read(metadata: &HashMap<String, String>) -> Option<Self> {
         if let Some(id) = metadata.get(OF_PIPE) {
             return id.parse().ok().map(Self::Pipe);
         }
@@ -77,7 +75,7 @@ impl StreamOf {
 pub(super) struct DesiredStream {
     pub(super) name: String,
     subject: String,
-    of: StreamOf,
+    pub(super) of: StreamOf,
     retention: Retention,
 }
 
@@ -87,7 +85,7 @@ impl DesiredStream {
     }
 
     /// Its configuration, made from another one, of which only what is managed here is changed.
-    fn config(&self, from: Config, replicas: usize) -> Config {
+    pub(super) fn config(&self, from: Config, replicas: usize) -> Config {
         let (key, id) = self.of.metadata();
         let mut metadata = from.metadata.clone();
         metadata.retain(|name, _| name != OF_PIPE && name != OF_SOURCE);
@@ -183,67 +181,8 @@ pub(super) struct Converged {
     pub(super) created: usize,
     pub(super) changed: usize,
     pub(super) deleted: usize,
-    /// Streams that could not be made as they should be, and why.
-    pub(super) failed: Vec<(String, String)>,
-}
-
-/// Makes the streams of an account what they should be.
-pub(super) async fn converge(
-    tenure: &Tenure,
-    jetstream: &Context,
-    desired: &BTreeMap<String, DesiredStream>,
-    replicas: usize,
-) -> Result<Converged, NatsError> {
-    let mut found: BTreeMap<String, Config> = BTreeMap::new();
-    let mut streams = jetstream.streams();
-    while let Some(info) =
-        streams.try_next().await.map_err(|error| NatsError::JetStream(error.to_string()))?
-    {
-        found.insert(info.config.name.clone(), info.config);
-    }
-    let mut done = Converged::default();
-    // First, because what is gone may hold a name or a subject that is wanted.
-    for (name, config) in &found {
-        let Some(of) = StreamOf::read(&config.metadata) else { continue };
-        if desired.get(name).is_some_and(|wanted| wanted.of == of) || is_alive(tenure, of).await? {
-            continue;
-        }
-        match jetstream.delete_stream(name).await {
-            Ok(_) => done.deleted += 1,
-            Err(error) => done.failed.push((name.clone(), error.to_string())),
-        }
-    }
-    for wanted in desired.values() {
-        let outcome = match found.get(&wanted.name) {
-            Some(config) if wanted.is_met_by(config, replicas) => continue,
-            Some(config) if StreamOf::read(&config.metadata).is_none_or(|of| of == wanted.of) => {
-                let changed = jetstream.update_stream(wanted.config(config.clone(), replicas)).await;
-                changed.map(|_| done.changed += 1).map_err(|error| error.to_string())
-            }
-            _ => {
-                let created = jetstream.create_stream(wanted.config(Config::default(), replicas)).await;
-                created.map(|_| done.created += 1).map_err(|error| error.to_string())
-            }
-        };
-        if let Err(reason) = outcome {
-            done.failed.push((wanted.name.clone(), reason));
-        }
-    }
-    Ok(done)
-}
-
-/// Whether the pipe or source of a stream exists. Asked before a stream is deleted, because a node that was suspended may act on
-/// what it read long ago; what is gone never comes back.
-async fn is_alive(tenure: &Tenure, of: StreamOf) -> Result<bool, QueryError> {
-    let found = match of {
-        StreamOf::Pipe(id) => tenure.reader().pipe(id).await.map(drop),
-        StreamOf::Source(id) => tenure.reader().source(id).await.map(drop),
-    };
-    match found {
-        Ok(()) => Ok(true),
-        Err(QueryError::NotFound) => Ok(false),
-        Err(error) => Err(error),
-    }
+    /// The names of streams that could not be made as they should be, and why.
+    pub(super) failed: BTreeMap<String, String>,
 }
 
 #[cfg(test)]

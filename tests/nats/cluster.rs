@@ -80,5 +80,8 @@ async fn fault_a_cluster_that_loses_a_server_goes_on_with_its_replicas() {
     node.until_converged(1).await;
     let mut only = exchanged.clone();
     only["nats_url"] = servers[1].url.clone().into();
-    assert!(connect(&only).await.is_err(), "revoked there too");
+    let out = async { while connect(&only).await.is_ok() {} };
+    tokio::time::timeout(Duration::from_secs(6), out)
+        .await
+        .expect("revoked there too, soon after it came back");
 }

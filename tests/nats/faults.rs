@@ -79,7 +79,7 @@ async fn servers_that_trust_another_operator_are_named_and_nothing_is_lost() {
     let files = tenure::nats::ServerFiles {
         dir: ours.dir.path().to_owned(),
         listen: server.url.trim_start_matches("nats://").to_owned(),
-        ports_dir: None,
+        is_alone: false,
     };
     tenure::nats::bootstrap(&ours.tenure, &files, false).await.unwrap();
     let node = Node::on(ours.tenure.clone(), &server.url, |_| {}).await;
@@ -236,7 +236,7 @@ async fn manager(bare: &Bare, server: &RawServer, account: tenure::ids::AccountI
     let signing = nkeys::KeyPair::from_seed(&signing).unwrap();
     let user = Arc::new(nkeys::KeyPair::new_user());
     let claims = json!({
-        "jti": "by-hand", "iat": 1_700_000_000, "iss": signing.public_key(), "name": "by-hand", "sub": user.public_key(),
+        "jti": "by-hand", "iat": 4_000_000_000_i64, "iss": signing.public_key(), "name": "by-hand", "sub": user.public_key(),
         "nats": {"pub": {}, "sub": {}, "subs": -1, "data": -1, "payload": -1, "issuer_account": keys.public_key,
                  "type": "user", "version": 2}
     });
@@ -298,7 +298,7 @@ async fn another_operator_signs_the_same_accounts_and_messages_stay() {
     let files = tenure::nats::ServerFiles {
         dir: server.dir.clone(),
         listen: server.url.trim_start_matches("nats://").to_owned(),
-        ports_dir: None,
+        is_alone: false,
     };
     let made = tenure::nats::bootstrap(&bare.tenure, &files, true).await.unwrap();
     assert!(made.has_identity && Some(&made.operator) != before.operator.as_ref());

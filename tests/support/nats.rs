@@ -20,8 +20,8 @@ use crate::http::{Server, answer};
 pub const PATIENCE: Duration = Duration::from_secs(120);
 
 /// The program that `make test` installs.
-pub fn binary() -> PathBuf {
-    tenure::nats::private::find_binary().expect("nats-server: `make test` installs it")
+pub async fn binary() -> PathBuf {
+    tenure::nats::private::find_binary().await.expect("nats-server: `make test` installs it")
 }
 
 /// A node with its HTTP interface, on a NATS server that others may share.
@@ -128,6 +128,7 @@ impl Tenancy {
 pub struct RawServer {
     pub url: String,
     pub dir: PathBuf,
+    program: PathBuf,
     child: Option<Child>,
 }
 
@@ -141,9 +142,14 @@ impl RawServer {
 
     pub async fn configure(tenure: &Tenure, dir: &Path, more: &str) -> Self {
         let listen = format!("127.0.0.1:{}", free_port());
-        let files = ServerFiles { dir: dir.to_owned(), listen: listen.clone(), ports_dir: None };
+        let files = ServerFiles { dir: dir.to_owned(), listen: listen.clone(), is_alone: false };
         tenure::nats::bootstrap(tenure, &files, false).await.expect("a configuration");
-        let mut server = Self { url: format!("nats://{listen}"), dir: dir.to_owned(), child: None };
+        let mut server = Self {
+            url: format!("nats://{listen}"),
+            dir: dir.to_owned(),
+            program: binary().await,
+            child: None,
+        };
         server.change(|text| format!("{text}{more}"));
         server
     }
@@ -157,7 +163,7 @@ impl RawServer {
 
     pub fn run(&mut self) {
         let log = std::fs::File::options().create(true).append(true).open(self.dir.join("log")).unwrap();
-        let child = Command::new(binary())
+        let child = Command::new(&self.program)
             .arg("-c")
             .arg(self.dir.join("nats-server.conf"))
             .stdin(Stdio::null())

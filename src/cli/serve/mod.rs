@@ -76,10 +76,20 @@ pub(super) async fn run(config: Config) -> anyhow::Result<()> {
     };
     let outcome = match started {
         Some(Ok((tenure, sign_in))) => {
-            let nats = nats::begin(&config, &tenure, &mut private_nats).await;
+            let begun = tokio::select! {
+                nats = nats::begin(&config, &tenure, &mut private_nats) => Some(nats),
+                () = signals.received() => None,
+            };
             let tenure = Arc::new(tenure);
-            let node = Node { config: &config, tenure, nats, sign_in, private: private.as_ref() };
-            node.serve(settings, [public, internal], metrics, &mut signals).await
+            if let Some(nats) = begun {
+                let node = Node { config: &config, tenure, nats, sign_in, private: private.as_ref() };
+                node.serve(settings, [public, internal], metrics, &mut signals).await
+            } else {
+                tracing::info!("stopped by a signal while starting");
+                let at = Stopwatch::start();
+                let _ = timeout(CLOSE_TIMEOUT, tenure.close()).await;
+                Ok(Ended { at, is_hastened: false, reason: None })
+            }
         }
         Some(Err(error)) => Err(error),
         None => {
@@ -93,10 +103,13 @@ pub(super) async fn run(config: Config) -> anyhow::Result<()> {
         Ok(ended) => STOP_TIMEOUT.saturating_sub(ended.at.elapsed() + IMMEDIATE),
         Err(_) => STOP_TIMEOUT.saturating_sub(IMMEDIATE),
     };
-    if let Some(private_nats) = private_nats {
-        let _ = timeout(left, private_nats.stop()).await;
-    }
-    let stopped = stop_postgres(private, &mut signals, left).await;
+    // Both at once: a container is killed after ten seconds.
+    let stop_nats = async {
+        if let Some(private_nats) = private_nats {
+            let _ = timeout(left, private_nats.stop()).await;
+        }
+    };
+    let (stopped, ()) = tokio::join!(stop_postgres(private, &mut signals, left), stop_nats);
     // The first error is the cause.
     let ended = outcome?;
     stopped?;

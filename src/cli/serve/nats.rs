@@ -2,8 +2,8 @@
 
 use crate::Tenure;
 use crate::config::Config;
-use crate::nats::Nats;
-use crate::nats::private::{PrivateNats, running};
+use crate::nats::private::{PrivateNats, PrivateNatsError, running};
+use crate::nats::{Nats, NatsSettings};
 
 /// The NATS of a node.
 pub(super) enum Use {
@@ -43,27 +43,33 @@ pub(super) async fn begin(config: &Config, tenure: &Tenure, private: &mut Option
         return Use::Nothing("switched off".to_owned());
     }
     if let Some(url) = &config.nats.url {
-        return begin_with(config, tenure, url, "");
-    }
-    // Another process of this data directory runs it.
-    if let Some(url) = running(&config.data_dir) {
-        return begin_with(config, tenure, &url, "private, run by another process: ");
+        return begin_with(tenure, config.nats.settings(url), "");
     }
     match PrivateNats::start(tenure, &config.data_dir, config.nats.listen).await {
         Ok(server) => {
-            let begun = begin_with(config, tenure, server.url(), "private: ");
+            let mut settings = config.nats.settings(server.url());
+            settings.private = Some(server.directory_id());
+            let begun = begin_with(tenure, settings, "private: ");
             *private = Some(server);
             begun
         }
-        Err(error) => {
-            tracing::warn!(%error, "no private NATS: credentials are not exchanged, and pipes have no streams");
-            Use::Nothing(error.to_string())
+        Err(PrivateNatsError::Shared) => match running(&config.data_dir) {
+            Some(url) => begin_with(tenure, config.nats.settings(&url), "private, run by another process: "),
+            None => without(&PrivateNatsError::Shared),
+        },
+        Err(PrivateNatsError::OfAnotherNode { url }) => {
+            begin_with(tenure, config.nats.settings(&url), "private, run by another node: ")
         }
+        Err(error) => without(&error),
     }
 }
 
-fn begin_with(config: &Config, tenure: &Tenure, url: &str, what: &str) -> Use {
-    let settings = config.nats.settings(url);
+fn without(error: &PrivateNatsError) -> Use {
+    tracing::warn!(%error, "no NATS: credentials are not exchanged, and pipes have no streams");
+    Use::Nothing(error.to_string())
+}
+
+fn begin_with(tenure: &Tenure, settings: NatsSettings, what: &str) -> Use {
     let said = format!("{what}{}", settings.public_url);
     Use::Nats { handle: Nats::start(tenure.clone(), settings), said }
 }
