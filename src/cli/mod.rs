@@ -24,6 +24,7 @@ mod source;
 mod subscriptions;
 mod token;
 mod tour;
+mod tour_nats;
 mod user;
 
 use std::process::ExitCode;
@@ -145,7 +146,7 @@ async fn run_and_report() -> ExitCode {
     let log = telemetry::log(match cli.command {
         Command::Serve => "info",
         // The tour makes a subscriber fail, and says so itself.
-        Command::Tour => "warn,tenure::subscribers=off",
+        Command::Tour => "warn,tenure::subscribers=off,tenure::nats=off,async_nats=off",
         _ => "warn",
     });
     let result = if matches!(cli.command, Command::Serve) && serve::init::is_first_process() {

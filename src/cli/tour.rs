@@ -1,5 +1,6 @@
 //! `tenure tour`: demonstrates commands with their events, races and refusals, on a throwaway database.
 
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use futures::TryStreamExt as _;
 use futures::future::join_all;
 use serde_json::json;
 
-use super::{open, output};
+use super::{open, output, tour_nats};
 use crate::Tenure;
 use crate::aggregates::AnyEvent;
 use crate::aggregates::source::Retention;
@@ -64,7 +65,7 @@ pub(super) async fn run(config: Config) -> anyhow::Result<()> {
             "commands": tour.commands, "events": tour.events, "refusals": tour.refusals, "no_ops": tour.no_ops,
             "one_winner": tour.one_winner, "consumed_once": tour.consumed_once,
             "revoked_key_refused": tour.revoked_key_refused, "forgotten_unreadable": tour.forgotten_unreadable,
-            "positions_contiguous": tour.contiguous, "followed_once": tour.followed_once, "seconds": seconds,
+            "positions_contiguous": tour.contiguous, "followed_once": tour.followed_once, "cut_off": tour.cut_off, "seconds": seconds,
         }));
     }
     output::line(&format!(
@@ -76,7 +77,7 @@ pub(super) async fn run(config: Config) -> anyhow::Result<()> {
 async fn on_throwaway(config: &Config) -> anyhow::Result<Tour> {
     let opened = open::open(config).await?;
     let mut tour = Tour { json: config.json, ..Tour::default() };
-    let result = tour.walk(&opened.tenure).await;
+    let result = tour.walk(&opened.tenure, &config.data_dir).await;
     opened.close().await?;
     result.map(|()| tour)
 }
@@ -95,6 +96,8 @@ struct Tour {
     forgotten_unreadable: bool,
     contiguous: bool,
     followed_once: bool,
+    /// Whether a revoked credential was cut off at NATS; none without a nats-server.
+    cut_off: Option<bool>,
 }
 
 /// A service that cannot handle the events of one stream until it is repaired.
@@ -144,7 +147,7 @@ async fn until_current(subscriptions: &Subscriptions) -> anyhow::Result<()> {
 }
 
 impl Tour {
-    async fn walk(&mut self, tenure: &Tenure) -> anyhow::Result<()> {
+    async fn walk(&mut self, tenure: &Tenure, data_dir: &Path) -> anyhow::Result<()> {
         let operator = Context::of(Actor::Operator);
         self.heading("Users")?;
         let ada = self.done(
@@ -214,7 +217,31 @@ impl Tour {
             "the log does not match the responses"
         );
         self.say("every position once, in order", &format!("1 to {} (1 is genesis)", events.len()))?;
-        self.follow(tenure, acme, events.len()).await
+        self.follow(tenure, acme, events.len()).await?;
+        self.at_nats(tenure, data_dir, again, bob).await
+    }
+
+    /// Lets a tenant publish at NATS, and revokes its key.
+    async fn at_nats(
+        &mut self,
+        tenure: &Tenure,
+        data_dir: &Path,
+        account: AccountId,
+        owner: UserId,
+    ) -> anyhow::Result<()> {
+        self.heading("A tenant at NATS")?;
+        match tour_nats::show(tenure, data_dir, account, owner).await? {
+            Ok(seen) => {
+                self.cut_off = Some(true);
+                self.say(
+                    "exchange a key, publish to a pipe",
+                    &format!("message {} of its stream", seen.sequence),
+                )?;
+                let after = seen.cut_off_after.as_millis();
+                self.say("revoke the key", &format!("cut off after {after} ms, and no way in"))
+            }
+            Err(reason) => self.say("left out", &reason),
+        }
     }
 
     /// Starts a service that follows the log and fails at the events of one account, and unparks them after a repair.
