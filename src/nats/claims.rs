@@ -16,6 +16,9 @@ const UNLIMITED: i64 = -1;
 /// The name under which an account's token revokes all its users.
 pub const ALL_USERS: &str = "*";
 
+/// The text by which the token is known that removes an account.
+pub const RETIRED: &str = "tenure:retired";
+
 /// Why a token could not be made or read.
 #[derive(Debug, thiserror::Error)]
 pub enum TokenError {
@@ -320,6 +323,12 @@ impl ReadAccount {
         let body = token.split('.').nth(1).ok_or(TokenError::Malformed)?;
         let body = BASE64URL_NOPAD.decode(body.as_bytes()).map_err(|_| TokenError::Malformed)?;
         serde_json::from_slice(&body).map_err(|_| TokenError::Malformed)
+    }
+
+    /// Whether it refuses all its users, whenever they were issued, as the token by which an account is removed does.
+    #[must_use]
+    pub fn is_without_users(&self) -> bool {
+        self.tags().iter().any(|tag| tag == RETIRED)
     }
 
     /// The texts of our own.

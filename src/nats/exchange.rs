@@ -77,7 +77,7 @@ impl Nats {
         Pauses::at(self.parts.settings.pauses.before_check.as_ref()).await;
         let Some(issued_at) = store.check_user(&user.public_key()).await? else { return Ok(None) };
         let of = (account, keys.public_key.as_str(), keys.signing_key()?);
-        let credential = user.credential(of, issued_for.user(), (issued_at, expires))?;
+        let credential = user.credential(of, issued_for.user(), (now, issued_at, expires))?;
         let expires_at = Timestamp::from_micros(expires.saturating_mul(1_000_000));
         Ok(Some(Exchanged { token: credential.token, seed: credential.seed, expires_at }))
     }

@@ -110,7 +110,11 @@ impl Nats {
             let Ok(token) = std::str::from_utf8(&update.payload) else { continue };
             let Ok(read) = ReadAccount::decode(token) else { continue };
             match self.parts.store.account_by_key(&read.sub).await {
-                Ok(Some((account, state))) if !read.tags().contains(&state.tag()) => {
+                Ok(Some((account, state))) if state.is_retired && !read.is_without_users() => {
+                    tracing::warn!(%account, "a server was given a closed account; removing it again");
+                    self.spawn_retire(account, state.public_key);
+                }
+                Ok(Some((account, state))) if !state.is_retired && !read.tags().contains(&state.tag()) => {
                     tracing::warn!(%account, "a server was given an outdated token of an account; giving it the newest");
                     self.spawn_publish(account, Push::Anyway);
                 }

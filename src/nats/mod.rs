@@ -43,4 +43,5 @@ pub use server_config::ServerFiles;
 pub use settings::{NatsSettings, Pause, Pauses};
 pub use status::{ServerStatus, Status, StreamStatus};
 pub use store::IssuedFor;
+pub use system::system_client;
 pub use version::is_safe;

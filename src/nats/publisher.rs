@@ -7,7 +7,9 @@ use futures::TryStreamExt as _;
 use nkeys::{KeyPair, KeyPairType};
 use secrecy::{ExposeSecret as _, SecretString};
 
-use super::claims::{ALL_USERS, Account, JetStreamLimits, ReadAccount, Registered, Revocations, deletion};
+use super::claims::{
+    ALL_USERS, Account, JetStreamLimits, RETIRED, ReadAccount, Registered, Revocations, deletion,
+};
 use super::error::NatsError;
 use super::handle::{Nats, Ready};
 use super::keys::{new_key, seconds, seed_of};
@@ -70,7 +72,10 @@ impl Nats {
         let keys = tenure.ensure_nats_account(&context, account, &public_key, &seed).await?;
         let signing_key = keys.signing_seed.and_then(|seed| KeyPair::from_seed(seed.expose_secret()).ok());
         let state = match &signing_key {
-            Some(key) => store.account(account, &keys.public_key, &key.public_key(), self.now()).await?,
+            Some(key) => {
+                let now = (!keys.is_new).then(|| self.now());
+                store.account(account, &keys.public_key, &key.public_key(), now).await?
+            }
             None => store.account_by_key(&keys.public_key).await?.ok_or(NatsError::UnreadableSeed)?.1,
         };
         Ok(AccountKeys { public_key: keys.public_key, state, signing_key })
@@ -136,7 +141,7 @@ impl Nats {
             if !must && state.pushed >= state.revision {
                 return Ok(());
             }
-            let token = self.account_token(ready, account, &state, &revocations)?;
+            let token = self.account_token(ready, account, &state, &revocations, state.tag())?;
             Pauses::at(self.parts.settings.pauses.before_push.as_ref()).await;
             // A node that was suspended must not go on with what it read before.
             if !self.parts.settings.pauses.outlives_leases && !self.keep(held).await? {
@@ -166,6 +171,7 @@ impl Nats {
         account: AccountId,
         state: &AccountState,
         revocations: &Revocations,
+        tag: String,
     ) -> Result<String, NatsError> {
         let registered = Registered {
             name: &account.to_string(),
@@ -178,7 +184,7 @@ impl Nats {
             signing_key: &state.signing_key,
             storage: Some(JetStreamLimits::of_streams(streams, Retention::MAX_BYTES)),
             revocations,
-            tags: &[state.tag()],
+            tags: &[tag],
         };
         Ok(token.encode(&registered, &ready.operator.signing_key()?)?)
     }
@@ -242,7 +248,7 @@ impl Nats {
         state.signing_key = signing_key.public_key();
         let all = now.max(state.revoked_before);
         let revocations = Revocations::from([(ALL_USERS.to_owned(), all)]);
-        let token = self.account_token(ready, account, &state, &revocations)?;
+        let token = self.account_token(ready, account, &state, &revocations, RETIRED.to_owned())?;
         self.keep(held).await?;
         ready.system.push(&token, &ready.servers).await?;
         let keys = AccountKeys { public_key: public_key.to_owned(), signing_key: Some(signing_key), state };

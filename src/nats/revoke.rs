@@ -89,6 +89,24 @@ impl Nats {
         });
     }
 
+    /// Removes a closed account from the servers again, in the background.
+    pub(super) fn spawn_retire(&self, account: AccountId, public_key: String) {
+        let nats = Self { parts: self.parts.clone(), _running: None };
+        let stop = self.parts.stop.clone();
+        let retiring = async move {
+            let retired = match nats.ready_now() {
+                Ok(ready) => nats.retire(&ready, account, &public_key, Retire::Again).await,
+                Err(error) => Err(error),
+            };
+            if let Err(error) = retired {
+                tracing::debug!(%account, %error, "a closed account is removed from NATS later");
+            }
+        };
+        self.parts.tasks.spawn(async move {
+            stop.run_until_cancelled(Box::pin(retiring)).await;
+        });
+    }
+
     pub(super) async fn publish_or_retire(
         &self,
         ready: &Ready,

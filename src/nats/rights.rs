@@ -49,7 +49,7 @@ impl NewUser {
         &self,
         (account, public_key, signing_key): (AccountId, &str, &KeyPair),
         user: UserId,
-        (issued_at, expires): (i64, i64),
+        (now, issued_at, expires): (i64, i64, i64),
     ) -> Result<UserCredential, TokenError> {
         let own = format!("{account}.>");
         let publish = [
@@ -71,7 +71,8 @@ impl NewUser {
             name: &name,
             subject: &self.public_key(),
             issued_at,
-            not_before: issued_at.min(expires) - BACKDATED_SECONDS,
+            // Not of the issuance, which may be in the future: after a moment at which all users were revoked.
+            not_before: now - BACKDATED_SECONDS,
             expires,
         };
         let user = User { account: public_key, publish: &publish, subscribe: &subscribe };

@@ -30,6 +30,8 @@ pub(super) struct AccountState {
     pub(super) revoked_before: i64,
     /// The public key that signs its users.
     pub(super) signing_key: String,
+    /// Whether it was removed from the servers.
+    pub(super) is_retired: bool,
 }
 
 impl AccountState {
@@ -99,7 +101,8 @@ const REVOKED_AFTER_SECONDS: i64 = 60;
 const AHEAD_SECONDS: i64 = 11;
 
 /// The columns of an [`AccountState`].
-const STATE: &str = "public_key, epoch, revision, pushed, revoked_before, signing_key";
+const STATE: &str =
+    "public_key, epoch, revision, pushed, revoked_before, signing_key, retired_at is not null as is_retired";
 
 /// Whether the credential of an issued user `n` is good and its person belongs to the account.
 fn is_entitled() -> String {
@@ -174,13 +177,14 @@ impl Store {
     }
 
     /// The state of an account at NATS, stored if it is new. A new key to sign users, or a new epoch of the log, needs a new
-    /// token. In a new epoch, and if nothing was stored, that token revokes all users once: revocations may have been lost.
+    /// token. In a new epoch, and if nothing was stored of an account that had its keys before, that token revokes all users once:
+    /// revocations may have been lost. `now` is none if the keys are new.
     pub(super) async fn account(
         &self,
         account: AccountId,
         public_key: &str,
         signing_key: &str,
-        now: i64,
+        now: Option<i64>,
     ) -> Result<AccountState, ReadError> {
         let with = format!(
             "stored as (
@@ -190,19 +194,20 @@ impl Store {
                  set public_key = excluded.public_key, signing_key = excluded.signing_key, epoch = excluded.epoch,
                      revision = a.revision + 1, pushed = 0, retired_at = null, changed_at = clock_timestamp(),
                      revoked_before = case when a.epoch = excluded.epoch then a.revoked_before
-                                           else greatest(a.revoked_before, excluded.revoked_before) end
+                                           else greatest(a.revoked_before + 1, excluded.revoked_before - $5) end
                  where (a.public_key, a.signing_key, a.epoch, a.retired_at is null)
                        is distinct from (excluded.public_key, excluded.signing_key, excluded.epoch, true)
                  returning {STATE})"
         );
         let select = format!(
-            "select {STATE} from stored
+            "select * from stored
              union all
              select {STATE} from coarse.nats_account where account_id = $1 and not exists (select from stored)"
         );
-        let revoked_before = now + AHEAD_SECONDS;
-        let parameters: [&(dyn tokio_postgres::types::ToSql + Sync); 4] =
-            [&account, &public_key, &signing_key, &revoked_before];
+        // Beyond what a change of the epoch a moment ago would have set.
+        let revoked_before = now.map_or(0, |now| now + 3 * AHEAD_SECONDS);
+        let parameters: [&(dyn tokio_postgres::types::ToSql + Sync); 5] =
+            [&account, &public_key, &signing_key, &revoked_before, &AHEAD_SECONDS];
         for _ in 0..2 {
             let answer = self.primary().ask(&with, &select, &parameters).await?;
             if let Some(row) = answer.rows.first() {
@@ -227,7 +232,7 @@ impl Store {
     ) -> Result<Option<(AccountId, AccountState)>, ReadError> {
         let sql = format!("select {STATE}, account_id from coarse.nats_account where public_key = $1");
         let row = self.primary().row(&sql, &[&public_key]).await?;
-        row.map(|row| Ok((row.try_get(6)?, account_state(&row)?))).transpose()
+        row.map(|row| Ok((row.try_get(7)?, account_state(&row)?))).transpose()
     }
 
     /// The users that an account's token has to revoke, with its state. More than [`MOST_REVOCATIONS`] become one entry for
@@ -238,7 +243,7 @@ impl Store {
         now: i64,
     ) -> Result<Option<(AccountState, Revocations)>, ReadError> {
         let sql = "select a.public_key, a.epoch, a.revision, a.pushed, a.revoked_before, a.signing_key,
-                          r.public_key, r.issued
+                          a.retired_at is not null, r.public_key, r.issued
                    from coarse.nats_account a
                    left join lateral (select n.public_key, n.issued from coarse.nats_user n
                                       where n.account_id = a.account_id and n.revoked and n.expires > $2
@@ -253,8 +258,8 @@ impl Store {
             let state = account_state(first)?;
             let mut revoked = Revocations::new();
             for row in &rows {
-                if let Some(key) = row.try_get::<_, Option<String>>(6)? {
-                    revoked.insert(key, row.try_get(7)?);
+                if let Some(key) = row.try_get::<_, Option<String>>(7)? {
+                    revoked.insert(key, row.try_get(8)?);
                 }
             }
             if revoked.len() <= MOST_REVOCATIONS {
@@ -456,7 +461,7 @@ impl Store {
              where account_id > $1 and retired_at is null order by account_id limit $2"
         );
         let rows = self.primary().rows(&sql, &[&after, &limit]).await?;
-        rows.iter().map(|row| Ok((row.try_get(6)?, account_state(row)?))).collect()
+        rows.iter().map(|row| Ok((row.try_get(7)?, account_state(row)?))).collect()
     }
 
     /// Notes that an account is gone from NATS.
@@ -571,6 +576,7 @@ fn account_state(row: &tokio_postgres::Row) -> Result<AccountState, tokio_postgr
         pushed: row.try_get(3)?,
         revoked_before: row.try_get(4)?,
         signing_key: row.try_get(5)?,
+        is_retired: row.try_get(6)?,
     })
 }
 

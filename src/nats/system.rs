@@ -14,7 +14,9 @@ use tokio::time::{timeout, timeout_at};
 
 use super::error::NatsError;
 use super::keys::OperatorKeys;
+use super::store::Store;
 use super::version;
+use crate::Tenure;
 use crate::clock::Clock;
 use crate::entropy::Entropy;
 
@@ -411,6 +413,22 @@ impl System {
         }
         most.ok_or(NatsError::Silent("no server reported its streams"))
     }
+}
+
+/// A connection to the system account of a log's operator, with what nodes may do there.
+///
+/// # Errors
+/// [`NatsError`] if the operator was not made, or the servers cannot be reached or trust another one.
+pub async fn system_client(tenure: &Tenure, url: &str) -> Result<Client, NatsError> {
+    let keys = Store::new(tenure.clone()).keys().await?.ok_or(NatsError::NoOperator)?;
+    let system = System::connect(url, &keys, tenure.clock(), tenure.entropy()).await?;
+    let mut link = system.link();
+    let up = link.wait_for(|link| matches!(link, Link::Up(_)));
+    timeout(ANSWER_TIMEOUT, up)
+        .await
+        .map_err(|_| NatsError::Silent("connecting"))?
+        .map_err(|_| NatsError::Silent("connecting"))?;
+    Ok(system.client)
 }
 
 fn parse<T: DeserializeOwned>(message: &Message) -> Option<T> {

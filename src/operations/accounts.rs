@@ -206,6 +206,8 @@ pub struct NatsAccountKeys {
     pub public_key: String,
     /// The seed of the key that signs credentials of its users; `None` if it cannot be read.
     pub signing_seed: Option<SecretString>,
+    /// Whether they were set just now.
+    pub is_new: bool,
 }
 
 /// Sets the keys of an account at NATS unless it has some, and finds those that it has then.
@@ -233,12 +235,14 @@ impl Operation for EnsureNatsAccount {
             NatsAccountKeys {
                 public_key: public_key.as_str().to_owned(),
                 signing_seed: seed.map(|seed| seed.as_str().into()),
+                is_new: false,
             }
         } else {
             let (public_key, signing_seed) = (self.public_key.clone(), self.signing_seed.clone());
             let found = NatsAccountKeys {
                 public_key: public_key.as_str().to_owned(),
                 signing_seed: Some(signing_seed.as_str().into()),
+                is_new: true,
             };
             let command = AccountCommand::SetNatsAccount { public_key, signing_seed, at: work.at() };
             work.execute::<Account, Refusal>(self.account.as_uuid(), command).await?;

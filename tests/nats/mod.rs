@@ -5,6 +5,8 @@ mod cluster;
 mod exchange;
 mod faults;
 mod guide;
+mod private;
+mod revocations;
 mod scale;
 mod secrets;
 mod streams;

@@ -5,7 +5,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_nats::{Client, ConnectOptions};
+use async_nats::{Client, ConnectErrorKind, ConnectOptions};
 use serde_json::{Value, json};
 use tenure::Tenure;
 use tenure::ids::{AccountId, UserId};
@@ -93,7 +93,7 @@ pub struct Tenancy {
     pub database: TestDatabase,
     pub private: PrivateNats,
     pub node: Node,
-    _dir: tempfile::TempDir,
+    dir: tempfile::TempDir,
 }
 
 impl Tenancy {
@@ -107,7 +107,12 @@ impl Tenancy {
         let dir = tempfile::tempdir().unwrap();
         let private = private(&tenure, dir.path()).await;
         let node = Node::on(tenure, private.url(), change).await;
-        Self { database, private, node, _dir: dir }
+        Self { database, private, node, dir }
+    }
+
+    /// The data directory of its NATS.
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
     }
 
     /// Another node on the same database and the same NATS.
@@ -231,5 +236,8 @@ pub async fn is_cut_off(client: &Client, exchanged: &Value, within: Duration) ->
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
     };
-    tokio::time::timeout(within, cut).await.is_ok() && connect(exchanged).await.is_err()
+    tokio::time::timeout(within, cut).await.is_ok()
+        && connect(exchanged)
+            .await
+            .is_err_and(|error| error.kind() == ConnectErrorKind::AuthorizationViolation)
 }
