@@ -18,8 +18,9 @@ create table coarse.nats_account (
 ) with (fillfactor = 50);
 create unique index nats_account_public_key on coarse.nats_account (public_key);
 create index nats_account_unpushed on coarse.nats_account (account_id) where pushed < revision and retired_at is null;
-create index nats_account_changed_at on coarse.nats_account (changed_at);
-create index nats_account_failure on coarse.nats_account (changed_at) where failure is not null;
+create index nats_account_in_use on coarse.nats_account (account_id) where retired_at is null;
+create index nats_account_changed_at on coarse.nats_account (changed_at) where retired_at is null;
+create index nats_account_failure on coarse.nats_account (changed_at) where failure is not null and retired_at is null;
 comment on column coarse.nats_account.epoch is
     'The epoch of the log in which its revocations are complete: in another one, all its users are revoked once.';
 comment on column coarse.nats_account.revision is 'Counts what its token should say; the token carries it.';
@@ -69,6 +70,7 @@ create table coarse.nats_stream (
     failed_at  timestamptz not null default clock_timestamp(),
     primary key (account_id, name)
 );
+create index nats_stream_failed_at on coarse.nats_stream (failed_at);
 comment on table coarse.nats_stream is 'Streams that could not be made, changed or deleted, and why; tried again until they are.';
 
 create table coarse.nats_reconciler (

@@ -80,5 +80,5 @@ async fn connect(url: &str, exchanged: &Exchanged) -> anyhow::Result<Client> {
         let user = user.clone();
         async move { user.sign(&nonce).map_err(AuthError::new) }
     });
-    Ok(options.max_reconnects(Some(1)).connect(url).await?)
+    Ok(async_nats::connect_with_options(url, options.max_reconnects(Some(1))).await?)
 }

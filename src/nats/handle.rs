@@ -11,10 +11,10 @@ use tokio_util::task::TaskTracker;
 
 use super::error::NatsError;
 use super::keys::OperatorKey;
-use super::lease::Last;
 use super::rights;
 use super::settings::NatsSettings;
 use super::store::{Part, Store};
+use super::streams::Last;
 use super::system::{NOT_YET, Server, System};
 use crate::Tenure;
 use crate::engine::Observed;
@@ -22,6 +22,9 @@ use crate::ids::AccountId;
 
 /// How long a request waits for a connection that is being made.
 const READY_TIMEOUT: Duration = Duration::from_millis(900);
+
+/// The locks in use.
+type Locks = HashMap<(AccountId, Part), Weak<tokio::sync::Mutex<Last>>>;
 
 /// What is known of the servers, while they can be used.
 #[derive(Clone)]
@@ -54,7 +57,7 @@ pub(super) struct Parts {
     /// What can be used, or why nothing can.
     pub(super) ready: watch::Sender<Result<Ready, String>>,
     /// One change at a time of each part of an account, within this node.
-    locks: Mutex<HashMap<(AccountId, Part), Weak<tokio::sync::Mutex<Last>>>>,
+    locks: Mutex<Locks>,
     /// The accounts that the servers of a connection were seen to know.
     confirmed: Mutex<(u64, HashSet<AccountId>)>,
     /// Whether this node changes anything at NATS.

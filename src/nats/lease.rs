@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use super::error::NatsError;
 use super::handle::Nats;
 use super::store::{LEASE_SECONDS, Part};
-use super::streams::Converged;
+use super::streams::Last;
 use crate::clock::Stopwatch;
 use crate::ids::AccountId;
 
@@ -17,13 +17,6 @@ const HELD_TIMEOUT: Duration = Duration::from_secs(6);
 
 /// The pause between two tries to take the lease.
 const HELD_PAUSE: Duration = Duration::from_millis(20);
-
-/// What the last change within this node came to, for those who waited for it.
-#[derive(Debug, Default)]
-pub(super) struct Last {
-    /// When the last comparison of streams began, and what it did.
-    pub(super) converged: Option<(Instant, Converged)>,
-}
 
 /// The right to change a part of an account.
 pub(super) struct Held {

@@ -54,8 +54,6 @@ struct Reconciler {
     everything: bool,
     /// The servers, connection and operator at the last comparison of everything.
     seen: String,
-    /// After which account to look for those that are not at NATS yet.
-    unprovisioned_after: Option<AccountId>,
     looked: Option<Stopwatch>,
     compared: Option<Stopwatch>,
 }
@@ -203,11 +201,6 @@ impl Nats {
         }
         state.accounts.extend(store.with_failed_streams(FAILED_SECONDS).await?);
         state.accounts.extend(store.with_failures(FAILED_SECONDS).await?);
-        let after = state.unprovisioned_after.unwrap_or(AccountId::from_uuid(Uuid::nil()));
-        let unprovisioned = store.unprovisioned(after, PAGE).await?;
-        let is_full = i64::try_from(unprovisioned.len()).unwrap_or(PAGE) >= PAGE;
-        state.unprovisioned_after = unprovisioned.last().copied().filter(|_| is_full);
-        state.accounts.extend(unprovisioned);
         Ok(())
     }
 
@@ -305,6 +298,14 @@ impl Nats {
                     }
                 }
             }
+        }
+        // Those that are opened are announced; these were opened while nobody was listening.
+        let mut after = AccountId::from_uuid(Uuid::nil());
+        loop {
+            let page = store.unprovisioned(after, PAGE).await?;
+            let Some(last) = page.last() else { break };
+            after = *last;
+            differing.extend(page);
         }
         metrics::gauge!("tenure_nats_accounts").set(accounts);
         metrics::gauge!("tenure_nats_streams").set(u32::try_from(wanted).unwrap_or(u32::MAX));

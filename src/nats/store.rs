@@ -445,8 +445,8 @@ impl Store {
     /// Accounts whose tokens changed within so many seconds.
     pub(super) async fn changed_within(&self, seconds: f64) -> Result<Vec<AccountId>, ReadError> {
         let sql = "select account_id from coarse.nats_account
-                   where changed_at > clock_timestamp() - make_interval(secs => $1) and retired_at is null
-                   order by account_id";
+                   where changed_at > now() - make_interval(secs => $1) and retired_at is null
+                   order by changed_at desc limit 10000";
         ids(&self.primary().rows(sql, &[&seconds]).await?)
     }
 
@@ -532,8 +532,9 @@ impl Store {
 
     /// Accounts with streams that failed at least so many seconds ago.
     pub(super) async fn with_failed_streams(&self, seconds: f64) -> Result<Vec<AccountId>, ReadError> {
-        let sql = "select distinct account_id from coarse.nats_stream
-                   where failed_at < clock_timestamp() - make_interval(secs => $1)";
+        let sql = "select account_id from coarse.nats_stream
+                   where failed_at < now() - make_interval(secs => $1)
+                   order by failed_at limit 500";
         ids(&self.primary().rows(sql, &[&seconds]).await?)
     }
 
@@ -541,7 +542,8 @@ impl Store {
     pub(super) async fn with_failures(&self, seconds: f64) -> Result<Vec<AccountId>, ReadError> {
         let sql = "select account_id from coarse.nats_account
                    where failure is not null and retired_at is null
-                     and changed_at < clock_timestamp() - make_interval(secs => $1)";
+                     and changed_at < now() - make_interval(secs => $1)
+                   order by changed_at limit 500";
         ids(&self.primary().rows(sql, &[&seconds]).await?)
     }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use async_nats::jetstream::stream::{Config, DiscardPolicy, RetentionPolicy, StorageType};
 use futures::TryStreamExt as _;
+use tokio::time::Instant;
 
 use super::system::ReportedStream;
 use crate::Tenure;
@@ -183,6 +184,13 @@ pub(super) struct Converged {
     pub(super) deleted: usize,
     /// The names of streams that could not be made as they should be, and why.
     pub(super) failed: BTreeMap<String, String>,
+}
+
+/// What the last change within this node came to, for those who waited for it.
+#[derive(Debug, Default)]
+pub(super) struct Last {
+    /// When the last comparison of streams began, and what it did.
+    pub(super) converged: Option<(Instant, Converged)>,
 }
 
 #[cfg(test)]

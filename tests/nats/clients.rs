@@ -1,4 +1,4 @@
-//! Stock clients of NATS, of PyPI and of npm.
+//! Stock clients of NATS, from `PyPI` and npm.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;

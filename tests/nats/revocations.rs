@@ -114,7 +114,7 @@ async fn a_closed_account_that_a_server_brings_back_is_removed_again() {
     node.server.tenure.create_source(&operator(), acme, Some(owner), "robot", None).await.unwrap();
     node.until_converged(1).await;
     let exchanged = node.exchange(&key, 200).await;
-    let token = account_token(&tenancy).await;
+    let token = account_token(&tenancy);
     node.server.tenure.close_account(&operator(), acme).await.unwrap();
     node.until("gone", |status| status.accounts == 0 && status.accounts_unknown == 0).await;
     assert!(connect(&exchanged).await.is_err());
@@ -128,7 +128,7 @@ async fn a_closed_account_that_a_server_brings_back_is_removed_again() {
 }
 
 /// The token of the only account that the server has.
-async fn account_token(tenancy: &Tenancy) -> String {
+fn account_token(tenancy: &Tenancy) -> String {
     let accounts = tenancy.dir().join("nats/accounts");
     let tokens = std::fs::read_dir(accounts).unwrap().flatten();
     let text = |path: std::path::PathBuf| std::fs::read_to_string(path).unwrap_or_default();
