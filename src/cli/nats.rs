@@ -104,6 +104,9 @@ async fn show_status(config: &Config, tenure: &crate::Tenure) -> anyhow::Result<
             "accounts  {} ({} missing, {} that are not of this log)",
             status.accounts, status.accounts_missing, status.accounts_unknown
         ));
+        for failure in &status.failures {
+            lines.push(format!("  {}: {}", failure.account_id, failure.reason));
+        }
         lines.push(format!(
             "streams   {} ({} not as they should be, {} orphans)",
             status.streams,

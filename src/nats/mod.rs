@@ -41,7 +41,7 @@ pub use keys::OperatorKeys;
 pub use pipes::{PipeState, PipeStates};
 pub use server_config::ServerFiles;
 pub use settings::{NatsSettings, Pause, Pauses};
-pub use status::{ServerStatus, Status, StreamStatus};
+pub use status::{AccountFailure, ServerStatus, Status, StreamStatus};
 pub use store::IssuedFor;
 pub use system::system_client;
 pub use version::is_safe;

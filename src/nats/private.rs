@@ -157,7 +157,9 @@ async fn version_of(program: &Path) -> Result<String, String> {
 
 /// The directory of the server's files.
 fn directory(data_dir: &Path) -> PathBuf {
-    data_dir.join("nats")
+    let dir = data_dir.join("nats");
+    // The server may have another working directory.
+    std::path::absolute(&dir).unwrap_or(dir)
 }
 
 /// The URL of the server of a data directory, if a process runs it.

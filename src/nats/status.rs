@@ -37,6 +37,15 @@ pub struct StreamStatus {
     pub reason: String,
 }
 
+/// An account that could not be changed.
+#[derive(Clone, Debug, Serialize)]
+pub struct AccountFailure {
+    /// The account.
+    pub account_id: AccountId,
+    /// What is wrong.
+    pub reason: String,
+}
+
 /// The state of NATS.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Status {
@@ -54,6 +63,8 @@ pub struct Status {
     pub accounts_missing: usize,
     /// How many accounts the servers have that are not this log's.
     pub accounts_unknown: usize,
+    /// Accounts that could not be changed; at most a hundred.
+    pub failures: Vec<AccountFailure>,
     /// How many streams should be there.
     pub streams: usize,
     /// Streams that are missing, different or failed; at most a hundred.
@@ -99,6 +110,9 @@ impl Nats {
             }
         };
         self.compare_for(&mut status, seen).await?;
+        let failures = self.parts.store.failures(NAMED).await?;
+        status.failures =
+            failures.into_iter().map(|(account_id, reason)| AccountFailure { account_id, reason }).collect();
         Ok(status)
     }
 

@@ -318,6 +318,14 @@ impl Store {
         Ok(newest == Some(state.revision))
     }
 
+    /// Accounts that could not be changed at NATS, and why; at most so many.
+    pub(super) async fn failures(&self, limit: usize) -> Result<Vec<(AccountId, String)>, ReadError> {
+        let sql = "select account_id, failure from coarse.nats_account
+                   where failure is not null and retired_at is null order by changed_at limit $1";
+        let rows = self.primary().rows(sql, &[&i64::try_from(limit).unwrap_or(i64::MAX)]).await?;
+        rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect()
+    }
+
     /// Why an account could not be changed at NATS; none if it could.
     pub(super) async fn failure(&self, account: AccountId) -> Result<Option<String>, ReadError> {
         let sql = "select failure from coarse.nats_account where account_id = $1";
