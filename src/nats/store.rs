@@ -359,7 +359,8 @@ impl Store {
         let sql = "insert into coarse.nats_user
                        (public_key, account_id, user_id, api_key_id, bearer_token_id, position, issued, expires)
                    select $2, a.account_id, $3, $4, $5,
-                          coalesce((select position from log.event order by position desc limit 1), 0), greatest($6, a.revoked_before + 1), $7
+                          coalesce((select position from log.event order by position desc limit 1), 0),
+                          greatest($6, a.revoked_before + 1), $7
                    from coarse.nats_account a where a.account_id = $1";
         self.primary().execute(sql, &[&account, &public_key, &user, &key, &token, &now, &expires]).await?;
         Ok(())
@@ -387,12 +388,19 @@ impl Store {
             Which::ApiKey(_) => "n.api_key_id = $2::uuid",
         };
         let since = now - REVOKED_AFTER_SECONDS;
+        // Nodes revoke the same users at the same moment: in one order, or they would wait for each other for a second.
         let with = format!(
-            "ended as (update coarse.nats_user n set revoked = true
-                       where n.expires > $1 and not n.revoked and {filter} and not ({})
-                       returning n.account_id),
+            "locked as (select n.public_key from coarse.nats_user n
+                        where n.expires > $1 and not n.revoked and {filter} and not ({})
+                        order by n.public_key for update of n),
+             ended as (update coarse.nats_user u set revoked = true
+                       where u.public_key in (select public_key from locked)
+                       returning u.account_id),
+             accounts as (select c.account_id from coarse.nats_account c
+                          where c.account_id in (select account_id from ended)
+                          order by c.account_id for update of c),
              touched as (update coarse.nats_account a set revision = a.revision + 1, changed_at = clock_timestamp()
-                         where a.account_id in (select account_id from ended)
+                         where a.account_id in (select account_id from accounts)
                          returning a.account_id)",
             is_entitled()
         );

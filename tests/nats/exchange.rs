@@ -235,4 +235,8 @@ async fn fault_exchanges_race_removals_on_two_nodes_and_no_connection_outlives_a
     .await;
     println!("{all} exchanges: {refused:?} refused, {cut:?} cut off");
     assert_eq!(outlived.into_inner(), 0, "connections that outlive a removal by a second");
+    // Both nodes revoke at the same moment. A deadlock would be resolved only after a second.
+    let admin = tenancy.database.connect(None).await;
+    let sql = "select deadlocks from pg_stat_database where datname = current_database()";
+    assert_eq!(admin.query_one(sql, &[]).await.unwrap().get::<_, i64>(0), 0, "deadlocks");
 }
