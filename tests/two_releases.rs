@@ -42,6 +42,9 @@ async fn next_release() -> PathBuf {
             .await
             .unwrap();
         assert!(output.status.success());
+        // What the linker wrote goes to the disk now, not half a minute later in front of the nodes' commits: a node that gets no
+        // answer for four seconds while it starts ends.
+        nix::unistd::sync();
         let messages = String::from_utf8(output.stdout).unwrap();
         let executable = messages
             .lines()
