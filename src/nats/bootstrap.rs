@@ -45,7 +45,7 @@ pub async fn bootstrap(
         // The files first: a key that is in force has to be in a configuration that can be used.
         files.write(&keys, identity.as_deref().map(String::as_str))?;
         if identity.is_some() && !store.replace_keys(former.as_ref(), &keys).await? {
-            // Somebody else was faster: once more, with theirs.
+            // Another process stored an operator first: start again from that one.
             continue;
         }
         let operator = keys.operators.first().map(|operator| operator.public_key.clone()).unwrap_or_default();

@@ -19,8 +19,8 @@ use crate::ids::AccountId;
 use crate::projections::QueryError;
 
 impl Nats {
-    /// Makes the streams of an account what they should be, and notes those that could not be. Whoever waits while this is done
-    /// gets the outcome of the next one that begins.
+    /// Creates, updates and deletes streams until the account has those that it should, and stores the failures. Callers that
+    /// wait while this runs share the outcome of the next run.
     pub(super) async fn converge(&self, ready: &Ready, account: AccountId) -> Result<Converged, NatsError> {
         let keys = match self.provisioned(ready, account).await {
             Err(NatsError::NoAccount) => {
@@ -50,7 +50,7 @@ impl Nats {
         keys: &AccountKeys,
         held: &mut Held,
     ) -> Result<Converged, NatsError> {
-        // Read while the lease is held, so that no older wish overtakes a newer one.
+        // Read while the lease is held, so that an outdated set of streams never replaces a newer one.
         let desired = desired(&self.parts.tenure, account).await?;
         let jetstream = self.manage(account, keys, keys.state.revoked_before).await?;
         let mut done = Converged::default();

@@ -9,7 +9,7 @@ use super::error::NatsError;
 use super::handle::Nats;
 use super::rights::NewUser;
 use super::settings::Pauses;
-use super::store::IssuedFor;
+use super::users::IssuedFor;
 use crate::clock::Timestamp;
 use crate::ids::AccountId;
 
@@ -57,10 +57,9 @@ impl Nats {
         credential_ends: Option<Timestamp>,
     ) -> Result<Option<Exchanged>, NatsError> {
         let ready = self.ready().await?;
-        // What a command would do to the streams of a cut connection is not waited for; a token that is under way is.
         let publishing = {
             let nats = Self { parts: self.parts.clone(), _running: None };
-            // Goes on if this request ends: a half-made account is finished, not begun again.
+            // In a task, so that an account that is half made is finished even if the caller goes away.
             tokio::spawn(async move { nats.provisioned(&ready, account).await })
         };
         let keys = publishing.await.map_err(|_| NatsError::Silent("the exchange"))??;

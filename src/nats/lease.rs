@@ -26,10 +26,10 @@ pub(super) struct Held {
     pub(super) last: OwnedMutexGuard<Last>,
 }
 
-/// When there is nothing left to do, because somebody else has done it meanwhile.
+/// The condition under which the work has already been done by another caller or node.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Unless {
-    /// Always.
+    /// No condition: the work is always done.
     Never,
     /// If the servers have the account's newest token.
     Pushed,

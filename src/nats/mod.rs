@@ -31,6 +31,7 @@ mod status;
 mod store;
 pub mod streams;
 mod system;
+mod users;
 mod version;
 
 pub use bootstrap::{Bootstrapped, bootstrap};
@@ -42,6 +43,6 @@ pub use pipes::{PipeState, PipeStates};
 pub use server_config::ServerFiles;
 pub use settings::{NatsSettings, Pause, Pauses};
 pub use status::{AccountFailure, ServerStatus, Status, StreamStatus};
-pub use store::IssuedFor;
 pub use system::system_client;
+pub use users::IssuedFor;
 pub use version::is_safe;

@@ -355,7 +355,7 @@ impl Supervisor {
                 }
                 Err(reason) => {
                     tracing::warn!(reason, "nats-server cannot be started");
-                    // Somebody may wait for it, who is told what is wrong and gives up.
+                    // If a caller is waiting for the first start, it gets the error and gives up.
                     if started.take().is_some_and(|started| started.send(Err(reason)).is_ok()) {
                         return;
                     }

@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::error::NatsError;
 use super::handle::{Nats, Ready};
 use super::publisher::{Push, Retire};
-use super::store::Which;
+use super::users::Which;
 use crate::clock::Stopwatch;
 use crate::engine::Observed;
 use crate::event_log::EventHeader;
@@ -79,7 +79,7 @@ impl Nats {
                 Ok(ready) => nats.publish_or_retire(&ready, account, push).await,
                 Err(error) => Err(error),
             };
-            // What was not given is found again by the node with the lease.
+            // `keep_pushing` tries again.
             if let Err(error) = published {
                 tracing::debug!(%account, %error, "an account's token is given to the servers later");
             }
@@ -107,6 +107,7 @@ impl Nats {
         });
     }
 
+    /// Gives an account's token to the servers, or removes the account from them if it is closed.
     pub(super) async fn publish_or_retire(
         &self,
         ready: &Ready,
