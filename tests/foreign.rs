@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::support::{TestDatabase, history};
 
 #[path = "../examples/foreign_aggregate.rs"]
-mod example;
+pub mod example;
 
 use example::{Nameless, Visits, VisitsCommand, VisitsEvent};
 

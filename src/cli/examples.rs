@@ -47,7 +47,9 @@ Examples:
 pub(super) const NATS: &str = "\
 Examples:
   tenure nats bootstrap --dir nats --listen 0.0.0.0:4222
-  tenure nats status --json";
+  tenure nats status --json
+  tenure nats user --subscribe --name billing --out billing.creds
+  tenure nats relay --from 1";
 pub(super) const BENCH: &str = "\
 Examples:
   tenure bench seed --events 1000000";

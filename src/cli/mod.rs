@@ -12,6 +12,7 @@ mod log;
 mod lookup;
 mod migrate;
 mod nats;
+mod nats_users;
 mod open;
 mod output;
 mod pipe;
@@ -119,7 +120,7 @@ enum Command {
     /// Maintain the event log
     #[command(subcommand, after_help = examples::LOG)]
     Log(log::LogCommand),
-    /// Make the operator of NATS, and compare accounts and streams there with the log
+    /// Make the operator of NATS, issue credentials for the log's events there, and compare what is there with the log
     #[command(subcommand, after_help = examples::NATS)]
     Nats(nats::NatsCommand),
     /// Generate data for benchmarks
@@ -196,6 +197,14 @@ fn command() -> clap::Command {
             if is_its_own { arg.hide(false) } else { arg }
         }),
         _ => subcommand,
+    })
+}
+
+/// Who runs a command, as it is recorded: this name, or that of the user of the shell.
+fn login(by: Option<String>) -> String {
+    by.unwrap_or_else(|| {
+        let user = nix::unistd::User::from_uid(nix::unistd::geteuid()).ok().flatten();
+        user.map_or_else(|| format!("uid {}", nix::unistd::geteuid()), |user| user.name)
     })
 }
 

@@ -1,18 +1,18 @@
-//! `tenure nats`: the operator of NATS, and the state of accounts and streams there.
+//! `tenure nats`: the operator of NATS, and the state of accounts, streams and the relay there.
 
 use std::path::PathBuf;
 
 use clap::Subcommand;
 use serde_json::json;
 
-use super::{open, output};
+use super::{nats_users, open, output};
 use crate::aggregates::field::Invalid;
 use crate::config::Config;
-use crate::nats::{Nats, ServerFiles, bootstrap, private};
+use crate::nats::{Nats, RelayFrom, RelayRepair, RelayStatus, ServerFiles, bootstrap, private};
 
-/// NATS was looked at, cannot be used, and the report has said why.
+/// NATS was looked at, it cannot be used or the relay has stopped, and the report has said why.
 #[derive(Debug, thiserror::Error)]
-#[error("NATS cannot be used")]
+#[error("NATS cannot be used, or the relay has stopped")]
 pub(super) struct NatsUnusable;
 
 #[derive(Subcommand)]
@@ -32,8 +32,28 @@ pub(super) enum NatsCommand {
         #[arg(long)]
         rotate: bool,
     },
-    /// Compare accounts and streams with what the servers have
+    /// Compare accounts and streams with what the servers have, and show how far the relay has come
     Status,
+    /// Issue a credential for the log's events at NATS, as a file that clients of NATS read
+    User(nats_users::NewUser),
+    /// List the credentials that were issued
+    Users,
+    /// Revoke a credential
+    RevokeUser {
+        /// The public key of the credential, `U…`
+        public_key: String,
+        /// Who does this; it is recorded [default: the name of the user who runs the command]
+        #[arg(long, value_name = "NAME")]
+        by: Option<String>,
+    },
+    /// Say from where the relay begins a stream, after it has stopped
+    ///
+    /// It has an effect only if the present stream is gone or cannot go on: then another one is made in its place.
+    Relay {
+        /// After the newest event, or at a position
+        #[arg(long, value_name = "head|POSITION")]
+        from: RelayFrom,
+    },
 }
 
 pub(super) async fn run(config: Config, command: NatsCommand) -> anyhow::Result<()> {
@@ -43,6 +63,12 @@ pub(super) async fn run(config: Config, command: NatsCommand) -> anyhow::Result<
             write_configuration(&config, &opened.tenure, dir, listen, rotate).await
         }
         NatsCommand::Status => show_status(&config, &opened.tenure).await,
+        NatsCommand::User(wanted) => nats_users::issue(&config, &opened.tenure, wanted).await,
+        NatsCommand::Users => nats_users::list(&config, &opened.tenure).await,
+        NatsCommand::RevokeUser { public_key, by } => {
+            nats_users::revoke(&config, &opened.tenure, &public_key, by).await
+        }
+        NatsCommand::Relay { from } => tell_relay(&config, &opened.tenure, from).await,
     };
     opened.close().await?;
     result
@@ -81,6 +107,39 @@ async fn write_configuration(
     output::line(&lines.join("\n"))
 }
 
+async fn tell_relay(config: &Config, tenure: &crate::Tenure, from: RelayFrom) -> anyhow::Result<()> {
+    crate::nats::tell_relay(tenure, from).await?;
+    if config.json {
+        return output::json(&json!({"from": from.to_string()}));
+    }
+    output::line("stored; the node that relays looks at it within two seconds: `tenure nats status`")
+}
+
+/// What to say of the relay.
+fn relay_lines(relay: &RelayStatus) -> Vec<String> {
+    let mut lines = Vec::new();
+    let place = match (relay.tail, relay.lag) {
+        (Some(tail), Some(0)) => format!("position {tail}, all of the log"),
+        (Some(tail), Some(lag)) => {
+            let seconds = relay.lag_seconds.unwrap_or_default();
+            format!("position {tail} of {}, {lag} behind, the oldest since {seconds:.1} s", relay.head)
+        }
+        _ => format!("not there; the log has position {}", relay.head),
+    };
+    lines.push(format!("relay     {}: {place}", relay.stream));
+    if relay.node.is_none() {
+        lines.push("  no node relays at the moment".to_owned());
+    }
+    if let Some(reason) = relay.stopped.as_ref().or(relay.failure.as_ref()) {
+        lines.push(format!("  {reason}"));
+    }
+    if let Some(repair) = relay.last_repair {
+        let RelayRepair { from, to, at } = repair;
+        lines.push(format!("  last repair {at}: JetStream had lost positions {from} to {to}"));
+    }
+    lines
+}
+
 async fn show_status(config: &Config, tenure: &crate::Tenure) -> anyhow::Result<()> {
     let url = config.nats.url.clone().or_else(|| private::running(&config.data_dir));
     let Some(url) = url else {
@@ -116,7 +175,8 @@ async fn show_status(config: &Config, tenure: &crate::Tenure) -> anyhow::Result<
         for stream in status.drift.iter().chain(&status.orphans) {
             lines.push(format!("  {} in {}: {}", stream.stream, stream.account_id, stream.reason));
         }
+        lines.extend(relay_lines(&status.relay));
         output::line(&lines.join("\n"))?;
     }
-    if status.usable { Ok(()) } else { Err(NatsUnusable.into()) }
+    if status.usable && status.relay.stopped.is_none() { Ok(()) } else { Err(NatsUnusable.into()) }
 }

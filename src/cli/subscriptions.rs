@@ -101,11 +101,7 @@ pub(super) struct Act {
 
 impl Act {
     fn by(&self) -> anyhow::Result<By> {
-        let login = || {
-            let user = nix::unistd::User::from_uid(nix::unistd::geteuid()).ok().flatten();
-            user.map_or_else(|| format!("uid {}", nix::unistd::geteuid()), |user| user.name)
-        };
-        Ok(By::new(&self.by.clone().unwrap_or_else(login), &self.reason)?)
+        Ok(By::new(&super::login(self.by.clone()), &self.reason)?)
     }
 }
 

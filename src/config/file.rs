@@ -47,6 +47,11 @@ pub(super) struct File {
     #[serde(default, deserialize_with = "time_span")]
     pub(super) nats_user_ttl: Option<Duration>,
     pub(super) nats_replicas: Option<usize>,
+    pub(super) no_relay: Option<bool>,
+    pub(super) relay_foreign: Option<Vec<String>>,
+    #[serde(default, deserialize_with = "time_span")]
+    pub(super) relay_max_age: Option<Duration>,
+    pub(super) relay_max_bytes: Option<i64>,
     pub(super) public_url: Option<String>,
     pub(super) dev_sign_in: Option<bool>,
     pub(super) trusted_proxies: Option<Vec<String>>,

@@ -11,7 +11,7 @@ use super::error::ConfigError;
 use super::file::File;
 use super::heading::NATS;
 use super::listen::listen_address;
-use crate::nats::NatsSettings;
+use crate::nats::{NatsSettings, RelayFrom, RelaySettings};
 
 /// The flags of NATS.
 #[derive(Args, Clone)]
@@ -35,6 +35,23 @@ pub(super) struct NatsFlags {
     /// How many servers keep each stream: 1, 3 or 5 [default: 1]
     #[arg(long, global = true, help_heading = NATS, hide = true, env = "TENURE_NATS_REPLICAS", value_name = "N")]
     nats_replicas: Option<usize>,
+    /// From where the stream of the log's events begins, if there is none that can go on: head or a position [default: head]
+    ///
+    /// Say it once, when the relay begins or has stopped, and leave it out afterwards.
+    #[arg(long, global = true, help_heading = NATS, hide = true, value_name = "FROM")]
+    relay_from: Option<RelayFrom>,
+    /// Relay no events to JetStream
+    #[arg(long, global = true, help_heading = NATS, hide = true, env = "TENURE_NO_RELAY", value_parser = BoolishValueParser::new())]
+    no_relay: bool,
+    /// How long relayed events stay at JetStream [default: for ever]
+    #[arg(long, global = true, help_heading = NATS, hide = true, env = "TENURE_RELAY_MAX_AGE", value_name = "DURATION", value_parser = duration)]
+    relay_max_age: Option<Duration>,
+    /// How many bytes of relayed events stay at JetStream [default: all]
+    #[arg(long, global = true, help_heading = NATS, hide = true, env = "TENURE_RELAY_MAX_BYTES", value_name = "BYTES")]
+    relay_max_bytes: Option<i64>,
+    /// Types of foreign aggregates whose events are relayed with their payloads, separated by commas
+    #[arg(long, global = true, help_heading = NATS, hide = true, env = "TENURE_RELAY_FOREIGN", value_name = "TYPES", value_delimiter = ',')]
+    relay_foreign: Vec<String>,
 }
 
 /// How NATS is used.
@@ -52,6 +69,8 @@ pub struct NatsConfig {
     pub user_ttl: Duration,
     /// How many servers keep each stream.
     pub replicas: usize,
+    /// How the events of the log are relayed.
+    pub relay: RelaySettings,
 }
 
 impl NatsConfig {
@@ -62,6 +81,7 @@ impl NatsConfig {
             public_url: self.public_url.clone().unwrap_or_else(|| url.to_owned()),
             user_ttl: self.user_ttl,
             replicas: self.replicas,
+            relay: self.relay.clone(),
             ..NatsSettings::new(url)
         }
     }
@@ -77,6 +97,24 @@ impl NatsFlags {
         let replicas = self.nats_replicas.or(file.nats_replicas).unwrap_or(1);
         if ![1, 3, 5].contains(&replicas) {
             return Err(ConfigError::Nats { setting: "nats_replicas", rule: "must be 1, 3 or 5" });
+        }
+        let relay = RelaySettings {
+            is_on: !(self.no_relay || file.no_relay == Some(true)),
+            from: self.relay_from,
+            public_foreign: if self.relay_foreign.is_empty() {
+                file.relay_foreign.clone().unwrap_or_default()
+            } else {
+                self.relay_foreign
+            },
+            max_age: self.relay_max_age.or(file.relay_max_age),
+            max_bytes: self.relay_max_bytes.or(file.relay_max_bytes),
+        };
+        if relay.max_age.is_some_and(|age| age < RelaySettings::MIN_AGE) {
+            return Err(ConfigError::Nats { setting: "relay_max_age", rule: "must be at least 1m" });
+        }
+        if relay.max_bytes.is_some_and(|bytes| bytes < RelaySettings::MIN_BYTES) {
+            let rule = "must be at least 1048576 (1 MiB)";
+            return Err(ConfigError::Nats { setting: "relay_max_bytes", rule });
         }
         let url = self.nats_url.or_else(|| file.nats_url.clone()).filter(|url| !url.is_empty());
         if let Some(url) = &url
@@ -95,6 +133,7 @@ impl NatsFlags {
             is_off: self.no_nats || file.no_nats == Some(true),
             user_ttl,
             replicas,
+            relay,
         })
     }
 }

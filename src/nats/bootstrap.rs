@@ -48,6 +48,7 @@ pub async fn bootstrap(
             // Another process stored an operator first: start again from that one.
             continue;
         }
+        store.platform_keys(&*entropy).await?;
         let operator = keys.operators.first().map(|operator| operator.public_key.clone()).unwrap_or_default();
         let system_account = keys.system_account.clone();
         return Ok(Bootstrapped { operator, system_account, has_identity: identity.is_some() });

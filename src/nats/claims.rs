@@ -155,6 +155,12 @@ impl JetStreamLimits {
             max_bytes_required: true,
         }
     }
+
+    /// Everything without limits.
+    #[must_use]
+    pub const fn unlimited() -> Self {
+        Self { max_bytes_required: false, ..Self::of_streams(UNLIMITED, UNLIMITED) }
+    }
 }
 
 /// Public keys of users, or [`ALL_USERS`], whose tokens are revoked if they were issued at that second or before.

@@ -70,6 +70,23 @@ pub struct OperatorKeys {
     /// The public key of the system account.
     pub(super) system_account: String,
     system_signing_seed: Zeroizing<String>,
+    /// The keys of the platform's own account; `None` in a log whose operator was made by a release without that account.
+    #[serde(default)]
+    pub(super) platform: Option<PlatformKeys>,
+}
+
+/// The keys of the platform's own account.
+#[derive(Clone, Serialize, Deserialize)]
+pub(super) struct PlatformKeys {
+    pub(super) public_key: String,
+    pub(super) signing_seed: Zeroizing<String>,
+}
+
+impl PlatformKeys {
+    /// The key that signs the account's users.
+    pub(super) fn signing_key(&self) -> Result<KeyPair, TokenError> {
+        KeyPair::from_seed(&self.signing_seed).map_err(|_| TokenError::Sign)
+    }
 }
 
 /// How many operators are kept: the one in force, and the one that it replaces.
@@ -83,7 +100,7 @@ impl OperatorKeys {
     pub fn new(now: Timestamp, entropy: &dyn Entropy) -> Result<(Self, Zeroizing<String>), TokenError> {
         let system_account = new_key(KeyPairType::Account, entropy)?.public_key();
         let system_signing_seed = seed_of(&new_key(KeyPairType::Account, entropy)?)?;
-        let mut keys = Self { operators: Vec::new(), system_account, system_signing_seed };
+        let mut keys = Self { operators: Vec::new(), system_account, system_signing_seed, platform: None };
         let identity = keys.rotate(now, entropy)?;
         Ok((keys, identity))
     }

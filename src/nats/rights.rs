@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_nats::{Client, ConnectOptions};
+use async_nats::{Client, ConnectOptions, Event};
 use nkeys::{KeyPair, KeyPairType};
+use tokio::sync::watch;
 use tokio::time::timeout;
 use zeroize::Zeroizing;
 
@@ -17,7 +18,7 @@ use crate::entropy::Entropy;
 use crate::ids::{AccountId, UserId};
 
 /// How far before its issuance a token is valid, for servers whose clocks are behind.
-const BACKDATED_SECONDS: i64 = 30;
+pub(super) const BACKDATED_SECONDS: i64 = 30;
 
 /// How long a connection that manages a tenant's streams may last.
 const MANAGER_SECONDS: i64 = 60;
@@ -25,6 +26,9 @@ const MANAGER_SECONDS: i64 = 60;
 /// How long connecting may take, and an answer.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How often a silent connection is tested.
+const PING_EVERY: Duration = Duration::from_secs(2);
 
 /// A credential for one user of an account.
 pub(super) struct UserCredential {
@@ -80,6 +84,80 @@ impl NewUser {
     }
 }
 
+/// As whom to connect: a new user of an account.
+pub(super) struct Login<'a> {
+    /// A name for people.
+    pub(super) name: &'a str,
+    /// The public key of the account.
+    pub(super) account: &'a str,
+    /// The key that signs its users.
+    pub(super) signing_key: &'a KeyPair,
+    pub(super) publish: &'a [String],
+    pub(super) subscribe: &'a [String],
+    pub(super) issued_at: i64,
+    /// How long the connection may last.
+    pub(super) seconds: i64,
+}
+
+/// A connection that ends when it is lost.
+pub(super) struct Connection {
+    pub(super) client: Client,
+    is_lost: watch::Receiver<bool>,
+}
+
+impl Connection {
+    pub(super) async fn open(
+        url: &str,
+        inbox: &str,
+        login: &Login<'_>,
+        now: Timestamp,
+        entropy: &dyn Entropy,
+    ) -> Result<Self, NatsError> {
+        let user = new_key(KeyPairType::User, entropy)?;
+        let registered = Registered {
+            name: login.name,
+            subject: &user.public_key(),
+            issued_at: login.issued_at,
+            not_before: seconds(now) - BACKDATED_SECONDS,
+            expires: seconds(now) + login.seconds,
+        };
+        let token = User { account: login.account, publish: login.publish, subscribe: login.subscribe }
+            .encode(&registered, login.signing_key)?;
+        let user = Arc::new(user);
+        let (lost, is_lost) = watch::channel(false);
+        let lost = Arc::new(lost);
+        let options = ConnectOptions::with_auth_callback(move |nonce| {
+            let signed = sign_in(&user, token.clone(), &nonce);
+            async move { signed }
+        });
+        let connecting = options
+            .name("tenure")
+            .custom_inbox_prefix(inbox)
+            .connection_timeout(CONNECT_TIMEOUT)
+            .request_timeout(Some(ANSWER_TIMEOUT))
+            .ping_interval(PING_EVERY)
+            .max_reconnects(Some(1))
+            .event_callback(move |event| {
+                if matches!(event, Event::Disconnected | Event::Closed) {
+                    lost.send_replace(true);
+                }
+                std::future::ready(())
+            })
+            .connect(addresses(url)?);
+        let client =
+            timeout(CONNECT_TIMEOUT, connecting).await.map_err(|_| NatsError::Silent("connecting"))?;
+        let client =
+            client.map_err(|error| NatsError::Unusable(format!("its user cannot connect: {error}")))?;
+        Ok(Self { client, is_lost })
+    }
+
+    /// Waits until the connection is lost.
+    pub(super) async fn lost(&mut self) {
+        // Without a sender the client is gone too.
+        let _ = self.is_lost.wait_for(|lost| *lost).await;
+    }
+}
+
 /// A short connection to a tenant's account that may change its streams.
 pub(super) async fn manager(
     url: &str,
@@ -89,31 +167,16 @@ pub(super) async fn manager(
     entropy: &dyn Entropy,
 ) -> Result<Client, NatsError> {
     let inbox = private_inbox(entropy);
-    let user = new_key(KeyPairType::User, entropy)?;
-    let registered = Registered {
+    let login = Login {
         name: &format!("tenure@{account}"),
-        subject: &user.public_key(),
+        account: public_key,
+        signing_key,
+        publish: &["$JS.API.>".to_owned()],
+        subscribe: &[format!("{inbox}.>")],
         issued_at,
-        not_before: seconds(now) - BACKDATED_SECONDS,
-        expires: seconds(now) + MANAGER_SECONDS,
+        seconds: MANAGER_SECONDS,
     };
-    let (publish, subscribe) = (["$JS.API.>".to_owned()], [format!("{inbox}.>")]);
-    let token = User { account: public_key, publish: &publish, subscribe: &subscribe }
-        .encode(&registered, signing_key)?;
-    let user = Arc::new(user);
-    let options = ConnectOptions::with_auth_callback(move |nonce| {
-        let signed = sign_in(&user, token.clone(), &nonce);
-        async move { signed }
-    });
-    let connecting = options
-        .name("tenure")
-        .custom_inbox_prefix(inbox)
-        .connection_timeout(CONNECT_TIMEOUT)
-        .request_timeout(Some(ANSWER_TIMEOUT))
-        .max_reconnects(Some(1))
-        .connect(addresses(url)?);
-    let client = timeout(CONNECT_TIMEOUT, connecting).await.map_err(|_| NatsError::Silent("connecting"))?;
-    client.map_err(|error| NatsError::Unusable(format!("its user cannot connect: {error}")))
+    Ok(Connection::open(url, &inbox, &login, now, entropy).await?.client)
 }
 
 /// The clock in seconds, as tokens have it.

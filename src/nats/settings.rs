@@ -6,6 +6,8 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use uuid::Uuid;
 
+use super::relay::RelaySettings;
+
 /// Called at one point, to hold a node there.
 pub type Pause = Arc<dyn Fn() -> BoxFuture<'static, ()> + Send + Sync>;
 
@@ -16,7 +18,7 @@ pub struct Pauses {
     pub before_check: Option<Pause>,
     /// Between reading what an account's token has to say and giving it to the servers.
     pub before_push: Option<Pause>,
-    /// Whether this node gives a token although its lease is over, as one that is suspended after it has looked.
+    /// Whether this node gives a token, and relays, although its lease is over, as one that is suspended after it has looked.
     pub outlives_leases: bool,
 }
 
@@ -43,6 +45,8 @@ pub struct NatsSettings {
     pub streams_per_account: i64,
     /// The data directory of the private server that this node runs, if it does.
     pub private: Option<Uuid>,
+    /// How the events of the log are relayed.
+    pub relay: RelaySettings,
     /// Where tests hold this node.
     pub pauses: Pauses,
 }
@@ -64,6 +68,7 @@ impl NatsSettings {
             replicas: 1,
             streams_per_account: 10_000,
             private: None,
+            relay: RelaySettings::default(),
             pauses: Pauses::default(),
         }
     }

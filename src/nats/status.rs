@@ -7,8 +7,10 @@ use uuid::Uuid;
 
 use super::error::NatsError;
 use super::handle::Nats;
+use super::relay::relay_stream_name;
 use super::streams;
 use super::system::StreamsByAccount;
+use crate::clock::Timestamp;
 use crate::ids::AccountId;
 
 /// How many accounts are read at a time.
@@ -46,6 +48,46 @@ pub struct AccountFailure {
     pub reason: String,
 }
 
+/// How far the relay has come.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct RelayStatus {
+    /// The stream of the log's present epoch.
+    pub stream: String,
+    /// The node that relays; none at the moment if no node does.
+    pub node: Option<Uuid>,
+    /// The first position that the stream carries; none before it is made.
+    pub first: Option<i64>,
+    /// The oldest position that is still in it; more than `first` if the relay is set to keep no more.
+    pub oldest: Option<i64>,
+    /// The newest position of the log.
+    pub head: i64,
+    /// The newest position in the stream; none if the stream is not there, or cannot be asked.
+    pub tail: Option<i64>,
+    /// How many events are not in the stream yet.
+    pub lag: Option<i64>,
+    /// The age of the oldest of them, in seconds.
+    pub lag_seconds: Option<f64>,
+    /// Why the relay has stopped, until it is told from where to go on, or the reason is gone.
+    pub stopped: Option<String>,
+    /// Why the relay does not get on at the moment; it tries again.
+    pub failure: Option<String>,
+    /// How often `JetStream` had lost events that were published again.
+    pub repairs: i64,
+    /// The last time.
+    pub last_repair: Option<RelayRepair>,
+}
+
+/// Events that `JetStream` had lost, and that were published again.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct RelayRepair {
+    /// The first position.
+    pub from: i64,
+    /// The last position.
+    pub to: i64,
+    /// When this was found.
+    pub at: Timestamp,
+}
+
 /// The state of NATS.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Status {
@@ -71,6 +113,8 @@ pub struct Status {
     pub drift: Vec<StreamStatus>,
     /// Streams in accounts of this log that no pipe has; at most a hundred. Those that Tenure has made are deleted.
     pub orphans: Vec<StreamStatus>,
+    /// How far the relay has come.
+    pub relay: RelayStatus,
 }
 
 impl Nats {
@@ -109,11 +153,43 @@ impl Nats {
                 None
             }
         };
+        status.relay = self.relay_status(seen.as_ref().map(|(_, streams)| streams)).await?;
         self.compare_for(&mut status, seen).await?;
         let failures = self.parts.store.failures(NAMED).await?;
         status.failures =
             failures.into_iter().map(|(account_id, reason)| AccountFailure { account_id, reason }).collect();
         Ok(status)
+    }
+
+    async fn relay_status(&self, reported: Option<&StreamsByAccount>) -> Result<RelayStatus, NatsError> {
+        let store = &self.parts.store;
+        let record = store.relay().await?;
+        let (_, head, epoch) = store.newest().await?;
+        let stream = relay_stream_name(epoch);
+        let platform = store.keys().await?.and_then(|keys| keys.platform);
+        let found = reported
+            .zip(platform)
+            .and_then(|(reported, platform)| reported.get(&platform.public_key)?.get(&stream));
+        let tail = found.map(|found| i64::try_from(found.state.last).unwrap_or(i64::MAX));
+        let waiting_since = match tail {
+            Some(tail) if tail < head => store.recorded_after(tail).await?,
+            _ => None,
+        };
+        let now = self.parts.tenure.clock().now();
+        Ok(RelayStatus {
+            stream,
+            node: record.node,
+            first: record.first.filter(|_| record.epoch == Some(epoch)),
+            oldest: found.map(|found| i64::try_from(found.state.first).unwrap_or(i64::MAX)),
+            head,
+            tail,
+            lag: tail.map(|tail| (head - tail).max(0)),
+            lag_seconds: tail.map(|_| waiting_since.map_or(0.0, |at| now.seconds_since(at).max(0.0))),
+            stopped: record.refusal,
+            failure: record.failure,
+            repairs: record.repairs,
+            last_repair: record.repaired.map(|(from, to, at)| RelayRepair { from, to, at }),
+        })
     }
 
     async fn compare_for(
@@ -165,10 +241,11 @@ impl Nats {
             }
         }
         if let Some((accounts, _)) = seen {
-            let system = store.keys().await?.map(|keys| keys.system_account);
-            let unknown =
-                accounts.iter().filter(|key| !known.contains(*key) && Some(*key) != system.as_ref());
-            status.accounts_unknown = unknown.count();
+            if let Some(keys) = store.keys().await? {
+                known.insert(keys.system_account);
+                known.extend(keys.platform.map(|platform| platform.public_key));
+            }
+            status.accounts_unknown = accounts.difference(&known).count();
         }
         Ok(())
     }

@@ -107,10 +107,12 @@ impl Store {
     ) -> Result<bool, NatsError> {
         let there = self.wrapped_keys().await?;
         let known = there.as_deref().map(|wrapped| self.unwrap(wrapped)).transpose()?;
-        let newest = |keys: Option<&OperatorKeys>| {
-            keys.and_then(|keys| keys.operators.first()).map(|operator| operator.public_key.clone())
+        let of = |keys: Option<&OperatorKeys>| {
+            let operator = keys.and_then(|keys| keys.operators.first()).map(|operator| operator.public_key.clone());
+            let platform = keys.and_then(|keys| keys.platform.as_ref()).map(|platform| platform.public_key.clone());
+            (operator, platform)
         };
-        if newest(known.as_ref()) != newest(former) {
+        if of(known.as_ref()) != of(former) {
             return Ok(false);
         }
         let text = Zeroizing::new(serde_json::to_vec(keys).map_err(|_| NatsError::DamagedKeys)?);
@@ -245,6 +247,7 @@ impl Store {
     /// Gives all rights of a node back.
     pub(super) async fn release_all(&self, node: Uuid) -> Result<(), ReadError> {
         self.primary().execute("delete from coarse.nats_lease where holder = $1", &[&node]).await?;
+        self.release_relay(node).await?;
         self.stop_reconciling(node).await
     }
 

@@ -64,6 +64,10 @@ pub(super) struct ReportedStream {
 pub(super) struct ReportedState {
     #[serde(default)]
     pub(super) messages: u64,
+    #[serde(default, rename = "first_seq")]
+    pub(super) first: u64,
+    #[serde(default, rename = "last_seq")]
+    pub(super) last: u64,
 }
 
 /// A consumer as the servers report it.

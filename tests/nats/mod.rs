@@ -1,4 +1,4 @@
-//! NATS tenancy: the exchange, accounts that are apart, and pipes that are streams.
+//! NATS: the exchange, accounts that are apart, pipes that are streams, and the relay.
 
 mod clients;
 mod cluster;
@@ -6,6 +6,8 @@ mod exchange;
 mod faults;
 mod guide;
 mod private;
+mod relay;
+mod relay_faults;
 mod revocations;
 mod scale;
 mod secrets;

@@ -4,6 +4,7 @@ pub mod nats;
 pub mod node;
 pub mod process;
 pub mod proxy;
+pub mod relay;
 pub mod server;
 pub mod switch;
 

@@ -1,0 +1,258 @@
+//! The relay when servers, nodes and streams are lost, or others write where it does.
+
+use std::path::Path;
+use std::time::Duration;
+
+use async_nats::jetstream;
+use async_nats::jetstream::consumer::pull;
+use futures::StreamExt as _;
+use tenure::nats::{RelayFrom, tell_relay};
+
+use crate::support::nats::PATIENCE;
+use crate::support::relay::{Relayed, blocks, copy, until};
+
+const FROM_FIRST: Option<RelayFrom> = Some(RelayFrom::Position(1));
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fault_a_server_that_is_killed_and_comes_back_loses_nothing() {
+    let mut relayed = Relayed::new().await;
+    let node = relayed.node(FROM_FIRST).await;
+    for round in 0..3 {
+        let writing = round * 150..(round + 1) * 150;
+        relayed.write(writing.start..writing.start + 50).await;
+        relayed.server.kill();
+        // Writers do not notice.
+        relayed.write(writing.start + 50..writing.end).await;
+        relayed.server.run();
+        relayed.check(&node, 1).await;
+    }
+}
+
+/// What a server loses of its newest data while it is down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Loss {
+    /// Its directory is as it was a while before.
+    OlderCopy,
+    /// The last file of messages is cut.
+    Cut,
+    /// The same, and the server wrote down before where it was: sequences of lost messages are not free any more.
+    CutAfterStop,
+    /// All files of messages are gone.
+    All,
+}
+
+async fn lose(loss: Loss) {
+    let mut relayed = Relayed::new().await;
+    let node = relayed.node(FROM_FIRST).await;
+    relayed.write(0..200).await;
+    relayed.check(&node, 1).await;
+    let saved = tempfile::tempdir().unwrap();
+    if loss == Loss::OlderCopy {
+        relayed.server.kill();
+        copy(relayed.dir.path(), saved.path());
+        relayed.server.run();
+    }
+    // A durable consumer keeps its place.
+    let context = jetstream::new(relayed.reader().await);
+    let stream = context.get_stream(relayed.stream()).await.unwrap();
+    let durable = || pull::Config { durable_name: Some("billing".to_owned()), ..pull::Config::default() };
+    let consumer = stream.create_consumer(durable()).await.unwrap();
+    let mut read = consumer.fetch().max_messages(100).messages().await.unwrap();
+    while let Some(message) = read.next().await {
+        message.unwrap().double_ack().await.unwrap();
+    }
+    relayed.write(200..500).await;
+    relayed.check(&node, 1).await;
+    if loss == Loss::CutAfterStop { relayed.server.stop() } else { relayed.server.kill() }
+    let directory = relayed.dir.path().to_owned();
+    let (files, index) = blocks(&directory, &relayed.stream());
+    match loss {
+        Loss::OlderCopy => {
+            std::fs::remove_dir_all(directory.join("jetstream")).unwrap();
+            copy(&saved.path().join("jetstream"), &directory.join("jetstream"));
+        }
+        Loss::Cut => {
+            cut(files.last().unwrap());
+            index.map(|index| std::fs::remove_file(index).unwrap());
+        }
+        Loss::CutAfterStop => {
+            assert!(index.is_some(), "the server writes down where it was");
+            cut(files.last().unwrap());
+        }
+        Loss::All => files.iter().for_each(|file| std::fs::remove_file(file).unwrap()),
+    }
+    relayed.server.run();
+    relayed.write(500..520).await;
+    let status = until(&node, "a repair", |relay| relay.repairs > 0).await;
+    let repair = status.last_repair.unwrap();
+    assert!(repair.from <= repair.to, "{repair:?}");
+    relayed.check(&node, 1).await;
+    // A consumer that JetStream has lost, or set back with the stream, gets events again.
+    if matches!(loss, Loss::Cut | Loss::CutAfterStop) {
+        let context = jetstream::new(relayed.reader().await);
+        let stream = context.get_stream(relayed.stream()).await.unwrap();
+        let consumer = stream.get_or_create_consumer("billing", durable()).await.unwrap();
+        let mut read = consumer.fetch().max_messages(1).messages().await.unwrap();
+        let next = tokio::time::timeout(PATIENCE, read.next()).await.unwrap().unwrap().unwrap();
+        assert_eq!(next.info().unwrap().stream_sequence, 101, "it goes on where it was");
+    }
+}
+
+fn cut(file: &Path) {
+    let length = std::fs::metadata(file).unwrap().len();
+    std::fs::File::options().write(true).open(file).unwrap().set_len(length - 20_000).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fault_events_that_an_older_copy_lacks_are_published_again() {
+    lose(Loss::OlderCopy).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fault_events_that_were_cut_off_are_published_again() {
+    lose(Loss::Cut).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fault_a_stream_whose_lost_sequences_are_taken_is_made_anew() {
+    lose(Loss::CutAfterStop).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fault_a_stream_that_has_lost_every_message_is_filled_again() {
+    lose(Loss::All).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_that_was_deleted_is_not_made_again_until_an_operator_says_from_where() {
+    let relayed = Relayed::new().await;
+    let node = relayed.node(FROM_FIRST).await;
+    relayed.write(0..30).await;
+    relayed.check(&node, 1).await;
+    let (manager, stream) = (relayed.manager().await, relayed.stream());
+    manager.delete_stream(&stream).await.unwrap();
+    let head = relayed.head().await;
+    let status = until(&node, "stopped", |relay| relay.stopped.is_some()).await;
+    let reason = status.stopped.unwrap();
+    assert!(reason.contains(&format!("the stream {stream} is gone, which held the events from position 1")));
+    assert!(reason.contains("tenure nats relay --from"), "{reason}");
+    // Not by a node that starts, and not by events.
+    relayed.write(30..40).await;
+    let second = relayed.node(None).await;
+    let context = jetstream::new(relayed.reader().await);
+    until(&second, "stopped", |relay| relay.stopped.is_some()).await;
+    assert!(context.get_stream(&stream).await.is_err());
+    tell_relay(&relayed.tenure, RelayFrom::Position(head)).await.unwrap();
+    relayed.check(&node, head).await;
+    // What was told is used up.
+    manager.delete_stream(&stream).await.unwrap();
+    until(&node, "stopped again", |relay| relay.stopped.is_some()).await;
+    // A node that is started with it says it, too.
+    let third = relayed.node(FROM_FIRST).await;
+    relayed.check(&third, 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_told_while_the_relay_goes_on_has_no_effect_then_or_later() {
+    let relayed = Relayed::new().await;
+    let node = relayed.node(FROM_FIRST).await;
+    relayed.write(0..30).await;
+    relayed.check(&node, 1).await;
+    tell_relay(&relayed.tenure, RelayFrom::Head).await.unwrap();
+    let database = relayed.database.connect(None).await;
+    let used_up = async {
+        while database
+            .query_one("select told is not null from coarse.nats_relay", &[])
+            .await
+            .unwrap()
+            .get::<_, bool>(0)
+        {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, used_up).await.expect("forgotten");
+    relayed.write(30..40).await;
+    relayed.check(&node, 1).await;
+    relayed.manager().await.delete_stream(relayed.stream()).await.unwrap();
+    until(&node, "stopped", |relay| relay.stopped.is_some()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_of_somebody_else_stops_the_relay_by_name() {
+    let relayed = Relayed::new().await;
+    let node = relayed.node(FROM_FIRST).await;
+    relayed.write(0..10).await;
+    relayed.check(&node, 1).await;
+    // Servers answer wherever a request says, also on the subjects of the stream: a reader can do that.
+    let reader = relayed.reader().await;
+    let head = relayed.head().await;
+    reader.publish_with_reply("$JS.API.INFO", "tenure.events.x.y.z", "".into()).await.unwrap();
+    reader.flush().await.unwrap();
+    let status = until(&node, "stopped", |relay| relay.stopped.is_some()).await;
+    let other = format!("holds at sequence {} a message that is not the log's event", head + 1);
+    assert!(status.stopped.as_deref().unwrap().contains(&other), "{status:?}");
+    relayed.write(10..20).await;
+    let status = until(&node, "still stopped", |relay| relay.head >= head + 10).await;
+    assert!(status.stopped.as_deref().unwrap().contains(&other), "{status:?}");
+    tell_relay(&relayed.tenure, RelayFrom::Position(1)).await.unwrap();
+    relayed.check(&node, 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fault_two_publishers_that_fight_publish_every_event_once() {
+    let relayed = Relayed::new().await;
+    let one = relayed.node(FROM_FIRST).await;
+    // It relays although it has no lease, as one that was suspended for long.
+    let zombie = relayed.node_with(|settings| settings.pauses.outlives_leases = true).await;
+    for round in 0..4 {
+        relayed.write(round * 100..(round + 1) * 100).await;
+    }
+    relayed.check(&one, 1).await;
+    drop(zombie);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_zombie_of_a_former_epoch_cannot_publish_into_the_new_stream() {
+    let relayed = Relayed::new().await;
+    let node = relayed.node(FROM_FIRST).await;
+    relayed.write(0..10).await;
+    relayed.check(&node, 1).await;
+    let manager = relayed.manager().await;
+    let head = relayed.head().await;
+    let mut headers = async_nats::HeaderMap::new();
+    headers.insert("Nats-Expected-Stream", "tenure_events_1");
+    headers.insert("Nats-Expected-Last-Sequence", head.to_string());
+    let sent = manager.publish_with_headers("tenure.events._.user.registered", headers, "{}".into()).await;
+    assert!(sent.unwrap().await.is_err(), "refused by the name of the stream");
+    relayed.write(10..20).await;
+    relayed.check(&node, 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_that_the_server_does_not_take_is_named_and_relayed_once_it_does() {
+    use cqrs_es::CqrsFramework;
+
+    use crate::foreign::example::{Visits, VisitsCommand, store};
+
+    let mut relayed = Relayed::new().await;
+    relayed.server.stop();
+    relayed.server.change(|text| format!("max_payload: 65536\n{text}"));
+    relayed.server.run();
+    let node = relayed
+        .node_with(|settings| {
+            settings.relay.from = FROM_FIRST;
+            settings.relay.public_foreign = vec!["visits".to_owned()];
+        })
+        .await;
+    let cqrs = CqrsFramework::<Visits, _>::new(store(&relayed.tenure), vec![], ());
+    let visitor = "x".repeat(100_000);
+    cqrs.execute("museum", VisitsCommand::Enter { visitor }).await.unwrap();
+    relayed.write(0..5).await;
+    let status = until(&node, "failed", |relay| relay.failure.is_some()).await;
+    let failure = status.failure.unwrap();
+    assert!(failure.contains("raise its max_payload") && failure.contains("65536"), "{failure}");
+    relayed.server.stop();
+    relayed.server.change(|text| text.replace("max_payload: 65536\n", ""));
+    relayed.server.run();
+    relayed.check(&node, 1).await;
+}
