@@ -28,8 +28,9 @@ test: ## Check formatting and lints, run all tests, and run the tour
 	@scripts/test
 
 .PHONY: bench
-bench: setup ## Measure Tenure against its peers (SHORT=1: a quick look; ALONE=1: only a large log and an open snapshot; REPLAY=1: only rebuilds, comparisons and seeds; SUBSCRIBERS=1: only subscribers)
-	$(CARGO) bench --locked --bench peers -- $(if $(SHORT),--short) $(if $(ALONE),--alone) $(if $(REPLAY),--replay) $(if $(SUBSCRIBERS),--subscribers)
+bench: setup ## Measure Tenure against its peers (SHORT=1: a quick look; ALONE=1: only a large log and an open snapshot; REPLAY=1: only rebuilds, comparisons and seeds; SUBSCRIBERS=1: only subscribers; RELAY=1: only the relay to JetStream)
+	@scripts/nats
+	$(CARGO) bench --locked --bench peers -- $(if $(SHORT),--short) $(if $(ALONE),--alone) $(if $(REPLAY),--replay) $(if $(SUBSCRIBERS),--subscribers) $(if $(RELAY),--relay)
 
 .PHONY: faults
 faults: setup ## Run the fault tests in many rounds: kill processes, cut connections, fill disks (ROUNDS=20)

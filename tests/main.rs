@@ -26,6 +26,7 @@ mod clocks;
 mod command_line;
 mod conformance;
 mod drain;
+mod event_descriptions;
 mod faults;
 mod fixtures;
 mod foreign;

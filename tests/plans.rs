@@ -173,7 +173,13 @@ fn judge(node: &Value, wrong: &mut Vec<String>) {
     // One row each.
     let is_tiny = matches!(
         relation,
-        "head" | "public_url_of_instance" | "key_ring" | "nats_reconciler" | "nats_private" | "nats_lease"
+        "head"
+            | "public_url_of_instance"
+            | "key_ring"
+            | "nats_reconciler"
+            | "nats_private"
+            | "nats_lease"
+            | "nats_relay"
     );
     if kind == "Seq Scan" && !is_tiny {
         wrong.push(format!("reads all of {relation}"));
@@ -376,7 +382,10 @@ const FILL_NATS: &str = "
         from coarse.nats_user n, generate_series(1, $ROWS) g;
     insert into coarse.nats_stream (account_id, name, reason)
         select lpad(to_hex(n % 1000), 32, '0')::uuid, 'stream' || n, 'r' from generate_series(1, $ROWS) n;
-    analyze coarse.nats_account, coarse.nats_user, coarse.nats_stream;";
+    insert into coarse.nats_relay_user (public_key, name, may_manage, issued, expires, issued_by, revoked_at)
+        select 'U' || n, 'n', false, n, case when n % 1000 = 0 then 4000000000 else 1 end, 'x', now()
+        from generate_series(1, $ROWS) n;
+    analyze coarse.nats_account, coarse.nats_user, coarse.nats_stream, coarse.nats_relay_user;";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_query_of_nats_is_answered_through_an_index() {
@@ -413,6 +422,9 @@ async fn every_query_of_nats_is_answered_through_an_index() {
     tenure.remove_member(&operator, acme, member).await.unwrap();
     tenure.forget_user(&operator, member).await.unwrap();
     node.nats.pipe_states(acme).await.unwrap();
+    let first = tenure::nats::platform_users(&tenure, None, 100).await.unwrap();
+    assert_eq!(tenure::nats::platform_users(&tenure, first.last(), 100).await.unwrap().len(), 100);
+    crate::support::relay::until(&node, "relayed", |relay| relay.lag == Some(0)).await;
     // Until it has looked for what no event announces, too.
     let looked = || server.log()[before..].matches("from coarse.nats_account n\\n").count() > 0;
     let waiting = async {

@@ -3,13 +3,14 @@
 //! `--short` takes about two minutes; without it the rounds are longer, and the costs of a large log and of an open
 //! snapshot, rebuilding, comparing and seeding are measured too. `--alone` measures only the first two of these. For whoever works on one figure, `--against NAME` leaves
 //! out all peers but this one (or `nobody`), and `--in-flight N` all numbers of callers but this one. `--replay` measures
-//! only the last three, `--subscribers` only what subscribers reach and cost.
+//! only the last three, `--subscribers` only what subscribers reach and cost, `--relay` only what the relay to `JetStream` does.
 
 mod cqrs_es_peer;
 mod growth;
 mod measure;
 mod ours;
 mod plain_insert;
+mod relay;
 mod replay;
 mod report;
 mod server;
@@ -100,6 +101,12 @@ async fn main() -> anyhow::Result<()> {
         server.stop().await?;
         return result;
     }
+    if asked("--relay") {
+        let events = if asked("--short") { 100_000 } else { 1_000_000 };
+        let result = relayed(&server, events).await;
+        server.stop().await?;
+        return result;
+    }
     let result = async {
         let (rows, comparisons) = compare(&server, &extent).await?;
         report::print(&rows, &comparisons)?;
@@ -107,6 +114,7 @@ async fn main() -> anyhow::Result<()> {
         if is_whole {
             replays(&server, 1_000_000).await?;
             follow(&server, 500_000).await?;
+            relayed(&server, 500_000).await?;
         }
         Ok(())
     };
@@ -158,6 +166,14 @@ async fn follow(server: &Server, events: u64) -> anyhow::Result<()> {
     let bar = ProgressBar::new_spinner();
     bar.enable_steady_tick(Duration::from_millis(200));
     let lines = subscribers::measure(server, events, |text| bar.set_message(text.to_owned())).await?;
+    bar.finish_and_clear();
+    report::print_lines(&lines)
+}
+
+async fn relayed(server: &Server, events: u64) -> anyhow::Result<()> {
+    let bar = ProgressBar::new_spinner();
+    bar.enable_steady_tick(Duration::from_millis(200));
+    let lines = relay::measure(server, events, |text| bar.set_message(text.to_owned())).await?;
     bar.finish_and_clear();
     report::print_lines(&lines)
 }

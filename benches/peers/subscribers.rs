@@ -43,7 +43,7 @@ pub struct Line {
     pub target: &'static str,
 }
 
-fn line(measure: &'static str, figure: f64, unit: &'static str, target: &'static str) -> Line {
+pub fn line(measure: &'static str, figure: f64, unit: &'static str, target: &'static str) -> Line {
     Line { measure, figure: (figure * 1_000.0).round() / 1_000.0, unit, target }
 }
 
@@ -158,17 +158,18 @@ async fn catch_up(server: &Server, events: u64, progress: &impl Fn(&str)) -> any
     Ok(all)
 }
 
-/// How long after the acknowledgement of a command its event is handled.
-async fn delay(server: &Server) -> anyhow::Result<Vec<Line>> {
-    let tenure = server.tenure("delay").await?;
-    let arrivals = Arrivals { watch: Arc::new(Stopwatch::start()), at: Arc::default() };
-    let subscription = Subscription::new("arrivals", 1)?.starting_at(Start::Newest).checkpoint_every(100);
-    let running = subscription.start_effects(&tenure, arrivals.clone()).await?;
+/// Sends so many commands a second for so long. Returns the position of each, and when it was acknowledged.
+pub async fn at_a_rate(
+    tenure: &Tenure,
+    watch: &Arc<Stopwatch>,
+    rate: u64,
+    seconds: u64,
+) -> anyhow::Result<Vec<(i64, Duration)>> {
     let (mut calls, begun) = (JoinSet::new(), Stopwatch::start());
-    for number in 0..RATE * SECONDS {
-        let due = Duration::from_micros(number * 1_000_000 / RATE);
+    for number in 0..rate * seconds {
+        let due = Duration::from_micros(number * 1_000_000 / rate);
         tokio::time::sleep(due.saturating_sub(begun.elapsed())).await;
-        let (tenure, watch) = (tenure.clone(), arrivals.watch.clone());
+        let (tenure, watch) = (tenure.clone(), watch.clone());
         calls.spawn(async move {
             let (name, context) = (format!("n{number}"), Context::of(Actor::Operator));
             let email = format!("{name}@example.org");
@@ -180,6 +181,16 @@ async fn delay(server: &Server) -> anyhow::Result<Vec<Line>> {
     while let Some(call) = calls.join_next().await {
         acknowledged.push(call??);
     }
+    Ok(acknowledged)
+}
+
+/// How long after the acknowledgement of a command its event is handled.
+async fn delay(server: &Server) -> anyhow::Result<Vec<Line>> {
+    let tenure = server.tenure("delay").await?;
+    let arrivals = Arrivals { watch: Arc::new(Stopwatch::start()), at: Arc::default() };
+    let subscription = Subscription::new("arrivals", 1)?.starting_at(Start::Newest).checkpoint_every(100);
+    let running = subscription.start_effects(&tenure, arrivals.clone()).await?;
+    let acknowledged = at_a_rate(&tenure, &arrivals.watch, RATE, SECONDS).await?;
     until_at(&tenure, "arrivals", tenure.log().newest().await?).await?;
     running.stop().await;
     tenure.close().await;

@@ -19,6 +19,8 @@ pub mod user;
 use cqrs_es::{Aggregate, DomainEvent};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use utoipa::openapi::{RefOr, Schema};
+use utoipa::{PartialSchema, ToSchema};
 use uuid::Uuid;
 
 use crate::event_log::StreamId;
@@ -109,6 +111,16 @@ macro_rules! handle_by_decide {
 }
 use handle_by_decide;
 
+/// The JSON Schema of the payloads of a stream's events: one alternative for each event.
+pub struct PayloadSchema {
+    /// The type of the stream.
+    pub stream_type: &'static str,
+    /// The schema.
+    pub schema: RefOr<Schema>,
+    /// The schemas that it refers to, by name.
+    pub named: Vec<(String, RefOr<Schema>)>,
+}
+
 macro_rules! all_aggregates {
     ($($(#[$doc:meta])* $variant:ident: $aggregate:ty, $event:ty;)+) => {
         /// An event of any of Tenure's aggregates.
@@ -156,6 +168,19 @@ macro_rules! all_aggregates {
             let mut all = Vec::new();
             $(for (name, version) in <$event as StoredEvent>::KINDS {
                 all.push((<$aggregate as Aggregate>::TYPE, *name, *version));
+            })+
+            all
+        }
+
+        /// The schema of the payloads of each stream type, with the schemas that it refers to.
+        #[must_use]
+        pub fn payload_schemas() -> Vec<PayloadSchema> {
+            let mut all = Vec::new();
+            $({
+                let mut named = Vec::new();
+                <$event as ToSchema>::schemas(&mut named);
+                let (stream_type, schema) = (<$aggregate as Aggregate>::TYPE, <$event as PartialSchema>::schema());
+                all.push(PayloadSchema { stream_type, schema, named });
             })+
             all
         }

@@ -13,6 +13,7 @@ use crate::aggregates::field::Invalid;
 use crate::clock::Timestamp;
 use crate::codec::CodecError;
 use crate::config::Config;
+use crate::event_description::asyncapi;
 use crate::credentials::key_ring::KeyLoadError;
 use crate::event_log::read::Filter;
 use crate::event_log::{PositionToken, ReadError, RecordedEvent, StreamId};
@@ -24,6 +25,8 @@ pub(super) enum EventsCommand {
     Show(Selection),
     /// Follow the log: show the newest events, then each new one as it is committed
     Tail(Selection),
+    /// Print the AsyncAPI 3.0 document of the events that are relayed to NATS
+    Asyncapi,
 }
 
 #[derive(Args)]
@@ -53,18 +56,20 @@ pub(super) struct Selection {
 }
 
 pub(super) async fn run(config: Config, command: EventsCommand) -> anyhow::Result<()> {
+    let (selection, follows) = match command {
+        EventsCommand::Show(selection) => (selection, false),
+        EventsCommand::Tail(selection) => (selection, true),
+        EventsCommand::Asyncapi => return output::json(&asyncapi(|_, _| None)),
+    };
     if let Some(remote) = Remote::of(&config)? {
-        return match command {
-            EventsCommand::Show(selection) => over_http(&remote, &config, selection, false).await,
-            EventsCommand::Tail(selection) => {
-                until_interrupted(over_http(&remote, &config, selection, true)).await
-            }
-        };
+        let reading = over_http(&remote, &config, selection, follows);
+        return if follows { until_interrupted(reading).await } else { reading.await };
     }
     let opened = open::open(&config).await?;
-    let result = match command {
-        EventsCommand::Show(selection) => show(&opened.tenure, &config, selection).await,
-        EventsCommand::Tail(selection) => until_interrupted(tail(&opened.tenure, &config, selection)).await,
+    let result = if follows {
+        until_interrupted(tail(&opened.tenure, &config, selection)).await
+    } else {
+        show(&opened.tenure, &config, selection).await
     };
     opened.close().await?;
     result

@@ -27,6 +27,7 @@ mod token;
 mod tour;
 mod tour_nats;
 mod user;
+mod who;
 
 use std::process::ExitCode;
 
@@ -197,14 +198,6 @@ fn command() -> clap::Command {
             if is_its_own { arg.hide(false) } else { arg }
         }),
         _ => subcommand,
-    })
-}
-
-/// Who runs a command, as it is recorded: this name, or that of the user of the shell.
-fn login(by: Option<String>) -> String {
-    by.unwrap_or_else(|| {
-        let user = nix::unistd::User::from_uid(nix::unistd::geteuid()).ok().flatten();
-        user.map_or_else(|| format!("uid {}", nix::unistd::geteuid()), |user| user.name)
     })
 }
 

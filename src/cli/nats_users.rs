@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::output;
+use super::{output, who};
 use crate::Tenure;
 use crate::aggregates::field::Invalid;
 use crate::config::Config;
@@ -61,7 +61,7 @@ pub(super) async fn issue(config: &Config, tenure: &Tenure, wanted: NewUser) -> 
         return Err(Invalid { field: "--expires", rule: "from 1s to 3650d" }.into());
     }
     let rights = if wanted.manage { PlatformRights::Manage } else { PlatformRights::Subscribe };
-    let (name, ttl, by) = (wanted.name, wanted.expires, super::login(wanted.by));
+    let (name, ttl, by) = (wanted.name, wanted.expires, who::login(wanted.by));
     // Before anything is issued: the file has to be new.
     let file = wanted.out.as_deref().map(create).transpose()?;
     let issued = issue_platform_user(tenure, &NewPlatformUser { name, rights, ttl, by }).await?;
@@ -111,7 +111,7 @@ pub(super) async fn revoke(
     public_key: &str,
     by: Option<String>,
 ) -> anyhow::Result<()> {
-    if !revoke_platform_user(tenure, public_key, &super::login(by)).await? {
+    if !revoke_platform_user(tenure, public_key, &who::login(by)).await? {
         return Err(QueryError::NotFound.into());
     }
     if config.json {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use clap::Subcommand;
 use serde_json::{Value, json};
 
-use super::{open, output};
+use super::{open, output, who};
 use crate::Tenure;
 use crate::aggregates::field::Invalid;
 use crate::config::Config;
@@ -101,7 +101,7 @@ pub(super) struct Act {
 
 impl Act {
     fn by(&self) -> anyhow::Result<By> {
-        Ok(By::new(&super::login(self.by.clone()), &self.reason)?)
+        Ok(By::new(&who::login(self.by.clone()), &self.reason)?)
     }
 }
 

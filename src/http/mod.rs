@@ -27,7 +27,6 @@ mod rate_limit;
 mod readiness;
 mod request_id;
 mod response;
-mod schema;
 mod server;
 mod settings;
 mod state;

@@ -3,26 +3,35 @@
 use std::time::Duration;
 
 use async_nats::jetstream;
+use tenure::Tenure;
+use tenure::nats::{PlatformRights, RelayFrom, relay_stream_name};
 
 use crate::support::nats::{Node, RawServer, connect, is_cut_off};
+use crate::support::relay::{check, reader, until};
 use crate::support::server::free_port;
 use crate::support::{TestDatabase, operator};
+
+/// Three servers of one cluster, their URL, and their directories.
+async fn three_servers(tenure: &Tenure) -> (Vec<RawServer>, String, Vec<tempfile::TempDir>) {
+    let routes: Vec<u16> = (0..3).map(|_| free_port()).collect();
+    let all = routes.iter().map(|port| format!("nats://127.0.0.1:{port}")).collect::<Vec<_>>().join(", ");
+    let dirs: Vec<tempfile::TempDir> = (0..3).map(|_| tempfile::tempdir().unwrap()).collect();
+    let mut servers: Vec<RawServer> = Vec::new();
+    for (number, (port, dir)) in routes.iter().zip(&dirs).enumerate() {
+        let more = format!(
+            "server_name: n{number}\ncluster {{\n  name: c\n  listen: 127.0.0.1:{port}\n  routes: [{all}]\n}}\n"
+        );
+        servers.push(RawServer::start(tenure, dir.path(), &more).await);
+    }
+    let url = servers.iter().map(|server| server.url.clone()).collect::<Vec<_>>().join(",");
+    (servers, url, dirs)
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn fault_a_cluster_that_loses_a_server_goes_on_with_its_replicas() {
     let database = TestDatabase::new().await;
     let tenure = database.open().await;
-    let routes: Vec<u16> = (0..3).map(|_| free_port()).collect();
-    let all = routes.iter().map(|port| format!("nats://127.0.0.1:{port}")).collect::<Vec<_>>().join(", ");
-    let dirs: Vec<tempfile::TempDir> = (0..3).map(|_| tempfile::tempdir().unwrap()).collect();
-    let mut servers = Vec::new();
-    for (number, (port, dir)) in routes.iter().zip(&dirs).enumerate() {
-        let more = format!(
-            "server_name: n{number}\ncluster {{\n  name: c\n  listen: 127.0.0.1:{port}\n  routes: [{all}]\n}}\n"
-        );
-        servers.push(RawServer::start(&tenure, dir.path(), &more).await);
-    }
-    let url = servers.iter().map(|server| server.url.clone()).collect::<Vec<_>>().join(",");
+    let (mut servers, url, _dirs) = three_servers(&tenure).await;
     let node = Node::on(tenure.clone(), &url, |settings| settings.replicas = 3).await;
     let owner = node.server.user("owner").await;
     let acme = node.server.account("acme", owner).await;
@@ -84,4 +93,54 @@ async fn fault_a_cluster_that_loses_a_server_goes_on_with_its_replicas() {
     tokio::time::timeout(Duration::from_secs(6), out)
         .await
         .expect("revoked there too, soon after it came back");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fault_the_relay_goes_on_when_the_leader_of_its_replicated_stream_is_killed_under_load() {
+    let database = TestDatabase::new().await;
+    let tenure = database.open().await;
+    let (mut servers, url, _dirs) = three_servers(&tenure).await;
+    let change = |settings: &mut tenure::nats::NatsSettings| {
+        settings.replicas = 3;
+        settings.relay.from = Some(RelayFrom::Position(1));
+    };
+    let node = Node::on(tenure.clone(), &url, change).await;
+    node.until("three servers", |status| status.servers.len() == 3).await;
+    until(&node, "a stream", |relay| relay.lag == Some(0)).await;
+    let name = relay_stream_name(tenure.log().seen().get().epoch);
+    let writer = tenure.clone();
+    let stop = tokio_util::sync::CancellationToken::new();
+    let stopped = stop.clone();
+    let writing = tokio::spawn(async move {
+        let mut number = 0;
+        while !stopped.is_cancelled() {
+            let (name, email) = (format!("u{number}"), format!("u{number}@example.org"));
+            writer.insert_user(&operator(), &name, &email, "internal").await.unwrap();
+            number += 1;
+        }
+    });
+    for _ in 0..2 {
+        let context = jetstream::new(reader(&tenure, &url, PlatformRights::Subscribe).await);
+        let leading = async {
+            loop {
+                let info = context.get_stream(&name).await.ok().map(|stream| stream.cached_info().clone());
+                if let Some(leader) = info.and_then(|info| info.cluster).and_then(|cluster| cluster.leader) {
+                    return leader;
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        let leader = tokio::time::timeout(Duration::from_secs(60), leading).await.expect("a leader");
+        let killed: usize = leader.strip_prefix('n').and_then(|number| number.parse().ok()).unwrap();
+        servers[killed].kill();
+        let before = tenure.log().seen().get().position;
+        until(&node, "the relay goes on", |relay| relay.tail > Some(before + 20)).await;
+        servers[killed].run();
+        node.until("three servers", |status| status.servers.len() == 3).await;
+    }
+    stop.cancel();
+    writing.await.unwrap();
+    let head = tenure.log().newest().await.unwrap();
+    until(&node, "all relayed", |relay| relay.tail == Some(head)).await;
+    check(&tenure, &url, &name, 1).await;
 }

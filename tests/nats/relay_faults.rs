@@ -6,10 +6,14 @@ use std::time::Duration;
 use async_nats::jetstream;
 use async_nats::jetstream::consumer::pull;
 use futures::StreamExt as _;
+use tenure::Settings;
+use tenure::credentials::master_key::MasterKeySource;
 use tenure::nats::{RelayFrom, tell_relay};
 
-use crate::support::nats::PATIENCE;
+use crate::support::nats::{Node, PATIENCE, RawServer};
+use crate::support::operator;
 use crate::support::relay::{Relayed, blocks, copy, until};
+use crate::support::server::Server;
 
 const FROM_FIRST: Option<RelayFrom> = Some(RelayFrom::Position(1));
 
@@ -255,4 +259,73 @@ async fn an_event_that_the_server_does_not_take_is_named_and_relayed_once_it_doe
     relayed.server.change(|text| text.replace("max_payload: 65536\n", ""));
     relayed.server.run();
     relayed.check(&node, 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fault_a_frozen_server_costs_a_pause_and_nothing_else() {
+    use nix::sys::signal::Signal;
+
+    let relayed = Relayed::new().await;
+    let node = relayed.node(FROM_FIRST).await;
+    relayed.write(0..50).await;
+    relayed.check(&node, 1).await;
+    relayed.server.signal(Signal::SIGSTOP);
+    relayed.write(50..150).await;
+    // Longer than an acknowledgement may take.
+    until(&node, "a reason", |relay| relay.failure.is_some()).await;
+    relayed.server.signal(Signal::SIGCONT);
+    relayed.check(&node, 1).await;
+    let status = until(&node, "no failure", |relay| relay.failure.is_none()).await;
+    assert_eq!(status.repairs, 0, "nothing was lost");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_without_room_is_named_and_the_relay_goes_on_once_there_is() {
+    let mut relayed = Relayed::new().await;
+    relayed.server.stop();
+    relayed.server.change(|text| text.replace("max_file: 10T", "max_file: 200K"));
+    relayed.server.run();
+    let node = relayed.node(FROM_FIRST).await;
+    relayed.write(0..400).await;
+    let status = until(&node, "failed", |relay| relay.failure.is_some()).await;
+    assert!(status.failure.as_deref().unwrap().contains("JetStream"), "{status:?}");
+    relayed.server.stop();
+    relayed.server.change(|text| text.replace("max_file: 200K", "max_file: 10T"));
+    relayed.server.run();
+    relayed.check(&node, 1).await;
+    until(&node, "no failure", |relay| relay.failure.is_none()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fault_postgresql_that_is_killed_and_comes_back_holds_the_relay_up_for_no_longer() {
+    let mut postgres = Server::primary().await;
+    let keys = tempfile::tempdir().unwrap();
+    let open = || {
+        let key = MasterKeySource {
+            default_file: keys.path().join("master.key"),
+            ..MasterKeySource::default()
+        };
+        let address = postgres.conninfo("tenure").parse().unwrap();
+        crate::support::open_with(Settings { connections: 4, ..Settings::new(address, key) })
+    };
+    let tenure = open().await;
+    let nats = RawServer::start(&tenure, keys.path(), "").await;
+    let node = Node::on(open().await, &nats.url, |settings| settings.relay.from = FROM_FIRST).await;
+    let insert = async |number: usize| {
+        let (name, email) = (format!("u{number}"), format!("u{number}@example.org"));
+        while tenure.insert_user(&operator(), &name, &email, "internal").await.is_err() {}
+    };
+    for number in 0..20 {
+        insert(number).await;
+    }
+    until(&node, "all relayed", |relay| relay.lag == Some(0)).await;
+    postgres.kill();
+    postgres.start().await;
+    for number in 20..40 {
+        insert(number).await;
+    }
+    let head = tenure.log().newest().await.unwrap();
+    until(&node, "all relayed", |relay| relay.tail == Some(head)).await;
+    let name = tenure::nats::relay_stream_name(tenure.log().seen().get().epoch);
+    crate::support::relay::check(&tenure, &nats.url, &name, 1).await;
 }

@@ -88,3 +88,36 @@ fn opened(text: &str) -> String {
         .map(|body| String::from_utf8_lossy(&body).into_owned())
         .collect()
 }
+
+/// Everything that was sealed in any event, opened: the log is scanned for it, message by message.
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_that_is_sealed_is_relayed() {
+    use async_nats::jetstream;
+    use async_nats::jetstream::consumer::{AckPolicy, pull};
+    use tenure::nats::RelayFrom;
+
+    let relayed = crate::support::relay::Relayed::new().await;
+    tenure::seed::generate(&relayed.tenure, 3_000, 1, |_| ()).await.unwrap();
+    let (name, email) = ("grace-hopper-x", "grace-hopper@people.example");
+    let grace = relayed.tenure.insert_user(&operator(), name, email, "internal").await.unwrap().answer;
+    relayed.tenure.forget_user(&operator(), grace).await.unwrap();
+    let secrets = crate::support::sealed_texts(&relayed.tenure).await;
+    assert!(secrets.len() > 1_000, "{} texts", secrets.len());
+    let node = relayed.node(Some(RelayFrom::Position(1))).await;
+    relayed.check(&node, 1).await;
+    let context = jetstream::new(relayed.reader().await);
+    let stream = context.get_stream(relayed.stream()).await.unwrap();
+    let config = pull::Config { ack_policy: AckPolicy::None, ..pull::Config::default() };
+    let mut messages = stream.create_consumer(config).await.unwrap().messages().await.unwrap();
+    let mut seen = String::new();
+    for _ in 0..stream.cached_info().state.messages {
+        let message = messages.next().await.unwrap().unwrap();
+        seen.push_str(&format!("{} {:?}\n", message.subject, message.headers));
+        seen.push_str(&String::from_utf8_lossy(&message.payload));
+        seen.push('\n');
+    }
+    assert!(seen.contains("user.registered") && seen.contains("api_key.minted"));
+    for secret in secrets.iter().map(String::as_str).chain([name, email]) {
+        assert!(!seen.contains(secret), "{secret} was relayed");
+    }
+}

@@ -261,3 +261,39 @@ pub async fn rows(client: &Client, table: &str) -> Vec<String> {
     let sql = format!("select t::text from {table} t order by 1");
     client.query(&sql, &[]).await.unwrap().iter().map(|row| row.get(0)).collect()
 }
+
+/// Everything that is sealed in the events of a log, opened, as far as it is long enough to be found by.
+pub async fn sealed_texts(tenure: &Tenure) -> std::collections::BTreeSet<String> {
+    use tenure::sealing::{FieldVisitor, SealError, SealedField, SealedFields as _, Subject};
+
+    struct Collector(std::collections::BTreeSet<String>);
+
+    impl FieldVisitor for Collector {
+        fn field(
+            &mut self,
+            _: &'static str,
+            _: Subject,
+            field: &mut dyn SealedField,
+        ) -> Result<(), SealError> {
+            let value = field.to_json().and_then(|json| serde_json::from_slice(&json).ok());
+            match value {
+                Some(serde_json::Value::String(text)) => drop(self.0.insert(text)),
+                Some(serde_json::Value::Number(number)) => drop(self.0.insert(number.to_string())),
+                _ => {}
+            }
+            Ok(())
+        }
+    }
+
+    let mut collector = Collector(std::collections::BTreeSet::new());
+    for page in history(tenure).await.chunks(1_000) {
+        let events = tenure.codec().decode(page, tenure.log().primary()).await.unwrap();
+        for (recorded, mut event) in page.iter().zip(events) {
+            let stream = recorded.stream.id.parse().unwrap();
+            let owner = event.subject(stream);
+            event.visit_sealed(owner, &mut collector).unwrap();
+        }
+    }
+    collector.0.retain(|text| text.len() >= 8);
+    collector.0
+}

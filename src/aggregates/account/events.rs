@@ -2,6 +2,7 @@
 
 use cqrs_es::DomainEvent;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::values::{AccountName, NatsPublicKey, NatsSeed};
@@ -14,7 +15,7 @@ use crate::sealing::{FieldVisitor, SealError, Sealed, SealedFields, Subject};
 pub const STREAM_TYPE: &str = "account";
 
 /// An event of an account. [`Sealed`] fields are stored encrypted, outside the payload.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum AccountEvent {
     /// The account was opened.
@@ -100,9 +101,11 @@ pub enum AccountEvent {
 }
 
 /// What version 1 of `account.closed` lists.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ListedAtClosing {
     /// The users who belonged to the account when it closed.
+    // Flattened and optional: an event of version 2 has none.
+    #[schema(required = false)]
     pub members: Vec<UserId>,
     /// Every API key that the account ever had.
     #[serde(default)]

@@ -2,6 +2,7 @@
 
 use cqrs_es::DomainEvent;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::values::{KeyHash, KeyPrefix, Label};
@@ -11,7 +12,7 @@ use crate::ids::{AccountId, UserId};
 use crate::sealing::{FieldVisitor, SealError, Sealed, SealedFields, Subject};
 
 /// An event of an API key. [`Sealed`] fields are stored outside the payload, encrypted under the key of the account.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ApiKeyEvent {
     /// The API key was minted.

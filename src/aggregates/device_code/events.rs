@@ -2,6 +2,7 @@
 
 use cqrs_es::DomainEvent;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::values::{ClientName, UserCode};
@@ -15,7 +16,7 @@ use crate::sealing::{FieldVisitor, SealError, Sealed, SealedFields, Subject};
 pub const STREAM_TYPE: &str = "device_code";
 
 /// An event of a device code. [`Sealed`] fields are stored encrypted, outside the payload.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum DeviceCodeEvent {
     /// The device code and its user code were created.

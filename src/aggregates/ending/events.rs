@@ -3,6 +3,7 @@
 
 use cqrs_es::DomainEvent;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::aggregates::StoredEvent;
@@ -15,7 +16,7 @@ use crate::ids::{
 use crate::sealing::{FieldVisitor, SealError, SealedFields, Subject};
 
 /// An event of an ending.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum EndingEvent {
     /// Rows of a closed account were removed.
@@ -32,7 +33,7 @@ pub enum EndingEvent {
 }
 
 /// What ended and left rows behind.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Ended {
     /// The account was closed.
@@ -83,7 +84,7 @@ impl Ended {
 }
 
 /// Rows of a closed account that one step removes.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct AccountRows {
     /// The closed account.
     pub account: AccountId,
@@ -105,7 +106,7 @@ pub struct AccountRows {
 }
 
 /// A source that a closed account left behind.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct SourceLeft {
     /// The ID of the source.
     pub id: SourceId,
@@ -114,7 +115,7 @@ pub struct SourceLeft {
 }
 
 /// Rows of a forgotten user that one step blanks or shows as ended.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct PersonRows {
     /// The forgotten user.
     pub user: UserId,
@@ -141,7 +142,7 @@ pub struct PersonRows {
 }
 
 /// API keys that ended with a membership and that one step shows as revoked.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct RevokedKeys {
     /// The account that the keys acted for.
     pub account: AccountId,

@@ -2,6 +2,7 @@
 
 use cqrs_es::DomainEvent;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::aggregates::StoredEvent;
@@ -14,7 +15,7 @@ use crate::sealing::{FieldVisitor, SealError, Sealed, SealedFields, Subject};
 pub const STREAM_TYPE: &str = "invite";
 
 /// An event of an invite. [`Sealed`] fields are stored encrypted, outside the payload.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum InviteEvent {
     /// The invite was created.
@@ -86,7 +87,7 @@ pub enum InviteEvent {
 }
 
 /// The key that seals the name in an invite.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum InviteeKey {
     /// The key of the invitee, who was registered.
@@ -122,7 +123,7 @@ impl InviteeKey {
 }
 
 /// The end of an invite: accepted, declined, revoked, or the invitee forgotten.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct InviteEnd {
     /// The account that the invite is to.
     pub account: AccountId,

@@ -2,6 +2,7 @@
 
 use cqrs_es::DomainEvent;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::values::{Handle, PipeName, Retention, SourceKind};
@@ -11,7 +12,7 @@ use crate::ids::{AccountId, PipeId, UserId};
 use crate::sealing::{FieldVisitor, SealError, SealedFields, Subject};
 
 /// An event of a source. Nothing is sealed: handles and pipe names are public.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum SourceEvent {
     /// The source was created.

@@ -4,6 +4,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::aggregates::field::Invalid;
 
@@ -65,7 +66,7 @@ public_name! {
 }
 
 /// What kind of actor a source is.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum SourceKind {
     /// It receives messages.
@@ -114,7 +115,7 @@ impl FromStr for SourceKind {
 }
 
 /// How long and how much a pipe keeps. Each limit that is none is left to the server's default.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize, ToSchema)]
 pub struct Retention {
     /// How many seconds a message is kept: 1 to 31,536,000.
     pub ttl_seconds: Option<i64>,

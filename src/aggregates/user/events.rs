@@ -4,6 +4,7 @@ use std::str::FromStr;
 
 use cqrs_es::DomainEvent;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::values::{AvatarUrl, Email, GithubId, GithubLogin, Username};
@@ -14,7 +15,7 @@ use crate::ids::{AccountId, NameKeyId};
 use crate::sealing::{FieldVisitor, SealError, Sealed, SealedFields, Subject};
 
 /// How a user signs in.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum UserMode {
     /// Signs in through GitHub.
@@ -51,7 +52,7 @@ impl FromStr for UserMode {
 pub const STREAM_TYPE: &str = "user";
 
 /// An event of a user. [`Sealed`] fields are stored encrypted, outside the payload.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum UserEvent {
     /// The user registered.
