@@ -8,6 +8,7 @@ mod guide;
 mod private;
 mod relay;
 mod relay_faults;
+mod relay_kills;
 mod revocations;
 mod scale;
 mod secrets;

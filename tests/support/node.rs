@@ -54,7 +54,12 @@ impl<'a> Release<'a> {
     }
 
     pub fn serve(&self, listen: SocketAddr) -> Node {
+        self.serve_with(listen, &[])
+    }
+
+    pub fn serve_with(&self, listen: SocketAddr, environment: &[(&str, &str)]) -> Node {
         let mut command = self.command(&["serve", "--metrics-listen", "127.0.0.1:0"]);
+        command.envs(environment.iter().copied());
         let said = tempfile::NamedTempFile::new().unwrap();
         let child = command
             .args(["--listen", &listen.to_string()])
