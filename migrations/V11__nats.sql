@@ -57,7 +57,7 @@ create index nats_user_user on coarse.nats_user (user_id, expires) where not rev
 create index nats_user_bearer_token on coarse.nats_user (bearer_token_id) where bearer_token_id is not null;
 create index nats_user_expires on coarse.nats_user (expires);
 comment on table coarse.nats_user is
-    'The NATS users that were issued and have not expired. A row is stored before the credential is checked, so that a revocation always finds it.';
+    'The NATS users that were issued and have not expired: stored before the credential is checked, so that whoever ends it finds them.';
 create index nats_user_api_key on coarse.nats_user (api_key_id) where api_key_id is not null;
 comment on column coarse.nats_user.position is
     'The newest position of the log when it was stored: a membership that began later is not the one that it was issued for.';

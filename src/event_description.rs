@@ -170,9 +170,9 @@ pub fn asyncapi(example: impl Fn(&str, &str) -> Option<Value>) -> Value {
             })
         });
         channel["messages"][&name] = json!({"$ref": format!("#/components/messages/{name}")});
-        operations.entry(*event_type).or_insert_with(|| {
-            json!({"action": "send", "channel": {"$ref": format!("#/channels/{event_type}")}})
-        });
+        operations.entry(*event_type).or_insert_with(
+            || json!({"action": "send", "channel": {"$ref": format!("#/channels/{event_type}")}}),
+        );
     }
     let mut components: Map<String, Value> = named().into_iter().collect();
     components.insert("Headers".to_owned(), headers());

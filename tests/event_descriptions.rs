@@ -28,7 +28,10 @@ fn is_committed(file: &Path, made: &Value) {
     }
     let committed = std::fs::read_to_string(file).unwrap_or_default();
     let shown = file.display();
-    assert!(committed == made, "{shown} is out of date: TENURE_WRITE_FIXTURES=1 cargo test event_descriptions");
+    assert!(
+        committed == made,
+        "{shown} is out of date: TENURE_WRITE_FIXTURES=1 cargo test event_descriptions"
+    );
 }
 
 #[test]

@@ -20,7 +20,7 @@ fn settings(server: &Server, database: &str, keys: &Path) -> Settings {
     Settings { connections: 4, ..Settings::new(address, key) }
 }
 
-fn run(program_name: &str, arguments: &[&str]) {
+pub fn run(program_name: &str, arguments: &[&str]) {
     let output = Command::new(program(program_name)).args(arguments).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }

@@ -12,17 +12,17 @@ use cqrs_es::event_sink::EventSink;
 use cqrs_es::{Aggregate, AggregateError, DomainEvent, EventStore};
 use futures::StreamExt as _;
 use serde::{Deserialize, Serialize};
+use tenure::Tenure;
 use tenure::clock::Stopwatch;
+use tenure::context::{Actor, Context};
 use tenure::event_log::foreign::ForeignStore;
 use tenure::event_log::upcast::Upcasters;
 use tenure::nats::private::PrivateNats;
 use tenure::nats::{
     Nats, NatsSettings, NewPlatformUser, PlatformRights, RelayFrom, issue_platform_user, relay_stream_name,
 };
-use tenure::Tenure;
+use tokio::task::JoinSet;
 
-use crate::measure::{AnyLane as _, Lane, Sample, Window, median};
-use crate::ours::Ours;
 use crate::server::Server;
 use crate::subscribers::{Line, at_a_rate, line};
 
@@ -32,7 +32,8 @@ const CALLERS: usize = 64;
 /// Rounds with the relay and without.
 const ROUNDS: usize = 5;
 
-const WINDOW: Window = Window { warm_up: Duration::from_millis(500), counted: Duration::from_millis(2_500) };
+const WARM_UP: Duration = Duration::from_secs(1);
+const COUNTED: Duration = Duration::from_secs(3);
 
 /// How many messages of a bare publisher are under way, and how long they are.
 const UNDER_WAY: usize = 1_024;
@@ -251,21 +252,46 @@ async fn delay(server: &Server) -> anyhow::Result<Vec<Line>> {
     ])
 }
 
-/// The rate of writers with the relay, divided by that without.
+/// The rate of writers with the relay, divided by that without. They open no accounts, which would have to be made at NATS.
 async fn cost(server: &Server) -> anyhow::Result<Line> {
     let relayed = Relayed::new(server, "relay_cost").await?;
-    let mut lane = Lane::new(Ours::new(relayed.tenure.clone()), CALLERS, &[]);
-    let (mut with, mut without): (Vec<Sample>, Vec<Sample>) = (Vec::new(), Vec::new());
-    lane.round(CALLERS, WINDOW).await?;
-    for _ in 0..ROUNDS {
-        without.push(lane.round(CALLERS, WINDOW).await?);
+    let (mut with, mut without) = (Vec::new(), Vec::new());
+    write_for(&relayed.tenure, "warm", WARM_UP).await?;
+    for round in 0..ROUNDS {
+        without.push(write_for(&relayed.tenure, &format!("a{round}"), COUNTED).await?);
         let nats = relayed.relay(RelayFrom::Head);
         until_relayed(&nats).await?;
-        with.push(lane.round(CALLERS, WINDOW).await?);
+        with.push(write_for(&relayed.tenure, &format!("b{round}"), COUNTED).await?);
         until_relayed(&nats).await?;
         nats.close().await;
     }
     relayed.end().await;
-    let ratio = median(&with).commands_per_second / median(&without).commands_per_second;
+    let median = |rates: &mut Vec<f64>| {
+        rates.sort_by(f64::total_cmp);
+        rates[rates.len() / 2]
+    };
+    let ratio = median(&mut with) / median(&mut without);
     Ok(line("writers_with_relay", ratio, "of those without", ">= 0.9"))
+}
+
+/// How many commands a second callers get done who write for so long.
+async fn write_for(tenure: &Tenure, round: &str, time: Duration) -> anyhow::Result<f64> {
+    let (mut callers, begun) = (JoinSet::new(), Arc::new(Stopwatch::start()));
+    for caller in 0..CALLERS {
+        let (tenure, begun, round) = (tenure.clone(), begun.clone(), round.to_owned());
+        callers.spawn(async move {
+            let (mut done, context) = (0_u32, Context::of(Actor::Operator));
+            while begun.elapsed() < time {
+                let name = format!("{round}-{caller}-{done}");
+                tenure.insert_user(&context, &name, &format!("{name}@example.org"), "internal").await?;
+                done += 1;
+            }
+            anyhow::Ok(done)
+        });
+    }
+    let mut all = 0.0;
+    while let Some(done) = callers.join_next().await {
+        all += f64::from(done??);
+    }
+    Ok(all / begun.elapsed().as_secs_f64())
 }

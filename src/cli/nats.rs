@@ -116,7 +116,7 @@ async fn tell_relay(config: &Config, tenure: &crate::Tenure, from: RelayFrom) ->
 }
 
 /// What to say of the relay.
-fn relay_lines(relay: &RelayStatus) -> Vec<String> {
+fn relay_lines(relay: &RelayStatus, usable: bool) -> Vec<String> {
     let mut lines = Vec::new();
     let place = match (relay.tail, relay.lag) {
         (Some(tail), Some(0)) => format!("position {tail}, all of the log"),
@@ -124,6 +124,7 @@ fn relay_lines(relay: &RelayStatus) -> Vec<String> {
             let seconds = relay.lag_seconds.unwrap_or_default();
             format!("position {tail} of {}, {lag} behind, the oldest since {seconds:.1} s", relay.head)
         }
+        _ if !usable => format!("cannot be asked; the log has position {}", relay.head),
         _ => format!("not there; the log has position {}", relay.head),
     };
     lines.push(format!("relay     {}: {place}", relay.stream));
@@ -134,8 +135,12 @@ fn relay_lines(relay: &RelayStatus) -> Vec<String> {
         lines.push(format!("  {reason}"));
     }
     if let Some(repair) = relay.last_repair {
-        let RelayRepair { from, to, at } = repair;
-        lines.push(format!("  last repair {at}: JetStream had lost positions {from} to {to}"));
+        let RelayRepair { from, to, at, made_anew } = repair;
+        lines.push(if made_anew {
+            format!("  last repair {at}: events within the stream were lost; made anew from {from} to {to}")
+        } else {
+            format!("  last repair {at}: JetStream had lost positions {from} to {to}")
+        });
     }
     lines
 }
@@ -175,7 +180,7 @@ async fn show_status(config: &Config, tenure: &crate::Tenure) -> anyhow::Result<
         for stream in status.drift.iter().chain(&status.orphans) {
             lines.push(format!("  {} in {}: {}", stream.stream, stream.account_id, stream.reason));
         }
-        lines.extend(relay_lines(&status.relay));
+        lines.extend(relay_lines(&status.relay, status.usable));
         output::line(&lines.join("\n"))?;
     }
     if status.usable && status.relay.stopped.is_none() { Ok(()) } else { Err(NatsUnusable.into()) }

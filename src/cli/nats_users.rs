@@ -64,7 +64,16 @@ pub(super) async fn issue(config: &Config, tenure: &Tenure, wanted: NewUser) -> 
     let (name, ttl, by) = (wanted.name, wanted.expires, who::login(wanted.by));
     // Before anything is issued: the file has to be new.
     let file = wanted.out.as_deref().map(create).transpose()?;
-    let issued = issue_platform_user(tenure, &NewPlatformUser { name, rights, ttl, by }).await?;
+    let issued = match issue_platform_user(tenure, &NewPlatformUser { name, rights, ttl, by }).await {
+        Ok(issued) => issued,
+        Err(error) => {
+            // So that the same command can be given again.
+            if let Some(path) = &wanted.out {
+                std::fs::remove_file(path)?;
+            }
+            return Err(error.into());
+        }
+    };
     let mut answer = json!({
         "public_key": issued.public_key,
         "rights": rights,

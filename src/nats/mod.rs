@@ -48,7 +48,9 @@ pub use platform::{
     IssuedPlatformUser, NewPlatformUser, PlatformRights, PlatformUser, issue_platform_user, platform_users,
     revoke_platform_user,
 };
-pub use relay::{MalformedFrom, RelayFrom, RelayRefusal, RelaySettings, SUBJECTS, relay_stream_name, tell_relay};
+pub use relay::{
+    MalformedFrom, RelayFrom, RelayRefusal, RelaySettings, SUBJECTS, relay_stream_name, tell_relay,
+};
 pub use server_config::ServerFiles;
 pub use settings::{NatsSettings, Pause, Pauses};
 pub use status::{AccountFailure, RelayRepair, RelayStatus, ServerStatus, Status, StreamStatus};

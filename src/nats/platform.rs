@@ -26,14 +26,26 @@ const NAME: &str = "tenure";
 /// How long a connection of the relay lasts; another one follows.
 const RELAY_SECONDS: i64 = 12 * 3_600;
 
+/// How far the clock of another machine may be ahead when all credentials are revoked.
+const AHEAD_SECONDS: i64 = 11;
+
+/// How often the token of the account at the servers is looked at.
+const LOOK_EVERY: Duration = Duration::from_secs(3);
+
 /// What a reader may publish to: requests to `JetStream` that change no stream, and acknowledgements.
-const READER_PUBLISH: [&str; 8] = [
+const READER_PUBLISH: [&str; 14] = [
     "$JS.API.INFO",
     "$JS.API.STREAM.LIST",
     "$JS.API.STREAM.NAMES",
     "$JS.API.STREAM.INFO.*",
     "$JS.API.STREAM.MSG.GET.*",
-    "$JS.API.CONSUMER.>",
+    "$JS.API.CONSUMER.CREATE.>",
+    "$JS.API.CONSUMER.DURABLE.CREATE.>",
+    "$JS.API.CONSUMER.DELETE.>",
+    "$JS.API.CONSUMER.INFO.>",
+    "$JS.API.CONSUMER.LIST.*",
+    "$JS.API.CONSUMER.NAMES.*",
+    "$JS.API.CONSUMER.MSG.NEXT.>",
     "$JS.ACK.>",
     "$JS.FC.>",
 ];
@@ -108,7 +120,8 @@ pub async fn issue_platform_user(
     let platform = store.platform_keys(&*tenure.entropy()).await?;
     let user = new_key(KeyPairType::User, &*tenure.entropy())?;
     let public_key = user.public_key();
-    let issued = seconds(tenure.clock().now());
+    let now = seconds(tenure.clock().now());
+    let issued = now.max(store.revoked_before(now, false).await? + 1);
     let expires = issued.saturating_add(i64::try_from(wanted.ttl.as_secs()).unwrap_or(i64::MAX));
     let publish: Vec<String> = match wanted.rights {
         PlatformRights::Subscribe => READER_PUBLISH.map(str::to_owned).to_vec(),
@@ -122,7 +135,7 @@ pub async fn issue_platform_user(
         name: &wanted.name,
         subject: &public_key,
         issued_at: issued,
-        not_before: issued - rights::BACKDATED_SECONDS,
+        not_before: now - rights::BACKDATED_SECONDS,
         expires,
     };
     let token = User { account: &platform.public_key, publish: &publish, subscribe: &subscribe }
@@ -162,27 +175,41 @@ pub async fn platform_users(
     after: Option<&PlatformUser>,
     limit: i64,
 ) -> Result<Vec<PlatformUser>, NatsError> {
-    let after = after.map_or((i64::MIN, ""), |user| {
-        (seconds(user.issued_at), user.public_key.as_str())
-    });
+    let after = after.map_or((i64::MIN, ""), |user| (seconds(user.issued_at), user.public_key.as_str()));
     Ok(Store::new(tenure.clone()).platform_users(after, limit).await?)
 }
 
 impl Nats {
+    /// Keeps the token of the platform's account at the servers what it should be, for ever.
+    pub(super) async fn keep_platform(&self) {
+        loop {
+            if let Ok(ready) = self.ready_now()
+                && let Err(error) = self.ensure_platform(&ready).await
+            {
+                tracing::warn!(%error, "the platform's account at NATS cannot be kept up to date; trying again");
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
     /// Gives the token of the platform's account to the servers, if one of them has another or none.
     pub(super) async fn ensure_platform(&self, ready: &Ready) -> Result<PlatformKeys, NatsError> {
         let (store, entropy) = (&self.parts.store, self.parts.tenure.entropy());
         let platform = store.platform_keys(&*entropy).await?;
-        let revocations = store.revoked_platform_users(self.now() - REVOKED_AFTER_SECONDS).await?;
+        let servers = ready.servers.len();
+        let tokens = ready.system.tokens(&platform.public_key, servers).await?;
+        let revoked_before = store.revoked_before(self.now(), !tokens.is_empty()).await?;
+        let mut revocations = store.revoked_platform_users(self.now() - REVOKED_AFTER_SECONDS).await?;
+        if revoked_before > 0 {
+            let all = revocations.entry(ALL_USERS.to_owned()).or_default();
+            *all = revoked_before.max(*all);
+        }
         let tag = tag(&revocations);
         let signer = ready.operator.signing_key()?;
         let signer_key = signer.public_key();
         let is_current = |token: &String| {
-            ReadAccount::decode(token)
-                .is_ok_and(|read| read.iss == signer_key && read.tags().contains(&tag))
+            ReadAccount::decode(token).is_ok_and(|read| read.iss == signer_key && read.tags().contains(&tag))
         };
-        let servers = ready.servers.len();
-        let tokens = ready.system.tokens(&platform.public_key, servers).await?;
         if tokens.len() >= servers && tokens.iter().all(is_current) {
             return Ok(platform);
         }
@@ -209,13 +236,14 @@ impl Nats {
         let tenure = &self.parts.tenure;
         let (now, entropy) = (tenure.clock().now(), tenure.entropy());
         let inbox = private_inbox(&*entropy);
+        let revoked_before = self.parts.store.revoked_before(seconds(now), true).await?;
         let login = Login {
             name: "tenure relay",
             account: &platform.public_key,
             signing_key: &platform.signing_key()?,
             publish: &[format!("{SUBJECTS}.>"), "$JS.API.>".to_owned()],
             subscribe: &[format!("{inbox}.>")],
-            issued_at: seconds(now),
+            issued_at: seconds(now).max(revoked_before + 1),
             seconds: RELAY_SECONDS,
         };
         Connection::open(&self.parts.settings.url, &inbox, &login, now, &*entropy).await
@@ -249,6 +277,33 @@ impl Store {
         }
     }
 
+    /// Up to which second all credentials are revoked. In a new epoch of the log revocations may have been lost: all are revoked
+    /// once, and also if nothing is stored although the servers know the account.
+    async fn revoked_before(&self, now: i64, is_known: bool) -> Result<i64, crate::event_log::ReadError> {
+        let with = "noted as (
+            insert into coarse.nats_relay as r (users_epoch, revoked_before)
+            select h.epoch, case when $2 then $1::bigint + $3 else 0 end from log.head h
+            on conflict (only_row) do update
+            set users_epoch = excluded.users_epoch,
+                revoked_before = case when r.users_epoch is null then excluded.revoked_before
+                                      else greatest(r.revoked_before, $1::bigint + $3) end
+            where r.users_epoch is distinct from excluded.users_epoch
+            returning revoked_before)";
+        let select = "select revoked_before from noted
+                      union all
+                      select revoked_before from coarse.nats_relay where not exists (select from noted)";
+        for _ in 0..2 {
+            let answer = self.primary().ask(with, select, &[&now, &is_known, &AHEAD_SECONDS]).await?;
+            if let Some(row) = answer.rows.first() {
+                return Ok(row.try_get(0)?);
+            }
+            // Another node stored it while this statement looked: the next one sees it.
+        }
+        Err(crate::event_log::ReadError::Unavailable(
+            "the state of the platform's account cannot be stored".into(),
+        ))
+    }
+
     async fn store_platform_user(
         &self,
         public_key: &str,
@@ -257,7 +312,8 @@ impl Store {
         expires: i64,
     ) -> Result<(), NatsError> {
         let may_manage = wanted.rights == PlatformRights::Manage;
-        let sql = "insert into coarse.nats_relay_user (public_key, name, may_manage, issued, expires, issued_by)
+        let sql =
+            "insert into coarse.nats_relay_user (public_key, name, may_manage, issued, expires, issued_by)
                    values ($1, $2, $3, $4, $5, $6)";
         let values: [&(dyn tokio_postgres::types::ToSql + Sync); 6] =
             [&public_key, &wanted.name, &may_manage, &issued, &expires, &wanted.by];

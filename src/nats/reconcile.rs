@@ -95,6 +95,7 @@ impl Nats {
             self.keep_revoking(ended),
             self.keep_pushing(),
             self.keep_reconciling(told),
+            self.keep_platform(),
             self.keep_relaying()
         );
     }
@@ -192,7 +193,6 @@ impl Nats {
     /// Looks for what no event announces.
     async fn look_around(&self, ready: &Ready, state: &mut Reconciler) -> Result<(), NatsError> {
         let store = &self.parts.store;
-        self.ensure_platform(ready).await?;
         for account in store.revoke_ended(&Which::All, self.now()).await? {
             self.spawn_publish(account, Push::IfChanged);
         }

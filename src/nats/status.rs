@@ -63,7 +63,7 @@ pub struct RelayStatus {
     pub head: i64,
     /// The newest position in the stream; none if the stream is not there, or cannot be asked.
     pub tail: Option<i64>,
-    /// How many events are not in the stream yet.
+    /// How many events are not in the stream yet, as far as is known.
     pub lag: Option<i64>,
     /// The age of the oldest of them, in seconds.
     pub lag_seconds: Option<f64>,
@@ -86,6 +86,8 @@ pub struct RelayRepair {
     pub to: i64,
     /// When this was found.
     pub at: Timestamp,
+    /// Whether the stream was made anew, because sequences of lost events were not free.
+    pub made_anew: bool,
 }
 
 /// The state of NATS.
@@ -164,31 +166,37 @@ impl Nats {
     async fn relay_status(&self, reported: Option<&StreamsByAccount>) -> Result<RelayStatus, NatsError> {
         let store = &self.parts.store;
         let record = store.relay().await?;
-        let (_, head, epoch) = store.newest().await?;
+        let (head, epoch) = store.newest().await?;
         let stream = relay_stream_name(epoch);
         let platform = store.keys().await?.and_then(|keys| keys.platform);
         let found = reported
             .zip(platform)
             .and_then(|(reported, platform)| reported.get(&platform.public_key)?.get(&stream));
         let tail = found.map(|found| i64::try_from(found.state.last).unwrap_or(i64::MAX));
-        let waiting_since = match tail {
-            Some(tail) if tail < head => store.recorded_after(tail).await?,
+        let of_epoch = record.epoch == Some(epoch);
+        let is_present = of_epoch || record.epoch.is_none();
+        let reached = tail.or_else(|| (of_epoch && record.is_made).then_some(record.relayed));
+        let waiting_since = match reached {
+            Some(reached) if reached < head => store.recorded_after(reached).await?,
             _ => None,
         };
         let now = self.parts.tenure.clock().now();
         Ok(RelayStatus {
             stream,
             node: record.node,
-            first: record.first.filter(|_| record.epoch == Some(epoch)),
+            first: record.first.filter(|_| of_epoch && record.is_made),
             oldest: found.map(|found| i64::try_from(found.state.first).unwrap_or(i64::MAX)),
             head,
             tail,
-            lag: tail.map(|tail| (head - tail).max(0)),
-            lag_seconds: tail.map(|_| waiting_since.map_or(0.0, |at| now.seconds_since(at).max(0.0))),
-            stopped: record.refusal,
-            failure: record.failure,
+            lag: reached.map(|reached| (head - reached).max(0)),
+            lag_seconds: reached.map(|_| waiting_since.map_or(0.0, |at| now.seconds_since(at).max(0.0))),
+            stopped: record.refusal.filter(|_| is_present && record.node.is_some()),
+            failure: record.failure.filter(|_| is_present),
             repairs: record.repairs,
-            last_repair: record.repaired.map(|(from, to, at)| RelayRepair { from, to, at }),
+            last_repair: record.repaired.map(|(from, to, at)| {
+                let made_anew = record.repaired_anew;
+                RelayRepair { from, to, at, made_anew }
+            }),
         })
     }
 

@@ -108,8 +108,10 @@ impl Store {
         let there = self.wrapped_keys().await?;
         let known = there.as_deref().map(|wrapped| self.unwrap(wrapped)).transpose()?;
         let of = |keys: Option<&OperatorKeys>| {
-            let operator = keys.and_then(|keys| keys.operators.first()).map(|operator| operator.public_key.clone());
-            let platform = keys.and_then(|keys| keys.platform.as_ref()).map(|platform| platform.public_key.clone());
+            let operator =
+                keys.and_then(|keys| keys.operators.first()).map(|operator| operator.public_key.clone());
+            let platform =
+                keys.and_then(|keys| keys.platform.as_ref()).map(|platform| platform.public_key.clone());
             (operator, platform)
         };
         if of(known.as_ref()) != of(former) {

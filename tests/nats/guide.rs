@@ -51,7 +51,8 @@ async fn the_guide_on_the_relay_runs_as_it_stands() {
     for name in ["relay_consumer.py", "relay_consumer.mjs"] {
         std::fs::copy(root.join("examples").join(name), directory.path().join(name)).unwrap();
     }
-    let programs = [root.join("target/python/bin"), Path::new(env!("CARGO_BIN_EXE_tenure")).parent().unwrap().into()];
+    let programs =
+        [root.join("target/python/bin"), Path::new(env!("CARGO_BIN_EXE_tenure")).parent().unwrap().into()];
     let path = std::env::join_paths(
         programs.into_iter().chain(std::env::split_paths(&std::env::var_os("PATH").unwrap())),
     );

@@ -8,11 +8,12 @@ use async_nats::jetstream::consumer::pull;
 use futures::StreamExt as _;
 use tenure::Settings;
 use tenure::credentials::master_key::MasterKeySource;
-use tenure::nats::{RelayFrom, tell_relay};
+use tenure::entropy::OsEntropy;
+use tenure::nats::{PlatformRights, RelayFrom, revoke_platform_user, tell_relay};
 
 use crate::support::nats::{Node, PATIENCE, RawServer};
 use crate::support::operator;
-use crate::support::relay::{Relayed, blocks, copy, until};
+use crate::support::relay::{Relayed, blocks, copy, issue, until};
 use crate::support::server::Server;
 
 const FROM_FIRST: Option<RelayFrom> = Some(RelayFrom::Position(1));
@@ -41,6 +42,8 @@ enum Loss {
     Cut,
     /// The same, and the server wrote down before where it was: sequences of lost messages are not free any more.
     CutAfterStop,
+    /// Octets in the middle of the last file are others.
+    Damaged,
     /// All files of messages are gone.
     All,
 }
@@ -67,7 +70,11 @@ async fn lose(loss: Loss) {
     }
     relayed.write(200..500).await;
     relayed.check(&node, 1).await;
-    if loss == Loss::CutAfterStop { relayed.server.stop() } else { relayed.server.kill() }
+    if loss == Loss::CutAfterStop {
+        relayed.server.stop()
+    } else {
+        relayed.server.kill()
+    }
     let directory = relayed.dir.path().to_owned();
     let (files, index) = blocks(&directory, &relayed.stream());
     match loss {
@@ -83,6 +90,11 @@ async fn lose(loss: Loss) {
             assert!(index.is_some(), "the server writes down where it was");
             cut(files.last().unwrap());
         }
+        Loss::Damaged => {
+            use std::os::unix::fs::FileExt as _;
+            let file = std::fs::File::options().write(true).open(files.last().unwrap()).unwrap();
+            file.write_all_at(&[0xff; 3], file.metadata().unwrap().len() / 2).unwrap();
+        }
         Loss::All => files.iter().for_each(|file| std::fs::remove_file(file).unwrap()),
     }
     relayed.server.run();
@@ -92,7 +104,7 @@ async fn lose(loss: Loss) {
     assert!(repair.from <= repair.to, "{repair:?}");
     relayed.check(&node, 1).await;
     // A consumer that JetStream has lost, or set back with the stream, gets events again.
-    if matches!(loss, Loss::Cut | Loss::CutAfterStop) {
+    if matches!(loss, Loss::Cut | Loss::CutAfterStop | Loss::Damaged) {
         let context = jetstream::new(relayed.reader().await);
         let stream = context.get_stream(relayed.stream()).await.unwrap();
         let consumer = stream.get_or_create_consumer("billing", durable()).await.unwrap();
@@ -123,6 +135,11 @@ async fn fault_a_stream_whose_lost_sequences_are_taken_is_made_anew() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn fault_a_damaged_file_of_messages_is_repaired() {
+    lose(Loss::Damaged).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn fault_a_stream_that_has_lost_every_message_is_filled_again() {
     lose(Loss::All).await;
 }
@@ -142,9 +159,11 @@ async fn a_stream_that_was_deleted_is_not_made_again_until_an_operator_says_from
     assert!(reason.contains("tenure nats relay --from"), "{reason}");
     // Not by a node that starts, and not by events.
     relayed.write(30..40).await;
-    let second = relayed.node(None).await;
+    node.nats.close().await;
+    let node = relayed.node(None).await;
     let context = jetstream::new(relayed.reader().await);
-    until(&second, "stopped", |relay| relay.stopped.is_some()).await;
+    let leader = Some(node.server.tenure.node());
+    until(&node, "stopped", |relay| relay.node == leader && relay.stopped.is_some()).await;
     assert!(context.get_stream(&stream).await.is_err());
     tell_relay(&relayed.tenure, RelayFrom::Position(head)).await.unwrap();
     relayed.check(&node, head).await;
@@ -203,15 +222,139 @@ async fn a_message_of_somebody_else_stops_the_relay_by_name() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_message_of_somebody_else_among_those_under_way_takes_no_events_place() {
+    let relayed = Relayed::new().await;
+    let node = relayed.node(FROM_FIRST).await;
+    relayed.write(0..10).await;
+    relayed.check(&node, 1).await;
+    let reader = relayed.reader().await;
+    let disturbing = async {
+        for _ in 0..400 {
+            reader.publish_with_reply("$JS.API.INFO", "tenure.events.x.y.z", "".into()).await.unwrap();
+            reader.flush().await.unwrap();
+        }
+    };
+    tokio::join!(relayed.write(10..1_500), disturbing);
+    let status = until(&node, "stopped", |relay| relay.stopped.is_some()).await;
+    let reason = status.stopped.unwrap();
+    assert!(reason.contains("is not the log's event of that position"), "{reason}");
+    // Up to the first message of somebody else, every sequence is a position; after it there is no event.
+    let context = jetstream::new(relayed.reader().await);
+    let stream = context.get_stream(relayed.stream()).await.unwrap();
+    let last = stream.cached_info().state.last_sequence;
+    let mut is_disturbed = false;
+    for sequence in 1..=last {
+        let message = stream.get_raw_message(sequence).await.unwrap();
+        let position = message.headers.get("ce-position").map(ToString::to_string);
+        is_disturbed |= position.is_none();
+        assert_eq!(position, (!is_disturbed).then(|| sequence.to_string()), "{sequence} of {last}");
+    }
+    tell_relay(&relayed.tenure, RelayFrom::Position(1)).await.unwrap();
+    relayed.check(&node, 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fault_a_restored_log_has_a_stream_of_its_own_and_revokes_credentials_once() {
+    let postgres = Server::primary().await;
+    let keys = tempfile::tempdir().unwrap();
+    let open = |database: &str| {
+        let key =
+            MasterKeySource { default_file: keys.path().join("master.key"), ..MasterKeySource::default() };
+        let address = postgres.conninfo(database).parse().unwrap();
+        crate::support::open_with(Settings { connections: 4, ..Settings::new(address, key) })
+    };
+    let tenure = open("tenure").await;
+    let nats = RawServer::start(&tenure, keys.path(), "").await;
+    let node = Node::on(open("tenure").await, &nats.url, |settings| settings.relay.from = FROM_FIRST).await;
+    let insert = async |tenure: &tenure::Tenure, name: &str| {
+        tenure.insert_user(&operator(), name, &format!("{name}@example.org"), "internal").await.unwrap();
+    };
+    for number in 0..10 {
+        insert(&tenure, &format!("before{number}")).await;
+    }
+    let issued = issue(&tenure, PlatformRights::Subscribe).await;
+    let dump = keys.path().join("dump");
+    let url = format!("postgres://tenure@127.0.0.1:{}/tenure", postgres.port);
+    crate::restored::run("pg_dump", &["--format=custom", "--file", dump.to_str().unwrap(), "--dbname", &url]);
+    // Revoked after the backup; and events that only the former log has.
+    assert!(revoke_platform_user(&tenure, &issued.public_key, "test").await.unwrap());
+    for number in 0..10 {
+        insert(&tenure, &format!("lost{number}")).await;
+    }
+    let former = tenure::nats::relay_stream_name(tenure.log().seen().get().epoch);
+    let head = tenure.log().newest().await.unwrap();
+    until(&node, "all relayed", |relay| relay.tail == Some(head)).await;
+    node.nats.close().await;
+    tenure.close().await;
+
+    postgres.connect_to("postgres").await.batch_execute("create database second").await.unwrap();
+    let second = format!("postgres://tenure@127.0.0.1:{}/second", postgres.port);
+    crate::restored::run("pg_restore", &["--exit-on-error", "--dbname", &second, dump.to_str().unwrap()]);
+    let tenure = open("second").await;
+    let node = Node::on(open("second").await, &nats.url, |_| {}).await;
+    for number in 0..15 {
+        insert(&tenure, &format!("after{number}")).await;
+    }
+    let head = tenure.log().newest().await.unwrap();
+    let status = until(&node, "all relayed", |relay| relay.tail == Some(head)).await;
+    assert_ne!(status.stream, former);
+    crate::support::relay::check(&tenure, &nats.url, &status.stream, 1).await;
+    let options = async_nats::ConnectOptions::with_credentials(&issued.credentials).unwrap();
+    let refused = options.max_reconnects(Some(1)).connect(&nats.url).await;
+    assert!(refused.is_err(), "a revocation that the backup does not have is not taken back");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_keeps_all_takes_a_bounded_stream_over_as_it_is() {
+    let relayed = Relayed::new().await;
+    let node = relayed
+        .node_with(|settings| {
+            settings.relay.from = FROM_FIRST;
+            settings.relay.max_bytes = Some(100_000);
+        })
+        .await;
+    relayed.write(0..300).await;
+    let head = relayed.head().await;
+    let oldest = until(&node, "all relayed", |relay| relay.tail == Some(head)).await.oldest.unwrap();
+    assert!(oldest > 1);
+    node.nats.close().await;
+    let node = relayed.node(None).await;
+    relayed.write(300..310).await;
+    let head = relayed.head().await;
+    let status = until(&node, "all relayed", |relay| relay.tail == Some(head) && relay.node.is_some()).await;
+    assert_eq!((status.oldest, status.repairs, status.stopped), (Some(oldest), 0, None));
+    crate::support::relay::check(&relayed.tenure, &relayed.server.url, &relayed.stream(), oldest).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn fault_two_publishers_that_fight_publish_every_event_once() {
     let relayed = Relayed::new().await;
-    let one = relayed.node(FROM_FIRST).await;
+    let database = relayed.database.connect(None).await;
+    // The lease is that of a node which is gone, for a while.
+    let lease =
+        "insert into coarse.nats_relay (node, until) values (gen_random_uuid(), now() + interval '4 s')";
+    database.batch_execute(lease).await.unwrap();
     // It relays although it has no lease, as one that was suspended for long.
-    let zombie = relayed.node_with(|settings| settings.pauses.outlives_leases = true).await;
-    for round in 0..4 {
+    let zombie = relayed
+        .node_with(|settings| {
+            settings.relay.from = FROM_FIRST;
+            settings.pauses.outlives_leases = true;
+        })
+        .await;
+    relayed.write(0..100).await;
+    relayed.check(&zombie, 1).await;
+    let one = relayed.node(None).await;
+    for round in 1..8 {
+        relayed.write(round * 100..(round + 1) * 100).await;
+    }
+    // Until it has the lease, and relays beside the other one.
+    let leader = Some(one.server.tenure.node());
+    until(&one, "the lease", |relay| relay.node == leader).await;
+    for round in 8..12 {
         relayed.write(round * 100..(round + 1) * 100).await;
     }
     relayed.check(&one, 1).await;
+    assert_eq!(until(&one, "no stop", |relay| relay.lag == Some(0)).await.stopped, None);
     drop(zombie);
 }
 
@@ -221,10 +364,15 @@ async fn a_zombie_of_a_former_epoch_cannot_publish_into_the_new_stream() {
     let node = relayed.node(FROM_FIRST).await;
     relayed.write(0..10).await;
     relayed.check(&node, 1).await;
+    let former = relayed.stream();
+    tenure::engine::new_epoch(&relayed.database.address, &OsEntropy::default()).await.unwrap();
+    relayed.write(50..51).await;
+    relayed.check(&node, 1).await;
     let manager = relayed.manager().await;
     let head = relayed.head().await;
+    // What it would send: the next position, after the right sequence, of the stream that it knows.
     let mut headers = async_nats::HeaderMap::new();
-    headers.insert("Nats-Expected-Stream", "tenure_events_1");
+    headers.insert("Nats-Expected-Stream", former.as_str());
     headers.insert("Nats-Expected-Last-Sequence", head.to_string());
     let sent = manager.publish_with_headers("tenure.events._.user.registered", headers, "{}".into()).await;
     assert!(sent.unwrap().await.is_err(), "refused by the name of the stream");
@@ -252,9 +400,11 @@ async fn an_event_that_the_server_does_not_take_is_named_and_relayed_once_it_doe
     let visitor = "x".repeat(100_000);
     cqrs.execute("museum", VisitsCommand::Enter { visitor }).await.unwrap();
     relayed.write(0..5).await;
-    let status = until(&node, "failed", |relay| relay.failure.is_some()).await;
-    let failure = status.failure.unwrap();
-    assert!(failure.contains("raise its max_payload") && failure.contains("65536"), "{failure}");
+    let named = |relay: &tenure::nats::RelayStatus| {
+        relay.failure.as_deref().is_some_and(|failure| failure.contains("max_payload"))
+    };
+    let failure = until(&node, "failed", named).await.failure.unwrap();
+    assert!(failure.contains("65536"), "{failure}");
     relayed.server.stop();
     relayed.server.change(|text| text.replace("max_payload: 65536\n", ""));
     relayed.server.run();
@@ -301,10 +451,8 @@ async fn fault_postgresql_that_is_killed_and_comes_back_holds_the_relay_up_for_n
     let mut postgres = Server::primary().await;
     let keys = tempfile::tempdir().unwrap();
     let open = || {
-        let key = MasterKeySource {
-            default_file: keys.path().join("master.key"),
-            ..MasterKeySource::default()
-        };
+        let key =
+            MasterKeySource { default_file: keys.path().join("master.key"), ..MasterKeySource::default() };
         let address = postgres.conninfo("tenure").parse().unwrap();
         crate::support::open_with(Settings { connections: 4, ..Settings::new(address, key) })
     };

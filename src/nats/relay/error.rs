@@ -20,7 +20,9 @@ pub enum RelayRefusal {
         relayed: i64,
     },
     /// The stream was made by somebody else.
-    #[error("the stream {stream} was not made by the relay of this log; delete it, or rename it")]
+    #[error(
+        "the stream {stream} was not made by the relay of this log; copy what you need of it, and delete it"
+    )]
     StreamOfOthers {
         /// Its name.
         stream: String,
@@ -36,10 +38,25 @@ pub enum RelayRefusal {
         /// The message.
         sequence: i64,
     },
+    /// Every message has expired, and it is not known what the last ones were.
+    #[error(
+        "the stream {stream} is at sequence {sequence}, its messages have expired, and the relay has published only up to {relayed}: \
+         somebody else may have published there; have the stream made anew: `tenure nats relay --from {next}`"
+    )]
+    NotVerified {
+        /// The stream's name.
+        stream: String,
+        /// Its last sequence.
+        sequence: i64,
+        /// The newest position that was seen in it.
+        relayed: i64,
+        /// The position after that.
+        next: i64,
+    },
     /// The stream has events that the log does not have.
     #[error(
         "the stream {stream} has events up to position {tail}, the log only up to {head}: the database has lost events; run \
-         `tenure log new-epoch`, and the events get a stream of the new epoch"
+         `tenure log new-epoch --yes`, and the events get a stream of the new epoch"
     )]
     StreamAhead {
         /// The stream's name.
@@ -72,7 +89,10 @@ pub enum RelayRefusal {
         stream: String,
     },
     /// A stream should begin where the log does not reach yet.
-    #[error("the relay cannot begin at position {from}: the log's newest event has position {head}")]
+    #[error(
+        "the relay cannot begin at position {from}: the log's newest event has position {head}; say another beginning: \
+         `tenure nats relay --from 1`, `--from head` or `--from N`"
+    )]
     BeyondHead {
         /// Where it should begin.
         from: i64,
@@ -94,11 +114,14 @@ pub(in crate::nats) enum RelayError {
     #[error(transparent)]
     Refused(#[from] RelayRefusal),
     /// A message is larger than the server takes.
-    #[error("the event at position {position} takes {bytes} bytes, and the server takes {most}; raise its max_payload")]
+    #[error(
+        "the event at position {position}, {bytes} bytes and its headers, is more than the {most} bytes that the server takes; raise \
+         its max_payload"
+    )]
     TooLarge {
         /// The event.
         position: i64,
-        /// How much it takes.
+        /// The size of its payload.
         bytes: usize,
         /// The server's limit.
         most: usize,

@@ -16,7 +16,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::aggregates::catalogue;
 use crate::event_log::RecordedEvent;
-use crate::ids::LogId;
+use crate::ids::{EventId, LogId};
 
 /// Everything that the relay publishes is below this subject.
 pub const SUBJECTS: &str = "tenure.events";
@@ -97,8 +97,9 @@ impl Envelope {
         }
     }
 
-    /// The message of an event. The stream takes it only right after the position before it.
-    pub(super) fn message(&self, event: &RecordedEvent) -> RelayMessage {
+    /// The message of an event. The stream takes it only right after the position before it, and after the event that was there, if
+    /// that is given: the sequence alone could be that of a message of somebody else.
+    pub(super) fn message(&self, event: &RecordedEvent, previous: Option<EventId>) -> RelayMessage {
         let stream_type = &*event.stream.stream_type;
         let is_own = self.own_types.contains(&stream_type);
         let is_public = is_own || self.public_foreign.iter().any(|public| public == stream_type);
@@ -114,6 +115,9 @@ impl Envelope {
         add(MESSAGE_ID, format_args!("{id}"));
         add("Nats-Expected-Stream", format_args!("{}", self.stream));
         add("Nats-Expected-Last-Sequence", format_args!("{}", event.position - 1));
+        if let Some(previous) = previous {
+            add("Nats-Expected-Last-Msg-Id", format_args!("{previous}"));
+        }
         add("ce-specversion", format_args!("1.0"));
         add("ce-id", format_args!("{id}"));
         add("ce-source", format_args!("{}", self.source));
@@ -137,8 +141,11 @@ impl Envelope {
             payload = event.payload.clone();
         }
         // Foreign metadata may hold anything.
-        let metadata: Metadata<'_> =
-            if is_own { serde_json::from_slice(&event.metadata).unwrap_or_default() } else { Metadata::default() };
+        let metadata: Metadata<'_> = if is_own {
+            serde_json::from_slice(&event.metadata).unwrap_or_default()
+        } else {
+            Metadata::default()
+        };
         for (name, value) in [
             ("ce-actor", metadata.actor),
             ("ce-actorid", metadata.actor_id),
@@ -212,7 +219,6 @@ mod tests {
     use super::*;
     use crate::clock::Timestamp;
     use crate::event_log::StreamId;
-    use crate::ids::EventId;
 
     fn event(stream_type: &'static str, id: &str, event_type: &str) -> RecordedEvent {
         RecordedEvent {
@@ -225,7 +231,9 @@ mod tests {
             account_id: None,
             recorded_at: Timestamp::parse("2026-01-31T12:00:00.000001Z").unwrap(),
             payload: Bytes::from_static(br#"{"secret":"of others"}"#),
-            metadata: Bytes::from_static(br#"{"actor":"user","traceparent":"00-a-b-01","mail":"ada@example.org"}"#),
+            metadata: Bytes::from_static(
+                br#"{"actor":"user","traceparent":"00-a-b-01","mail":"ada@example.org"}"#,
+            ),
             sealed: Some(Bytes::from_static(b"ciphertext")),
         }
     }
@@ -244,12 +252,13 @@ mod tests {
     fn an_event_is_a_cloud_event_with_its_public_payload() {
         let mut own = event("account", "a1", "account.opened");
         own.account_id = Some(Uuid::from_u128(0xa1));
-        let message = envelope(&[]).message(&own);
+        let message = envelope(&[]).message(&own, Some(EventId::from_uuid(Uuid::from_u128(0xe0))));
         assert_eq!(message.subject, "tenure.events.00000000-0000-0000-0000-0000000000a1.account.opened");
         assert_eq!(message.payload, own.payload);
         for (name, value) in [
             ("Nats-Expected-Last-Sequence", "11"),
             ("Nats-Expected-Stream", "tenure_events_5"),
+            ("Nats-Expected-Last-Msg-Id", "00000000-0000-0000-0000-0000000000e0"),
             ("Nats-Msg-Id", "00000000-0000-0000-0000-0000000000e1"),
             ("ce-specversion", "1.0"),
             ("ce-id", "00000000-0000-0000-0000-0000000000e1"),
@@ -274,13 +283,16 @@ mod tests {
     #[test]
     fn a_foreign_event_shows_its_names_alone_until_its_type_is_opted_in() {
         let foreign = event("shop order", "ada@example.org", "Paid 100%");
-        let hidden = envelope(&[]).message(&foreign);
+        let hidden = envelope(&[]).message(&foreign, None);
         assert_eq!(hidden.subject, "tenure.events._.shop%20order.Paid%20100%25");
         assert_eq!(header(&hidden, "ce-type"), Some("Paid%20100%25"));
         assert!(hidden.payload.is_empty());
         let told = format!("{hidden:?}");
-        assert!(!told.contains("ada") && !told.contains("traceparent") && !told.contains("ce-subject"), "{told}");
-        let shown = envelope(&["shop order"]).message(&foreign);
+        assert!(
+            !told.contains("ada") && !told.contains("traceparent") && !told.contains("ce-subject"),
+            "{told}"
+        );
+        let shown = envelope(&["shop order"]).message(&foreign, None);
         assert_eq!(shown.payload, foreign.payload);
         assert_eq!(header(&shown, "ce-subject"), Some("shop%20order/ada@example.org"));
         assert_eq!(header(&shown, "ce-actor"), None, "foreign metadata may hold anything");
@@ -294,10 +306,10 @@ mod tests {
             ("", "", "tenure.events._._._"),
             ("é", "\n", "tenure.events._.%C3%A9.%0A"),
         ] {
-            assert_eq!(envelope(&[]).message(&event(stream_type, "1", name)).subject, expected);
+            assert_eq!(envelope(&[]).message(&event(stream_type, "1", name), None).subject, expected);
         }
         let long = "é".repeat(5_000);
-        let message = envelope(&[]).message(&event("t", "1", &long));
+        let message = envelope(&[]).message(&event("t", "1", &long), None);
         assert!(message.subject.len() < 300, "{}", message.subject.len());
         assert!(header(&message, "ce-type").unwrap().len() <= 3 * MAX_VALUE);
     }

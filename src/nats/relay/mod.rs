@@ -51,6 +51,9 @@ const COMPARE_EVERY: Duration = Duration::from_secs(2);
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
+/// After how many failures in a row without progress another node may try.
+const MOST_IN_VAIN: u32 = 5;
+
 /// How long an answer about the stream may take.
 const JETSTREAM_TIMEOUT: Duration = Duration::from_secs(4);
 
@@ -67,7 +70,7 @@ struct Progress {
 /// # Errors
 /// [`NatsError::Store`]
 pub async fn tell_relay(tenure: &Tenure, from: RelayFrom) -> Result<(), NatsError> {
-    Ok(Store::new(tenure.clone()).tell_relay(&from.to_string()).await?)
+    Ok(Store::new(tenure.clone()).tell_relay(from).await?)
 }
 
 impl Nats {
@@ -77,24 +80,35 @@ impl Nats {
         if !settings.is_on {
             return std::future::pending().await;
         }
-        if let Some(from) = settings.from {
-            while let Err(error) = self.parts.store.tell_relay(&from.to_string()).await {
-                tracing::debug!(%error, "from where to relay cannot be stored; trying again");
-                tokio::time::sleep(RENEW_EVERY).await;
-            }
+        // Before NATS is reached: what is stored from now on is relayed, however long that takes.
+        while let Err(error) = self.begin_relay(settings.from).await {
+            tracing::debug!(%error, "from where to relay cannot be stored; trying again");
+            tokio::time::sleep(RENEW_EVERY).await;
         }
         let mut progress = Progress::default();
-        let mut pause = FIRST_PAUSE;
+        let (mut pause, mut in_vain) = (FIRST_PAUSE, 0);
         loop {
             let before = progress.relayed.load(Ordering::SeqCst);
-            let error = match self.ready_now() {
+            let error = match self.ready().await {
                 Ok(ready) => self.relay_until(&ready, &mut progress).await,
-                Err(_) => RelayError::NotLeading,
+                Err(error) => error.into(),
             };
-            self.note(&error).await;
             let got_on = progress.relayed.load(Ordering::SeqCst) > before;
+            let passes = matches!(error, RelayError::Nats(_) | RelayError::Log(_));
+            in_vain = if passes && !got_on { in_vain + 1 } else { 0 };
+            self.note(&error, &progress).await;
             pause = match &error {
-                RelayError::NotLeading => RENEW_EVERY,
+                RelayError::NotLeading => {
+                    progress = Progress::default();
+                    RENEW_EVERY
+                }
+                // Another node may be better off.
+                _ if in_vain >= MOST_IN_VAIN => {
+                    self.give_relay_up().await;
+                    progress = Progress::default();
+                    in_vain = 0;
+                    LONGEST_PAUSE * 2
+                }
                 _ if got_on => FIRST_PAUSE,
                 _ => (pause * 2).min(LONGEST_PAUSE),
             };
@@ -102,10 +116,24 @@ impl Nats {
         }
     }
 
-    /// Stores why the relay does not get on, for `tenure nats status`.
-    async fn note(&self, error: &RelayError) {
+    async fn begin_relay(&self, from: Option<RelayFrom>) -> Result<(), ReadError> {
+        match from {
+            Some(from) => self.parts.store.tell_relay(from).await,
+            None => self.parts.store.begin_relay().await,
+        }
+    }
+
+    async fn give_relay_up(&self) {
+        if let Err(error) = self.parts.store.release_relay(self.parts.tenure.node()).await {
+            tracing::debug!(%error, "the lease to relay could not be given back; it ends by itself");
+        }
+    }
+
+    /// Stores why the relay does not get on, for `tenure nats status`, and shows it in the metrics.
+    async fn note(&self, error: &RelayError, progress: &Progress) {
         let (refusal, failure) = match error {
-            RelayError::NotLeading => return,
+            // The metrics are those of the node that relays.
+            RelayError::NotLeading => return show(0, 0, false, false),
             RelayError::LookAgain(reason) => {
                 tracing::debug!(reason, "the relay looks at its stream again");
                 return;
@@ -117,10 +145,15 @@ impl Nats {
                 (None, Some(error.to_string()))
             }
         };
-        metrics::gauge!("tenure_relay_stopped").set(u32::from(refusal.is_some()));
         let (store, node) = (&self.parts.store, self.parts.tenure.node());
-        let noted = store.relay().await.map(|record| (record.refusal, record.failure));
-        if noted.as_ref().ok() != Some(&(refusal.clone(), failure.clone())) {
+        let Ok(record) = store.relay().await else { return };
+        if record.node.is_some_and(|relaying| relaying != node) {
+            return show(0, 0, false, false);
+        }
+        let newest = self.parts.tenure.log().seen().get().position;
+        let relayed = record.relayed.max(progress.relayed.load(Ordering::SeqCst));
+        show(relayed, newest, refusal.is_some(), failure.is_some());
+        if record.failure != failure || refusal.is_some() && record.refusal != refusal {
             tracing::warn!(%error, "the relay does not get on; it tries again");
         }
         if let Err(error) = store.note_relay_failure(node, refusal.as_deref(), failure.as_deref()).await {
@@ -181,7 +214,6 @@ impl Nats {
         let opened = stream.open(record, relayed.load(Ordering::SeqCst)).await?;
         // The stream may have lost its tail: what was seen of it before does not count any more.
         relayed.store(opened.tail, Ordering::SeqCst);
-        metrics::gauge!("tenure_relay_stopped").set(0);
         let log = tenure.log().clone();
         let follower = log.follow(opened.tail);
         if follower.checkpoint().epoch != epoch {
@@ -190,7 +222,7 @@ impl Nats {
         let name = relay_stream_name(epoch);
         let types = crate::aggregates::STREAM_TYPES;
         let envelope = Envelope::new(log.log_id(), epoch, &name, types, &settings.relay.public_foreign);
-        let window = Window::new(client, name, envelope, log, relayed.clone()).await?;
+        let window = Window::new(client, name, envelope, log, relayed.clone(), opened.last).await?;
         tracing::info!(after = opened.tail, "relaying");
         tokio::select! {
             error = window.publish(follower) => Err(error),
@@ -211,6 +243,7 @@ impl Nats {
             epoch,
             replicas: self.parts.settings.replicas,
             settings: &self.parts.settings.relay,
+            outlives_leases: self.parts.settings.pauses.outlives_leases,
         }
     }
 
@@ -242,11 +275,7 @@ impl Nats {
             tokio::time::sleep(RENEW_EVERY).await;
             let newest = self.parts.tenure.log().seen().get().position;
             let position = relayed.load(Ordering::SeqCst);
-            #[allow(clippy::cast_precision_loss)] // positions below 2^53
-            {
-                metrics::gauge!("tenure_relay_position").set(position as f64);
-                metrics::gauge!("tenure_relay_lag_events").set((newest - position).max(0) as f64);
-            }
+            show(position, newest, false, false);
             let since = Stopwatch::start();
             match store.renew_relay(node, epoch, position).await {
                 Ok(Some(false)) => held = since,
@@ -261,4 +290,13 @@ impl Nats {
             }
         }
     }
+}
+
+/// Shows how far the relay of this node has come.
+#[allow(clippy::cast_precision_loss)] // positions below 2^53
+fn show(position: i64, newest: i64, is_stopped: bool, is_failing: bool) {
+    metrics::gauge!("tenure_relay_position").set(position as f64);
+    metrics::gauge!("tenure_relay_lag_events").set((newest - position).max(0) as f64);
+    metrics::gauge!("tenure_relay_stopped").set(u32::from(is_stopped));
+    metrics::gauge!("tenure_relay_failing").set(u32::from(is_failing));
 }

@@ -70,15 +70,7 @@ impl Pace {
 
     fn reading(read: fn() -> Option<Processor>) -> Self {
         let now = Instant::now();
-        Self {
-            rate: CEILING,
-            allowed: BURST,
-            refilled: now,
-            looked: now,
-            newest: 0,
-            processor: read(),
-            read,
-        }
+        Self { rate: CEILING, allowed: BURST, refilled: now, looked: now, newest: 0, processor: read(), read }
     }
 
     /// Whether an event may be published now. `newest` is the newest position of the log.
@@ -128,7 +120,8 @@ mod tests {
     #[test]
     fn the_share_of_idle_time_is_read() {
         let text = |idle: u64| format!("cpu  100 0 50 {idle} 10 0 0 0 7 7\ncpu0 1 2 3 4\n");
-        let (before, after) = (Processor::parse(&text(1_000)).unwrap(), Processor::parse(&text(1_300)).unwrap());
+        let (before, after) =
+            (Processor::parse(&text(1_000)).unwrap(), Processor::parse(&text(1_300)).unwrap());
         assert_eq!(after.idle_since(before), Some(1.0));
         assert_eq!(before.idle_since(before), None);
         assert_eq!(Processor::parse("intr 1 2"), None);

@@ -3,8 +3,6 @@
 use std::str::FromStr;
 use std::time::Duration;
 
-use super::error::RelayRefusal;
-
 /// How the relay is set.
 #[derive(Clone, Debug)]
 pub struct RelaySettings {
@@ -72,17 +70,6 @@ impl std::fmt::Display for RelayFrom {
     }
 }
 
-impl RelayFrom {
-    /// The first position, in a log whose newest event has this one.
-    pub(super) const fn resolve(self, head: i64) -> Result<i64, RelayRefusal> {
-        match self {
-            Self::Head => Ok(head + 1),
-            Self::Position(from) if from <= head + 1 => Ok(from),
-            Self::Position(from) => Err(RelayRefusal::BeyondHead { from, head }),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -94,8 +81,5 @@ mod tests {
         for text in ["", "0", "-1", "+1", "Head", " 1", "1.0", "99999999999999999999"] {
             assert_eq!(text.parse::<RelayFrom>(), Err(MalformedFrom), "{text}");
         }
-        assert_eq!(RelayFrom::Head.resolve(7), Ok(8));
-        assert_eq!(RelayFrom::Position(8).resolve(7), Ok(8));
-        assert_eq!(RelayFrom::Position(9).resolve(7), Err(RelayRefusal::BeyondHead { from: 9, head: 7 }));
     }
 }

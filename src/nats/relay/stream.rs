@@ -16,9 +16,9 @@ use uuid::Uuid;
 
 use super::error::{RelayError, RelayRefusal};
 use super::message::{MESSAGE_ID, SUBJECTS};
-use super::settings::{RelayFrom, RelaySettings};
+use super::settings::RelaySettings;
 use super::store::Record;
-use crate::ids::LogId;
+use crate::ids::{EventId, LogId};
 use crate::nats::error::NatsError;
 use crate::nats::store::Store;
 
@@ -45,6 +45,8 @@ pub(super) struct RelayStream<'a> {
     pub(super) epoch: i64,
     pub(super) replicas: usize,
     pub(super) settings: &'a RelaySettings,
+    /// Whether it goes on although the lease is another node's, as one that was suspended.
+    pub(super) outlives_leases: bool,
 }
 
 /// A stream that can be published to.
@@ -54,14 +56,21 @@ pub(super) struct Opened {
     pub(super) first: i64,
     /// The newest one.
     pub(super) tail: i64,
+    /// The event of that message; `None` if there is no message.
+    pub(super) last: Option<EventId>,
 }
 
 /// What is wrong with a stream.
 enum Fault {
-    /// Nothing that another stream would mend.
+    /// It takes an operator to decide.
     Refused(RelayRefusal),
     /// Events within it, or at its end, are lost, and their sequences are not free.
     Holes,
+}
+
+/// A sequence as a position.
+fn position(sequence: u64) -> i64 {
+    i64::try_from(sequence).unwrap_or(i64::MAX)
 }
 
 fn failed(error: &dyn std::fmt::Display) -> RelayError {
@@ -111,19 +120,21 @@ impl RelayStream<'_> {
             && unlimited(found.max_bytes) == unlimited(wanted.max_bytes)
     }
 
-    /// Whether the server may drop the oldest events.
-    const fn is_bounded(&self) -> bool {
-        self.settings.max_age.is_some() || self.settings.max_bytes.is_some()
+    /// Whether the server may drop the oldest events, or may have done so.
+    fn is_bounded(&self, config: &Config) -> bool {
+        let is_set = self.settings.max_age.is_some() || self.settings.max_bytes.is_some();
+        is_set || !config.max_age.is_zero() || config.max_bytes > 0
     }
 
     /// Finds the stream, or makes it, and says where it goes on. `known` is the newest position that this node has seen in it.
     pub(super) async fn open(&self, record: &Record, known: i64) -> Result<Opened, RelayError> {
         let of_epoch = record.epoch == Some(self.epoch);
-        let told: Option<RelayFrom> = record.told.as_deref().and_then(|told| told.parse().ok());
-        let (_, head) = self.store.event_at(0).await?;
+        let (head, _) = self.store.newest().await?;
+        let beyond_head =
+            |from: i64| if from > head + 1 { Err(RelayRefusal::BeyondHead { from, head }) } else { Ok(from) };
         let Some(stream) = self.find().await? else {
-            let first = match (told, record.first) {
-                (Some(told), _) => told.resolve(head)?,
+            let first = match (record.told, record.first) {
+                (Some(told), _) => beyond_head(told)?,
                 (None, Some(first)) if of_epoch && !record.is_made => first,
                 (None, Some(first)) if of_epoch => {
                     let (stream, relayed) = (self.name(), record.relayed);
@@ -133,48 +144,51 @@ impl RelayStream<'_> {
                 (None, Some(first)) => first.min(head + 1),
                 (None, None) => head + 1,
             };
-            return self.make(first).await;
+            // Making it anew may have been interrupted.
+            let consumers = record.consumers.as_deref().filter(|_| of_epoch);
+            return self.make(first, consumers, None).await;
         };
         let info = stream.get_info().await.map_err(|error| failed(&error))?;
+        let seen = known.max(if of_epoch { record.relayed } else { 0 });
         let own_first = record.first.filter(|_| of_epoch);
-        match self.examine(&stream, &info, own_first, head).await? {
+        match self.examine(&stream, &info, own_first, seen).await? {
             Ok(opened) => {
                 if !self.is_met_by(&info.config) {
+                    // A stream of a former epoch may have the subjects.
+                    self.retire_former().await?;
                     let config = self.config(info.config.clone());
                     self.jetstream.update_stream(config).await.map_err(|error| failed(&error))?;
                 }
-                let seen = known.max(if of_epoch { record.relayed } else { 0 });
                 self.note_open(opened).await?;
                 if opened.tail < seen {
                     let lost = (opened.tail + 1, seen);
-                    tracing::warn!(from = lost.0, to = lost.1, "JetStream has lost its newest events; publishing them again");
+                    tracing::warn!(
+                        from = lost.0,
+                        to = lost.1,
+                        "JetStream has lost its newest events; publishing them again"
+                    );
                     metrics::counter!("tenure_relay_repairs_total").increment(1);
-                    self.store.note_relay_repair(self.node, lost, false).await?;
+                    self.store.note_relay_repair(self.node, lost).await?;
                 }
                 Ok(opened)
             }
+            // What others made is never deleted.
+            Err(Fault::Refused(refusal @ RelayRefusal::StreamOfOthers { .. })) => Err(refusal.into()),
             Err(fault) => {
-                let first = match (told, fault) {
-                    // What others made is never deleted.
-                    (_, Fault::Refused(refusal @ RelayRefusal::StreamOfOthers { .. })) => {
-                        return Err(refusal.into());
-                    }
-                    (Some(told), _) => told.resolve(head)?,
+                let (first, lost) = match (record.told, fault) {
+                    (Some(told), _) => (beyond_head(told)?, None),
                     (None, Fault::Refused(refusal)) => return Err(refusal.into()),
-                    (None, Fault::Holes) if record.was_remade => {
+                    (None, Fault::Holes) if record.was_remade && record.is_made => {
                         return Err(RelayRefusal::LosesEvents { stream: self.name() }.into());
                     }
                     (None, Fault::Holes) => {
-                        let found = i64::try_from(info.state.first_sequence).unwrap_or(i64::MAX);
-                        let first = if self.is_bounded() { found } else { own_first.unwrap_or(found) };
-                        let last = i64::try_from(info.state.last_sequence).unwrap_or(i64::MAX);
-                        tracing::error!(stream = self.name(), "JetStream has lost events within the stream; making it anew");
-                        metrics::counter!("tenure_relay_repairs_total").increment(1);
-                        self.store.note_relay_repair(self.node, (first, last), true).await?;
-                        first
+                        let oldest = position(info.state.first_sequence);
+                        let first =
+                            if self.is_bounded(&info.config) { oldest } else { own_first.unwrap_or(oldest) };
+                        (first, Some((first, position(info.state.last_sequence))))
                     }
                 };
-                self.make_anew(&stream, first).await
+                self.make_anew(&stream, &info, first, lost).await
             }
         }
     }
@@ -189,15 +203,14 @@ impl RelayStream<'_> {
         }
     }
 
-    /// Where the stream goes on, or what is wrong with it.
+    /// Where the stream goes on, or what is wrong with it. `seen` is the newest position that was seen in it.
     async fn examine(
         &self,
         stream: &Stream,
         info: &Info,
         first: Option<i64>,
-        head: i64,
+        seen: i64,
     ) -> Result<Result<Opened, Fault>, RelayError> {
-        let position = |sequence: u64| i64::try_from(sequence).unwrap_or(i64::MAX);
         let (name, metadata) = (self.name(), &info.config.metadata);
         if metadata.get(OF_LOG) != Some(&self.log_id.to_string())
             || metadata.get(OF_EPOCH) != Some(&self.epoch.to_string())
@@ -210,39 +223,64 @@ impl RelayStream<'_> {
             let next = tail + 1;
             return Ok(Err(Fault::Refused(RelayRefusal::StreamReset { stream: name, next, first })));
         }
-        let begins = if self.is_bounded() { oldest.max(first) } else { first };
-        if position(info.state.messages) != tail + 1 - begins {
+        let is_bounded = self.is_bounded(&info.config);
+        let first = if is_bounded { oldest.max(first) } else { first };
+        if position(info.state.messages) != tail + 1 - first {
             return Ok(Err(Fault::Holes));
         }
-        if info.state.messages > 0 {
-            let last = match stream.get_raw_message(info.state.last_sequence).await {
-                Ok(message) => message,
-                Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => {
-                    return Ok(Err(Fault::Holes));
-                }
-                Err(error) => return Err(failed(&error)),
-            };
-            let header = |name: &str| last.headers.get(name).map(async_nats::HeaderValue::as_str);
-            let is_relayed = header("ce-epoch") == Some(&self.epoch.to_string())
-                && header("ce-position") == Some(&tail.to_string());
-            if is_relayed && tail > head {
-                let refusal = RelayRefusal::StreamAhead { stream: name, tail, head };
+        if info.state.messages == 0 {
+            // What was last in a stream whose messages have all expired can be seen nowhere.
+            if is_bounded && tail >= first && tail > seen {
+                let (sequence, relayed, next) = (tail, seen, seen + 1);
+                let refusal = RelayRefusal::NotVerified { stream: name, sequence, relayed, next };
                 return Ok(Err(Fault::Refused(refusal)));
             }
-            let (expected, _) = self.store.event_at(tail).await?;
-            if !is_relayed || header(MESSAGE_ID) != expected.map(|id| id.to_string()).as_deref() {
-                let refusal = RelayRefusal::OtherMessage { stream: name, sequence: tail };
-                return Ok(Err(Fault::Refused(refusal)));
-            }
+            return Ok(Ok(Opened { first, tail, last: None }));
         }
-        Ok(Ok(Opened { first, tail }))
+        let last = match stream.get_raw_message(info.state.last_sequence).await {
+            Ok(message) => message,
+            Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => {
+                return Ok(Err(Fault::Holes));
+            }
+            Err(error) => return Err(failed(&error)),
+        };
+        let header = |name: &str| last.headers.get(name).map(async_nats::HeaderValue::as_str);
+        let is_relayed = header("ce-epoch") == Some(&self.epoch.to_string())
+            && header("ce-position") == Some(&tail.to_string());
+        // After the message was seen, so that the log has had it by then.
+        let (expected, head) = self.store.event_at(tail).await?;
+        let refusal = match expected {
+            Some(id) if is_relayed && header(MESSAGE_ID) == Some(&id.to_string()) => {
+                return Ok(Ok(Opened { first, tail, last: Some(id) }));
+            }
+            None if is_relayed => RelayRefusal::StreamAhead { stream: name, tail, head },
+            _ => RelayRefusal::OtherMessage { stream: name, sequence: tail },
+        };
+        Ok(Err(Fault::Refused(refusal)))
     }
 
-    /// Makes the stream, to begin at this position.
-    async fn make(&self, first: i64) -> Result<Opened, RelayError> {
-        if !self.store.note_relay_begins(self.node, self.epoch, first).await? {
-            return Err(RelayError::NotLeading);
-        }
+    /// Makes the stream, to begin at this position, with these consumers. `lost` is what was lost, if it is made anew for that.
+    async fn make(
+        &self,
+        first: i64,
+        consumers: Option<&str>,
+        lost: Option<(i64, i64)>,
+    ) -> Result<Opened, RelayError> {
+        self.note_begins(first, consumers, lost).await?;
+        self.create(first, consumers).await
+    }
+
+    async fn note_begins(
+        &self,
+        first: i64,
+        consumers: Option<&str>,
+        lost: Option<(i64, i64)>,
+    ) -> Result<(), RelayError> {
+        let noted = self.store.note_relay_begins(self.node, (self.epoch, first), consumers, lost).await?;
+        if noted || self.outlives_leases { Ok(()) } else { Err(RelayError::NotLeading) }
+    }
+
+    async fn create(&self, first: i64, consumers: Option<&str>) -> Result<Opened, RelayError> {
         self.retire_former().await?;
         let config = Config {
             first_sequence: Some(first.unsigned_abs()).filter(|first| *first > 1),
@@ -250,53 +288,69 @@ impl RelayStream<'_> {
         };
         self.jetstream.create_stream(config).await.map_err(|error| failed(&error))?;
         tracing::info!(stream = self.name(), first, "the relay has made its stream");
-        let opened = Opened { first, tail: first - 1 };
+        let consumers: Vec<ConsumerConfig> =
+            consumers.and_then(|json| serde_json::from_str(json).ok()).unwrap_or_default();
+        for config in consumers {
+            let name = config.durable_name.clone().unwrap_or_default();
+            let made = self.jetstream.create_consumer_on_stream(config, self.name()).await;
+            made.map_err(|error| NatsError::JetStream(format!("consumer {name}: {error}")))?;
+        }
+        let opened = Opened { first, tail: first - 1, last: None };
         self.note_open(opened).await?;
         Ok(opened)
     }
 
     /// Makes the stream anew, and gives its durable consumers their places back.
-    async fn make_anew(&self, stream: &Stream, first: i64) -> Result<Opened, RelayError> {
+    async fn make_anew(
+        &self,
+        stream: &Stream,
+        examined: &Info,
+        first: i64,
+        lost: Option<(i64, i64)>,
+    ) -> Result<Opened, RelayError> {
         let mut durable = Vec::new();
         let mut consumers = stream.consumers();
         while let Some(consumer) = consumers.try_next().await.map_err(|error| failed(&error))? {
             if consumer.config.durable_name.is_some() {
-                let from = consumer.ack_floor.stream_sequence + 1;
-                tracing::warn!(consumer = consumer.name, from, "a consumer goes on in the stream that is made anew");
-                durable.push(ConsumerConfig {
-                    deliver_policy: DeliverPolicy::ByStartSequence { start_sequence: from },
-                    ..consumer.config
-                });
+                let start_sequence = consumer.ack_floor.stream_sequence + 1;
+                let deliver_policy = DeliverPolicy::ByStartSequence { start_sequence };
+                durable.push(ConsumerConfig { deliver_policy, ..consumer.config });
             }
         }
-        // Noted before, so that a stream that is gone because of this is no lost one.
-        if !self.store.note_relay_begins(self.node, self.epoch, first).await? {
-            return Err(RelayError::NotLeading);
+        tracing::error!(stream = self.name(), first, consumers = durable.len(), "the stream is made anew");
+        metrics::counter!("tenure_relay_repairs_total").increment(u64::from(lost.is_some()));
+        let durable = serde_json::to_string(&durable).map_err(|error| failed(&error))?;
+        // Noted before: a stream that is gone because of this is no lost one.
+        self.note_begins(first, Some(&durable), lost).await?;
+        // JetStream deletes whatever has the name: not what another node has made meanwhile.
+        let found = stream.get_info().await.map_err(|error| failed(&error))?;
+        let holds = self.store.renew_relay(self.node, self.epoch, first - 1).await?.is_some();
+        if found.created != examined.created || !holds {
+            return Err(RelayError::LookAgain("another stream was made"));
         }
         self.jetstream.delete_stream(self.name()).await.map_err(|error| failed(&error))?;
-        let opened = self.make(first).await?;
-        for config in durable {
-            let name = config.durable_name.clone().unwrap_or_default();
-            if let Err(error) = self.jetstream.create_consumer_on_stream(config, self.name()).await {
-                tracing::warn!(consumer = name, %error, "a consumer could not be made again");
-            }
-        }
-        Ok(opened)
+        self.create(first, Some(&durable)).await
     }
 
     async fn note_open(&self, opened: Opened) -> Result<(), RelayError> {
         let place = (self.epoch, opened.first, opened.tail);
-        if self.store.note_relay_open(self.node, place).await? { Ok(()) } else { Err(RelayError::NotLeading) }
+        let noted = self.store.note_relay_open(self.node, place).await?;
+        if noted || self.outlives_leases { Ok(()) } else { Err(RelayError::NotLeading) }
     }
 
     /// Takes the subjects from the streams of former epochs. Their messages stay.
     async fn retire_former(&self) -> Result<(), RelayError> {
-        let streams: Vec<Info> = self.jetstream.streams().try_collect().await.map_err(|error| failed(&error))?;
+        let streams: Vec<Info> =
+            self.jetstream.streams().try_collect().await.map_err(|error| failed(&error))?;
         for former in streams {
-            let epoch = former.config.metadata.get(OF_EPOCH);
-            let Some(epoch) = epoch.filter(|epoch| **epoch != self.epoch.to_string()) else { continue };
-            let subjects = vec![format!("tenure.former_events.{epoch}.>")];
-            if former.config.subjects != subjects {
+            let metadata = &former.config.metadata;
+            let epoch = metadata.get(OF_EPOCH).and_then(|epoch| epoch.parse().ok());
+            let is_former = metadata.get(OF_LOG) == Some(&self.log_id.to_string())
+                && epoch.is_some_and(|epoch| {
+                    epoch != self.epoch && former.config.name == relay_stream_name(epoch)
+                });
+            let subjects = vec![format!("tenure.former_events.{}.>", epoch.unwrap_or_default())];
+            if is_former && former.config.subjects != subjects {
                 let stream = former.config.name.clone();
                 let config = Config { subjects, ..former.config };
                 self.jetstream.update_stream(config).await.map_err(|error| failed(&error))?;
@@ -317,9 +371,8 @@ impl RelayStream<'_> {
         let Some(mut stream) = self.find().await? else { return Ok(false) };
         let info = stream.info().await.map_err(|error| failed(&error))?;
         let state = &info.state;
-        let position = |sequence: u64| i64::try_from(sequence).unwrap_or(i64::MAX);
         let oldest = position(state.first_sequence);
-        let begins = if self.is_bounded() { oldest.max(opened.first) } else { opened.first };
+        let begins = if self.is_bounded(&info.config) { oldest.max(opened.first) } else { opened.first };
         let tail = position(state.last_sequence);
         let is_complete = position(state.messages) == tail + 1 - begins;
         // The stream first: what it has more than the log a moment later is not the log's.

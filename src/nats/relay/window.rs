@@ -17,6 +17,7 @@ use super::message::{Envelope, RelayMessage};
 use super::pace::Pace;
 use crate::event_log::follow::Follower;
 use crate::event_log::{EventLog, ReadError, RecordedEvent};
+use crate::ids::EventId;
 use crate::nats::error::NatsError;
 
 /// The most messages, and the most bytes, that are under way.
@@ -29,8 +30,8 @@ const ACK_TIMEOUT: Duration = Duration::from_secs(5);
 /// The pause after the log could not be read.
 const READ_PAUSE: Duration = Duration::from_millis(200);
 
-/// How many pages are read ahead.
-const PAGES_AHEAD: usize = 2;
+/// How many pages wait, besides the one that is being published and the one that is being read.
+const PAGES_AHEAD: usize = 1;
 
 /// What the server answers to a message.
 #[derive(Deserialize)]
@@ -50,8 +51,8 @@ struct AcknowledgementError {
     description: String,
 }
 
-/// "wrong last sequence": the message does not follow the stream's last one.
-const WRONG_LAST_SEQUENCE: u64 = 10_071;
+/// "wrong last sequence" and "wrong last msg ID": the message does not follow the stream's last one.
+const DOES_NOT_FOLLOW: [u64; 2] = [10_071, 10_070];
 
 /// Publishes what follows the stream's tail.
 pub(super) struct Window {
@@ -64,6 +65,8 @@ pub(super) struct Window {
     pace: Pace,
     /// The newest position that the stream has.
     relayed: Arc<AtomicI64>,
+    /// The event before the next message; `None` if the stream has no message.
+    previous: Option<EventId>,
     /// Messages that are not acknowledged yet: position, size, and when they were published.
     under_way: VecDeque<(i64, usize, Instant)>,
     bytes: usize,
@@ -76,12 +79,25 @@ impl Window {
         envelope: Envelope,
         log: EventLog,
         relayed: Arc<AtomicI64>,
+        previous: Option<EventId>,
     ) -> Result<Self, NatsError> {
         let inbox = client.new_inbox();
         let answers = client.subscribe(format!("{inbox}.*")).await;
         let answers = answers.map_err(|error| NatsError::Disconnected(error.to_string()))?;
         let (under_way, pace) = (VecDeque::with_capacity(MAX_MESSAGES), Pace::new());
-        Ok(Self { client, inbox, answers, stream, envelope, log, pace, relayed, under_way, bytes: 0 })
+        Ok(Self {
+            client,
+            inbox,
+            answers,
+            stream,
+            envelope,
+            log,
+            pace,
+            relayed,
+            previous,
+            under_way,
+            bytes: 0,
+        })
     }
 
     /// Publishes until something stands in the way.
@@ -107,7 +123,11 @@ impl Window {
             let mut is_held = false;
             while self.under_way.len() < MAX_MESSAGES {
                 if next.is_none() {
-                    next = waiting.pop_front().map(|event| (event.position, self.envelope.message(&event)));
+                    next = waiting.pop_front().map(|event| {
+                        let message = self.envelope.message(&event, self.previous);
+                        self.previous = Some(event.id);
+                        (event.position, message)
+                    });
                 }
                 let Some((_, message)) = &next else { break };
                 if self.bytes > 0 && self.bytes + message.size() > MAX_BYTES {
@@ -178,7 +198,7 @@ impl Window {
         let answer: Option<Acknowledgement> = serde_json::from_slice(&message.payload).ok();
         let Some(answer) = answer else { return Err(RelayError::LookAgain("an answer cannot be read")) };
         match answer.error {
-            Some(error) if error.err_code == WRONG_LAST_SEQUENCE => {
+            Some(error) if DOES_NOT_FOLLOW.contains(&error.err_code) => {
                 return Err(RelayError::LookAgain("the stream goes on elsewhere"));
             }
             Some(error) => return Err(NatsError::JetStream(error.description).into()),
