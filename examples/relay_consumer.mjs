@@ -17,22 +17,28 @@ const store = (stream, position) => {
 
 const connection = await connect({ servers: url, authenticator: credsAuthenticator(readFileSync(credentials)) });
 const manager = await jetstreamManager(connection);
-const stream = await manager.streams.find("tenure.events.>");
-const at = existsSync(place) ? JSON.parse(readFileSync(place, "utf8")) : { stream: null, position: 0 };
+let at = existsSync(place) ? JSON.parse(readFileSync(place, "utf8")) : { stream: null, position: 0 };
 // Another stream has the events of another epoch of the log: positions from before say nothing about it.
-let position = at.stream === stream ? at.position : 0;
+const position = (stream) => (at.stream === stream ? at.position : 0);
 
-// An ordered consumer is made again by the client, at the right place, whenever it is lost.
-const consumer = await jetstream(connection).consumers.get(stream, { opt_start_seq: position + 1 });
-for await (const message of await consumer.consume()) {
-  // Published again after JetStream had lost it: done before.
-  if (message.seq <= position) continue;
-  const type = decodeURIComponent(message.headers.get("ce-type"));
-  const event = message.data.length > 0 ? message.json() : {};
-  console.log(message.seq, type, Object.keys(event).sort());
-  position = message.seq;
-  store(stream, position);
-  count -= 1;
-  if (count <= 0) break;
+while (count > 0) {
+  const stream = await manager.streams.find("tenure.events.>");
+  const consumer = await jetstream(connection).consumers.get(stream, { opt_start_seq: position(stream) + 1 });
+  let isIdle = false;
+  // An idle while: nothing new, or the log was restored and has another stream.
+  while (count > 0 && !isIdle) {
+    isIdle = true;
+    for await (const message of await consumer.fetch({ max_messages: Math.min(count, 100), expires: 5000 })) {
+      isIdle = false;
+      // Published again after JetStream had lost it: done before.
+      if (message.seq <= position(stream)) continue;
+      const type = decodeURIComponent(message.headers.get("ce-type"));
+      const event = message.data.length > 0 ? message.json() : {};
+      console.log(message.seq, type, Object.keys(event).sort());
+      at = { stream, position: message.seq };
+      store(stream, message.seq);
+      count -= 1;
+    }
+  }
 }
 await connection.close();

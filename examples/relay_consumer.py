@@ -25,34 +25,45 @@ def store(place, stream, position):
     os.replace(beside, place)
 
 
-async def main(credentials, url, place, count):
-    connection = await nats.connect(url, user_credentials=credentials)
-    jetstream = connection.jetstream()
+async def follow(jetstream, position):
+    """The stream of the log's present epoch, and a consumer of it."""
     stream = await jetstream.find_stream_name_by_subject("tenure.events.>")
-    at = load(place)
-    # Another stream has the events of another epoch of the log: positions from before say nothing about it.
-    position = at["position"] if at["stream"] == stream else 0
     config = ConsumerConfig(
         ack_policy=AckPolicy.NONE,
         deliver_policy=DeliverPolicy.BY_START_SEQUENCE,
-        opt_start_seq=position + 1,
+        opt_start_seq=position(stream) + 1,
         inactive_threshold=60,
     )
-    consumer = await jetstream.pull_subscribe("tenure.events.>", stream=stream, config=config)
+    return stream, await jetstream.pull_subscribe("tenure.events.>", stream=stream, config=config)
+
+
+async def main(credentials, url, place, count):
+    connection = await nats.connect(url, user_credentials=credentials)
+    jetstream = connection.jetstream()
+    at = load(place)
+
+    def position(stream):
+        # Another stream has the events of another epoch of the log: positions from before say nothing about it.
+        return at["position"] if at["stream"] == stream else 0
+
+    stream, consumer = await follow(jetstream, position)
     while count > 0:
         try:
             messages = await consumer.fetch(min(count, 100), timeout=5)
         except nats.errors.TimeoutError:
+            # Nothing new, or the log was restored and has another stream.
+            stream, consumer = await follow(jetstream, position)
             continue
         for message in messages:
-            if message.metadata.sequence.stream <= position:
+            sequence = message.metadata.sequence.stream
+            if sequence <= position(stream):
                 # Published again after JetStream had lost it: done before.
                 continue
             header = {name: urllib.parse.unquote(value) for name, value in message.headers.items()}
             event = json.loads(message.data) if message.data else None
-            print(message.metadata.sequence.stream, header["ce-type"], sorted(event or {}))
-            position = message.metadata.sequence.stream
-            store(place, stream, position)
+            print(sequence, header["ce-type"], sorted(event or {}))
+            at = {"stream": stream, "position": sequence}
+            store(place, stream, sequence)
             count -= 1
     await connection.close()
 

@@ -254,6 +254,37 @@ async fn a_message_of_somebody_else_among_those_under_way_takes_no_events_place(
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_message_of_somebody_else_that_has_expired_is_not_taken_for_an_event() {
+    let relayed = Relayed::new().await;
+    let node = relayed
+        .node_with(|settings| {
+            settings.relay.from = FROM_FIRST;
+            settings.relay.max_age = Some(Duration::from_secs(2));
+        })
+        .await;
+    relayed.write(0..10).await;
+    let head = relayed.head().await;
+    until(&node, "all relayed", |relay| relay.tail == Some(head)).await;
+    let reader = relayed.reader().await;
+    reader.publish_with_reply("$JS.API.INFO", "tenure.events.x.y.z", "".into()).await.unwrap();
+    reader.flush().await.unwrap();
+    relayed.write(10..11).await;
+    let names = |reason: &'static str| {
+        move |relay: &tenure::nats::RelayStatus| {
+            relay.stopped.as_deref().is_some_and(|stopped| stopped.contains(reason))
+        }
+    };
+    until(&node, "stopped by the message", names("is not the log's event")).await;
+    let status = until(&node, "stopped though it has expired", names("its messages have expired")).await;
+    let told = format!("tenure nats relay --from {}", head + 1);
+    assert!(status.stopped.unwrap().contains(&told));
+    tell_relay(&relayed.tenure, RelayFrom::Position(head + 1)).await.unwrap();
+    relayed.write(11..20).await;
+    let head = relayed.head().await;
+    until(&node, "all relayed", |relay| relay.tail == Some(head) && relay.stopped.is_none()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn fault_a_restored_log_has_a_stream_of_its_own_and_revokes_credentials_once() {
     let postgres = Server::primary().await;
     let keys = tempfile::tempdir().unwrap();

@@ -218,19 +218,19 @@ impl RelayStream<'_> {
             return Ok(Err(Fault::Refused(RelayRefusal::StreamOfOthers { stream: name })));
         }
         let (oldest, tail) = (position(info.state.first_sequence), position(info.state.last_sequence));
-        let first = first.or_else(|| info.config.first_sequence.map(position)).unwrap_or(oldest);
-        if tail + 1 < first {
-            let next = tail + 1;
+        let begun = first.or_else(|| info.config.first_sequence.map(position)).unwrap_or(oldest);
+        if tail + 1 < begun {
+            let (next, first) = (tail + 1, begun);
             return Ok(Err(Fault::Refused(RelayRefusal::StreamReset { stream: name, next, first })));
         }
         let is_bounded = self.is_bounded(&info.config);
-        let first = if is_bounded { oldest.max(first) } else { first };
+        let first = if is_bounded { oldest.max(begun) } else { begun };
         if position(info.state.messages) != tail + 1 - first {
             return Ok(Err(Fault::Holes));
         }
         if info.state.messages == 0 {
             // What was last in a stream whose messages have all expired can be seen nowhere.
-            if is_bounded && tail >= first && tail > seen {
+            if is_bounded && tail > seen.max(begun - 1) {
                 let (sequence, relayed, next) = (tail, seen, seen + 1);
                 let refusal = RelayRefusal::NotVerified { stream: name, sequence, relayed, next };
                 return Ok(Err(Fault::Refused(refusal)));
