@@ -67,7 +67,7 @@ impl Relayed {
     }
 
     async fn client(&self, rights: PlatformRights) -> anyhow::Result<Client> {
-        let (name, by, ttl) = ("bench".to_owned(), "bench".to_owned(), Duration::from_secs(3_600));
+        let (name, by, ttl) = ("bench".to_owned(), "bench".to_owned(), Duration::from_hours(1));
         let issued = issue_platform_user(&self.tenure, &NewPlatformUser { name, rights, ttl, by }).await?;
         loop {
             let options = ConnectOptions::with_credentials(&issued.credentials)?;

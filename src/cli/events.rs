@@ -25,7 +25,7 @@ pub(super) enum EventsCommand {
     Show(Selection),
     /// Follow the log: show the newest events, then each new one as it is committed
     Tail(Selection),
-    /// Print the AsyncAPI 3.0 document of the events that are relayed to NATS
+    /// Print the document of `AsyncAPI` 3.0 on the events that are relayed to NATS
     Asyncapi,
 }
 

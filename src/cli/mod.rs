@@ -249,7 +249,7 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Logout => remote::login::log_out(config).await,
         Command::Completions { .. } | Command::Man => Ok(()),
         Command::Events(command) => events::run(config, command).await,
-        Command::Projections(command) => projections::run(config, command).await,
+        Command::Projections(command) => Box::pin(projections::run(config, command)).await,
         Command::Subscriptions(command) => subscriptions::run(config, command).await,
         Command::Audit(command) => audit::run(config, command).await,
         Command::Log(command) => log::run(config, command).await,

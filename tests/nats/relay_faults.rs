@@ -71,9 +71,9 @@ async fn lose(loss: Loss) {
     relayed.write(200..500).await;
     relayed.check(&node, 1).await;
     if loss == Loss::CutAfterStop {
-        relayed.server.stop()
+        relayed.server.stop();
     } else {
-        relayed.server.kill()
+        relayed.server.kill();
     }
     let directory = relayed.dir.path().to_owned();
     let (files, index) = blocks(&directory, &relayed.stream());
@@ -84,7 +84,9 @@ async fn lose(loss: Loss) {
         }
         Loss::Cut => {
             cut(files.last().unwrap());
-            index.map(|index| std::fs::remove_file(index).unwrap());
+            if let Some(index) = index {
+                std::fs::remove_file(index).unwrap();
+            }
         }
         Loss::CutAfterStop => {
             assert!(index.is_some(), "the server writes down where it was");
@@ -121,27 +123,27 @@ fn cut(file: &Path) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn fault_events_that_an_older_copy_lacks_are_published_again() {
-    lose(Loss::OlderCopy).await;
+    Box::pin(lose(Loss::OlderCopy)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn fault_events_that_were_cut_off_are_published_again() {
-    lose(Loss::Cut).await;
+    Box::pin(lose(Loss::Cut)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn fault_a_stream_whose_lost_sequences_are_taken_is_made_anew() {
-    lose(Loss::CutAfterStop).await;
+    Box::pin(lose(Loss::CutAfterStop)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn fault_a_damaged_file_of_messages_is_repaired() {
-    lose(Loss::Damaged).await;
+    Box::pin(lose(Loss::Damaged)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn fault_a_stream_that_has_lost_every_message_is_filled_again() {
-    lose(Loss::All).await;
+    Box::pin(lose(Loss::All)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

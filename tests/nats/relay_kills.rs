@@ -77,7 +77,9 @@ async fn fault_publishers_and_servers_are_killed_and_every_position_is_there_onc
                 let length = std::fs::metadata(newest).unwrap().len();
                 let file = std::fs::File::options().write(true).open(newest).unwrap();
                 file.set_len(length / 2).unwrap();
-                index.map(|index| std::fs::remove_file(index).unwrap());
+                if let Some(index) = index {
+                    std::fs::remove_file(index).unwrap();
+                }
             }
             relayed.server.run();
         }

@@ -98,7 +98,7 @@ pub async fn until(node: &Node, what: &str, holds: impl Fn(&RelayStatus) -> bool
 
 /// Issues a credential.
 pub async fn issue(tenure: &Tenure, rights: PlatformRights) -> IssuedPlatformUser {
-    let (name, by, ttl) = ("test".to_owned(), "test".to_owned(), Duration::from_secs(3_600));
+    let (name, by, ttl) = ("test".to_owned(), "test".to_owned(), Duration::from_hours(1));
     issue_platform_user(tenure, &NewPlatformUser { name, rights, ttl, by }).await.unwrap()
 }
 

@@ -222,13 +222,10 @@ impl Window {
 async fn read(mut follower: Follower, give: mpsc::Sender<Result<Vec<RecordedEvent>, ReadError>>) {
     loop {
         let page = follower.next().await;
-        match &page {
-            Err(ReadError::Unavailable(error)) => {
-                tracing::debug!(%error, "the relay cannot read the log; trying again");
-                tokio::time::sleep(READ_PAUSE).await;
-                continue;
-            }
-            Ok(_) | Err(_) => {}
+        if let Err(ReadError::Unavailable(error)) = &page {
+            tracing::debug!(%error, "the relay cannot read the log; trying again");
+            tokio::time::sleep(READ_PAUSE).await;
+            continue;
         }
         let is_last = page.is_err();
         if give.send(page).await.is_err() || is_last {
