@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, pull};
 use async_nats::jetstream::{self, stream};
-use async_nats::{Client, ConnectOptions};
+use async_nats::{Client, ConnectOptions, HeaderMap};
 use cqrs_es::event_sink::EventSink;
 use cqrs_es::{Aggregate, AggregateError, DomainEvent, EventStore};
 use futures::StreamExt as _;
@@ -168,23 +168,27 @@ async fn catch_up(server: &Server, events: u64) -> anyhow::Result<Vec<Line>> {
     let count = until_relayed(&nats).await?;
     #[allow(clippy::cast_precision_loss)]
     let ours = count as f64 / watch.elapsed().as_secs_f64();
-    let bare = publish_bare(&relayed, count).await?;
+    let bare = publish_bare(&relayed, count, "bare", true).await?;
+    let bodies = publish_bare(&relayed, count, "bodies", false).await?;
     nats.close().await;
     relayed.end().await;
     Ok(vec![
         line("relay_catch_up", ours.round(), "events/s", ">= 20000"),
         line("bare_jetstream_publishing", bare.round(), "messages/s", "-"),
         line("relay_against_bare", ours / bare, "of bare publishing", ">= 0.5"),
+        line("bare_publishing_without_headers", bodies.round(), "messages/s", "-"),
+        line("relay_against_bare_without_headers", ours / bodies, "of bare publishing", "-"),
     ])
 }
 
-/// Messages a second that the stock client publishes into an empty stream, with so many under way.
-async fn publish_bare(relayed: &Relayed, count: i64) -> anyhow::Result<f64> {
+/// Messages a second that the stock client publishes into an empty stream, with so many under way: bodies alone, or with an
+/// identifier and the headers of a `CloudEvent`, as the relay's have.
+async fn publish_bare(relayed: &Relayed, count: i64, name: &str, has_headers: bool) -> anyhow::Result<f64> {
     let client = relayed.client(PlatformRights::Manage).await?;
     let context = jetstream::new(client);
     let config = stream::Config {
-        name: "bare".to_owned(),
-        subjects: vec!["bare.>".to_owned()],
+        name: name.to_owned(),
+        subjects: vec![format!("{name}.>")],
         duplicate_window: Duration::from_secs(1),
         ..stream::Config::default()
     };
@@ -194,7 +198,9 @@ async fn publish_bare(relayed: &Relayed, count: i64) -> anyhow::Result<f64> {
     let mut acknowledgements = futures::stream::iter(0..count)
         .map(|number| {
             let (context, payload) = (context.clone(), payload.clone());
-            async move { context.publish(format!("bare.a{}.b.c", number % 1_000), payload).await }
+            let headers = if has_headers { cloud_event(number) } else { HeaderMap::new() };
+            let subject = format!("{name}.a{}.b.c", number % 1_000);
+            async move { context.publish_with_headers(subject, headers, payload).await }
         })
         .buffered(1)
         .map(|sent| async move { anyhow::Ok(sent?.await?) })
@@ -204,6 +210,26 @@ async fn publish_bare(relayed: &Relayed, count: i64) -> anyhow::Result<f64> {
     }
     #[allow(clippy::cast_precision_loss)]
     Ok(count as f64 / watch.elapsed().as_secs_f64())
+}
+
+/// The headers of a small event.
+fn cloud_event(number: i64) -> HeaderMap {
+    let id = uuid::Uuid::from_u128(number.unsigned_abs().into()).to_string();
+    let mut headers = HeaderMap::new();
+    for (name, value) in [
+        ("Nats-Msg-Id", id.as_str()),
+        ("ce-specversion", "1.0"),
+        ("ce-id", id.as_str()),
+        ("ce-source", "urn:uuid:00000000-0000-0000-0000-000000000000"),
+        ("ce-type", "read"),
+        ("ce-time", "2026-01-31T12:00:00.000001Z"),
+        ("ce-version", "1"),
+        ("ce-subject", "meter/m1"),
+        ("ce-datacontenttype", "application/json"),
+    ] {
+        headers.insert(name, value);
+    }
+    headers
 }
 
 /// How long after the acknowledgement of a command a stock consumer has its event.

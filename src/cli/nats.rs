@@ -46,9 +46,9 @@ pub(super) enum NatsCommand {
         #[arg(long, value_name = "NAME")]
         by: Option<String>,
     },
-    /// Say from where the relay begins a stream, after it has stopped
+    /// Say from where the relay's stream begins, after it has stopped, or to carry earlier events too
     ///
-    /// It has an effect only if the present stream is gone or cannot go on: then another one is made in its place.
+    /// It has an effect only if the present stream is gone, cannot go on, or begins later: then another one is made in its place.
     Relay {
         /// After the newest event, or at a position
         #[arg(long, value_name = "head|POSITION")]

@@ -203,6 +203,32 @@ async fn what_is_told_while_the_relay_goes_on_has_no_effect_then_or_later() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_stream_is_made_anew_to_begin_earlier_and_consumers_keep_their_places() {
+    let relayed = Relayed::new().await;
+    relayed.write(0..20).await;
+    let head = relayed.head().await;
+    let node = relayed.node(None).await;
+    relayed.write(20..40).await;
+    relayed.check(&node, head + 1).await;
+    let context = jetstream::new(relayed.reader().await);
+    let durable = || pull::Config { durable_name: Some("billing".to_owned()), ..pull::Config::default() };
+    let stream = context.get_stream(relayed.stream()).await.unwrap();
+    stream.create_consumer(durable()).await.unwrap();
+    // A later one changes nothing.
+    tell_relay(&relayed.tenure, RelayFrom::Position(head + 5)).await.unwrap();
+    relayed.write(40..50).await;
+    relayed.check(&node, head + 1).await;
+    tell_relay(&relayed.tenure, RelayFrom::Position(1)).await.unwrap();
+    until(&node, "all of it", |relay| relay.first == Some(1) && relay.lag == Some(0)).await;
+    relayed.check(&node, 1).await;
+    let stream = context.get_stream(relayed.stream()).await.unwrap();
+    let consumer = stream.get_or_create_consumer("billing", durable()).await.unwrap();
+    let mut read = consumer.fetch().max_messages(1).messages().await.unwrap();
+    let next = tokio::time::timeout(PATIENCE, read.next()).await.unwrap().unwrap().unwrap();
+    assert_eq!(next.info().unwrap().stream_sequence, head.unsigned_abs() + 1, "not what was before it");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_message_of_somebody_else_stops_the_relay_by_name() {
     let relayed = Relayed::new().await;
     let node = relayed.node(FROM_FIRST).await;

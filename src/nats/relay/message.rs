@@ -104,12 +104,11 @@ impl Envelope {
         let is_own = self.own_types.contains(&stream_type);
         let is_public = is_own || self.public_foreign.iter().any(|public| public == stream_type);
         let mut headers = HeaderMap::new();
-        let mut text = String::with_capacity(64);
         let mut add = |name: &'static str, value: std::fmt::Arguments<'_>| {
-            text.clear();
+            let mut text = String::with_capacity(40);
             // Writing to a string cannot fail.
             let _ = text.write_fmt(value);
-            headers.insert(name, header_value(&text));
+            headers.insert(name, header_value(text));
         };
         let id = event.id;
         add(MESSAGE_ID, format_args!("{id}"));
@@ -204,7 +203,11 @@ fn token(text: &str) -> String {
 }
 
 /// Any text as the value of a header. What is too long is cut.
-fn header_value(text: &str) -> String {
+fn header_value(text: String) -> String {
+    let is_plain = |octet: u8| octet.is_ascii_graphic() && octet != b'"' && octet != b'%';
+    if text.len() <= MAX_VALUE && text.bytes().all(is_plain) {
+        return text;
+    }
     let mut end = text.len().min(MAX_VALUE);
     while !text.is_char_boundary(end) {
         end -= 1;

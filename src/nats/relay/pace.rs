@@ -11,11 +11,11 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// From how many events a second on writers count as busy.
 const BUSY_WRITES: f64 = 2_000.0;
 
-/// Below which share of idle processor time the machine counts as full.
-const LEAST_IDLE: f64 = 0.1;
+/// Below which share of idle processor time the machine counts as full. Writers that wait for the disk leave a good part idle.
+const LEAST_IDLE: f64 = 0.4;
 
 /// The least rate that is kept, and the one from which on nothing is held back, in events a second.
-const FLOOR: f64 = 1_000.0;
+const FLOOR: f64 = 2_000.0;
 const CEILING: f64 = 200_000.0;
 
 /// The most events that are let through at once.
@@ -51,8 +51,7 @@ impl Processor {
         let numbers = text.lines().next()?.strip_prefix("cpu ")?;
         let ticks: Vec<u64> = numbers.split_whitespace().map_while(|number| number.parse().ok()).collect();
         // user nice system idle iowait irq softirq steal: what comes after is counted in the first ones.
-        let idle = ticks.get(3)? + ticks.get(4)?;
-        Some(Self { idle, all: ticks.iter().take(8).sum() })
+        Some(Self { idle: *ticks.get(3)?, all: ticks.iter().take(8).sum() })
     }
 
     /// The share of idle time since an earlier reading; `None` if no time has passed.

@@ -152,6 +152,12 @@ impl RelayStream<'_> {
         let seen = known.max(if of_epoch { record.relayed } else { 0 });
         let own_first = record.first.filter(|_| of_epoch);
         match self.examine(&stream, &info, own_first, seen).await? {
+            // All of it, and more.
+            Ok(opened)
+                if record.told.is_some_and(|told| told < opened.first) && !self.is_bounded(&info.config) =>
+            {
+                self.make_anew(&stream, &info, record.told.unwrap_or(opened.first), None).await
+            }
             Ok(opened) => {
                 if !self.is_met_by(&info.config) {
                     // A stream of a former epoch may have the subjects.
@@ -312,7 +318,8 @@ impl RelayStream<'_> {
         let mut consumers = stream.consumers();
         while let Some(consumer) = consumers.try_next().await.map_err(|error| failed(&error))? {
             if consumer.config.durable_name.is_some() {
-                let start_sequence = consumer.ack_floor.stream_sequence + 1;
+                let start_sequence =
+                    (consumer.ack_floor.stream_sequence + 1).max(examined.state.first_sequence);
                 let deliver_policy = DeliverPolicy::ByStartSequence { start_sequence };
                 durable.push(ConsumerConfig { deliver_policy, ..consumer.config });
             }

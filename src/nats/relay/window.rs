@@ -146,7 +146,7 @@ impl Window {
             let later = Instant::now() + ACK_TIMEOUT;
             tokio::select! {
                 answer = self.answers.next() => {
-                    let mut answer = answer;
+                    let (mut answer, before) = (answer, self.under_way.len());
                     // All that are there, before anything else is published.
                     loop {
                         let Some(message) = answer else {
@@ -158,6 +158,8 @@ impl Window {
                             None => break,
                         }
                     }
+                    let taken = u64::try_from(before - self.under_way.len()).unwrap_or_default();
+                    metrics::counter!("tenure_relay_events_total").increment(taken);
                 }
                 page = events.recv(), if has_room => match page {
                     Some(page) => waiting.extend(page?),
@@ -213,7 +215,6 @@ impl Window {
         }
         self.bytes -= size;
         self.relayed.fetch_max(oldest, Ordering::SeqCst);
-        metrics::counter!("tenure_relay_events_total").increment(1);
         Ok(())
     }
 }
