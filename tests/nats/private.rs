@@ -12,6 +12,7 @@ use serde_json::Value;
 use crate::support::TestDatabase;
 use crate::support::nats::PATIENCE;
 use crate::support::process::tenure;
+use crate::support::server::free_port;
 
 /// A serving process, and what it said when it served.
 struct Serving {
@@ -20,7 +21,8 @@ struct Serving {
 }
 
 impl Serving {
-    fn start(database: &TestDatabase, data_dir: &Path) -> Self {
+    /// Each test has a port of its own: a server of another one would take the usual one as soon as it is free.
+    fn start(database: &TestDatabase, data_dir: &Path, port: u16) -> Self {
         let mut command = tenure();
         command
             .args([
@@ -33,6 +35,7 @@ impl Serving {
                 "--data-dir",
             ])
             .arg(data_dir)
+            .args(["--nats-listen", &format!("127.0.0.1:{port}")])
             .env("DATABASE_URL", database.url())
             .env("TENURE_MASTER_KEY_FILE", crate::support::master_key().default_file)
             .env_remove("TENURE_NO_NATS")
@@ -98,7 +101,8 @@ fn servers(data_dir: &Path) -> Vec<i32> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_private_nats_starts_with_serving_is_started_again_and_ends_with_it() {
     let (database, dir) = (TestDatabase::new().await, tempfile::tempdir().unwrap());
-    let mut serving = Serving::start(&database, dir.path());
+    let port = free_port();
+    let mut serving = Serving::start(&database, dir.path(), port);
     let url = serving.url().to_owned();
     assert!(serving.nats().starts_with("private: ") && accepts(&url).await, "{}", serving.nats());
     let operator = std::fs::metadata(dir.path().join("nats/operator.nk")).unwrap();
@@ -116,13 +120,13 @@ async fn a_private_nats_starts_with_serving_is_started_again_and_ends_with_it() 
     // The next start is at the same address, with the same operator and no new identity seed.
     let seed = std::fs::read_to_string(dir.path().join("nats/operator.nk")).unwrap();
     std::fs::remove_file(dir.path().join("nats/operator.nk")).unwrap();
-    let mut again = Serving::start(&database, dir.path());
+    let mut again = Serving::start(&database, dir.path(), port);
     assert_eq!(again.url(), url);
     assert!(!dir.path().join("nats/operator.nk").exists(), "{} letters stay where they are", seed.len());
     // Killed with its process, it does not stay behind.
     again.end(Signal::SIGKILL);
     until("ended with its process", async || servers(dir.path()).is_empty()).await;
-    let mut last = Serving::start(&database, dir.path());
+    let mut last = Serving::start(&database, dir.path(), port);
     assert!(last.nats().starts_with("private: nats://"), "{}", last.nats());
     assert_eq!(last.end(Signal::SIGTERM), Some(0));
 }
@@ -131,8 +135,8 @@ async fn a_private_nats_starts_with_serving_is_started_again_and_ends_with_it() 
 async fn nodes_of_one_database_share_one_private_nats() {
     let database = TestDatabase::new().await;
     let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let first = Serving::start(&database, one.path());
-    let second = Serving::start(&database, two.path());
+    let first = Serving::start(&database, one.path(), free_port());
+    let second = Serving::start(&database, two.path(), free_port());
     assert_eq!(second.url(), first.url(), "a second server would have other messages");
     assert!(second.nats().contains("another node"), "{}", second.nats());
     assert!(servers(two.path()).is_empty());
