@@ -37,8 +37,7 @@ async fn write(tenure: Tenure, events: u64) {
 }
 
 /// A serving process that uses this NATS.
-fn serve(relayed: &Relayed) -> Node {
-    let release = Release::new(env!("CARGO_BIN_EXE_tenure"), &relayed.database);
+fn serve(relayed: &Relayed, release: &Release<'_>) -> Node {
     let listen = SocketAddr::from(([127, 0, 0, 1], free_port()));
     release.serve_with(listen, &[("NATS_URL", relayed.server.url.as_str()), ("TENURE_NO_NATS", "0")])
 }
@@ -48,6 +47,7 @@ async fn fault_publishers_and_servers_are_killed_and_every_position_is_there_onc
     let events = at_least("TENURE_RELAY_EVENTS", 12_000);
     let (kills, server_kills) = (at_least("TENURE_RELAY_KILLS", 4), at_least("TENURE_RELAY_SERVER_KILLS", 2));
     let mut relayed = Relayed::new().await;
+    let database = relayed.database.clone();
     // One that never minds a lease, and says where the stream begins.
     let zombie = relayed
         .node_with(|settings| {
@@ -55,7 +55,8 @@ async fn fault_publishers_and_servers_are_killed_and_every_position_is_there_onc
             settings.pauses.outlives_leases = true;
         })
         .await;
-    let mut nodes = [serve(&relayed), serve(&relayed)];
+    let release = Release::new(env!("CARGO_BIN_EXE_tenure"), &database);
+    let mut nodes = [serve(&relayed, &release), serve(&relayed, &release)];
     let writing = tokio::spawn(write(relayed.tenure.clone(), events));
     let begun = Stopwatch::start();
     let rounds = kills.max(server_kills);
@@ -65,9 +66,12 @@ async fn fault_publishers_and_servers_are_killed_and_every_position_is_there_onc
         until(&zombie, "so many are relayed", |relay| relay.tail.is_some_and(|tail| tail >= due)).await;
         if round < kills {
             let which = usize::try_from(round % 2).unwrap();
+            // One of them holds the lease: the other publisher never takes it.
+            until(&zombie, "a process that relays", |relay| relay.node.is_some()).await;
+            assert!(nodes[which].child.try_wait().unwrap().is_none(), "it runs until it is killed");
             nodes[which].child.kill().unwrap();
             nodes[which].child.wait().unwrap();
-            nodes[which] = serve(&relayed);
+            nodes[which] = serve(&relayed, &release);
         }
         if round < server_kills {
             relayed.server.kill();

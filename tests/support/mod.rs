@@ -115,6 +115,7 @@ impl Cluster {
 }
 
 /// A database of this test alone.
+#[derive(Clone)]
 pub struct TestDatabase {
     pub name: String,
     pub address: Address,

@@ -165,12 +165,13 @@ impl Nats {
     async fn relay_until(&self, ready: &Ready, progress: &mut Progress) -> RelayError {
         let (store, node) = (&self.parts.store, self.parts.tenure.node());
         let held = Stopwatch::start();
-        let record = match store.take_relay(node).await {
+        let taken = if self.parts.settings.pauses.outlives_leases {
+            store.relay().await.map(Some)
+        } else {
+            store.take_relay(node).await
+        };
+        let record = match taken {
             Ok(Some(record)) => record,
-            Ok(None) if self.parts.settings.pauses.outlives_leases => match store.relay().await {
-                Ok(record) => record,
-                Err(error) => return error.into(),
-            },
             Ok(None) => return RelayError::NotLeading,
             Err(error) => return error.into(),
         };
