@@ -121,7 +121,7 @@ pub async fn issue_platform_user(
     let user = new_key(KeyPairType::User, &*tenure.entropy())?;
     let public_key = user.public_key();
     let now = seconds(tenure.clock().now());
-    let issued = now.max(store.revoked_before(now, false).await? + 1);
+    let issued = now.max(store.revoked_before(now).await? + 1);
     let expires = issued.saturating_add(i64::try_from(wanted.ttl.as_secs()).unwrap_or(i64::MAX));
     let publish: Vec<String> = match wanted.rights {
         PlatformRights::Subscribe => READER_PUBLISH.map(str::to_owned).to_vec(),
@@ -198,12 +198,10 @@ impl Nats {
         let platform = store.platform_keys(&*entropy).await?;
         let servers = ready.servers.len();
         let tokens = ready.system.tokens(&platform.public_key, servers).await?;
-        let revoked_before = store.revoked_before(self.now(), !tokens.is_empty()).await?;
+        let revoked_before = store.revoked_before(self.now()).await?;
         let mut revocations = store.revoked_platform_users(self.now() - REVOKED_AFTER_SECONDS).await?;
-        if revoked_before > 0 {
-            let all = revocations.entry(ALL_USERS.to_owned()).or_default();
-            *all = revoked_before.max(*all);
-        }
+        let all = revocations.entry(ALL_USERS.to_owned()).or_default();
+        *all = revoked_before.max(*all);
         let tag = tag(&revocations);
         let signer = ready.operator.signing_key()?;
         let signer_key = signer.public_key();
@@ -236,7 +234,7 @@ impl Nats {
         let tenure = &self.parts.tenure;
         let (now, entropy) = (tenure.clock().now(), tenure.entropy());
         let inbox = private_inbox(&*entropy);
-        let revoked_before = self.parts.store.revoked_before(seconds(now), true).await?;
+        let revoked_before = self.parts.store.revoked_before(seconds(now)).await?;
         let login = Login {
             name: "tenure relay",
             account: &platform.public_key,
@@ -278,22 +276,21 @@ impl Store {
     }
 
     /// Up to which second all credentials are revoked. In a new epoch of the log revocations may have been lost: all are revoked
-    /// once, and also if nothing is stored although the servers know the account.
-    async fn revoked_before(&self, now: i64, is_known: bool) -> Result<i64, crate::event_log::ReadError> {
+    /// once. So are they if nothing is stored: the servers may know the account all the same. Right after such a moment credentials
+    /// are issued as of the second that follows it, so the next one lies beyond.
+    async fn revoked_before(&self, now: i64) -> Result<i64, crate::event_log::ReadError> {
         let with = "noted as (
             insert into coarse.nats_relay as r (users_epoch, revoked_before)
-            select h.epoch, case when $2 then $1::bigint + $3 else 0 end from log.head h
+            select h.epoch, $1::bigint + $2 from log.head h
             on conflict (only_row) do update
-            set users_epoch = excluded.users_epoch,
-                revoked_before = case when r.users_epoch is null then excluded.revoked_before
-                                      else greatest(r.revoked_before, $1::bigint + $3) end
+            set users_epoch = excluded.users_epoch, revoked_before = greatest(r.revoked_before + 1, excluded.revoked_before)
             where r.users_epoch is distinct from excluded.users_epoch
             returning revoked_before)";
         let select = "select revoked_before from noted
                       union all
                       select revoked_before from coarse.nats_relay where not exists (select from noted)";
         for _ in 0..2 {
-            let answer = self.primary().ask(with, select, &[&now, &is_known, &AHEAD_SECONDS]).await?;
+            let answer = self.primary().ask(with, select, &[&now, &AHEAD_SECONDS]).await?;
             if let Some(row) = answer.rows.first() {
                 return Ok(row.try_get(0)?);
             }

@@ -11,6 +11,7 @@ use futures::{FutureExt as _, StreamExt as _};
 use serde::Deserialize;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
+use tokio_util::task::AbortOnDropHandle;
 
 use super::error::RelayError;
 use super::message::{Envelope, RelayMessage};
@@ -103,11 +104,10 @@ impl Window {
     /// Publishes until something stands in the way.
     pub(super) async fn publish(mut self, follower: Follower) -> RelayError {
         let (give, mut events) = mpsc::channel(PAGES_AHEAD);
-        // A task of its own: a page that is being read must not be given up when an answer comes.
-        let reading = tokio::spawn(read(follower, give));
-        let ended = self.publish_from(&mut events).await;
-        reading.abort();
-        match ended {
+        // A task of its own: a page that is being read must not be given up when an answer comes. It ends with this call, also
+        // when the call itself is given up.
+        let _reading = AbortOnDropHandle::new(tokio::spawn(read(follower, give)));
+        match self.publish_from(&mut events).await {
             Ok(never) => match never {},
             Err(error) => error,
         }
