@@ -122,7 +122,7 @@ async fn store_events(tenure: &Tenure, events: u64) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// An aggregate of somebody else.
+/// A foreign aggregate.
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Meter;
 

@@ -229,7 +229,7 @@ async fn a_stream_is_made_anew_to_begin_earlier_and_consumers_keep_their_places(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_message_of_somebody_else_stops_the_relay_by_name() {
+async fn someone_elses_message_stops_the_relay_by_name() {
     let relayed = Relayed::new().await;
     let node = relayed.node(FROM_FIRST).await;
     relayed.write(0..10).await;
@@ -250,7 +250,7 @@ async fn a_message_of_somebody_else_stops_the_relay_by_name() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_message_of_somebody_else_among_those_under_way_takes_no_events_place() {
+async fn someone_elses_message_among_those_under_way_takes_no_events_place() {
     let relayed = Relayed::new().await;
     let node = relayed.node(FROM_FIRST).await;
     relayed.write(0..10).await;
@@ -266,7 +266,7 @@ async fn a_message_of_somebody_else_among_those_under_way_takes_no_events_place(
     let status = until(&node, "stopped", |relay| relay.stopped.is_some()).await;
     let reason = status.stopped.unwrap();
     assert!(reason.contains("is not the log's event of that position"), "{reason}");
-    // Up to the first message of somebody else, every sequence is a position; after it there is no event.
+    // Up to the first such message, every sequence is a position; after it there is no event.
     let context = jetstream::new(relayed.reader().await);
     let stream = context.get_stream(relayed.stream()).await.unwrap();
     let last = stream.cached_info().state.last_sequence;
@@ -282,7 +282,7 @@ async fn a_message_of_somebody_else_among_those_under_way_takes_no_events_place(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_message_of_somebody_else_that_has_expired_is_not_taken_for_an_event() {
+async fn someone_elses_message_that_has_expired_is_not_taken_for_an_event() {
     let relayed = Relayed::new().await;
     let node = relayed
         .node_with(|settings| {
@@ -506,7 +506,7 @@ async fn a_server_without_room_is_named_and_the_relay_goes_on_once_there_is() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn fault_postgresql_that_is_killed_and_comes_back_holds_the_relay_up_for_no_longer() {
+async fn fault_postgresql_that_is_killed_or_frozen_and_comes_back_holds_the_relay_up_for_no_longer() {
     let mut postgres = Server::primary().await;
     let keys = tempfile::tempdir().unwrap();
     let open = || {
@@ -529,6 +529,16 @@ async fn fault_postgresql_that_is_killed_and_comes_back_holds_the_relay_up_for_n
     postgres.kill();
     postgres.start().await;
     for number in 20..40 {
+        insert(number).await;
+    }
+    let head = tenure.log().newest().await.unwrap();
+    until(&node, "all relayed", |relay| relay.tail == Some(head)).await;
+    // Frozen for as long as a command waits, which is longer than a lease.
+    postgres.freeze();
+    let waited = tenure.insert_user(&operator(), "frozen", "frozen@example.org", "internal").await;
+    assert!(waited.is_err(), "a frozen server answers nothing");
+    postgres.thaw();
+    for number in 40..60 {
         insert(number).await;
     }
     let head = tenure.log().newest().await.unwrap();

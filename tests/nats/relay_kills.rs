@@ -22,7 +22,7 @@ fn at_least(variable: &str, usual: u64) -> u64 {
     std::env::var(variable).ok().and_then(|text| text.parse().ok()).unwrap_or(usual)
 }
 
-/// Stores so many events: of users, and many at once of somebody else's aggregate.
+/// Stores so many events: of users, and many at once of a foreign aggregate.
 async fn write(tenure: Tenure, events: u64) {
     let store = store(&tenure);
     for batch in 0..events.div_ceil(PER_BATCH) {
@@ -79,6 +79,7 @@ async fn fault_publishers_and_servers_are_killed_and_every_position_is_there_onc
                 let (files, index) = blocks(relayed.dir.path(), &relayed.stream());
                 let newest = files.last().unwrap();
                 let length = std::fs::metadata(newest).unwrap().len();
+                assert!(length > 20_000, "there is something to lose");
                 let file = std::fs::File::options().write(true).open(newest).unwrap();
                 file.set_len(length / 2).unwrap();
                 if let Some(index) = index {

@@ -19,7 +19,7 @@ pub enum RelayRefusal {
         /// The newest position that was seen in it.
         relayed: i64,
     },
-    /// The stream was made by somebody else.
+    /// The stream was made by someone else.
     #[error(
         "the stream {stream} was not made by the relay of this log; copy what you need of it, and delete it"
     )]
@@ -29,7 +29,7 @@ pub enum RelayRefusal {
     },
     /// The stream holds a message that is not the log's event of that position.
     #[error(
-        "the stream {stream} holds at sequence {sequence} a message that is not the log's event of that position: somebody else \
+        "the stream {stream} holds at sequence {sequence} a message that is not the log's event of that position: someone else \
          publishes there; look at it, and have the stream made anew: `tenure nats relay --from 1`, `--from head` or `--from N`"
     )]
     OtherMessage {
@@ -41,7 +41,7 @@ pub enum RelayRefusal {
     /// Every message has expired, and it is not known what the last ones were.
     #[error(
         "the stream {stream} is at sequence {sequence}, its messages have expired, and the relay has published only up to {relayed}: \
-         somebody else may have published there; have the stream made anew: `tenure nats relay --from {next}`"
+         someone else may have published there; have the stream made anew: `tenure nats relay --from {next}`"
     )]
     NotVerified {
         /// The stream's name.

@@ -98,7 +98,7 @@ impl Envelope {
     }
 
     /// The message of an event. The stream takes it only right after the position before it, and after the event that was there, if
-    /// that is given: the sequence alone could be that of a message of somebody else.
+    /// that is given: the sequence alone could be that of someone else's message.
     pub(super) fn message(&self, event: &RecordedEvent, previous: Option<EventId>) -> RelayMessage {
         let stream_type = &*event.stream.stream_type;
         let is_own = self.own_types.contains(&stream_type);
