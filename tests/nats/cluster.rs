@@ -7,7 +7,7 @@ use tenure::Tenure;
 use tenure::nats::{PlatformRights, RelayFrom, relay_stream_name};
 
 use crate::support::nats::{Node, RawServer, connect, is_cut_off};
-use crate::support::relay::{check, reader, until};
+use crate::support::relay::{check, reader, until, write};
 use crate::support::server::free_port;
 use crate::support::{TestDatabase, operator};
 
@@ -113,7 +113,10 @@ async fn fault_the_relay_goes_on_when_the_leader_of_its_replicated_stream_is_kil
     let stopped = stop.clone();
     let writing = tokio::spawn(async move {
         let mut number = 0;
+        // A pace that leaves the servers of a small machine time for their elections.
+        let mut pace = tokio::time::interval(Duration::from_millis(5));
         while !stopped.is_cancelled() {
+            pace.tick().await;
             let (name, email) = (format!("u{number}"), format!("u{number}@example.org"));
             writer.insert_user(&operator(), &name, &email, "internal").await.unwrap();
             number += 1;
@@ -140,6 +143,49 @@ async fn fault_the_relay_goes_on_when_the_leader_of_its_replicated_stream_is_kil
     }
     stop.cancel();
     writing.await.unwrap();
+    let head = tenure.log().newest().await.unwrap();
+    until(&node, "all relayed", |relay| relay.tail == Some(head)).await;
+    check(&tenure, &url, &name, 1).await;
+    for server in &servers {
+        let log = std::fs::read_to_string(server.dir.join("log")).unwrap();
+        assert!(!log.contains("critical write error"), "a replica has stopped: {log}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn someone_elses_message_among_those_under_way_to_replicas_is_found() {
+    let database = TestDatabase::new().await;
+    let tenure = database.open().await;
+    let (_servers, url, _dirs) = three_servers(&tenure).await;
+    let change = |settings: &mut tenure::nats::NatsSettings| {
+        settings.replicas = 3;
+        settings.relay.from = Some(RelayFrom::Position(1));
+    };
+    let node = Node::on(tenure.clone(), &url, change).await;
+    node.until("three servers", |status| status.servers.len() == 3).await;
+    until(&node, "a stream", |relay| relay.lag == Some(0)).await;
+    let name = relay_stream_name(tenure.log().seen().get().epoch);
+    let client = reader(&tenure, &url, PlatformRights::Subscribe).await;
+    let disturbing = async {
+        for _ in 0..400 {
+            client.publish_with_reply("$JS.API.INFO", "tenure.events.x.y.z", "".into()).await.unwrap();
+            client.flush().await.unwrap();
+        }
+    };
+    tokio::join!(write(&tenure, 0..1_500), disturbing);
+    let stopped = until(&node, "stopped", |relay| relay.stopped.is_some()).await.stopped.unwrap();
+    let stream = jetstream::new(client).get_stream(&name).await.unwrap();
+    let mut sequence = 1;
+    // Every sequence is a position up to the first such message, which is named.
+    loop {
+        let message = stream.get_raw_message(sequence).await.unwrap();
+        let Some(position) = message.headers.get("ce-position") else { break };
+        assert_eq!(position.to_string(), sequence.to_string());
+        sequence += 1;
+    }
+    let other = format!("holds at sequence {sequence} a message that is not the log's event");
+    assert!(stopped.contains(&other), "{stopped}");
+    tenure::nats::tell_relay(&tenure, RelayFrom::Position(1)).await.unwrap();
     let head = tenure.log().newest().await.unwrap();
     until(&node, "all relayed", |relay| relay.tail == Some(head)).await;
     check(&tenure, &url, &name, 1).await;

@@ -45,14 +45,7 @@ impl Relayed {
 
     /// Stores events of users, as many as there are names.
     pub async fn write(&self, names: std::ops::Range<usize>) {
-        let writing = names.map(|number| {
-            let tenure = self.tenure.clone();
-            async move {
-                let (name, email) = (format!("user{number}"), format!("user{number}@example.org"));
-                tenure.insert_user(&operator(), &name, &email, "internal").await.unwrap();
-            }
-        });
-        futures::stream::iter(writing).buffer_unordered(64).collect::<()>().await;
+        write(&self.tenure, names).await;
     }
 
     /// The newest position.
@@ -116,6 +109,15 @@ pub async fn connect(issued: &IssuedPlatformUser, url: &str) -> Client {
         }
     };
     tokio::time::timeout(PATIENCE, connecting).await.expect("a connection to the platform's account")
+}
+
+/// Stores events of users, as many as there are names.
+pub async fn write(tenure: &Tenure, names: std::ops::Range<usize>) {
+    let writing = names.map(|number| async move {
+        let (name, email) = (format!("user{number}"), format!("user{number}@example.org"));
+        tenure.insert_user(&operator(), &name, &email, "internal").await.unwrap();
+    });
+    futures::stream::iter(writing).buffer_unordered(64).collect::<()>().await;
 }
 
 /// A client of the platform's account.

@@ -223,7 +223,10 @@ impl Nats {
         let name = relay_stream_name(epoch);
         let types = crate::aggregates::STREAM_TYPES;
         let envelope = Envelope::new(log.log_id(), epoch, &name, types, &settings.relay.public_foreign);
-        let window = Window::new(client, name, envelope, log, relayed.clone(), opened.last).await?;
+        // Each replica would compare the event before by itself, and one that has just come back would fail for good: a message that
+        // it has already is no more than a repetition to the sequence, but has another event before it.
+        let previous = (settings.replicas == 1, opened.last);
+        let window = Window::new(client, name, envelope, log, relayed.clone(), previous).await?;
         tracing::info!(after = opened.tail, "relaying");
         tokio::select! {
             error = window.publish(follower) => Err(error),

@@ -1,5 +1,7 @@
 //! What is stored of the relay: who relays, and what is known of the stream.
 
+use std::ops::Range;
+
 use uuid::Uuid;
 
 use super::super::store::{LEASE_SECONDS, Store};
@@ -184,6 +186,13 @@ impl Store {
         let answer = self.primary().query(sql, &[&position]).await?;
         let id = answer.rows.first().map(|row| row.try_get(0)).transpose()?;
         Ok((id, answer.position))
+    }
+
+    /// The identifiers of the events at these positions, in order.
+    pub(super) async fn events_in(&self, positions: Range<i64>) -> Result<Vec<EventId>, ReadError> {
+        let sql = "select event_id from log.event where position >= $1 and position < $2 order by position";
+        let answer = self.primary().query(sql, &[&positions.start, &positions.end]).await?;
+        Ok(answer.rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?)
     }
 
     /// The newest position, and the epoch.

@@ -4,20 +4,23 @@
 //! stream, apart from a lost tail, which is published again: a stream that has lost events in its middle is made anew, with its
 //! durable consumers, and one that others have written to is refused.
 
+use std::ops::Range;
 use std::time::Duration;
 
-use async_nats::jetstream::consumer::{Config as ConsumerConfig, DeliverPolicy};
+use async_nats::HeaderMap;
+use async_nats::jetstream::consumer::{AckPolicy, Config as ConsumerConfig, DeliverPolicy, pull};
 use async_nats::jetstream::context::{Context, GetStreamErrorKind};
 use async_nats::jetstream::stream::{
     Config, DiscardPolicy, Info, LastRawMessageErrorKind, RetentionPolicy, StorageType, Stream,
 };
-use futures::TryStreamExt as _;
+use futures::{StreamExt as _, TryStreamExt as _};
 use uuid::Uuid;
 
 use super::error::{RelayError, RelayRefusal};
 use super::message::{MESSAGE_ID, SUBJECTS};
 use super::settings::RelaySettings;
 use super::store::Record;
+use super::window::MAX_MESSAGES;
 use crate::ids::{EventId, LogId};
 use crate::nats::error::NatsError;
 use crate::nats::store::Store;
@@ -29,6 +32,13 @@ const OF_EPOCH: &str = "tenure_epoch";
 /// The server remembers message identifiers for this long. Short, because each takes some 300 bytes of its memory, and the expected
 /// sequence already refuses repeated messages.
 const DUPLICATE_WINDOW: Duration = Duration::from_secs(1);
+
+/// The most messages of a publisher that can be in the stream without its having seen them acknowledged.
+#[allow(clippy::cast_possible_wrap)] // a small constant
+const MOST_UNDER_WAY: i64 = MAX_MESSAGES as i64;
+
+/// How long the newest messages may take to be read.
+const COMPARED_WITHIN: Duration = Duration::from_secs(5);
 
 /// The name of the stream of an epoch.
 #[must_use]
@@ -250,19 +260,62 @@ impl RelayStream<'_> {
             }
             Err(error) => return Err(failed(&error)),
         };
-        let header = |name: &str| last.headers.get(name).map(async_nats::HeaderValue::as_str);
-        let is_relayed = header("ce-epoch") == Some(&self.epoch.to_string())
-            && header("ce-position") == Some(&tail.to_string());
         // After the message was seen, so that the log has had it by then.
         let (expected, head) = self.store.event_at(tail).await?;
-        let refusal = match expected {
-            Some(id) if is_relayed && header(MESSAGE_ID) == Some(&id.to_string()) => {
+        let newest = first.max(tail + 1 - MOST_UNDER_WAY)..tail + 1;
+        let refusal = match (self.find_other(stream, newest).await?, expected) {
+            (Some(sequence), _) => RelayRefusal::OtherMessage { stream: name, sequence },
+            (None, None) => RelayRefusal::StreamAhead { stream: name, tail, head },
+            (None, Some(id)) if self.is_of(&last.headers, tail, Some(id)) => {
                 return Ok(Ok(Opened { first, tail, last: Some(id) }));
             }
-            None if is_relayed => RelayRefusal::StreamAhead { stream: name, tail, head },
-            _ => RelayRefusal::OtherMessage { stream: name, sequence: tail },
+            // Replaced since it was looked at.
+            (None, Some(_)) => RelayRefusal::OtherMessage { stream: name, sequence: tail },
         };
         Ok(Err(Fault::Refused(refusal)))
+    }
+
+    /// Whether the relay has made this message for the event of this position, which may be one that the log does not have.
+    fn is_of(&self, headers: &HeaderMap, position: i64, event: Option<EventId>) -> bool {
+        let has = |name: &str, value: String| headers.get(name).is_some_and(|found| found.as_str() == value);
+        has("ce-epoch", self.epoch.to_string())
+            && has("ce-position", position.to_string())
+            && event.is_none_or(|event| has(MESSAGE_ID, event.to_string()))
+    }
+
+    /// The first of these positions whose message is not its event. Among the messages that were under way when a publisher ended,
+    /// someone else's may have taken the place of an event, and the next ones may have followed it.
+    async fn find_other(&self, stream: &Stream, positions: Range<i64>) -> Result<Option<i64>, RelayError> {
+        let mut events = self.store.events_in(positions.clone()).await?.into_iter();
+        let config = pull::Config {
+            description: Some("compares the newest messages with the log".to_owned()),
+            deliver_policy: DeliverPolicy::ByStartSequence { start_sequence: positions.start.unsigned_abs() },
+            ack_policy: AckPolicy::None,
+            headers_only: true,
+            memory_storage: true,
+            inactive_threshold: COMPARED_WITHIN,
+            ..pull::Config::default()
+        };
+        let consumer = stream.create_consumer(config).await.map_err(|error| failed(&error))?;
+        let batch = usize::try_from(positions.end - positions.start).unwrap_or_default();
+        let fetched = consumer.fetch().max_messages(batch).expires(COMPARED_WITHIN).messages().await;
+        let mut messages = fetched.map_err(|error| failed(&error))?;
+        for position in positions {
+            let message = messages.next().await.transpose().map_err(|error| failed(&*error))?;
+            let Some(message) = message else {
+                return Err(NatsError::Silent("JetStream does not give its newest messages").into());
+            };
+            let sequence =
+                message.info().map(|info| info.stream_sequence).map_err(|error| failed(&*error))?;
+            if sequence != position.unsigned_abs() {
+                return Err(RelayError::LookAgain("messages have gone while they were compared"));
+            }
+            let event = events.next();
+            if !message.headers.as_ref().is_some_and(|headers| self.is_of(headers, position, event)) {
+                return Ok(Some(position));
+            }
+        }
+        Ok(None)
     }
 
     /// Makes the stream, to begin at this position, with these consumers. `lost` is what was lost, if it is made anew for that.

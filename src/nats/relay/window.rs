@@ -22,7 +22,7 @@ use crate::ids::EventId;
 use crate::nats::error::NatsError;
 
 /// The most messages, and the most bytes, that are under way.
-const MAX_MESSAGES: usize = 1_024;
+pub(super) const MAX_MESSAGES: usize = 1_024;
 const MAX_BYTES: usize = 8 * 1024 * 1024;
 
 /// How long the acknowledgement of a message may take.
@@ -66,6 +66,8 @@ pub(super) struct Window {
     pace: Pace,
     /// The newest position that the stream has.
     relayed: Arc<AtomicI64>,
+    /// Whether messages name the event before them.
+    names_previous: bool,
     /// The event before the next message; `None` if the stream has no message.
     previous: Option<EventId>,
     /// Messages that are not acknowledged yet: position, size, and when they were published.
@@ -80,7 +82,7 @@ impl Window {
         envelope: Envelope,
         log: EventLog,
         relayed: Arc<AtomicI64>,
-        previous: Option<EventId>,
+        (names_previous, previous): (bool, Option<EventId>),
     ) -> Result<Self, NatsError> {
         let inbox = client.new_inbox();
         let answers = client.subscribe(format!("{inbox}.*")).await;
@@ -95,6 +97,7 @@ impl Window {
             log,
             pace,
             relayed,
+            names_previous,
             previous,
             under_way,
             bytes: 0,
@@ -124,7 +127,8 @@ impl Window {
             while self.under_way.len() < MAX_MESSAGES {
                 if next.is_none() {
                     next = waiting.pop_front().map(|event| {
-                        let message = self.envelope.message(&event, self.previous);
+                        let message =
+                            self.envelope.message(&event, self.previous.filter(|_| self.names_previous));
                         self.previous = Some(event.id);
                         (event.position, message)
                     });
