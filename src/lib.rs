@@ -25,7 +25,9 @@
 //! | [`credentials`] | the key ring; API keys, tokens and codes; hashing of secrets |
 //! | [`coarse`] | frequent, unimportant writes outside the log |
 //! | [`postgres`] | connections and migrations |
-//! | [`history`] | events as JSON for readers |
+//! | [`history`], [`explain`] | events as JSON for readers; the story of one thing |
+//! | [`rotate_keys`] | changes the master key while nodes serve |
+//! | [`verify_forgotten`] | searches everywhere for what is left of a forgotten person |
 //! | [`engine`], [`genesis`] | [`Tenure`]: all of it on one database; event 1 of every log |
 //! | [`http`], [`cli`] | the interfaces; they contain no SQL |
 //! | [`config`], [`telemetry`] | settings of the binary; logs and metrics |
@@ -46,6 +48,7 @@ pub mod engine;
 pub mod entropy;
 pub mod event_description;
 pub mod event_log;
+pub mod explain;
 pub mod genesis;
 pub mod history;
 pub mod http;
@@ -55,12 +58,14 @@ pub mod operations;
 pub mod postgres;
 pub mod projections;
 pub mod replay;
+pub mod rotate_keys;
 mod schema;
 pub mod sealing;
 pub mod seed;
 pub mod subscribers;
 pub mod telemetry;
 pub mod trace_context;
+pub mod verify_forgotten;
 
 pub use engine::{Settings, Tenure};
 pub use operations::Rules;

@@ -21,6 +21,7 @@
 
 mod architecture;
 mod argon2;
+mod as_of;
 mod clearing;
 mod clocks;
 mod command_line;
@@ -46,6 +47,7 @@ mod races;
 mod rebuild;
 mod replay;
 mod restored;
+mod rotation;
 mod sealing;
 mod start;
 mod subscriptions;

@@ -649,6 +649,20 @@ fn told<T>(outcome: Result<Dispatched<T>, DispatchError<Refusal>>, keep: impl Fn
 }
 
 impl Real {
+    const fn on(nodes: [Tenure; 2], clock: Arc<ManualClock>) -> Self {
+        Self {
+            nodes,
+            clock,
+            turn: 0,
+            people: Vec::new(),
+            tenants: Vec::new(),
+            offers: Vec::new(),
+            keys: Vec::new(),
+            codes: Vec::new(),
+            tokens: Vec::new(),
+        }
+    }
+
     async fn tell(&mut self, command: Command) -> Option<Told> {
         self.turn += 1;
         let tenure = &self.nodes[self.turn % 2];
@@ -865,6 +879,27 @@ impl Real {
     }
 }
 
+/// Carries random commands out on two nodes, and calls `look` after each so many of them.
+pub async fn random_history(
+    database: &TestDatabase,
+    (seed, count, every): (u64, usize, usize),
+    mut look: impl AsyncFnMut(),
+) -> [Tenure; 2] {
+    let clock = Arc::new(ManualClock::at(SystemClock.now()));
+    let open = || {
+        let settings = Settings { connections: 4, ..database.settings() };
+        Tenure::open(settings, clock.clone(), Arc::new(OsEntropy::default()))
+    };
+    let mut real = Real::on([open().await.unwrap(), open().await.unwrap()], clock.clone());
+    for (number, command) in commands(seed, count).iter().enumerate() {
+        real.tell(*command).await;
+        if number % every == every - 1 {
+            look().await;
+        }
+    }
+    real.nodes
+}
+
 /// Runs the commands on both; gives the first difference.
 async fn run(commands: &[Command]) -> Result<(), String> {
     let database = TestDatabase::new().await;
@@ -875,17 +910,7 @@ async fn run(commands: &[Command]) -> Result<(), String> {
     };
     let (one, two) = (open().await.unwrap(), open().await.unwrap());
     let mut model = Model { now: clock.now(), ..Model::default() };
-    let mut real = Real {
-        nodes: [one, two],
-        clock: clock.clone(),
-        turn: 0,
-        people: Vec::new(),
-        tenants: Vec::new(),
-        offers: Vec::new(),
-        keys: Vec::new(),
-        codes: Vec::new(),
-        tokens: Vec::new(),
-    };
+    let mut real = Real::on([one, two], clock.clone());
     let outcome = walk(commands, &mut model, &mut real).await;
     let client = database.connect(None).await;
     if outcome.is_ok() {

@@ -27,6 +27,8 @@ pub enum Resource {
     Source,
     /// A sub-channel of a source.
     Pipe,
+    /// An event of the log.
+    Event,
 }
 
 impl Resource {
@@ -45,6 +47,7 @@ impl Resource {
             Self::SignInLink => "sign_in_link",
             Self::Source => "source",
             Self::Pipe => "pipe",
+            Self::Event => "event",
         }
     }
 }

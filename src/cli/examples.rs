@@ -44,6 +44,10 @@ Examples:
 pub(super) const LOG: &str = "\
 Examples:
   tenure log new-epoch --yes";
+pub(super) const KEYS: &str = "\
+Examples:
+  tenure keys rotate
+  tenure keys rotate --new-key-file /run/secrets/tenure.key --wait 1h";
 pub(super) const NATS: &str = "\
 Examples:
   tenure nats bootstrap --dir nats --listen 0.0.0.0:4222
@@ -63,7 +67,11 @@ Examples:
 pub(super) const AUDIT: &str = "\
 Examples:
   tenure audit diff
-  tenure audit diff --account acme --json";
+  tenure audit diff --account acme --json
+  tenure audit diff --from 2026-01-30T18:00:00+01:00 --account acme
+  tenure audit as-of 2026-01-31T12:00:00Z --schema friday --keep 2h
+  tenure audit explain account acme
+  tenure audit explain event 1200";
 
 pub(super) const SUBSCRIPTIONS: &str = "\
 Examples:

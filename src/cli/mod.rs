@@ -6,8 +6,10 @@ mod bench;
 mod doctor;
 mod events;
 mod examples;
+mod explain;
 mod invite;
 mod key;
+mod keys;
 mod log;
 mod lookup;
 mod migrate;
@@ -39,15 +41,18 @@ use crate::config::heading::{HTTP, NATS};
 use crate::dispatch::{DispatchError, Failure};
 use crate::engine::OpenError;
 use crate::event_log::{AppendError, ReadError};
+use crate::explain::ExplainError;
 use crate::genesis::GenesisError;
 use crate::nats::NatsError;
 use crate::operations::Refusal;
 use crate::postgres;
 use crate::postgres::migrate::MigrateError;
 use crate::projections::QueryError;
-use crate::replay::{RebuildError, ReplayError};
+use crate::replay::{AsOfError, MomentError, RebuildError, ReplayError};
+use crate::rotate_keys::RotateError;
 use crate::subscribers::OperateError;
 use crate::telemetry;
+use crate::verify_forgotten::VerifyForgottenError;
 
 /// An event-sourced identity and tenancy engine.
 #[derive(Parser)]
@@ -118,6 +123,9 @@ enum Command {
     /// Compare what is stored with what the log says
     #[command(subcommand, after_help = examples::AUDIT)]
     Audit(audit::AuditCommand),
+    /// Change the master key of the log
+    #[command(subcommand, after_help = examples::KEYS)]
+    Keys(keys::KeysCommand),
     /// Maintain the event log
     #[command(subcommand, after_help = examples::LOG)]
     Log(log::LogCommand),
@@ -251,7 +259,8 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Events(command) => events::run(config, command).await,
         Command::Projections(command) => Box::pin(projections::run(config, command)).await,
         Command::Subscriptions(command) => subscriptions::run(config, command).await,
-        Command::Audit(command) => audit::run(config, command).await,
+        Command::Audit(command) => Box::pin(audit::run(config, command)).await,
+        Command::Keys(command) => Box::pin(keys::run(config, command)).await,
         Command::Log(command) => log::run(config, command).await,
         Command::Nats(command) => nats::run(config, command).await,
         Command::Bench(command) => bench::run(config, command).await,
@@ -282,10 +291,48 @@ fn exit_code(error: &anyhow::Error) -> u8 {
         return exit_code_of_rebuild(error);
     }
     if let Some(error) = error.downcast_ref::<ReplayError>() {
-        return if error.may_succeed_later() { 5 } else { 1 };
+        return exit_code_of_replay(error);
+    }
+    if let Some(error) = error.downcast_ref::<MomentError>() {
+        return exit_code_of_moment(error);
+    }
+    if let Some(error) = error.downcast_ref::<AsOfError>() {
+        return match error {
+            AsOfError::Moment(error) => exit_code_of_moment(error),
+            AsOfError::Replay(error) => exit_code_of_replay(error),
+            AsOfError::SchemaName | AsOfError::SchemaExists(_) | AsOfError::Keep => 3,
+            AsOfError::NoSchema(_) => 4,
+            AsOfError::InUse(_) | AsOfError::Running(_) => 5,
+        };
     }
     if let Some(error) = error.downcast_ref::<ReadError>() {
         return exit_code_of_read(error);
+    }
+    if let Some(error) = error.downcast_ref::<RotateError>() {
+        return match error {
+            RotateError::SameKey(_) | RotateError::OtherUnderWay { .. } | RotateError::NoFile => 3,
+            RotateError::NodesWithout { .. } | RotateError::Running(_) => 5,
+            RotateError::Database(error) => exit_code_of_replay(error),
+            RotateError::MasterKey(_) | RotateError::Damaged(_) => 1,
+        };
+    }
+    if let Some(error) = error.downcast_ref::<VerifyForgottenError>() {
+        return match error {
+            VerifyForgottenError::NotFound => 4,
+            VerifyForgottenError::NotForgotten(_) | VerifyForgottenError::Texts => 3,
+            VerifyForgottenError::Replay(error) => exit_code_of_replay(error),
+            VerifyForgottenError::List(_) | VerifyForgottenError::Codec(_) => 1,
+        };
+    }
+    if let Some(error) = error.downcast_ref::<ExplainError>() {
+        return match error {
+            ExplainError::Read(error) => exit_code_of_read(error),
+            ExplainError::Codec(_) => 1,
+            ExplainError::NotFound(_)
+            | ExplainError::OtherKind { .. }
+            | ExplainError::Forgotten { .. }
+            | ExplainError::NoEvent(_) => 4,
+        };
     }
     if let Some(error) = error.downcast_ref::<OperateError>() {
         return match error {
@@ -314,6 +361,19 @@ const fn exit_code_of_read(error: &ReadError) -> u8 {
         // The position does not fit this log: a retry cannot succeed.
         ReadError::LogReplaced { .. } | ReadError::BeyondHead { .. } | ReadError::AnotherLog { .. } => 3,
         ReadError::Gap { .. } => 1,
+    }
+}
+
+/// The exit code of a failed replay.
+fn exit_code_of_replay(error: &ReplayError) -> u8 {
+    if error.may_succeed_later() { 5 } else { 1 }
+}
+
+/// The exit code when a moment cannot be looked at.
+const fn exit_code_of_moment(error: &MomentError) -> u8 {
+    match error {
+        MomentError::Future { .. } | MomentError::BeforeFirst { .. } => 3,
+        MomentError::Read(error) => exit_code_of_read(error),
     }
 }
 

@@ -22,6 +22,7 @@ pub(super) struct File {
     pub(super) database_url: Option<String>,
     pub(super) postgres_bin: Option<PathBuf>,
     pub(super) master_key_file: Option<PathBuf>,
+    pub(super) next_master_key_file: Option<PathBuf>,
     pub(super) forgotten_list: Option<PathBuf>,
     pub(super) key_sentinel: Option<String>,
     pub(super) invite_ttl_seconds: Option<u64>,

@@ -50,6 +50,9 @@ pub struct Flags {
     /// The file that contains the master key [default: master.key in the data directory]
     #[arg(long, global = true, help_heading = INSTANCE, env = "TENURE_MASTER_KEY_FILE", value_name = "FILE")]
     master_key_file: Option<PathBuf>,
+    /// The file of the master key that `tenure keys rotate` changes to [default: that of the master key with .next added]
+    #[arg(long, global = true, help_heading = INSTANCE, env = "TENURE_NEXT_MASTER_KEY_FILE", value_name = "FILE")]
+    next_master_key_file: Option<PathBuf>,
     /// The file that lists forgotten users, kept outside the database [default: forgotten.list in the data directory]
     #[arg(long, global = true, help_heading = INSTANCE, env = "TENURE_FORGOTTEN_LIST", value_name = "FILE")]
     forgotten_list: Option<PathBuf>,
@@ -177,6 +180,11 @@ impl Flags {
                 .map(SecretString::from),
             file: self.master_key_file.or(file.master_key_file),
             default_file: data_dir.join("master.key"),
+            next_value: std::env::var("TENURE_NEXT_MASTER_KEY")
+                .ok()
+                .filter(|key| !key.is_empty())
+                .map(SecretString::from),
+            next_file: self.next_master_key_file.or(file.next_master_key_file),
         };
         let forgotten_list =
             self.forgotten_list.or(file.forgotten_list).unwrap_or_else(|| data_dir.join("forgotten.list"));

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{PoisonError, RwLock};
 
 use bytes::Bytes;
 use hmac::{Hmac, KeyInit as _, Mac as _};
@@ -20,12 +21,16 @@ use crate::sealing::{DataKey, SealError, Subject};
 const CHECK_TEXT: &[u8] = b"tenure key ring check";
 const LOOKUP_NAME: &[u8] = b"tenure lookup key";
 
+/// What the operator's keys of NATS are wrapped as, in `log.key_ring.nats_keys`.
+pub const NATS_KEYS: &str = "tenure nats keys";
+
 /// How many data keys are cached in memory.
 const CACHED_KEYS: usize = 200_000;
 
-/// The keys of one log: the master key, the lookup key, and a cache of data keys.
+/// The keys of one log: the master keys, the lookup key, and a cache of data keys.
 pub struct KeyRing {
-    master: MasterKey,
+    masters: RwLock<Masters>,
+    source: MasterKeySource,
     lookup: DataKey,
     /// Data keys by subject, each with the epoch in which it was read.
     cache: Cache<String, (i64, DataKey)>,
@@ -34,6 +39,67 @@ pub struct KeyRing {
     /// Counts keys that this node knows to be destroyed. Keys read before the latest destruction are not cached.
     destroyed: AtomicU64,
 }
+
+/// The master keys that this node has. There are two while one replaces the other.
+struct Masters {
+    /// The one that wraps new data keys.
+    current: MasterKey,
+    /// The one that is announced, or the former one.
+    other: Option<MasterKey>,
+}
+
+/// What a master key of the log is for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum MasterKeyState {
+    /// Known to nodes, and not used yet.
+    Announced,
+    /// Wraps new data keys.
+    Current,
+    /// Still used by nodes that have not seen the current one.
+    Former,
+    /// Nothing may be wrapped with it any more.
+    Retired,
+}
+
+impl MasterKeyState {
+    fn parse(text: &str) -> Self {
+        match text {
+            "announced" => Self::Announced,
+            "former" => Self::Former,
+            "retired" => Self::Retired,
+            _ => Self::Current,
+        }
+    }
+}
+
+/// A master key of the log, as the log knows it.
+#[derive(Clone, Debug)]
+pub struct StoredMasterKey {
+    /// Its public id.
+    pub id: String,
+    /// What it is for.
+    pub state: MasterKeyState,
+    check_value: Vec<u8>,
+    lookup_key: Vec<u8>,
+}
+
+impl StoredMasterKey {
+    /// Reads the columns `key_id, state, check_value, lookup_key`.
+    pub(crate) fn from_row(row: &tokio_postgres::Row) -> Result<Self, tokio_postgres::Error> {
+        let state: &str = row.try_get(1)?;
+        let state = MasterKeyState::parse(state);
+        Ok(Self { id: row.try_get(0)?, state, check_value: row.try_get(2)?, lookup_key: row.try_get(3)? })
+    }
+
+    /// Whether this is the key. The id is only a 64-bit hash of it; decrypting the check value proves that it is the right one.
+    fn is(&self, master: &MasterKey) -> bool {
+        master.id() == self.id
+            && master.key().decrypt(&self.check_value, self.id.as_bytes()).as_deref() == Ok(CHECK_TEXT)
+    }
+}
+
+/// The columns of `log.key_ring` that [`StoredMasterKey::from_row`] reads.
+pub(crate) const STORED: &str = "select key_id, state, check_value, lookup_key from log.key_ring";
 
 /// Why the key ring cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -61,46 +127,46 @@ impl KeyRing {
         source: &MasterKeySource,
         entropy: &dyn Entropy,
     ) -> Result<Self, KeyRingError> {
-        let stored =
-            client.query_opt("select key_id, check_value, lookup_key from log.key_ring", &[]).await?;
-        let Some(row) = stored else {
+        let rows = client.query(STORED, &[]).await?;
+        let stored: Vec<StoredMasterKey> =
+            rows.iter().map(StoredMasterKey::from_row).collect::<Result<_, _>>()?;
+        let Some(current) = stored.iter().find(|key| key.state == MasterKeyState::Current) else {
             let master = match source.load()? {
                 Some(master) => master,
                 None => source.create(entropy)?,
             };
-            return Self::begin(client, master, entropy).await;
+            return Self::begin(client, master, source, entropy).await;
         };
-        let log: String = row.try_get(0)?;
-        let master = source.load()?.ok_or_else(|| MasterKeyError::Missing {
-            log: log.clone(),
-            default_file: source.default_file.clone(),
-        })?;
-        // The id is only a 64-bit hash of the key; decrypting the check value proves that it is the right one.
-        if master.id() != log
-            || master.key().decrypt(row.try_get(1)?, log.as_bytes()).as_deref() != Ok(CHECK_TEXT)
-        {
-            return Err(MasterKeyError::Mismatch { log, given: master.id().to_owned() }.into());
+        let master = find(source, current)?;
+        let mut other = None;
+        for key in stored.iter().filter(|key| key.id != current.id) {
+            other = Some(find(source, key)?);
         }
-        let lookup = unwrap(&master, row.try_get(2)?, LOOKUP_NAME)?;
-        Ok(Self::new(master, lookup))
+        let lookup = unwrap(&master, &current.lookup_key, LOOKUP_NAME)?;
+        Ok(Self::new(Masters { current: master, other }, lookup, source))
     }
 
-    async fn begin(client: &Client, master: MasterKey, entropy: &dyn Entropy) -> Result<Self, KeyRingError> {
-        let check = master.key().encrypt(CHECK_TEXT, master.id().as_bytes(), entropy)?;
+    async fn begin(
+        client: &Client,
+        master: MasterKey,
+        source: &MasterKeySource,
+        entropy: &dyn Entropy,
+    ) -> Result<Self, KeyRingError> {
         let lookup = DataKey::new(entropy);
-        let wrapped = master.key().encrypt(lookup.as_bytes(), LOOKUP_NAME, entropy)?;
+        let (check, wrapped) = stored_values(&master, &lookup, entropy)?;
         client
             .execute(
                 "insert into log.key_ring (key_id, check_value, lookup_key) values ($1, $2, $3)",
                 &[&master.id(), &check, &wrapped],
             )
             .await?;
-        Ok(Self::new(master, lookup))
+        Ok(Self::new(Masters { current: master, other: None }, lookup, source))
     }
 
-    fn new(master: MasterKey, lookup: DataKey) -> Self {
+    fn new(masters: Masters, lookup: DataKey, source: &MasterKeySource) -> Self {
         Self {
-            master,
+            masters: RwLock::new(masters),
+            source: source.clone(),
             lookup,
             cache: Cache::new(CACHED_KEYS),
             epoch: AtomicI64::new(0),
@@ -108,10 +174,96 @@ impl KeyRing {
         }
     }
 
-    /// The public id of the master key in use.
+    fn masters(&self) -> std::sync::RwLockReadGuard<'_, Masters> {
+        self.masters.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The master key with this id, if this node has it.
+    fn master(&self, id: &str) -> Option<MasterKey> {
+        let masters = self.masters();
+        [Some(&masters.current), masters.other.as_ref()]
+            .into_iter()
+            .flatten()
+            .find(|key| key.id() == id)
+            .cloned()
+    }
+
+    /// Takes over what the log says of its master keys. Returns whether this node has the newest one; if not, it goes on with those
+    /// that it has. Reads files.
+    ///
+    /// # Errors
+    /// [`MasterKeyError`] if the newest key is there, but not usable.
+    pub fn adopt(&self, stored: &[StoredMasterKey]) -> Result<bool, MasterKeyError> {
+        let Some(current) = stored.iter().find(|key| key.state == MasterKeyState::Current) else {
+            return Ok(true);
+        };
+        let known = |key: &StoredMasterKey| match self.master(&key.id) {
+            Some(master) => Ok(Some(master)),
+            None => self.source.find(&key.id).map(|found| found.filter(|found| key.is(found))),
+        };
+        let other = match stored.iter().find(|key| key.id != current.id) {
+            Some(key) => match known(key)? {
+                Some(master) => Some(master),
+                None => return Ok(false),
+            },
+            None => None,
+        };
+        let Some(master) = known(current)? else { return Ok(false) };
+        let mut masters = self.masters.write().unwrap_or_else(PoisonError::into_inner);
+        *masters = Masters { current: master, other };
+        Ok(true)
+    }
+
+    /// Finds the key that is to replace the present one, or makes it.
+    ///
+    /// # Errors
+    /// [`MasterKeyError`]
+    pub(crate) fn next_master(&self, entropy: &dyn Entropy) -> Result<MasterKey, MasterKeyError> {
+        match self.source.load_next()? {
+            Some(next) => Ok(next),
+            None => self.source.create_next(entropy),
+        }
+    }
+
+    /// Where this node's master keys come from.
     #[must_use]
-    pub fn key_id(&self) -> &str {
-        self.master.id()
+    pub const fn source(&self) -> &MasterKeySource {
+        &self.source
+    }
+
+    /// What is stored of a master key: the check value and the lookup key that it wraps.
+    ///
+    /// # Errors
+    /// [`SealError::Cipher`]
+    pub(crate) fn stored_values(
+        &self,
+        master: &MasterKey,
+        entropy: &dyn Entropy,
+    ) -> Result<(Vec<u8>, Vec<u8>), SealError> {
+        stored_values(master, &self.lookup, entropy)
+    }
+
+    /// Wraps a data key with another master key.
+    ///
+    /// # Errors
+    /// [`SealError`] if it does not open with the master key with this id, or this node does not have one of the two.
+    pub(crate) fn rewrap(
+        &self,
+        (from, to): (&str, &str),
+        name: &[u8],
+        wrapped: &[u8],
+        entropy: &dyn Entropy,
+    ) -> Result<Vec<u8>, SealError> {
+        let (from, to) = (self.master(from), self.master(to));
+        let (from, to) = (from.ok_or(SealError::Damaged)?, to.ok_or(SealError::Damaged)?);
+        let key = zeroize::Zeroizing::new(from.key().decrypt(wrapped, name)?);
+        to.key().encrypt(&key, name, entropy)
+    }
+
+    /// The public id of the master key that wraps new data keys.
+    #[must_use]
+    pub fn key_id(&self) -> String {
+        self.masters().current.id().to_owned()
     }
 
     /// Creates a data key for a new subject, and the row that stores it with the subject's first event.
@@ -126,33 +278,39 @@ impl KeyRing {
         let key = DataKey::new(entropy);
         let subject = subject.to_string();
         // The subject is bound in, so that a wrapped key cannot be moved to another subject.
-        let wrapped = Bytes::from(self.master.key().encrypt(key.as_bytes(), subject.as_bytes(), entropy)?);
-        Ok((key, NewDataKey { subject, key_id: self.master.id().to_owned(), wrapped }))
+        let masters = self.masters();
+        let master = &masters.current;
+        let wrapped = Bytes::from(master.key().encrypt(key.as_bytes(), subject.as_bytes(), entropy)?);
+        Ok((key, NewDataKey { subject, key_id: master.id().to_owned(), wrapped }))
     }
 
-    /// Wraps a secret that is no data key under the master key; `name` says what it is, and is needed to unwrap it.
+    /// Wraps a secret that is no data key with the master key with this id; `name` says what it is, and is needed to unwrap it.
     ///
     /// # Errors
-    /// [`SealError::Cipher`]
+    /// [`SealError::Cipher`]; [`SealError::Damaged`] if this node does not have the key.
     pub fn wrap_secret(
         &self,
+        key_id: &str,
         name: &'static str,
         secret: &[u8],
         entropy: &dyn Entropy,
     ) -> Result<Vec<u8>, SealError> {
-        self.master.key().encrypt(secret, name.as_bytes(), entropy)
+        let master = self.master(key_id).ok_or(SealError::Damaged)?;
+        master.key().encrypt(secret, name.as_bytes(), entropy)
     }
 
-    /// Unwraps a secret that [`KeyRing::wrap_secret`] wrapped under the same name.
+    /// Unwraps a secret that [`KeyRing::wrap_secret`] wrapped with the same key and under the same name.
     ///
     /// # Errors
-    /// [`SealError`] if it was changed, or wrapped by another master key or under another name.
+    /// [`SealError`] if it was changed, or wrapped with another master key or under another name.
     pub fn unwrap_secret(
         &self,
+        key_id: &str,
         name: &'static str,
         wrapped: &[u8],
     ) -> Result<zeroize::Zeroizing<Vec<u8>>, SealError> {
-        Ok(zeroize::Zeroizing::new(self.master.key().decrypt(wrapped, name.as_bytes())?))
+        let master = self.master(key_id).ok_or(SealError::Damaged)?;
+        Ok(zeroize::Zeroizing::new(master.key().decrypt(wrapped, name.as_bytes())?))
     }
 
     /// Caches a subject's key. Call it only once the key is in the log.
@@ -246,12 +404,14 @@ impl KeyRing {
         subjects: &[String],
         primary: &Primary,
     ) -> Result<(i64, Vec<(String, DataKey)>), KeyLoadError> {
-        let sql = "select subject, wrapped from log.data_key where subject = any ($1)";
+        let sql = "select subject, wrapped, key_id from log.data_key where subject = any ($1)";
         let answer = primary.query(sql, &[&subjects]).await?;
         let mut keys = Vec::with_capacity(answer.rows.len());
         for row in answer.rows {
             let subject: String = row.try_get(0).map_err(ReadError::from)?;
-            let key = unwrap(&self.master, row.try_get(1).map_err(ReadError::from)?, subject.as_bytes())?;
+            let key_id: &str = row.try_get(2).map_err(ReadError::from)?;
+            let master = self.master(key_id).ok_or_else(|| KeyLoadError::UnknownMaster(key_id.to_owned()))?;
+            let key = unwrap(&master, row.try_get(1).map_err(ReadError::from)?, subject.as_bytes())?;
             keys.push((subject, key));
         }
         Ok((answer.epoch, keys))
@@ -267,6 +427,11 @@ pub enum KeyLoadError {
     /// A stored key does not open with the master key.
     #[error("a data key in the log does not open with the master key")]
     Damaged(#[from] SealError),
+    /// A stored key is wrapped with a master key that this node does not have.
+    #[error(
+        "a data key in the log is wrapped with master key {0}, which this node does not have: give it that key"
+    )]
+    UnknownMaster(String),
 }
 
 impl ClaimHasher for KeyRing {
@@ -287,6 +452,32 @@ impl std::fmt::Debug for KeyRing {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "KeyRing({})", self.key_id())
     }
+}
+
+/// The key of the log with this id, from where this node's keys come from.
+fn find(source: &MasterKeySource, stored: &StoredMasterKey) -> Result<MasterKey, MasterKeyError> {
+    let log = stored.id.clone();
+    match source.find(&log)? {
+        Some(master) if stored.is(&master) => Ok(master),
+        Some(master) => Err(MasterKeyError::Mismatch { log, given: master.id().to_owned() }),
+        None if stored.state == MasterKeyState::Announced => {
+            Err(MasterKeyError::MissingNext { log, next_file: source.beside().0 })
+        }
+        None => match source.load()? {
+            Some(given) => Err(MasterKeyError::Mismatch { log, given: given.id().to_owned() }),
+            None => Err(MasterKeyError::Missing { log, default_file: source.default_file.clone() }),
+        },
+    }
+}
+
+/// The check value, and the wrapped lookup key.
+fn stored_values(
+    master: &MasterKey,
+    lookup: &DataKey,
+    entropy: &dyn Entropy,
+) -> Result<(Vec<u8>, Vec<u8>), SealError> {
+    let check = master.key().encrypt(CHECK_TEXT, master.id().as_bytes(), entropy)?;
+    Ok((check, master.key().encrypt(lookup.as_bytes(), LOOKUP_NAME, entropy)?))
 }
 
 fn unwrap(master: &MasterKey, wrapped: &[u8], name: &[u8]) -> Result<DataKey, SealError> {

@@ -30,6 +30,10 @@ pub struct MasterKeySource {
     pub file: Option<PathBuf>,
     /// The file used if neither is set. A key for a new log is created here.
     pub default_file: PathBuf,
+    /// The text of the key that is about to replace it, from the environment.
+    pub next_value: Option<SecretString>,
+    /// A file that contains that key; by default the file of the present key with `.next` added.
+    pub next_file: Option<PathBuf>,
 }
 
 /// Why there is no usable master key.
@@ -69,6 +73,17 @@ pub enum MasterKeyError {
         log: String,
         /// The last file that was looked for.
         default_file: PathBuf,
+    },
+    /// The log is changing its master key, and the new one is missing.
+    #[error(
+        "this log is changing its master key to {log}, which was not given: put it at {}, or set TENURE_NEXT_MASTER_KEY_FILE",
+        next_file.display()
+    )]
+    MissingNext {
+        /// The id of the new key.
+        log: String,
+        /// Where it was looked for.
+        next_file: PathBuf,
     },
     /// The key is not the one of this log.
     #[error(
@@ -148,31 +163,114 @@ impl MasterKeySource {
         if self.default_file.exists() { read(&self.default_file).map(Some) } else { Ok(None) }
     }
 
+    /// The file of the present key; `None` if the key comes from the environment.
+    #[must_use]
+    pub fn present_file(&self) -> Option<&Path> {
+        if self.value.is_some() { None } else { Some(self.file.as_deref().unwrap_or(&self.default_file)) }
+    }
+
+    /// The file of the key that is about to replace the present one, and of the one that was replaced.
+    #[must_use]
+    pub fn beside(&self) -> (PathBuf, PathBuf) {
+        let present = self.file.as_deref().unwrap_or(&self.default_file);
+        let added = |suffix: &str| {
+            let mut name = present.as_os_str().to_owned();
+            name.push(suffix);
+            PathBuf::from(name)
+        };
+        (self.next_file.clone().unwrap_or_else(|| added(".next")), added(".former"))
+    }
+
+    /// Loads the key that is about to replace the present one; `None` if there is none.
+    ///
+    /// # Errors
+    /// [`MasterKeyError`] if it is there and not usable.
+    pub fn load_next(&self) -> Result<Option<MasterKey>, MasterKeyError> {
+        if let Some(value) = &self.next_value {
+            return MasterKey::parse(value.expose_secret(), "TENURE_NEXT_MASTER_KEY").map(Some);
+        }
+        let (next, _) = self.beside();
+        if next.exists() { read(&next).map(Some) } else { Ok(None) }
+    }
+
+    /// The key with this id, if it is the present one or the one that is about to replace it.
+    ///
+    /// # Errors
+    /// [`MasterKeyError`] if it is neither, and one of them cannot be used.
+    pub fn find(&self, id: &str) -> Result<Option<MasterKey>, MasterKeyError> {
+        let (present, next) = (self.load(), self.load_next());
+        for key in [&present, &next] {
+            if let Ok(Some(key)) = key
+                && key.id() == id
+            {
+                return Ok(Some(key.clone()));
+            }
+        }
+        present?;
+        next?;
+        Ok(None)
+    }
+
+    /// Creates the key that is to replace the present one, and stores it in its file.
+    ///
+    /// # Errors
+    /// [`MasterKeyError::File`] if the file cannot be written.
+    pub fn create_next(&self, entropy: &dyn Entropy) -> Result<MasterKey, MasterKeyError> {
+        create(&self.beside().0, entropy)
+    }
+
+    /// Puts the next key in the place of the present one, which stays beside it with `.former` added.
+    ///
+    /// # Errors
+    /// [`MasterKeyError::File`] if a file cannot be renamed.
+    pub fn promote_next(&self) -> Result<(), MasterKeyError> {
+        let Some(present) = self.present_file() else { return Ok(()) };
+        let (next, former) = self.beside();
+        let rename = |from: &Path, to: &Path| {
+            std::fs::rename(from, to).map_err(|source| MasterKeyError::File { path: from.to_owned(), source })
+        };
+        if present.exists() {
+            rename(present, &former)?;
+        }
+        rename(&next, present)?;
+        sync_directory(present)
+    }
+
     /// Creates a key for a log that has none, and stores it in the default file.
     ///
     /// # Errors
     /// [`MasterKeyError::File`] if the file cannot be written.
     pub fn create(&self, entropy: &dyn Entropy) -> Result<MasterKey, MasterKeyError> {
-        let path = &self.default_file;
-        let failed = |source| MasterKeyError::File { path: path.clone(), source };
-        if let Some(directory) = path.parent() {
-            std::fs::create_dir_all(directory).map_err(failed)?;
-        }
-        let key = MasterKey::generate(entropy);
-        // Written to a second file and renamed, so that a crash cannot leave half a key.
-        let beside = path.with_extension("new");
-        let _ = std::fs::remove_file(&beside);
-        let mut file =
-            OpenOptions::new().write(true).create_new(true).mode(0o600).open(&beside).map_err(failed)?;
-        file.write_all(key.to_text().as_bytes()).map_err(failed)?;
-        file.sync_all().map_err(failed)?;
-        std::fs::rename(&beside, path).map_err(failed)?;
-        if let Some(directory) = path.parent() {
-            // Without syncing the directory, a crash could undo the rename: data sealed under the key would be lost.
-            File::open(directory).and_then(|directory| directory.sync_all()).map_err(failed)?;
-        }
-        Ok(key)
+        create(&self.default_file, entropy)
     }
+}
+
+/// Creates a key and stores it in a file.
+fn create(path: &Path, entropy: &dyn Entropy) -> Result<MasterKey, MasterKeyError> {
+    let failed = |source| MasterKeyError::File { path: path.to_owned(), source };
+    if let Some(directory) = path.parent() {
+        std::fs::create_dir_all(directory).map_err(failed)?;
+    }
+    let key = MasterKey::generate(entropy);
+    // Written to a second file and renamed, so that a crash cannot leave half a key.
+    let beside = path.with_extension("new");
+    let _ = std::fs::remove_file(&beside);
+    let mut file =
+        OpenOptions::new().write(true).create_new(true).mode(0o600).open(&beside).map_err(failed)?;
+    file.write_all(key.to_text().as_bytes()).map_err(failed)?;
+    file.sync_all().map_err(failed)?;
+    std::fs::rename(&beside, path).map_err(failed)?;
+    sync_directory(path)?;
+    Ok(key)
+}
+
+/// Without syncing the directory, a crash could undo a rename: data sealed under the key would be lost.
+fn sync_directory(path: &Path) -> Result<(), MasterKeyError> {
+    let Some(directory) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) else {
+        return Ok(());
+    };
+    let synced = File::open(directory).and_then(|directory| directory.sync_all());
+    synced.map_err(|source| MasterKeyError::File { path: path.to_owned(), source })
 }
 
 fn read(path: &Path) -> Result<MasterKey, MasterKeyError> {

@@ -20,6 +20,15 @@ const SWEEPS_FROM_THE_START: u64 = 60;
 /// How often expired idempotency records are removed.
 const SWEEP_EVERY: Duration = Duration::from_mins(1);
 
+/// How often the master keys of the log are looked at.
+const KEY_RING_EVERY: Duration = Duration::from_secs(1);
+
+/// The events after which a schema with tables as they were may have to go.
+const FORGETS: &[&str] = &["user.forgotten", "account.closed"];
+
+/// How often schemas with tables as they were are looked at.
+const SWEEP_AS_OF_EVERY: Duration = Duration::from_secs(10);
+
 /// The limit of the query for endings that wait to be cleared away; the gauge never shows more.
 const COUNTED_ENDINGS: i64 = 1_000;
 
@@ -37,6 +46,8 @@ impl Tenure {
             tokio::select! {
                 error = self.follow(follower) => error,
                 never = self.sweep() => match never {},
+                never = self.sweep_as_of_schemas() => match never {},
+                never = self.keep_key_ring() => match never {},
                 never = self.keep_clearing(clear_every) => match never {},
                 never = self.parts.log.take_part(self.parts.node) => match never {},
                 never = self.keep_auditing() => match never {},
@@ -89,6 +100,45 @@ impl Tenure {
                         break;
                     }
                 }
+            }
+        }
+    }
+
+    /// Takes a new master key of the log over when one is announced, for ever.
+    async fn keep_key_ring(&self) -> std::convert::Infallible {
+        let mut lacked = None;
+        loop {
+            match self.follow_key_ring().await {
+                Ok(lacks) => {
+                    if let Some(key) = lacks.as_ref().filter(|_| lacks != lacked) {
+                        let (file, _) = self.parts.codec.keys().source().beside();
+                        let file = file.display().to_string();
+                        tracing::warn!(
+                            key,
+                            file,
+                            "the log is changing its master key, and this node lacks the new one"
+                        );
+                    }
+                    lacked = lacks;
+                }
+                Err(error) => tracing::debug!(%error, "the master keys of the log could not be looked at"),
+            }
+            tokio::time::sleep(KEY_RING_EVERY).await;
+        }
+    }
+
+    /// Drops schemas with tables as they were once they expire, or hold what was forgotten since, for ever.
+    async fn sweep_as_of_schemas(&self) -> std::convert::Infallible {
+        loop {
+            // Soon after something was forgotten, and again and again while somebody reads what has to go.
+            let _ = tokio::time::timeout(SWEEP_AS_OF_EVERY, self.parts.forgotten.notified()).await;
+            match self.parts.log.sweep_as_of_schemas().await {
+                Ok(stays) => {
+                    for (schema, reason) in stays {
+                        tracing::warn!(schema, reason, "a schema has to go, but is still being read");
+                    }
+                }
+                Err(error) => tracing::debug!(%error, "could not look at schemas with tables as they were"),
             }
         }
     }
@@ -210,6 +260,9 @@ impl Tenure {
                 }
                 // Nobody may be listening.
                 let _ = self.parts.observed.send(Observed::Events(events.clone()));
+                if events.iter().any(|event| FORGETS.contains(&&*event.event_type)) {
+                    self.parts.forgotten.notify_one();
+                }
                 for event in events.iter().filter(|event| event.event_type == "user.forgotten") {
                     if let Ok(user) = event.stream.id.parse() {
                         // The event may come from another node, which does not write this node's list.

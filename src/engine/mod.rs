@@ -86,6 +86,8 @@ struct Parts {
     tasks: TaskTracker,
     /// What the follower of this node has read, for those who act on it.
     observed: broadcast::Sender<Observed>,
+    /// Told when something was forgotten, so that no schema with tables as they were keeps it for long.
+    forgotten: tokio::sync::Notify,
     /// Set once the log can no longer be trusted: the reason.
     broken: watch::Sender<Option<Arc<ReadError>>>,
     /// Identifies this process: in `log.node`, and as the holder of leases.
@@ -134,6 +136,7 @@ impl Tenure {
             stop,
             tasks,
             observed: broadcast::Sender::new(OBSERVED),
+            forgotten: tokio::sync::Notify::new(),
             broken,
             node,
             audit_every: settings.audit_every,

@@ -287,6 +287,25 @@ impl EventLog {
             .collect::<Result<_, tokio_postgres::Error>>()?)
     }
 
+    /// Drops the schemas with tables as they were that have expired, or that hold what was forgotten since. Returns those that
+    /// somebody still reads, and why they go.
+    ///
+    /// # Errors
+    /// [`ReadError::Unavailable`]
+    pub async fn sweep_as_of_schemas(&self) -> Result<Vec<(String, String)>, ReadError> {
+        let sql = "select 1 from log.as_of_schema where ended_at is null limit 1";
+        if self.primary().row(sql, &[]).await?.is_none() {
+            return Ok(Vec::new());
+        }
+        // In a `with` clause: it is not repeated if the connection is lost.
+        let with = "stays as materialized (select schema_name, reason from log.sweep_as_of_schemas())";
+        let rows = self.primary().ask(with, "select schema_name, reason from stays", &[]).await?.rows;
+        Ok(rows
+            .iter()
+            .map(|row| Ok((row.try_get(0)?, row.try_get(1)?)))
+            .collect::<Result<_, tokio_postgres::Error>>()?)
+    }
+
     /// The upgrade steps that are done in this log.
     ///
     /// # Errors

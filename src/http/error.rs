@@ -70,6 +70,13 @@ pub enum ApiError {
     GivenOnce(serde_json::Value),
     /// The position or cursor is from before the log was replaced by a restore or a failover.
     LogReplaced,
+    /// The past of an account takes more than one request may.
+    Past {
+        /// The stable code.
+        code: &'static str,
+        /// What is wrong, and what to do.
+        detail: String,
+    },
     /// A rate limit or a bound on concurrent work was reached.
     TooMany {
         /// In how many seconds a retry can succeed.
@@ -127,7 +134,7 @@ impl ApiError {
             // 401 means a missing or bad credential and nothing else: existing clients give up for good on it.
             Self::NoCredential | Self::BadCredential => StatusCode::UNAUTHORIZED,
             Self::InvalidOrg { .. } | Self::CrossSite => StatusCode::FORBIDDEN,
-            Self::KeyReused => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::KeyReused | Self::Past { .. } => StatusCode::UNPROCESSABLE_ENTITY,
             Self::GivenOnce(_) | Self::LogReplaced => StatusCode::CONFLICT,
             Self::TooMany { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::Unavailable | Self::EventsLost => StatusCode::SERVICE_UNAVAILABLE,
@@ -153,6 +160,7 @@ impl ApiError {
             Self::KeyReused => "idempotency_key_reused",
             Self::GivenOnce(_) => "secret_given_once",
             Self::LogReplaced => "log_replaced",
+            Self::Past { code, .. } => code,
             Self::TooMany { .. } => "too_many_requests",
             Self::Unavailable | Self::EventsLost => "unavailable",
             Self::Internal => "internal",
@@ -207,6 +215,7 @@ impl ApiError {
                 "this position or cursor is from before the log was restored or failed over; read again from the start"
                     .into()
             }
+            Self::Past { detail, .. } => detail.clone().into(),
             Self::TooMany { .. } => "too many requests; try again later".into(),
             Self::Unavailable => "the service is unavailable; try again later".into(),
             Self::EventsLost => {

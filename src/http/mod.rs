@@ -4,6 +4,7 @@
 //! has been through [`origin`], [`caller`] and [`extract`]; only [`policy`] decides who may do what.
 
 mod api;
+mod as_of;
 mod body;
 mod caller;
 mod cookies;
@@ -55,7 +56,7 @@ use error::ApiError;
 
 /// The routes of our own API. Errors are RFC 9457 problems.
 fn ours() -> OpenApiRouter<SharedState> {
-    use api::{accounts, events, invites, keys, members, pipes, sessions, sources, tokens, users};
+    use api::{accounts, events, explain, invites, keys, members, pipes, sessions, sources, tokens, users};
     OpenApiRouter::new()
         .routes(routes!(users::list::list, users::insert::insert))
         .routes(routes!(users::show::show, users::forget::forget))
@@ -87,6 +88,9 @@ fn ours() -> OpenApiRouter<SharedState> {
         .routes(routes!(pipes::change::change))
         .routes(routes!(events::stream::of_account))
         .routes(routes!(events::stream::of_all))
+        .routes(routes!(explain::event::event))
+        .routes(routes!(explain::of_account::of_account))
+        .routes(routes!(explain::of_user::of_user))
         .routes(routes!(events::of_account::of_account))
         .routes(routes!(events::of_all::of_all))
 }

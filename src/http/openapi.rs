@@ -232,6 +232,14 @@ fn complete(operation: &mut Operation, errors: &Errors, reads: bool) {
     for response in statuses.iter().filter(|(status, _)| !(is_unpaged && *status == "304")) {
         refuses(operation, *response, (schema, media));
     }
+    if operation
+        .parameters
+        .iter()
+        .flatten()
+        .any(|parameter| matches!(parameter, RefOr::T(parameter) if parameter.name == "as_of"))
+    {
+        refuses(operation, PAST, (schema, media));
+    }
     if !reads && !only_asks(operation) && !matches!(errors, Errors::Oauth) {
         for (status, response) in &mut operation.responses.responses {
             if let (true, RefOr::T(response)) = (status.starts_with('2'), response) {
@@ -244,6 +252,10 @@ fn complete(operation: &mut Operation, errors: &Errors, reads: bool) {
     }
 }
 
+const PAST: (&str, &str) = (
+    "422",
+    "`as_of_too_large`: the account had too many events by then; `as_of_busy`: another request looks at its past",
+);
 const TOO_MANY: &str = "Too many requests; retry after the seconds in `Retry-After`";
 const UNAVAILABLE: &str = "The service is unavailable; try again later";
 

@@ -7,6 +7,7 @@ use super::claims::{ALL_USERS, Revocations};
 use super::error::NatsError;
 use super::keys::OperatorKeys;
 use crate::Tenure;
+use crate::credentials::key_ring::NATS_KEYS;
 use crate::event_log::ReadError;
 use crate::ids::AccountId;
 
@@ -15,9 +16,6 @@ pub(super) const LEASE_SECONDS: f64 = 5.0;
 
 /// The most users that a token revokes by name. With more, all users of the account are revoked, and come back by exchange.
 pub(super) const MOST_REVOCATIONS: usize = 2_000;
-
-/// The name that the operator's keys are wrapped under.
-const KEYS_NAME: &str = "tenure nats keys";
 
 /// What the token of an account has to say.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -89,13 +87,16 @@ impl Store {
         self.wrapped_keys().await?.map(|wrapped| self.unwrap(&wrapped)).transpose()
     }
 
-    async fn wrapped_keys(&self) -> Result<Option<Vec<u8>>, ReadError> {
-        let row = self.primary().row("select nats_keys from log.key_ring", &[]).await?;
-        Ok(row.map_or(Ok(None), |row| row.try_get(0))?)
+    /// The operator's keys as they are stored, and the id of the master key that they are wrapped with.
+    async fn wrapped_keys(&self) -> Result<Option<(String, Vec<u8>)>, ReadError> {
+        let sql =
+            "select key_id, nats_keys from log.key_ring where nats_keys is not null order by state limit 1";
+        let row = self.primary().row(sql, &[]).await?;
+        Ok(row.map(|row| Ok::<_, tokio_postgres::Error>((row.try_get(0)?, row.try_get(1)?))).transpose()?)
     }
 
-    fn unwrap(&self, wrapped: &[u8]) -> Result<OperatorKeys, NatsError> {
-        let keys = self.tenure.codec().keys().unwrap_secret(KEYS_NAME, wrapped);
+    fn unwrap(&self, (key_id, wrapped): &(String, Vec<u8>)) -> Result<OperatorKeys, NatsError> {
+        let keys = self.tenure.codec().keys().unwrap_secret(key_id, NATS_KEYS, wrapped);
         serde_json::from_slice(&keys.map_err(|_| NatsError::DamagedKeys)?).map_err(|_| NatsError::DamagedKeys)
     }
 
@@ -106,7 +107,7 @@ impl Store {
         keys: &OperatorKeys,
     ) -> Result<bool, NatsError> {
         let there = self.wrapped_keys().await?;
-        let known = there.as_deref().map(|wrapped| self.unwrap(wrapped)).transpose()?;
+        let known = there.as_ref().map(|wrapped| self.unwrap(wrapped)).transpose()?;
         let of = |keys: Option<&OperatorKeys>| {
             let operator =
                 keys.and_then(|keys| keys.operators.first()).map(|operator| operator.public_key.clone());
@@ -119,10 +120,14 @@ impl Store {
         }
         let text = Zeroizing::new(serde_json::to_vec(keys).map_err(|_| NatsError::DamagedKeys)?);
         let entropy = self.tenure.entropy();
-        let wrapped = self.tenure.codec().keys().wrap_secret(KEYS_NAME, &text, &*entropy);
+        let ring = self.tenure.codec().keys();
+        let (key_id, there) = there.map_or_else(|| (ring.key_id(), None), |(id, there)| (id, Some(there)));
+        let wrapped = ring.wrap_secret(&key_id, NATS_KEYS, &text, &*entropy);
         let wrapped = wrapped.map_err(|_| NatsError::DamagedKeys)?;
-        let sql = "update log.key_ring set nats_keys = $1 where nats_keys is not distinct from $2";
-        Ok(self.primary().execute(sql, &[&wrapped, &there]).await? == 1)
+        let sql = "update log.key_ring set nats_keys = $1
+                   where key_id = $3 and nats_keys is not distinct from $2
+                     and not exists (select from log.key_ring o where o.key_id <> $3 and o.nats_keys is not null)";
+        Ok(self.primary().execute(sql, &[&wrapped, &there, &key_id]).await? == 1)
     }
 
     /// The state of an account at NATS, stored if it is new. A new key to sign users, or a new epoch of the log, needs a new

@@ -113,6 +113,7 @@ impl Refusal {
             Self::NotFound(Resource::SignInLink) => "sign_in_link.not_found",
             Self::NotFound(Resource::Source) => "source.not_found",
             Self::NotFound(Resource::Pipe) => "pipe.not_found",
+            Self::NotFound(Resource::Event) => "event.not_found",
             Self::UsernameTaken => "user.username_taken",
             Self::AccountNameTaken => "account.name_taken",
             Self::CannotRemoveOwner => "account.cannot_remove_owner",

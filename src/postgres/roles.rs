@@ -39,7 +39,7 @@ const PRIVILEGES: &str = "
             execute format('grant execute on function %s to tenure_app', relation.name);
         end loop;
     end $$;
-    grant execute on function log.drop_leftover_schemas() to tenure_app;
+    grant execute on function log.drop_leftover_schemas(), log.sweep_as_of_schemas() to tenure_app;
     grant insert on log.event to tenure_app;
     grant update (fence, epoch, system_identifier, timeline, head_oid, names_checked, invites_resealed) on log.head to tenure_app;
     grant insert, update on log.guard, log.snapshot to tenure_app;

@@ -1,5 +1,7 @@
 //! `view.api_keys`: one row per API key, including revoked ones; the rows of a closed account are cleared away.
 
+use std::collections::HashMap;
+
 use std::fmt;
 use std::str::FromStr;
 
@@ -294,6 +296,22 @@ impl Reader {
     /// [`QueryError::NotFound`]
     pub async fn api_key(&self, id: ApiKeyId) -> Result<ApiKey, QueryError> {
         self.one(&format!("select {COLUMNS} {FROM} where k.id = $1"), &[&id], read).await
+    }
+
+    /// The labels of these keys, ended ones included, or the beginnings of those without a label; unknown keys are absent.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn labels_of_api_keys(&self, ids: &[ApiKeyId]) -> Result<HashMap<Uuid, String>, QueryError> {
+        if ids.is_empty() {
+            return Ok(HashMap::new());
+        }
+        let sql = "select id, coalesce(nullif(label, ''), key_prefix) from view.api_keys where id = any ($1)";
+        let rows = self.rows(sql, &[&ids]).await?;
+        Ok(rows
+            .iter()
+            .map(|row| Ok((row.try_get(0)?, row.try_get(1)?)))
+            .collect::<Result<_, tokio_postgres::Error>>()?)
     }
 
     /// All keys of an account: first the active ones, oldest first, then the others, oldest first.

@@ -1,5 +1,7 @@
 //! `view.bearer_tokens`: one row per bearer token, including revoked and expired ones.
 
+use std::collections::HashMap;
+
 use futures::Stream;
 use tokio_postgres::Row;
 use uuid::Uuid;
@@ -146,6 +148,25 @@ fn read(row: &Row) -> Result<BearerToken, tokio_postgres::Error> {
 }
 
 impl Reader {
+    /// The beginnings of these tokens, ended ones included; unknown tokens are absent.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn prefixes_of_bearer_tokens(
+        &self,
+        ids: &[BearerTokenId],
+    ) -> Result<HashMap<Uuid, String>, QueryError> {
+        if ids.is_empty() {
+            return Ok(HashMap::new());
+        }
+        let rows =
+            self.rows("select id, prefix from view.bearer_tokens where id = any ($1)", &[&ids]).await?;
+        Ok(rows
+            .iter()
+            .map(|row| Ok((row.try_get(0)?, row.try_get(1)?)))
+            .collect::<Result<_, tokio_postgres::Error>>()?)
+    }
+
     /// The active bearer token with this secret.
     ///
     /// # Errors

@@ -1,4 +1,4 @@
-//! The base of all typed queries: one statement per query on the primary, and one error type.
+//! The base of all typed queries: one statement per query, on the primary or on tables as they were, and one error type.
 
 use std::sync::Arc;
 
@@ -8,6 +8,7 @@ use tokio_postgres::types::ToSql;
 use crate::aggregates::ClaimHasher;
 use crate::credentials::key_ring::KeyRing;
 use crate::event_log::{Primary, ReadError};
+use crate::postgres::Connection;
 
 /// Why a query returned no result.
 #[derive(Debug, thiserror::Error)]
@@ -31,13 +32,33 @@ impl From<tokio_postgres::Error> for QueryError {
 pub struct Reader {
     primary: Primary,
     keys: Arc<KeyRing>,
+    /// Reads the tables as they were instead of the live ones.
+    past: Option<Past>,
+}
+
+/// A connection whose temporary tables are the projections as they were at a position.
+#[derive(Clone)]
+struct Past {
+    connection: Arc<Connection>,
+    position: i64,
 }
 
 impl Reader {
     /// A reader on this primary; `keys` are the key ring of its log.
     #[must_use]
     pub const fn new(primary: Primary, keys: Arc<KeyRing>) -> Self {
-        Self { primary, keys }
+        Self { primary, keys, past: None }
+    }
+
+    /// A reader on the temporary tables of this connection, which are the projections as they were at a position.
+    #[must_use]
+    pub(crate) const fn of_past(
+        primary: Primary,
+        keys: Arc<KeyRing>,
+        connection: Arc<Connection>,
+        position: i64,
+    ) -> Self {
+        Self { primary, keys, past: Some(Past { connection, position }) }
     }
 
     /// Hashes names into claim keys, because rows are found by name only through the claims.
@@ -47,6 +68,9 @@ impl Reader {
 
     /// The newest position, at which a list begins that shows only rows that exist by then.
     pub(super) async fn newest(&self) -> Result<i64, QueryError> {
+        if let Some(past) = &self.past {
+            return Ok(past.position);
+        }
         let sql = "select coalesce((select position from log.event order by position desc limit 1), 0)";
         self.one(sql, &[], |row| row.try_get(0)).await
     }
@@ -56,6 +80,11 @@ impl Reader {
         sql: &str,
         parameters: &[&(dyn ToSql + Sync)],
     ) -> Result<Vec<Row>, QueryError> {
+        if let Some(past) = &self.past {
+            // Temporary tables have a schema of their own.
+            let sql = sql.replace("view.", "pg_temp.").replace("coarse.", "pg_temp.");
+            return Ok(past.connection.client.query(&sql, parameters).await?);
+        }
         Ok(self.primary.rows(sql, parameters).await?)
     }
 

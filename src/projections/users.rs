@@ -241,6 +241,44 @@ impl Reader {
         rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect()
     }
 
+    /// The streams of what a user has, as type and identifier, newest first, at most so many: credentials, sign-in links, invites,
+    /// and the accounts that they own or are a member of.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn streams_of_user(
+        &self,
+        user: UserId,
+        limit: i64,
+    ) -> Result<Vec<(&'static str, Uuid)>, QueryError> {
+        // Each part by its index, in a bounded number.
+        const KINDS: [(&str, &str); 7] = [
+            ("bearer_token", "view.bearer_tokens where user_id = $1 order by created_at desc, position desc"),
+            ("session", "view.sessions where user_id = $1 order by created_at desc, position desc"),
+            ("sign_in_link", "view.sign_in_links where user_id = $1 order by position desc"),
+            ("invite", "view.invites where invitee_user_id = $1 order by position desc"),
+            ("account", "view.accounts where owner_user_id = $1 order by position desc"),
+            ("account", "view.members where user_id = $1 order by position desc"),
+            ("account", "view.invites where invitee_user_id = $1 order by position desc"),
+        ];
+        let parts = KINDS.iter().enumerate().map(|(number, (kind, from))| {
+            let id =
+                if *kind == "account" && !from.starts_with("view.accounts") { "account_id" } else { "id" };
+            format!("(select {number}::bigint as kind, {id} as id, position from {from} limit $2)")
+        });
+        let sql = format!(
+            "select kind, id from ({}) s order by position desc limit $2",
+            parts.collect::<Vec<_>>().join(" union all ")
+        );
+        let rows = self.rows(&sql, &[&user, &limit]).await?;
+        rows.iter()
+            .map(|row| {
+                let kind = usize::try_from(row.try_get::<_, i64>(0)?).unwrap_or_default();
+                Ok((KINDS.get(kind).map_or("", |(kind, _)| kind), row.try_get(1)?))
+            })
+            .collect()
+    }
+
     /// How many users have been forgotten.
     ///
     /// # Errors

@@ -169,11 +169,7 @@ impl Comparison<'_> {
 
     /// The claim, unless it has expired.
     fn living<'r>(&self, claim: Option<&'r [u8]>) -> Result<Option<&'r [u8]>, ReplayError> {
-        let Some(tuple) = claim else { return Ok(None) };
-        let place = unique_claims::TABLE.column("free_after");
-        let free_after = tuple::fields(tuple).nth(place).ok_or(ReplayError::Malformed)?;
-        let free_after = free_after.map(time).transpose()?;
-        Ok(claim.filter(|_| free_after.is_none_or(|end| end > self.now)))
+        living(claim, self.now)
     }
 
     fn is_of_account(&self, table: &Table, tuple: Option<&[u8]>) -> bool {
@@ -191,6 +187,15 @@ impl Comparison<'_> {
     }
 }
 
+/// The claim, unless it has expired by then.
+pub(super) fn living(claim: Option<&[u8]>, now: Timestamp) -> Result<Option<&[u8]>, ReplayError> {
+    let Some(tuple) = claim else { return Ok(None) };
+    let place = unique_claims::TABLE.column("free_after");
+    let free_after = tuple::fields(tuple).nth(place).ok_or(ReplayError::Malformed)?;
+    let free_after = free_after.map(time).transpose()?;
+    Ok(claim.filter(|_| free_after.is_none_or(|end| end > now)))
+}
+
 fn time(bytes: &[u8]) -> Result<Timestamp, ReplayError> {
     use tokio_postgres::types::{FromSql as _, Type};
     Timestamp::from_sql(&Type::TIMESTAMPTZ, bytes).map_err(|_| ReplayError::Malformed)
@@ -202,14 +207,15 @@ fn holder(claim: &[u8]) -> Option<Uuid> {
     std::str::from_utf8(text).ok()?.parse().ok()
 }
 
-fn shown_key(table: &Table, key: &[u8]) -> BTreeMap<&'static str, String> {
+pub(super) fn shown_key(table: &Table, key: &[u8]) -> BTreeMap<&'static str, String> {
     let columns = table.columns.iter().zip(tuple::fields(key));
     columns
         .map(|(column, field)| (column.name, shown(column.column_type, field.unwrap_or_default())))
         .collect()
 }
 
-fn shown(column: ColumnType, bytes: &[u8]) -> String {
+/// A value for people to read.
+pub(super) fn shown(column: ColumnType, bytes: &[u8]) -> String {
     let hex = || crate::postgres::hex(bytes);
     match column {
         ColumnType::Uuid => Uuid::from_slice(bytes).map_or_else(|_| hex(), |id| id.to_string()),
@@ -217,6 +223,8 @@ fn shown(column: ColumnType, bytes: &[u8]) -> String {
             bytes.try_into().map_or_else(|_| hex(), |bytes| i64::from_be_bytes(bytes).to_string())
         }
         ColumnType::Text => String::from_utf8_lossy(bytes).into_owned(),
-        ColumnType::Bool | ColumnType::Bytea | ColumnType::Timestamptz => hex(),
+        ColumnType::Bool => if bytes == [0] { "false" } else { "true" }.to_owned(),
+        ColumnType::Timestamptz => time(bytes).map_or_else(|_| hex(), |at| at.to_string()),
+        ColumnType::Bytea => hex(),
     }
 }

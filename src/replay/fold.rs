@@ -52,6 +52,20 @@ impl Records {
         Self(std::iter::repeat_with(BytesMut::new).take(SLICES).collect())
     }
 
+    /// Adds what events do.
+    pub(super) fn extend(&mut self, effects: &[Effects]) -> Result<(), ReplayError> {
+        let mut content = BytesMut::new();
+        for Effects { position, rows, claims } in effects {
+            for change in rows {
+                push_row(self, &mut content, *position, change)?;
+            }
+            for change in claims {
+                push_claim(self, &mut content, *position, change)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Adds a record; `content` begins with the fields of the key.
     pub(super) fn push(
         &mut self,
@@ -129,15 +143,7 @@ impl Folder {
         let count = events.len() as u64;
         let (effects, keys) = self.effects(&events).await?;
         let mut records = Records::new();
-        let mut content = BytesMut::new();
-        for Effects { position, rows, claims } in effects {
-            for change in rows {
-                push_row(&mut records, &mut content, position, &change)?;
-            }
-            for change in claims {
-                push_claim(&mut records, &mut content, position, &change)?;
-            }
-        }
+        records.extend(&effects)?;
         Ok(Folded { records, keys, events: count })
     }
 
@@ -284,36 +290,50 @@ pub(super) type Rows<'a> = HashMap<(usize, &'a [u8]), Row<'a>>;
 
 /// Carries out the records of a slice, in order.
 pub(super) fn rows_of(slice: &[u8]) -> Result<Rows<'_>, ReplayError> {
+    rows_until(slice, i64::MAX)
+}
+
+/// Carries out the records of a slice that come from events up to a position, in order.
+pub(super) fn rows_until(slice: &[u8], last: i64) -> Result<Rows<'_>, ReplayError> {
     let mut rows = Rows::default();
-    let mut rest = slice;
-    while !rest.is_empty() {
-        let entry;
-        (entry, rest) = Entry::split(rest).ok_or(ReplayError::Malformed)?;
-        let Entry { kind, number, position, content } = entry;
-        let table = projections::TABLES[number];
-        let key_len = tuple::fields_len(content, table.key_columns).ok_or(ReplayError::Malformed)?;
-        let (key, values) = content.split_at(key_len);
-        let row = rows.entry((number, key)).or_default();
-        let inconsistent = |change| ReplayError::Inconsistent { position, table: table.name, change };
-        match kind {
-            Record::Live => row.live = Some(content),
-            Record::Insert if row.replayed.is_some() => {
-                return Err(inconsistent("insert a row that is already there"));
-            }
-            Record::Insert | Record::Put => row.replayed = Some(Cow::Borrowed(content)),
-            Record::Patch => {
-                let before = row.replayed.as_deref().ok_or_else(|| inconsistent("change a missing row"))?;
-                row.replayed =
-                    Some(Cow::Owned(tuple::patched(before, values).ok_or(ReplayError::Malformed)?));
-            }
-            Record::Delete => {
-                row.replayed.take().ok_or_else(|| inconsistent("delete a missing row"))?;
-            }
-            // A release by a former holder has no effect: another one may have taken the claim over.
-            Record::Release => row.replayed = row.replayed.take().filter(|held| !held.starts_with(content)),
+    for entry in entries(slice) {
+        let entry = entry?;
+        if entry.position <= last && !entry.carry_out(&mut rows)? {
+            let (position, table) = (entry.position, projections::TABLES[entry.number].name);
+            let change = match entry.kind {
+                Record::Insert => "insert a row that is already there",
+                Record::Patch => "change a missing row",
+                _ => "delete a missing row",
+            };
+            return Err(ReplayError::Inconsistent { position, table, change });
         }
     }
     Ok(rows)
+}
+
+/// Carries out the records of a slice of a part of the log, which are in any order, up to a position. What they change of rows that
+/// other parts made is left out.
+pub(super) fn rows_of_part(slice: &[u8], last: i64) -> Result<Rows<'_>, ReplayError> {
+    let mut all: Vec<Entry<'_>> = entries(slice).collect::<Result<_, _>>()?;
+    // Stable: what one event does stays in its order.
+    all.sort_by_key(|entry| entry.position);
+    let mut rows = Rows::default();
+    for entry in all.iter().filter(|entry| entry.position <= last) {
+        entry.carry_out(&mut rows)?;
+    }
+    Ok(rows)
+}
+
+fn entries(slice: &[u8]) -> impl Iterator<Item = Result<Entry<'_>, ReplayError>> {
+    let mut rest = slice;
+    std::iter::from_fn(move || {
+        if rest.is_empty() {
+            return None;
+        }
+        let split = Entry::split(rest);
+        rest = split.as_ref().map_or(&[], |(_, rest)| *rest);
+        Some(split.map(|(entry, _)| entry).ok_or(ReplayError::Malformed))
+    })
 }
 
 /// A record.
@@ -326,6 +346,29 @@ struct Entry<'a> {
 }
 
 impl<'a> Entry<'a> {
+    /// Changes the row that the record is about. False if the row is there and should not be, or the other way round.
+    fn carry_out(&self, rows: &mut Rows<'a>) -> Result<bool, ReplayError> {
+        let Self { kind, number, content, .. } = *self;
+        let key_len = tuple::fields_len(content, projections::TABLES[number].key_columns)
+            .ok_or(ReplayError::Malformed)?;
+        let (key, values) = content.split_at(key_len);
+        let row = rows.entry((number, key)).or_default();
+        match kind {
+            Record::Live => row.live = Some(content),
+            Record::Insert if row.replayed.is_some() => return Ok(false),
+            Record::Insert | Record::Put => row.replayed = Some(Cow::Borrowed(content)),
+            Record::Patch => {
+                let Some(before) = row.replayed.as_deref() else { return Ok(false) };
+                row.replayed =
+                    Some(Cow::Owned(tuple::patched(before, values).ok_or(ReplayError::Malformed)?));
+            }
+            Record::Delete => return Ok(row.replayed.take().is_some()),
+            // A release by a former holder has no effect: another one may have taken the claim over.
+            Record::Release => row.replayed = row.replayed.take().filter(|held| !held.starts_with(content)),
+        }
+        Ok(true)
+    }
+
     /// Splits the first record off.
     fn split(records: &'a [u8]) -> Option<(Self, &'a [u8])> {
         let (kind, rest) = records.split_first()?;

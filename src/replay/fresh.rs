@@ -53,27 +53,7 @@ impl Fresh {
 
     /// Adds the rows of a slice. Returns how many.
     pub(super) async fn load(&self, client: &Client, rows: &Rows<'_>) -> Result<u64, ReplayError> {
-        let mut by_table: Vec<Vec<&[u8]>> = vec![Vec::new(); projections::TABLES.len()];
-        for ((number, _), row) in rows {
-            by_table[*number].extend(row.replayed.as_deref());
-        }
-        let mut count = 0;
-        for table in &self.tables {
-            let tuples = &by_table[table_of(table)];
-            if tuples.is_empty() {
-                continue;
-            }
-            let columns: Vec<&str> = table.columns.iter().map(|column| column.name).collect();
-            let name = format!("{}.{}", self.schema, table.name);
-            let mut rows = BytesMut::new();
-            for tuple in tuples {
-                begin_row(&mut rows, columns.len());
-                tuple::put_row(&mut rows, tuple);
-            }
-            copy_in(client, &name, &columns.join(", "), rows.freeze()).await?;
-            count += tuples.len() as u64;
-        }
-        Ok(count)
+        load(client, &self.schema, &self.tables, rows).await
     }
 
     /// Builds keys, indexes, statistics and functions, on all these connections at once. `tell` is called after each
@@ -210,6 +190,36 @@ impl Fresh {
         }
         Ok(touched)
     }
+}
+
+/// Adds the rows of a slice to these tables of a schema. Returns how many.
+pub(super) async fn load(
+    client: &Client,
+    schema: &str,
+    tables: &[&'static Table],
+    rows: &Rows<'_>,
+) -> Result<u64, ReplayError> {
+    let mut by_table: Vec<Vec<&[u8]>> = vec![Vec::new(); projections::TABLES.len()];
+    for ((number, _), row) in rows {
+        by_table[*number].extend(row.replayed.as_deref());
+    }
+    let mut count = 0;
+    for table in tables {
+        let tuples = &by_table[table_of(table)];
+        if tuples.is_empty() {
+            continue;
+        }
+        let columns: Vec<&str> = table.columns.iter().map(|column| column.name).collect();
+        let name = format!("{schema}.{}", table.name);
+        let mut rows = BytesMut::new();
+        for tuple in tuples {
+            begin_row(&mut rows, columns.len());
+            tuple::put_row(&mut rows, tuple);
+        }
+        copy_in(client, &name, &columns.join(", "), rows.freeze()).await?;
+        count += tuples.len() as u64;
+    }
+    Ok(count)
 }
 
 /// Who holds a claim, until when, and the position of the event that took it. No end: until it is released.

@@ -53,24 +53,26 @@ pub(super) async fn read_range(
     after: i64,
     upto: i64,
 ) -> Result<Vec<RecordedEvent>, ReplayError> {
-    let sql = format!(
-        "select {} from log.event where position > {after} and position <= {upto} order by position",
-        RecordedEvent::COLUMNS
-    );
+    let range = format!("where position > {after} and position <= {upto} order by position");
+    let events = read_where(connection, &range).await?;
+    // Positions are dense, so a missing one was deleted: what follows from it would be wrong without a word.
+    let found = events.iter().map(|event| event.position).chain([upto + 1]);
+    match (after + 1..).zip(found).find(|(expected, found)| expected != found) {
+        Some((position, _)) => Err(ReplayError::Gap { position }),
+        None => Ok(events),
+    }
+}
+
+/// The events that meet a condition, in its order, in one statement.
+pub(super) async fn read_where(
+    connection: &Connection,
+    condition: &str,
+) -> Result<Vec<RecordedEvent>, ReplayError> {
+    let sql = format!("select {} from log.event {condition}", RecordedEvent::COLUMNS);
     let mut rows = CopyRows::of(&connection.client, &sql).await?;
     let mut events = Vec::new();
     while let Some(row) = rows.next().await? {
-        let event = RecordedEvent::from_fields(&row, tuple::fields(&row)).ok_or(ReplayError::Malformed)?;
-        // Positions are dense, so a missing one was deleted: what follows from it would be wrong without a word.
-        let expected = after + 1 + i64::try_from(events.len()).unwrap_or(i64::MAX);
-        if event.position != expected {
-            return Err(ReplayError::Gap { position: expected });
-        }
-        events.push(event);
-    }
-    let read = i64::try_from(events.len()).unwrap_or(i64::MAX);
-    if read < upto - after {
-        return Err(ReplayError::Gap { position: after + 1 + read });
+        events.push(RecordedEvent::from_fields(&row, tuple::fields(&row)).ok_or(ReplayError::Malformed)?);
     }
     Ok(events)
 }

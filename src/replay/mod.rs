@@ -5,7 +5,10 @@
 //! compared ([`compare`]). A rebuild also loads the rows into fresh tables ([`fresh`]), applies what was stored in the
 //! meantime ([`catch_up`]), and swaps ([`swap`]).
 
+mod account_past;
+mod as_of;
 mod catch_up;
+mod changes;
 mod compare;
 mod diff;
 mod drain;
@@ -13,8 +16,10 @@ pub mod error;
 mod fold;
 mod fresh;
 mod log_reader;
+mod moment;
 mod others;
 mod pace;
+mod part;
 mod parts;
 mod progress;
 mod rebuild;
@@ -25,9 +30,14 @@ mod spill;
 mod swap;
 mod tuple;
 
+pub use account_past::{AccountPast, AccountPastError, MOST_EVENTS};
+pub use as_of::{AsOf, AsOfError, AsOfOptions, AsOfSchema, LONGEST_KEPT};
+pub use changes::{ChangeKind, Changes, ColumnChange, RowChanged};
 pub use compare::{Coverage, Difference, Differences, Kind, LOGGED};
 pub use diff::Diff;
 pub use error::ReplayError;
+pub use moment::{MalformedMoment, Moment, MomentError, Resolved};
 pub use parts::{Replay, Verification};
 pub use progress::{Phase, Progress, Step};
 pub use rebuild::{RebuildError, RebuildOptions, Rebuilt};
+pub(crate) use session::connect as connect_as_owner;

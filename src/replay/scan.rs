@@ -80,6 +80,45 @@ pub(super) async fn scan<'e>(
         Err(ReplayError::Swapped) if verification == Verification::Skip => Duration::ZERO,
         held => held?,
     };
+    let Told { mut keys, events: count, streams } =
+        read_log(replay, folder, events, (position, account), &mut spill, progress).await?;
+    if keys.lost().is_some() {
+        // An event after the position may have destroyed the key while the log was read.
+        let mut after = position;
+        let newest = replay.log.newest().await?;
+        while after < newest {
+            let upto = (after + RANGE).min(newest);
+            for event in read_range(events, after, upto).await? {
+                keys.note_endings(folder, &event)?;
+            }
+            after = upto;
+        }
+        if let Some(subject) = keys.lost() {
+            return Err(ReplayError::LostKey { subject: subject.clone() });
+        }
+    }
+    Ok(Scan { spill, compared, keys, position, epoch, projection_set, events: count, snapshot_held, streams })
+}
+
+/// What was read of the log.
+pub(super) struct Told {
+    /// What is known of data keys.
+    pub(super) keys: Keys,
+    /// How many events were read.
+    pub(super) events: u64,
+    /// The streams of the account that was asked for.
+    pub(super) streams: HashSet<Uuid>,
+}
+
+/// Reads the log up to a position into the spill. Notes the streams of an account, if one is given.
+pub(super) async fn read_log(
+    replay: &Replay,
+    folder: &Folder,
+    events: &Arc<Connection>,
+    (position, account): (i64, Option<Uuid>),
+    spill: &mut Spill<'_>,
+    progress: &Progress,
+) -> Result<Told, ReplayError> {
     progress.begin(Phase::ReadingLog, position.unsigned_abs());
     let reader = LogReader::new(events.clone(), 0, position);
     let ranges = stream::try_unfold(reader, async |mut reader| {
@@ -106,7 +145,7 @@ pub(super) async fn scan<'e>(
     let mut step = Stopwatch::start();
     while let Some(range) = effects.next().await {
         let (mut range, of_account) = range?;
-        snapshot::add(&mut spill, &mut range.records)?;
+        snapshot::add(spill, &mut range.records)?;
         keys.extend(range.keys);
         streams.extend(of_account);
         count += range.events;
@@ -114,20 +153,5 @@ pub(super) async fn scan<'e>(
         pace.give_way(&step).await;
         step = Stopwatch::start();
     }
-    if keys.lost().is_some() {
-        // An event after the position may have destroyed the key while the log was read.
-        let mut after = position;
-        let newest = replay.log.newest().await?;
-        while after < newest {
-            let upto = (after + RANGE).min(newest);
-            for event in read_range(events, after, upto).await? {
-                keys.note_endings(folder, &event)?;
-            }
-            after = upto;
-        }
-        if let Some(subject) = keys.lost() {
-            return Err(ReplayError::LostKey { subject: subject.clone() });
-        }
-    }
-    Ok(Scan { spill, compared, keys, position, epoch, projection_set, events: count, snapshot_held, streams })
+    Ok(Told { keys, events: count, streams })
 }

@@ -17,7 +17,7 @@ const SETTINGS: &str = "
     set maintenance_work_mem = '128MB'; set default_transaction_isolation = 'read committed';";
 
 /// Opens a connection as the owner of the schemas, if nodes serve under the serving role; otherwise as the login.
-pub(super) async fn connect(log: &EventLog, name: &str) -> Result<Connection, ReplayError> {
+pub(crate) async fn connect(log: &EventLog, name: &str) -> Result<Connection, ReplayError> {
     let role = (log.database().role() == Some(APP_ROLE)).then_some(OWNER_ROLE);
     let mut connection = log.database().with_role(role).connect(name, SETTINGS).await?;
     let checked = timeout(STATEMENT_TIMEOUT, log.seen().check(&mut connection.client)).await;

@@ -34,9 +34,10 @@ pub(super) fn fields_len(bytes: &[u8], count: usize) -> Option<usize> {
 /// One field: the bytes of its value; `None` for null.
 pub(super) type Field<'a> = Option<&'a [u8]>;
 
-/// The fields of a tuple, in order. An unreadable field is an error: only the tuples of a live table are read this way.
+/// The fields of a tuple, in order; unreadable ones as null.
 pub(super) fn fields(bytes: &[u8]) -> impl Iterator<Item = Field<'_>> {
-    Raw(bytes).map(|raw| (!raw.starts_with(&NULL.to_be_bytes())).then(|| raw.get(4..)).flatten())
+    // A length below zero is no length.
+    Raw(bytes).map(|raw| raw.first().is_some_and(|first| *first < 0x80).then(|| raw.get(4..)).flatten())
 }
 
 /// The fields of a tuple, each with its length in front.
@@ -128,6 +129,7 @@ mod tests {
         let mut row = BytesMut::new();
         put_row(&mut row, &replayed);
         assert_eq!(fields(&row).filter(Option::is_none).count(), USERS.columns.len());
+        assert_eq!(fields(&replayed).filter(Option::is_none).count(), USERS.columns.len());
     }
 
     #[test]

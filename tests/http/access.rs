@@ -17,6 +17,8 @@ const TABLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/access.md");
 
 const EXCHANGE: &str = "/api/v1/auth/exchange";
 
+const PAST: &str = "?as_of=";
+
 const CALLERS: [&str; 7] =
     ["anonymous", "key of the account", "key of another", "stranger", "member", "owner", "operator"];
 
@@ -24,8 +26,13 @@ const CALLERS: [&str; 7] =
 fn operations(description: &Value) -> Vec<(String, String)> {
     let mut all = Vec::new();
     for (path, item) in description["paths"].as_object().unwrap() {
-        for method in item.as_object().unwrap().keys() {
+        for (method, operation) in item.as_object().unwrap() {
             all.push((method.to_uppercase(), path.clone()));
+            let parameters = operation["parameters"].as_array();
+            // What may be asked of the past is a question of its own.
+            if parameters.into_iter().flatten().any(|parameter| parameter["name"] == "as_of") {
+                all.push((method.to_uppercase(), format!("{path}{PAST}")));
+            }
         }
     }
     all.sort_by(|a, b| (&a.1, &a.0).cmp(&(&b.1, &b.0)));
@@ -34,7 +41,7 @@ fn operations(description: &Value) -> Vec<(String, String)> {
 
 /// The body of a request: the properties that the description requires, with values that fit the world.
 fn body(description: &Value, method: &str, path: &str, world: &World) -> Option<Value> {
-    let operation = &description["paths"][path][method.to_lowercase()];
+    let operation = &description["paths"][path.trim_end_matches(PAST)][method.to_lowercase()];
     let mut schema = &operation.get("requestBody")?["content"]["application/json"]["schema"];
     if let Some(name) = schema["$ref"].as_str() {
         schema = &description["components"]["schemas"][name.rsplit('/').next().unwrap()];
@@ -58,6 +65,9 @@ fn body(description: &Value, method: &str, path: &str, world: &World) -> Option<
 /// One of everything, for one request.
 struct World {
     number: usize,
+    /// The newest position, and that of the event that opened the account.
+    position: i64,
+    opened: i64,
     account: String,
     member: UserId,
     member_token: String,
@@ -107,6 +117,7 @@ impl World {
         let runs = format!("operator-{number}");
         let runs = tenure.insert_operator(&context, &runs, "o@example.org").await.unwrap().answer;
         let account = server.account(&format!("acme-{number}"), owner).await;
+        let opened = tenure.log().newest().await.unwrap();
         let other = server.account(&format!("other-{number}"), elsewhere).await;
         tenure.add_member(&context, account, member).await.unwrap();
         let invitee = format!("stranger-{number}");
@@ -130,6 +141,8 @@ impl World {
         ]);
         Self {
             number,
+            position: tenure.log().newest().await.unwrap(),
+            opened,
             account: account.to_string(),
             member,
             member_token,
@@ -159,6 +172,8 @@ impl World {
             &self.key_id
         };
         template
+            .replace(PAST, &format!("{PAST}{}", self.position))
+            .replace("{position}", &self.opened.to_string())
             .replace("{account}", &self.account)
             .replace("{slug}", &self.account)
             .replace("{user}", &user)
@@ -174,6 +189,7 @@ Every operation of the API × every kind of caller → the HTTP status, for thin
 people's own where `{user}` is the **member**. Invites are addressed to the **stranger**. A test walks all of it
 (`tests/http/access.rs`); `TENURE_WRITE_FIXTURES=1 cargo test --test tenure http::access` writes this page anew, to be
 read before it is committed. An operation without a row fails the test.
+`?as_of=` is the same operation, asked of the past.
 
 401: a credential is needed. 403: the caller may not do this. 404: not found, also for what belongs to another tenant.
 

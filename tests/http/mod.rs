@@ -1,6 +1,7 @@
 //! The HTTP interface as programs and browsers see it: a real server on a socket, each on a database of its own.
 
 mod access;
+mod as_of;
 mod bad_input;
 mod browser;
 mod clients;
@@ -8,6 +9,7 @@ mod command_line;
 mod contract;
 mod description;
 mod device_flow;
+mod explain;
 mod limits;
 mod lists;
 mod names;

@@ -2,6 +2,7 @@
 
 pub mod accounts;
 pub mod events;
+pub mod explain;
 pub mod invites;
 pub mod keys;
 pub mod members;

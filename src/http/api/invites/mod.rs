@@ -14,6 +14,7 @@ use crate::http::error::{ApiError, or_not_found};
 use crate::http::state::AppState;
 use crate::ids::{AccountId, InviteId, UserId};
 use crate::operations::Resource;
+use crate::projections::Reader;
 use crate::projections::accounts::Account;
 use crate::projections::invites::Invite;
 
@@ -67,19 +68,20 @@ pub(in crate::http) async fn created_invite(
 ) -> Result<InviteRecord, ApiError> {
     match done.made(Invite::made) {
         Some(invite) => Ok(InviteRecord::at(state.tenure.clock().now(), invite, account.name.clone())),
-        None => invite_record(state, account, done.answer).await,
+        None => invite_record(state.tenure.reader(), state.tenure.clock().now(), account, done.answer).await,
     }
 }
 
 /// The record of an invite of this account; an invite of another account is not found.
 pub(in crate::http) async fn invite_record(
-    state: &AppState,
+    reader: &Reader,
+    now: Timestamp,
     account: &Account,
     id: InviteId,
 ) -> Result<InviteRecord, ApiError> {
-    let invite = or_not_found(state.tenure.reader().invite(id).await, Resource::Invite)?;
+    let invite = or_not_found(reader.invite(id).await, Resource::Invite)?;
     if invite.account_id != account.id {
         return Err(ApiError::not_found(Resource::Invite));
     }
-    Ok(InviteRecord::at(state.tenure.clock().now(), invite, account.name.clone()))
+    Ok(InviteRecord::at(now, invite, account.name.clone()))
 }

@@ -20,6 +20,7 @@ use crate::http::response::written;
 use crate::http::state::AppState;
 use crate::ids::{AccountId, ApiKeyId, UserId};
 use crate::operations::{ApiKeySecret, Resource};
+use crate::projections::Reader;
 use crate::projections::api_keys::ApiKey;
 
 /// An API key, without its secret.
@@ -76,11 +77,11 @@ pub struct KeySecret {
 
 /// The record of a key of this account; a key of another account is not found.
 pub(super) async fn key_record(
-    state: &AppState,
+    reader: &Reader,
     account: AccountId,
     id: ApiKeyId,
 ) -> Result<KeyRecord, ApiError> {
-    let key = or_not_found(state.tenure.reader().api_key(id).await, Resource::ApiKey)?;
+    let key = or_not_found(reader.api_key(id).await, Resource::ApiKey)?;
     if key.account_id == account { Ok(key.into()) } else { Err(ApiError::not_found(Resource::ApiKey)) }
 }
 
@@ -97,6 +98,6 @@ async fn key_secret(
         let plaintext = secret.expose_secret().to_owned();
         return Ok(written(status, done.checkpoint, KeySecret { key, plaintext }));
     }
-    let key = key_record(state, account, done.answer.id).await?;
+    let key = key_record(state.tenure.reader(), account, done.answer.id).await?;
     Err(ApiError::GivenOnce(serde_json::to_value(key).map_err(|_| ApiError::Internal)?))
 }

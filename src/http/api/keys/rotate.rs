@@ -52,7 +52,7 @@ pub async fn rotate(
         Duration::from_secs(command.body.grace_seconds.unwrap_or(DEFAULT_GRACE)),
     );
     // Read first: these are the fields that the rotation keeps, and no read after it may fail and lose the secret.
-    let before = key_record(&state, account.id, key).await?;
+    let before = key_record(state.tenure.reader(), account.id, key).await?;
     let rotated = state.tenure.rotate_api_key(&command.context, Some(account.id), key, grace).await;
     // The engine calls the field `grace`; in this request it is `grace_seconds`.
     let done = rotated.map_err(|error| ApiError::from(error).renamed("grace", "grace_seconds"))?;

@@ -1,14 +1,13 @@
 //! `GET /api/v1/accounts/{account}/members`: lists the owner and members of an account.
 
-use axum::Json;
 use axum::extract::{Path, State};
 
 use super::MemberRecord;
+use crate::http::as_of::{PagingAsOf, Shown, view};
 use crate::http::error::{ApiError, or_not_found};
 use crate::http::extract::{AuthenticatedRead, Parameters};
-use crate::http::pagination::{Page, Paging};
+use crate::http::pagination::Page;
 use crate::http::policy::Permission;
-use crate::http::policy::authorize;
 use crate::http::state::SharedState;
 use crate::operations::Resource;
 use crate::projections::page::Place;
@@ -17,16 +16,17 @@ use crate::projections::page::Place;
 ///
 /// The owner first, then the members, oldest membership first. For the account's members and owner, and operators.
 #[utoipa::path(get, path = "/api/v1/accounts/{account}/members", operation_id = "listMembers", tag = "members",
-    params(("account" = String, Path, description = "The account's identifier or name"), Paging),
+    params(("account" = String, Path, description = "The account's identifier or name"), PagingAsOf),
     responses((status = 200, description = "A page of members", body = Page<MemberRecord>)))]
 pub async fn list(
     State(state): State<SharedState>,
     read: AuthenticatedRead,
     Path(account): Path<String>,
-    Parameters(paging): Parameters<Paging>,
-) -> Result<Json<Page<MemberRecord>>, ApiError> {
-    let account = authorize(&state, read.caller, Permission::ReadMembers, &account).await?;
-    let reader = state.tenure.reader();
+    Parameters(query): Parameters<PagingAsOf>,
+) -> Result<Shown<Page<MemberRecord>>, ApiError> {
+    let (paging, as_of) = query.split();
+    let view = view(&state, read.caller, Permission::ReadMembers, &account, as_of).await?;
+    let (reader, account) = (&view.reader, &view.account);
     let (size, cursor) = (paging.size()?, paging.after_key::<Place>()?);
     let after = match cursor {
         Some(after) => after,
@@ -45,5 +45,5 @@ pub async fn list(
         let (place, user_id, username) = (member.place(after.newest), member.user.id, member.user.username);
         (place, MemberRecord { user_id, username, role: "member", since: member.added_at })
     }));
-    Ok(Json(Page::of(people, size, |(place, _)| place.to_string(), |(_, person)| person)))
+    Ok(view.show(Page::of(people, size, |(place, _)| place.to_string(), |(_, person)| person)))
 }

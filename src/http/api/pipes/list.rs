@@ -1,16 +1,15 @@
 //! `GET /api/v1/accounts/{account}/sources/{handle}/pipes`: lists the pipes of a source.
 
-use axum::Json;
 use axum::extract::{Path, State};
 
 use super::PipeRecord;
 use crate::http::api::pipes::{auto_pipe_record, pipe_record, pipe_states};
-use crate::http::api::sources::source_by_handle;
+use crate::http::api::sources::source_of;
+use crate::http::as_of::{PagingAsOf, Shown, view};
 use crate::http::error::ApiError;
 use crate::http::extract::{AuthenticatedRead, Parameters};
-use crate::http::pagination::{Page, Paging};
+use crate::http::pagination::Page;
 use crate::http::policy::Permission;
-use crate::http::policy::authorize;
 use crate::http::state::SharedState;
 use crate::nats::streams::StreamOf;
 
@@ -21,18 +20,21 @@ use crate::nats::streams::StreamOf;
 #[utoipa::path(get, path = "/api/v1/accounts/{account}/sources/{handle}/pipes", operation_id = "listPipes",
     tag = "pipes",
     params(("account" = String, Path, description = "The account's identifier or name"),
-        ("handle" = String, Path, description = "The source's handle"), Paging),
+        ("handle" = String, Path, description = "The source's handle"), PagingAsOf),
     responses((status = 200, description = "A page of pipes", body = Page<PipeRecord>)))]
 pub async fn list(
     State(state): State<SharedState>,
     read: AuthenticatedRead,
     Path((account, handle)): Path<(String, String)>,
-    Parameters(paging): Parameters<Paging>,
-) -> Result<Json<Page<PipeRecord>>, ApiError> {
-    let account = authorize(&state, read.caller, Permission::Read, &account).await?;
-    let source = source_by_handle(&state, account.id, &handle).await?;
+    Parameters(query): Parameters<PagingAsOf>,
+) -> Result<Shown<Page<PipeRecord>>, ApiError> {
+    let (paging, as_of) = query.split();
+    let view = view(&state, read.caller, Permission::Read, &account, as_of).await?;
+    let account = &view.now;
+    let source = source_of(&state, &view, &handle).await?;
     let (size, after) = (paging.size()?, paging.after()?.unwrap_or_default());
-    let states = pipe_states(&state, account.id).await?;
+    // The streams are those of now.
+    let states = if view.is_past() { None } else { pipe_states(&state, account.id).await? };
     let found = |name: &str, of| states.as_ref().map(|states| states.of(&handle, name, of));
     // Cursors: `0` and a number for an automatic pipe, `1` and the name for a created one, so that automatic pipes sort
     // first.
@@ -47,10 +49,10 @@ pub async fn list(
         .collect();
     // A cursor at an automatic pipe continues with the first created one.
     let after = after.strip_prefix('1').unwrap_or_default();
-    let made = state.tenure.reader().pipes_after(source.id, after, size + 1).await?;
+    let made = view.reader.pipes_after(source.id, after, size + 1).await?;
     pipes.extend(made.into_iter().map(|pipe| {
         let found = found(&pipe.name, StreamOf::Pipe(pipe.id));
         (format!("1{}", pipe.name), pipe_record(&state, account.id, &handle, pipe).with(found))
     }));
-    Ok(Json(Page::of(pipes, size, |(key, _)| key.clone(), |(_, pipe)| pipe)))
+    Ok(view.show(Page::of(pipes, size, |(key, _)| key.clone(), |(_, pipe)| pipe)))
 }

@@ -11,7 +11,8 @@ use utoipa::ToSchema;
 
 use crate::aggregates::source::Retention;
 use crate::clock::Timestamp;
-use crate::http::api::sources::source_by_handle;
+use crate::http::api::sources::{source_by_handle, source_of};
+use crate::http::as_of::View;
 use crate::http::error::{ApiError, or_not_found};
 use crate::http::state::AppState;
 use crate::ids::{AccountId, PipeId, UserId};
@@ -158,4 +159,16 @@ async fn pipe_by_name(
     let states = pipe_states(state, account).await?;
     let found = states.map(|states| states.of(handle, name, StreamOf::Pipe(pipe.id)));
     Ok(pipe_record(state, account, handle, pipe).with(found))
+}
+
+/// The created pipe that has this name now, as it is or was: a name means what it means now.
+async fn pipe_of(state: &AppState, view: &View, handle: &str, name: &str) -> Result<PipeRecord, ApiError> {
+    if !view.is_past() {
+        return pipe_by_name(state, view.now.id, handle, name).await;
+    }
+    let source = source_of(state, view, handle).await?;
+    let pipe = or_not_found(state.tenure.reader().pipe_by_name(source.id, name).await, Resource::Pipe)?;
+    let pipe = or_not_found(view.reader.pipe(pipe.id).await, Resource::Pipe)?;
+    // The streams are those of now.
+    Ok(pipe_record(state, view.now.id, handle, pipe))
 }

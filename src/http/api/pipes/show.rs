@@ -1,14 +1,13 @@
 //! `GET /api/v1/accounts/{account}/sources/{handle}/pipes/{name}`: returns one pipe.
 
-use axum::Json;
 use axum::extract::{Path, State};
 
 use super::PipeRecord;
-use crate::http::api::pipes::pipe_by_name;
+use crate::http::api::pipes::pipe_of;
+use crate::http::as_of::{AsOf, Shown, view};
 use crate::http::error::ApiError;
-use crate::http::extract::AuthenticatedRead;
+use crate::http::extract::{AuthenticatedRead, Parameters};
 use crate::http::policy::Permission;
-use crate::http::policy::authorize;
 use crate::http::state::SharedState;
 
 /// Get a pipe
@@ -18,13 +17,15 @@ use crate::http::state::SharedState;
     tag = "pipes",
     params(("account" = String, Path, description = "The account's identifier or name"),
         ("handle" = String, Path, description = "The source's handle"),
-        ("name" = String, Path, description = "The pipe's name")),
+        ("name" = String, Path, description = "The pipe's name"), AsOf),
     responses((status = 200, description = "The pipe", body = PipeRecord)))]
 pub async fn show(
     State(state): State<SharedState>,
     read: AuthenticatedRead,
     Path((account, handle, name)): Path<(String, String, String)>,
-) -> Result<Json<PipeRecord>, ApiError> {
-    let account = authorize(&state, read.caller, Permission::Read, &account).await?;
-    pipe_by_name(&state, account.id, &handle, &name).await.map(Json)
+    Parameters(as_of): Parameters<AsOf>,
+) -> Result<Shown<PipeRecord>, ApiError> {
+    let view = view(&state, read.caller, Permission::Read, &account, as_of).await?;
+    let pipe = pipe_of(&state, &view, &handle, &name).await?;
+    Ok(view.show(pipe))
 }

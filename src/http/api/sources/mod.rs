@@ -10,6 +10,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::clock::Timestamp;
+use crate::http::as_of::View;
 use crate::http::error::{ApiError, or_not_found};
 use crate::http::state::AppState;
 use crate::ids::{AccountId, SourceId, UserId};
@@ -73,4 +74,18 @@ pub(in crate::http) async fn source_by_handle(
     handle: &str,
 ) -> Result<Source, ApiError> {
     or_not_found(state.tenure.reader().source_by_handle(account, handle).await, Resource::Source)
+}
+
+/// The source that has this handle now, as it is or was: a handle means what it means now.
+pub(in crate::http) async fn source_of(
+    state: &AppState,
+    view: &View,
+    handle: &str,
+) -> Result<Source, ApiError> {
+    let source = source_by_handle(state, view.now.id, handle).await?;
+    if view.is_past() {
+        or_not_found(view.reader.source(source.id).await, Resource::Source)
+    } else {
+        Ok(source)
+    }
 }

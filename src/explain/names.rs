@@ -1,0 +1,137 @@
+//! The names of those whom events mention, and events in words.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::LazyLock;
+
+use serde_json::{Map, Value};
+use uuid::Uuid;
+
+use super::{Because, Entry, ExplainError, Person, Who, payload_of};
+use crate::Tenure;
+use crate::event_description::event_schemas;
+use crate::history::EventRecord;
+use crate::ids::{ApiKeyId, BearerTokenId, EventId, UserId};
+
+/// What each event says, by its stored name.
+static SENTENCES: LazyLock<HashMap<&'static str, String>> = LazyLock::new(|| {
+    event_schemas().into_iter().map(|schema| (schema.event_type, schema.description)).collect()
+});
+
+/// How many users' names are looked up for one part of a story.
+const MOST_NAMES: usize = 10_000;
+
+/// The names of those whom events mention.
+pub(super) struct Names {
+    users: HashMap<UserId, String>,
+    keys: HashMap<Uuid, String>,
+    tokens: HashMap<Uuid, String>,
+    causes: HashMap<EventId, (i64, String)>,
+}
+
+fn text<'r>(record: &'r EventRecord, name: &str) -> Option<&'r str> {
+    record.metadata.get(name)?.as_str()
+}
+
+fn id(record: &EventRecord, name: &str) -> Option<Uuid> {
+    text(record, name)?.parse().ok()
+}
+
+/// The identifiers in a value.
+fn ids_in(value: &Value, found: &mut Vec<UserId>) {
+    match value {
+        Value::String(text) => found.extend(text.parse::<UserId>().ok()),
+        Value::Array(all) => all.iter().for_each(|value| ids_in(value, found)),
+        Value::Object(all) => all.values().for_each(|value| ids_in(value, found)),
+        _ => {}
+    }
+}
+
+impl Names {
+    pub(super) async fn load(tenure: &Tenure, records: &[EventRecord]) -> Result<Self, ExplainError> {
+        let (mut users, mut keys, mut tokens) = (Vec::new(), Vec::new(), Vec::new());
+        for record in records {
+            users.extend(id(record, "on_behalf_of").map(UserId::from_uuid));
+            ids_in(&record.payload, &mut users);
+            match (text(record, "actor"), id(record, "actor_id")) {
+                (Some("user"), Some(id)) => users.push(UserId::from_uuid(id)),
+                (Some("api_key"), Some(id)) => keys.push(ApiKeyId::from_uuid(id)),
+                (Some("token"), Some(id)) => tokens.push(BearerTokenId::from_uuid(id)),
+                _ => {}
+            }
+        }
+        users.sort_unstable();
+        users.dedup();
+        users.truncate(MOST_NAMES);
+        let reader = tenure.reader();
+        let (users, keys, tokens) = tokio::try_join!(
+            reader.usernames_by_ids(&users),
+            reader.labels_of_api_keys(&keys),
+            reader.prefixes_of_bearer_tokens(&tokens),
+        )?;
+        let mut causes = HashMap::new();
+        for cause in records.iter().filter_map(|record| id(record, "causation")).map(EventId::from_uuid) {
+            if let std::collections::hash_map::Entry::Vacant(entry) = causes.entry(cause)
+                && let Some(event) = tenure.find_event(cause).await?
+            {
+                entry.insert((event.position, event.event_type));
+            }
+        }
+        Ok(Self { users, keys, tokens, causes })
+    }
+
+    /// An event in words.
+    pub(super) fn entry(&self, event: EventRecord) -> Entry {
+        let what = SENTENCES.get(&*event.event_type).cloned();
+        let because = id(&event, "causation").map(EventId::from_uuid).map(|event_id| {
+            let (position, event_type) = self.causes.get(&event_id).cloned().unzip();
+            Because { event_id, position, event_type }
+        });
+        Entry {
+            what: what.unwrap_or_else(|| event.event_type.replace(['.', '_'], " ")),
+            facts: self.facts(&event),
+            who: self.who(&event),
+            because,
+            event,
+        }
+    }
+
+    fn who(&self, event: &EventRecord) -> Who {
+        let kind = text(event, "actor").unwrap_or("system").to_owned();
+        let id_of_actor = id(event, "actor_id");
+        let name = id_of_actor.and_then(|id| match &*kind {
+            "user" => self.users.get(&UserId::from_uuid(id)),
+            "api_key" => self.keys.get(&id),
+            "token" => self.tokens.get(&id),
+            _ => None,
+        });
+        let person = |id| Person { id, username: self.users.get(&UserId::from_uuid(id)).cloned() };
+        Who {
+            name: name.cloned(),
+            id: id_of_actor,
+            on_behalf_of: id(event, "on_behalf_of").map(person),
+            kind,
+        }
+    }
+
+    /// What an event says, sealed fields included, with the names of users in place of their identifiers.
+    fn facts(&self, event: &EventRecord) -> BTreeMap<String, String> {
+        let none = Map::new();
+        let fields = payload_of(event).unwrap_or(&none).iter().chain(&event.sealed);
+        // When it happened is said already.
+        fields
+            .filter(|(name, _)| *name != "at")
+            .map(|(name, value)| (name.clone(), self.say(value)))
+            .collect()
+    }
+
+    fn say(&self, value: &Value) -> String {
+        match value {
+            Value::Null => "–".to_owned(),
+            Value::String(text) => {
+                let user = text.parse::<UserId>().ok().and_then(|id| self.users.get(&id));
+                user.map_or_else(|| text.clone(), |name| format!("{name} ({text})"))
+            }
+            other => other.to_string(),
+        }
+    }
+}

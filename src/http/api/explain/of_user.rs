@@ -1,0 +1,28 @@
+//! `GET /api/v1/users/{user}/explain`: tells the story of a user.
+
+use axum::Json;
+use axum::extract::{Path, State};
+
+use super::{Part, StoryPage, story};
+use crate::explain::Thing;
+use crate::http::error::ApiError;
+use crate::http::extract::{AuthenticatedRead, Parameters};
+use crate::http::policy::authorize_self;
+use crate::http::state::SharedState;
+
+/// Explain a user
+///
+/// The story of a user as a timeline: their registration and profile, their credentials, the invites to them and their memberships;
+/// who did it with which credential, on whose behalf and because of what. For the user and operators.
+#[utoipa::path(get, path = "/api/v1/users/{user}/explain", operation_id = "explainUser", tag = "events",
+    params(("user" = String, Path, description = "`me`, or the user's identifier or name"), Part),
+    responses((status = 200, description = "A part of the story", body = StoryPage)))]
+pub async fn of_user(
+    State(state): State<SharedState>,
+    read: AuthenticatedRead,
+    Path(user): Path<String>,
+    Parameters(part): Parameters<Part>,
+) -> Result<Json<StoryPage>, ApiError> {
+    let user = authorize_self(&state, read.caller, &user).await?;
+    story(&state, Thing::User(user), part).await.map(Json)
+}

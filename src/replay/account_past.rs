@@ -1,0 +1,139 @@
+//! The rows of one account as they were, for a request: in temporary tables of a connection that ends with it, read by the queries
+//! that read the live tables.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::timeout;
+use uuid::Uuid;
+
+use super::error::ReplayError;
+use super::fold::rows_of_part;
+use super::fresh;
+use super::moment::{Moment, MomentError, Resolved};
+use super::part::read_part;
+use super::parts::Replay;
+use super::progress::Progress;
+use super::spill::{SLICES, Spill};
+use crate::event_log::{PrimaryError, row_sql};
+use crate::ids::AccountId;
+use crate::postgres::STATEMENT_TIMEOUT;
+use crate::projections::{self, Reader};
+
+/// How many events one request may read.
+pub const MOST_EVENTS: u64 = 100_000;
+
+/// How long a request may take.
+const TIMEOUT: Duration = Duration::from_secs(15);
+
+/// Settings of the connection. What is in its temporary tables is gone when it ends.
+const SETTINGS: &str = "
+    set statement_timeout = '15s'; set lock_timeout = '1s'; set idle_in_transaction_session_timeout = '15s'; set jit = off;
+    set max_parallel_workers_per_gather = 0; set temp_buffers = '32MB'; set client_min_messages = warning;";
+
+/// Tables outside the log that queries join; nothing of them is known of the past.
+const COARSE: &[&str] = &["last_used", "last_broadcast"];
+
+/// The rows of an account as they were.
+pub struct AccountPast {
+    /// Reads them.
+    pub reader: Reader,
+    /// The moment that they show.
+    pub moment: Resolved,
+}
+
+/// Why the rows of an account as they were could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum AccountPastError {
+    /// The moment cannot be looked at.
+    #[error(transparent)]
+    Moment(#[from] MomentError),
+    /// The replay failed.
+    #[error(transparent)]
+    Replay(#[from] ReplayError),
+    /// The account has too many events by then.
+    #[error(
+        "the account has more than {MOST_EVENTS} events by then; an operator can make the tables: `tenure audit as-of T --schema NAME \
+         --account {0}`"
+    )]
+    TooMany(AccountId),
+    /// Another request does the same for this account.
+    #[error(
+        "another request looks at the past of this account; wait for its answer, or have an operator make the tables: `tenure audit \
+         as-of T --schema NAME --account {0}`"
+    )]
+    Busy(AccountId),
+    /// The serving role may not make temporary tables.
+    #[error(
+        "the serving role may not make temporary tables; run: grant temporary on database … to tenure_app"
+    )]
+    MayNotMakeTables,
+}
+
+impl From<tokio_postgres::Error> for AccountPastError {
+    fn from(error: tokio_postgres::Error) -> Self {
+        Self::Replay(error.into())
+    }
+}
+
+impl Replay {
+    /// The rows of an account, and of the people in it, as they were. Does not check who may see them.
+    ///
+    /// # Errors
+    /// [`AccountPastError`]
+    pub async fn account_past(
+        &self,
+        account: AccountId,
+        moment: Moment,
+    ) -> Result<AccountPast, AccountPastError> {
+        let made = timeout(TIMEOUT, Box::pin(self.make_account_past(account, moment))).await;
+        made.unwrap_or(Err(AccountPastError::Replay(PrimaryError::TimedOut(TIMEOUT).into())))
+    }
+
+    async fn make_account_past(
+        &self,
+        account: AccountId,
+        moment: Moment,
+    ) -> Result<AccountPast, AccountPastError> {
+        let moment = self.resolve(moment).await?;
+        let database = self.log.database();
+        let mut connection = database.connect("tenure as-of", SETTINGS).await.map_err(ReplayError::from)?;
+        let checked = timeout(STATEMENT_TIMEOUT, self.log.seen().check(&mut connection.client)).await;
+        checked.unwrap_or(Err(PrimaryError::TimedOut(STATEMENT_TIMEOUT))).map_err(ReplayError::from)?;
+        let client = &connection.client;
+        client.batch_execute("begin").await?;
+        // Until the connection ends.
+        let sql = "select pg_try_advisory_xact_lock(hashtextextended('tenure as-of ' || $1::text, 0)),
+                          has_database_privilege(current_user, current_database(), 'temporary')";
+        let row = client.query_one(sql, &[&account.to_string()]).await?;
+        if !row.try_get(0)? {
+            return Err(AccountPastError::Busy(account));
+        }
+        if !row.try_get(1)? {
+            return Err(AccountPastError::MayNotMakeTables);
+        }
+        let folder = self.folder(vec![true; projections::TABLES.len()].into());
+        let mut spill = Spill::new(&*self.entropy);
+        let of: (Uuid, i64) = (account.as_uuid(), moment.position);
+        let part = read_part(&folder, &connection, of, MOST_EVENTS, &mut spill, &Progress::none()).await?;
+        if part.is_none() {
+            return Err(AccountPastError::TooMany(account));
+        }
+        let mut tables = String::new();
+        for table in projections::TABLES {
+            tables.push_str(&row_sql::create_table_without_key(table, "pg_temp"));
+        }
+        for name in COARSE {
+            tables.push_str(&format!("create table pg_temp.{name} (like coarse.{name});\n"));
+        }
+        client.batch_execute(&tables).await?;
+        for slice in 0..SLICES {
+            let slice = spill.take(slice)?;
+            let rows = rows_of_part(&slice, moment.position)?;
+            fresh::load(client, "pg_temp", projections::TABLES, &rows).await?;
+        }
+        let keys = self.codec.keys().clone();
+        let reader = Reader::of_past(self.log.primary().clone(), keys, Arc::new(connection), moment.position);
+        Ok(AccountPast { reader, moment })
+    }
+}

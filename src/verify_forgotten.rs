@@ -1,0 +1,279 @@
+//! Shows that nothing is left of a forgotten person: searches the keys, the log, the tables, the snapshots, the rows outside the log,
+//! the tables as they were, and the list outside the database.
+
+use serde::Serialize;
+use tokio_postgres::Client;
+use uuid::Uuid;
+
+use crate::Tenure;
+use crate::aggregates::AnyEvent;
+use crate::aggregates::user::UserEvent;
+use crate::clock::Timestamp;
+use crate::codec::CodecError;
+use crate::credentials::key_ring::KeyLoadError;
+use crate::event_log::{ReadError, StreamId};
+use crate::ids::UserId;
+use crate::projections::QueryError;
+use crate::projections::users::forgotten_name;
+use crate::replay::{ReplayError, connect_as_owner};
+
+/// How many texts can be searched for at once, and the fewest characters of one.
+const MOST_TEXTS: usize = 20;
+const SHORTEST_TEXT: usize = 3;
+
+/// A place that was searched.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct Searched {
+    /// Where, for example `view.users`.
+    pub place: String,
+    /// What was looked for there.
+    pub looked_for: &'static str,
+    /// How much was found; nothing should be.
+    pub found: i64,
+}
+
+/// What is left of a forgotten person.
+#[derive(Clone, Debug, Serialize)]
+pub struct ForgottenReport {
+    /// The person.
+    pub user: UserId,
+    /// When they were forgotten.
+    pub forgotten_at: Timestamp,
+    /// Whether rows are still being cleared away; queries show nothing of them already.
+    pub is_being_cleared: bool,
+    /// Every place that was searched.
+    pub searched: Vec<Searched>,
+}
+
+impl ForgottenReport {
+    /// Whether nothing was found.
+    #[must_use]
+    pub fn is_clean(&self) -> bool {
+        self.searched.iter().all(|searched| searched.found == 0)
+    }
+}
+
+/// Why it cannot be shown.
+#[derive(Debug, thiserror::Error)]
+pub enum VerifyForgottenError {
+    /// There is no such user.
+    #[error("there is no such user")]
+    NotFound,
+    /// The user is not forgotten.
+    #[error("the user {0} was not forgotten; `tenure user forget` does that")]
+    NotForgotten(UserId),
+    /// A text to search for is too short, or there are too many.
+    #[error("search for 1 to {MOST_TEXTS} texts of at least {SHORTEST_TEXT} characters, one on each line")]
+    Texts,
+    /// The list outside the database cannot be read.
+    #[error("the list of forgotten users cannot be read: {0}")]
+    List(#[from] std::io::Error),
+    /// The events could not be decoded.
+    #[error(transparent)]
+    Codec(#[from] CodecError),
+    /// The log or the tables could not be read.
+    #[error(transparent)]
+    Replay(#[from] ReplayError),
+}
+
+impl From<tokio_postgres::Error> for VerifyForgottenError {
+    fn from(error: tokio_postgres::Error) -> Self {
+        Self::Replay(error.into())
+    }
+}
+
+impl From<KeyLoadError> for VerifyForgottenError {
+    fn from(error: KeyLoadError) -> Self {
+        Self::Replay(error.into())
+    }
+}
+
+impl From<ReadError> for VerifyForgottenError {
+    fn from(error: ReadError) -> Self {
+        Self::Replay(error.into())
+    }
+}
+
+impl Tenure {
+    /// Searches everywhere for what is left of a forgotten person, and for these texts, such as their former name and address.
+    /// Upper and lower case are the same.
+    ///
+    /// # Errors
+    /// [`VerifyForgottenError`]
+    pub async fn verify_forgotten(
+        &self,
+        user: UserId,
+        texts: &[String],
+    ) -> Result<ForgottenReport, VerifyForgottenError> {
+        if texts.len() > MOST_TEXTS || texts.iter().any(|text| text.chars().count() < SHORTEST_TEXT) {
+            return Err(VerifyForgottenError::Texts);
+        }
+        let found = match self.reader().user(user).await {
+            Ok(found) => found,
+            Err(QueryError::NotFound) => return Err(VerifyForgottenError::NotFound),
+            Err(QueryError::Unavailable(error)) => return Err(error.into()),
+        };
+        let forgotten_at = found.forgotten_at.ok_or(VerifyForgottenError::NotForgotten(user))?;
+        let connection = connect_as_owner(self.log(), "tenure verify-forgotten").await?;
+        let mut search = Search { client: &connection.client, searched: Vec::new() };
+        let names = self.search_events(user, &mut search).await?;
+        let is_being_cleared = search.tables(user, &names).await?;
+        search.schemas(user, &names).await?;
+        if let Some(list) = self.forgotten_list() {
+            let is_listed = list.read()?.contains(&user);
+            search.note("the list outside the database", "the person is not on it", i64::from(!is_listed));
+        }
+        if !texts.is_empty() {
+            search.texts(texts).await?;
+        }
+        Ok(ForgottenReport { user, forgotten_at, is_being_cleared, searched: search.searched })
+    }
+
+    /// Looks for keys and for fields that still open. Returns the keys of the names that the person had.
+    async fn search_events(
+        &self,
+        user: UserId,
+        search: &mut Search<'_>,
+    ) -> Result<Vec<Uuid>, VerifyForgottenError> {
+        let events = self.log().read_stream(&StreamId::new("user", user.as_uuid()), 0).await?;
+        let mut names = Vec::new();
+        for decoded in self.codec().decode_each(&events, self.log().primary()).await? {
+            if let AnyEvent::User(UserEvent::Forgotten { name_keys, .. }) = decoded? {
+                names.extend(name_keys.iter().map(|key| key.as_uuid()));
+            }
+        }
+        let subjects: Vec<String> = std::iter::once(format!("user:{user}"))
+            .chain(names.iter().map(|name| format!("name:{name}")))
+            .collect();
+        let keys = "select count(*) from log.data_key where subject = any ($1)";
+        search.count("log.data_key", "keys of the person and of their names", keys, &[&subjects]).await?;
+        let records = self.describe(&events).await?;
+        let opened =
+            records.iter().flat_map(|record| record.sealed.values()).filter(|value| !value.is_null());
+        let opened = i64::try_from(opened.count()).unwrap_or(i64::MAX);
+        search.note("log.event", "sealed fields of the person's events that open", opened);
+        Ok(names)
+    }
+}
+
+struct Search<'c> {
+    client: &'c Client,
+    searched: Vec<Searched>,
+}
+
+impl Search<'_> {
+    fn note(&mut self, place: &str, looked_for: &'static str, found: i64) {
+        self.searched.push(Searched { place: place.to_owned(), looked_for, found });
+    }
+
+    async fn count(
+        &mut self,
+        place: &str,
+        looked_for: &'static str,
+        sql: &str,
+        parameters: &[&(dyn tokio_postgres::types::ToSql + Sync)],
+    ) -> Result<(), tokio_postgres::Error> {
+        let found = self.client.query_one(sql, parameters).await?.try_get(0)?;
+        self.note(place, looked_for, found);
+        Ok(())
+    }
+
+    /// Returns whether rows of the person are still being cleared away.
+    async fn tables(&mut self, user: UserId, names: &[Uuid]) -> Result<bool, tokio_postgres::Error> {
+        let sql = "select exists (select from view.endings where is_person and id = $1)";
+        let is_being_cleared = self.client.query_one(sql, &[&user]).await?.try_get(0)?;
+        self.person_in("view", user, names).await?;
+        let text = user.to_string();
+        // A name that was given up leaves a claim that has ended: a keyed hash, and the identifier.
+        let claims = "select count(*) from view.unique_claims
+                      where holder = $1 and (free_after is null or free_after > clock_timestamp())";
+        self.count("view.unique_claims", "names that the person still has", claims, &[&text]).await?;
+        for (place, sql) in [
+            (
+                "view.bearer_tokens",
+                "select count(*) from view.bearer_tokens where user_id = $1 and revoked_at is null",
+            ),
+            ("view.sessions", "select count(*) from view.sessions where user_id = $1 and ended_at is null"),
+            (
+                "view.sign_in_links",
+                "select count(*) from view.sign_in_links where user_id = $1 and used_at is null",
+            ),
+            ("view.members", "select count(*) from view.members where user_id = $1"),
+        ] {
+            let looked_for = "what the person could still use";
+            // Ended with the person; their rows are cleared away in the background.
+            if is_being_cleared {
+                self.note(place, looked_for, 0);
+            } else {
+                self.count(place, looked_for, sql, &[&user]).await?;
+            }
+        }
+        let snapshots =
+            "select count(*) from log.snapshot s where s.stream_type = 'user' and s.stream_id = $1
+                         and exists (select from log.data_key k where k.subject = 'user:' || $1)";
+        self.count("log.snapshot", "snapshots of the person that open", snapshots, &[&text]).await?;
+        let users = "select count(*) from coarse.nats_user where user_id = $1 and exists (
+                         select from log.data_key k where k.subject = 'user:' || $1::text)";
+        self.count("coarse.nats_user", "NATS users of a person who still has a key", users, &[&user]).await?;
+        Ok(is_being_cleared)
+    }
+
+    /// Personal data of the person in the tables of a schema.
+    async fn person_in(
+        &mut self,
+        schema: &str,
+        user: UserId,
+        names: &[Uuid],
+    ) -> Result<(), tokio_postgres::Error> {
+        let sql = format!(
+            "select count(*) from {schema}.users
+             where id = $1 and (coalesce(username, $2) <> $2 or email is not null or github_id is not null
+                                or github_login is not null or avatar_url is not null)"
+        );
+        let name = forgotten_name(user.as_uuid());
+        self.count(&format!("{schema}.users"), "personal data", &sql, &[&user, &name]).await?;
+        // Queries hide the names in invites that have not been blanked yet.
+        let sql = format!(
+            "select count(*) from {schema}.invites
+             where (invitee_user_id = $1 or name_key = any ($2)) and invitee_username is not null
+               and not exists (select from view.endings e where e.is_person and e.id = $1)"
+        );
+        self.count(&format!("{schema}.invites"), "names in invites", &sql, &[&user, &names]).await
+    }
+
+    /// The tables as they were that exist.
+    async fn schemas(&mut self, user: UserId, names: &[Uuid]) -> Result<(), tokio_postgres::Error> {
+        let sql = "select a.name from log.as_of_schema a join pg_namespace n on n.nspname = a.name
+                   where a.ended_at is null order by 1";
+        for row in self.client.query(sql, &[]).await? {
+            let schema: String = row.try_get(0)?;
+            self.person_in(&schema, user, names).await?;
+        }
+        Ok(())
+    }
+
+    /// Texts, in every column of every table.
+    async fn texts(&mut self, texts: &[String]) -> Result<(), tokio_postgres::Error> {
+        // Octets are compared in PostgreSQL's escape format, which is the text itself for plain ASCII.
+        let sql = "select format('%I.%I', n.nspname, c.relname),
+                          string_agg(format(case when a.atttypid = 'bytea'::regtype then 'encode(t.%I, ''escape'')'
+                                                 else 't.%I::text' end, a.attname), ', ' order by a.attnum)
+                   from pg_class c join pg_namespace n on n.oid = c.relnamespace
+                   join pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
+                   where c.relkind in ('r', 'm')
+                     and (n.nspname in ('log', 'view', 'coarse')
+                          or exists (select from log.as_of_schema s where s.name = n.nspname and s.ended_at is null))
+                   group by 1 order by 1";
+        for row in self.client.query(sql, &[]).await? {
+            let (table, columns): (String, String) = (row.try_get(0)?, row.try_get(1)?);
+            let sql = format!(
+                "select count(*) from {table} t, lateral (select lower(concat_ws(' ', {columns})) as text) s
+                 where exists (select from unnest($1::text[]) wanted
+                               where strpos(s.text, lower(wanted)) > 0
+                                  or strpos(s.text, lower(encode(convert_to(wanted, 'UTF8'), 'escape'))) > 0)"
+            );
+            self.count(&table, "the texts", &sql, &[&texts]).await?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,175 @@
+//! Why things are as they are: the story of one thing, for who may see it.
+
+use serde_json::Value;
+use tenure::context::{Actor, Context};
+use tenure::explain::{ExplainError, Thing};
+use tenure::ids::EventId;
+
+use super::{Server, answer};
+use crate::support::{as_user, operator};
+
+/// What happened, in order.
+fn types(story: &Value) -> Vec<&str> {
+    story["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|entry| entry["event"]["event_type"].as_str().unwrap())
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_story_of_a_thing_says_what_happened_who_did_it_and_because_of_what() {
+    let server = Server::new().await;
+    let tenure = server.tenure.clone();
+    let (ada, bob) = (server.user("ada").await, server.user("bob").await);
+    let acme = server.account("acme", ada).await;
+    let token = server.token(ada).await;
+    let invited =
+        server.post(&format!("/api/v1/accounts/{acme}/invites"), serde_json::json!({"username": "bob"}));
+    let invite = answer(invited.bearer_auth(&token)).await.is(201).json()["id"].as_str().unwrap().to_owned();
+    tenure.accept_invite(&as_user(bob), invite.parse().unwrap(), bob).await.unwrap();
+    let (key, plaintext) = server.key(acme, bob).await;
+    let made =
+        server.post(&format!("/api/v1/accounts/{acme}/sources"), serde_json::json!({"handle": "robot"}));
+    answer(made.bearer_auth(&plaintext)).await.is(201);
+    tenure.remove_member(&as_user(ada), acme, bob).await.unwrap();
+    let of = |rest: &str| format!("/api/v1/accounts/acme/explain{rest}");
+    let story = async |path: &str| answer(server.get(path).bearer_auth(&token)).await.is(200).json();
+
+    let account = story(&of("")).await;
+    let expected = [
+        "account.opened",
+        "invite.created",
+        "invite.accepted",
+        "account.member_added",
+        "api_key.minted",
+        "source.created",
+        "account.member_removed",
+    ];
+    assert_eq!(types(&account), expected);
+    let entry = |number: usize| &account["items"][number];
+    assert_eq!(entry(0)["what"], "The account was opened.");
+    assert_eq!(entry(0)["facts"]["name"], "acme");
+    assert_eq!(entry(0)["facts"]["owner"], format!("ada ({ada})"));
+    assert_eq!(entry(0)["who"]["kind"], "operator");
+    assert_eq!(entry(1)["who"]["kind"], "token");
+    assert!(entry(1)["who"]["name"].as_str().is_some_and(|prefix| token.contains(prefix)));
+    assert_eq!(entry(1)["who"]["on_behalf_of"]["username"], "ada");
+    assert_eq!((&entry(2)["who"]["kind"], &entry(2)["who"]["name"]), (&"user".into(), &"bob".into()));
+    assert_eq!((&entry(5)["who"]["kind"], &entry(5)["who"]["name"]), (&"api_key".into(), &"a key".into()));
+    assert_eq!(entry(5)["who"]["on_behalf_of"]["username"], "bob");
+    assert!(!account.to_string().contains(&plaintext) && !account.to_string().contains("$argon2"));
+
+    // In parts.
+    let first = story(&of("?limit=4")).await;
+    let next = first["next_cursor"].as_str().unwrap();
+    let second = story(&of(&format!("?limit=4&cursor={next}"))).await;
+    assert_eq!([types(&first), types(&second)].concat(), expected);
+    assert!(second["next_cursor"].is_null());
+
+    assert_eq!(
+        types(&story(&of(&format!("?key={key}"))).await),
+        ["api_key.minted", "account.member_removed"]
+    );
+    assert_eq!(types(&story(&of("?source=robot")).await), ["source.created"]);
+    assert_eq!(
+        types(&story(&of(&format!("?invite={invite}"))).await),
+        ["invite.created", "invite.accepted", "account.member_added", "account.member_removed"]
+    );
+    let of_bob = answer(server.get("/api/v1/users/me/explain").bearer_auth(server.token(bob).await)).await;
+    let of_bob = of_bob.is(200).json();
+    for happened in ["user.registered", "invite.created", "account.member_added", "account.member_removed"] {
+        assert!(types(&of_bob).contains(&happened), "{happened}: {:?}", types(&of_bob));
+    }
+    assert!(!types(&of_bob).contains(&"source.created"));
+    answer(server.get(&format!("/api/v1/users/{bob}/explain")).bearer_auth(&token)).await.is(404);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_caused_an_event_is_found_by_its_identifier() {
+    let server = Server::new().await;
+    let tenure = server.tenure.clone();
+    let ada = server.user("ada").await;
+    let acme = server.account("acme", ada).await;
+    let token = server.token(ada).await;
+    let newest = async || {
+        let events = crate::support::history(&tenure).await;
+        let event = events.iter().rev().find(|event| event.account_id.is_some()).unwrap().clone();
+        (event.position, event.id)
+    };
+    let because = |event: EventId| Context { causation: Some(event), ..Context::of(Actor::System) };
+    let (opened, opened_id) = newest().await;
+    tenure.create_source(&because(opened_id), acme, Some(ada), "first", None).await.unwrap();
+    let (first, first_id) = newest().await;
+    tenure.create_source(&because(first_id), acme, Some(ada), "second", None).await.unwrap();
+    let (second, _) = newest().await;
+    let chain = async |position: i64| {
+        let path = format!("/api/v1/accounts/{acme}/events/{position}/explain");
+        answer(server.get(&path).bearer_auth(&token)).await
+    };
+    let found = chain(first).await.is(200).json();
+    let positions = |part: &str| -> Vec<i64> {
+        found[part]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|entry| entry["event"]["position"].as_i64().unwrap())
+            .collect()
+    };
+    assert_eq!((positions("causes"), positions("effects")), (vec![opened], vec![second]));
+    assert_eq!(found["event"]["because"]["event_type"], "account.opened");
+    assert_eq!(found["event"]["because"]["position"], opened);
+    let last = chain(second).await.is(200).json();
+    assert_eq!(last["causes"].as_array().unwrap().len(), 2);
+    // Events of others are not there.
+    let registered = 2;
+    chain(registered).await.is(404);
+    chain(99_999).await.is(404);
+    answer(server.get(&format!("/api/v1/accounts/{acme}/events/x/explain")).bearer_auth(&token))
+        .await
+        .is(404);
+    assert_eq!(tenure.find_event(first_id).await.unwrap().unwrap().position, first);
+    let nowhere = EventId::new(tenure.clock().now(), &*tenure.entropy());
+    assert!(tenure.find_event(nowhere).await.unwrap().is_none());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_told_of_others_and_of_people_who_were_forgotten() {
+    let server = Server::new().await;
+    let tenure = server.tenure.clone();
+    let (ada, eve, gone) = (server.user("ada").await, server.user("eve").await, server.user("gone").await);
+    let (acme, other) = (server.account("acme", ada).await, server.account("other", eve).await);
+    let (key, _) = server.key(other, eve).await;
+    tenure.add_member(&operator(), acme, gone).await.unwrap();
+    tenure.forget_user(&operator(), gone).await.unwrap();
+    let token = server.token(ada).await;
+    for rest in
+        [format!("?key={key}"), format!("?key={acme}"), "?key=x".to_owned(), "?source=nothing".to_owned()]
+    {
+        answer(server.get(&format!("/api/v1/accounts/{acme}/explain{rest}")).bearer_auth(&token))
+            .await
+            .is(404);
+    }
+    let both = format!("/api/v1/accounts/{acme}/explain?key={key}&source=x");
+    answer(server.get(&both).bearer_auth(&token)).await.is(400);
+    answer(server.get(&format!("/api/v1/accounts/{acme}/explain?limit=0")).bearer_auth(&token)).await.is(400);
+    answer(server.get(&format!("/api/v1/accounts/{other}/explain")).bearer_auth(&token)).await.is(404);
+    // A person who was forgotten has no name in the stories of others, and no story.
+    let story =
+        answer(server.get(&format!("/api/v1/accounts/{acme}/explain")).bearer_auth(&token)).await.is(200);
+    assert!(!story.text.contains("gone@") && !story.text.contains("gone ("), "{}", story.text);
+    let runs = tenure.insert_operator(&operator(), "runs", "r@example.org").await.unwrap().answer;
+    let refused =
+        answer(server.get(&format!("/api/v1/users/{gone}/explain")).bearer_auth(server.token(runs).await));
+    let refused = refused.await.is(404).json();
+    assert!(refused["detail"].as_str().unwrap().contains("was forgotten at"), "{refused}");
+    assert!(matches!(
+        tenure.explain(Thing::User(gone), 0, 10).await,
+        Err(ExplainError::Forgotten { user, .. }) if user == gone
+    ));
+    assert!(matches!(
+        tenure.explain(Thing::Key(tenure::ids::ApiKeyId::from_uuid(acme.as_uuid())), 0, 10).await,
+        Err(ExplainError::OtherKind { .. })
+    ));
+}

@@ -1,0 +1,240 @@
+//! The master key is changed while nodes serve.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use reqwest::Client;
+use secrecy::ExposeSecret as _;
+use serde_json::{Value, json};
+use tenure::Tenure;
+use tenure::clock::SystemClock;
+use tenure::credentials::master_key::{MasterKeyError, MasterKeySource};
+use tenure::entropy::OsEntropy;
+use tenure::rotate_keys::{RotateError, Rotated};
+
+use crate::support::node::{Release, address, client};
+use crate::support::{TestDatabase, account, master_key, operator, user};
+
+const WAIT: Duration = Duration::from_secs(60);
+
+/// A copy of the key of all test databases, in a directory of its own.
+fn keys() -> (tempfile::TempDir, MasterKeySource) {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("master.key");
+    std::fs::copy(master_key().default_file, &file).unwrap();
+    (dir, MasterKeySource { default_file: file, ..MasterKeySource::default() })
+}
+
+async fn open(
+    database: &TestDatabase,
+    source: &MasterKeySource,
+) -> Result<Tenure, tenure::engine::OpenError> {
+    let settings = tenure::Settings { master_key: source.clone(), ..database.settings() };
+    Tenure::open(settings, Arc::new(SystemClock), Arc::new(OsEntropy::default())).await
+}
+
+async fn rotate(tenure: &Tenure) -> Result<Rotated, RotateError> {
+    tenure.rotate_master_key(WAIT, &|_| {}).await
+}
+
+/// Which master keys wrap the data keys, and which the log has.
+async fn in_use(database: &TestDatabase) -> (Vec<String>, Vec<String>) {
+    let client = database.connect(None).await;
+    let ids = async |sql: &str| -> Vec<String> {
+        client.query(sql, &[]).await.unwrap().iter().map(|row| row.get(0)).collect()
+    };
+    (ids("select distinct key_id from log.data_key").await, ids("select key_id from log.key_ring").await)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_rotation_the_former_key_is_needed_for_nothing() {
+    let database = TestDatabase::new().await;
+    let (dir, source) = keys();
+    let tenure = open(&database, &source).await.unwrap();
+    let ada = user(&tenure, "ada").await;
+    account(&tenure, "acme", ada).await;
+    let dir_of_nats = tempfile::tempdir().unwrap();
+    let listen = "127.0.0.1:4222".to_owned();
+    let files = tenure::nats::ServerFiles { dir: dir_of_nats.path().to_owned(), listen, is_alone: true };
+    tenure::nats::bootstrap(&tenure, &files, false).await.unwrap();
+    let operator_of_nats = tenure::nats::bootstrap(&tenure, &files, false).await.unwrap().operator;
+    let rotated = rotate(&tenure).await.unwrap();
+    assert!(rotated.data_keys >= 2 && rotated.files_changed && rotated.from.is_some(), "{rotated:?}");
+    assert_eq!(in_use(&database).await, (vec![rotated.to.clone()], vec![rotated.to.clone()]));
+    // What is made now is under the new key; the node that rotated has not been opened again.
+    user(&tenure, "grace").await;
+    assert_eq!(in_use(&database).await.0, [rotated.to.clone()]);
+    tenure.close().await;
+
+    std::fs::remove_file(dir.path().join("master.key.former")).unwrap();
+    let again = open(&database, &source).await.unwrap();
+    assert_eq!(
+        again.reader().user_by_username("ADA").await.unwrap().email.as_deref(),
+        Some("ada@people.example")
+    );
+    let events = crate::support::history(&again).await;
+    for record in again.describe(&events).await.unwrap() {
+        assert!(record.sealed.values().all(|value| !value.is_null()), "{record:?}");
+    }
+    assert_eq!(tenure::nats::bootstrap(&again, &files, false).await.unwrap().operator, operator_of_nats);
+    crate::replay::assert_tables_are_a_fold_of_the_log(&again).await;
+    // The former key opens nothing.
+    let former = master_key();
+    assert!(matches!(open(&database, &former).await.err(), Some(tenure::engine::OpenError::KeyRing(_))));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_wrong_with_a_new_key_is_said() {
+    let database = TestDatabase::new().await;
+    let (dir, source) = keys();
+    let tenure = open(&database, &source).await.unwrap();
+    // The present key again.
+    let next = dir.path().join("master.key.next");
+    std::fs::copy(&source.default_file, &next).unwrap();
+    assert!(matches!(rotate(&tenure).await, Err(RotateError::SameKey(_))));
+    std::fs::write(&next, "tenure-master-key-1:00").unwrap();
+    assert!(matches!(rotate(&tenure).await, Err(RotateError::MasterKey(MasterKeyError::Damaged { .. }))));
+    std::fs::remove_file(&next).unwrap();
+    // A node that does not have it.
+    let (_other_dir, other) = keys();
+    let elsewhere = open(&database, &other).await.unwrap();
+    let waited = tenure.rotate_master_key(Duration::from_millis(500), &|_| {}).await;
+    assert!(matches!(waited, Err(RotateError::NodesWithout { left: 1, .. })), "{waited:?}");
+    // Both still write and read, and what the other one lacks is no hindrance.
+    user(&elsewhere, "ada").await;
+    user(&tenure, "grace").await;
+    assert_eq!(tenure.reader().user_by_username("ada").await.unwrap().username, "ada");
+    // Another key, while that change is under way.
+    let announced = std::fs::read(&next).unwrap();
+    std::fs::remove_file(&next).unwrap();
+    MasterKeySource { default_file: next.clone(), ..MasterKeySource::default() }
+        .create(&OsEntropy::default())
+        .unwrap();
+    assert!(matches!(rotate(&tenure).await, Err(RotateError::OtherUnderWay { .. })));
+    // A node that starts without it says so.
+    std::fs::remove_file(&next).unwrap();
+    let error = open(&database, &source).await.err().unwrap();
+    assert!(format!("{error:?}").contains("MissingNext"), "{error:?}");
+    // Given to both, it goes on.
+    for dir in [&dir, &_other_dir] {
+        let file = dir.path().join("master.key.next");
+        std::fs::write(&file, &announced).unwrap();
+        std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    }
+    let rotated = rotate(&tenure).await.unwrap();
+    assert_eq!(in_use(&database).await.0, [rotated.to.clone()]);
+    user(&elsewhere, "katherine").await;
+    assert_eq!(in_use(&database).await.0, [rotated.to.clone()]);
+    assert_eq!(elsewhere.reader().user_by_username("grace").await.unwrap().username, "grace");
+    // Killed before the files had changed places: the next call does just that.
+    std::fs::rename(&source.default_file, &next).unwrap();
+    std::fs::copy(master_key().default_file, &source.default_file).unwrap();
+    let again = rotate(&tenure).await.unwrap();
+    assert_eq!((again.from, again.to, again.files_changed), (None, rotated.to, true));
+    elsewhere.close().await;
+    assert!(matches!(rotate(&tenure).await, Ok(Rotated { from: Some(_), .. })), "a second change");
+}
+
+/// Registers users at both nodes and reads each at the other one, until told to stop. Every answer must be a success.
+async fn call(
+    client: Client,
+    bases: [String; 2],
+    token: String,
+    number: usize,
+    stop: Arc<AtomicBool>,
+    done: Arc<AtomicUsize>,
+) {
+    let mut round = 0;
+    while !stop.load(Ordering::SeqCst) {
+        let (here, there) = (&bases[round % 2], &bases[(round + 1) % 2]);
+        let name = format!("r{number}-{round}");
+        let body = json!({"username": name, "email": format!("{name}@people.example")});
+        let made =
+            client.post(format!("{here}/api/v1/users")).bearer_auth(&token).json(&body).send().await.unwrap();
+        assert_eq!(made.status(), 201, "{}", made.text().await.unwrap());
+        let read =
+            client.get(format!("{there}/api/v1/users/{name}")).bearer_auth(&token).send().await.unwrap();
+        assert_eq!(read.status(), 200, "{}", read.text().await.unwrap());
+        let read: Value = read.json().await.unwrap();
+        assert_eq!(read["email"], format!("{name}@people.example"));
+        round += 1;
+        done.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fault_a_rotation_under_load_is_killed_and_resumed_and_refuses_nobody() {
+    let kills: u32 =
+        std::env::var("TENURE_ROTATION_KILLS").ok().and_then(|kills| kills.parse().ok()).unwrap_or(3);
+    let database = TestDatabase::new().await;
+    let (dir, source) = keys();
+    let tenure = open(&database, &source).await.unwrap();
+    let seed =
+        std::env::var("TENURE_ROTATION_USERS").ok().and_then(|users| users.parse().ok()).unwrap_or(3_000);
+    tenure::seed::generate(&tenure, seed, 1, |_| ()).await.unwrap();
+    let runs = tenure.insert_operator(&operator(), "runs", "r@example.org").await.unwrap().answer;
+    let token =
+        tenure.issue_bearer_token(&operator(), runs, Duration::from_secs(3_600)).await.unwrap().answer;
+    let token = token.1.unwrap().expose_secret().to_owned();
+    tenure.close().await;
+    let binary = env!("CARGO_BIN_EXE_tenure");
+    let release = Release::new(binary, &database);
+    let key_file = source.default_file.to_str().unwrap().to_owned();
+    let environment = [("TENURE_MASTER_KEY_FILE", &*key_file), ("TENURE_NO_NATS", "1")];
+    let http = client();
+    let mut nodes = Vec::new();
+    for _ in 0..2 {
+        let node = release.serve_with(address(), &environment);
+        node.until_ready(&http).await;
+        nodes.push(node);
+    }
+    let bases = [nodes[0].base.clone(), nodes[1].base.clone()];
+    let (stop, done) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+    let calling: Vec<_> = (0..8)
+        .map(|number| {
+            tokio::spawn(call(http.clone(), bases.clone(), token.clone(), number, stop.clone(), done.clone()))
+        })
+        .collect();
+    let rotate = || {
+        let mut command = release.command(&["keys", "rotate", "--json"]);
+        command.env("TENURE_MASTER_KEY_FILE", &key_file);
+        command
+    };
+    // A key is announced before the first kill, so that there is something to go on with.
+    let mut delay = Duration::from_millis(600);
+    for _ in 0..kills {
+        let mut rotating = rotate().stdout(std::process::Stdio::null()).spawn().unwrap();
+        tokio::time::sleep(delay).await;
+        rotating.kill().unwrap();
+        rotating.wait().unwrap();
+        delay += Duration::from_secs(10) / kills;
+    }
+    let mut finishing = rotate();
+    let output = tokio::task::spawn_blocking(move || finishing.output().unwrap()).await.unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let rotated: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let before = done.load(Ordering::SeqCst);
+    while done.load(Ordering::SeqCst) < before + 50 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    stop.store(true, Ordering::SeqCst);
+    for caller in calling {
+        caller.await.expect("nobody was refused");
+    }
+    let to = rotated["to"].as_str().unwrap().to_owned();
+    assert_eq!(in_use(&database).await, (vec![to.clone()], vec![to]));
+    println!("{} rounds at two nodes, {kills} kills: {rotated}", done.load(Ordering::SeqCst));
+    for mut node in nodes {
+        node.end();
+    }
+    // The former key is nowhere.
+    let former = dir.path().join("master.key.former");
+    if former.exists() {
+        std::fs::remove_file(former).unwrap();
+    }
+    assert!(Path::new(&key_file).exists() && !dir.path().join("master.key.next").exists());
+    let again = open(&database, &source).await.unwrap();
+    crate::replay::assert_tables_are_a_fold_of_the_log(&again).await;
+}
