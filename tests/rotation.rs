@@ -65,7 +65,7 @@ async fn after_a_rotation_the_former_key_is_needed_for_nothing() {
     assert_eq!(in_use(&database).await, (vec![rotated.to.clone()], vec![rotated.to.clone()]));
     // What is made now is under the new key; the node that rotated has not been opened again.
     user(&tenure, "grace").await;
-    assert_eq!(in_use(&database).await.0, [rotated.to.clone()]);
+    assert_eq!(in_use(&database).await.0, std::slice::from_ref(&rotated.to));
     tenure.close().await;
 
     std::fs::remove_file(dir.path().join("master.key.former")).unwrap();
@@ -98,7 +98,7 @@ async fn what_is_wrong_with_a_new_key_is_said() {
     assert!(matches!(rotate(&tenure).await, Err(RotateError::MasterKey(MasterKeyError::Damaged { .. }))));
     std::fs::remove_file(&next).unwrap();
     // A node that does not have it.
-    let (_other_dir, other) = keys();
+    let (other_dir, other) = keys();
     let elsewhere = open(&database, &other).await.unwrap();
     let waited = tenure.rotate_master_key(Duration::from_millis(500), &|_| {}).await;
     assert!(matches!(waited, Err(RotateError::NodesWithout { left: 1, .. })), "{waited:?}");
@@ -118,15 +118,15 @@ async fn what_is_wrong_with_a_new_key_is_said() {
     let error = open(&database, &source).await.err().unwrap();
     assert!(format!("{error:?}").contains("MissingNext"), "{error:?}");
     // Given to both, it goes on.
-    for dir in [&dir, &_other_dir] {
+    for dir in [&dir, &other_dir] {
         let file = dir.path().join("master.key.next");
         std::fs::write(&file, &announced).unwrap();
         std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
     }
     let rotated = rotate(&tenure).await.unwrap();
-    assert_eq!(in_use(&database).await.0, [rotated.to.clone()]);
+    assert_eq!(in_use(&database).await.0, std::slice::from_ref(&rotated.to));
     user(&elsewhere, "katherine").await;
-    assert_eq!(in_use(&database).await.0, [rotated.to.clone()]);
+    assert_eq!(in_use(&database).await.0, std::slice::from_ref(&rotated.to));
     assert_eq!(elsewhere.reader().user_by_username("grace").await.unwrap().username, "grace");
     // Killed before the files had changed places: the next call does just that.
     std::fs::rename(&source.default_file, &next).unwrap();

@@ -117,7 +117,7 @@ pub async fn view(
     // The past is history, whatever is asked of it.
     let now = authorize_account(state, caller, Permission::ReadHistory, now).await?;
     let moment: Moment = text.parse().map_err(|error: MalformedMoment| wrong(error.to_string()))?;
-    let past = state.tenure.replay().account_past(now.id, moment).await.map_err(refusal)?;
+    let past = state.tenure.replay().account_past(now.id, moment).await.map_err(|error| refusal(&error))?;
     let account = or_not_found(past.reader.account(now.id).await, Resource::Account)?;
     Ok(View { now, account, reader: past.reader, at: past.moment.at, moment: Some(past.moment) })
 }
@@ -126,7 +126,7 @@ fn wrong(detail: String) -> ApiError {
     ApiError::Malformed { field: Some("as_of".to_owned()), detail: detail.into() }
 }
 
-fn refusal(error: AccountPastError) -> ApiError {
+fn refusal(error: &AccountPastError) -> ApiError {
     let detail = error.to_string();
     match error {
         AccountPastError::Moment(MomentError::Read(ReadError::LogReplaced { .. })) => ApiError::LogReplaced,

@@ -206,7 +206,7 @@ impl ApiError {
             Self::CrossSite => {
                 "with a browser's session, send its token in X-CSRF-Token, from a page of this site only".into()
             }
-            Self::Unreadable { detail, .. } => detail.clone().into(),
+            Self::Unreadable { detail, .. } | Self::Past { detail, .. } => detail.clone().into(),
             Self::KeyReused => "this idempotency key was used for a request with another body; use a new key".into(),
             Self::GivenOnce(_) => {
                 "this request was already carried out; its secret was shown once and is not stored; issue a new one if you lost it".into()
@@ -215,7 +215,6 @@ impl ApiError {
                 "this position or cursor is from before the log was restored or failed over; read again from the start"
                     .into()
             }
-            Self::Past { detail, .. } => detail.clone().into(),
             Self::TooMany { .. } => "too many requests; try again later".into(),
             Self::Unavailable => "the service is unavailable; try again later".into(),
             Self::EventsLost => {

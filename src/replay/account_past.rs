@@ -112,21 +112,17 @@ impl Replay {
         if !row.try_get(1)? {
             return Err(AccountPastError::MayNotMakeTables);
         }
-        let folder = self.folder(vec![true; projections::TABLES.len()].into());
+        let folder = self.folder_of_past(true);
         let mut spill = Spill::new(&*self.entropy);
         let of: (Uuid, i64) = (account.as_uuid(), moment.position);
         let part = read_part(&folder, &connection, of, MOST_EVENTS, &mut spill, &Progress::none()).await?;
         if part.is_none() {
             return Err(AccountPastError::TooMany(account));
         }
-        let mut tables = String::new();
-        for table in projections::TABLES {
-            tables.push_str(&row_sql::create_table_without_key(table, "pg_temp"));
-        }
-        for name in COARSE {
-            tables.push_str(&format!("create table pg_temp.{name} (like coarse.{name});\n"));
-        }
-        client.batch_execute(&tables).await?;
+        let tables =
+            projections::TABLES.iter().map(|table| row_sql::create_table_without_key(table, "pg_temp"));
+        let coarse = COARSE.iter().map(|name| format!("create table pg_temp.{name} (like coarse.{name});\n"));
+        client.batch_execute(&tables.chain(coarse).collect::<String>()).await?;
         for slice in 0..SLICES {
             let slice = spill.take(slice)?;
             let rows = rows_of_part(&slice, moment.position)?;

@@ -172,7 +172,7 @@ impl Replay {
         lock: &Connection,
         progress: &Progress,
     ) -> Result<(u64, u64), ReplayError> {
-        let folder = self.folder(vec![true; projections::TABLES.len()].into());
+        let folder = self.folder_of_past(options.account.is_some());
         let events = Arc::new(session::connect(&self.log, "tenure as-of").await?);
         let mut spill = Spill::new(&*self.entropy);
         let count = if let Some(account) = options.account {
@@ -202,11 +202,12 @@ impl Replay {
         }
         progress.begin(Phase::Indexing, projections::TABLES.len() as u64);
         for table in projections::TABLES {
-            let mut statements = row_sql::add_key(table, schema);
-            statements.extend(row_sql::indexes(table, schema, ""));
-            statements.push_str(&format!("analyze {schema}.{}", table.name));
-            for statement in statements.split(";\n") {
-                session::long(&self.log, async { Ok(client.batch_execute(statement).await?) }).await?;
+            let analyze = format!("analyze {schema}.{}", table.name);
+            let statements = std::iter::once(row_sql::add_key(table, schema))
+                .chain(row_sql::indexes(table, schema, ""))
+                .chain([analyze]);
+            for statement in statements {
+                session::long(&self.log, async { Ok(client.batch_execute(&statement).await?) }).await?;
             }
             progress.advance(1);
         }

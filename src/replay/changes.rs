@@ -116,7 +116,7 @@ impl Replay {
         if from.epoch != to.epoch {
             return Err(ReplayError::EpochChanged);
         }
-        let folder = self.folder(vec![true; projections::TABLES.len()].into());
+        let folder = self.folder_of_past(account.is_some());
         let connection = Arc::new(session::connect(&self.log, "tenure replay").await?);
         let mut spill = Spill::new(&*self.entropy);
         let events = if let Some(account) = account {

@@ -7,6 +7,8 @@ use crate::clock::Clock;
 use crate::codec::Codec;
 use crate::entropy::Entropy;
 use crate::event_log::EventLog;
+use crate::event_log::rows::Table;
+use crate::projections::{self, unique_claims};
 
 /// What replays need of an engine.
 pub struct Replay {
@@ -34,6 +36,12 @@ pub enum Verification {
 }
 
 impl Replay {
+    /// For the tables as they were. Who holds a name depends on all accounts, so the part of one has no claims.
+    pub(super) fn folder_of_past(&self, is_part: bool) -> Folder {
+        let is_wanted = |table: &&Table| !is_part || table.name != unique_claims::TABLE.name;
+        self.folder(projections::TABLES.iter().map(is_wanted).collect())
+    }
+
     pub(super) fn folder(&self, wanted: Arc<[bool]>) -> Folder {
         Folder { codec: self.codec.clone(), primary: self.log.primary().clone(), wanted }
     }

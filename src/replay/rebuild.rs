@@ -200,7 +200,7 @@ impl Work<'_> {
         events: Arc<Connection>,
         other: &Connection,
     ) -> Result<Rebuilt, RebuildError> {
-        let (differences, rows) = self.fill(fresh, scan, other).await?;
+        let (differences, rows) = Box::pin(self.fill(fresh, scan, other)).await?;
         if differences.count > 0 && self.options.verification == Verification::Strict {
             return Err(RebuildError::Differs(Box::new(differences)));
         }
@@ -292,7 +292,7 @@ impl Work<'_> {
             Ok::<_, ReplayError>((differences, count))
         };
         let both = futures::future::try_join(work(&self.lock.client), work(&other.client));
-        let ((mut differences, one), (others, two)) = session::long(&self.replay.log, both).await?;
+        let ((mut differences, one), (others, two)) = Box::pin(session::long(&self.replay.log, both)).await?;
         differences.extend(others);
         Ok((differences, one + two))
     }

@@ -243,7 +243,7 @@ async fn lists_of_the_past_are_paged_and_expiry_is_that_of_then() {
     let owner = server.user("owner").await;
     let account = server.account("acme", owner).await;
     let invite = tenure.create_invite(&operator(), account, "guest", Some(owner)).await.unwrap().answer;
-    for number in 0..PAGE + 1 {
+    for number in 0..=PAGE {
         let handle = format!("s{number:04}");
         tenure.create_source(&operator(), account, Some(owner), &handle, None).await.unwrap();
     }
@@ -270,6 +270,6 @@ async fn lists_of_the_past_are_paged_and_expiry_is_that_of_then() {
             None => break,
         }
     }
-    let expected: Vec<String> = (0..PAGE + 1).map(|number| format!("\"s{number:04}\"")).collect();
+    let expected: Vec<String> = (0..=PAGE).map(|number| format!("\"s{number:04}\"")).collect();
     assert_eq!(handles, expected);
 }

@@ -59,15 +59,14 @@ pub async fn of_account(
             let invite: InviteId = id(&invite, Resource::Invite)?;
             in_account(&state, account, Thing::Invite(invite), "invite", Resource::Invite).await?
         }
-        (None, None, Some(source)) => match source.parse::<SourceId>() {
-            Ok(source) => {
+        (None, None, Some(source)) => {
+            if let Ok(source) = source.parse::<SourceId>() {
                 in_account(&state, account, Thing::Source(source), "source", Resource::Source).await?
-            }
-            Err(_) => {
+            } else {
                 let found = state.tenure.reader().source_by_handle(account, &source).await;
                 Thing::Source(or_not_found(found, Resource::Source)?.id)
             }
-        },
+        }
         _ => return Err(ApiError::malformed("name one of `key`, `invite` and `source`")),
     };
     story(&state, thing, Part { limit, cursor }).await.map(Json)
