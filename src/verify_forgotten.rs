@@ -96,7 +96,7 @@ impl From<ReadError> for VerifyForgottenError {
 
 impl Tenure {
     /// Searches everywhere for what is left of a forgotten person, and for these texts, such as their former name and address.
-    /// Upper and lower case are the same.
+    /// Upper and lower case are the same. `tell` is called with each table that is searched for them.
     ///
     /// # Errors
     /// [`VerifyForgottenError`]
@@ -104,6 +104,7 @@ impl Tenure {
         &self,
         user: UserId,
         texts: &[String],
+        tell: &(dyn Fn(&str) + Sync),
     ) -> Result<ForgottenReport, VerifyForgottenError> {
         if texts.len() > MOST_TEXTS || texts.iter().any(|text| text.chars().count() < SHORTEST_TEXT) {
             return Err(VerifyForgottenError::Texts);
@@ -124,7 +125,7 @@ impl Tenure {
             search.note("the list outside the database", "the person is not on it", i64::from(!is_listed));
         }
         if !texts.is_empty() {
-            search.texts(texts).await?;
+            search.texts(texts, tell).await?;
         }
         Ok(ForgottenReport { user, forgotten_at, is_being_cleared, searched: search.searched })
     }
@@ -253,7 +254,11 @@ impl Search<'_> {
     }
 
     /// Texts, in every column of every table.
-    async fn texts(&mut self, texts: &[String]) -> Result<(), tokio_postgres::Error> {
+    async fn texts(
+        &mut self,
+        texts: &[String],
+        tell: &(dyn Fn(&str) + Sync),
+    ) -> Result<(), tokio_postgres::Error> {
         // Octets are compared in PostgreSQL's escape format, which is the text itself for plain ASCII.
         let sql = "select format('%I.%I', n.nspname, c.relname),
                           string_agg(format(case when a.atttypid = 'bytea'::regtype then 'encode(t.%I, ''escape'')'
@@ -266,6 +271,7 @@ impl Search<'_> {
                    group by 1 order by 1";
         for row in self.client.query(sql, &[]).await? {
             let (table, columns): (String, String) = (row.try_get(0)?, row.try_get(1)?);
+            tell(&table);
             let sql = format!(
                 "select count(*) from {table} t, lateral (select lower(concat_ws(' ', {columns})) as text) s
                  where exists (select from unnest($1::text[]) wanted

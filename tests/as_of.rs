@@ -266,7 +266,7 @@ async fn what_is_forgotten_is_purged_from_tables_as_they_were_once_nobody_reads_
     tenure.forget_user(&operator(), ghost).await.unwrap();
     until("the other one is gone", async || !exists("acme_then").await).await;
     assert!(exists("whole").await && exists("other_then").await);
-    let report = tenure.verify_forgotten(ghost, &["ghostly".to_owned()]).await.unwrap();
+    let report = tenure.verify_forgotten(ghost, &["ghostly".to_owned()], &|_| {}).await.unwrap();
     let left: Vec<&str> =
         report.searched.iter().filter(|found| found.found > 0).map(|found| &*found.place).collect();
     assert!(left.contains(&"whole.users"), "{report:?}");
@@ -288,7 +288,7 @@ async fn what_is_forgotten_is_purged_from_tables_as_they_were_once_nobody_reads_
     tenure.clear_away().await.unwrap();
     for (person, name) in [(ghost, "ghostly"), (phantom, "phantom")] {
         let texts = [name.to_owned(), format!("{name}@people.example")];
-        let report = tenure.verify_forgotten(person, &texts).await.unwrap();
+        let report = tenure.verify_forgotten(person, &texts, &|_| {}).await.unwrap();
         assert!(report.is_clean() && !report.is_being_cleared, "{report:#?}");
         assert!(!dump(&database, &[]).contains(name));
     }
@@ -296,7 +296,7 @@ async fn what_is_forgotten_is_purged_from_tables_as_they_were_once_nobody_reads_
     replay.as_of(&options(head, "anew"), &Progress::none()).await.unwrap();
     let dumped = dump(&database, &[]);
     assert!(!dumped.contains("ghostly") && !dumped.contains("phantom"));
-    let report = tenure.verify_forgotten(ghost, &["ghostly".to_owned()]).await.unwrap();
+    let report = tenure.verify_forgotten(ghost, &["ghostly".to_owned()], &|_| {}).await.unwrap();
     assert!(report.is_clean() && report.searched.iter().any(|place| place.place == "anew.users"));
     // Closed accounts are forgotten as well.
     tenure.close_account(&operator(), other).await.unwrap();

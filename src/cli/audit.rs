@@ -112,7 +112,7 @@ async fn carry_out(
         }
         AuditCommand::Explain(question) => explain::run(&opened.tenure, config.json, question).await,
         AuditCommand::VerifyForgotten { user, search_stdin } => {
-            verify_forgotten(config, opened, &user, search_stdin).await
+            verify_forgotten(config, opened, shown, &user, search_stdin).await
         }
         AuditCommand::Schemas => schemas(config, opened).await,
         AuditCommand::DropSchema { schema } => {
@@ -242,6 +242,7 @@ struct NotForgotten;
 async fn verify_forgotten(
     config: &Config,
     opened: &Opened,
+    shown: &Shown,
     user: &str,
     search_stdin: bool,
 ) -> anyhow::Result<()> {
@@ -252,7 +253,11 @@ async fn verify_forgotten(
     if search_stdin && texts.is_empty() {
         return Err(crate::verify_forgotten::VerifyForgottenError::Texts.into());
     }
-    let report = opened.tenure.verify_forgotten(user, &texts).await?;
+    let report = opened
+        .tenure
+        .verify_forgotten(user, &texts, &|table| shown.say(&format!("searching {table}")))
+        .await?;
+    shown.clear();
     if config.json {
         let mut value = serde_json::to_value(&report)?;
         value["is_clean"] = report.is_clean().into();

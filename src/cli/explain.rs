@@ -116,7 +116,11 @@ fn print(as_json: bool, entry: &Entry, indent: &str) -> anyhow::Result<()> {
         return output::json(&serde_json::to_value(entry)?);
     }
     let event = &entry.event;
-    output::line(&format!("{indent}{}  {}  {}", event.recorded_at, event.position, entry.what))?;
+    let (kind, id) = (&event.stream_type, &event.stream_id);
+    output::line(&format!(
+        "{indent}{}  {}  {}  [{kind} {id}]",
+        event.recorded_at, event.position, entry.what
+    ))?;
     let facts: Vec<String> = entry.facts.iter().map(|(name, value)| format!("{name} {value}")).collect();
     if !facts.is_empty() {
         output::line(&format!("{indent}    {}", facts.join(" · ")))?;

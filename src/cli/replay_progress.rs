@@ -28,6 +28,11 @@ impl Shown {
         })
     }
 
+    /// Shows what is being done, where nothing is counted.
+    pub(super) fn say(&self, what: &str) {
+        self.bar.set_message(what.to_owned());
+    }
+
     /// Removes the bar, before anything else is printed.
     pub(super) fn clear(&self) {
         self.bar.finish_and_clear();

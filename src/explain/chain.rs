@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::{Entry, ExplainError};
+use super::story::{Entry, ExplainError};
 use crate::Tenure;
 use crate::clock::Timestamp;
 use crate::event_log::{FromLog as _, ReadError, RecordedEvent};

@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
-use super::{Because, Entry, ExplainError, Person, Who, payload_of};
+use super::story::{Because, Entry, ExplainError, Person, Who};
 use crate::Tenure;
 use crate::event_description::event_schemas;
 use crate::history::EventRecord;
@@ -133,5 +133,14 @@ impl Names {
             }
             other => other.to_string(),
         }
+    }
+}
+
+/// The members of an event's payload; it is an object with one member, that says what happened.
+fn payload_of(record: &EventRecord) -> Option<&Map<String, Value>> {
+    let payload = record.payload.as_object()?;
+    match payload.values().next() {
+        Some(Value::Object(inner)) if payload.len() == 1 => Some(inner),
+        _ => Some(payload),
     }
 }

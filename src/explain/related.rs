@@ -2,7 +2,7 @@
 
 use uuid::Uuid;
 
-use super::{ExplainError, Thing};
+use super::story::{ExplainError, Thing};
 use crate::Tenure;
 use crate::event_log::read::Filter;
 use crate::event_log::{FromLog as _, ReadError, RecordedEvent};
