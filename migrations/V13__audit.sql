@@ -3,6 +3,7 @@
 -- Schemas that hold the tables as they were at a position. What was in them stays known for 30 days.
 create table log.as_of_schema (
     name         text        collate "C" primary key,
+    schema_oid   oid         not null,
     account_id   uuid,
     epoch        bigint      not null,
     position     bigint      not null,
@@ -14,6 +15,8 @@ create table log.as_of_schema (
     ends_because text        collate "C",
     ended_at     timestamptz
 );
+comment on column log.as_of_schema.schema_oid is
+    'The schema, whatever it is called by now; one that has taken its name is somebody else''s.';
 comment on column log.as_of_schema.checked is
     'What was forgotten up to this position is not in the schema.';
 
@@ -26,6 +29,8 @@ $$
 declare
     made    record;
     why     text;
+    called  name;
+    problem text;
     people  uuid[];
     closed  uuid[];
     holds   boolean;
@@ -37,14 +42,22 @@ begin
     delete from log.as_of_schema where ended_at < clock_timestamp() - interval '30 days';
     for made in select * from log.as_of_schema where ended_at is null order by name for update skip locked loop
         why := made.ends_because;
-        if not exists (select from pg_namespace where nspname = made.name) then
+        -- In a restored database it has another OID.
+        select n.nspname into called from pg_namespace n
+        where n.oid = made.schema_oid
+           or made.epoch <> present and n.nspname = made.name and n.nspowner = current_user::regrole
+        limit 1;
+        if not found then
+            called := null;
+        end if;
+        if called is null then
             update log.as_of_schema set ended_at = clock_timestamp(), ends_because = coalesce(why, 'dropped by hand')
             where name = made.name;
             continue;
         end if;
         if why is null and made.epoch <> present then
             why := 'the log has a new epoch';
-        elsif why is null and made.expires_at <= clock_timestamp() then
+        elsif why is null and made.is_ready and made.expires_at <= clock_timestamp() then
             why := 'expired';
         elsif why is null and not made.is_ready and is_idle then
             why := 'never finished';
@@ -67,9 +80,11 @@ begin
                                                or i.name_key is not null
                                                   and not exists (select from log.data_key k
                                                                   where k.subject = ''name:'' || i.name_key)))',
-                        made.name
+                        called
                     ) into holds using people, closed;
                 exception
+                    -- Somebody is changing its tables: looked at again.
+                    when lock_not_available or deadlock_detected or query_canceled then continue;
                     -- Somebody has changed its tables: what they hold cannot be told.
                     when others then holds := true;
                 end;
@@ -82,12 +97,14 @@ begin
         end if;
         if why is not null then
             begin
-                execute format('drop schema %I cascade', made.name);
+                execute format('drop schema %I cascade', called);
                 update log.as_of_schema set ended_at = clock_timestamp(), ends_because = why where name = made.name;
             exception
-                when lock_not_available or deadlock_detected then
+                -- Somebody still reads it, or has made it undroppable: the others go all the same.
+                when others then
+                    problem := sqlerrm;
                     update log.as_of_schema set ends_because = why where name = made.name;
-                    return query select made.name::text, why;
+                    return query select made.name::text, why || ' (' || problem || ')';
             end;
         end if;
     end loop;

@@ -27,7 +27,10 @@ const ROTATION_LOCK: i64 = 0x74_65_6e_75_72_65_6b_72;
 const BATCH: i64 = 1_000;
 
 /// How long units that were made before a node used the new key may still be on their way.
-const ON_THE_WAY: Duration = Duration::from_secs(6);
+const ON_THE_WAY: Duration = Duration::from_secs(15);
+
+/// For how long a node that has stopped renewing its row may only be slow: it is waited for.
+const MAY_BE_SLOW: &str = "10 s";
 
 /// How often the nodes are looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
@@ -101,11 +104,25 @@ pub enum RotateError {
     #[error(transparent)]
     MasterKey(#[from] MasterKeyError),
     /// A stored key does not open.
-    #[error("a key in the log does not open with the log's master key")]
-    Damaged(#[from] SealError),
+    #[error(
+        "a key in the log does not open with the log's master key: {subject}; restore it from a backup, and call this again"
+    )]
+    Damaged {
+        /// Whose key it is.
+        subject: String,
+    },
+    /// No rotation can be taken back.
+    #[error("no change of the master key was announced, or it has gone too far to be taken back; finish it")]
+    NothingToAbandon,
     /// The database could not be used.
     #[error(transparent)]
     Database(#[from] ReplayError),
+}
+
+impl From<SealError> for RotateError {
+    fn from(_: SealError) -> Self {
+        Self::Damaged { subject: "the key ring".to_owned() }
+    }
 }
 
 impl From<tokio_postgres::Error> for RotateError {
@@ -142,6 +159,21 @@ impl Tenure {
         rotated
     }
 
+    /// Takes the announcement of a new master key back, as long as no node uses it.
+    ///
+    /// # Errors
+    /// [`RotateError::NothingToAbandon`]
+    pub async fn abandon_rotation(&self) -> Result<(), RotateError> {
+        let connection = connect_as_owner(self.log(), "tenure keys rotate").await?;
+        let client = &connection.client;
+        let row = client.query_one("select pg_try_advisory_lock($1)", &[&ROTATION_LOCK]).await?;
+        if !row.try_get::<_, bool>(0)? {
+            return Err(RotateError::Running(lock_holder(client, ROTATION_LOCK).await?));
+        }
+        let gone = client.execute("delete from log.key_ring where state = 'announced'", &[]).await?;
+        if gone == 0 { Err(RotateError::NothingToAbandon) } else { Ok(()) }
+    }
+
     /// Takes over what the log says of its master keys, and tells it what this node has and uses. Returns the id of a key that this
     /// node lacks.
     pub(crate) async fn follow_key_ring(&self) -> Result<Option<String>, ReadError> {
@@ -164,7 +196,7 @@ impl Tenure {
             Ok(Ok(true)) => None,
             Ok(Ok(false)) | Err(_) => newest.clone(),
             Ok(Err(error)) => {
-                tracing::warn!(%error, "the new master key of the log cannot be used");
+                tracing::debug!(%error, "a master key of the log cannot be used");
                 newest.clone()
             }
         };
@@ -206,12 +238,14 @@ impl Rotation<'_> {
                 let entropy = self.tenure.entropy();
                 let next = ring.next_master(&*entropy)?;
                 if next.id() == current.id {
-                    let present = source.load()?;
-                    if present.is_none_or(|present| present.id() == current.id) {
+                    let is_present = source
+                        .load()
+                        .is_ok_and(|present| present.is_some_and(|present| present.id() == current.id));
+                    if is_present || other.is_some() {
                         return Err(RotateError::SameKey(current.id.clone()));
                     }
                     // Killed after the log had changed its key, and before the files had changed places.
-                    let files_changed = self.change_files().await?;
+                    let files_changed = self.change_files(&current.id).await;
                     return Ok(Rotated { from: None, to: current.id.clone(), data_keys: 0, files_changed });
                 }
                 match other {
@@ -221,6 +255,8 @@ impl Rotation<'_> {
                     }
                     Some(_) => {}
                     None => {
+                        // A release before this one cannot have two keys.
+                        self.until_nodes("wraps_with", &current.id, RotationStep::WaitingForUse).await?;
                         let (check, lookup) = ring.stored_values(&next, &*entropy)?;
                         let sql = "insert into log.key_ring (key_id, check_value, lookup_key, state)
                                    values ($1, $2, $3, 'announced')";
@@ -249,10 +285,12 @@ impl Rotation<'_> {
                 break;
             }
         }
-        self.move_operator_keys(&from, &to).await?;
-        self.client.execute("delete from log.key_ring where key_id = $1", &[&from]).await?;
+        let gone = "delete from log.key_ring where key_id = $1 and nats_keys is null";
+        while self.client.execute(gone, &[&from]).await? == 0 {
+            self.move_operator_keys(&from, &to).await?;
+        }
         self.tenure.follow_key_ring().await?;
-        let files_changed = self.change_files().await?;
+        let files_changed = self.change_files(&to).await;
         Ok(Rotated { from: Some(from), to, data_keys, files_changed })
     }
 
@@ -270,7 +308,8 @@ impl Rotation<'_> {
     ) -> Result<(), RotateError> {
         let since = Stopwatch::start();
         let sql = format!(
-            "select count(*) from log.node where expires_at > clock_timestamp() and {column} is distinct from $1"
+            "select count(*) from log.node
+             where expires_at > clock_timestamp() - interval '{MAY_BE_SLOW}' and {column} is distinct from $1"
         );
         loop {
             // This process is a node, too.
@@ -281,7 +320,7 @@ impl Rotation<'_> {
             }
             (self.tell)(step(left));
             if since.elapsed() > self.wait {
-                let file = self.tenure.codec().keys().source().beside().0.display().to_string();
+                let file = self.tenure.codec().keys().source().file_of_next().display().to_string();
                 return Err(RotateError::NodesWithout { left, key: key.to_owned(), file });
             }
             tokio::time::sleep(LOOK_EVERY).await;
@@ -290,20 +329,20 @@ impl Rotation<'_> {
 
     /// Makes the new key the one that wraps. What the former one wraps can still be read by every node, and the other way round.
     async fn switch(&self, from: &str, to: &str) -> Result<(), RotateError> {
-        self.move_operator_keys(from, to).await?;
         self.client.batch_execute("begin").await?;
         let switching = async {
+            self.move_operator_keys(from, to).await?;
             // In this order: there is only one current key at any time.
             let sql = "update log.key_ring set state = $2 where key_id = $1";
             self.client.execute(sql, &[&from, &"former"]).await?;
             self.client.execute(sql, &[&to, &"current"]).await?;
-            self.client.batch_execute("commit").await
+            Ok::<_, RotateError>(self.client.batch_execute("commit").await?)
         };
         let switched = switching.await;
         if switched.is_err() {
             let _ = self.client.batch_execute("rollback").await;
         }
-        Ok(switched?)
+        switched
     }
 
     /// Wraps the operator's keys of NATS, which are wrapped with the master key itself, with the new one.
@@ -317,7 +356,7 @@ impl Rotation<'_> {
             let moved = ring.rewrap((from, to), NATS_KEYS.as_bytes(), &wrapped, &*entropy)?;
             // Both at once, and only if nobody has changed them meanwhile.
             let sql = "with taken as (update log.key_ring set nats_keys = null where key_id = $1 and nats_keys = $3 returning 1)
-                       update log.key_ring set nats_keys = $4 where key_id = $2 and exists (select from taken)";
+                       update log.key_ring set nats_keys = coalesce(nats_keys, $4) where key_id = $2 and exists (select from taken)";
             if self.client.execute(sql, &[&from, &to, &wrapped, &moved]).await? == 1 {
                 return Ok(());
             }
@@ -338,7 +377,8 @@ impl Rotation<'_> {
             let (mut subjects, mut before, mut now) = (Vec::new(), Vec::new(), Vec::new());
             for row in &rows {
                 let (subject, wrapped): (String, Vec<u8>) = (row.try_get(0)?, row.try_get(1)?);
-                now.push(ring.rewrap((from, to), subject.as_bytes(), &wrapped, &*entropy)?);
+                let rewrapped = ring.rewrap((from, to), subject.as_bytes(), &wrapped, &*entropy);
+                now.push(rewrapped.map_err(|_| RotateError::Damaged { subject: subject.clone() })?);
                 before.push(wrapped);
                 subjects.push(subject);
             }
@@ -371,13 +411,15 @@ impl Rotation<'_> {
     }
 
     /// Puts the file of the new key in the place of the former one, if both are where this node expects them.
-    async fn change_files(&self) -> Result<bool, RotateError> {
-        let source = self.tenure.codec().keys().source().clone();
-        if source.present_file().is_none() || source.next_file.is_some() || source.next_value.is_some() {
-            return Ok(false);
+    async fn change_files(&self, to: &str) -> bool {
+        let (source, to) = (self.tenure.codec().keys().source().clone(), to.to_owned());
+        match tokio::task::spawn_blocking(move || source.promote_next(&to)).await {
+            Ok(Ok(changed)) => changed,
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "the log has changed its master key, but the files could not change places");
+                false
+            }
+            Err(_) => false,
         }
-        let changing = tokio::task::spawn_blocking(move || source.promote_next());
-        changing.await.map_err(|_| RotateError::Database(ReplayError::Malformed))??;
-        Ok(true)
     }
 }

@@ -3,6 +3,7 @@
 
 use serde::Serialize;
 use tokio_postgres::Client;
+use tokio_postgres::error::SqlState;
 use uuid::Uuid;
 
 use crate::Tenure;
@@ -174,8 +175,12 @@ impl Search<'_> {
         sql: &str,
         parameters: &[&(dyn tokio_postgres::types::ToSql + Sync)],
     ) -> Result<(), tokio_postgres::Error> {
-        let found = self.client.query_one(sql, parameters).await?.try_get(0)?;
-        self.note(place, looked_for, found);
+        match self.client.query_one(sql, parameters).await {
+            Ok(row) => self.note(place, looked_for, row.try_get(0)?),
+            // Dropped since it was listed.
+            Err(error) if error.code() == Some(&SqlState::UNDEFINED_TABLE) => {}
+            Err(error) => return Err(error),
+        }
         Ok(())
     }
 
@@ -201,13 +206,7 @@ impl Search<'_> {
             ),
             ("view.members", "select count(*) from view.members where user_id = $1"),
         ] {
-            let looked_for = "what the person could still use";
-            // Ended with the person; their rows are cleared away in the background.
-            if is_being_cleared {
-                self.note(place, looked_for, 0);
-            } else {
-                self.count(place, looked_for, sql, &[&user]).await?;
-            }
+            self.count(place, "what the person could still use", sql, &[&user]).await?;
         }
         let snapshots =
             "select count(*) from log.snapshot s where s.stream_type = 'user' and s.stream_id = $1
@@ -233,18 +232,16 @@ impl Search<'_> {
         );
         let name = forgotten_name(user.as_uuid());
         self.count(&format!("{schema}.users"), "personal data", &sql, &[&user, &name]).await?;
-        // Queries hide the names in invites that have not been blanked yet.
         let sql = format!(
             "select count(*) from {schema}.invites
-             where (invitee_user_id = $1 or name_key = any ($2)) and invitee_username is not null
-               and not exists (select from view.endings e where e.is_person and e.id = $1)"
+             where (invitee_user_id = $1 or name_key = any ($2)) and invitee_username is not null"
         );
         self.count(&format!("{schema}.invites"), "names in invites", &sql, &[&user, &names]).await
     }
 
     /// The tables as they were that exist.
     async fn schemas(&mut self, user: UserId, names: &[Uuid]) -> Result<(), tokio_postgres::Error> {
-        let sql = "select a.name from log.as_of_schema a join pg_namespace n on n.nspname = a.name
+        let sql = "select quote_ident(n.nspname) from log.as_of_schema a join pg_namespace n on n.oid = a.schema_oid
                    where a.ended_at is null order by 1";
         for row in self.client.query(sql, &[]).await? {
             let schema: String = row.try_get(0)?;
@@ -266,8 +263,8 @@ impl Search<'_> {
                    from pg_class c join pg_namespace n on n.oid = c.relnamespace
                    join pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
                    where c.relkind in ('r', 'm')
-                     and (n.nspname in ('log', 'view', 'coarse')
-                          or exists (select from log.as_of_schema s where s.name = n.nspname and s.ended_at is null))
+                     and (n.nspname in ('log', 'view', 'coarse') or n.nspname like 'view\\_%'
+                          or exists (select from log.as_of_schema s where s.schema_oid = n.oid and s.ended_at is null))
                    group by 1 order by 1";
         for row in self.client.query(sql, &[]).await? {
             let (table, columns): (String, String) = (row.try_get(0)?, row.try_get(1)?);

@@ -298,6 +298,29 @@ async fn what_is_forgotten_is_purged_from_tables_as_they_were_once_nobody_reads_
     assert!(!dumped.contains("ghostly") && !dumped.contains("phantom"));
     let report = tenure.verify_forgotten(ghost, &["ghostly".to_owned()], &|_| {}).await.unwrap();
     assert!(report.is_clean() && report.searched.iter().any(|place| place.place == "anew.users"));
+    // One that cannot be dropped does not keep the others.
+    let later = user(&tenure, "later").await;
+    let head = Moment::Position(tenure.log().newest().await.unwrap());
+    for schema in ["a_renamed", "b_stuck", "c_last"] {
+        replay.as_of(&options(head, schema), &Progress::none()).await.unwrap();
+    }
+    let change = "alter schema a_renamed rename to somewhere_else; create schema a_renamed;
+                  create function public.refuse() returns event_trigger language plpgsql as $$
+                  begin
+                      if exists (select from pg_event_trigger_dropped_objects() where schema_name = 'b_stuck') then
+                          raise exception 'no';
+                      end if;
+                  end $$;
+                  create event trigger refuse on sql_drop execute function public.refuse()";
+    client.batch_execute(change).await.unwrap();
+    tenure.forget_user(&operator(), later).await.unwrap();
+    until("the others are gone", async || !exists("somewhere_else").await && !exists("c_last").await).await;
+    assert!(
+        exists("a_renamed").await && exists("b_stuck").await,
+        "somebody else's, and the one that is stuck"
+    );
+    client.batch_execute("drop event trigger refuse").await.unwrap();
+    until("it goes, too", async || !exists("b_stuck").await).await;
     // Closed accounts are forgotten as well.
     tenure.close_account(&operator(), other).await.unwrap();
     until("the account is gone", async || !exists("other_then").await).await;

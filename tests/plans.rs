@@ -312,7 +312,8 @@ async fn every_query_of_the_readers_is_answered_through_an_index() {
     ask!(usernames_by_ids(&[user, rare]));
     ask!(labels_of_api_keys(&[ApiKeyId::from_uuid(nobody)]));
     ask!(prefixes_of_bearer_tokens(&[BearerTokenId::from_uuid(nobody)]));
-    ask!(streams_of_user(user, 2_000));
+    ask!(streams_of_user(user, true, 2_000));
+    ask!(usernames_of_members_among(account, &[user, rare]));
     ask!(count_of_forgotten_users());
     ask!(count_of_forgotten_among(&[user, rare]));
     ask!(forgotten_users_after(0, 50));

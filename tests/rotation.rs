@@ -68,7 +68,8 @@ async fn after_a_rotation_the_former_key_is_needed_for_nothing() {
     assert_eq!(in_use(&database).await.0, std::slice::from_ref(&rotated.to));
     tenure.close().await;
 
-    std::fs::remove_file(dir.path().join("master.key.former")).unwrap();
+    let former_file = dir.path().join(format!("master.key.former-{}", rotated.from.as_ref().unwrap()));
+    std::fs::remove_file(former_file).unwrap();
     let again = open(&database, &source).await.unwrap();
     assert_eq!(
         again.reader().user_by_username("ADA").await.unwrap().email.as_deref(),
@@ -113,10 +114,11 @@ async fn what_is_wrong_with_a_new_key_is_said() {
         .create(&OsEntropy::default())
         .unwrap();
     assert!(matches!(rotate(&tenure).await, Err(RotateError::OtherUnderWay { .. })));
-    // A node that starts without it says so.
+    // A node that starts without it serves: nothing uses it yet. The change can be taken back, and announced again.
     std::fs::remove_file(&next).unwrap();
-    let error = open(&database, &source).await.err().unwrap();
-    assert!(format!("{error:?}").contains("MissingNext"), "{error:?}");
+    open(&database, &source).await.unwrap().close().await;
+    tenure.abandon_rotation().await.unwrap();
+    assert!(matches!(tenure.abandon_rotation().await, Err(RotateError::NothingToAbandon)));
     // Given to both, it goes on.
     for dir in [&dir, &other_dir] {
         let file = dir.path().join("master.key.next");
@@ -128,13 +130,31 @@ async fn what_is_wrong_with_a_new_key_is_said() {
     user(&elsewhere, "katherine").await;
     assert_eq!(in_use(&database).await.0, std::slice::from_ref(&rotated.to));
     assert_eq!(elsewhere.reader().user_by_username("grace").await.unwrap().username, "grace");
-    // Killed before the files had changed places: the next call does just that.
-    std::fs::rename(&source.default_file, &next).unwrap();
-    std::fs::copy(master_key().default_file, &source.default_file).unwrap();
-    let again = rotate(&tenure).await.unwrap();
-    assert_eq!((again.from, again.to, again.files_changed), (None, rotated.to, true));
+    // Killed before the files had changed places, or in between: the next call does just that.
+    let new_key = std::fs::read(&source.default_file).unwrap();
+    for is_between in [false, true] {
+        std::fs::rename(&source.default_file, &next).unwrap();
+        if !is_between {
+            std::fs::copy(master_key().default_file, &source.default_file).unwrap();
+        }
+        open(&database, &source).await.unwrap().close().await;
+        let again = rotate(&tenure).await.unwrap();
+        assert_eq!((again.from, &again.to, again.files_changed), (None, &rotated.to, true));
+        assert_eq!(std::fs::read(&source.default_file).unwrap(), new_key);
+    }
     elsewhere.close().await;
-    assert!(matches!(rotate(&tenure).await, Ok(Rotated { from: Some(_), .. })), "a second change");
+    let second = rotate(&tenure).await.unwrap();
+    assert_eq!(second.from.as_ref(), Some(&rotated.to), "a second change");
+    for former in [rotated.from.unwrap(), rotated.to] {
+        assert!(dir.path().join(format!("master.key.former-{former}")).exists(), "each former key is kept");
+    }
+    // A log that is restored to the middle of a change opens with both keys.
+    let client = database.connect(None).await;
+    let restored = "insert into log.key_ring (key_id, check_value, lookup_key, state)
+                    select 'mk-0000000000000000', check_value, lookup_key, 'former' from log.key_ring";
+    client.batch_execute(restored).await.unwrap();
+    let error = open(&database, &source).await.err().unwrap();
+    assert!(format!("{error:?}").contains("MissingNext"), "{error:?}");
 }
 
 /// Registers users at both nodes and reads each at the other one, until told to stop. Every answer must be a success.
@@ -209,7 +229,7 @@ async fn fault_a_rotation_under_load_is_killed_and_resumed_and_refuses_nobody() 
         tokio::time::sleep(delay).await;
         rotating.kill().unwrap();
         rotating.wait().unwrap();
-        delay += Duration::from_secs(10) / kills;
+        delay += Duration::from_secs(18) / kills;
     }
     let mut finishing = rotate();
     let output = tokio::task::spawn_blocking(move || finishing.output().unwrap()).await.unwrap();
@@ -230,9 +250,10 @@ async fn fault_a_rotation_under_load_is_killed_and_resumed_and_refuses_nobody() 
         node.end();
     }
     // The former key is nowhere.
-    let former = dir.path().join("master.key.former");
-    if former.exists() {
-        std::fs::remove_file(former).unwrap();
+    for file in std::fs::read_dir(dir.path()).unwrap().flatten() {
+        if file.file_name().to_string_lossy().contains(".former-") {
+            std::fs::remove_file(file.path()).unwrap();
+        }
     }
     assert!(Path::new(&key_file).exists() && !dir.path().join("master.key.next").exists());
     let again = open(&database, &source).await.unwrap();

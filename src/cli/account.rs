@@ -174,6 +174,7 @@ async fn carry_out(tenure: &Tenure, config: &Config, command: AccountCommand) ->
             let done = tenure.close_account(&operator, account.id).await?;
             // Cleared here, because no server may be running to do it.
             tenure.clear_away().await?;
+            tenure.log().sweep_as_of_schemas().await?;
             output::done(config.json, &done, json!({"account_id": account.id}))
         }
     }

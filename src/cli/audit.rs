@@ -127,6 +127,12 @@ async fn carry_out(
 
 async fn id_of(opened: &Opened, account: Option<String>) -> anyhow::Result<Option<Uuid>> {
     let Some(account) = account else { return Ok(None) };
+    // A closed account has no name, but a past.
+    if let Ok(id) = account.parse::<Uuid>()
+        && opened.tenure.account_of_stream("account", id).await?.is_some()
+    {
+        return Ok(Some(id));
+    }
     Ok(Some(lookup::account(&opened.tenure, &account).await?.id.as_uuid()))
 }
 
@@ -270,7 +276,9 @@ async fn verify_forgotten(
         let verdict = if report.is_clean() { "nothing is left" } else { "something is left" };
         output::line(&format!("{}: forgotten at {}, {verdict}", report.user, report.forgotten_at))?;
         if report.is_being_cleared {
-            output::line("rows of the person are still being cleared away; no query shows them")?;
+            output::line(
+                "rows of the person are still being cleared away; no query shows them; look again in a minute",
+            )?;
         }
     }
     if report.is_clean() { Ok(()) } else { Err(NotForgotten.into()) }

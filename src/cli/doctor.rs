@@ -82,11 +82,11 @@ pub(super) async fn run(config: Config) -> anyhow::Result<()> {
                 }
                 Ok(health) => {
                     findings.ok("database", address.to_string());
-                    database_findings(
-                        &health,
-                        given.as_ref().map(crate::credentials::master_key::MasterKey::id),
-                        &mut findings,
-                    );
+                    // While the key is changed, a node may have the log's own as the next one.
+                    let stored = health.log.as_ref().and_then(|log| log.key_id.as_deref());
+                    let found = stored.and_then(|id| config.master_key.find(id).ok().flatten()).or(given);
+                    let id = found.as_ref().map(crate::credentials::master_key::MasterKey::id);
+                    database_findings(&health, id, &mut findings);
                 }
             },
         }

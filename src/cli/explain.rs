@@ -4,7 +4,7 @@ use clap::{Args, ValueEnum};
 
 use super::{lookup, output};
 use crate::Tenure;
-use crate::explain::{Entry, ExplainError, SEARCHED, Thing};
+use crate::explain::{Entry, ExplainError, SEARCHED, Thing, Viewer};
 use crate::operations::Resource;
 
 /// How many events are read at a time.
@@ -18,8 +18,8 @@ pub(super) struct Question {
     /// Its identifier; accounts and users also by name, sources also as ACCOUNT/HANDLE, events by position
     id: String,
     /// Tell at most so many events [default: no limit]
-    #[arg(long)]
-    limit: Option<usize>,
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
+    limit: Option<u64>,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -41,6 +41,7 @@ enum Kind {
 /// Tells the story of a thing, or the causes and effects of an event.
 pub(super) async fn run(tenure: &Tenure, as_json: bool, question: Question) -> anyhow::Result<()> {
     let Question { kind, id, limit } = question;
+    let limit = limit.map(|limit| usize::try_from(limit).unwrap_or(usize::MAX));
     let thing = match kind {
         Kind::Event => return event(tenure, as_json, &id).await,
         // A malformed name or identifier is nobody's.
@@ -63,8 +64,8 @@ pub(super) async fn run(tenure: &Tenure, as_json: bool, question: Question) -> a
     };
     let (mut after, mut told) = (0, 0);
     loop {
-        let page = limit.map_or(PAGE, |limit| PAGE.min(limit - told)).max(1);
-        let story = tenure.explain(thing, after, page).await?;
+        let page = limit.map_or(PAGE, |limit| PAGE.min(limit - told));
+        let story = tenure.explain(thing, Viewer::Operator, after, page).await?;
         for entry in &story.entries {
             print(as_json, entry, "")?;
         }
@@ -97,7 +98,7 @@ async fn event(tenure: &Tenure, as_json: bool, id: &str) -> anyhow::Result<()> {
             .into());
         }
     };
-    let chain = tenure.explain_event(position).await?;
+    let chain = tenure.explain_event(position, Viewer::Operator).await?;
     if as_json {
         return output::json(&serde_json::to_value(&chain)?);
     }

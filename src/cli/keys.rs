@@ -26,16 +26,25 @@ pub(super) enum KeysCommand {
         /// How long to wait for nodes to have the new key
         #[arg(long, value_parser = duration, default_value = "10m", value_name = "DURATION")]
         wait: Duration,
+        /// Take the announcement of a new key back, as long as no node uses it: when the new key is lost, or nodes cannot get it
+        #[arg(long, conflicts_with = "new_key_file")]
+        abandon: bool,
     },
 }
 
 pub(super) async fn run(mut config: Config, command: KeysCommand) -> anyhow::Result<()> {
-    let KeysCommand::Rotate { new_key_file, wait } = command;
+    let KeysCommand::Rotate { new_key_file, wait, abandon } = command;
     if new_key_file.is_some() {
         config.master_key.next_file = new_key_file;
         config.master_key.next_value = None;
     }
     let opened = open::open(&config).await?;
+    if abandon {
+        let abandoned = opened.tenure.abandon_rotation().await;
+        opened.close().await?;
+        abandoned?;
+        return output::line("the announcement of a new master key was taken back");
+    }
     let watch = Stopwatch::start();
     let bar = ProgressBar::new_spinner();
     bar.enable_steady_tick(Duration::from_millis(200));
@@ -52,19 +61,22 @@ pub(super) async fn run(mut config: Config, command: KeysCommand) -> anyhow::Res
     }
     let Rotated { from, to, data_keys, files_changed } = rotated;
     output::line(&format!("{to} is the master key of this log: {data_keys} data keys in {seconds:.1} s"))?;
-    let (next, former) = config.master_key.beside();
     if files_changed {
+        let former = from.map_or_else(String::new, |from| {
+            let file = config.master_key.file_of_former(&from);
+            format!(
+                " The former one is in {}: keep it with backups from before, then destroy it.",
+                file.display()
+            )
+        });
         output::line(&format!(
-            "it is in {}; back it up. The former one is in {}: keep it with backups from before, then destroy it. On other machines, \
-             put the new file in the place of the former one",
+            "it is in {}; back it up.{former} On other machines, put the new file in the place of the former one",
             config.master_key.present_file().unwrap_or(&config.master_key.default_file).display(),
-            former.display()
         ))
     } else {
         output::line(&format!(
-            "put it ({}) in the place of the former one{} before nodes start again, and back it up",
-            next.display(),
-            from.map(|from| format!(", {from},")).unwrap_or_default()
+            "let the settings of every node name {to} before it starts again, and back it up; it was read from {}",
+            config.master_key.file_of_next().display(),
         ))
     }
 }

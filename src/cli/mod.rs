@@ -310,10 +310,13 @@ fn exit_code(error: &anyhow::Error) -> u8 {
     }
     if let Some(error) = error.downcast_ref::<RotateError>() {
         return match error {
-            RotateError::SameKey(_) | RotateError::OtherUnderWay { .. } | RotateError::NoFile => 3,
+            RotateError::SameKey(_)
+            | RotateError::OtherUnderWay { .. }
+            | RotateError::NothingToAbandon
+            | RotateError::NoFile => 3,
             RotateError::NodesWithout { .. } | RotateError::Running(_) => 5,
             RotateError::Database(error) => exit_code_of_replay(error),
-            RotateError::MasterKey(_) | RotateError::Damaged(_) => 1,
+            RotateError::MasterKey(_) | RotateError::Damaged { .. } => 1,
         };
     }
     if let Some(error) = error.downcast_ref::<VerifyForgottenError>() {

@@ -161,6 +161,7 @@ async fn carry_out(tenure: &Tenure, config: &Config, command: UserCommand) -> an
             let done = tenure.forget_user(&context, user.id).await?;
             // Cleared here, because no server may be running to do it.
             tenure.clear_away().await?;
+            tenure.log().sweep_as_of_schemas().await?;
             let answer = json!({"user_id": user.id, "revoked_api_key_count": done.answer.count,
                 "revoked_api_keys": done.answer.first});
             output::done(config.json, &done, answer)

@@ -110,6 +110,9 @@ pub enum KeyRingError {
     /// The database cannot be read or written.
     #[error("the key ring cannot be read")]
     Database(#[from] tokio_postgres::Error),
+    /// The log has master keys, and none of them is the current one.
+    #[error("the key ring in the log has no current master key; restore log.key_ring from a backup")]
+    NoCurrent,
     /// A key stored in the log does not open with the log's master key.
     #[error("the key ring in the log is damaged")]
     Damaged(#[from] SealError),
@@ -131,6 +134,9 @@ impl KeyRing {
         let stored: Vec<StoredMasterKey> =
             rows.iter().map(StoredMasterKey::from_row).collect::<Result<_, _>>()?;
         let Some(current) = stored.iter().find(|key| key.state == MasterKeyState::Current) else {
+            if !stored.is_empty() {
+                return Err(KeyRingError::NoCurrent);
+            }
             let master = match source.load()? {
                 Some(master) => master,
                 None => source.create(entropy)?,
@@ -140,7 +146,14 @@ impl KeyRing {
         let master = find(source, current)?;
         let mut other = None;
         for key in stored.iter().filter(|key| key.id != current.id) {
-            other = Some(find(source, key)?);
+            other = match find(source, key) {
+                // Nothing uses it yet.
+                Err(error) if key.state == MasterKeyState::Announced => {
+                    tracing::warn!(%error, "the log is about to change its master key");
+                    None
+                }
+                found => Some(found?),
+            };
         }
         let lookup = unwrap(&master, &current.lookup_key, LOOKUP_NAME)?;
         Ok(Self::new(Masters { current: master, other }, lookup, source))
@@ -201,17 +214,23 @@ impl KeyRing {
             Some(master) => Ok(Some(master)),
             None => self.source.find(&key.id).map(|found| found.filter(|found| key.is(found))),
         };
-        let other = match stored.iter().find(|key| key.id != current.id) {
-            Some(key) => match known(key)? {
-                Some(master) => Some(master),
-                None => return Ok(false),
-            },
-            None => None,
-        };
         let Some(master) = known(current)? else { return Ok(false) };
+        // Without the other one this node still goes over to the current one.
+        let other = match stored.iter().find(|key| key.id != current.id) {
+            Some(key) => known(key).map(|found| (found, true)),
+            None => Ok((None, false)),
+        };
+        let (other, is_wanted) = match other {
+            Ok(found) => found,
+            Err(error) => {
+                tracing::debug!(%error, "a master key of the log cannot be used");
+                (None, true)
+            }
+        };
+        let has_all = other.is_some() || !is_wanted;
         let mut masters = self.masters.write().unwrap_or_else(PoisonError::into_inner);
         *masters = Masters { current: master, other };
-        Ok(true)
+        Ok(has_all)
     }
 
     /// Finds the key that is to replace the present one, or makes it.
@@ -221,6 +240,11 @@ impl KeyRing {
     pub(crate) fn next_master(&self, entropy: &dyn Entropy) -> Result<MasterKey, MasterKeyError> {
         match self.source.load_next()? {
             Some(next) => Ok(next),
+            // A file that was named is expected to be there.
+            None if self.source.next_file.is_some() => {
+                let (path, source) = (self.source.file_of_next(), std::io::ErrorKind::NotFound.into());
+                Err(MasterKeyError::File { path, source })
+            }
             None => self.source.create_next(entropy),
         }
     }
@@ -406,6 +430,17 @@ impl KeyRing {
     ) -> Result<(i64, Vec<(String, DataKey)>), KeyLoadError> {
         let sql = "select subject, wrapped, key_id from log.data_key where subject = any ($1)";
         let answer = primary.query(sql, &[&subjects]).await?;
+        let is_unknown = |row: &tokio_postgres::Row| {
+            row.try_get::<_, &str>(2).is_ok_and(|key_id| self.master(key_id).is_none())
+        };
+        if answer.rows.iter().any(is_unknown) {
+            // The master key was changed while this node did not look.
+            let rows = primary.rows(STORED, &[]).await?;
+            let stored: Result<Vec<_>, _> = rows.iter().map(StoredMasterKey::from_row).collect();
+            if let Err(error) = self.adopt(&stored.map_err(ReadError::from)?) {
+                tracing::warn!(%error, "the master key of the log cannot be used");
+            }
+        }
         let mut keys = Vec::with_capacity(answer.rows.len());
         for row in answer.rows {
             let subject: String = row.try_get(0).map_err(ReadError::from)?;
@@ -460,8 +495,9 @@ fn find(source: &MasterKeySource, stored: &StoredMasterKey) -> Result<MasterKey,
     match source.find(&log)? {
         Some(master) if stored.is(&master) => Ok(master),
         Some(master) => Err(MasterKeyError::Mismatch { log, given: master.id().to_owned() }),
-        None if stored.state == MasterKeyState::Announced => {
-            Err(MasterKeyError::MissingNext { log, next_file: source.beside().0 })
+        // The log was restored to a moment at which it had two.
+        None if stored.state != MasterKeyState::Current => {
+            Err(MasterKeyError::MissingNext { log, next_file: source.file_of_next() })
         }
         None => match source.load()? {
             Some(given) => Err(MasterKeyError::Mismatch { log, given: given.id().to_owned() }),

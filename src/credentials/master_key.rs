@@ -74,13 +74,14 @@ pub enum MasterKeyError {
         /// The last file that was looked for.
         default_file: PathBuf,
     },
-    /// The log is changing its master key, and the new one is missing.
+    /// The log is changing its master key, and the other one of the two is missing.
     #[error(
-        "this log is changing its master key to {log}, which was not given: put it at {}, or set TENURE_NEXT_MASTER_KEY_FILE",
+        "this log is changing its master key and needs {log}, too, which was not given: put it at {}, or set \
+         TENURE_NEXT_MASTER_KEY_FILE",
         next_file.display()
     )]
     MissingNext {
-        /// The id of the new key.
+        /// The id of that key.
         log: String,
         /// Where it was looked for.
         next_file: PathBuf,
@@ -169,16 +170,23 @@ impl MasterKeySource {
         if self.value.is_some() { None } else { Some(self.file.as_deref().unwrap_or(&self.default_file)) }
     }
 
-    /// The file of the key that is about to replace the present one, and of the one that was replaced.
+    /// The file of the key that is about to replace the present one.
     #[must_use]
-    pub fn beside(&self) -> (PathBuf, PathBuf) {
-        let present = self.file.as_deref().unwrap_or(&self.default_file);
-        let added = |suffix: &str| {
-            let mut name = present.as_os_str().to_owned();
-            name.push(suffix);
-            PathBuf::from(name)
-        };
-        (self.next_file.clone().unwrap_or_else(|| added(".next")), added(".former"))
+    pub fn file_of_next(&self) -> PathBuf {
+        self.next_file.clone().unwrap_or_else(|| self.beside(".next"))
+    }
+
+    /// The file of a key that was replaced.
+    #[must_use]
+    pub fn file_of_former(&self, id: &str) -> PathBuf {
+        self.beside(&format!(".former-{id}"))
+    }
+
+    /// The file of the present key with this added to its name.
+    fn beside(&self, added: &str) -> PathBuf {
+        let mut name = self.file.as_deref().unwrap_or(&self.default_file).as_os_str().to_owned();
+        name.push(added);
+        PathBuf::from(name)
     }
 
     /// Loads the key that is about to replace the present one; `None` if there is none.
@@ -189,26 +197,34 @@ impl MasterKeySource {
         if let Some(value) = &self.next_value {
             return MasterKey::parse(value.expose_secret(), "TENURE_NEXT_MASTER_KEY").map(Some);
         }
-        let (next, _) = self.beside();
+        let next = self.file_of_next();
         if next.exists() { read(&next).map(Some) } else { Ok(None) }
     }
 
-    /// The key with this id, if it is the present one or the one that is about to replace it.
+    /// The key with this id: the next one, the present one, or one that was replaced.
     ///
     /// # Errors
-    /// [`MasterKeyError`] if it is neither, and one of them cannot be used.
+    /// [`MasterKeyError`] if it is none of them, and the present or the next one cannot be used.
     pub fn find(&self, id: &str) -> Result<Option<MasterKey>, MasterKeyError> {
-        let (present, next) = (self.load(), self.load_next());
-        for key in [&present, &next] {
+        // In this order: files change places from next to present.
+        let (next, present) = (self.load_next(), self.load());
+        for key in [&next, &present] {
             if let Ok(Some(key)) = key
                 && key.id() == id
             {
                 return Ok(Some(key.clone()));
             }
         }
-        present?;
-        next?;
-        Ok(None)
+        let former = self.file_of_former(id);
+        if former.exists() {
+            return read(&former).map(Some);
+        }
+        // A file that is not there yet is no damage.
+        let is_absent = |error: &MasterKeyError| matches!(error, MasterKeyError::File { source, .. } if source.kind() == std::io::ErrorKind::NotFound);
+        match (present, next) {
+            (Err(error), _) | (_, Err(error)) if !is_absent(&error) => Err(error),
+            _ => Ok(None),
+        }
     }
 
     /// Creates the key that is to replace the present one, and stores it in its file.
@@ -216,24 +232,43 @@ impl MasterKeySource {
     /// # Errors
     /// [`MasterKeyError::File`] if the file cannot be written.
     pub fn create_next(&self, entropy: &dyn Entropy) -> Result<MasterKey, MasterKeyError> {
-        create(&self.beside().0, entropy)
+        let key = create(&self.file_of_next(), entropy)?;
+        // Nodes that do not run as who changes the key must be able to read it, like the present one.
+        if let Some(present) = self.present_file()
+            && let Ok(owner) = std::fs::metadata(present)
+        {
+            use std::os::unix::fs::MetadataExt as _;
+            let _ = std::os::unix::fs::chown(self.file_of_next(), Some(owner.uid()), Some(owner.gid()));
+        }
+        Ok(key)
     }
 
-    /// Puts the next key in the place of the present one, which stays beside it with `.former` added.
+    /// Puts the file of the next key in the place of the present one, if they are those of these ids. The former one stays beside it.
+    /// There is a key at the present place at any moment. Returns whether the present file is that of the new key now.
     ///
     /// # Errors
-    /// [`MasterKeyError::File`] if a file cannot be renamed.
-    pub fn promote_next(&self) -> Result<(), MasterKeyError> {
-        let Some(present) = self.present_file() else { return Ok(()) };
-        let (next, former) = self.beside();
-        let rename = |from: &Path, to: &Path| {
-            std::fs::rename(from, to).map_err(|source| MasterKeyError::File { path: from.to_owned(), source })
+    /// [`MasterKeyError`] if a file cannot be read or changed.
+    pub fn promote_next(&self, to: &str) -> Result<bool, MasterKeyError> {
+        let (Some(present), None, None) = (self.present_file(), &self.next_file, &self.next_value) else {
+            return Ok(false);
         };
-        if present.exists() {
-            rename(present, &former)?;
+        let failed = |source| MasterKeyError::File { path: present.to_owned(), source };
+        let now = if present.exists() { Some(read(present)?) } else { None };
+        if now.as_ref().is_some_and(|now| now.id() == to) {
+            return Ok(true);
         }
-        rename(&next, present)?;
-        sync_directory(present)
+        if self.load_next()?.is_none_or(|next| next.id() != to) {
+            return Ok(false);
+        }
+        if let Some(now) = now {
+            match std::fs::hard_link(present, self.file_of_former(now.id())) {
+                Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => return Err(failed(error)),
+                _ => {}
+            }
+        }
+        std::fs::rename(self.file_of_next(), present).map_err(failed)?;
+        sync_directory(present)?;
+        Ok(true)
     }
 
     /// Creates a key for a log that has none, and stores it in the default file.
@@ -253,7 +288,9 @@ fn create(path: &Path, entropy: &dyn Entropy) -> Result<MasterKey, MasterKeyErro
     }
     let key = MasterKey::generate(entropy);
     // Written to a second file and renamed, so that a crash cannot leave half a key.
-    let beside = path.with_extension("new");
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(format!(".{}.new", std::process::id()));
+    let beside = PathBuf::from(beside);
     let _ = std::fs::remove_file(&beside);
     let mut file =
         OpenOptions::new().write(true).create_new(true).mode(0o600).open(&beside).map_err(failed)?;

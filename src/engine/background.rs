@@ -111,8 +111,7 @@ impl Tenure {
             match self.follow_key_ring().await {
                 Ok(lacks) => {
                     if let Some(key) = lacks.as_ref().filter(|_| lacks != lacked) {
-                        let (file, _) = self.parts.codec.keys().source().beside();
-                        let file = file.display().to_string();
+                        let file = self.parts.codec.keys().source().file_of_next().display().to_string();
                         tracing::warn!(
                             key,
                             file,

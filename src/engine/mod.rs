@@ -143,6 +143,8 @@ impl Tenure {
             rebuilt,
         };
         let tenure = Self { parts: Arc::new(parts), _running: running };
+        // From here on a change of the master key waits for this node.
+        tenure.follow_key_ring().await?;
         // Before anything is decoded: an event of another node from here on invalidates what the start has cached.
         let follower = tenure.log().follow_headers();
         tenure.upgrade_once().await.map_err(|error| OpenError::Upgrade(Box::new(error)))?;

@@ -11,6 +11,7 @@ use super::event::{FromLog, RecordedEvent, StreamId};
 use super::log::EventLog;
 use super::page::{PAGE, contiguous};
 use crate::clock::Timestamp;
+use crate::ids::EventId;
 
 /// How many events one statement scans when it filters by type, for which there is no index.
 const SCAN: i64 = 10_000;
@@ -78,6 +79,16 @@ impl EventLog {
     /// [`ReadError::Unavailable`]
     pub async fn newest(&self) -> Result<i64, ReadError> {
         Ok(self.primary().query("select true", &[]).await?.position)
+    }
+
+    /// The identifier of the event at a position; `None` if there is none.
+    ///
+    /// # Errors
+    /// [`ReadError::Unavailable`]
+    pub async fn event_id_at(&self, position: i64) -> Result<Option<EventId>, ReadError> {
+        let row =
+            self.primary().row("select event_id from log.event where position = $1", &[&position]).await?;
+        Ok(row.map(|row| row.try_get(0)).transpose()?)
     }
 
     /// All events of a stream after a version, in order.

@@ -144,6 +144,7 @@ fn failure(error: &tokio_postgres::Error, units: &[Arc<Unit>]) -> BatchError {
         "TN004" => BatchError::Superseded(refused.detail().unwrap_or_default().to_owned()),
         "TN005" => BatchError::EpochChanged,
         "TN006" => BatchError::ClockOff,
+        "TN007" => wrapped_too_late(units),
         "23505" if refused.constraint().is_some_and(|key| COLLIDING.contains(&key)) => BatchError::Collided,
         "40P01" | "55P03" | "40001" => BatchError::TryAgain(statement_reason(error)),
         // Functions, types or tables were replaced after the statement was prepared (XX000 in several ways, such as "cache
@@ -159,6 +160,13 @@ fn failure(error: &tokio_postgres::Error, units: &[Arc<Unit>]) -> BatchError {
 /// Whether the error ends the transaction but not the connection: then nothing of the batch is or will be stored.
 fn is_plain_error(error: &tokio_postgres::error::DbError) -> bool {
     error.parsed_severity() == Some(tokio_postgres::error::Severity::Error)
+}
+
+/// The units with new data keys: the master key was changed since they were sealed, so they are decided and sealed again.
+fn wrapped_too_late(units: &[Arc<Unit>]) -> BatchError {
+    let lost = units.iter().enumerate().filter(|(_, unit)| !unit.new_keys.is_empty());
+    let error = || AppendError::GuardMoved { guard: "the master key".to_owned() };
+    BatchError::Contested(lost.map(|(place, _)| (place, error())).collect())
 }
 
 /// Reads the losing units from the detail of TN001.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::story::{Entry, ExplainError};
+use super::story::{Entry, ExplainError, Viewer};
 use crate::Tenure;
 use crate::clock::Timestamp;
 use crate::event_log::{FromLog as _, ReadError, RecordedEvent};
@@ -41,12 +41,18 @@ pub struct Chain {
 }
 
 impl Tenure {
-    /// What caused the event at a position, and what it caused.
+    /// What caused the event at a position, and what it caused, as this viewer may see it: for members of an account, the events of the
+    /// account.
     ///
     /// # Errors
     /// [`ExplainError`]
-    pub async fn explain_event(&self, position: i64) -> Result<Chain, ExplainError> {
-        let found = self.event_at(position).await?;
+    pub async fn explain_event(&self, position: i64, viewer: Viewer) -> Result<Chain, ExplainError> {
+        let is_seen = |event: &RecordedEvent| match viewer {
+            Viewer::Operator => true,
+            Viewer::Account(account) => event.account_id == Some(account.as_uuid()),
+            Viewer::User(_) => false,
+        };
+        let found = self.event_at(position).await?.filter(is_seen);
         let event = found.ok_or_else(|| ExplainError::NoEvent(position.to_string()))?;
         let (mut causes, mut seen) = (Vec::new(), HashSet::from([event.id]));
         let mut next = cause_of(&event);
@@ -71,8 +77,10 @@ impl Tenure {
             .map(RecordedEvent::from_row)
             .collect::<Result<_, _>>()
             .map_err(ReadError::from)?;
-        let (causes, effects) = (self.tell(&causes).await?, self.tell(&effects).await?);
-        let event = self.tell(&[event]).await?.into_iter().next();
+        let seen = |events: Vec<RecordedEvent>| events.into_iter().filter(is_seen).collect::<Vec<_>>();
+        let causes = self.tell(&seen(causes), viewer).await?;
+        let effects = self.tell(&seen(effects), viewer).await?;
+        let event = self.tell(&[event], viewer).await?.into_iter().next();
         let event = event.ok_or_else(|| ExplainError::NoEvent(position.to_string()))?;
         Ok(Chain { causes, event, effects, epoch: answer.epoch })
     }

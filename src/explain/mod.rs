@@ -10,4 +10,4 @@ mod story;
 mod tell;
 
 pub use chain::{Chain, SEARCHED};
-pub use story::{Because, Entry, ExplainError, Person, Story, Thing, Who};
+pub use story::{Because, Entry, ExplainError, Person, Story, Thing, Viewer, Who};

@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
-use super::story::{Because, Entry, ExplainError, Person, Who};
+use super::story::{Because, Entry, ExplainError, Person, Viewer, Who};
 use crate::Tenure;
 use crate::event_description::event_schemas;
 use crate::history::EventRecord;
@@ -25,7 +25,8 @@ pub(super) struct Names {
     users: HashMap<UserId, String>,
     keys: HashMap<Uuid, String>,
     tokens: HashMap<Uuid, String>,
-    causes: HashMap<EventId, (i64, String)>,
+    /// Also those that were looked for in vain, and those that the viewer may not see.
+    causes: HashMap<EventId, Option<(i64, String)>>,
 }
 
 fn text<'r>(record: &'r EventRecord, name: &str) -> Option<&'r str> {
@@ -36,18 +37,36 @@ fn id(record: &EventRecord, name: &str) -> Option<Uuid> {
     text(record, name)?.parse().ok()
 }
 
+/// An identifier as events have it, with hyphens: 36 characters, which no handle and no name of a pipe can have.
+fn user_id(text: &str) -> Option<UserId> {
+    (text.len() == 36).then(|| text.parse().ok()).flatten()
+}
+
 /// The identifiers in a value.
 fn ids_in(value: &Value, found: &mut Vec<UserId>) {
     match value {
-        Value::String(text) => found.extend(text.parse::<UserId>().ok()),
+        Value::String(text) => found.extend(user_id(text)),
         Value::Array(all) => all.iter().for_each(|value| ids_in(value, found)),
         Value::Object(all) => all.values().for_each(|value| ids_in(value, found)),
         _ => {}
     }
 }
 
+/// A value as text.
+fn plain(value: &Value) -> String {
+    match value {
+        Value::Null => "–".to_owned(),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
+
 impl Names {
-    pub(super) async fn load(tenure: &Tenure, records: &[EventRecord]) -> Result<Self, ExplainError> {
+    pub(super) async fn load(
+        tenure: &Tenure,
+        records: &[EventRecord],
+        viewer: Viewer,
+    ) -> Result<Self, ExplainError> {
         let (mut users, mut keys, mut tokens) = (Vec::new(), Vec::new(), Vec::new());
         for record in records {
             users.extend(id(record, "on_behalf_of").map(UserId::from_uuid));
@@ -63,17 +82,30 @@ impl Names {
         users.dedup();
         users.truncate(MOST_NAMES);
         let reader = tenure.reader();
+        let names = async {
+            match viewer {
+                Viewer::Operator => reader.usernames_by_ids(&users).await,
+                Viewer::Account(account) => reader.usernames_of_members_among(account, &users).await,
+                Viewer::User(user) => reader.usernames_by_ids(&[user]).await,
+            }
+        };
+        // The beginning of a token is for its owner and operators, the label of a key for its account.
+        let tokens = if viewer == Viewer::Operator { tokens } else { Vec::new() };
+        let keys = if matches!(viewer, Viewer::User(_)) { Vec::new() } else { keys };
         let (users, keys, tokens) = tokio::try_join!(
-            reader.usernames_by_ids(&users),
+            names,
             reader.labels_of_api_keys(&keys),
             reader.prefixes_of_bearer_tokens(&tokens),
         )?;
         let mut causes = HashMap::new();
         for cause in records.iter().filter_map(|record| id(record, "causation")).map(EventId::from_uuid) {
-            if let std::collections::hash_map::Entry::Vacant(entry) = causes.entry(cause)
-                && let Some(event) = tenure.find_event(cause).await?
-            {
-                entry.insert((event.position, event.event_type));
+            if let std::collections::hash_map::Entry::Vacant(entry) = causes.entry(cause) {
+                let found = tenure.find_event(cause).await?;
+                let shown = found.filter(|event| match viewer {
+                    Viewer::Account(account) => event.account_id == Some(account.as_uuid()),
+                    Viewer::Operator | Viewer::User(_) => true,
+                });
+                entry.insert(shown.map(|event| (event.position, event.event_type)));
             }
         }
         Ok(Self { users, keys, tokens, causes })
@@ -83,7 +115,7 @@ impl Names {
     pub(super) fn entry(&self, event: EventRecord) -> Entry {
         let what = SENTENCES.get(&*event.event_type).cloned();
         let because = id(&event, "causation").map(EventId::from_uuid).map(|event_id| {
-            let (position, event_type) = self.causes.get(&event_id).cloned().unzip();
+            let (position, event_type) = self.causes.get(&event_id).cloned().flatten().unzip();
             Because { event_id, position, event_type }
         });
         Entry {
@@ -116,23 +148,17 @@ impl Names {
     /// What an event says, sealed fields included, with the names of users in place of their identifiers.
     fn facts(&self, event: &EventRecord) -> BTreeMap<String, String> {
         let none = Map::new();
-        let fields = payload_of(event).unwrap_or(&none).iter().chain(&event.sealed);
+        let fields = payload_of(event).unwrap_or(&none).iter().map(|(name, value)| (name, self.say(value)));
+        // What people have written is shown as it is, whatever it looks like.
+        let sealed = event.sealed.iter().map(|(name, value)| (name, plain(value)));
         // When it happened is said already.
-        fields
-            .filter(|(name, _)| *name != "at")
-            .map(|(name, value)| (name.clone(), self.say(value)))
-            .collect()
+        let all = fields.chain(sealed).filter(|(name, _)| *name != "at");
+        all.map(|(name, value)| (name.clone(), value)).collect()
     }
 
     fn say(&self, value: &Value) -> String {
-        match value {
-            Value::Null => "–".to_owned(),
-            Value::String(text) => {
-                let user = text.parse::<UserId>().ok().and_then(|id| self.users.get(&id));
-                user.map_or_else(|| text.clone(), |name| format!("{name} ({text})"))
-            }
-            other => other.to_string(),
-        }
+        let user = value.as_str().and_then(user_id).and_then(|id| self.users.get(&id));
+        user.map_or_else(|| plain(value), |name| format!("{name} ({})", plain(value)))
     }
 }
 

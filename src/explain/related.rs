@@ -2,7 +2,7 @@
 
 use uuid::Uuid;
 
-use super::story::{ExplainError, Thing};
+use super::story::{ExplainError, Thing, Viewer};
 use crate::Tenure;
 use crate::event_log::read::Filter;
 use crate::event_log::{FromLog as _, ReadError, RecordedEvent};
@@ -39,6 +39,7 @@ impl Strand {
 pub(super) async fn related_events(
     tenure: &Tenure,
     thing: Thing,
+    viewer: Viewer,
     after: i64,
     limit: usize,
 ) -> Result<Related, ExplainError> {
@@ -48,9 +49,11 @@ pub(super) async fn related_events(
         let page = tenure.log().read_page(after, &filter, most).await?;
         return Ok(Related { events: page.events, epoch: page.epoch, is_partial: false });
     }
-    let mut strands = strands(tenure, thing).await?;
-    let is_partial = strands.len() > usize::try_from(MOST_STREAMS).unwrap_or(usize::MAX);
-    strands.truncate(usize::try_from(MOST_STREAMS).unwrap_or(usize::MAX));
+    let mut strands = strands(tenure, thing, viewer).await?;
+    // The thing's own stream is one of them.
+    let followed = usize::try_from(MOST_STREAMS).unwrap_or(usize::MAX) + 1;
+    let is_partial = strands.len() > followed;
+    strands.truncate(followed);
     let (mut types, mut ids, mut of_types, mut mentions) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for strand in strands {
         types.push(strand.stream_type);
@@ -77,13 +80,13 @@ pub(super) async fn related_events(
 }
 
 /// What belongs to the story of a thing other than an account.
-async fn strands(tenure: &Tenure, thing: Thing) -> Result<Vec<Strand>, ExplainError> {
+async fn strands(tenure: &Tenure, thing: Thing, viewer: Viewer) -> Result<Vec<Strand>, ExplainError> {
     let reader = tenure.reader();
     let closing =
         |account: Uuid| Strand { types: Some("account.closed"), ..Strand::whole("account", account) };
     Ok(match thing {
         Thing::Account(account) => vec![Strand::whole("account", account.as_uuid())],
-        Thing::User(user) => of_user(tenure, user).await?,
+        Thing::User(user) => of_user(tenure, user, viewer == Viewer::Operator).await?,
         Thing::Key(key) => {
             let mut strands = vec![Strand::whole("api_key", key.as_uuid())];
             // A key ends with its minter's membership, with its minter, and with its account.
@@ -119,12 +122,13 @@ async fn strands(tenure: &Tenure, thing: Thing) -> Result<Vec<Strand>, ExplainEr
     })
 }
 
-/// A user's own events, those of their credentials and invites, and those of accounts that mention them.
-async fn of_user(tenure: &Tenure, user: UserId) -> Result<Vec<Strand>, ExplainError> {
+/// A user's own events, those of their credentials and invites, and those of accounts that mention them: of the accounts that they
+/// belong to, and of those that they were invited to if former ones are wanted.
+async fn of_user(tenure: &Tenure, user: UserId, with_former: bool) -> Result<Vec<Strand>, ExplainError> {
     let id = user.as_uuid();
     let mut strands = vec![Strand::whole("user", id)];
     // One more than are followed, to know whether there are more.
-    for (kind, stream) in tenure.reader().streams_of_user(user, MOST_STREAMS + 1).await? {
+    for (kind, stream) in tenure.reader().streams_of_user(user, with_former, MOST_STREAMS + 1).await? {
         strands.push(match kind {
             "account" => Strand { mentions: Some(id), ..Strand::whole(kind, stream) },
             kind => Strand::whole(kind, stream),

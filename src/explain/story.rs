@@ -56,6 +56,17 @@ impl Thing {
     }
 }
 
+/// Who reads a story, which decides whose names it has and how far it goes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Viewer {
+    /// An operator sees everything.
+    Operator,
+    /// A member of an account sees what happened in it, and the names of its present members.
+    Account(AccountId),
+    /// A user sees what happened to them, in accounts that they belong to now.
+    User(UserId),
+}
+
 /// A user, as far as known.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, ToSchema)]
 pub struct Person {

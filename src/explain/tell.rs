@@ -4,7 +4,7 @@ use uuid::Uuid;
 
 use super::names::Names;
 use super::related::related_events;
-use super::story::{Entry, ExplainError, Story, Thing};
+use super::story::{Entry, ExplainError, Story, Thing, Viewer};
 use crate::Tenure;
 use crate::aggregates::STREAM_TYPES;
 use crate::event_log::{ReadError, RecordedEvent};
@@ -12,11 +12,18 @@ use crate::ids::AccountId;
 use crate::projections::QueryError;
 
 impl Tenure {
-    /// The story of a thing after a position, at most so many events.
+    /// The story of a thing after a position, at most so many events, as this viewer may see it. Does not check whether the viewer may
+    /// see the thing.
     ///
     /// # Errors
     /// [`ExplainError`]
-    pub async fn explain(&self, thing: Thing, after: i64, limit: usize) -> Result<Story, ExplainError> {
+    pub async fn explain(
+        &self,
+        thing: Thing,
+        viewer: Viewer,
+        after: i64,
+        limit: usize,
+    ) -> Result<Story, ExplainError> {
         if let Thing::User(id) = thing {
             match self.reader().user(id).await {
                 Ok(user) => {
@@ -29,14 +36,18 @@ impl Tenure {
             }
         }
         // One more than asked for, to know whether there is more.
-        let mut related = related_events(self, thing, after, limit + 1).await?;
+        let mut related = related_events(self, thing, viewer, after, limit + 1).await?;
         if related.events.is_empty() && after == 0 {
             return Err(self.not_found(thing).await?);
         }
         let is_more = related.events.len() > limit;
         related.events.truncate(limit);
         let next = related.events.last().filter(|_| is_more).map(|event| event.position);
-        let entries = self.tell(&related.events).await?;
+        if let Viewer::Account(account) = viewer {
+            // What happened elsewhere, to a minter for example, is not the account's to see.
+            related.events.retain(|event| event.account_id == Some(account.as_uuid()));
+        }
+        let entries = self.tell(&related.events, viewer).await?;
         Ok(Story { entries, next, epoch: related.epoch, is_partial: related.is_partial })
     }
 
@@ -71,9 +82,13 @@ impl Tenure {
     }
 
     /// Events as the entries of a story.
-    pub(super) async fn tell(&self, events: &[RecordedEvent]) -> Result<Vec<Entry>, ExplainError> {
+    pub(super) async fn tell(
+        &self,
+        events: &[RecordedEvent],
+        viewer: Viewer,
+    ) -> Result<Vec<Entry>, ExplainError> {
         let records = self.describe(events).await?;
-        let names = Names::load(self, &records).await?;
+        let names = Names::load(self, &records, viewer).await?;
         Ok(records.into_iter().map(|record| names.entry(record)).collect())
     }
 }

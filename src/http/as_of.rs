@@ -16,7 +16,7 @@ use crate::event_log::ReadError;
 use crate::operations::Resource;
 use crate::projections::Reader;
 use crate::projections::accounts::Account;
-use crate::replay::{AccountPastError, MalformedMoment, Moment, MomentError, Resolved};
+use crate::replay::{AccountPast, AccountPastError, MalformedMoment, Moment, MomentError, Resolved};
 
 /// The response header with the position that an answer about the past shows.
 const HEADER: &str = "tenure-as-of";
@@ -65,6 +65,8 @@ pub struct View {
     /// The time by which things have expired or not.
     pub at: Timestamp,
     moment: Option<Resolved>,
+    /// Bounds how many look at the past at the same time.
+    _past: Option<AccountPast>,
 }
 
 impl View {
@@ -112,14 +114,17 @@ pub async fn view(
     let now = authorize(state, caller, permission, slug).await?;
     let Some(text) = as_of else {
         let (reader, at) = (state.tenure.reader().clone(), state.tenure.clock().now());
-        return Ok(View { account: now.clone(), now, reader, at, moment: None });
+        return Ok(View { account: now.clone(), now, reader, at, moment: None, _past: None });
     };
     // The past is history, whatever is asked of it.
     let now = authorize_account(state, caller, Permission::ReadHistory, now).await?;
     let moment: Moment = text.parse().map_err(|error: MalformedMoment| wrong(error.to_string()))?;
     let past = state.tenure.replay().account_past(now.id, moment).await.map_err(|error| refusal(&error))?;
     let account = or_not_found(past.reader.account(now.id).await, Resource::Account)?;
-    Ok(View { now, account, reader: past.reader, at: past.moment.at, moment: Some(past.moment) })
+    // Once more: the right may have been lost meanwhile.
+    authorize(state, caller, permission, &now.id.to_string()).await?;
+    let (at, moment) = (past.moment.at, Some(past.moment));
+    Ok(View { now, account, reader: past.reader.clone(), at, moment, _past: Some(past) })
 }
 
 fn wrong(detail: String) -> ApiError {
@@ -136,7 +141,9 @@ fn refusal(error: &AccountPastError) -> ApiError {
         AccountPastError::Moment(MomentError::Future { .. } | MomentError::BeforeFirst { .. }) => {
             wrong(detail)
         }
-        AccountPastError::TooMany(_) => ApiError::Past { code: "as_of_too_large", detail },
+        AccountPastError::TooMany(_) | AccountPastError::TooSlow(_) => {
+            ApiError::Past { code: "as_of_too_large", detail }
+        }
         AccountPastError::Busy(_) => ApiError::Past { code: "as_of_busy", detail },
         AccountPastError::Moment(_) | AccountPastError::Replay(_) | AccountPastError::MayNotMakeTables => {
             tracing::error!(%error, "an account as it was could not be read");

@@ -125,7 +125,7 @@ impl Store {
         let wrapped = ring.wrap_secret(&key_id, NATS_KEYS, &text, &*entropy);
         let wrapped = wrapped.map_err(|_| NatsError::DamagedKeys)?;
         let sql = "update log.key_ring set nats_keys = $1
-                   where key_id = $3 and nats_keys is not distinct from $2
+                   where key_id = $3 and nats_keys is not distinct from $2 and state in ('current', 'former')
                      and not exists (select from log.key_ring o where o.key_id <> $3 and o.nats_keys is not null)";
         Ok(self.primary().execute(sql, &[&wrapped, &there, &key_id]).await? == 1)
     }

@@ -179,7 +179,6 @@ impl Tenure {
     /// `Failed` if the database cannot be read or written. An ending that fails does not stop the others; the first
     /// error is returned when a round finishes none.
     pub async fn clear_away(&self) -> Result<usize, DispatchError<Refusal>> {
-        let context = Context::of(Actor::System);
         let mut done = 0;
         loop {
             let endings = self.reader().endings(ENDINGS).await;
@@ -189,7 +188,7 @@ impl Tenure {
             }
             let (mut failed, before) = (None, done);
             for pending in endings {
-                match self.clear(&context, pending).await {
+                match self.clear(pending).await {
                     Ok(()) => done += 1,
                     // A failing ending must not block the others.
                     Err(error) => drop(failed.get_or_insert(error)),
@@ -202,7 +201,10 @@ impl Tenure {
     }
 
     /// Clears away everything that one ending has left behind.
-    async fn clear(&self, context: &Context, pending: Pending) -> Result<(), DispatchError<Refusal>> {
+    async fn clear(&self, pending: Pending) -> Result<(), DispatchError<Refusal>> {
+        let cause = self.log().event_id_at(pending.position).await;
+        let causation = cause.map_err(|error| DispatchError::Failed(Failure::Read(error)))?;
+        let context = &Context { causation, ..Context::of(Actor::System) };
         let step = ClearEndedRows { pending, coarse: self.coarse() };
         loop {
             let done = self.dispatcher().dispatch(context, &step).await?;

@@ -124,7 +124,8 @@ async fn look_on(client: &Client, clock: &dyn Clock) -> Result<Health, HealthErr
             .query_opt(
                 "select log_id, projection_set,
                         coalesce((select position from log.event order by position desc limit 1), 0),
-                        (select key_id from log.key_ring limit 1), epoch
+                        (select key_id from log.key_ring k
+                         order by to_jsonb(k) ->> 'state' in ('announced', 'former', 'retired') limit 1), epoch
                  from log.head",
                 &[],
             )

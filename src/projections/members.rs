@@ -1,5 +1,7 @@
 //! `view.members`: one row per member of an account; the owner has none.
 
+use std::collections::HashMap;
+
 use futures::{Stream, TryStreamExt as _};
 use tokio_postgres::Row;
 use uuid::Uuid;
@@ -111,6 +113,26 @@ impl Reader {
             }
         };
         page::all(None, read, |(place, _)| Some(*place)).map_ok(|(_, member)| member)
+    }
+
+    /// The names of those of these users who own the account or are a member of it now.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn usernames_of_members_among(
+        &self,
+        account: AccountId,
+        ids: &[UserId],
+    ) -> Result<HashMap<UserId, String>, QueryError> {
+        if ids.is_empty() {
+            return Ok(HashMap::new());
+        }
+        let sql = "select u.id, coalesce(u.username, '') from view.users u
+                   where u.id = any ($2) and u.forgotten_at is null
+                     and (exists (select from view.members m where m.user_id = u.id and m.account_id = $1)
+                          or exists (select from view.accounts a where a.id = $1 and a.owner_user_id = u.id))";
+        let rows = self.rows(sql, &[&account, &ids]).await?;
+        rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect()
     }
 
     /// The cursor at the start of a list of members that begins at the newest position.

@@ -242,13 +242,14 @@ impl Reader {
     }
 
     /// The streams of what a user has, as type and identifier, newest first, at most so many: credentials, sign-in links, invites,
-    /// and the accounts that they own or are a member of.
+    /// the accounts that they own or are a member of and, if former ones are wanted, those that they were invited to.
     ///
     /// # Errors
     /// The database cannot be read.
     pub async fn streams_of_user(
         &self,
         user: UserId,
+        with_former: bool,
         limit: i64,
     ) -> Result<Vec<(&'static str, Uuid)>, QueryError> {
         // Each part by its index, in a bounded number.
@@ -261,7 +262,8 @@ impl Reader {
             ("account", "view.members where user_id = $1 order by position desc"),
             ("account", "view.invites where invitee_user_id = $1 order by position desc"),
         ];
-        let parts = KINDS.iter().enumerate().map(|(number, (kind, from))| {
+        let kinds = if with_former { &KINDS[..] } else { &KINDS[..6] };
+        let parts = kinds.iter().enumerate().map(|(number, (kind, from))| {
             let id =
                 if *kind == "account" && !from.starts_with("view.accounts") { "account_id" } else { "id" };
             format!("(select {number}::bigint as kind, {id} as id, position from {from} limit $2)")

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::timeout;
 use uuid::Uuid;
 
@@ -26,6 +27,10 @@ pub const MOST_EVENTS: u64 = 100_000;
 /// How long a request may take.
 const TIMEOUT: Duration = Duration::from_secs(15);
 
+/// How many requests of this process look at the past at the same time, and how long others wait.
+static AT_ONCE: Semaphore = Semaphore::const_new(3);
+const WAIT: Duration = Duration::from_secs(3);
+
 /// Settings of the connection. What is in its temporary tables is gone when it ends.
 const SETTINGS: &str = "
     set statement_timeout = '15s'; set lock_timeout = '1s'; set idle_in_transaction_session_timeout = '15s'; set jit = off;
@@ -40,6 +45,7 @@ pub struct AccountPast {
     pub reader: Reader,
     /// The moment that they show.
     pub moment: Resolved,
+    _permit: SemaphorePermit<'static>,
 }
 
 /// Why the rows of an account as they were could not be made.
@@ -57,9 +63,14 @@ pub enum AccountPastError {
          --account {0}`"
     )]
     TooMany(AccountId),
-    /// Another request does the same for this account.
+    /// It takes too long.
     #[error(
-        "another request looks at the past of this account; wait for its answer, or have an operator make the tables: `tenure audit \
+        "this takes longer than a request may; an operator can make the tables: `tenure audit as-of T --schema NAME --account {0}`"
+    )]
+    TooSlow(AccountId),
+    /// Another request does the same for this account, or some do for others.
+    #[error(
+        "another request looks at the past; wait for its answer, or have an operator make the tables: `tenure audit \
          as-of T --schema NAME --account {0}`"
     )]
     Busy(AccountId),
@@ -86,14 +97,18 @@ impl Replay {
         account: AccountId,
         moment: Moment,
     ) -> Result<AccountPast, AccountPastError> {
-        let made = timeout(TIMEOUT, Box::pin(self.make_account_past(account, moment))).await;
-        made.unwrap_or(Err(AccountPastError::Replay(PrimaryError::TimedOut(TIMEOUT).into())))
+        let Ok(Ok(permit)) = timeout(WAIT, AT_ONCE.acquire()).await else {
+            return Err(AccountPastError::Busy(account));
+        };
+        let made = timeout(TIMEOUT, Box::pin(self.make_account_past(account, moment, permit))).await;
+        made.unwrap_or(Err(AccountPastError::TooSlow(account)))
     }
 
     async fn make_account_past(
         &self,
         account: AccountId,
         moment: Moment,
+        permit: SemaphorePermit<'static>,
     ) -> Result<AccountPast, AccountPastError> {
         let moment = self.resolve(moment).await?;
         let database = self.log.database();
@@ -130,6 +145,6 @@ impl Replay {
         }
         let keys = self.codec.keys().clone();
         let reader = Reader::of_past(self.log.primary().clone(), keys, Arc::new(connection), moment.position);
-        Ok(AccountPast { reader, moment })
+        Ok(AccountPast { reader, moment, _permit: permit })
     }
 }

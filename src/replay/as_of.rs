@@ -153,7 +153,7 @@ impl Replay {
         take_lock(&lock.client).await?;
         sweep(&lock.client).await?;
         let moment = self.resolve(options.moment).await?;
-        let expires_at = register(&lock.client, options, &moment).await?;
+        register(&lock.client, options, &moment).await?;
         let made = Box::pin(self.make(options, &moment, &lock, progress)).await;
         if made.is_err() {
             // Dropped at once if the server can still be reached, and else by the next sweep.
@@ -161,7 +161,7 @@ impl Replay {
             let _ = drop_now(&lock.client, &options.schema, "never finished").await;
         }
         let _ = lock.client.query_one("select pg_advisory_unlock($1)", &[&AS_OF_LOCK]).await;
-        let (events, rows) = made?;
+        let (events, rows, expires_at) = made?;
         Ok(AsOf { schema: options.schema.clone(), moment, expires_at, events, rows })
     }
 
@@ -171,7 +171,7 @@ impl Replay {
         moment: &Resolved,
         lock: &Connection,
         progress: &Progress,
-    ) -> Result<(u64, u64), ReplayError> {
+    ) -> Result<(u64, u64, Timestamp), ReplayError> {
         let folder = self.folder_of_past(options.account.is_some());
         let events = Arc::new(session::connect(&self.log, "tenure as-of").await?);
         let mut spill = Spill::new(&*self.entropy);
@@ -211,9 +211,14 @@ impl Replay {
             }
             progress.advance(1);
         }
-        let ready = "update log.as_of_schema set is_ready = true where name = $1";
-        client.execute(ready, &[&schema]).await?;
-        Ok((count, loaded))
+        let ready = "update log.as_of_schema
+                     set is_ready = true, expires_at = clock_timestamp() + make_interval(secs => $2)
+                     where name = $1 and ended_at is null and ends_because is null returning expires_at";
+        match client.query_opt(ready, &[&schema, &options.keep.as_secs_f64()]).await? {
+            Some(row) => Ok((count, loaded, row.try_get(0)?)),
+            // Dropped, or about to be: the log has a new epoch, or somebody asked for it.
+            None => Err(ReplayError::Swapped),
+        }
     }
 
     /// The schemas that were made, those that exist first.
@@ -276,8 +281,8 @@ async fn take_lock(client: &Client) -> Result<(), AsOfError> {
     }
 }
 
-/// Creates the schema with empty tables, and notes it. Returns when it expires.
-async fn register(client: &Client, options: &AsOfOptions, moment: &Resolved) -> Result<Timestamp, AsOfError> {
+/// Creates the schema with empty tables, and notes it.
+async fn register(client: &Client, options: &AsOfOptions, moment: &Resolved) -> Result<(), AsOfError> {
     let schema = &*options.schema;
     // A word of SQL would need quotes.
     let sql = "select quote_ident($1) <> $1, exists (select from pg_namespace where nspname = $1)";
@@ -296,29 +301,27 @@ async fn register(client: &Client, options: &AsOfOptions, moment: &Resolved) -> 
             client.batch_execute(&row_sql::create_table_without_key(table, schema)).await?;
         }
         let sql =
-            "insert into log.as_of_schema (name, account_id, epoch, position, as_of, expires_at, checked)
-                   values ($1, $2, $3, $4, $5, clock_timestamp() + make_interval(secs => $6),
+            "insert into log.as_of_schema (name, schema_oid, account_id, epoch, position, as_of, expires_at, checked)
+                   values ($1, $1::text::regnamespace, $2, $3, $4, $5, clock_timestamp() + make_interval(secs => $6),
                            (select position from log.event order by position desc limit 1))
                    on conflict (name) do update
-                   set account_id = excluded.account_id, epoch = excluded.epoch, position = excluded.position,
+                   set schema_oid = excluded.schema_oid, account_id = excluded.account_id, epoch = excluded.epoch, position = excluded.position,
                        as_of = excluded.as_of, made_at = excluded.made_at, expires_at = excluded.expires_at,
-                       checked = excluded.checked, is_ready = false, ends_because = null, ended_at = null
-                   returning expires_at";
+                       checked = excluded.checked, is_ready = false, ends_because = null, ended_at = null";
         let (account, keep) = (&options.account, options.keep.as_secs_f64());
         let Resolved { epoch, position, at } = moment;
-        let row = client.query_one(sql, &[&schema, account, epoch, position, at, &keep]).await?;
-        let expires_at: Timestamp = row.try_get(0)?;
+        client.execute(sql, &[&schema, account, epoch, position, at, &keep]).await?;
         let about = format!(
             "create table {schema}.as_of as
-             select as_of, position, epoch, account_id, made_at, expires_at from log.as_of_schema where name = '{schema}';
+             select as_of, position, epoch, account_id, made_at from log.as_of_schema where name = '{schema}';
              comment on schema {schema} is 'The tables of Tenure as they were; table as_of says when.'"
         );
         client.batch_execute(&about).await?;
         client.batch_execute("commit").await?;
-        Ok::<_, tokio_postgres::Error>(expires_at)
+        Ok::<_, tokio_postgres::Error>(())
     };
     match registering.await {
-        Ok(expires_at) => Ok(expires_at),
+        Ok(()) => Ok(()),
         Err(error) => {
             let _ = client.batch_execute("rollback").await;
             Err(error.into())

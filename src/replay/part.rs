@@ -51,6 +51,12 @@ pub(super) async fn read_part(
             return Ok(None);
         }
     }
+    // Whoever has taken an invited name ends the invite when they are forgotten.
+    let takers = "select user_id from view.name_keys k join view.invites i on i.name_key = k.id
+                  where i.account_id = $1 and k.user_id is not null";
+    for row in connection.client.query(takers, &[&account]).await? {
+        people.insert(row.try_get::<_, Uuid>(0)?);
+    }
     let people: Vec<Uuid> = people.into_iter().collect();
     for some in people.chunks(PEOPLE) {
         let ids: Vec<String> = some.iter().map(|id| format!("'{id}'")).collect();

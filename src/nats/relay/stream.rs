@@ -298,7 +298,8 @@ impl RelayStream<'_> {
         };
         let consumer = stream.create_consumer(config).await.map_err(|error| failed(&error))?;
         let batch = usize::try_from(positions.end - positions.start).unwrap_or_default();
-        let fetched = consumer.fetch().max_messages(batch).expires(COMPARED_WITHIN).messages().await;
+        // Waits: a replica that has just come back may not have them all yet.
+        let fetched = consumer.batch().max_messages(batch).expires(COMPARED_WITHIN).messages().await;
         let mut messages = fetched.map_err(|error| failed(&error))?;
         for position in positions {
             let message = messages.next().await.transpose().map_err(|error| failed(&*error))?;

@@ -5,8 +5,8 @@ use axum::extract::{Path, State};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::{EntryRecord, refusal};
-use crate::explain::Chain;
+use super::{EntryRecord, refusal, viewer};
+use crate::explain::{Chain, Entry, Viewer};
 use crate::http::error::{ApiError, id};
 use crate::http::extract::AuthenticatedRead;
 use crate::http::policy::Permission;
@@ -17,11 +17,11 @@ use crate::operations::Resource;
 /// What caused an event, and what it caused.
 #[derive(Serialize, ToSchema)]
 pub struct ChainRecord {
-    /// The causes in the same account, the first one first.
+    /// The causes, the first one first; for members those in the same account.
     pub causes: Vec<EntryRecord>,
     /// The event.
     pub event: EntryRecord,
-    /// What it caused in the same account, among the 10,000 events after it; at most 100.
+    /// What it caused among the 10,000 events after it, at most 100; for members what is in the same account.
     pub effects: Vec<EntryRecord>,
 }
 
@@ -37,16 +37,14 @@ pub async fn event(
     read: AuthenticatedRead,
     Path((account, position)): Path<(String, String)>,
 ) -> Result<Json<ChainRecord>, ApiError> {
-    let account = authorize(&state, read.caller, Permission::ReadHistory, &account).await?.id.as_uuid();
+    let account = authorize(&state, read.caller, Permission::ReadHistory, &account).await?.id;
     let position: i64 = id(&position, Resource::Event)?;
-    let Chain { causes, event, effects, .. } = state.tenure.explain_event(position).await.map_err(refusal)?;
-    if event.event.account_id != Some(account) {
+    let viewer = viewer(&state, read.caller, Viewer::Account(account)).await?;
+    let found = state.tenure.explain_event(position, viewer).await.map_err(refusal)?;
+    let Chain { causes, event, effects, .. } = found;
+    if event.event.account_id != Some(account.as_uuid()) {
         return Err(ApiError::not_found(Resource::Event));
     }
-    // What happened elsewhere is not this account's to see.
-    let of_account = |entries: Vec<crate::explain::Entry>| {
-        let of = entries.into_iter().filter(|entry| entry.event.account_id == Some(account));
-        of.map(EntryRecord::from).collect()
-    };
-    Ok(Json(ChainRecord { causes: of_account(causes), event: event.into(), effects: of_account(effects) }))
+    let records = |entries: Vec<Entry>| entries.into_iter().map(EntryRecord::from).collect();
+    Ok(Json(ChainRecord { causes: records(causes), event: event.into(), effects: records(effects) }))
 }

@@ -10,9 +10,11 @@ use utoipa::{IntoParams, ToSchema};
 
 use crate::dispatch::Failure;
 use crate::event_log::PositionToken;
-use crate::explain::{Because, Entry, ExplainError, Story, Thing, Who};
+use crate::explain::{Because, Entry, ExplainError, Story, Thing, Viewer, Who};
 use crate::history::EventRecord;
+use crate::http::caller::Caller;
 use crate::http::error::{ApiError, place};
+use crate::http::policy::is_operator;
 use crate::http::state::AppState;
 use crate::operations::{Refusal, Resource};
 
@@ -69,7 +71,7 @@ pub struct StoryPage {
 }
 
 /// A page of the story of a thing.
-async fn story(state: &AppState, thing: Thing, part: Part) -> Result<StoryPage, ApiError> {
+async fn story(state: &AppState, thing: Thing, viewer: Viewer, part: Part) -> Result<StoryPage, ApiError> {
     let limit = part.limit.unwrap_or(100);
     if !(1..=MAX_ITEMS).contains(&limit) {
         return Err(ApiError::field("limit", "1 to 200"));
@@ -79,13 +81,18 @@ async fn story(state: &AppState, thing: Thing, part: Part) -> Result<StoryPage, 
         None => None,
     };
     let after = begin.map_or(0, |place| place.position);
-    let told = state.tenure.explain(thing, after, limit as usize).await;
+    let told = state.tenure.explain(thing, viewer, after, limit as usize).await;
     let Story { entries, next, epoch, is_partial } = told.map_err(refusal)?;
     if begin.is_some_and(|begin| epoch != 0 && begin.epoch != epoch) {
         return Err(ApiError::LogReplaced);
     }
     let next_cursor = next.map(|position| PositionToken { epoch, position }.to_string());
     Ok(StoryPage { items: entries.into_iter().map(EntryRecord::from).collect(), next_cursor, is_partial })
+}
+
+/// As whom a caller who may see something sees it.
+async fn viewer(state: &AppState, caller: Caller, otherwise: Viewer) -> Result<Viewer, ApiError> {
+    Ok(if is_operator(state, caller).await? { Viewer::Operator } else { otherwise })
 }
 
 fn refusal(error: ExplainError) -> ApiError {

@@ -5,8 +5,8 @@ use axum::extract::{Path, State};
 use serde::Deserialize;
 use utoipa::IntoParams;
 
-use super::{Part, StoryPage, story};
-use crate::explain::Thing;
+use super::{Part, StoryPage, story, viewer};
+use crate::explain::{Thing, Viewer};
 use crate::http::error::{ApiError, id, or_not_found};
 use crate::http::extract::{AuthenticatedRead, Parameters};
 use crate::http::policy::Permission;
@@ -69,7 +69,8 @@ pub async fn of_account(
         }
         _ => return Err(ApiError::malformed("name one of `key`, `invite` and `source`")),
     };
-    story(&state, thing, Part { limit, cursor }).await.map(Json)
+    let viewer = viewer(&state, read.caller, Viewer::Account(account)).await?;
+    story(&state, thing, viewer, Part { limit, cursor }).await.map(Json)
 }
 
 /// The thing, if it belongs to the account: also one whose row is gone.

@@ -3,8 +3,8 @@
 use axum::Json;
 use axum::extract::{Path, State};
 
-use super::{Part, StoryPage, story};
-use crate::explain::Thing;
+use super::{Part, StoryPage, story, viewer};
+use crate::explain::{Thing, Viewer};
 use crate::http::error::ApiError;
 use crate::http::extract::{AuthenticatedRead, Parameters};
 use crate::http::policy::authorize_self;
@@ -12,8 +12,8 @@ use crate::http::state::SharedState;
 
 /// Explain a user
 ///
-/// The story of a user as a timeline: their registration and profile, their credentials, the invites to them and their memberships;
-/// who did it with which credential, on whose behalf and because of what. For the user and operators.
+/// The story of a user as a timeline: their registration and profile, their credentials, the invites to them and their memberships in
+/// accounts that they belong to; who did it with which credential, on whose behalf and because of what. For the user and operators.
 #[utoipa::path(get, path = "/api/v1/users/{user}/explain", operation_id = "explainUser", tag = "events",
     params(("user" = String, Path, description = "`me`, or the user's identifier or name"), Part),
     responses((status = 200, description = "A part of the story", body = StoryPage)))]
@@ -24,5 +24,6 @@ pub async fn of_user(
     Parameters(part): Parameters<Part>,
 ) -> Result<Json<StoryPage>, ApiError> {
     let user = authorize_self(&state, read.caller, &user).await?;
-    story(&state, Thing::User(user), part).await.map(Json)
+    let viewer = viewer(&state, read.caller, Viewer::User(user)).await?;
+    story(&state, Thing::User(user), viewer, part).await.map(Json)
 }
