@@ -180,6 +180,7 @@ fn judge(node: &Value, wrong: &mut Vec<String>) {
             | "nats_private"
             | "nats_lease"
             | "nats_relay"
+            | "as_of_schema"
     );
     if kind == "Seq Scan" && !is_tiny {
         wrong.push(format!("reads all of {relation}"));
