@@ -143,3 +143,42 @@ create trigger refuse_retired_key
     after insert on log.data_key
     referencing new table as added
     for each statement execute function log.refuse_retired_key();
+
+-- As it was, but for another node that drops the same schema at the same time, which is no failure.
+create or replace function log.drop_leftover_schemas() returns table (schema_name text, reason text) language plpgsql
+    security definer set search_path = pg_catalog, pg_temp set lock_timeout = '50ms' as
+$$
+#variable_conflict use_column
+declare
+    leftover  record;
+    statement text;
+    -- The lock that a running rebuild holds; "tenurerb" in ASCII.
+    is_idle   boolean := pg_try_advisory_xact_lock(8387231331756896866);
+begin
+    for leftover in
+        select n.oid, n.nspname from pg_namespace n
+        where n.nspowner = current_user::regrole
+          and (n.nspname like 'view\_retired\_%' or is_idle and n.nspname like 'view\_next\_%')
+        order by n.nspname
+    loop
+        begin
+            for statement in
+                select format('drop function %s', p.oid::regprocedure) from pg_proc p where p.pronamespace = leftover.oid
+            loop
+                execute statement;
+            end loop;
+            select format('drop table %s', string_agg(c.oid::regclass::text, ', ')) into statement
+            from pg_class c where c.relnamespace = leftover.oid and c.relkind = 'r';
+            if statement is not null then
+                execute statement;
+            end if;
+            execute format('drop schema %I', leftover.nspname);
+        exception
+            -- Another node was faster.
+            when invalid_schema_name or undefined_function or undefined_table or undefined_object then null;
+            -- Somebody still reads a table, or has made an object that depends on one, or another node is dropping it.
+            when others then return query select leftover.nspname::text, sqlerrm;
+        end;
+    end loop;
+end
+$$;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::Value;
 use tenure::Tenure;
 use tenure::projections::TABLES;
-use tenure::replay::{AsOfError, AsOfOptions, ChangeKind, Moment, Progress};
+use tenure::replay::{AsOfError, AsOfOptions, ChangeKind, Moment, Phase, Progress, Step};
 use tokio_postgres::Client;
 use uuid::Uuid;
 
@@ -367,6 +367,64 @@ async fn schemas_expire_and_what_was_never_finished_goes() {
     let app = database.connect(Some("tenure_app")).await;
     assert!(app.query("select * from expired.users", &[]).await.is_err());
     assert!(app.batch_execute("drop schema expired cascade").await.is_err());
+}
+
+/// Does something when everything was read and nothing is stored yet.
+fn in_between(act: impl Fn() + Send + Sync + 'static) -> Progress {
+    Progress::new(move |step| {
+        if matches!(step, Step::Begun(Phase::Loading, _)) {
+            act();
+        }
+    })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_forgotten_while_its_tables_are_made_is_purged_as_well() {
+    let database = TestDatabase::new().await;
+    let tenure = database.open().await;
+    let ghost = user(&tenure, "ghostly").await;
+    let (forgetting, handle) = (tenure.clone(), tokio::runtime::Handle::current());
+    let progress = in_between(move || {
+        tokio::task::block_in_place(|| handle.block_on(forgetting.forget_user(&operator(), ghost))).unwrap();
+    });
+    let head = Moment::Position(tenure.log().newest().await.unwrap());
+    let made = tenure.replay().as_of(&options(head, "meanwhile"), &progress).await.unwrap();
+    assert_eq!(made.schema, "meanwhile");
+    let client = database.connect(None).await;
+    until("it is gone", async || {
+        let sql = "select exists (select from pg_namespace where nspname = 'meanwhile')";
+        !client.query_one(sql, &[]).await.unwrap().get::<_, bool>(0)
+    })
+    .await;
+    assert!(!dump(&database, &[]).contains("ghostly"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fault_tables_whose_connection_is_lost_while_they_are_made_leave_nothing() {
+    let database = TestDatabase::new().await;
+    let tenure = database.open().await;
+    user(&tenure, "somebody").await;
+    let client = database.connect(None).await;
+    let (ending, handle) = (database.connect(None).await, tokio::runtime::Handle::current());
+    let progress = in_between(move || {
+        let sql = "select pg_terminate_backend(pid) from pg_stat_activity
+                   where application_name like 'tenure as-of%' and datname = current_database()";
+        tokio::task::block_in_place(|| handle.block_on(ending.batch_execute(sql))).unwrap();
+    });
+    let head = Moment::Position(tenure.log().newest().await.unwrap());
+    let lost = tenure.replay().as_of(&options(head, "unfinished"), &progress).await;
+    assert!(matches!(lost, Err(AsOfError::Replay(_))), "{lost:?}");
+    // Both nodes look, and one of them drops it.
+    let other = database.open().await;
+    until("it is gone", async || {
+        let (one, two) = tokio::join!(tenure.log().sweep_as_of_schemas(), other.log().sweep_as_of_schemas());
+        one.unwrap();
+        two.unwrap();
+        let sql = "select exists (select from pg_namespace where nspname = 'unfinished')";
+        !client.query_one(sql, &[]).await.unwrap().get::<_, bool>(0)
+    })
+    .await;
+    tenure.replay().as_of(&options(head, "unfinished"), &Progress::none()).await.unwrap();
 }
 
 /// Runs the binary; gives the exit code, what it printed, and its error.

@@ -16,8 +16,8 @@ use crate::support::operator;
 use crate::support::server::Server;
 use crate::support::switch::Switch;
 
-/// How long everything may take to work again after a detour.
-const RECOVERY: Duration = Duration::from_secs(8);
+/// How long everything may take to work again after a detour, on a machine that is busy with other things.
+const RECOVERY: Duration = Duration::from_secs(20);
 
 /// How many detours; 20 by hand.
 fn detours() -> usize {

@@ -496,3 +496,31 @@ async fn a_swap_in_the_middle_of_a_comparison_is_no_difference() {
     let diff = tenure.replay().diff(None, &progress).await.unwrap();
     assert_eq!(diff.differences.count, 0, "{:?}", diff.differences.first);
 }
+
+/// Several nodes start, or sweep, at the same time.
+#[tokio::test(flavor = "multi_thread")]
+async fn nodes_that_drop_what_rebuilds_have_left_at_the_same_time_do_not_fail() {
+    let database = TestDatabase::new().await;
+    let owner = database.connect(None).await;
+    let mut sweepers = Vec::new();
+    for _ in 0..4 {
+        sweepers.push(database.connect(Some("tenure_app")).await);
+    }
+    for round in 0..20 {
+        let schema = format!("view_retired_{round}");
+        let left = format!(
+            "create schema {schema} authorization tenure_owner; set role tenure_owner;
+             create table {schema}.users (id int); create table {schema}.members (id int);
+             create function {schema}.users_apply({schema}.users[]) returns void language sql as '';
+             reset role"
+        );
+        owner.batch_execute(&left).await.unwrap();
+        let sweeps = sweepers.iter().map(|node| node.query("select * from log.drop_leftover_schemas()", &[]));
+        for swept in futures::future::join_all(sweeps).await {
+            swept.unwrap();
+        }
+        while !leftovers(&owner).await.is_empty() {
+            owner.query("select * from log.drop_leftover_schemas()", &[]).await.unwrap();
+        }
+    }
+}

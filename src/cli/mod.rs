@@ -302,7 +302,7 @@ fn exit_code(error: &anyhow::Error) -> u8 {
             AsOfError::Replay(error) => exit_code_of_replay(error),
             AsOfError::SchemaName | AsOfError::SchemaExists(_) | AsOfError::Keep => 3,
             AsOfError::NoSchema(_) => 4,
-            AsOfError::InUse(_) | AsOfError::Running(_) => 5,
+            AsOfError::InUse(_) | AsOfError::Dropped(_) | AsOfError::Running(_) => 5,
         };
     }
     if let Some(error) = error.downcast_ref::<ReadError>() {

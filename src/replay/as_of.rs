@@ -111,6 +111,11 @@ pub enum AsOfError {
     /// There is no such schema made by `as-of`.
     #[error("no schema `{0}` was made by `tenure audit as-of`; `tenure audit schemas` shows them")]
     NoSchema(String),
+    /// The schema was dropped, or has to be, before it was finished.
+    #[error(
+        "the schema `{0}` was dropped while it was made: somebody asked for that, or the log has a new epoch; make it again"
+    )]
+    Dropped(String),
     /// Somebody reads the schema.
     #[error("the schema `{0}` is still being read; it will be dropped within a minute after that")]
     InUse(String),
@@ -171,7 +176,7 @@ impl Replay {
         moment: &Resolved,
         lock: &Connection,
         progress: &Progress,
-    ) -> Result<(u64, u64, Timestamp), ReplayError> {
+    ) -> Result<(u64, u64, Timestamp), AsOfError> {
         let folder = self.folder_of_past(options.account.is_some());
         let events = Arc::new(session::connect(&self.log, "tenure as-of").await?);
         let mut spill = Spill::new(&*self.entropy);
@@ -217,7 +222,7 @@ impl Replay {
         match client.query_opt(ready, &[&schema, &options.keep.as_secs_f64()]).await? {
             Some(row) => Ok((count, loaded, row.try_get(0)?)),
             // Dropped, or about to be: the log has a new epoch, or somebody asked for it.
-            None => Err(ReplayError::Swapped),
+            None => Err(AsOfError::Dropped(schema.to_owned())),
         }
     }
 
