@@ -7,6 +7,7 @@ mod api;
 mod as_of;
 mod body;
 mod caller;
+mod connection;
 mod cookies;
 mod csrf;
 mod error;

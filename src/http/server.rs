@@ -6,18 +6,16 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::ConnectInfo;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use hyper_util::server::graceful::GracefulShutdown;
-use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
 use tokio_io_timeout::TimeoutStream;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
-/// How long the head of a request may take to arrive.
-pub const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+use super::connection::{BoundedSilence, Places, Requests};
 
 /// The most bytes in the head of a request.
 pub const MAX_HEAD: usize = 32 * 1_024;
@@ -28,26 +26,24 @@ const MAX_HEADERS: usize = 100;
 /// How long a client may stop reading a response before the connection is closed.
 const READ_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The most open connections; further ones wait in the kernel's backlog.
-const MAX_CONNECTIONS: usize = 8_192;
-
 /// How long accepted requests may take to finish at shutdown.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// Serves until `stop` is cancelled, then lets accepted requests finish for up to 4 seconds.
 pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToken) {
     let ending = GracefulShutdown::new();
-    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let places = Places::new();
     loop {
         // Wait for a place before accepting: a connection that cannot be served must not take a file descriptor.
         let place = tokio::select! {
-            place = places.clone().acquire_owned() => place,
+            place = places.take() => place,
             () = stop.cancelled() => break,
         };
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             () = stop.cancelled() => break,
         };
+        places.accepted(accepted.is_ok());
         let (stream, peer): (_, SocketAddr) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
@@ -62,19 +58,24 @@ pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToke
         let mut stream = TimeoutStream::new(stream);
         stream.set_write_timeout(Some(READ_TIMEOUT));
         let stopping = stop.clone();
-        let service = router.clone().map_request(move |mut request: hyper::Request<_>| {
+        let requests = Arc::new(Requests::default());
+        let stream = BoundedSilence::new(Box::pin(stream), places.clone(), requests.clone());
+        let router = router.clone();
+        let service = hyper::service::service_fn(move |mut request: hyper::Request<Incoming>| {
+            let answering = requests.begin();
             request.extensions_mut().insert(ConnectInfo(peer));
             // For responses that would never end by themselves.
             request.extensions_mut().insert(stopping.clone());
             with_readable_path(&mut request);
-            request.map(axum::body::Body::new)
+            let response = router.clone().oneshot(request.map(axum::body::Body::new));
+            async move { response.await.map(|response| answering.until_sent(response)) }
         });
         let connection = http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(HEAD_TIMEOUT)
+            // The stream has a limit of its own, and another one between requests.
+            .header_read_timeout(None)
             .max_buf_size(MAX_HEAD)
             .max_headers(MAX_HEADERS)
-            .serve_connection(TokioIo::new(Box::pin(stream)), TowerToHyperService::new(service));
+            .serve_connection(TokioIo::new(stream), service);
         let connection = ending.watch(connection);
         tokio::spawn(async move {
             // Held until the connection ends.
