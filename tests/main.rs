@@ -31,6 +31,7 @@ mod event_descriptions;
 mod faults;
 mod fixtures;
 mod foreign;
+mod forgotten_meanwhile;
 mod guides;
 mod http;
 mod logging;

@@ -43,6 +43,16 @@ pub trait ClaimChanges {
     }
 }
 
+/// The kinds of claims that are taken and released by sealed names, each with the kind of the subject whose key the name is
+/// sealed under; the subject is the holder. Once that key is gone, the log no longer says who holds such a claim.
+pub const CLAIMS_BY_SEALED_NAME: [(&str, &str); 5] = [
+    ("username", "user"),
+    ("github_id", "user"),
+    ("invited_name", "name"),
+    ("account_name", "account"),
+    ("user_code", "device_code"),
+];
+
 /// A stored event of one of Tenure's aggregates.
 pub trait StoredEvent: DomainEvent + SealedFields + ClaimChanges {
     /// Stored name and version of every event of this aggregate that this release can read.

@@ -142,8 +142,11 @@ pub(super) fn changes(stream: Uuid, event: &AnyEvent) -> Vec<RowChange> {
                     ),
                 ],
             );
-            if let Sealed::Open(Some(name)) = username {
-                patch.also("username", name.as_str().into());
+            match username {
+                Sealed::Open(Some(name)) => patch.also("username", name.as_str().into()),
+                Sealed::Open(None) => {}
+                // Whether it changed cannot be read either.
+                Sealed::Unreadable => patch.also("username", Value::Unreadable),
             }
             patch
         }

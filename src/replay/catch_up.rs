@@ -105,6 +105,8 @@ impl CatchUp {
         let events = read_range(&self.events, self.position, upto).await?;
         let (effects, keys) = self.folder.effects(&events).await?;
         fresh.apply(client, effects).await?;
+        // Their names were readable when the log was read, and the events that give them up are not.
+        fresh.release(client, keys.untold_claims()).await?;
         self.keys.extend(keys);
         self.position = upto;
         self.recorded_at = events.last().map(|event| event.recorded_at);

@@ -8,7 +8,7 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use super::error::ReplayError;
-use super::fold::{Rows, table_of};
+use super::fold::{Keys, Rows, table_of};
 use super::tuple;
 use crate::clock::Timestamp;
 use crate::event_log::rows::{ColumnType, Table};
@@ -112,8 +112,8 @@ pub(super) struct Comparison<'a> {
     pub(super) compared: &'a [Vec<usize>],
     /// The time by which claims have expired or not.
     pub(super) now: Timestamp,
-    /// Streams and subjects whose sealed fields are unreadable.
-    pub(super) unreadable: &'a HashSet<Uuid>,
+    /// What is known of data keys.
+    pub(super) keys: &'a Keys,
     /// Only rows of this account, and claims of these streams of it.
     pub(super) account: Option<(Uuid, &'a HashSet<Uuid>)>,
 }
@@ -132,8 +132,10 @@ impl Comparison<'_> {
                 let is_left_out = match (replayed, live) {
                     (None, None) => row.replayed.is_some() || row.live.is_some(),
                     (None, Some(live)) => {
-                        holder(live).is_some_and(|holder| self.unreadable.contains(&holder))
+                        holder(live).is_some_and(|holder| self.keys.unreadable.contains(&holder))
                     }
+                    // Taken while its name was readable; whether it was given up cannot be read any more.
+                    (Some(replayed), None) => self.is_untold(replayed),
                     _ => false,
                 };
                 if is_left_out {
@@ -170,6 +172,12 @@ impl Comparison<'_> {
     /// The claim, unless it has expired.
     fn living<'r>(&self, claim: Option<&'r [u8]>) -> Result<Option<&'r [u8]>, ReplayError> {
         living(claim, self.now)
+    }
+
+    fn is_untold(&self, claim: &[u8]) -> bool {
+        let text =
+            |name| std::str::from_utf8(tuple::fields(claim).nth(unique_claims::TABLE.column(name))??).ok();
+        text("kind").zip(text("holder")).is_some_and(|(kind, holder)| self.keys.is_untold(kind, holder))
     }
 
     fn is_of_account(&self, table: &Table, tuple: Option<&[u8]>) -> bool {

@@ -60,7 +60,7 @@ impl Replay {
         let comparison = Comparison {
             compared: &scan.compared,
             now: self.clock.now(),
-            unreadable: &scan.keys.unreadable,
+            keys: &scan.keys,
             account: account.map(|account| (account, &scan.streams)),
         };
         for slice in 0..SLICES {

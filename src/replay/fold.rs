@@ -13,7 +13,7 @@ use uuid::Uuid;
 use super::error::ReplayError;
 use super::spill::SLICES;
 use super::tuple;
-use crate::aggregates::{AnyEvent, ClaimHasher, STREAM_TYPES};
+use crate::aggregates::{AnyEvent, CLAIMS_BY_SEALED_NAME, ClaimHasher, STREAM_TYPES};
 use crate::codec::Codec;
 use crate::event_log::claim::ClaimChange;
 use crate::event_log::rows::{Change, RowChange, Table, Value};
@@ -105,6 +105,21 @@ impl Keys {
         self.ended.extend(other.ended);
         self.missing.extend(other.missing);
         self.unreadable.extend(other.unreadable);
+    }
+
+    /// The claims of these kinds and holders cannot be told from the log any more: the names are sealed under missing keys.
+    pub(super) fn untold_claims(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        let subjects = self.missing.iter().filter_map(|subject| subject.split_once(':'));
+        subjects.flat_map(|(of, holder)| {
+            let claims = CLAIMS_BY_SEALED_NAME.iter().filter(move |(_, subject)| *subject == of);
+            claims.map(move |(kind, _)| (*kind, holder))
+        })
+    }
+
+    /// Whether a claim of this kind and holder is one of those.
+    pub(super) fn is_untold(&self, kind: &str, holder: &str) -> bool {
+        let mut claims = CLAIMS_BY_SEALED_NAME.iter();
+        claims.any(|(of, subject)| *of == kind && self.missing.contains(&format!("{subject}:{holder}")))
     }
 
     /// A subject whose key is missing although no event that was read has destroyed it.

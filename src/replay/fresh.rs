@@ -113,6 +113,26 @@ impl Fresh {
         Ok(())
     }
 
+    /// Releases all claims of these kinds and holders.
+    pub(super) async fn release<'k>(
+        &self,
+        client: &impl GenericClient,
+        claims: impl Iterator<Item = (&'static str, &'k str)>,
+    ) -> Result<(), ReplayError> {
+        let (kinds, holders): (Vec<&str>, Vec<&str>) = claims.unzip();
+        if kinds.is_empty() || !self.tables.iter().any(|table| table.name == unique_claims::TABLE.name) {
+            return Ok(());
+        }
+        let sql = format!(
+            "delete from {}.{} c using unnest($1::text[], $2::text[]) as t (kind, holder)
+             where c.kind = t.kind and c.holder = t.holder",
+            self.schema,
+            unique_claims::TABLE.name
+        );
+        client.execute(&sql, &[&kinds, &holders]).await?;
+        Ok(())
+    }
+
     async fn apply_claims(
         &self,
         client: &impl GenericClient,

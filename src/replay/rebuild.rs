@@ -270,7 +270,7 @@ impl Work<'_> {
         let comparison = Comparison {
             compared: &scan.compared,
             now: self.replay.clock.now(),
-            unreadable: &scan.keys.unreadable,
+            keys: &scan.keys,
             account: None,
         };
         let spill = std::sync::Mutex::new((&mut scan.spill, 0..SLICES));
