@@ -155,6 +155,10 @@ declare
     -- The lock that a running rebuild holds; "tenurerb" in ASCII.
     is_idle   boolean := pg_try_advisory_xact_lock(8387231331756896866);
 begin
+    if is_idle then
+        -- Of a rebuild that was killed. Nodes would take it for one of the next rebuild, and drain.
+        update log.head set next_projection_set = null where next_projection_set is not null;
+    end if;
     for leftover in
         select n.oid, n.nspname from pg_namespace n
         where n.nspowner = current_user::regrole
@@ -167,12 +171,18 @@ begin
             loop
                 execute statement;
             end loop;
-            select format('drop table %s', string_agg(c.oid::regclass::text, ', ')) into statement
+            select 'drop table ' || string_agg(c.oid::regclass::text, ', ') into statement
             from pg_class c where c.relnamespace = leftover.oid and c.relkind = 'r';
             if statement is not null then
                 execute statement;
             end if;
-            execute format('drop schema %I', leftover.nspname);
+            -- What else is in it keeps the schema, and not the tables.
+            if not exists (select from pg_depend d
+                           where d.refclassid = 'pg_namespace'::regclass and d.refobjid = leftover.oid) then
+                execute format('drop schema %I', leftover.nspname);
+            else
+                return query select leftover.nspname::text, 'others have objects in it';
+            end if;
         exception
             -- Another node was faster.
             when invalid_schema_name or undefined_function or undefined_table or undefined_object then null;

@@ -239,10 +239,16 @@ impl Search<'_> {
         self.count(&format!("{schema}.invites"), "names in invites", &sql, &[&user, &names]).await
     }
 
-    /// The tables as they were that exist.
+    /// The tables as they were that exist, and those that rebuilds have left.
     async fn schemas(&mut self, user: UserId, names: &[Uuid]) -> Result<(), tokio_postgres::Error> {
         let sql = "select quote_ident(n.nspname) from log.as_of_schema a join pg_namespace n on n.oid = a.schema_oid
-                   where a.ended_at is null order by 1";
+                   where a.ended_at is null
+                   union
+                   select quote_ident(n.nspname) from pg_namespace n
+                   where (n.nspname like 'view\\_next\\_%' or n.nspname like 'view\\_retired\\_%')
+                     and to_regclass(format('%I.users', n.nspname)) is not null
+                     and to_regclass(format('%I.invites', n.nspname)) is not null
+                   order by 1";
         for row in self.client.query(sql, &[]).await? {
             let schema: String = row.try_get(0)?;
             self.person_in(&schema, user, names).await?;

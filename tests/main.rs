@@ -44,6 +44,7 @@ mod primary;
 mod private_postgres;
 mod privileges;
 mod promises;
+mod put_on_fresh_tables;
 mod races;
 mod rebuild;
 mod replay;

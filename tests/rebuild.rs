@@ -524,3 +524,81 @@ async fn nodes_that_drop_what_rebuilds_have_left_at_the_same_time_do_not_fail() 
         }
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_announcement_of_a_killed_upgrade_stops_nobody_in_a_later_rebuild() {
+    let database = TestDatabase::new().await;
+    let tenure = database.open().await;
+    let client = database.connect(None).await;
+    let announce = "update log.head set next_projection_set = 'users:999'";
+    let announced = "select next_projection_set is not null from log.head";
+    // By any node's sweep, and by a rebuild before it reads anything.
+    client.batch_execute(announce).await.unwrap();
+    tenure.log().drop_leftover_schemas().await.unwrap();
+    assert!(!client.query_one(announced, &[]).await.unwrap().get::<_, bool>(0));
+    client.batch_execute(announce).await.unwrap();
+    let (writes, handle) = (tenure.clone(), tokio::runtime::Handle::current());
+    let progress = Progress::new(move |step| {
+        if let Step::Begun(phase, _) = step {
+            let asked = async {
+                assert!(!client.query_one(announced, &[]).await.unwrap().get::<_, bool>(0), "{phase:?}");
+                user(&writes, &phase.as_str().replace(' ', "-")).await;
+            };
+            tokio::task::block_in_place(|| handle.block_on(asked));
+        }
+    });
+    tenure.replay().rebuild(&quick(), &progress).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sweep_that_has_the_lock_for_a_moment_is_waited_for() {
+    let database = TestDatabase::new().await;
+    let tenure = database.open().await;
+    let client = database.connect(None).await;
+    let lock = tenure::event_log::drain::REBUILD_LOCK;
+    client.batch_execute(&format!("select pg_advisory_lock({lock})")).await.unwrap();
+    let swept = client.batch_execute("select pg_sleep(0.3), pg_advisory_unlock_all()");
+    let (swept, rebuilt) = tokio::join!(swept, rebuild(&tenure, quick()));
+    swept.unwrap();
+    rebuilt.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_has_waited_for_another_ones_rebuild_does_not_repeat_it() {
+    let tenure = TestDatabase::new().await.open().await;
+    let unless_current = RebuildOptions { unless_current: true, ..quick() };
+    let overtaken = rebuild(&tenure, unless_current).await;
+    assert!(matches!(overtaken, Err(RebuildError::Overtaken)), "{overtaken:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_transaction_that_begins_while_others_are_waited_for_is_waited_for_too_and_named() {
+    let database = TestDatabase::new().await;
+    let tenure = database.open().await;
+    let (first, second) = (database.connect(None).await, database.connect(None).await);
+    first.batch_execute("begin; select from view.users").await.unwrap();
+    second.batch_execute("set application_name = 'the second dump'").await.unwrap();
+    let (handle, first) = (tokio::runtime::Handle::current(), std::sync::Mutex::new(Some(first)));
+    let begins = std::sync::Mutex::new(Some((second, None::<Stopwatch>)));
+    let progress = Progress::new(move |step| {
+        let Step::WaitingFor(_) = step else { return };
+        let (mut first, mut begins) = (first.lock().unwrap(), begins.lock().unwrap());
+        let (second, since) = begins.as_mut().unwrap();
+        let begun = since.is_some();
+        let since = since.get_or_insert_with(Stopwatch::start);
+        let act = async {
+            if !begun {
+                second.batch_execute("begin; select from view.members").await.unwrap();
+            } else if since.elapsed() > Duration::from_millis(1_500)
+                && let Some(first) = first.take()
+            {
+                // By now the second one can be told from a query of a node.
+                first.batch_execute("commit").await.unwrap();
+            }
+        };
+        tokio::task::block_in_place(|| handle.block_on(act));
+    });
+    let options = RebuildOptions { swap_wait: Duration::from_secs(5), ..RebuildOptions::default() };
+    let rebuilt = tenure.replay().rebuild(&options, &progress).await.unwrap();
+    assert!(rebuilt.not_waited_for.iter().any(|who| who.contains("the second dump")), "{rebuilt:?}");
+}

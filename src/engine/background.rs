@@ -1,14 +1,16 @@
 //! The background tasks of an open engine: the follower, the sweeper, and clearing away what ended aggregates left
 //! behind.
 
+use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt as _;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::{Observed, Tenure};
-use crate::clock::Timestamp;
+use crate::clock::{Stopwatch, Timestamp};
 use crate::event_log::follow::Follower;
 use crate::event_log::{EventHeader, ReadError};
 use crate::replay::{LOGGED, Progress};
@@ -16,6 +18,12 @@ use crate::subscribers::lag;
 
 /// One sweep in this many starts at the oldest idempotency record again.
 const SWEEPS_FROM_THE_START: u64 = 60;
+
+/// How long a schema that a rebuild has left may stay before the log output says so, again and again.
+const SAY_THAT_IT_STAYS: Duration = Duration::from_mins(10);
+
+/// The longest time after a start at which the first comparison begins.
+const FIRST_AUDIT_WITHIN: Duration = Duration::from_mins(5);
 
 /// How often expired idempotency records are removed.
 const SWEEP_EVERY: Duration = Duration::from_mins(1);
@@ -67,6 +75,7 @@ impl Tenure {
     async fn sweep(&self) -> std::convert::Infallible {
         let mut from = Timestamp::default();
         let mut round = 0_u64;
+        let mut said: HashMap<String, Stopwatch> = HashMap::new();
         loop {
             tokio::time::sleep(SWEEP_EVERY).await;
             // Start over from time to time: records that were locked were skipped, and a restored backup brings old
@@ -77,12 +86,18 @@ impl Tenure {
             round += 1;
             match self.parts.log.drop_leftover_schemas().await {
                 Ok(stays) => {
+                    said.retain(|schema, _| stays.iter().any(|(stays, _)| stays == schema));
                     for (schema, reason) in stays {
-                        tracing::debug!(
-                            schema,
-                            reason,
-                            "a schema that a rebuild has left cannot be dropped yet"
-                        );
+                        let since = said.entry(schema.clone()).or_insert_with(Stopwatch::start);
+                        // A dump may read it for a while. Otherwise it keeps what is forgotten from now on.
+                        if since.elapsed() >= SAY_THAT_IT_STAYS {
+                            tracing::warn!(
+                                schema,
+                                reason,
+                                "a schema that a rebuild has left cannot be dropped"
+                            );
+                            *since = Stopwatch::start();
+                        }
                     }
                 }
                 Err(error) => tracing::debug!(%error, "could not look for schemas that rebuilds have left"),
@@ -145,38 +160,44 @@ impl Tenure {
     /// Compares the projections with the log, for ever, if the settings say how often.
     async fn keep_auditing(&self) -> std::convert::Infallible {
         let Some(every) = self.parts.audit_every else { return std::future::pending().await };
-        let differences = metrics::gauge!("tenure_projection_differences");
-        let failures = metrics::counter!("tenure_projection_audit_failures_total");
+        // Soon after the start, so that a node that is often started anew compares too, and not all nodes at once.
+        let share = (self.parts.node.as_u128() % 1_000) as f64 / 1_000.0;
+        tokio::time::sleep(every.min(FIRST_AUDIT_WITHIN).mul_f64(share)).await;
         loop {
-            tokio::time::sleep(every).await;
-            match self.replay().diff(None, &Progress::none()).await {
-                #[allow(clippy::cast_precision_loss)]
-                Ok(diff) => {
-                    let found = &diff.differences;
-                    differences.set(found.count as f64);
-                    if found.count == 0 {
-                        tracing::info!(
-                            position = diff.position,
-                            rows = found.rows,
-                            "the projections are as the log says"
-                        );
-                        continue;
-                    }
-                    for difference in found.first.iter().take(LOGGED) {
-                        tracing::error!("the projections differ from what the log says: {difference}");
-                    }
-                    tracing::error!(
-                        count = found.count,
-                        position = diff.position,
-                        "the projections differ from what the log says; `tenure audit diff` shows all rows"
-                    );
-                }
-                Err(error) => {
-                    failures.increment(1);
-                    tracing::warn!(%error, "the projections could not be compared with the log");
-                }
+            let tenure = self.clone();
+            // A task of its own: the node does more important things meanwhile, and goes on if this panics.
+            let comparing = tokio::spawn(async move { tenure.audit().await });
+            if AbortOnDropHandle::new(comparing).await.is_err() {
+                failed("the comparison panicked");
             }
+            tokio::time::sleep(every).await;
         }
+    }
+
+    /// Compares the projections with the log once, for metrics and the log output.
+    async fn audit(&self) {
+        let diff = match self.replay().diff(None, &Progress::none()).await {
+            Ok(diff) => diff,
+            Err(error) => return failed(&error.to_string()),
+        };
+        let found = &diff.differences;
+        #[allow(clippy::cast_precision_loss)]
+        metrics::gauge!("tenure_projection_differences").set(found.count as f64);
+        let now = self.parts.clock.now().seconds_since(Timestamp::default());
+        metrics::gauge!("tenure_projection_audit_timestamp_seconds").set(now);
+        if found.count == 0 {
+            let (position, rows) = (diff.position, found.rows);
+            tracing::info!(position, rows, "the projections are as the log says");
+            return;
+        }
+        for difference in found.first.iter().take(LOGGED) {
+            tracing::error!("the projections differ from what the log says: {difference}");
+        }
+        tracing::error!(
+            count = found.count,
+            position = diff.position,
+            "the projections differ from what the log says; `tenure audit diff` shows all rows"
+        );
     }
 
     /// Clears away what endings have left behind, for ever, but only while this node holds the lease.
@@ -291,4 +312,10 @@ impl Tenure {
             }
         }
     }
+}
+
+/// Notes that the projections could not be compared with the log.
+fn failed(reason: &str) {
+    metrics::counter!("tenure_projection_audit_failures_total").increment(1);
+    tracing::warn!(reason, "the projections could not be compared with the log");
 }

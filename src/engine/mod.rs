@@ -399,6 +399,7 @@ async fn prepare(
         replay.log.close().await;
         match rebuilt {
             Ok(rebuilt) => last = Some(rebuilt),
+            Err(RebuildError::Overtaken) => {}
             Err(RebuildError::Running(holder)) => {
                 tracing::debug!(holder, "another node is rebuilding the projections; waiting for it");
                 tokio::time::sleep(REBUILD_POLL).await;
@@ -465,6 +466,7 @@ async fn rebuild_projections(
         verification,
         swap_wait: settings.swap_wait,
         drain_timeout: settings.drain_timeout,
+        unless_current: true,
         ..RebuildOptions::default()
     };
     let rebuilt = replay.rebuild(&options, &tell).await.inspect_err(|error| {

@@ -273,7 +273,8 @@ impl EventLog {
     /// [`ReadError::Unavailable`]
     pub async fn drop_leftover_schemas(&self) -> Result<Vec<(String, String)>, ReadError> {
         // Looks first: usually there are none, and then nothing is written.
-        let sql = "select exists (select from pg_namespace where nspname like 'view\\_retired\\_%' or nspname like 'view\\_next\\_%')";
+        let sql = "select exists (select from pg_namespace where nspname like 'view\\_retired\\_%' or nspname like 'view\\_next\\_%')
+                       or exists (select from log.head where next_projection_set is not null)";
         let row = self.primary().row(sql, &[]).await?;
         if !row.map_or(Ok(false), |row| row.try_get(0))? {
             return Ok(Vec::new());

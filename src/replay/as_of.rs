@@ -21,17 +21,13 @@ use super::progress::{Phase, Progress};
 use super::scan::read_log;
 use super::session;
 use super::spill::{SLICES, Spill};
-use crate::clock::{Stopwatch, Timestamp};
+use crate::clock::Timestamp;
 use crate::event_log::row_sql;
 use crate::postgres::Connection;
-use crate::postgres::migrate::lock_holder;
 use crate::projections::{self, unique_claims};
 
 /// The advisory lock that the making of a schema holds; "tenureao" in ASCII. `log.sweep_as_of_schemas` takes it too.
 const AS_OF_LOCK: i64 = 0x74_65_6e_75_72_65_61_6f;
-
-/// How long to wait for a sweep that has the lock for a moment.
-const LOCK_WAIT: Duration = Duration::from_secs(1);
 
 /// For how long a schema may be kept.
 pub const LONGEST_KEPT: Duration = Duration::from_hours(30 * 24);
@@ -155,7 +151,9 @@ impl Replay {
             return Err(AsOfError::Keep);
         }
         let lock = session::connect(&self.log, "tenure as-of").await?;
-        take_lock(&lock.client).await?;
+        if let Err(holder) = session::lock(&lock.client, AS_OF_LOCK).await? {
+            return Err(AsOfError::Running(holder));
+        }
         sweep(&lock.client).await?;
         let moment = self.resolve(options.moment).await?;
         register(&lock.client, options, &moment).await?;
@@ -269,20 +267,6 @@ impl Replay {
         } else {
             Err(AsOfError::InUse(name.to_owned()))
         }
-    }
-}
-
-async fn take_lock(client: &Client) -> Result<(), AsOfError> {
-    let since = Stopwatch::start();
-    loop {
-        let row = client.query_one("select pg_try_advisory_lock($1)", &[&AS_OF_LOCK]).await?;
-        if row.try_get(0)? {
-            return Ok(());
-        }
-        if since.elapsed() > LOCK_WAIT {
-            return Err(AsOfError::Running(lock_holder(client, AS_OF_LOCK).await?));
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
 

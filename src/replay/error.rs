@@ -9,7 +9,7 @@ use crate::postgres::copy::CopyError;
 use crate::postgres::{ConnectError, statement_reason};
 use crate::sealing::SealError;
 
-/// Why a replay failed. The live tables are unchanged.
+/// Why a replay failed. The live tables are unchanged, but for [`ReplayError::InDoubt`].
 #[derive(Debug, thiserror::Error)]
 pub enum ReplayError {
     /// No connection could be opened.
@@ -30,6 +30,13 @@ pub enum ReplayError {
     /// The database refused a statement.
     #[error("{}", statement_failed(.0))]
     Statement(#[source] tokio_postgres::Error),
+    /// The connection was lost while the swap was committed.
+    #[error(
+        "the connection to the database was lost while the fresh tables took their place ({}): they have, or the live tables are \
+         unchanged; `tenure audit diff` says whether they are right",
+        statement_reason(.0)
+    )]
+    InDoubt(#[source] tokio_postgres::Error),
     /// Rows could not be read from the database.
     #[error("the database could not be read: {0}")]
     Copy(#[from] CopyError),
@@ -113,6 +120,7 @@ impl ReplayError {
     pub fn may_succeed_later(&self) -> bool {
         match self {
             Self::Connect(_)
+            | Self::InDoubt(_)
             | Self::Primary(_)
             | Self::Read(_)
             | Self::EpochChanged

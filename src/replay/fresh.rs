@@ -30,25 +30,28 @@ pub(super) struct Fresh {
 }
 
 impl Fresh {
-    /// Creates the schema with empty tables.
-    pub(super) async fn create(
-        client: &mut Client,
-        tables: Vec<&'static Table>,
-        build: i64,
-    ) -> Result<Self, ReplayError> {
-        let schema = format!("view_next_{build:x}");
-        let transaction = client.transaction().await?;
-        transaction.batch_execute(&format!("create schema {schema}")).await?;
-        for table in &tables {
-            transaction.batch_execute(&row_sql::create_table_without_key(table, &schema)).await?;
-        }
+    /// Tables that are not created yet.
+    pub(super) fn new(tables: Vec<&'static Table>, build: i64) -> Self {
+        Self { schema: format!("view_next_{build:x}"), build, tables }
+    }
+
+    /// The statements that create the schema with empty tables.
+    pub(super) fn creation(&self) -> String {
+        let Self { schema, build, tables } = self;
+        let tables = tables.iter().map(|table| row_sql::create_table_without_key(table, schema));
         let marker = format!(
             "create table {schema}.view_build (build bigint not null);
              insert into {schema}.view_build (build) values ({build})"
         );
-        transaction.batch_execute(&marker).await?;
-        transaction.commit().await?;
-        Ok(Self { schema, build, tables })
+        let all = std::iter::once(format!("create schema {schema}")).chain(tables).chain([marker]);
+        all.collect::<Vec<_>>().join(";\n")
+    }
+
+    /// Creates the schema with empty tables.
+    pub(super) async fn create(&self, client: &mut Client) -> Result<(), ReplayError> {
+        let transaction = client.transaction().await?;
+        transaction.batch_execute(&self.creation()).await?;
+        Ok(transaction.commit().await?)
     }
 
     /// Adds the rows of a slice. Returns how many.

@@ -12,8 +12,8 @@ use crate::postgres::migrate::is_index_of_ours;
 pub(super) struct Others {
     /// Statements to run once the fresh tables have their place, in order.
     pub(super) statements: Vec<String>,
-    /// Statements that build their indexes; they name the tables in schema `view`.
-    pub(super) indexes: Vec<String>,
+    /// The names of their indexes, and the statements that build them, which name the tables in schema `view`.
+    pub(super) indexes: Vec<(String, String)>,
     /// Descriptions of the objects that no statement can put on the fresh tables.
     pub(super) refused: Vec<String>,
 }
@@ -56,11 +56,16 @@ const STATEMENTS: &str = "
     select 3, pg_get_statisticsobjdef(s.oid) from pg_statistic_ext s join pg_class c on c.oid = s.stxrelid
     where c.relnamespace = 'view'::regnamespace and c.relname = any ($2::text[])
     union all
-    select 4, pg_get_triggerdef(t.oid) from pg_trigger t join pg_class c on c.oid = t.tgrelid
-    where c.relnamespace = 'view'::regnamespace and c.relname = any ($2::text[]) and not t.tgisinternal
+    select 3, format('alter table view.%I replica identity %s', c.relname,
+                  case c.relreplident when 'f' then 'full' when 'n' then 'nothing'
+                                      else 'using index ' || quote_ident(i.relname) end)
+    from pg_class c
+    left join pg_index x on x.indrelid = c.oid and x.indisreplident left join pg_class i on i.oid = x.indexrelid
+    where c.relnamespace = 'view'::regnamespace and c.relname = any ($2::text[])
+      and (c.relreplident in ('f', 'n') or c.relreplident = 'i' and i.oid is not null)
     union all
     -- What others have made in the schema itself goes to the new schema of that name.
-    select 5, format('alter %s %I.%I set schema view',
+    select 4, format('alter %s %I.%I set schema view',
                   case c.relkind when 'v' then 'view' when 'm' then 'materialized view' when 'S' then 'sequence'
                                  when 'f' then 'foreign table' else 'table' end, $3::text, c.relname)
     from pg_class c
@@ -69,10 +74,19 @@ const STATEMENTS: &str = "
       and not exists (select from pg_depend d where d.objid = c.oid and d.classid = 'pg_class'::regclass
                       and d.deptype in ('a', 'i') and d.refclassid = 'pg_class'::regclass)
     union all
-    select 5, format('alter routine %I.%I(%s) set schema view', $3::text, p.proname, pg_get_function_identity_arguments(p.oid))
+    select 4, format('alter type %I.%I set schema view', $3::text, t.typname)
+    from pg_type t left join pg_class c on c.oid = t.typrelid
+    where $1::boolean and t.typnamespace = 'view'::regnamespace
+      and (t.typtype in ('e', 'd', 'r') or t.typtype = 'c' and c.relkind = 'c')
+    union all
+    select 4, format('alter routine %I.%I(%s) set schema view', $3::text, p.proname, pg_get_function_identity_arguments(p.oid))
     from pg_proc p
     where $1::boolean and p.pronamespace = 'view'::regnamespace
       and p.proname <> all (select t || '_apply' from unnest($4::text[]) as t)
+    union all
+    -- After the functions, which they may call.
+    select 5, pg_get_triggerdef(t.oid) from pg_trigger t join pg_class c on c.oid = t.tgrelid
+    where c.relnamespace = 'view'::regnamespace and c.relname = any ($2::text[]) and not t.tgisinternal
     union all
     -- A view keeps its owner and its privileges when it is replaced.
     select 6, format('create or replace view %s %s as %s', v.oid::regclass,
@@ -81,11 +95,12 @@ const STATEMENTS: &str = "
           join pg_rewrite r on r.oid = d.objid and d.classid = 'pg_rewrite'::regclass
           join pg_class t on t.oid = d.refobjid and d.refclassid = 'pg_class'::regclass
           where t.relnamespace = 'view'::regnamespace and t.relname = any ($2::text[]) and t.relkind = 'r') found
-    join pg_class v on v.oid = found.oid and v.relkind = 'v'
+    join pg_class v on v.oid = found.oid and v.relkind = 'v' and v.relpersistence <> 't'
     order by 1, 2";
 
 /// Selects what depends on the tables `$1` of schema `view` and cannot be made again: everything but Tenure's own objects
-/// and those of the statements above.
+/// and those of the statements above. `$2` are those of the tables that have a successor, and `$3` is whether the whole schema
+/// is replaced.
 const REFUSED: &str = "
     with ours as (
         select c.oid, c.reltype, t.typarray from pg_class c join pg_type t on t.oid = c.reltype
@@ -107,7 +122,22 @@ const REFUSED: &str = "
                            and p.proname = any (select t || '_apply' from unnest($1::text[]) as t)))
       and not (d.classid = 'pg_rewrite'::regclass
                and exists (select from pg_rewrite r join pg_class v on v.oid = r.ev_class
-                           where r.oid = d.objid and v.relkind = 'v'))
+                           where r.oid = d.objid and v.relkind = 'v' and v.relpersistence <> 't')
+               and not exists (select from pg_class t
+                               where d.refclassid = 'pg_class'::regclass and t.oid = d.refobjid
+                                 and t.relname <> all ($2::text[])))
+    union
+    -- What is in the schema and does not move with it.
+    select pg_describe_object(d.classid, d.objid, 0)
+    from pg_depend d
+    where $3::boolean and d.refclassid = 'pg_namespace'::regclass and d.refobjid = 'view'::regnamespace
+      and d.classid not in ('pg_class'::regclass, 'pg_type'::regclass, 'pg_proc'::regclass,
+                            'pg_statistic_ext'::regclass, 'pg_default_acl'::regclass,
+                            'pg_publication_namespace'::regclass)
+    union
+    -- It would publish the fresh tables under names that the subscriber does not have.
+    select format('publication %I for all tables', p.pubname)
+    from pg_publication p where p.puballtables and current_setting('wal_level') = 'logical'
     union
     select format('publication %I of all tables in schema view', p.pubname)
     from pg_publication_namespace n join pg_publication p on p.oid = n.pnpubid
@@ -141,10 +171,11 @@ impl Others {
             let (table, index): (&str, &str) = (row.try_get(0)?, row.try_get(1)?);
             let is_ours = tables.iter().any(|ours| ours.name == table && is_index_of_ours(index, ours));
             if !is_ours {
-                others.indexes.push(row.try_get(2)?);
+                others.indexes.push((index.to_owned(), row.try_get(2)?));
             }
         }
-        for row in client.query(REFUSED, &[&all]).await? {
+        let at_stake = if is_whole { &all } else { &names };
+        for row in client.query(REFUSED, &[at_stake, &names, &is_whole]).await? {
             others.refused.push(row.try_get(0)?);
         }
         Ok(others)

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
+use tokio_postgres::Client;
 
 use super::catch_up::CatchUp;
 use super::compare::{Comparison, Coverage, Differences};
@@ -20,10 +21,11 @@ use super::session;
 use super::spill::SLICES;
 use super::swap::{self, Swapped, Target};
 use crate::clock::Stopwatch;
+use crate::event_log::drain::REBUILD_LOCK;
 use crate::event_log::rows::Table;
 use crate::event_log::seen::new_epoch;
 use crate::postgres::Connection;
-use crate::postgres::migrate::definition_of;
+use crate::postgres::migrate::{definition_of, is_expected_build};
 use crate::projections;
 
 /// How to rebuild.
@@ -39,6 +41,8 @@ pub struct RebuildOptions {
     /// How long to try the swap itself while others hold locks that it needs. It needs some only for single tables, and
     /// for views of others.
     pub lock_wait: Duration,
+    /// Do nothing if the live projections are whole and of this release.
+    pub unless_current: bool,
 }
 
 impl Default for RebuildOptions {
@@ -49,6 +53,7 @@ impl Default for RebuildOptions {
             swap_wait: Duration::from_mins(10),
             drain_timeout: Duration::from_mins(1),
             lock_wait: Duration::from_mins(1),
+            unless_current: false,
         }
     }
 }
@@ -86,6 +91,9 @@ pub enum RebuildError {
     /// Another rebuild is running.
     #[error("another rebuild is running ({0}); wait until it ends")]
     Running(String),
+    /// Another rebuild has ended in the meantime: the projections are whole and of this release.
+    #[error("another rebuild has replaced the projections in the meantime")]
+    Overtaken,
     /// The live tables differ from what the log says.
     #[error(
         "{} of {} rows differ from what the log says, so nothing was replaced; `--accept-differences` replaces them all \
@@ -127,14 +135,23 @@ impl Replay {
         progress: &Progress,
     ) -> Result<Rebuilt, RebuildError> {
         let lock = session::connect(&self.log, "tenure rebuild").await?;
-        if let Err(holder) = session::lock(&lock.client).await? {
+        if let Err(holder) = session::lock(&lock.client, REBUILD_LOCK).await? {
             return Err(RebuildError::Running(holder));
+        }
+        if options.unless_current && is_current(&lock.client).await? {
+            return Err(RebuildError::Overtaken);
         }
         session::drop_leftovers(&lock.client).await?;
         let work = Work { replay: self, options, progress, lock };
         // Large: boxed, so that it does not enlarge the futures of its callers.
         Box::pin(work.run()).await
     }
+}
+
+/// Whether the live projections are whole and of this release.
+async fn is_current(client: &Client) -> Result<bool, ReplayError> {
+    let set: String = client.query_one("select projection_set from log.head", &[]).await?.try_get(0)?;
+    Ok(set == projections::set_name() && is_expected_build(client).await?)
 }
 
 struct Work<'a> {
@@ -161,20 +178,23 @@ impl Work<'_> {
         if !others.refused.is_empty() {
             return Err(RebuildError::InUse(others.refused));
         }
-        let log = &self.replay.log;
-        let [events, other] =
-            [session::connect(log, "tenure replay").await?, session::connect(log, "tenure replay").await?];
-        let events = Arc::new(events);
         let mut wanted = vec![false; projections::TABLES.len()];
         for table in &tables {
             wanted[table_of(table)] = true;
         }
+        let fresh = Fresh::new(tables, new_epoch(&*self.replay.entropy));
+        if let Some(refused) = swap::rehearse(&self.lock.client, &fresh, self.is_whole()).await? {
+            return Err(RebuildError::InUse(vec![refused]));
+        }
+        let log = &self.replay.log;
+        let [events, other] =
+            [session::connect(log, "tenure replay").await?, session::connect(log, "tenure replay").await?];
+        let events = Arc::new(events);
         let folder = self.replay.folder(wanted.into());
         let verification = self.options.verification;
         let mut scan =
             scan(self.replay, &folder, &events, &other.client, verification, None, self.progress).await?;
-        let build = new_epoch(&*self.replay.entropy);
-        let fresh = Fresh::create(&mut self.lock.client, tables, build).await?;
+        fresh.create(&mut self.lock.client).await?;
         let filling = self.fill_and_swap(&fresh, &mut scan, others, folder, events, &other);
         let ended = Box::pin(filling).await;
         if ended.is_err() {
@@ -208,7 +228,7 @@ impl Work<'_> {
         let client = &self.lock.client;
         self.progress.begin(Phase::Indexing, fresh.tables.len() as u64);
         session::long(log, fresh.index([client, &other.client], &|| self.progress.advance(1))).await?;
-        for index in &others.indexes {
+        for (_, index) in &others.indexes {
             let index = index.replacen(" ON view.", &format!(" ON {}.", fresh.schema), 1);
             session::long(log, async { Ok(client.batch_execute(&index).await?) }).await?;
         }
@@ -279,7 +299,7 @@ impl Work<'_> {
             spill.1.next().map(|slice| spill.0.take(slice))
         };
         let pace = Pace::new(&self.replay.log, scan.position);
-        let work = async |client: &tokio_postgres::Client| {
+        let work = async |client: &Client| {
             let (mut differences, mut count) = (Differences::default(), 0);
             while let Some(slice) = next() {
                 let (slice, step) = (slice?, Stopwatch::start());

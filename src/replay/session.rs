@@ -1,20 +1,29 @@
 //! Connections of a replay, and the lock that lets one rebuild run at a time.
 
+use std::time::Duration;
+
 use tokio::time::timeout;
 use tokio_postgres::Client;
 
 use super::error::ReplayError;
+use crate::clock::Stopwatch;
 use crate::event_log::drain::REBUILD_LOCK;
 use crate::event_log::{EventLog, PrimaryError};
 use crate::postgres::migrate::{APP_ROLE, OWNER_ROLE, lock_holder, while_alive};
 use crate::postgres::{Connection, STATEMENT_TIMEOUT};
 
 /// Settings for statements over whole tables. Waiting for locks stays bounded, and so does a transaction whose client has
-/// gone. Work memory is per connection; index builds use it.
+/// gone. Work memory is per connection; index builds use it. A connection may be idle for as long as the log is read, and a
+/// snapshot lasts as long as it takes to read the tables.
 const SETTINGS: &str = "
     set statement_timeout = 0; set lock_timeout = '5s'; set idle_in_transaction_session_timeout = '1min';
     set client_min_messages = warning; set max_parallel_workers_per_gather = 0; set jit = off;
-    set maintenance_work_mem = '128MB'; set default_transaction_isolation = 'read committed';";
+    set maintenance_work_mem = '128MB'; set default_transaction_isolation = 'read committed';
+    set idle_session_timeout = 0;
+    select set_config(name, '0', false) from pg_settings where name = 'transaction_timeout';";
+
+/// How long to wait for a sweep that has a lock for a moment.
+const LOCK_WAIT: Duration = Duration::from_secs(1);
 
 /// Opens a connection as the owner of the schemas, if nodes serve under the serving role; otherwise as the login.
 pub(crate) async fn connect(log: &EventLog, name: &str) -> Result<Connection, ReplayError> {
@@ -25,11 +34,20 @@ pub(crate) async fn connect(log: &EventLog, name: &str) -> Result<Connection, Re
     Ok(connection)
 }
 
-/// Takes the lock of a rebuild for as long as the connection lasts. `Err` describes who has it.
-pub(super) async fn lock(client: &Client) -> Result<Result<(), String>, ReplayError> {
-    let locked: bool =
-        client.query_one("select pg_try_advisory_lock($1)", &[&REBUILD_LOCK]).await?.try_get(0)?;
-    Ok(if locked { Ok(()) } else { Err(lock_holder(client, REBUILD_LOCK).await?) })
+/// Takes a lock for as long as the connection lasts. Waits a moment: sweeps take the locks of replays too. `Err` describes who
+/// has it.
+pub(super) async fn lock(client: &Client, lock: i64) -> Result<Result<(), String>, tokio_postgres::Error> {
+    let since = Stopwatch::start();
+    loop {
+        let row = client.query_one("select pg_try_advisory_lock($1)", &[&lock]).await?;
+        if row.try_get(0)? {
+            return Ok(Ok(()));
+        }
+        if since.elapsed() > LOCK_WAIT {
+            return Ok(Err(lock_holder(client, lock).await?));
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
 }
 
 /// Gives the lock of a rebuild back.

@@ -1,5 +1,6 @@
 //! Puts the fresh tables in the place of the live ones, under the head lock.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use tokio::time::sleep;
@@ -11,6 +12,7 @@ use super::fresh::Fresh;
 use super::others::Others;
 use crate::clock::Stopwatch;
 use crate::event_log::row_sql;
+use crate::postgres::statement_reason;
 
 /// How long a transaction must hold a lock on `view` before it is named: every query of a node holds one for some
 /// milliseconds.
@@ -61,17 +63,26 @@ pub(super) async fn wait_for_others(
                where l.locktype = 'relation' and l.granted and l.pid <> pg_backend_pid()
                  and l.database = (select oid from pg_database where datname = current_database())";
     let waited = Stopwatch::start();
-    let mut first: Option<Vec<String>> = None;
+    // When each was first seen; none for those of the first look, which may have begun long before.
+    let mut seen: HashMap<String, Option<Stopwatch>> = HashMap::new();
     loop {
-        let mut holders: Vec<(String, String)> = Vec::new();
+        let is_first = seen.is_empty();
+        let mut names = Vec::new();
+        let mut standing = HashMap::new();
         for row in client.query(sql, &[]).await? {
-            holders.push((row.try_get(0)?, row.try_get(1)?));
+            let (transaction, name): (String, String) = (row.try_get(0)?, row.try_get(1)?);
+            let since = match seen.remove(&transaction) {
+                Some(since) => since,
+                None if is_first => None,
+                None => Some(Stopwatch::start()),
+            };
+            // The queries of nodes come and go.
+            if since.as_ref().is_none_or(|since| since.elapsed() >= LONG_HELD) {
+                names.push(name);
+            }
+            standing.insert(transaction, since);
         }
-        // Those of the first look only: the queries of nodes come and go.
-        let first =
-            first.get_or_insert_with(|| holders.iter().map(|(transaction, _)| transaction.clone()).collect());
-        holders.retain(|(transaction, _)| first.contains(transaction));
-        let names: Vec<String> = holders.into_iter().map(|(_, name)| name).collect();
+        seen = standing;
         if names.is_empty() || waited.elapsed() >= most {
             return Ok(names);
         }
@@ -100,9 +111,7 @@ pub(super) async fn swap(
         client.batch_execute("rollback").await?;
         // What the transaction applied to the fresh tables is gone with it.
         catch_up.back_to(before);
-        let is_lock = matches!(&error, ReplayError::Statement(refused)
-            if refused.code().is_some_and(|code| matches!(code.code(), "55P03" | "40P01")));
-        if !is_lock {
+        if !matches!(&error, ReplayError::Statement(refused) if is_lock(refused)) {
             return Err(error);
         }
         if trying.elapsed() >= target.tries {
@@ -141,8 +150,28 @@ async fn swap_once(
         client.batch_execute("rollback").await?;
         return Ok(Swapped::Refused(others.refused));
     }
+    let mut statements = renames(fresh, target.is_whole, &retired);
+    statements.push(format!("update log.head set view_build = {}", fresh.build));
+    client.batch_execute(&statements.join(";\n")).await?;
+    if let Some((set, definition)) = target.becomes {
+        let sql = "update log.head set projection_set = $1, view_definition = $2, next_projection_set = null";
+        client.execute(sql, &[&set, &definition]).await?;
+    }
+    let statements = statements_of(client, &others).await?;
+    if !statements.is_empty() {
+        let (before, after) = role_of_others(client).await?;
+        client.batch_execute(&format!("{before}{};{after}", statements.join(";\n"))).await?;
+    }
+    client.batch_execute("commit").await.map_err(|error| {
+        if error.as_db_error().is_some() { error.into() } else { ReplayError::InDoubt(error) }
+    })?;
+    Ok(Swapped::Done { position: catch_up.position(), held: since.elapsed() })
+}
+
+/// The statements that give the fresh tables the names of the live ones, which go to another schema.
+fn renames(fresh: &Fresh, is_whole: bool, retired: &str) -> Vec<String> {
     let mut statements = Vec::new();
-    if target.is_whole {
+    if is_whole {
         statements.push(format!("alter schema view rename to {retired}"));
         statements.push(format!("alter schema {} rename to view", fresh.schema));
     } else {
@@ -153,10 +182,10 @@ async fn swap_once(
         }
     }
     for table in &fresh.tables {
-        if !target.is_whole {
+        if !is_whole {
             // Its arguments are rows of the retired table.
             let (old, new) =
-                (row_sql::apply_arguments(table, &retired), row_sql::apply_arguments(table, "view"));
+                (row_sql::apply_arguments(table, retired), row_sql::apply_arguments(table, "view"));
             let name = table.name;
             statements.push(format!("alter function view.{name}_apply({old}) set schema {retired}"));
             statements.push(format!("alter function {}.{name}_apply({new}) set schema view", fresh.schema));
@@ -164,43 +193,88 @@ async fn swap_once(
         // Its text names the schema that the table was made in.
         statements.push(row_sql::apply_function(table, "view"));
     }
-    if !target.is_whole {
+    if !is_whole {
         statements.push(format!("drop schema {}", fresh.schema));
     }
-    statements.push(format!("update log.head set view_build = {}", fresh.build));
-    client.batch_execute(&statements.join(";\n")).await?;
-    if let Some((set, definition)) = target.becomes {
-        let sql = "update log.head set projection_set = $1, view_definition = $2, next_projection_set = null";
-        client.execute(sql, &[&set, &definition]).await?;
-    }
-    put_others(client, &others).await?;
-    client.batch_execute("commit").await?;
-    Ok(Swapped::Done { position: catch_up.position(), held: since.elapsed() })
+    statements
 }
 
-/// Puts others' objects on the new tables. They belong to their owners, so this needs the login's own rights, if those are
-/// a superuser's.
-async fn put_others(client: &Client, others: &Others) -> Result<(), ReplayError> {
+/// Does once, with empty tables, what the swap does, and takes it back: what others have on the tables and cannot be put on the
+/// fresh ones is found before the log is read. Returns a description of it.
+pub(super) async fn rehearse(
+    client: &Client,
+    fresh: &Fresh,
+    is_whole: bool,
+) -> Result<Option<String>, ReplayError> {
+    let rehearsed = rehearse_once(client, fresh, is_whole).await;
+    client.batch_execute("rollback").await?;
+    match rehearsed {
+        // Somebody has a lock for longer than one may wait for it here. The swap tries for longer.
+        Err(ReplayError::Statement(error)) if is_lock(&error) => Ok(None),
+        rehearsed => rehearsed,
+    }
+}
+
+async fn rehearse_once(
+    client: &Client,
+    fresh: &Fresh,
+    is_whole: bool,
+) -> Result<Option<String>, ReplayError> {
+    client.batch_execute("begin; set local lock_timeout = '50ms'").await?;
+    let retired = format!("view_retired_{:x}", fresh.build);
+    let others = Others::find(client, &fresh.tables, is_whole.then_some(&*retired)).await?;
+    let functions = fresh.tables.iter().filter(|_| !is_whole);
+    let mut statements = vec![fresh.creation()];
+    statements.extend(functions.map(|table| row_sql::apply_function(table, &fresh.schema)));
+    statements.extend(renames(fresh, is_whole, &retired));
+    client.batch_execute(&statements.join(";\n")).await?;
+    let (before, _) = role_of_others(client).await?;
+    client.batch_execute(before).await?;
+    for statement in statements_of(client, &others).await? {
+        match client.batch_execute(statement).await {
+            Err(error) if error.as_db_error().is_some() && !is_lock(&error) => {
+                return Ok(Some(format!("{} ({})", shortened(statement), statement_reason(&error))));
+            }
+            done => done?,
+        }
+    }
+    Ok(None)
+}
+
+/// Whether a lock could not be had in time.
+fn is_lock(error: &tokio_postgres::Error) -> bool {
+    error.code().is_some_and(|code| matches!(code.code(), "55P03" | "40P01"))
+}
+
+/// The first words of a statement, which name its object.
+fn shortened(statement: &str) -> String {
+    const MOST: usize = 120;
+    let line = statement.split_whitespace().collect::<Vec<_>>().join(" ");
+    if line.chars().count() <= MOST { line } else { line.chars().take(MOST).chain(['…']).collect() }
+}
+
+/// The statements that put others' objects on the new tables, once these have their place.
+async fn statements_of<'o>(client: &Client, others: &'o Others) -> Result<Vec<&'o str>, ReplayError> {
+    let missing = "select to_regclass(format('view.%I', $1::text)) is null";
+    let mut statements: Vec<&str> = Vec::new();
+    for (name, index) in &others.indexes {
+        // Built before the swap, unless it was made since.
+        if client.query_one(missing, &[name]).await?.try_get(0)? {
+            statements.push(index);
+        }
+    }
+    statements.extend(others.statements.iter().map(String::as_str));
+    Ok(statements)
+}
+
+/// Others' objects belong to their owners, so putting them on the new tables needs the login's own rights, if those are a
+/// superuser's: what to say before and after.
+async fn role_of_others(client: &Client) -> Result<(&'static str, String), ReplayError> {
     let sql = "select rolsuper and session_user <> current_user, quote_ident(current_user)
                from pg_roles where rolname = session_user";
     let row = client.query_one(sql, &[]).await?;
     let (is_superuser, role): (bool, String) = (row.try_get(0)?, row.try_get(1)?);
-    let missing = "select to_regclass(format('view.%I', $1::text)) is null";
-    let mut statements: Vec<&str> = others.statements.iter().map(String::as_str).collect();
-    for index in &others.indexes {
-        // Built before the swap, unless it was made since.
-        let name = index.split(" INDEX ").nth(1).and_then(|rest| rest.split(' ').next()).unwrap_or_default();
-        if client.query_one(missing, &[&name.trim_matches('"')]).await?.try_get(0)? {
-            statements.push(index);
-        }
-    }
-    if statements.is_empty() {
-        return Ok(());
-    }
-    let (before, after) =
-        if is_superuser { ("reset role;", format!("set role {role};")) } else { ("", String::new()) };
-    client.batch_execute(&format!("{before}{};{after}", statements.join(";\n"))).await?;
-    Ok(())
+    Ok(if is_superuser { ("reset role;", format!("set role {role};")) } else { ("", String::new()) })
 }
 
 /// Who holds locks on `view`, for messages.

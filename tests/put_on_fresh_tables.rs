@@ -1,0 +1,136 @@
+//! What others have put on and into schema `view`: it is on the tables of a rebuild too, or the rebuild is refused by name
+//! before the log is read.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use tenure::Tenure;
+use tenure::replay::{Phase, Progress, RebuildError, RebuildOptions, Step};
+
+use crate::support::{TestDatabase, user};
+
+/// Expects that a rebuild is refused because of this, and that it has not read the log.
+async fn assert_refused(tenure: &Tenure, because_of: &str) {
+    let has_read = Arc::new(AtomicBool::new(false));
+    let reads = has_read.clone();
+    let progress = Progress::new(move |step| {
+        if matches!(step, Step::Begun(Phase::ReadingTables | Phase::ReadingLog, _)) {
+            reads.store(true, Ordering::SeqCst);
+        }
+    });
+    let refused = tenure.replay().rebuild(&RebuildOptions::default(), &progress).await;
+    let Err(RebuildError::InUse(objects)) = refused else { panic!("{because_of}: {refused:?}") };
+    assert!(objects.iter().any(|object| object.contains(because_of)), "{because_of}: {objects:?}");
+    assert!(!has_read.load(Ordering::SeqCst), "{because_of} is found before the log is read");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn types_triggers_indexes_and_replica_identities_are_on_the_fresh_tables() {
+    let database = TestDatabase::new().await;
+    let tenure = database.open().await;
+    user(&tenure, "ada").await;
+    let client = database.connect(None).await;
+    client
+        .batch_execute(
+            "create type view.mood as enum ('well'); create domain view.word as text;
+             create type view.pair as (one int, other int);
+             create table view.moods (mood view.mood, word view.word, pair view.pair);
+             create function view.f() returns trigger language plpgsql as 'begin return null; end';
+             create trigger theirs after insert on view.users for each row execute function view.f();
+             create index \"My index\" on view.users (mode);
+             create unique index theirs_too on view.members (account_id, user_id);
+             alter table view.users replica identity full;
+             alter table view.members replica identity using index theirs_too",
+        )
+        .await
+        .unwrap();
+    let stands = "select to_regtype('view.mood') is not null and to_regtype('view.word') is not null
+                    and to_regtype('view.pair') is not null and to_regclass('view.moods') is not null
+                    and (select count(*) = 1 from pg_trigger where tgname = 'theirs' and tgrelid = 'view.users'::regclass)
+                    and to_regclass('view.\"My index\"') is not null
+                    and (select relreplident = 'f' from pg_class where oid = 'view.users'::regclass)
+                    and (select x.indisreplident from pg_index x where x.indexrelid = 'view.theirs_too'::regclass)
+                    and not exists (select from pg_namespace where nspname like 'view\\_%')";
+    for tables in [Vec::new(), vec![&tenure::projections::users::TABLE], Vec::new()] {
+        assert!(client.query_one(stands, &[]).await.unwrap().get::<_, bool>(0));
+        let options = RebuildOptions { tables, ..RebuildOptions::default() };
+        tenure.replay().rebuild(&options, &Progress::none()).await.unwrap();
+    }
+    assert!(client.query_one(stands, &[]).await.unwrap().get::<_, bool>(0));
+    user(&tenure, "bob").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_put_on_fresh_tables_is_named_before_the_log_is_read() {
+    let database = TestDatabase::new().await;
+    let tenure = database.open().await;
+    let client = database.connect(None).await;
+    for (made, dropped, because_of) in [
+        ("create temporary view mine as select id from view.users", "drop view mine", "mine"),
+        ("create collation view.theirs from \"C\"", "drop collation view.theirs", "theirs"),
+        ("create view public.whole as select u from view.users u", "drop view public.whole", "whole"),
+        (
+            // Of a release before, which had one table more.
+            "create table view.legacy (id int); create view public.old as select * from view.legacy;
+             alter table view.legacy owner to tenure_owner;
+             update log.head set projection_set = projection_set || ',legacy:1'",
+            "drop view public.old; drop table view.legacy;
+             update log.head set projection_set = replace(projection_set, ',legacy:1', '')",
+            "old",
+        ),
+    ] {
+        client.batch_execute(made).await.unwrap();
+        assert_refused(&tenure, because_of).await;
+        client.batch_execute(dropped).await.unwrap();
+    }
+    // A reader of another table is no reason to refuse the rebuild of one.
+    client
+        .batch_execute("create materialized view public.seen as select id from view.accounts")
+        .await
+        .unwrap();
+    let one =
+        RebuildOptions { tables: vec![&tenure::projections::users::TABLE], ..RebuildOptions::default() };
+    tenure.replay().rebuild(&one, &Progress::none()).await.unwrap();
+    assert_refused(&tenure, "seen").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_view_that_the_login_may_not_replace_is_named_before_the_log_is_read() {
+    let database = TestDatabase::empty().await;
+    let admin = database.connect(None).await;
+    let name = format!("plain_{}", database.name);
+    let create = format!("create role {name} login; grant create on database {} to {name}", database.name);
+    admin.batch_execute(&create).await.unwrap();
+    let mut address = database.address.clone();
+    address.config.user(&name);
+    let tenure = crate::support::open_with(tenure::Settings { address, ..database.settings() }).await;
+    admin.batch_execute("create view public.people as select id from view.users").await.unwrap();
+    assert_refused(&tenure, "people").await;
+    admin.batch_execute("drop view public.people").await.unwrap();
+    tenure.replay().rebuild(&RebuildOptions::default(), &Progress::none()).await.unwrap();
+    tenure.close().await;
+    admin.batch_execute(&format!("drop owned by {name} cascade; drop role {name}")).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_others_have_put_into_a_schema_that_a_rebuild_has_left_keeps_no_row_of_ours() {
+    let database = TestDatabase::new().await;
+    let tenure = database.open().await;
+    let client = database.connect(None).await;
+    client
+        .batch_execute(
+            "create schema view_retired_1 authorization tenure_owner;
+             create table view_retired_1.users (username text); alter table view_retired_1.users owner to tenure_owner;
+             create type view_retired_1.mood as enum ('well')",
+        )
+        .await
+        .unwrap();
+    let stays = tenure.log().drop_leftover_schemas().await.unwrap();
+    assert_eq!(stays.len(), 1, "{stays:?}");
+    let sql = "select to_regclass('view_retired_1.users') is null and to_regnamespace('view_retired_1') is not null";
+    assert!(client.query_one(sql, &[]).await.unwrap().get::<_, bool>(0), "the rows are gone");
+    client.batch_execute("drop type view_retired_1.mood").await.unwrap();
+    assert_eq!(tenure.log().drop_leftover_schemas().await.unwrap(), []);
+    let sql = "select to_regnamespace('view_retired_1') is null";
+    assert!(client.query_one(sql, &[]).await.unwrap().get::<_, bool>(0));
+}
