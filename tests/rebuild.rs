@@ -602,3 +602,31 @@ async fn a_transaction_that_begins_while_others_are_waited_for_is_waited_for_too
     let rebuilt = tenure.replay().rebuild(&options, &progress).await.unwrap();
     assert!(rebuilt.not_waited_for.iter().any(|who| who.contains("the second dump")), "{rebuilt:?}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_compares_soon_after_its_start_and_again_and_says_when_it_did() {
+    let metrics = metrics_exporter_prometheus::PrometheusBuilder::new().install_recorder().unwrap();
+    let database = TestDatabase::new().await;
+    let mut settings = database.settings();
+    settings.audit_every = Some(Duration::from_millis(20));
+    let tenure = crate::support::open_with(settings).await;
+    user(&tenure, "ada").await;
+    let says = async |line: &str| {
+        let look = async {
+            while !metrics.render().lines().any(|said| said == line) {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), look).await.unwrap_or_else(|_| panic!("{line}"));
+    };
+    says("tenure_projection_differences 0").await;
+    let client = database.connect(None).await;
+    client.batch_execute("update view.users set mode = 'external' where username = 'ada'").await.unwrap();
+    says("tenure_projection_differences 1").await;
+    let rendered = metrics.render();
+    let at =
+        rendered.lines().find_map(|line| line.strip_prefix("tenure_projection_audit_timestamp_seconds "));
+    let at: f64 = at.unwrap().parse().unwrap();
+    let now = tenure.clock().now().seconds_since(tenure::clock::Timestamp::default());
+    assert!((0.0..60.0).contains(&(now - at)), "{at} {now}");
+}

@@ -161,8 +161,8 @@ impl Tenure {
     async fn keep_auditing(&self) -> std::convert::Infallible {
         let Some(every) = self.parts.audit_every else { return std::future::pending().await };
         // Soon after the start, so that a node that is often started anew compares too, and not all nodes at once.
-        let share = (self.parts.node.as_u128() % 1_000) as f64 / 1_000.0;
-        tokio::time::sleep(every.min(FIRST_AUDIT_WITHIN).mul_f64(share)).await;
+        let [.., share] = self.parts.node.into_bytes();
+        tokio::time::sleep(every.min(FIRST_AUDIT_WITHIN) * u32::from(share) / 256).await;
         loop {
             let tenure = self.clone();
             // A task of its own: the node does more important things meanwhile, and goes on if this panics.

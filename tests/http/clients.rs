@@ -17,7 +17,7 @@ fn path(below: &str) -> PathBuf {
 
 /// Runs a client to its end, which must be a good one.
 async fn run(command: &mut Command) {
-    let output = tokio::time::timeout(Duration::from_secs(300), command.kill_on_drop(true).output());
+    let output = tokio::time::timeout(Duration::from_secs(900), command.kill_on_drop(true).output());
     let output = output.await.expect("an end in time").expect("a client: `make test` installs them");
     let text = |octets: &[u8]| String::from_utf8_lossy(octets).into_owned();
     assert!(output.status.success(), "{}\n{}", text(&output.stdout), text(&output.stderr));
@@ -55,7 +55,10 @@ async fn a_stock_client_of_pypi_goes_through_the_device_flow() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_property_based_tester_finds_nothing_that_the_description_does_not_say() {
-    let tenure = Arc::new(TestDatabase::new().await.open().await);
+    let mut settings = TestDatabase::new().await.settings();
+    settings.rules.limits.device_codes_per_address = 1_000_000;
+    settings.rules.limits.device_codes = 1_000_000;
+    let tenure = Arc::new(crate::support::open_with(settings).await);
     let plenty = Rate { burst: 10_000_000, per_second: 1_000_000 };
     let server = Server::with(tenure, |settings| {
         settings.rates.anonymous = plenty;
@@ -67,7 +70,7 @@ async fn a_property_based_tester_finds_nothing_that_the_description_does_not_say
     server.tenure.create_source(&operator(), acme, Some(runs), "robot", None).await.unwrap();
     let token = server.token(runs).await;
     let seed = std::env::var("TENURE_API_SEED").unwrap_or_else(|_| "1".to_owned());
-    let examples = std::env::var("TENURE_API_EXAMPLES").unwrap_or_else(|_| "15".to_owned());
+    let examples = std::env::var("TENURE_API_EXAMPLES").unwrap_or_else(|_| "10".to_owned());
     let mut tester = Command::new(path("target/python/bin/schemathesis"));
     tester
         // What it keeps between runs stays out of the tree.
