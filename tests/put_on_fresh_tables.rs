@@ -68,6 +68,7 @@ async fn what_cannot_be_put_on_fresh_tables_is_named_before_the_log_is_read() {
     for (made, dropped, because_of) in [
         ("create temporary view mine as select id from view.users", "drop view mine", "mine"),
         ("create collation view.theirs from \"C\"", "drop collation view.theirs", "theirs"),
+        ("create type view.span as range (subtype = float8)", "drop type view.span", "span"),
         ("create view public.whole as select u from view.users u", "drop view public.whole", "whole"),
         (
             // Of a release before, which had one table more.
@@ -133,4 +134,22 @@ async fn what_others_have_put_into_a_schema_that_a_rebuild_has_left_keeps_no_row
     assert_eq!(tenure.log().drop_leftover_schemas().await.unwrap(), []);
     let sql = "select to_regnamespace('view_retired_1') is null";
     assert!(client.query_one(sql, &[]).await.unwrap().get::<_, bool>(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_rebuilt_under_another_release_of_the_same_set_is_mended_at_the_next_start() {
+    let database = TestDatabase::new().await;
+    let tenure = database.open().await;
+    let client = database.connect(None).await;
+    let definition = "select view_definition from log.head";
+    let ours: String = client.query_one(definition, &[]).await.unwrap().get(0);
+    let one =
+        RebuildOptions { tables: vec![&tenure::projections::users::TABLE], ..RebuildOptions::default() };
+    tenure.replay().rebuild(&one, &Progress::none()).await.unwrap();
+    assert_eq!(client.query_one(definition, &[]).await.unwrap().get::<_, String>(0), ours);
+    client.batch_execute("update log.head set view_definition = 'of the other release'").await.unwrap();
+    tenure.replay().rebuild(&one, &Progress::none()).await.unwrap();
+    assert_eq!(client.query_one(definition, &[]).await.unwrap().get::<_, String>(0), "");
+    database.open().await.close().await;
+    assert_eq!(client.query_one(definition, &[]).await.unwrap().get::<_, String>(0), ours);
 }

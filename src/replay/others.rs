@@ -77,7 +77,7 @@ const STATEMENTS: &str = "
     select 4, format('alter type %I.%I set schema view', $3::text, t.typname)
     from pg_type t left join pg_class c on c.oid = t.typrelid
     where $1::boolean and t.typnamespace = 'view'::regnamespace
-      and (t.typtype in ('e', 'd', 'r') or t.typtype = 'c' and c.relkind = 'c')
+      and (t.typtype in ('e', 'd') or t.typtype = 'c' and c.relkind = 'c')
     union all
     select 4, format('alter routine %I.%I(%s) set schema view', $3::text, p.proname, pg_get_function_identity_arguments(p.oid))
     from pg_proc p
@@ -134,6 +134,10 @@ const REFUSED: &str = "
       and d.classid not in ('pg_class'::regclass, 'pg_type'::regclass, 'pg_proc'::regclass,
                             'pg_statistic_ext'::regclass, 'pg_default_acl'::regclass,
                             'pg_publication_namespace'::regclass)
+    union
+    -- Its multirange and its functions would stay behind.
+    select pg_describe_object('pg_type'::regclass, t.oid, 0)
+    from pg_type t where $3::boolean and t.typnamespace = 'view'::regnamespace and t.typtype = 'r'
     union
     -- It would publish the fresh tables under names that the subscriber does not have.
     select format('publication %I for all tables', p.pubname)

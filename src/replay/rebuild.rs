@@ -260,7 +260,8 @@ impl Work<'_> {
             is_whole: self.is_whole(),
             set: &scan.projection_set,
             epoch: scan.epoch,
-            becomes: self.is_whole().then_some((&*set, &*definition)),
+            becomes: self.is_whole().then_some(&*set),
+            definition: &definition,
         };
         match swap::swap(client, fresh, &mut catch_up, &target).await? {
             Swapped::Refused(objects) => Err(RebuildError::InUse(objects)),

@@ -28,8 +28,10 @@ pub(super) struct Target<'a> {
     pub(super) set: &'a str,
     /// The epoch in which the fresh tables were made.
     pub(super) epoch: i64,
-    /// The set and the definition that the log has from the swap on; `None` to keep those that it has.
-    pub(super) becomes: Option<(&'a str, &'a str)>,
+    /// The set that the log has from the swap on; `None` to keep the one that it has.
+    pub(super) becomes: Option<&'a str>,
+    /// The definition of the fresh tables: their functions and indexes.
+    pub(super) definition: &'a str,
 }
 
 /// How a swap ended.
@@ -153,9 +155,13 @@ async fn swap_once(
     let mut statements = renames(fresh, target.is_whole, &retired);
     statements.push(format!("update log.head set view_build = {}", fresh.build));
     client.batch_execute(&statements.join(";\n")).await?;
-    if let Some((set, definition)) = target.becomes {
+    if let Some(set) = target.becomes {
         let sql = "update log.head set projection_set = $1, view_definition = $2, next_projection_set = null";
-        client.execute(sql, &[&set, &definition]).await?;
+        client.execute(sql, &[&set, &target.definition]).await?;
+    } else {
+        // A node of another release of the same set has mended the tables meanwhile: the next start mends this one too.
+        let sql = "update log.head set view_definition = '' where view_definition <> $1";
+        client.execute(sql, &[&target.definition]).await?;
     }
     let statements = statements_of(client, &others).await?;
     if !statements.is_empty() {
