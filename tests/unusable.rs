@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use reqwest::StatusCode;
 use tenure::clock::Stopwatch;
 
 use crate::http::{Server as Node, answer};
@@ -220,8 +221,11 @@ async fn readiness_is_asked_of_the_database_a_few_times_a_second_however_many_as
     admin.batch_execute("set stats_fetch_consistency = none").await.unwrap();
     let before: i64 = admin.query_one(asked, &[]).await.unwrap().get(0);
     let started = Stopwatch::start();
-    let requests = (0..2_000).map(|_| async { answer(node.get("/readyz")).await.is(200) });
-    futures::future::join_all(requests).await;
+    let requests = (0..2_000).map(|_| async { answer(node.get("/readyz")).await.status });
+    let said = futures::future::join_all(requests).await;
+    // All of this is one process: the probe may get its turn too late, and then says so.
+    let known = [StatusCode::OK, StatusCode::SERVICE_UNAVAILABLE];
+    assert!(said.iter().all(|status| known.contains(status)) && said.contains(&StatusCode::OK), "{said:?}");
     let after: i64 = admin.query_one(asked, &[]).await.unwrap().get(0);
     let windows = started.elapsed().as_millis() as i64 / 250 + 1;
     // Statistics come late, and others ask too: far fewer than one for each request all the same.

@@ -55,6 +55,7 @@ pub(super) async fn engine(config: &Config, address: Address) -> anyhow::Result<
         })),
         connections: config.connections,
         audit_every: config.audit_every,
+        clear_every: config.clear_every,
         swap_wait: config.swap_wait,
         drain_timeout: config.drain_timeout,
         goes_back: config.goes_back,

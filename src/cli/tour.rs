@@ -52,6 +52,8 @@ pub(super) async fn run(config: Config) -> anyhow::Result<()> {
         },
         forgotten_list: data_dir.join("forgotten.list"),
         data_dir: data_dir.clone(),
+        // The log is compared with the responses; clearing away comes by itself, sooner or later.
+        clear_every: Duration::from_hours(1),
         ..config
     };
     let result = on_throwaway(&throwaway).await;

@@ -24,6 +24,7 @@ use secrecy::SecretString;
 
 use crate::aggregates::source::Retention;
 use crate::credentials::master_key::MasterKeySource;
+use crate::engine::CLEAR_EVERY;
 use crate::http::HttpSettings;
 use crate::operations::Rules;
 use crate::postgres::Address;
@@ -125,6 +126,8 @@ pub struct Config {
     pub drain_timeout: Duration,
     /// How often this node compares the projections with the log; `None` for never.
     pub audit_every: Option<Duration>,
+    /// How often this node looks for endings to clear away; no flag sets it.
+    pub clear_every: Duration,
     /// The settings of the HTTP interface.
     pub http: HttpSettings,
     /// How NATS is used.
@@ -206,6 +209,7 @@ impl Flags {
             swap_wait: self.swap_wait.or(file.swap_wait).unwrap_or(Duration::from_mins(10)),
             drain_timeout: self.drain_timeout.or(file.drain_timeout).unwrap_or(Duration::from_mins(1)),
             audit_every,
+            clear_every: CLEAR_EVERY,
             goes_back: false,
             verification: Verification::Strict,
             data_dir,

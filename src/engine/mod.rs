@@ -5,7 +5,7 @@ mod error;
 mod settings;
 
 pub use error::OpenError;
-pub use settings::Settings;
+pub use settings::{CLEAR_EVERY, Settings};
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;

@@ -12,7 +12,7 @@ use crate::postgres::Address;
 use crate::replay::Verification;
 
 /// The default of [`Settings::clear_every`].
-const CLEAR_EVERY: Duration = Duration::from_secs(2);
+pub const CLEAR_EVERY: Duration = Duration::from_secs(2);
 
 /// What [`crate::Tenure::open`] needs to know: the database, the master key, and the limits of this node.
 #[derive(Clone)]
