@@ -178,7 +178,9 @@ begin
             end if;
             -- What else is in it keeps the schema, and not the tables.
             if not exists (select from pg_depend d
-                           where d.refclassid = 'pg_namespace'::regclass and d.refobjid = leftover.oid) then
+                           where d.refclassid = 'pg_namespace'::regclass and d.refobjid = leftover.oid
+                             -- Others, such as default privileges, go with the schema.
+                             and d.deptype = 'n') then
                 execute format('drop schema %I', leftover.nspname);
             else
                 return query select leftover.nspname::text, 'others have objects in it';
@@ -190,5 +192,34 @@ begin
             when others then return query select leftover.nspname::text, sqlerrm;
         end;
     end loop;
+end
+$$;
+
+-- The version of the newest event of a stream up to a position; 0 if there is none. Versions grow with positions, so that no index
+-- is needed to find one.
+create function log.version_at(wanted_type text, wanted_id text, up_to bigint) returns bigint language plpgsql stable as
+$$
+declare
+    low    bigint := 0;
+    high   bigint;
+    middle bigint;
+begin
+    if up_to <= 0 then
+        return 0;
+    end if;
+    select e.version into high from log.event e
+    where e.stream_id = wanted_id and e.stream_type = wanted_type
+    order by e.stream_id desc, e.stream_type desc, e.version desc limit 1;
+    while low < high loop
+        -- The newest first: it is what is asked for most.
+        middle := case when middle is null then high else (low + high + 1) / 2 end;
+        if (select e.position from log.event e
+            where e.stream_id = wanted_id and e.stream_type = wanted_type and e.version = middle) <= up_to then
+            low := middle;
+        else
+            high := middle - 1;
+        end if;
+    end loop;
+    return low;
 end
 $$;

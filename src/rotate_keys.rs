@@ -13,10 +13,11 @@ use tokio_postgres::Client;
 
 use crate::Tenure;
 use crate::clock::Stopwatch;
-use crate::credentials::key_ring::{MasterKeyState, NATS_KEYS, STORED, StoredMasterKey};
+use crate::credentials::key_ring::{KeyLoadError, MasterKeyState, NATS_KEYS, STORED, StoredMasterKey};
 use crate::credentials::master_key::MasterKeyError;
 use crate::event_log::ReadError;
 use crate::postgres::migrate::lock_holder;
+use crate::postgres::statement_reason;
 use crate::replay::{ReplayError, connect_as_owner};
 use crate::sealing::SealError;
 
@@ -115,8 +116,25 @@ pub enum RotateError {
     #[error("no change of the master key was announced, or it has gone too far to be taken back; finish it")]
     NothingToAbandon,
     /// The database could not be used.
-    #[error(transparent)]
+    #[error("{}; what was done so far stays done, and calling this again goes on from there", database_failed(.0))]
     Database(#[from] ReplayError),
+}
+
+fn database_failed(error: &ReplayError) -> String {
+    match error {
+        ReplayError::Statement(error) => format!("the database failed: {}", statement_reason(error)),
+        other => other.to_string(),
+    }
+}
+
+impl RotateError {
+    /// Why the key of a subject could not be wrapped again.
+    fn of_key(error: KeyLoadError, subject: &str) -> Self {
+        match error {
+            KeyLoadError::Damaged(_) => Self::Damaged { subject: subject.to_owned() },
+            other => Self::Database(other.into()),
+        }
+    }
 }
 
 impl From<SealError> for RotateError {
@@ -353,7 +371,8 @@ impl Rotation<'_> {
             let wrapped: Option<Vec<u8>> = row.map(|row| row.try_get(0)).transpose()?.flatten();
             let Some(wrapped) = wrapped else { return Ok(()) };
             let (ring, entropy) = (self.tenure.codec().keys(), self.tenure.entropy());
-            let moved = ring.rewrap((from, to), NATS_KEYS.as_bytes(), &wrapped, &*entropy)?;
+            let moved = ring.rewrap((from, to), NATS_KEYS.as_bytes(), &wrapped, &*entropy);
+            let moved = moved.map_err(|error| RotateError::of_key(error, NATS_KEYS))?;
             // Both at once, and only if nobody has changed them meanwhile.
             let sql = "with taken as (update log.key_ring set nats_keys = null where key_id = $1 and nats_keys = $3 returning 1)
                        update log.key_ring set nats_keys = coalesce(nats_keys, $4) where key_id = $2 and exists (select from taken)";
@@ -378,7 +397,7 @@ impl Rotation<'_> {
             for row in &rows {
                 let (subject, wrapped): (String, Vec<u8>) = (row.try_get(0)?, row.try_get(1)?);
                 let rewrapped = ring.rewrap((from, to), subject.as_bytes(), &wrapped, &*entropy);
-                now.push(rewrapped.map_err(|_| RotateError::Damaged { subject: subject.clone() })?);
+                now.push(rewrapped.map_err(|error| RotateError::of_key(error, &subject))?);
                 before.push(wrapped);
                 subjects.push(subject);
             }

@@ -271,3 +271,51 @@ async fn every_noun_creates_lists_and_ends_its_resources() {
         assert_eq!(tenure(&database, wrong).status.code(), Some(4), "{wrong:?}");
     }
 }
+
+#[test]
+fn commands_that_work_on_the_database_itself_refuse_a_server_and_make_no_database() {
+    let home = tempfile::tempdir().unwrap();
+    let user = uuid::Uuid::nil().to_string();
+    let commands: &[&[&str]] = &[
+        &["migrate"],
+        &["doctor"],
+        &["projections", "rebuild"],
+        &["subscriptions", "list"],
+        &["audit", "diff"],
+        &["audit", "verify-forgotten", &user],
+        &["audit", "schemas"],
+        &["keys", "rotate"],
+        &["keys", "rotate", "--abandon"],
+        &["log", "new-epoch", "--yes"],
+        &["nats", "status"],
+        &["bench", "seed", "--events", "1000"],
+    ];
+    let run = |arguments: &[&str], server: &[&str]| {
+        let mut command = crate::support::process::tenure();
+        command.args(arguments).args(server).env("HOME", home.path()).current_dir(home.path());
+        let output = command.output().unwrap();
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let is_empty =
+        || std::fs::read_dir(home.path()).unwrap().all(|entry| entry.unwrap().file_name() == ".config");
+    for arguments in commands {
+        let (code, says) = run(arguments, &["--server", "http://127.0.0.1:1"]);
+        assert_eq!(code, Some(3), "{arguments:?}: {says}");
+        assert!(says.contains("--database-url"), "{says}");
+    }
+    for arguments in
+        commands.iter().filter(|command| ["audit", "keys", "log", "subscriptions"].contains(&command[0]))
+    {
+        let (code, says) = run(arguments, &[]);
+        assert_eq!(code, Some(4), "{arguments:?}: {says}");
+    }
+    // Neither is a login at a server a reason to make one here.
+    let login = home.path().join(".config/tenure/credentials.json");
+    std::fs::create_dir_all(login.parent().unwrap()).unwrap();
+    std::fs::write(&login, r#"{"server": "http://127.0.0.1:1", "token": "x"}"#).unwrap();
+    std::fs::set_permissions(&login, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    for arguments in commands {
+        assert_eq!(run(arguments, &[]).0, Some(3), "{arguments:?}");
+    }
+    assert!(is_empty(), "nothing was made");
+}

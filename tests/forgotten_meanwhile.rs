@@ -38,7 +38,7 @@ fn once(
     })
 }
 
-/// Names that somebody has and gives up.
+/// Names that somebody has, and that are given up later.
 struct Names {
     tenure: Tenure,
     of: String,

@@ -58,3 +58,4 @@ mod tls;
 mod two_releases;
 mod unusable;
 mod upgrade;
+mod verify_forgotten;

@@ -13,6 +13,7 @@ use tenure::clock::{Clock as _, SystemClock, Timestamp};
 use tenure::credentials::master_key::MasterKeySource;
 use tenure::event_log::RecordedEvent;
 use tenure::event_log::read::Filter;
+use tenure::explain::{Thing, Viewer};
 use tenure::ids::{AccountId, ApiKeyId, BearerTokenId, InviteId, PipeId, SessionId, SourceId, UserId};
 use tenure::projections::page::TimeKey;
 use tenure::subscribers::{
@@ -273,6 +274,7 @@ async fn every_query_of_the_readers_is_answered_through_an_index() {
     ask!(count_of_accounts(user));
     ask!(accounts_after("account5", 50));
     ask!(api_key(ApiKeyId::from_uuid(nobody)));
+    ask!(end_of_api_key(ApiKeyId::from_uuid(nobody)));
     ask!(api_key_candidates(&aggregates::api_key::KeyPrefix::of("ppz_00000000000000000000000000"), now));
     ask!(api_keys_minted_by(account, user, 1_000));
     ask!(api_keys_of_member(user, 1_000));
@@ -451,4 +453,73 @@ async fn every_query_of_nats_is_answered_through_an_index() {
     }
     assert!(count > 20, "{count} plans");
     assert!(wrong.is_empty(), "{}", wrong.into_iter().collect::<Vec<_>>().join("\n"));
+}
+
+/// Many events of one account that concern others, as if it had had as many members.
+const FILL_LOG: &str = "
+    insert into log.event (position, event_id, stream_type, stream_id, version, event_type, event_version, account_id, recorded_at,
+                           payload, metadata)
+    select e.position + n, gen_random_uuid(), 'account', '$ACCOUNT', v.version + n, 'account.member_added', '1', '$ACCOUNT',
+           e.recorded_at,
+           convert_to(format('{\"member_added\":{\"user\":\"%s\",\"at\":\"2026-01-31T12:00:00.000001Z\"}}', gen_random_uuid()), 'UTF8'),
+           convert_to('{}', 'UTF8')
+    from (select position, recorded_at from log.event order by position desc limit 1) e,
+         (select max(version) as version from log.event where stream_type = 'account' and stream_id = '$ACCOUNT') v,
+         generate_series(1, $ROWS) n;
+    analyze log.event;";
+
+/// How many events of accounts a part of a story looks at, and a few of its own.
+const LOOKED_AT: f64 = 51_000.0;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn stories_look_at_a_bounded_number_of_events_however_many_an_account_has() {
+    use crate::support::{account, operator, user};
+    let server = Server::explaining().await;
+    let keys = tempfile::tempdir().unwrap();
+    let tenure = open(&server, keys.path()).await;
+    let (ada, bob, eve) =
+        (user(&tenure, "ada").await, user(&tenure, "bob").await, user(&tenure, "eve").await);
+    let acme = account(&tenure, "acme", ada).await;
+    tenure.add_member(&operator(), acme, bob).await.unwrap();
+    let key = tenure.mint_api_key(&operator(), acme, "a key", None, Some(bob)).await.unwrap().answer.id;
+    let invite = tenure.create_invite(&operator(), acme, "eve", Some(ada)).await.unwrap().answer;
+    let admin = server.connect_to("tenure").await;
+    let fill = FILL_LOG.replace("$ACCOUNT", &acme.to_string()).replace("$ROWS", &ROWS.to_string());
+    admin.batch_execute(&format!("set auto_explain.log_min_duration = -1; {fill}")).await.unwrap();
+    tenure.remove_member(&operator(), acme, bob).await.unwrap();
+    tenure.accept_invite(&crate::support::as_user(eve), invite, eve).await.unwrap();
+
+    let before = server.log().len();
+    for (thing, expected) in [
+        (Thing::Key(key), vec!["api_key.minted", "account.member_removed"]),
+        (Thing::Invite(invite), vec!["invite.created", "invite.accepted", "account.member_added"]),
+        (Thing::User(ada), vec!["user.registered", "account.opened"]),
+    ] {
+        let (mut told, mut after) = (Vec::new(), 0);
+        loop {
+            let story = tenure.explain(thing, Viewer::Operator, after, 100).await.unwrap();
+            told.extend(story.entries.iter().map(|entry| entry.event.event_type.clone()));
+            match story.next {
+                Some(next) => after = next,
+                None => break,
+            }
+        }
+        assert_eq!(told, expected);
+    }
+    tenure.close().await;
+    let logged = server.log()[before..].to_owned();
+    let (mut count, mut wrong) = (0, Vec::new());
+    for (sql, plan) in plans(&logged).iter().filter(|(sql, _)| sql.contains("log.event")) {
+        count += 1;
+        let mut found = Vec::new();
+        judge(plan, &mut found);
+        found.retain(|what| {
+            let in_vain =
+                what.strip_prefix("looks at ").and_then(|rest| rest.split(' ').next()?.parse::<f64>().ok());
+            in_vain.is_none_or(|in_vain| in_vain > LOOKED_AT)
+        });
+        wrong.extend(found.into_iter().map(|what| format!("{what}: {sql}")));
+    }
+    assert!(count > 10, "{count} plans");
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }

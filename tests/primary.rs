@@ -165,14 +165,21 @@ async fn until_answered(answered: &AtomicUsize, callers: usize, why: &str) {
 
 /// Waits until both nodes are ready: the answers that came may all be those of one of them.
 async fn until_ready(nodes: &[Node; 2], why: &str) {
-    let look = async {
-        for node in nodes {
-            while answer(node.get("/readyz")).await.status != StatusCode::OK {
+    for node in nodes {
+        let mut last = None;
+        let look = async {
+            loop {
+                let readiness = answer(node.get("/readyz")).await;
+                if readiness.status == StatusCode::OK {
+                    return;
+                }
+                last = Some(readiness);
                 tokio::task::yield_now().await;
             }
-        }
-    };
-    tokio::time::timeout(RECOVERY, look).await.unwrap_or_else(|_| panic!("not ready after {why}"));
+        };
+        let waited = tokio::time::timeout(RECOVERY, look).await;
+        waited.unwrap_or_else(|_| panic!("not ready after {why}: {last:?}"));
+    }
 }
 
 async fn lead_astray(detour: Detour, switch: &Switch, primary: &mut Server, standby: &mut Server) {
@@ -618,4 +625,54 @@ async fn cancelled_callers_leave_no_busy_connection_and_open_no_more_of_them() {
         (0..32).map(|_| async { answer(node.get("/api/v1/users/runs").bearer_auth(&bearer)).await.is(200) });
     futures::future::join_all(reads).await;
     assert!(started.elapsed() < Duration::from_secs(2), "{:?}", started.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn fault_a_node_is_ready_again_although_connecting_takes_longer_than_a_probe() {
+    let server = Server::primary().await;
+    let switch = Switch::to(server.port).await;
+    let keys = tempfile::tempdir().unwrap();
+    let nodes = [node(&switch, &keys).await, node(&switch, &keys).await];
+    until_ready(&nodes, "the start").await;
+    let admin = server.connect_to("tenure").await;
+    admin.batch_execute("alter system set post_auth_delay = '2s'").await.unwrap();
+    let probes =
+        "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'tenure probe'";
+    admin.batch_execute("select pg_reload_conf()").await.unwrap();
+    let is_slow = "select current_setting('post_auth_delay') = '2s'";
+    while !server.connect_to("tenure").await.query_one(is_slow, &[]).await.unwrap().get::<_, bool>(0) {}
+    admin.execute(probes, &[]).await.unwrap();
+    let not_ready = answer(nodes[0].get("/readyz")).await.is(503).json();
+    assert_eq!(not_ready["postgres"]["state"], "unreachable");
+    until_ready(&nodes, "connections became slow to open").await;
+    // One is kept, and the others are closed.
+    let are_few = "select count(*) <= 2 from pg_stat_activity where application_name = 'tenure probe'";
+    server.until(are_few).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn fault_a_postgresql_that_freezes_under_a_question_about_the_past_is_an_outage_and_no_question_of_size()
+ {
+    let server = Server::primary().await;
+    let switch = Switch::to(server.port).await;
+    let keys = tempfile::tempdir().unwrap();
+    let node = Arc::new(node(&switch, &keys).await);
+    let owner = node.user("owner").await;
+    let (acme, token) = (node.account("acme", owner).await, node.token(owner).await);
+    // It waits here while the server freezes.
+    let admin = server.connect_to("tenure").await;
+    let lock = format!("begin; select pg_advisory_xact_lock(hashtextextended('tenure as-of {acme}', 0))");
+    admin.batch_execute(&lock).await.unwrap();
+    let path = format!("/api/v1/accounts/{acme}?as_of=2");
+    let asked = tokio::spawn(answer(node.get(&path).bearer_auth(&token)));
+    server
+        .until(
+            "select exists (select from pg_stat_activity
+                            where application_name = 'tenure as-of' and wait_event_type = 'Lock')",
+        )
+        .await;
+    server.freeze();
+    let refused = tokio::time::timeout(Duration::from_secs(30), asked).await.unwrap().unwrap();
+    server.thaw();
+    refused.is(503);
 }

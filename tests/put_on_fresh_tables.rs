@@ -40,7 +40,9 @@ async fn types_triggers_indexes_and_replica_identities_are_on_the_fresh_tables()
              create index \"My index\" on view.users (mode);
              create unique index theirs_too on view.members (account_id, user_id);
              alter table view.users replica identity full;
-             alter table view.members replica identity using index theirs_too",
+             alter table view.members replica identity using index theirs_too;
+             alter default privileges for role tenure_owner in schema view grant select on tables to pg_monitor;
+             alter default privileges in schema view grant execute on functions to pg_monitor",
         )
         .await
         .unwrap();
@@ -50,6 +52,8 @@ async fn types_triggers_indexes_and_replica_identities_are_on_the_fresh_tables()
                     and to_regclass('view.\"My index\"') is not null
                     and (select relreplident = 'f' from pg_class where oid = 'view.users'::regclass)
                     and (select x.indisreplident from pg_index x where x.indexrelid = 'view.theirs_too'::regclass)
+                    and (select count(*) = 2 from pg_default_acl where defaclnamespace = 'view'::regnamespace
+                         and (defaclrole = 'tenure_owner'::regrole) = (defaclobjtype = 'r'))
                     and not exists (select from pg_namespace where nspname like 'view\\_%')";
     for tables in [Vec::new(), vec![&tenure::projections::users::TABLE], Vec::new()] {
         assert!(client.query_one(stands, &[]).await.unwrap().get::<_, bool>(0));
@@ -152,4 +156,25 @@ async fn a_table_rebuilt_under_another_release_of_the_same_set_is_mended_at_the_
     assert_eq!(client.query_one(definition, &[]).await.unwrap().get::<_, String>(0), "");
     database.open().await.close().await;
     assert_eq!(client.query_one(definition, &[]).await.unwrap().get::<_, String>(0), ours);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn grants_to_a_role_whose_name_needs_quotes_are_on_the_fresh_tables() {
+    let database = TestDatabase::new().await;
+    let tenure = database.open().await;
+    let client = database.connect(None).await;
+    let role = format!("Role-of {}", database.name);
+    let grant = format!(
+        "create role \"{role}\"; grant usage on schema view to \"{role}\"; grant select on view.users to \"{role}\";
+         grant select (user_id) on view.members to \"{role}\"; alter default privileges in schema view grant select on tables to \"{role}\""
+    );
+    client.batch_execute(&grant).await.unwrap();
+    tenure.replay().rebuild(&RebuildOptions::default(), &Progress::none()).await.unwrap();
+    let sql =
+        "select has_schema_privilege($1, 'view', 'usage') and has_table_privilege($1, 'view.users', 'select')
+                  and has_column_privilege($1, 'view.members', 'user_id', 'select')
+                  and not has_table_privilege($1, 'view.members', 'select')
+                  and exists (select from pg_default_acl where defaclnamespace = 'view'::regnamespace)";
+    assert!(client.query_one(sql, &[&role]).await.unwrap().get::<_, bool>(0));
+    client.batch_execute(&format!("drop owned by \"{role}\"; drop role \"{role}\"")).await.unwrap();
 }

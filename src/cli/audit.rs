@@ -270,10 +270,20 @@ async fn verify_forgotten(
         output::json(&value)?;
     } else {
         for searched in &report.searched {
-            let sign = if searched.found == 0 { '✓' } else { '✗' };
-            output::line(&format!("{sign} {}: {}: {}", searched.place, searched.looked_for, searched.found))?;
+            let (sign, found) = match searched.found {
+                _ if searched.is_denied => ('✗', "not searched: permission denied".to_owned()),
+                0 => ('✓', "0".to_owned()),
+                found => ('✗', found.to_string()),
+            };
+            output::line(&format!("{sign} {}: {}: {found}", searched.place, searched.looked_for))?;
         }
-        let verdict = if report.is_clean() { "nothing is left" } else { "something is left" };
+        let verdict = if report.searched.iter().any(|searched| searched.found > 0) {
+            "something is left"
+        } else if report.is_clean() {
+            "nothing is left"
+        } else {
+            "nothing was found where the search was allowed"
+        };
         output::line(&format!("{}: forgotten at {}, {verdict}", report.user, report.forgotten_at))?;
         if report.is_being_cleared {
             output::line(

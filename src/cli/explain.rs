@@ -26,7 +26,7 @@ pub(super) struct Question {
 enum Kind {
     /// An account, with everything in it
     Account,
-    /// A user, with their credentials, invites and memberships
+    /// A user, with their tokens, sessions, invites and the accounts that they belong to or were invited to; not their keys
     User,
     /// An API key
     Key,

@@ -137,6 +137,49 @@ enum Command {
     Bench(bench::BenchCommand),
 }
 
+impl Command {
+    /// Whether the command has no form that goes through a server.
+    const fn works_on_the_database_itself(&self) -> bool {
+        match self {
+            Self::Migrate
+            | Self::Doctor
+            | Self::Projections(_)
+            | Self::Subscriptions(_)
+            | Self::Audit(_)
+            | Self::Keys(_)
+            | Self::Log(_)
+            | Self::Nats(_)
+            | Self::Bench(_) => true,
+            Self::Serve
+            | Self::Tour
+            | Self::User(_)
+            | Self::Account(_)
+            | Self::Invite(_)
+            | Self::Key(_)
+            | Self::Token(_)
+            | Self::Source(_)
+            | Self::Pipe(_)
+            | Self::Login
+            | Self::Logout
+            | Self::Completions { .. }
+            | Self::Man
+            | Self::Events(_) => false,
+        }
+    }
+
+    /// Whether the command means nothing on a database that it would make first.
+    const fn needs_a_log(&self) -> bool {
+        matches!(
+            self,
+            Self::Projections(projections::ProjectionsCommand::Rebuild { .. })
+                | Self::Subscriptions(_)
+                | Self::Audit(_)
+                | Self::Keys(_)
+                | Self::Log(_)
+        )
+    }
+}
+
 /// Parses the arguments, runs the command, prints its error and returns its exit code.
 ///
 /// # Errors
@@ -241,6 +284,12 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
             "DATABASE_URL is empty and counts as unset: using the private PostgreSQL of the data directory"
         );
     }
+    if cli.command.works_on_the_database_itself() {
+        remote::refuse_a_server(&config)?;
+    }
+    if cli.command.needs_a_log() {
+        open::require_a_database(&config)?;
+    }
     match cli.command {
         Command::Serve => serve::run(config).await,
         Command::Migrate => migrate::run(config).await,
@@ -275,8 +324,11 @@ fn exit_code(error: &anyhow::Error) -> u8 {
     if let Some(error) = error.downcast_ref::<remote::RemoteError>() {
         return error.exit_code();
     }
-    if error.downcast_ref::<Invalid>().is_some() {
+    if error.is::<Invalid>() {
         return 3;
+    }
+    if error.is::<open::NoDatabase>() {
+        return 4;
     }
     if let Some(error) = error.downcast_ref::<OpenError>() {
         return match error {

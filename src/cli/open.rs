@@ -88,6 +88,19 @@ pub(super) async fn new_epoch(config: &Config) -> anyhow::Result<Checkpoint> {
     renewed
 }
 
+/// There is nothing to work on.
+#[derive(Debug, thiserror::Error)]
+#[error("there is no database in {0} yet; name the one that is meant with --database-url or --data-dir")]
+pub(super) struct NoDatabase(String);
+
+/// Refuses to make a database for a command that only makes sense on one that exists.
+pub(super) fn require_a_database(config: &Config) -> anyhow::Result<()> {
+    if config.database.is_some() || private::exists(&config.data_dir)? {
+        return Ok(());
+    }
+    Err(NoDatabase(config.data_dir.display().to_string()).into())
+}
+
 /// Opens the engine for a command; starts a private server if no database is configured and none is running.
 pub(super) async fn open(config: &Config) -> anyhow::Result<Opened> {
     if let Some(address) = &config.database {

@@ -270,18 +270,19 @@ impl KeyRing {
     /// Wraps a data key with another master key.
     ///
     /// # Errors
-    /// [`SealError`] if it does not open with the master key with this id, or this node does not have one of the two.
+    /// [`KeyLoadError::Damaged`] if it does not open with the master key with this id; [`KeyLoadError::UnknownMaster`] if this node
+    /// does not have one of the two.
     pub(crate) fn rewrap(
         &self,
         (from, to): (&str, &str),
         name: &[u8],
         wrapped: &[u8],
         entropy: &dyn Entropy,
-    ) -> Result<Vec<u8>, SealError> {
-        let (from, to) = (self.master(from), self.master(to));
-        let (from, to) = (from.ok_or(SealError::Damaged)?, to.ok_or(SealError::Damaged)?);
+    ) -> Result<Vec<u8>, KeyLoadError> {
+        let master = |id: &str| self.master(id).ok_or_else(|| KeyLoadError::UnknownMaster(id.to_owned()));
+        let (from, to) = (master(from)?, master(to)?);
         let key = zeroize::Zeroizing::new(from.key().decrypt(wrapped, name)?);
-        to.key().encrypt(&key, name, entropy)
+        Ok(to.key().encrypt(&key, name, entropy)?)
     }
 
     /// The public id of the master key that wraps new data keys.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::Mutex;
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_postgres::Row;
 
@@ -14,8 +15,16 @@ use super::seen::{Seen, SeenLog, ServerIdentity};
 use crate::ids::EventId;
 use crate::postgres::{ConnectError, Connection, Database};
 
-/// How long a probe may take, including connecting.
+/// How long a probe may take. A connection that is not open by then is opened further, for the next probes: on a machine
+/// so busy that this takes longer, no node would become ready again otherwise.
 pub const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// How long opening the probe's connection may take.
+const OPEN_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How many connections may be about to open. Each probe without a connection begins another one, because the address may
+/// lead elsewhere by now, and takes the first to open.
+const MOST_OPENING: usize = 5;
 
 /// Settings of the probe's connection; the server's timeouts are slightly shorter than [`PROBE_TIMEOUT`].
 const SETTINGS: &str =
@@ -112,18 +121,51 @@ impl From<PrimaryError> for NotReady {
     }
 }
 
+/// The probe's connection, with the server behind it.
+type Kept = (Connection, ServerIdentity);
+
 /// Checks whether this node can serve.
 pub struct Probe {
     database: Database,
     seen: Arc<SeenLog>,
     projection_set: String,
-    /// The probe's connection, with the server behind it; `None` until it is opened and after a failure.
-    connection: Mutex<Option<(Connection, ServerIdentity)>>,
+    place: Mutex<Place>,
+}
+
+#[derive(Default)]
+struct Place {
+    /// `None` until a connection is open, and after a failure.
+    kept: Option<Kept>,
+    opening: JoinSet<Result<Kept, NotReady>>,
+}
+
+impl Place {
+    /// Keeps a connection that has opened since the last probe. An attempt that has failed since says nothing of now.
+    fn collect(&mut self) {
+        while let Some(ended) = self.opening.try_join_next() {
+            if let Ok(Ok(kept)) = ended {
+                self.kept = Some(kept);
+            }
+        }
+    }
+
+    /// The first connection to open; the others are given up.
+    async fn opened(&mut self) -> Result<Kept, NotReady> {
+        match self.opening.join_next().await {
+            Some(Ok(Ok(kept))) => {
+                self.opening = JoinSet::new();
+                Ok(kept)
+            }
+            Some(Ok(Err(error))) => Err(error),
+            Some(Err(error)) => Err(NotReady::Unreachable(error.to_string())),
+            None => Err(PrimaryError::TimedOut(PROBE_TIMEOUT).into()),
+        }
+    }
 }
 
 impl Probe {
     pub(super) fn new(database: Database, seen: Arc<SeenLog>, projection_set: String) -> Self {
-        Self { database, seen, projection_set, connection: Mutex::default() }
+        Self { database, seen, projection_set, place: Mutex::default() }
     }
 
     /// The newest place in the log, if this node can serve; takes no longer than [`PROBE_TIMEOUT`].
@@ -132,42 +174,34 @@ impl Probe {
     /// [`NotReady`] says why it cannot.
     pub async fn ask(&self) -> Result<Checkpoint, NotReady> {
         // One probe at a time, because all share one connection.
-        let mut place = self.connection.lock().await;
-        // Taken out during the probe: a connection that failed, or whose probe was cancelled, is not used again.
-        let kept = place.take();
-        match timeout(PROBE_TIMEOUT, self.ask_on(kept)).await {
-            Ok(Ok((kept, checkpoint))) => {
-                *place = Some(kept);
-                Ok(checkpoint)
-            }
-            Ok(Err(error)) => Err(error),
-            Err(_) => Err(PrimaryError::TimedOut(PROBE_TIMEOUT).into()),
-        }
+        let mut place = self.place.lock().await;
+        let asked = timeout(PROBE_TIMEOUT, self.ask_in(&mut place)).await;
+        asked.unwrap_or_else(|_| Err(PrimaryError::TimedOut(PROBE_TIMEOUT).into()))
     }
 
-    async fn ask_on(
-        &self,
-        kept: Option<(Connection, ServerIdentity)>,
-    ) -> Result<((Connection, ServerIdentity), Checkpoint), NotReady> {
+    async fn ask_in(&self, place: &mut Place) -> Result<Checkpoint, NotReady> {
+        place.collect();
         // Before the query: the answer must show this, but not what other tasks see in the meantime.
         let seen = self.seen.get();
-        if let Some((connection, server)) = kept
+        // Taken out during the query: a connection that failed, or whose probe was cancelled, is not used again.
+        if let Some((connection, server)) = place.kept.take()
             && server == seen.server
             && let Ok(row) = connection.client.query_one(STATE, &[]).await
             && let Some(checkpoint) = self.judge(&row, &seen)?
         {
-            return Ok(((connection, server), checkpoint));
+            place.kept = Some((connection, server));
+            return Ok(checkpoint);
         }
-        let connection = self.database.connect("tenure probe", SETTINGS).await;
-        let mut connection = connection.map_err(PrimaryError::from)?;
-        let server = self.seen.check(&mut connection.client).await?.actual;
-        // Read again, because the check may have taken this node to a new epoch.
+        if place.opening.len() < MOST_OPENING {
+            place.opening.spawn(open(self.database.clone(), self.seen.clone()));
+        }
+        let (connection, server) = place.opened().await?;
+        // Read again, because opening may have taken this node to a new epoch.
         let seen = self.seen.get();
         let row = connection.client.query_one(STATE, &[]).await.map_err(PrimaryError::from)?;
-        match self.judge(&row, &seen)? {
-            Some(checkpoint) => Ok(((connection, server), checkpoint)),
-            None => Err(NotReady::Stale("the epoch of the log is changing".to_owned())),
-        }
+        let checkpoint = self.judge(&row, &seen)?;
+        place.kept = Some((connection, server));
+        checkpoint.ok_or_else(|| NotReady::Stale("the epoch of the log is changing".to_owned()))
     }
 
     /// Judges the state that a server reports; `None` if a new connection has to check the server again.
@@ -199,4 +233,16 @@ impl Probe {
         }
         Ok((newest.epoch == seen.epoch && newest.position >= seen.position).then_some(newest))
     }
+}
+
+/// Opens a connection of the probe and checks the server behind it.
+async fn open(database: Database, seen: Arc<SeenLog>) -> Result<Kept, NotReady> {
+    let open = async {
+        let mut connection = database.connect("tenure probe", SETTINGS).await?;
+        let server = seen.check(&mut connection.client).await?.actual;
+        Ok((connection, server))
+    };
+    let opened: Result<Kept, PrimaryError> =
+        timeout(OPEN_TIMEOUT, open).await.unwrap_or(Err(PrimaryError::TimedOut(OPEN_TIMEOUT)));
+    Ok(opened?)
 }

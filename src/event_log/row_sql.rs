@@ -26,7 +26,7 @@ impl ColumnType {
 #[must_use]
 pub fn ddl(table: &Table, schema: &str) -> String {
     let indexes: Vec<String> = indexes(table, schema, "").collect();
-    [create_table(table, schema), storage(table, schema), indexes.concat(), apply_function(table, schema)]
+    [create_table(table, schema), indexes.concat(), storage(table, schema), apply_function(table, schema)]
         .concat()
 }
 
@@ -68,14 +68,77 @@ fn columns(table: &Table) -> String {
     columns.join(", ")
 }
 
-/// The statement that sets how a projected table is stored and vacuumed.
+/// The statements that set how a projected table is stored, vacuumed and analyzed; its indexes must exist.
 #[must_use]
 pub fn storage(table: &Table, schema: &str) -> String {
     format!(
         "alter table {schema}.{} set (fillfactor = {}, autovacuum_vacuum_scale_factor = 0.05, \
-         autovacuum_analyze_scale_factor = 0.05);\n",
-        table.name, table.fillfactor
+         autovacuum_analyze_scale_factor = 0.05);\n{}",
+        table.name,
+        table.fillfactor,
+        no_statistics(table, schema)
     )
+}
+
+/// The statements after which `analyze` keeps no statistics of the columns without, nor of expressions of them in indexes.
+fn no_statistics(table: &Table, schema: &str) -> String {
+    let columns: Vec<&str> = table.columns_without_statistics().collect();
+    if columns.is_empty() {
+        return String::new();
+    }
+    let name = format!("{schema}.{}", table.name);
+    let alterations: Vec<String> =
+        columns.iter().map(|column| format!("alter column {column} set statistics 0")).collect();
+    format!(
+        "alter table {name} {};
+         do $$
+         declare statement text;
+         begin
+             for statement in
+                 select format('alter index %s alter column %s set statistics 0', i.indexrelid::regclass, k.number)
+                 from pg_index i, unnest(i.indkey::int2[]) with ordinality k (attnum, number)
+                 where i.indrelid = '{name}'::regclass and k.attnum = 0
+                   and pg_get_indexdef(i.indexrelid, k.number::int, false) ~ '\\m({})\\M'
+             loop
+                 execute statement;
+             end loop;
+         end $$;\n",
+        alterations.join(", "),
+        columns.join("|")
+    )
+}
+
+/// Selects the statistics that PostgreSQL has of the columns without, and of expressions of them in indexes.
+#[must_use]
+pub fn statistics_kept(table: &Table, schema: &str) -> String {
+    // In literals; the name of a schema that others have renamed may have quotes.
+    let schema = schema.replace('\'', "''");
+    let columns: Vec<&str> = table.columns_without_statistics().collect();
+    format!(
+        "select from pg_stats s
+         where s.schemaname = (select n.nspname from pg_namespace n where n.oid = '{schema}'::regnamespace)
+           and (s.tablename = '{0}' and s.attname = any ('{{{1}}}')
+                or exists (select from pg_class c join pg_index i on i.indexrelid = c.oid,
+                                       unnest(i.indkey::int2[]) with ordinality k (attnum, number)
+                           where c.relname = s.tablename and i.indrelid = '{schema}.{0}'::regclass and k.attnum = 0
+                             and pg_get_indexdef(c.oid, k.number::int, false) ~ '\\m({2})\\M'))",
+        table.name,
+        columns.join(","),
+        columns.join("|")
+    )
+}
+
+/// The statements that remove the statistics which earlier releases have made of the columns without; they lock the table, and
+/// fail if a view reads such a column.
+#[must_use]
+pub fn forget_statistics(table: &Table, schema: &str) -> String {
+    let columns = table.columns.iter().filter(|column| !column.has_statistics);
+    // The same type: nothing is rewritten, but the statistics go, and with them the settings of indexes.
+    let same: Vec<String> = columns
+        .map(|column| format!("alter column {} type {}", column.name, column.column_type.ddl()))
+        .collect();
+    let settings = no_statistics(table, schema);
+    format!("alter table {schema}.{} {};\n{settings}", table.name, same.join(", "))
 }
 
 /// The statements that create the indexes of a projected table; `concurrently` is that keyword or empty.

@@ -66,11 +66,19 @@ impl Tenure {
         let sql = format!(
             "select {columns} from log.event
              where position > $1 and position <= $1 + $2::bigint and position(convert_to($3, 'UTF8') in metadata) > 0
+               and ($5::uuid is null or account_id = $5)
              order by position limit $4"
         );
+        let account = match viewer {
+            Viewer::Account(account) => Some(account.as_uuid()),
+            Viewer::Operator | Viewer::User(_) => None,
+        };
         let cause = format!("\"causation\":\"{}\"", event.id);
-        let answer =
-            self.log().primary().query(&sql, &[&event.position, &SEARCHED, &cause, &MOST_EFFECTS]).await?;
+        let answer = self
+            .log()
+            .primary()
+            .query(&sql, &[&event.position, &SEARCHED, &cause, &MOST_EFFECTS, &account])
+            .await?;
         let effects: Vec<RecordedEvent> = answer
             .rows
             .iter()

@@ -35,25 +35,21 @@ impl Tenure {
                 Err(error) => return Err(error.into()),
             }
         }
-        // One more than asked for, to know whether there is more.
-        let mut related = related_events(self, thing, viewer, after, limit + 1).await?;
-        if related.events.is_empty() && after == 0 {
+        let mut related = related_events(self, thing, viewer, after, limit).await?;
+        if related.events.is_empty() && related.next.is_none() && after == 0 {
             return Err(self.not_found(thing).await?);
         }
-        let is_more = related.events.len() > limit;
-        related.events.truncate(limit);
-        let next = related.events.last().filter(|_| is_more).map(|event| event.position);
         if let Viewer::Account(account) = viewer {
             // What happened elsewhere, to a minter for example, is not the account's to see.
             related.events.retain(|event| event.account_id == Some(account.as_uuid()));
         }
         let entries = self.tell(&related.events, viewer).await?;
-        Ok(Story { entries, next, epoch: related.epoch, is_partial: related.is_partial })
+        Ok(Story { entries, next: related.next, epoch: related.epoch, is_partial: related.is_partial })
     }
 
     /// Why there is no story: nothing has this identifier, or something else has.
     async fn not_found(&self, thing: Thing) -> Result<ExplainError, ExplainError> {
-        let sql = "select stream_type from log.event where stream_id = $1 and stream_type <> 'ending' order by position limit 1";
+        let sql = "select stream_type from log.event where stream_id = $1 and stream_type <> 'ending' order by stream_id, stream_type, version limit 1";
         let row = self.log().primary().row(sql, &[&thing.id().to_string()]).await?;
         let found: Option<String> = row.map(|row| row.try_get(0)).transpose().map_err(ReadError::from)?;
         let (id, asked) = (thing.id(), thing.resource());

@@ -1,5 +1,7 @@
 //! `?as_of=`: an account as it was. Today's rights on today's account decide for its whole past.
 
+use std::str::FromStr;
+
 use axum::Json;
 use axum::http::HeaderValue;
 use axum::response::{IntoResponse, Response};
@@ -47,11 +49,12 @@ pub struct PagingAsOf {
     as_of: Option<String>,
 }
 
-impl PagingAsOf {
-    /// The page and the moment.
-    pub fn split(self) -> (Paging, AsOf) {
-        (Paging { limit: self.limit, cursor: self.cursor }, AsOf { as_of: self.as_of })
-    }
+/// A page of a list of an account to return: its size, and the key after which it begins.
+pub struct Wanted<K> {
+    /// How many items.
+    pub size: usize,
+    /// The key of the last item of the page before; `None` for the first page.
+    pub after: Option<K>,
 }
 
 /// An account that the caller may see, now or as it was.
@@ -112,6 +115,34 @@ pub async fn view(
     AsOf { as_of }: AsOf,
 ) -> Result<View, ApiError> {
     let now = authorize(state, caller, permission, slug).await?;
+    view_of(state, caller, permission, now, as_of).await
+}
+
+/// As [`view`], for a page of a list.
+///
+/// # Errors
+/// Those of [`view`], and those of [`Paging`], which are found before the past is read.
+pub async fn view_page<K: FromStr>(
+    state: &AppState,
+    caller: Caller,
+    permission: Permission,
+    slug: &str,
+    PagingAsOf { limit, cursor, as_of }: PagingAsOf,
+) -> Result<(View, Wanted<K>), ApiError> {
+    let now = authorize(state, caller, permission, slug).await?;
+    let paging = Paging { limit, cursor };
+    let wanted = Wanted { size: paging.size()?, after: paging.after_key()? };
+    Ok((view_of(state, caller, permission, now, as_of).await?, wanted))
+}
+
+/// An account for which the caller has this permission, as it is or was.
+async fn view_of(
+    state: &AppState,
+    caller: Caller,
+    permission: Permission,
+    now: Account,
+    as_of: Option<String>,
+) -> Result<View, ApiError> {
     let Some(text) = as_of else {
         let (reader, at) = (state.tenure.reader().clone(), state.tenure.clock().now());
         return Ok(View { account: now.clone(), now, reader, at, moment: None, _past: None });
@@ -119,7 +150,12 @@ pub async fn view(
     // The past is history, whatever is asked of it.
     let now = authorize_account(state, caller, Permission::ReadHistory, now).await?;
     let moment: Moment = text.parse().map_err(|error: MalformedMoment| wrong(error.to_string()))?;
-    let past = state.tenure.replay().account_past(now.id, moment).await.map_err(|error| refusal(&error))?;
+    let asker = match caller {
+        Caller::Person { user, .. } => user.as_uuid(),
+        Caller::Key { .. } | Caller::Anonymous => now.id.as_uuid(),
+    };
+    let past = state.tenure.replay().account_past(now.id, asker, moment).await;
+    let past = past.map_err(|error| refusal(&error))?;
     let account = or_not_found(past.reader.account(now.id).await, Resource::Account)?;
     // Once more: the right may have been lost meanwhile.
     authorize(state, caller, permission, &now.id.to_string()).await?;

@@ -32,8 +32,9 @@ pub(super) async fn mend(client: &Client, tables: &[&Table]) -> Result<(), tokio
     for table in tables {
         drop_outgrown_functions(client, table).await?;
         client.batch_execute(&row_sql::apply_function(table, "view")).await?;
-        client.batch_execute(&row_sql::storage(table, "view")).await?;
         mend_indexes(client, table).await?;
+        client.batch_execute(&row_sql::storage(table, "view")).await?;
+        forget_statistics(client, table).await?;
     }
     // Last: a start that was interrupted finds the old digest and repeats all of this. It cannot be one transaction,
     // because `create index concurrently` does not run in one.
@@ -53,6 +54,36 @@ async fn drop_outgrown_functions(client: &Client, table: &Table) -> Result<(), t
         client.batch_execute(&format!("drop function {function}")).await?;
     }
     Ok(())
+}
+
+/// How long forgetting statistics may hold up others.
+const FORGETTING_LOCK_TIMEOUT: &str = "2s";
+
+/// Removes the statistics that an earlier release has let PostgreSQL make of names and addresses. If that is not possible now, the
+/// next rebuild does it.
+async fn forget_statistics(client: &Client, table: &Table) -> Result<(), tokio_postgres::Error> {
+    let is_any = format!("select exists ({})", row_sql::statistics_kept(table, "view"));
+    if table.columns_without_statistics().next().is_none()
+        || !client.query_one(&is_any, &[]).await?.try_get(0)?
+    {
+        return Ok(());
+    }
+    // One transaction; it locks the table.
+    let forget = row_sql::forget_statistics(table, "view");
+    let sql = format!("set local lock_timeout = '{FORGETTING_LOCK_TIMEOUT}'; {forget}");
+    match client.batch_execute(&format!("begin; {sql} commit")).await {
+        Ok(()) => Ok(()),
+        Err(error) => {
+            client.batch_execute("rollback").await?;
+            let reason = super::statement_reason(&error);
+            tracing::warn!(
+                table = table.name,
+                reason,
+                "PostgreSQL still has statistics that show names; run `tenure projections rebuild` to remove them"
+            );
+            Ok(())
+        }
+    }
 }
 
 async fn mend_indexes(client: &Client, table: &Table) -> Result<(), tokio_postgres::Error> {

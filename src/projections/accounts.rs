@@ -21,7 +21,7 @@ pub static TABLE: Table = Table {
     version: 2,
     columns: &[
         Column::required("id", UuidType),
-        Column::optional("name", Text),
+        Column::optional("name", Text).without_statistics(),
         Column::required("owner_user_id", UuidType),
         Column::required("created_at", Timestamptz),
         Column::optional("nats_account_pub", Text),

@@ -33,7 +33,7 @@ pub static TABLE: Table = Table {
         Column::required("created_by_user_id", UuidType),
         Column::optional("key_hash", Text),
         Column::required("key_prefix", Text),
-        Column::optional("label", Text),
+        Column::optional("label", Text).without_statistics(),
         Column::required("created_at", Timestamptz),
         Column::optional("expires_at", Timestamptz),
         Column::optional("revoked_at", Timestamptz),
@@ -296,6 +296,22 @@ impl Reader {
     /// [`QueryError::NotFound`]
     pub async fn api_key(&self, id: ApiKeyId) -> Result<ApiKey, QueryError> {
         self.one(&format!("select {COLUMNS} {FROM} where k.id = $1"), &[&id], read).await
+    }
+
+    /// The position of the event that ended a key, such as the removal of its minter; `None` within if it has not ended. `None` if there
+    /// is no such key, or its account was closed.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn end_of_api_key(&self, id: ApiKeyId) -> Result<Option<Option<i64>>, QueryError> {
+        match self
+            .one(&format!("select e.position {FROM} where k.id = $1"), &[&id], |row| row.try_get(0))
+            .await
+        {
+            Ok(end) => Ok(Some(end)),
+            Err(QueryError::NotFound) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// The labels of these keys, ended ones included, or the beginnings of those without a label; unknown keys are absent.

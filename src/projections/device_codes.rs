@@ -20,8 +20,8 @@ pub static TABLE: Table = Table {
     columns: &[
         Column::required("id", UuidType),
         Column::optional("digest", Bytea),
-        Column::optional("user_code", Text),
-        Column::optional("client_name", Text),
+        Column::optional("user_code", Text).without_statistics(),
+        Column::optional("client_name", Text).without_statistics(),
         Column::optional("user_id", UuidType),
         Column::required("created_at", Timestamptz),
         Column::required("expires_at", Timestamptz),

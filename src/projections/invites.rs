@@ -23,7 +23,7 @@ pub static TABLE: Table = Table {
     columns: &[
         Column::required("id", UuidType),
         Column::required("account_id", UuidType),
-        Column::optional("invitee_username", Text),
+        Column::optional("invitee_username", Text).without_statistics(),
         Column::optional("invitee_user_id", UuidType),
         Column::required("inviter_user_id", UuidType),
         Column::required("mode", Text),

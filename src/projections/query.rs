@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
+use tokio::time::timeout;
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
 use crate::aggregates::ClaimHasher;
 use crate::credentials::key_ring::KeyRing;
-use crate::event_log::{Primary, ReadError};
-use crate::postgres::Connection;
+use crate::event_log::{Primary, PrimaryError, ReadError};
+use crate::postgres::{Connection, STATEMENT_TIMEOUT};
 
 /// Why a query returned no result.
 #[derive(Debug, thiserror::Error)]
@@ -83,7 +84,9 @@ impl Reader {
         if let Some(past) = &self.past {
             // Temporary tables have a schema of their own.
             let sql = sql.replace("view.", "pg_temp.").replace("coarse.", "pg_temp.");
-            return Ok(past.connection.client.query(&sql, parameters).await?);
+            let asked = timeout(STATEMENT_TIMEOUT, past.connection.client.query(&sql, parameters)).await;
+            let late = |_| ReadError::from(PrimaryError::TimedOut(STATEMENT_TIMEOUT));
+            return Ok(asked.map_err(late)??);
         }
         Ok(self.primary.rows(sql, parameters).await?)
     }

@@ -1,11 +1,13 @@
 //! The rows of one account as they were, for a request: in temporary tables of a connection that ends with it, read by the queries
 //! that read the live tables.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 use tokio::time::timeout;
+use tokio_postgres::error::SqlState;
 use uuid::Uuid;
 
 use super::error::ReplayError;
@@ -31,9 +33,12 @@ const TIMEOUT: Duration = Duration::from_secs(15);
 static AT_ONCE: Semaphore = Semaphore::const_new(3);
 const WAIT: Duration = Duration::from_secs(3);
 
+/// Of these, one for each account, and one of each person.
+static ONE_EACH: OneEach = OneEach { places: Mutex::new(BTreeMap::new()) };
+
 /// Settings of the connection. What is in its temporary tables is gone when it ends.
 const SETTINGS: &str = "
-    set statement_timeout = '15s'; set lock_timeout = '1s'; set idle_in_transaction_session_timeout = '15s'; set jit = off;
+    set statement_timeout = '15s'; set lock_timeout = '3s'; set idle_in_transaction_session_timeout = '15s'; set jit = off;
     set max_parallel_workers_per_gather = 0; set temp_buffers = '32MB'; set client_min_messages = warning;";
 
 /// Tables outside the log that queries join; nothing of them is known of the past.
@@ -45,7 +50,36 @@ pub struct AccountPast {
     pub reader: Reader,
     /// The moment that they show.
     pub moment: Resolved,
-    _permit: SemaphorePermit<'static>,
+    _turn: Turn,
+}
+
+/// The right to look at the past, until it is dropped.
+type Turn = ([OwnedSemaphorePermit; 2], SemaphorePermit<'static>);
+
+/// One place for each identifier.
+struct OneEach {
+    places: Mutex<BTreeMap<Uuid, Weak<Semaphore>>>,
+}
+
+impl OneEach {
+    async fn acquire(&self, id: Uuid) -> Result<OwnedSemaphorePermit, AcquireError> {
+        let place = {
+            let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
+            places.retain(|_, place| place.strong_count() > 0);
+            let known = places.get(&id).and_then(Weak::upgrade);
+            let place = known.unwrap_or_else(|| Arc::new(Semaphore::new(1)));
+            places.insert(id, Arc::downgrade(&place));
+            place
+        };
+        place.acquire_owned().await
+    }
+}
+
+/// Waits until neither this person nor anybody else looks at the past of this account, and few others look at theirs.
+async fn turn(account: AccountId, asker: Uuid) -> Result<Turn, AcquireError> {
+    let of_asker = ONE_EACH.acquire(asker).await?;
+    let of_account = ONE_EACH.acquire(account.as_uuid()).await?;
+    Ok(([of_asker, of_account], AT_ONCE.acquire().await?))
 }
 
 /// Why the rows of an account as they were could not be made.
@@ -88,27 +122,32 @@ impl From<tokio_postgres::Error> for AccountPastError {
 }
 
 impl Replay {
-    /// The rows of an account, and of the people in it, as they were. Does not check who may see them.
+    /// The rows of an account, and of the people in it, as they were. Does not check who may see them; `asker` is who asks.
     ///
     /// # Errors
     /// [`AccountPastError`]
     pub async fn account_past(
         &self,
         account: AccountId,
+        asker: Uuid,
         moment: Moment,
     ) -> Result<AccountPast, AccountPastError> {
-        let Ok(Ok(permit)) = timeout(WAIT, AT_ONCE.acquire()).await else {
+        let Ok(Ok(turn)) = timeout(WAIT, turn(account, asker)).await else {
             return Err(AccountPastError::Busy(account));
         };
-        let made = timeout(TIMEOUT, Box::pin(self.make_account_past(account, moment, permit))).await;
-        made.unwrap_or(Err(AccountPastError::TooSlow(account)))
+        if let Ok(made) = timeout(TIMEOUT, Box::pin(self.make_account_past(account, moment, turn))).await {
+            return made;
+        }
+        // A database that does not answer is no question of size.
+        self.log.primary().rows("select", &[]).await.map_err(ReplayError::from)?;
+        Err(AccountPastError::TooSlow(account))
     }
 
     async fn make_account_past(
         &self,
         account: AccountId,
         moment: Moment,
-        permit: SemaphorePermit<'static>,
+        turn: Turn,
     ) -> Result<AccountPast, AccountPastError> {
         let moment = self.resolve(moment).await?;
         let database = self.log.database();
@@ -117,14 +156,18 @@ impl Replay {
         checked.unwrap_or(Err(PrimaryError::TimedOut(STATEMENT_TIMEOUT))).map_err(ReplayError::from)?;
         let client = &connection.client;
         client.batch_execute("begin").await?;
-        // Until the connection ends.
-        let sql = "select pg_try_advisory_xact_lock(hashtextextended('tenure as-of ' || $1::text, 0)),
-                          has_database_privilege(current_user, current_database(), 'temporary')";
-        let row = client.query_one(sql, &[&account.to_string()]).await?;
-        if !row.try_get(0)? {
-            return Err(AccountPastError::Busy(account));
+        // Until the connection ends; that of the request before may be about to.
+        let sql = "select pg_advisory_xact_lock(hashtextextended('tenure as-of ' || $1::text, 0))";
+        match client.execute(sql, &[&account.to_string()]).await {
+            Ok(_) => {}
+            Err(error) if error.code() == Some(&SqlState::LOCK_NOT_AVAILABLE) => {
+                return Err(AccountPastError::Busy(account));
+            }
+            Err(error) => return Err(error.into()),
         }
-        if !row.try_get(1)? {
+        let sql = "select has_database_privilege(current_user, current_database(), 'temporary')";
+        let row = client.query_one(sql, &[]).await?;
+        if !row.try_get(0)? {
             return Err(AccountPastError::MayNotMakeTables);
         }
         let folder = self.folder_of_past(true);
@@ -145,6 +188,6 @@ impl Replay {
         }
         let keys = self.codec.keys().clone();
         let reader = Reader::of_past(self.log.primary().clone(), keys, Arc::new(connection), moment.position);
-        Ok(AccountPast { reader, moment, _permit: permit })
+        Ok(AccountPast { reader, moment, _turn: turn })
     }
 }

@@ -208,7 +208,7 @@ impl Replay {
             let analyze = format!("analyze {schema}.{}", table.name);
             let statements = std::iter::once(row_sql::add_key(table, schema))
                 .chain(row_sql::indexes(table, schema, ""))
-                .chain([analyze]);
+                .chain([row_sql::storage(table, schema), analyze]);
             for statement in statements {
                 session::long(&self.log, async { Ok(client.batch_execute(&statement).await?) }).await?;
             }

@@ -24,26 +24,28 @@ pub(super) struct Others {
 /// present schema gets. `$4` are all tables of ours in it, those of another release included.
 const STATEMENTS: &str = "
     select 1, format('grant %s on schema view to %s%s', a.privilege_type,
-                  case a.grantee when 0 then 'public' else quote_ident(a.grantee::regrole::text) end,
+                  case a.grantee when 0 then 'public' else a.grantee::regrole::text end,
                   case when a.is_grantable then ' with grant option' else '' end)
     from pg_namespace n cross join aclexplode(n.nspacl) a
     where $1::boolean and n.nspname = 'view' and a.grantee <> n.nspowner
     union all
-    select 1, format('alter default privileges in schema view grant %s on %s to %s', a.privilege_type,
+    select 1, format('alter default privileges for role %s in schema view grant %s on %s to %s%s',
+                  d.defaclrole::regrole, a.privilege_type,
                   case d.defaclobjtype when 'r' then 'tables' when 'S' then 'sequences' when 'f' then 'functions'
                                        else 'types' end,
-                  case a.grantee when 0 then 'public' else quote_ident(a.grantee::regrole::text) end)
+                  case a.grantee when 0 then 'public' else a.grantee::regrole::text end,
+                  case when a.is_grantable then ' with grant option' else '' end)
     from pg_default_acl d cross join aclexplode(d.defaclacl) a
-    where $1::boolean and d.defaclnamespace = 'view'::regnamespace and d.defaclrole = current_user::regrole
+    where $1::boolean and d.defaclnamespace = 'view'::regnamespace
     union all
     select 2, format('grant %s on view.%I to %s%s', a.privilege_type, c.relname,
-                  case a.grantee when 0 then 'public' else quote_ident(a.grantee::regrole::text) end,
+                  case a.grantee when 0 then 'public' else a.grantee::regrole::text end,
                   case when a.is_grantable then ' with grant option' else '' end)
     from pg_class c cross join aclexplode(c.relacl) a
     where c.relnamespace = 'view'::regnamespace and c.relname = any ($2::text[] || '{view_build}'::text[]) and a.grantee <> c.relowner
     union all
     select 2, format('grant %s (%I) on view.%I to %s', a.privilege_type, t.attname, c.relname,
-                  case a.grantee when 0 then 'public' else quote_ident(a.grantee::regrole::text) end)
+                  case a.grantee when 0 then 'public' else a.grantee::regrole::text end)
     from pg_class c join pg_attribute t on t.attrelid = c.oid cross join aclexplode(t.attacl) a
     where c.relnamespace = 'view'::regnamespace and c.relname = any ($2::text[])
     union all

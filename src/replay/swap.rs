@@ -215,7 +215,7 @@ pub(super) async fn rehearse(
     let rehearsed = rehearse_once(client, fresh, is_whole).await;
     client.batch_execute("rollback").await?;
     match rehearsed {
-        // Somebody has a lock for longer than one may wait for it here. The swap tries for longer.
+        // Somebody holds a lock for longer than the rehearsal waits. The swap waits longer.
         Err(ReplayError::Statement(error)) if is_lock(&error) => Ok(None),
         rehearsed => rehearsed,
     }

@@ -224,6 +224,10 @@ async fn what_is_wrong_with_a_moment_is_answered() {
         as_of(&world.server, &stranger, &path, moment).await.is(404);
     }
     as_of(&world.server, &world.token, &path, "7-3").await.is(409);
+    // What is wrong with a page is said before the past is read.
+    let members = format!("{path}/members?limit=0");
+    let refused = world.server.get(&format!("{members}&as_of=7-3")).bearer_auth(&world.token);
+    assert_eq!(answer(refused).await.is(400).json()["field"], "limit");
     // One request at a time looks at the past of an account.
     let client = world.database.connect(None).await;
     let lock =
@@ -272,4 +276,49 @@ async fn lists_of_the_past_are_paged_and_expiry_is_that_of_then() {
     }
     let expected: Vec<String> = (0..=PAGE).map(|number| format!("\"s{number:04}\"")).collect();
     assert_eq!(handles, expected);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_person_with_many_accounts_keeps_nobody_else_from_the_past() {
+    let database = TestDatabase::new().await;
+    let server = Server::on(&database).await;
+    let (greedy, other) = (server.user("greedy").await, server.user("other").await);
+    let mut accounts = Vec::new();
+    for number in 0..4 {
+        accounts.push(server.account(&format!("a{number}"), greedy).await);
+    }
+    let theirs = server.account("theirs", other).await;
+    let (greedy, other) = (server.token(greedy).await, server.token(other).await);
+    let epoch = server.tenure.log().seen().get().epoch;
+    let now = format!("{epoch}-{}", server.tenure.log().newest().await.unwrap());
+    // Each of the requests would take its time.
+    let client = database.connect(None).await;
+    client.batch_execute("begin").await.unwrap();
+    for account in &accounts {
+        let lock = format!("select pg_advisory_xact_lock(hashtextextended('tenure as-of {account}', 0))");
+        client.batch_execute(&lock).await.unwrap();
+    }
+    let paths: Vec<String> = accounts.iter().map(|account| format!("/api/v1/accounts/{account}")).collect();
+    let all = futures::future::join_all(paths.iter().map(|path| as_of(&server, &greedy, path, &now)));
+    let watching = database.connect(None).await;
+    let others = async {
+        let is_waiting = "select exists (select from pg_stat_activity
+                          where datname = current_database() and application_name = 'tenure as-of' and wait_event_type = 'Lock')";
+        while !watching.query_one(is_waiting, &[]).await.unwrap().get::<_, bool>(0) {
+            tokio::task::yield_now().await;
+        }
+        as_of(&server, &other, &format!("/api/v1/accounts/{theirs}"), &now).await.is(200);
+        let among = "select count(*) from pg_stat_activity
+                     where datname = current_database() and application_name = 'tenure as-of' and wait_event_type = 'Lock'";
+        watching.query_one(among, &[]).await.unwrap().get::<_, i64>(0)
+    };
+    let (refused, at_once) = tokio::join!(all, others);
+    assert_eq!(at_once, 1, "one of each person at a time");
+    for answer in refused {
+        assert_eq!(answer.is(422).json()["code"], "as_of_busy");
+    }
+    client.batch_execute("commit").await.unwrap();
+    for path in &paths {
+        as_of(&server, &greedy, path, &now).await.is(200);
+    }
 }

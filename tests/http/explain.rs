@@ -207,3 +207,67 @@ async fn nothing_is_told_of_others_and_of_people_who_were_forgotten() {
         Err(ExplainError::OtherKind { .. })
     ));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_story_of_a_thing_ends_with_it_also_after_its_account_was_closed() {
+    let server = Server::new().await;
+    let tenure = server.tenure.clone();
+    let (ada, bob) = (server.user("ada").await, server.user("bob").await);
+    let acme = server.account("acme", ada).await;
+    let told = async |thing: Thing| -> Vec<String> {
+        // One event at a time, as pages.
+        let (mut told, mut after) = (Vec::new(), 0);
+        loop {
+            let story = tenure.explain(thing, Viewer::Operator, after, 1).await.unwrap();
+            told.extend(story.entries.iter().map(|entry| entry.event.event_type.clone()));
+            match story.next {
+                Some(next) => after = next,
+                None => return told,
+            }
+        }
+    };
+    // What was before a key is not its story.
+    tenure.add_member(&operator(), acme, bob).await.unwrap();
+    tenure.remove_member(&operator(), acme, bob).await.unwrap();
+    tenure.add_member(&operator(), acme, bob).await.unwrap();
+    let bobs = Thing::Key(server.key(acme, bob).await.0);
+    let (living, revoked) = (server.key(acme, ada).await.0, server.key(acme, ada).await.0);
+    tenure.create_source(&operator(), acme, Some(ada), "robot", None).await.unwrap();
+    tenure.create_source(&operator(), acme, Some(ada), "former", None).await.unwrap();
+    let source = async |handle: &str| tenure.reader().source_by_handle(acme, handle).await.unwrap().id;
+    let (robot, former) = (Thing::Source(source("robot").await), Thing::Source(source("former").await));
+    let invite = tenure.create_invite(&operator(), acme, "eve", Some(ada)).await.unwrap().answer;
+    assert_eq!(told(bobs).await, ["api_key.minted"]);
+    tenure.remove_member(&operator(), acme, bob).await.unwrap();
+    let ended = ["api_key.minted", "account.member_removed"];
+    assert_eq!(told(bobs).await, ended);
+    tenure.clear_away().await.unwrap();
+    // Nor is what came after.
+    tenure.add_member(&operator(), acme, bob).await.unwrap();
+    tenure.remove_member(&operator(), acme, bob).await.unwrap();
+    assert_eq!(told(bobs).await, ended);
+    tenure.revoke_api_key(&operator(), Some(acme), revoked).await.unwrap();
+    tenure.delete_source(&operator(), acme, "former").await.unwrap();
+    for is_cleared in [false, true] {
+        if is_cleared {
+            tenure.clear_away().await.unwrap();
+        } else {
+            tenure.close_account(&operator(), acme).await.unwrap();
+        }
+        assert_eq!(told(bobs).await, ended, "{is_cleared}");
+        assert_eq!(told(Thing::Key(living)).await, ["api_key.minted", "account.closed"], "{is_cleared}");
+        assert_eq!(told(Thing::Key(revoked)).await, ["api_key.minted", "api_key.revoked"], "{is_cleared}");
+        assert_eq!(told(robot).await, ["source.created", "account.closed"], "{is_cleared}");
+        assert_eq!(told(former).await, ["source.created", "source.deleted"], "{is_cleared}");
+        assert_eq!(told(Thing::Invite(invite)).await, ["invite.created", "account.closed"], "{is_cleared}");
+    }
+    // A key ends with its minter, too.
+    let other = server.account("other", ada).await;
+    tenure.add_member(&operator(), other, bob).await.unwrap();
+    let key = Thing::Key(server.key(other, bob).await.0);
+    tenure.forget_user(&operator(), bob).await.unwrap();
+    let with_minter = told(key).await;
+    tenure.clear_away().await.unwrap();
+    assert_eq!(told(key).await, with_minter);
+    assert_eq!(with_minter.len(), 2, "{with_minter:?}");
+}

@@ -187,3 +187,53 @@ async fn ambiguous_names_of_an_earlier_release_are_changed_at_the_first_start() 
     let again = database.open().await;
     assert_eq!(history(&again).await.len(), events.len(), "once");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_description_allows_exactly_the_names_that_are_taken() {
+    let description = tenure::http::description();
+    let client = TestDatabase::new().await.connect(None).await;
+    let id = Uuid::from_u128(0x0190_f5a2_7c3b_7d4e_8f60_1234_5678_9abc);
+    let long = "x".repeat(40);
+    let (plain, simple, upper) = (id.to_string(), id.simple().to_string(), id.to_string().to_uppercase());
+    let almost = format!("{simple}0");
+    for name in [
+        "ada",
+        "A.b_c-9",
+        "...",
+        ".a",
+        "..a",
+        "me.",
+        "mee",
+        "m",
+        ".",
+        "..",
+        "me",
+        "ME",
+        "Me",
+        "mE",
+        &plain,
+        &simple,
+        &upper,
+        &almost,
+        &plain[1..],
+        &long,
+        &long[1..],
+        "",
+        "a b",
+        "a~2",
+        "\u{e4}",
+    ] {
+        for (schema, field, is_good) in [
+            ("InsertUser", "username", Username::chosen(name).is_ok()),
+            ("CreateInvite", "username", Username::chosen(name).is_ok()),
+            ("PpzNewInvite", "username", Username::chosen(name).is_ok()),
+            ("OpenAccount", "name", account::AccountName::parse(name).is_ok()),
+        ] {
+            let pattern = &description["components"]["schemas"][schema]["properties"][field]["pattern"];
+            let sql = "select $1::text ~ $2::text";
+            let allowed: bool =
+                client.query_one(sql, &[&name, &pattern.as_str().unwrap()]).await.unwrap().get(0);
+            assert_eq!(allowed, is_good, "{schema}.{field}: {name:?} and {pattern}");
+        }
+    }
+}

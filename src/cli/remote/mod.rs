@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use super::output;
 use crate::config::Config;
+use crate::postgres::private;
 
 /// The characters that are percent-encoded in a path segment.
 const SEGMENT: &AsciiSet =
@@ -53,6 +54,12 @@ pub(super) enum RemoteError {
     /// Neither a stored login nor `--token` gives a credential for this server.
     #[error("not logged in: run `tenure login --server URL`, or pass --token")]
     NotLoggedIn,
+    /// The command does not go through a server, and no database is named.
+    #[error(
+        "this command works on the database itself, not through {0}: run it where the database is, and name that with \
+         --database-url or --data-dir"
+    )]
+    NeedsDatabase(String),
 }
 
 impl RemoteError {
@@ -67,7 +74,7 @@ impl RemoteError {
             },
             Self::Unreachable(_) => 5,
             Self::NoName => 4,
-            Self::NotLoggedIn => 3,
+            Self::NotLoggedIn | Self::NeedsDatabase(_) => 3,
         }
     }
 }
@@ -81,6 +88,21 @@ pub(super) fn path(template: &str, typed: &[&str]) -> String {
         path.push_str(part);
     }
     path
+}
+
+/// Refuses a command that works on the database itself, if other commands would go through a server now: it would use another
+/// database, or make one.
+pub(super) fn refuse_a_server(config: &Config) -> anyhow::Result<()> {
+    if config.names_a_database {
+        return Ok(());
+    }
+    let server = match &config.server {
+        Some(server) => Some(server.clone()),
+        // On the machine of a node that people log in to, its database is meant.
+        None if private::exists(&config.data_dir)? => None,
+        None => stored::read()?.map(|login| login.server),
+    };
+    server.map_or(Ok(()), |server| Err(RemoteError::NeedsDatabase(server).into()))
 }
 
 impl Remote {

@@ -47,19 +47,21 @@ pub struct Column {
     pub nullable: bool,
     /// The version of the table since which the column means what it means now.
     pub since: u32,
+    /// Whether PostgreSQL keeps statistics of its values, for the planner.
+    pub has_statistics: bool,
 }
 
 impl Column {
     /// A column that always has a value.
     #[must_use]
     pub const fn required(name: &'static str, column_type: ColumnType) -> Self {
-        Self { name, column_type, nullable: false, since: 1 }
+        Self { name, column_type, nullable: false, since: 1, has_statistics: true }
     }
 
     /// A column that may be null.
     #[must_use]
     pub const fn optional(name: &'static str, column_type: ColumnType) -> Self {
-        Self { name, column_type, nullable: true, since: 1 }
+        Self { name, column_type, nullable: true, since: 1, has_statistics: true }
     }
 
     /// The same column, added or given another meaning in this version of its table: rows of an earlier version are not
@@ -67,6 +69,13 @@ impl Column {
     #[must_use]
     pub const fn since(mut self, version: u32) -> Self {
         self.since = version;
+        self
+    }
+
+    /// The same column without statistics of its values: they would go on showing names, addresses and codes that are forgotten.
+    #[must_use]
+    pub const fn without_statistics(mut self) -> Self {
+        self.has_statistics = false;
         self
     }
 }
@@ -111,6 +120,11 @@ impl Table {
             (0..self.columns.len()).filter(|column| self.columns[*column].since <= version).collect();
         let has_key = shared.iter().take(self.key_columns).copied().eq(0..self.key_columns);
         if has_key { shared } else { Vec::new() }
+    }
+
+    /// The names of the columns of whose values PostgreSQL keeps no statistics.
+    pub fn columns_without_statistics(&self) -> impl Iterator<Item = &'static str> + use<> {
+        self.columns.iter().filter(|column| !column.has_statistics).map(|column| column.name)
     }
 
     /// The index of a column.

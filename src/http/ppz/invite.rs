@@ -20,7 +20,10 @@ use crate::http::state::SharedState;
 #[derive(Deserialize, ToSchema)]
 pub struct PpzNewInvite {
     /// The invitee's username; the user need not have signed up yet.
-    #[schema(pattern = "^[A-Za-z0-9._-]{1,39}$", required = true)]
+    #[schema(
+        pattern = "^(?!\\.{1,2}$)(?![Mm][Ee]$)(?![0-9a-fA-F]{32}$)(?![0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$)[A-Za-z0-9._-]{1,39}$",
+        required = true
+    )]
     #[serde(default)]
     pub username: String,
 }

@@ -175,6 +175,14 @@ pub fn running(data_dir: &Path) -> Result<Option<Endpoint>, PrivatePostgresError
     Ok(endpoint.filter(|endpoint| probe(endpoint) == Answer::Ready))
 }
 
+/// Whether the data directory has the database files of a private server.
+///
+/// # Errors
+/// [`PrivatePostgresError`] if it cannot be read.
+pub fn exists(data_dir: &Path) -> Result<bool, PrivatePostgresError> {
+    Ok(DataDir::existing(data_dir)?.is_some_and(|data_dir| data_dir.pgdata().exists()))
+}
+
 /// Describes the server that would be used for new files: its version and directory.
 ///
 /// # Errors

@@ -19,9 +19,9 @@ use crate::projections::accounts::Account;
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct OpenAccount {
-    /// A unique name, which must not look like a UUID.
+    /// A unique name, but not `me`, `.`, `..` or a UUID.
     #[schema(
-        pattern = "^(?![0-9a-fA-F]{32}$)(?![0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$)[A-Za-z0-9._-]{1,64}$"
+        pattern = "^(?!\\.{1,2}$)(?![Mm][Ee]$)(?![0-9a-fA-F]{32}$)(?![0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$)[A-Za-z0-9._-]{1,64}$"
     )]
     pub name: String,
     /// The owner's identifier or username [default: the caller]. Only operators can name another user.

@@ -12,8 +12,10 @@ use crate::http::state::SharedState;
 
 /// Explain a user
 ///
-/// The story of a user as a timeline: their registration and profile, their credentials, the invites to them and their memberships in
-/// accounts that they belong to; who did it with which credential, on whose behalf and because of what. For the user and operators.
+/// The story of a user as a timeline: their registration and profile, their tokens and sessions, the invites to them and what concerns
+/// them in accounts that they belong to; who did it with which credential, on whose behalf and because of what. Operators are also told
+/// of accounts that the user was invited to and belongs to no more. The stories of accounts tell of the keys that the user minted, and
+/// of memberships that have ended. For the user and operators.
 #[utoipa::path(get, path = "/api/v1/users/{user}/explain", operation_id = "explainUser", tag = "events",
     params(("user" = String, Path, description = "`me`, or the user's identifier or name"), Part),
     responses((status = 200, description = "A part of the story", body = StoryPage)))]

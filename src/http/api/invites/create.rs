@@ -22,7 +22,9 @@ use crate::operations::Refusal;
 #[serde(deny_unknown_fields)]
 pub struct CreateInvite {
     /// The invitee's username; the user need not have signed up yet.
-    #[schema(pattern = "^[A-Za-z0-9._-]{1,39}$")]
+    #[schema(
+        pattern = "^(?!\\.{1,2}$)(?![Mm][Ee]$)(?![0-9a-fA-F]{32}$)(?![0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$)[A-Za-z0-9._-]{1,39}$"
+    )]
     pub username: String,
     /// How the invitee must sign in if they have not signed up yet: `github` or `internal` [default: github].
     #[schema(pattern = "^(github|internal)$")]

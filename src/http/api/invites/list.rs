@@ -3,7 +3,7 @@
 use axum::extract::{Path, State};
 
 use super::InviteRecord;
-use crate::http::as_of::{PagingAsOf, Shown, view};
+use crate::http::as_of::{PagingAsOf, Shown, Wanted, view_page};
 use crate::http::error::ApiError;
 use crate::http::extract::{AuthenticatedRead, Parameters};
 use crate::http::pagination::Page;
@@ -23,9 +23,9 @@ pub async fn list(
     Path(account): Path<String>,
     Parameters(query): Parameters<PagingAsOf>,
 ) -> Result<Shown<Page<InviteRecord>>, ApiError> {
-    let (paging, as_of) = query.split();
-    let view = view(&state, read.caller, Permission::Administer, &account, as_of).await?;
-    let (size, before) = (paging.size()?, paging.after_key()?.unwrap_or(TimeKey::NEWEST));
+    let (view, Wanted { size, after }) =
+        view_page(&state, read.caller, Permission::Administer, &account, query).await?;
+    let before = after.unwrap_or(TimeKey::NEWEST);
     let invites = view.reader.invites_before(view.now.id, before, size + 1).await?;
     let record = |invite| InviteRecord::at(view.at, invite, view.account.name.clone());
     Ok(view.show(Page::of(invites, size, |invite| invite.key().to_string(), record)))

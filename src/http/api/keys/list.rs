@@ -3,7 +3,7 @@
 use axum::extract::{Path, State};
 
 use super::KeyRecord;
-use crate::http::as_of::{PagingAsOf, Shown, view};
+use crate::http::as_of::{PagingAsOf, Shown, Wanted, view_page};
 use crate::http::error::ApiError;
 use crate::http::extract::{AuthenticatedRead, Parameters};
 use crate::http::pagination::Page;
@@ -22,11 +22,11 @@ pub async fn list(
     Path(account): Path<String>,
     Parameters(query): Parameters<PagingAsOf>,
 ) -> Result<Shown<Page<KeyRecord>>, ApiError> {
-    let (paging, as_of) = query.split();
-    let view = view(&state, read.caller, Permission::Administer, &account, as_of).await?;
-    let (reader, size) = (&view.reader, paging.size()?);
+    let (view, Wanted { size, after }) =
+        view_page(&state, read.caller, Permission::Administer, &account, query).await?;
+    let reader = &view.reader;
     // The first page fixes which keys count as active, so that a key revoked meanwhile keeps its place.
-    let after = match paging.after_key()? {
+    let after = match after {
         Some(after) => after,
         None => reader.api_keys_begin(view.at).await?,
     };

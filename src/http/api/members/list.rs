@@ -3,7 +3,7 @@
 use axum::extract::{Path, State};
 
 use super::MemberRecord;
-use crate::http::as_of::{PagingAsOf, Shown, view};
+use crate::http::as_of::{PagingAsOf, Shown, Wanted, view_page};
 use crate::http::error::{ApiError, or_not_found};
 use crate::http::extract::{AuthenticatedRead, Parameters};
 use crate::http::pagination::Page;
@@ -24,10 +24,9 @@ pub async fn list(
     Path(account): Path<String>,
     Parameters(query): Parameters<PagingAsOf>,
 ) -> Result<Shown<Page<MemberRecord>>, ApiError> {
-    let (paging, as_of) = query.split();
-    let view = view(&state, read.caller, Permission::ReadMembers, &account, as_of).await?;
+    let (view, Wanted { size, after: cursor }) =
+        view_page::<Place>(&state, read.caller, Permission::ReadMembers, &account, query).await?;
     let (reader, account) = (&view.reader, &view.account);
-    let (size, cursor) = (paging.size()?, paging.after_key::<Place>()?);
     let after = match cursor {
         Some(after) => after,
         None => reader.members_begin().await?,

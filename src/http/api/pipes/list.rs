@@ -5,7 +5,7 @@ use axum::extract::{Path, State};
 use super::PipeRecord;
 use crate::http::api::pipes::{auto_pipe_record, pipe_record, pipe_states};
 use crate::http::api::sources::source_of;
-use crate::http::as_of::{PagingAsOf, Shown, view};
+use crate::http::as_of::{PagingAsOf, Shown, view_page};
 use crate::http::error::ApiError;
 use crate::http::extract::{AuthenticatedRead, Parameters};
 use crate::http::pagination::Page;
@@ -28,11 +28,10 @@ pub async fn list(
     Path((account, handle)): Path<(String, String)>,
     Parameters(query): Parameters<PagingAsOf>,
 ) -> Result<Shown<Page<PipeRecord>>, ApiError> {
-    let (paging, as_of) = query.split();
-    let view = view(&state, read.caller, Permission::Read, &account, as_of).await?;
+    let (view, wanted) = view_page::<String>(&state, read.caller, Permission::Read, &account, query).await?;
     let account = &view.now;
     let source = source_of(&state, &view, &handle).await?;
-    let (size, after) = (paging.size()?, paging.after()?.unwrap_or_default());
+    let (size, after) = (wanted.size, wanted.after.unwrap_or_default());
     // The streams are those of now.
     let states = if view.is_past() { None } else { pipe_states(&state, account.id).await? };
     let found = |name: &str, of| states.as_ref().map(|states| states.of(&handle, name, of));

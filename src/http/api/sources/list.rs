@@ -3,7 +3,7 @@
 use axum::extract::{Path, State};
 
 use super::SourceRecord;
-use crate::http::as_of::{PagingAsOf, Shown, view};
+use crate::http::as_of::{PagingAsOf, Shown, Wanted, view_page};
 use crate::http::error::ApiError;
 use crate::http::extract::{AuthenticatedRead, Parameters};
 use crate::http::pagination::Page;
@@ -22,9 +22,9 @@ pub async fn list(
     Path(account): Path<String>,
     Parameters(query): Parameters<PagingAsOf>,
 ) -> Result<Shown<Page<SourceRecord>>, ApiError> {
-    let (paging, as_of) = query.split();
-    let view = view(&state, read.caller, Permission::Read, &account, as_of).await?;
-    let (size, after) = (paging.size()?, paging.after()?.unwrap_or_default());
+    let (view, Wanted { size, after }) =
+        view_page::<String>(&state, read.caller, Permission::Read, &account, query).await?;
+    let after = after.unwrap_or_default();
     let sources = view.reader.sources_after(view.now.id, &after, size + 1).await?;
     Ok(view.show(Page::of(sources, size, |source| source.handle.clone(), SourceRecord::from)))
 }

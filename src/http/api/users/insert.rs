@@ -19,8 +19,10 @@ use crate::projections::users::User;
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct InsertUser {
-    /// The user's unique username.
-    #[schema(pattern = "^[A-Za-z0-9._-]{1,39}$")]
+    /// The user's unique username, but not `me`, `.`, `..` or a UUID.
+    #[schema(
+        pattern = "^(?!\\.{1,2}$)(?![Mm][Ee]$)(?![0-9a-fA-F]{32}$)(?![0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$)[A-Za-z0-9._-]{1,39}$"
+    )]
     pub username: String,
     /// The user's email address.
     #[schema(

@@ -1,0 +1,115 @@
+//! What is searched for a person who was forgotten: also what PostgreSQL itself keeps of names, and what others have made.
+
+use std::time::Duration;
+
+use tenure::replay::{AsOfOptions, Moment, Progress, RebuildOptions};
+use tenure::verify_forgotten::ForgottenReport;
+
+use crate::support::{TestDatabase, account, operator, user};
+
+fn found(report: &ForgottenReport) -> Vec<&str> {
+    report.searched.iter().filter(|searched| searched.found > 0).map(|searched| &*searched.place).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_planner_keeps_no_names_and_what_it_kept_in_an_earlier_release_is_found_and_removed() {
+    let database = TestDatabase::new().await;
+    let tenure = database.open().await;
+    let (owner, ghost) = (user(&tenure, "owner").await, user(&tenure, "ghostly").await);
+    let acme = account(&tenure, "acme", owner).await;
+    for name in ["ghostly", "phantom", "shadow"] {
+        tenure.create_invite(&operator(), acme, name, Some(owner)).await.unwrap();
+    }
+    let client = database.connect(None).await;
+    let shown = async || -> Vec<String> {
+        let sql = "select concat_ws(' ', tablename, attname) from pg_stats
+                   where concat_ws(' ', most_common_vals, histogram_bounds) ~ 'ghostly|phantom' order by 1";
+        client.query(sql, &[]).await.unwrap().iter().map(|row| row.get(0)).collect()
+    };
+    let head = Moment::Position(tenure.log().newest().await.unwrap());
+    let then = AsOfOptions {
+        moment: head,
+        schema: "earlier".to_owned(),
+        account: None,
+        keep: Duration::from_hours(1),
+    };
+    tenure.replay().as_of(&then, &Progress::none()).await.unwrap();
+    client.batch_execute("analyze").await.unwrap();
+    assert_eq!(shown().await, Vec::<String>::new());
+
+    // As an earlier release had it.
+    let index: String = client
+        .query_one(
+            "select indexrelid::regclass::text from pg_index
+             where indrelid = 'view.invites'::regclass and pg_get_indexdef(indexrelid, 1, false) ~ 'lower'",
+            &[],
+        )
+        .await
+        .unwrap()
+        .get(0);
+    let earlier = format!(
+        "alter table view.users alter username set statistics -1, alter email set statistics -1;
+         alter table view.invites alter invitee_username set statistics -1;
+         alter index {index} alter column 1 set statistics -1;
+         update log.head set view_definition = 'of an earlier release'"
+    );
+    client.batch_execute(&earlier).await.unwrap();
+    // A session that knows an index does not notice that its target has changed.
+    database.connect(None).await.batch_execute("analyze").await.unwrap();
+    assert_eq!(shown().await.len(), 4, "{:?}", shown().await);
+    tenure.replay().drop_as_of_schema("earlier").await.unwrap();
+    tenure.forget_user(&operator(), ghost).await.unwrap();
+    tenure.clear_away().await.unwrap();
+    let report = tenure.verify_forgotten(ghost, &["GHOSTLY".to_owned()], &|_| {}).await.unwrap();
+    assert_eq!(found(&report), ["statistics of view.users", "statistics of view.invites", "pg_stats"]);
+
+    let again = database.open().await;
+    assert_eq!(shown().await, Vec::<String>::new());
+    client.batch_execute("analyze").await.unwrap();
+    let report = again.verify_forgotten(ghost, &["GHOSTLY".to_owned()], &|_| {}).await.unwrap();
+    assert!(report.is_clean(), "{report:#?}");
+    // A view that reads the column stands in the way; a rebuild does not mind it.
+    user(&again, "ghostly-too").await;
+    client.batch_execute(&earlier).await.unwrap();
+    // A session that knows an index does not notice that its target has changed.
+    database.connect(None).await.batch_execute("analyze").await.unwrap();
+    client.batch_execute("create view public.names as select username from view.users").await.unwrap();
+    let again = database.open().await;
+    assert!(shown().await.contains(&"users username".to_owned()));
+    again.replay().rebuild(&RebuildOptions::default(), &Progress::none()).await.unwrap();
+    assert_eq!(shown().await, Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn texts_are_found_in_any_case_and_tables_that_may_not_be_read_are_named() {
+    let database = TestDatabase::new().await;
+    let tenure = database.open().await;
+    let (ghost, client) = (user(&tenure, "ghostly").await, database.connect(None).await);
+    tenure.forget_user(&operator(), ghost).await.unwrap();
+    tenure.clear_away().await.unwrap();
+    client
+        .batch_execute(
+            "create schema view_of_theirs; create table view_of_theirs.people (name text);
+             insert into view_of_theirs.people values ('ghostly');
+             create table view.notes (note text, octets bytea); grant select on view.notes to tenure_owner;
+             insert into view.notes values ('Bei J\u{d6}RG', null), (null, convert_to('\u{c4}rzte', 'UTF8'))",
+        )
+        .await
+        .unwrap();
+    for (text, rows) in
+        [("j\u{f6}rg", 1), ("J\u{f6}rg", 1), ("\u{c4}rzte", 1), ("\u{e4}rzt", 1), ("bei", 1), ("ghostly", 0)]
+    {
+        let report = tenure.verify_forgotten(ghost, &[text.to_owned()], &|_| {}).await.unwrap();
+        let notes = report.searched.iter().find(|searched| searched.place == "view.notes").unwrap();
+        assert_eq!((notes.found, report.is_clean()), (rows, rows == 0), "{text}: {report:#?}");
+    }
+    client.batch_execute("revoke select on view.notes from tenure_owner").await.unwrap();
+    let report = tenure.verify_forgotten(ghost, &["ghostly".to_owned()], &|_| {}).await.unwrap();
+    let denied: Vec<&str> = report
+        .searched
+        .iter()
+        .filter(|searched| searched.is_denied)
+        .map(|searched| &*searched.place)
+        .collect();
+    assert_eq!((denied, report.is_clean()), (vec!["view.notes"], false));
+}
