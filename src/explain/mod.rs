@@ -7,6 +7,7 @@ mod chain;
 mod names;
 mod related;
 mod story;
+mod strands;
 mod tell;
 
 pub use chain::{Chain, SEARCHED};

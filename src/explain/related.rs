@@ -3,10 +3,12 @@
 use uuid::Uuid;
 
 use super::story::{ExplainError, Thing, Viewer};
+use super::strands::{Only, Read, Strand, read, read_all};
 use crate::Tenure;
 use crate::aggregates::AnyEvent;
 use crate::aggregates::api_key::ApiKeyEvent;
 use crate::aggregates::invite::InviteEvent;
+use crate::clock::Timestamp;
 use crate::codec::CodecError;
 use crate::event_log::read::Filter;
 use crate::event_log::{FromLog as _, ReadError, RecordedEvent};
@@ -15,8 +17,8 @@ use crate::ids::UserId;
 /// How many streams a story follows at most; the newest, if there are more.
 const MOST_STREAMS: i64 = 2_000;
 
-/// How many events of accounts one part of a story is looked for in.
-const LOOKED_AT: usize = 50_000;
+/// How many events of a thing's own are read to find out whom it concerns.
+const MOST_OWN: i64 = 20;
 
 /// A part of the events of a story.
 pub(super) struct Related {
@@ -25,93 +27,6 @@ pub(super) struct Related {
     pub(super) next: Option<i64>,
     pub(super) epoch: i64,
     pub(super) is_partial: bool,
-}
-
-/// Events of a stream that belong to the story of a thing.
-struct Strand {
-    stream_type: &'static str,
-    stream_id: Uuid,
-    /// Which of them.
-    only: Option<Only>,
-}
-
-/// The few events of a stream that concern a thing.
-#[derive(Clone, Copy)]
-struct Only {
-    /// Of these types, separated by commas; `None` for any.
-    types: Option<&'static str>,
-    /// With this identifier in the payload; the end of an account concerns everybody in it.
-    mentions: Option<Uuid>,
-    /// After this position and up to that one.
-    within: (i64, i64),
-}
-
-impl Strand {
-    const fn whole(stream_type: &'static str, stream_id: Uuid) -> Self {
-        Self { stream_type, stream_id, only: None }
-    }
-}
-
-/// The strands of a story as the columns of a table, to join the log with.
-#[derive(Default)]
-struct Columns {
-    types: Vec<&'static str>,
-    ids: Vec<String>,
-    of_types: Vec<Option<&'static str>>,
-    mentions: Vec<Option<String>>,
-    /// The versions after which and up to which events are looked at.
-    since: Vec<i64>,
-    until: Vec<i64>,
-    /// The last position up to which every strand is looked at.
-    horizon: Option<i64>,
-}
-
-impl Columns {
-    /// Finds out between which versions each strand is looked at, so that a part of a story takes a bounded time, however many events
-    /// an account has had.
-    async fn of(tenure: &Tenure, strands: &[Strand], after: i64) -> Result<Self, ExplainError> {
-        let mut columns = Self::default();
-        let picked: Vec<(&Strand, Only)> =
-            strands.iter().filter_map(|strand| Some((strand, strand.only?))).collect();
-        let each = i64::try_from(LOOKED_AT / picked.len().max(1)).unwrap_or(i64::MAX);
-        let types: Vec<&str> = picked.iter().map(|(strand, _)| strand.stream_type).collect();
-        let ids: Vec<String> = picked.iter().map(|(strand, _)| strand.stream_id.to_string()).collect();
-        let begins: Vec<i64> = picked.iter().map(|(_, only)| only.within.0.max(after)).collect();
-        let ends: Vec<i64> = picked.iter().map(|(_, only)| only.within.1).collect();
-        let sql = "select w.since, least(w.last, w.since + $5),
-                          case when w.last > w.since + $5
-                               then (select e.position from log.event e where e.stream_id = s.id and e.stream_type = s.type
-                                                                          and e.version = w.since + $5) end
-                   from unnest($1::text[], $2::text[], $3::bigint[], $4::bigint[])
-                            with ordinality s (type, id, begins, ends, number),
-                        lateral (select log.version_at(s.type, s.id, s.begins) as since,
-                                        log.version_at(s.type, s.id, s.ends) as last) w
-                   order by s.number";
-        let rows = if picked.is_empty() {
-            Vec::new()
-        } else {
-            tenure.log().primary().rows(sql, &[&types, &ids, &begins, &ends, &each]).await?
-        };
-        let mut windows = rows.iter();
-        for strand in strands {
-            columns.types.push(strand.stream_type);
-            columns.ids.push(strand.stream_id.to_string());
-            columns.of_types.push(strand.only.and_then(|only| only.types));
-            columns.mentions.push(strand.only.and_then(|only| only.mentions).map(|id| id.to_string()));
-            let window = strand.only.and_then(|_| windows.next());
-            let (since, until, cut): (i64, i64, Option<i64>) = match window {
-                Some(row) => {
-                    let read = || Ok((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?));
-                    read().map_err(|error: tokio_postgres::Error| ReadError::from(error))?
-                }
-                None => (0, i64::MAX, None),
-            };
-            columns.since.push(since);
-            columns.until.push(until);
-            columns.horizon = columns.horizon.into_iter().chain(cut).min();
-        }
-        Ok(columns)
-    }
 }
 
 /// The first events of the story of a thing after a position, at most so many.
@@ -127,68 +42,26 @@ pub(super) async fn related_events(
     if let Thing::Account(account) = thing {
         let filter = Filter { account: Some(account.as_uuid()), ..Filter::default() };
         let page = tenure.log().read_page(after, &filter, most).await?;
-        return Ok(part(page.events, limit, None, page.epoch, false));
+        let read = Read { events: page.events, horizon: None, epoch: page.epoch };
+        return Ok(part(read, limit, false));
     }
     let mut strands = strands(tenure, thing, viewer).await?;
     // The thing's own stream is one of them.
     let followed = usize::try_from(MOST_STREAMS).unwrap_or(usize::MAX) + 1;
     let is_partial = strands.len() > followed;
     strands.truncate(followed);
-    let Read { events, horizon, epoch } = read(tenure, &strands, after, most).await?;
-    Ok(part(events, limit, horizon, epoch, is_partial))
+    Ok(part(read(tenure, &strands, after, most).await?, limit, is_partial))
 }
 
-struct Read {
-    events: Vec<RecordedEvent>,
-    /// The position up to which there is no other one, if that is not the end.
-    horizon: Option<i64>,
-    epoch: i64,
-}
-
-/// The first events of these strands after a position.
-async fn read(tenure: &Tenure, strands: &[Strand], after: i64, most: i64) -> Result<Read, ExplainError> {
-    let Columns { types, ids, of_types, mentions, since, until, horizon } =
-        Columns::of(tenure, strands, after).await?;
-    let columns = RecordedEvent::COLUMNS;
-    // Each strand in the order of the index of its stream, whatever the planner thinks of the log.
-    let sql = format!(
-        "select distinct on (e.position) e.*
-         from unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bigint[], $6::bigint[])
-                  s (wanted_type, wanted_id, types, mentioned, since, until)
-         cross join lateral (
-             select {columns} from log.event
-             where stream_id = s.wanted_id and stream_type = s.wanted_type and version > s.since and version <= s.until
-               and position > $7 and ($8::bigint is null or position <= $8)
-               and (s.types is null or event_type = any (string_to_array(s.types, ',')))
-               and (s.mentioned is null or event_type = 'account.closed'
-                    or position(convert_to(s.mentioned, 'UTF8') in payload) > 0)
-             order by stream_id, stream_type, version limit $9) e
-         order by e.position limit $9"
-    );
-    let answer = tenure
-        .log()
-        .primary()
-        .query(&sql, &[&types, &ids, &of_types, &mentions, &since, &until, &after, &horizon, &most])
-        .await?;
-    let events = answer.rows.iter().map(RecordedEvent::from_row).collect::<Result<_, _>>();
-    Ok(Read { events: events.map_err(ReadError::from)?, horizon, epoch: answer.epoch })
-}
-
-fn part(
-    mut events: Vec<RecordedEvent>,
-    limit: usize,
-    horizon: Option<i64>,
-    epoch: i64,
-    is_partial: bool,
-) -> Related {
+fn part(Read { mut events, horizon, epoch }: Read, limit: usize, is_partial: bool) -> Related {
     let is_more = events.len() > limit;
     events.truncate(limit);
     let next = if is_more { events.last().map(|event| event.position) } else { horizon };
     Related { events, next, epoch, is_partial }
 }
 
-/// What belongs to the story of a thing other than an account. Whom else it concerns is read in its own events: the tables forget
-/// it when its account is closed.
+/// What belongs to the story of a thing other than an account; its own stream is the first. Whom else it concerns is read in its
+/// own events: the tables forget it when its account is closed.
 async fn strands(tenure: &Tenure, thing: Thing, viewer: Viewer) -> Result<Vec<Strand>, ExplainError> {
     let kind = match thing {
         Thing::Account(account) => return Ok(vec![Strand::whole("account", account.as_uuid())]),
@@ -198,83 +71,171 @@ async fn strands(tenure: &Tenure, thing: Thing, viewer: Viewer) -> Result<Vec<St
         Thing::Source(_) => "source",
     };
     let mut strands = vec![Strand::whole(kind, thing.id())];
-    let Some(span) = span(tenure, kind, thing.id()).await? else { return Ok(strands) };
-    let of_account = |types, mentions, within| {
-        let only = Some(Only { types: Some(types), mentions, within });
-        Strand { stream_type: "account", stream_id: span.account, only }
-    };
-    match (thing, span.concerns) {
-        (Thing::Key(key), Some(minter)) => {
-            // A key ends with its minter's membership, with its minter, and with its account.
-            let ends = |within| {
-                let types = "account.member_removed,account.closed";
-                let only = Some(Only { types: Some("user.forgotten"), mentions: None, within });
-                let of_minter = Strand { stream_type: "user", stream_id: minter, only };
-                [of_account(types, Some(minter), within), of_minter]
+    let Some(life) = life(tenure, kind, thing.id()).await? else { return Ok(strands) };
+    match thing {
+        Thing::Key(key) => {
+            let end = match tenure.reader().end_of_api_key(key).await? {
+                Some(end) => end,
+                // Its account was closed.
+                None => end_of_key(tenure, &life).await?,
             };
-            match tenure.reader().end_of_api_key(key).await? {
-                // It has not ended, or with its own last event.
-                Some(None) => {}
-                Some(Some(position)) => strands.extend(ends((position - 1, position))),
-                // Its account was closed; it may have ended before.
-                None => {
-                    let first = read(tenure, &ends(span.within), 0, 1).await?.events.into_iter().next();
-                    let end = first.map_or(span.within.1, |event| event.position);
-                    strands.extend(ends((span.within.0, end)));
-                }
+            if let Some(end) = end {
+                strands.extend(life.ends_of_key((end - 1, end)));
+                strands.extend(told_to_members(tenure, &life, viewer, end).await?);
             }
         }
-        (_, Some(invitee)) => {
-            let types = "account.member_added,account.member_removed,account.closed";
-            strands.push(of_account(types, Some(invitee), span.within));
+        Thing::Invite(_) => strands.extend(sequel_of_invite(tenure, &life).await?),
+        _ if life.last_type != "source.deleted" => {
+            strands.push(life.of_account(&["account.closed"], None, (life.first, i64::MAX)));
         }
-        (_, None) => strands.push(of_account("account.closed", None, span.within)),
+        _ => {}
     }
     Ok(strands)
 }
 
-/// Between which events a thing lived, in which account, and whom it concerns: the minter of a key, the invitee of an invite.
-struct Span {
+/// What a thing's own events say of its life.
+struct Life {
     account: Uuid,
+    /// Whom it concerns: the minter of a key, the invitee of an invite.
     concerns: Option<Uuid>,
-    /// The positions of its first event, and of the one that ended it.
-    within: (i64, i64),
+    /// The position of its first event.
+    first: i64,
+    last_type: String,
+    /// Where an invite was accepted, and when it expires.
+    accepted: Option<i64>,
+    is_decided: bool,
+    expires_at: Option<Timestamp>,
 }
 
-/// The events after which nothing more happens to a key or a source. An invite that was accepted has a sequel.
-const ENDS: [&str; 2] = ["api_key.revoked", "source.deleted"];
+impl Life {
+    fn of_account(
+        &self,
+        types: &'static [&'static str],
+        mentions: Option<Uuid>,
+        within: (i64, i64),
+    ) -> Strand {
+        let only = Some(Only { types, mentions, within });
+        Strand { stream_type: "account", stream_id: self.account, only }
+    }
 
-async fn span(tenure: &Tenure, kind: &str, id: Uuid) -> Result<Option<Span>, ExplainError> {
-    // The first events say whom it concerns, and the last one whether it has ended.
+    /// What ends a key: the removal of its minter, if it was to end their keys, the forgetting of the minter, and the end of its
+    /// account.
+    fn ends_of_key(&self, within: (i64, i64)) -> Vec<Strand> {
+        let types = &["account.member_removed/2", "account.closed"];
+        let mut ends = vec![self.of_account(types, self.concerns, within)];
+        if let Some(stream_id) = self.concerns {
+            let only = Some(Only { types: &["user.forgotten"], mentions: None, within });
+            ends.push(Strand { stream_type: "user", stream_id, only });
+        }
+        ends
+    }
+}
+
+async fn life(tenure: &Tenure, kind: &str, id: Uuid) -> Result<Option<Life>, ExplainError> {
     let columns = RecordedEvent::COLUMNS;
     let sql = format!(
         "(select {columns} from log.event where stream_type = $1 and stream_id = $2
-          order by stream_id, stream_type, version limit 3)
+          order by stream_id, stream_type, version limit $3)
          union all
          (select {columns} from log.event where stream_type = $1 and stream_id = $2
           order by stream_id desc, stream_type desc, version desc limit 1)"
     );
-    let answer = tenure.log().primary().query(&sql, &[&kind, &id.to_string()]).await?;
+    let answer = tenure.log().primary().query(&sql, &[&kind, &id.to_string(), &MOST_OWN]).await?;
     let events: Vec<RecordedEvent> =
         answer.rows.iter().map(RecordedEvent::from_row).collect::<Result<_, _>>().map_err(ReadError::from)?;
     let (Some(first), Some(last)) = (events.first(), events.last()) else { return Ok(None) };
     let Some(account) = first.account_id else { return Ok(None) };
-    let end = if ENDS.contains(&&*last.event_type) { last.position } else { i64::MAX };
-    let mut concerns = None;
+    let (mut concerns, mut expires_at, mut accepted, mut is_decided) = (None, None, None, false);
     let decoded =
         tenure.codec().decode_each(&events, tenure.log().primary()).await.map_err(CodecError::from)?;
-    for decoded in decoded {
-        concerns = concerns.or(match decoded {
-            Ok(AnyEvent::ApiKey(ApiKeyEvent::Minted { minter, .. })) => Some(minter.as_uuid()),
-            Ok(AnyEvent::Invite(InviteEvent::Created { bound, .. })) => bound.map(UserId::as_uuid),
-            Ok(AnyEvent::Invite(InviteEvent::Bound { user, .. })) => Some(user.as_uuid()),
-            Ok(AnyEvent::Invite(InviteEvent::Accepted(end) | InviteEvent::Declined(end))) => {
-                end.user.map(UserId::as_uuid)
+    for (event, decoded) in events.iter().zip(decoded) {
+        let whom = match decoded {
+            Ok(AnyEvent::ApiKey(ApiKeyEvent::Minted { minter, .. })) => Some(minter),
+            Ok(AnyEvent::Invite(InviteEvent::Created { bound, expires_at: at, .. })) => {
+                expires_at = Some(at);
+                bound
+            }
+            Ok(AnyEvent::Invite(InviteEvent::Bound { user, .. })) => Some(user),
+            Ok(AnyEvent::Invite(InviteEvent::Accepted(end))) => {
+                accepted = Some(event.position);
+                end.user
+            }
+            Ok(AnyEvent::Invite(InviteEvent::Declined(_) | InviteEvent::Revoked(_))) => {
+                is_decided = true;
+                None
             }
             _ => None,
-        });
+        };
+        concerns = concerns.or(whom.map(UserId::as_uuid));
     }
-    Ok(Some(Span { account, concerns, within: (first.position, end) }))
+    let (first, last_type) = (first.position, last.event_type.clone());
+    Ok(Some(Life { account, concerns, first, last_type, accepted, is_decided, expires_at }))
+}
+
+/// The position of the event that ended a key, if it was not its own last one. Only for accounts that were closed: the tables know
+/// the others.
+async fn end_of_key(tenure: &Tenure, life: &Life) -> Result<Option<i64>, ExplainError> {
+    if life.last_type == "api_key.revoked" {
+        return Ok(None);
+    }
+    let mut strands = life.ends_of_key((life.first, i64::MAX));
+    let memberships = &["account.member_added", "account.member_removed", "account.closed"];
+    strands[0] = life.of_account(memberships, life.concerns, (life.first, i64::MAX));
+    // The minter of a key belongs to its account. Keys that are kept when they leave do not end with them.
+    let mut belongs = true;
+    for event in read_all(tenure, &strands).await? {
+        let ends = match &*event.event_type {
+            "account.closed" => true,
+            "account.member_removed" if event.event_version != "1" => true,
+            "user.forgotten" => belongs,
+            kind => {
+                belongs = kind == "account.member_added";
+                false
+            }
+        };
+        if ends {
+            return Ok(Some(event.position));
+        }
+    }
+    Ok(None)
+}
+
+/// Members are not told that somebody was forgotten, but that their membership has ended because of that.
+async fn told_to_members(
+    tenure: &Tenure,
+    life: &Life,
+    viewer: Viewer,
+    end: i64,
+) -> Result<Option<Strand>, ExplainError> {
+    let is_member = matches!(viewer, Viewer::Account(_));
+    let strand = |within| life.of_account(&["account.member_removed"], life.concerns, within);
+    if !is_member || life.concerns.is_none() {
+        return Ok(None);
+    }
+    let ending = read(tenure, &life.ends_of_key((end - 1, end)), 0, 1).await?.events;
+    if ending.iter().all(|event| event.event_type != "user.forgotten") {
+        return Ok(None);
+    }
+    let removal = read_all(tenure, &[strand((end, i64::MAX))]).await?.into_iter().next();
+    Ok(removal.map(|event| strand((event.position - 1, event.position))))
+}
+
+/// What came of an invite: the membership, up to its end; or the end of the account before the invite was decided or expired.
+async fn sequel_of_invite(tenure: &Tenure, life: &Life) -> Result<Option<Strand>, ExplainError> {
+    if let (Some(accepted), Some(_)) = (life.accepted, life.concerns) {
+        let of_invitee = |types, within| life.of_account(types, life.concerns, within);
+        let ends = of_invitee(&["account.member_removed", "account.closed"], (accepted, i64::MAX));
+        let end = read_all(tenure, &[ends]).await?.first().map_or(i64::MAX, |event| event.position);
+        let types = &["account.member_added", "account.member_removed", "account.closed"];
+        return Ok(Some(of_invitee(types, (accepted, end))));
+    }
+    if life.is_decided || life.accepted.is_some() {
+        return Ok(None);
+    }
+    let Some(expires_at) = life.expires_at else { return Ok(None) };
+    let row = tenure.log().primary().row("select log.position_at($1)", &[&expires_at]).await?;
+    let expired: i64 = row.map_or(Ok(i64::MAX), |row| row.try_get(0)).map_err(ReadError::from)?;
+    Ok(Some(life.of_account(&["account.closed"], None, (life.first, expired - 1))))
 }
 
 /// A user's own events, those of their credentials and invites, and those of accounts that mention them: of the accounts that they
@@ -287,7 +248,7 @@ async fn of_user(tenure: &Tenure, user: UserId, with_former: bool) -> Result<Vec
     let registered: i64 = row.map_or(Ok(0), |row| row.try_get(0)).map_err(ReadError::from)?;
     // One more than are followed, to know whether there are more.
     for (kind, stream) in tenure.reader().streams_of_user(user, with_former, MOST_STREAMS + 1).await? {
-        let only = Only { types: None, mentions: Some(id), within: (registered - 1, i64::MAX) };
+        let only = Only { types: &[], mentions: Some(id), within: (registered - 1, i64::MAX) };
         let is_own = kind != "account";
         strands.push(Strand { stream_type: kind, stream_id: stream, only: (!is_own).then_some(only) });
     }
