@@ -180,7 +180,10 @@ impl Search<'_> {
         match self.client.query_one(sql, parameters).await {
             Ok(row) => self.note(place, looked_for, row.try_get(0)?),
             // Dropped since it was listed.
-            Err(error) if error.code() == Some(&SqlState::UNDEFINED_TABLE) => {}
+            Err(error)
+                if [&SqlState::UNDEFINED_TABLE, &SqlState::INVALID_SCHEMA_NAME]
+                    .iter()
+                    .any(|code| error.code() == Some(*code)) => {}
             // A table that others have put there.
             Err(error) if error.code() == Some(&SqlState::INSUFFICIENT_PRIVILEGE) => {
                 self.searched.push(Searched {

@@ -299,13 +299,15 @@ fn commands_that_work_on_the_database_itself_refuse_a_server_and_make_no_databas
     let is_empty =
         || std::fs::read_dir(home.path()).unwrap().all(|entry| entry.unwrap().file_name() == ".config");
     for arguments in commands {
+        let with_both = ["--server", "http://127.0.0.1:1", "--database-url", "postgres://127.0.0.1:1/none"];
+        assert_eq!(run(arguments, &with_both).0, Some(3), "{arguments:?}");
         let (code, says) = run(arguments, &["--server", "http://127.0.0.1:1"]);
         assert_eq!(code, Some(3), "{arguments:?}: {says}");
         assert!(says.contains("--database-url"), "{says}");
     }
-    for arguments in
-        commands.iter().filter(|command| ["audit", "keys", "log", "subscriptions"].contains(&command[0]))
-    {
+    for arguments in commands.iter().filter(|command| {
+        ["audit", "keys", "log", "nats", "projections", "subscriptions"].contains(&command[0])
+    }) {
         let (code, says) = run(arguments, &[]);
         assert_eq!(code, Some(4), "{arguments:?}: {says}");
     }

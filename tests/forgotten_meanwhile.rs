@@ -38,7 +38,7 @@ fn once(
     })
 }
 
-/// Names that somebody has, and that are given up later.
+/// Names in use that are released later.
 struct Names {
     tenure: Tenure,
     of: String,

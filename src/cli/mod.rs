@@ -143,7 +143,7 @@ impl Command {
         match self {
             Self::Migrate
             | Self::Doctor
-            | Self::Projections(_)
+            | Self::Projections(projections::ProjectionsCommand::Rebuild { .. })
             | Self::Subscriptions(_)
             | Self::Audit(_)
             | Self::Keys(_)
@@ -163,20 +163,22 @@ impl Command {
             | Self::Logout
             | Self::Completions { .. }
             | Self::Man
+            | Self::Projections(projections::ProjectionsCommand::List)
             | Self::Events(_) => false,
         }
     }
 
     /// Whether the command means nothing on a database that it would make first.
     const fn needs_a_log(&self) -> bool {
-        matches!(
-            self,
+        match self {
             Self::Projections(projections::ProjectionsCommand::Rebuild { .. })
-                | Self::Subscriptions(_)
-                | Self::Audit(_)
-                | Self::Keys(_)
-                | Self::Log(_)
-        )
+            | Self::Subscriptions(_)
+            | Self::Audit(_)
+            | Self::Keys(_)
+            | Self::Log(_) => true,
+            Self::Nats(command) => !matches!(command, nats::NatsCommand::Bootstrap { .. }),
+            _ => false,
+        }
     }
 }
 

@@ -183,7 +183,7 @@ impl Probe {
         place.collect();
         // Before the query: the answer must show this, but not what other tasks see in the meantime.
         let seen = self.seen.get();
-        // Taken out during the query: a connection that failed, or whose probe was cancelled, is not used again.
+        // Taken out during the query: a connection that failed, or did not answer in time, is not used again.
         if let Some((connection, server)) = place.kept.take()
             && server == seen.server
             && let Ok(row) = connection.client.query_one(STATE, &[]).await
@@ -195,12 +195,15 @@ impl Probe {
         if place.opening.len() < MOST_OPENING {
             place.opening.spawn(open(self.database.clone(), self.seen.clone()));
         }
-        let (connection, server) = place.opened().await?;
+        let opened = place.opened().await?;
+        // Kept also if there is no time left for the query: the next probe tries it once more.
+        let (connection, _) = place.kept.insert(opened);
         // Read again, because opening may have taken this node to a new epoch.
         let seen = self.seen.get();
-        let row = connection.client.query_one(STATE, &[]).await.map_err(PrimaryError::from)?;
-        let checkpoint = self.judge(&row, &seen)?;
-        place.kept = Some((connection, server));
+        let asked = connection.client.query_one(STATE, &[]).await;
+        let judged =
+            asked.map_err(|error| PrimaryError::from(error).into()).and_then(|row| self.judge(&row, &seen));
+        let checkpoint = judged.inspect_err(|_| place.kept = None)?;
         checkpoint.ok_or_else(|| NotReady::Stale("the epoch of the log is changing".to_owned()))
     }
 

@@ -40,7 +40,13 @@ pub fn create_table(table: &Table, schema: &str) -> String {
 /// The statement that creates a projected table without its primary key, which is built faster after the rows are there.
 #[must_use]
 pub fn create_table_without_key(table: &Table, schema: &str) -> String {
-    format!("create table {schema}.{} ({});\n", table.name, columns(table))
+    // Before the first row: autovacuum may analyze the table while it is being filled.
+    format!(
+        "create table {schema}.{} ({});\n{}",
+        table.name,
+        columns(table),
+        no_column_statistics(table, schema)
+    )
 }
 
 /// The statement that adds the primary key to a table that was created without.
@@ -87,10 +93,8 @@ fn no_statistics(table: &Table, schema: &str) -> String {
         return String::new();
     }
     let name = format!("{schema}.{}", table.name);
-    let alterations: Vec<String> =
-        columns.iter().map(|column| format!("alter column {column} set statistics 0")).collect();
     format!(
-        "alter table {name} {};
+        "{}
          do $$
          declare statement text;
          begin
@@ -103,9 +107,21 @@ fn no_statistics(table: &Table, schema: &str) -> String {
                  execute statement;
              end loop;
          end $$;\n",
-        alterations.join(", "),
+        no_column_statistics(table, schema),
         columns.join("|")
     )
+}
+
+/// The statement after which `analyze` keeps no statistics of the columns without.
+fn no_column_statistics(table: &Table, schema: &str) -> String {
+    let columns: Vec<String> = table
+        .columns_without_statistics()
+        .map(|column| format!("alter column {column} set statistics 0"))
+        .collect();
+    if columns.is_empty() {
+        return String::new();
+    }
+    format!("alter table {schema}.{} {};\n", table.name, columns.join(", "))
 }
 
 /// Selects the statistics that PostgreSQL has of the columns without, and of expressions of them in indexes.

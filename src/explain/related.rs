@@ -200,7 +200,7 @@ async fn end_of_key(tenure: &Tenure, life: &Life) -> Result<Option<i64>, Explain
     Ok(None)
 }
 
-/// Members are not told that somebody was forgotten, but that their membership has ended because of that.
+/// Members see that a membership has ended, but not that the person was forgotten.
 async fn told_to_members(
     tenure: &Tenure,
     life: &Life,

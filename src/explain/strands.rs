@@ -153,7 +153,8 @@ async fn windows(tenure: &Tenure, strands: &[Strand], after: i64) -> Result<Wind
             read().map_err(|error: tokio_postgres::Error| ReadError::from(error))?;
         (windows.since[*number], windows.until[*number]) = (since, last);
         if strands[*number].only.is_some() {
-            picked.push((last - since, *number));
+            // Nothing is left of a strand that ended before this part of the story.
+            picked.push(((last - since).max(0), *number));
         }
     }
     // What short strands do not need is left for the long ones.

@@ -27,7 +27,10 @@ use crate::projections::{self, Reader};
 pub const MOST_EVENTS: u64 = 100_000;
 
 /// How long a request may take.
-const TIMEOUT: Duration = Duration::from_secs(15);
+const TIMEOUT: Duration = Duration::from_secs(9);
+
+/// How long a database may take to show that it still answers.
+const PING_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How many requests of this process look at the past at the same time, and how long others wait.
 static AT_ONCE: Semaphore = Semaphore::const_new(3);
@@ -139,7 +142,10 @@ impl Replay {
             return made;
         }
         // A database that does not answer is no question of size.
-        self.log.primary().rows("select", &[]).await.map_err(ReplayError::from)?;
+        let asked = timeout(PING_TIMEOUT, self.log.primary().rows("select", &[])).await;
+        asked
+            .unwrap_or_else(|_| Err(PrimaryError::TimedOut(PING_TIMEOUT).into()))
+            .map_err(ReplayError::from)?;
         Err(AccountPastError::TooSlow(account))
     }
 

@@ -206,9 +206,10 @@ impl Replay {
         progress.begin(Phase::Indexing, projections::TABLES.len() as u64);
         for table in projections::TABLES {
             let analyze = format!("analyze {schema}.{}", table.name);
-            let statements = std::iter::once(row_sql::add_key(table, schema))
-                .chain(row_sql::indexes(table, schema, ""))
-                .chain([row_sql::storage(table, schema), analyze]);
+            // One transaction, so that autovacuum finds no index without its settings.
+            let indexes: String = row_sql::indexes(table, schema, "").collect();
+            let statements =
+                [row_sql::add_key(table, schema), indexes + &row_sql::storage(table, schema), analyze];
             for statement in statements {
                 session::long(&self.log, async { Ok(client.batch_execute(&statement).await?) }).await?;
             }

@@ -72,10 +72,9 @@ impl Fresh {
             while let Some(table) = next() {
                 let schema = &self.schema;
                 client.batch_execute(&row_sql::add_key(table, schema)).await?;
-                for index in row_sql::indexes(table, schema, "") {
-                    client.batch_execute(&index).await?;
-                }
-                client.batch_execute(&row_sql::storage(table, schema)).await?;
+                // One transaction, so that autovacuum finds no index without its settings.
+                let indexes: String = row_sql::indexes(table, schema, "").collect();
+                client.batch_execute(&(indexes + &row_sql::storage(table, schema))).await?;
                 client.batch_execute(&row_sql::apply_function(table, schema)).await?;
                 client.batch_execute(&format!("analyze (skip_locked) {schema}.{}", table.name)).await?;
                 tell();

@@ -37,6 +37,8 @@ const STATEMENTS: &str = "
                   case when a.is_grantable then ' with grant option' else '' end)
     from pg_default_acl d cross join aclexplode(d.defaclacl) a
     where $1::boolean and d.defaclnamespace = 'view'::regnamespace
+      -- Those of other roles touch no table of ours; only a superuser can set them.
+      and (d.defaclrole = current_user::regrole or (select rolsuper from pg_roles where rolname = session_user))
     union all
     select 2, format('grant %s on view.%I to %s%s', a.privilege_type, c.relname,
                   case a.grantee when 0 then 'public' else a.grantee::regrole::text end,

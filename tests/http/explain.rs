@@ -208,24 +208,26 @@ async fn nothing_is_told_of_others_and_of_people_who_were_forgotten() {
     ));
 }
 
+/// What happened to a thing, read one event at a time.
+async fn told(tenure: &tenure::Tenure, thing: Thing, viewer: Viewer) -> Vec<String> {
+    let (mut told, mut after) = (Vec::new(), 0);
+    loop {
+        let story = tenure.explain(thing, viewer, after, 1).await.unwrap();
+        told.extend(story.entries.iter().map(|entry| entry.event.event_type.clone()));
+        match story.next {
+            Some(next) => after = next,
+            None => return told,
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_story_of_a_thing_ends_with_it_also_after_its_account_was_closed() {
     let server = Server::new().await;
     let tenure = server.tenure.clone();
     let (ada, bob) = (server.user("ada").await, server.user("bob").await);
     let acme = server.account("acme", ada).await;
-    let told = async |thing: Thing| -> Vec<String> {
-        // One event at a time, as pages.
-        let (mut told, mut after) = (Vec::new(), 0);
-        loop {
-            let story = tenure.explain(thing, Viewer::Operator, after, 1).await.unwrap();
-            told.extend(story.entries.iter().map(|entry| entry.event.event_type.clone()));
-            match story.next {
-                Some(next) => after = next,
-                None => return told,
-            }
-        }
-    };
+    let told = async |thing| told(&tenure, thing, Viewer::Operator).await;
     // What was before a key is not its story.
     tenure.add_member(&operator(), acme, bob).await.unwrap();
     tenure.remove_member(&operator(), acme, bob).await.unwrap();
@@ -270,4 +272,52 @@ async fn the_story_of_a_thing_ends_with_it_also_after_its_account_was_closed() {
     tenure.clear_away().await.unwrap();
     assert_eq!(told(key).await, with_minter);
     assert_eq!(with_minter.len(), 2, "{with_minter:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_story_does_not_go_on_after_a_decision_nor_end_with_a_removal_that_kept_the_keys() {
+    let server = Server::new().await;
+    let tenure = server.tenure.clone();
+    let (ada, bob, eve) = (server.user("ada").await, server.user("bob").await, server.user("eve").await);
+    let acme = server.account("acme", ada).await;
+    let invite = async || tenure.create_invite(&operator(), acme, "eve", Some(ada)).await.unwrap().answer;
+    let operators = async |thing| told(&tenure, thing, Viewer::Operator).await;
+    let declined = invite().await;
+    tenure.decline_invite(&as_user(eve), declined, eve).await.unwrap();
+    let revoked = invite().await;
+    tenure.revoke_invite(&operator(), Some(acme), revoked).await.unwrap();
+    let accepted = invite().await;
+    tenure.accept_invite(&as_user(eve), accepted, eve).await.unwrap();
+    tenure.remove_member(&operator(), acme, eve).await.unwrap();
+    // Another membership of the same person.
+    tenure.add_member(&operator(), acme, eve).await.unwrap();
+    tenure.add_member(&operator(), acme, bob).await.unwrap();
+    let kept = Thing::Key(server.key(acme, bob).await.0);
+    tenure.remove_member_but_keep_keys(&operator(), acme, bob).await.unwrap();
+    tenure.forget_user(&operator(), bob).await.unwrap();
+    assert_eq!(operators(kept).await, ["api_key.minted"]);
+    let theirs = Thing::Key(server.key(acme, eve).await.0);
+    tenure.forget_user(&operator(), eve).await.unwrap();
+    tenure.clear_away().await.unwrap();
+    assert_eq!(operators(theirs).await, ["api_key.minted", "user.forgotten"]);
+    let of_members = told(&tenure, theirs, Viewer::Account(acme)).await;
+    assert_eq!(of_members, ["api_key.minted", "account.member_removed"]);
+    tenure.close_account(&operator(), acme).await.unwrap();
+    for is_cleared in [false, true] {
+        if is_cleared {
+            tenure.clear_away().await.unwrap();
+        }
+        assert_eq!(operators(kept).await, ["api_key.minted", "account.closed"], "{is_cleared}");
+        assert_eq!(operators(theirs).await, ["api_key.minted", "user.forgotten"], "{is_cleared}");
+        for (id, expected) in [
+            (declined, vec!["invite.created", "invite.declined"]),
+            (revoked, vec!["invite.created", "invite.revoked"]),
+            (
+                accepted,
+                vec!["invite.created", "invite.accepted", "account.member_added", "account.member_removed"],
+            ),
+        ] {
+            assert_eq!(operators(Thing::Invite(id)).await, expected, "{is_cleared}");
+        }
+    }
 }

@@ -54,10 +54,10 @@ pub(super) enum RemoteError {
     /// Neither a stored login nor `--token` gives a credential for this server.
     #[error("not logged in: run `tenure login --server URL`, or pass --token")]
     NotLoggedIn,
-    /// The command does not go through a server, and no database is named.
+    /// The command does not go through a server.
     #[error(
-        "this command works on the database itself, not through {0}: run it where the database is, and name that with \
-         --database-url or --data-dir"
+        "this command works on the database itself, not through {0}: run it where the database is, name that with \
+         --database-url or --data-dir, and name no server"
     )]
     NeedsDatabase(String),
 }
@@ -93,13 +93,11 @@ pub(super) fn path(template: &str, typed: &[&str]) -> String {
 /// Refuses a command that works on the database itself, if other commands would go through a server now: it would use another
 /// database, or make one.
 pub(super) fn refuse_a_server(config: &Config) -> anyhow::Result<()> {
-    if config.names_a_database {
-        return Ok(());
-    }
     let server = match &config.server {
+        // Other commands go through the server even if a database is named.
         Some(server) => Some(server.clone()),
         // On the machine of a node that people log in to, its database is meant.
-        None if private::exists(&config.data_dir)? => None,
+        None if config.names_a_database || private::exists(&config.data_dir)? => None,
         None => stored::read()?.map(|login| login.server),
     };
     server.map_or(Ok(()), |server| Err(RemoteError::NeedsDatabase(server).into()))
