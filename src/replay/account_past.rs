@@ -142,8 +142,8 @@ impl Replay {
             return made;
         }
         // A database that does not answer is no question of size.
-        let asked = timeout(PING_TIMEOUT, self.log.primary().rows("select", &[])).await;
-        asked
+        let pinged = timeout(PING_TIMEOUT, self.log.primary().rows("select", &[])).await;
+        pinged
             .unwrap_or_else(|_| Err(PrimaryError::TimedOut(PING_TIMEOUT).into()))
             .map_err(ReplayError::from)?;
         Err(AccountPastError::TooSlow(account))
