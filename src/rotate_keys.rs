@@ -116,7 +116,7 @@ pub enum RotateError {
     #[error("no change of the master key was announced, or it has gone too far to be taken back; finish it")]
     NothingToAbandon,
     /// The database could not be used.
-    #[error("{}; what was done so far stays done, and calling this again goes on from there", database_failed(.0))]
+    #[error("{}; what was done so far stays done, and the next rotation goes on from there", database_failed(.0))]
     Database(#[from] ReplayError),
 }
 

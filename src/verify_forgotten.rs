@@ -1,6 +1,8 @@
 //! Shows that nothing is left of a forgotten person: searches the keys, the log, the tables, the snapshots, the rows outside the log,
 //! the tables as they were, the planner's statistics, and the list outside the database.
 
+use std::collections::BTreeSet;
+
 use serde::Serialize;
 use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
@@ -151,6 +153,9 @@ impl Tenure {
             .collect();
         let keys = "select count(*) from log.data_key where subject = any ($1)";
         search.count("log.data_key", "keys of the person and of their names", keys, &[&subjects]).await?;
+        let kept = "select count(*) from pg_stats
+                    where schemaname = 'log' and tablename = 'data_key' and attname = 'wrapped'";
+        search.count("statistics of log.data_key", "columns whose values the planner keeps", kept, &[]).await?;
         let records = self.describe(&events).await?;
         let opened =
             records.iter().flat_map(|record| record.sealed.values()).filter(|value| !value.is_null());
@@ -284,14 +289,16 @@ impl Search<'_> {
         texts: &[String],
         tell: &(dyn Fn(&str) + Sync),
     ) -> Result<(), tokio_postgres::Error> {
-        // In PostgreSQL's own collation `lower` knows ASCII alone.
+        // In PostgreSQL's own collation `lower` knows ASCII alone, and in that of the database perhaps too: of those that know more,
+        // the first that this server has.
         let sql = "select quote_ident(collname) from pg_collation
-                   where collnamespace = 'pg_catalog'::regnamespace and collname in ('pg_c_utf8', 'und-x-icu')
-                   union all select '\"default\"' limit 1";
+                   where collnamespace = 'pg_catalog'::regnamespace and collencoding in (-1, 6)
+                     and collname in ('pg_c_utf8', 'und-x-icu', 'en_US.utf8', 'C.utf8', 'default')
+                   order by array_position(array['pg_c_utf8', 'und-x-icu', 'en_US.utf8', 'C.utf8', 'default'], collname::text) limit 1";
         let collation: String = self.client.query_one(sql, &[]).await?.try_get(0)?;
         let matches = |text: &str| {
             format!(
-                "from (select lower({text} collate {collation}) as text) s
+                "from (select lower({text} collate {collation}) as text offset 0) s
                  where exists (select from unnest($1::text[]) wanted where strpos(s.text, wanted) > 0)"
             )
         };
@@ -301,10 +308,11 @@ impl Search<'_> {
              from unnest($1::text[]) t (wanted),
                   unnest(array[t.wanted, lower(t.wanted collate {collation}), upper(t.wanted collate {collation})]) f (form)"
         );
-        let mut wanted = Vec::new();
+        let mut wanted = BTreeSet::new();
         for row in self.client.query(&sql, &[&texts]).await? {
             wanted.extend([row.try_get::<_, String>(0)?, row.try_get(1)?]);
         }
+        let wanted: Vec<String> = wanted.into_iter().collect();
         let in_schemas = "(n.nspname in ('log', 'view', 'coarse') or n.nspname like 'view\\_next\\_%' or n.nspname like 'view\\_retired\\_%'
                            or exists (select from log.as_of_schema s where s.schema_oid = n.oid and s.ended_at is null))";
         let sql = format!(
@@ -326,6 +334,7 @@ impl Search<'_> {
         for (place, columns) in [
             ("pg_stats", "t.most_common_vals, t.histogram_bounds, t.most_common_elems"),
             ("pg_stats_ext", "t.most_common_vals"),
+            ("pg_stats_ext_exprs", "t.most_common_vals, t.histogram_bounds, t.most_common_elems"),
         ] {
             tell(place);
             let is_match = matches(&format!("concat_ws(' ', {columns})"));

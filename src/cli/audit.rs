@@ -176,7 +176,7 @@ async fn changes(
     let account = id_of(opened, account).await?;
     let replay = opened.tenure.replay();
     let from = replay.resolve(from).await?;
-    let to = replay.resolve(to.unwrap_or_else(|| Moment::At(replay.clock.now()))).await?;
+    let to = replay.resolve(to.unwrap_or_else(|| Moment::At(opened.tenure.clock().now()))).await?;
     if from.position > to.position {
         return Err(
             crate::aggregates::field::Invalid { field: "to", rule: "must not be before `from`" }.into()

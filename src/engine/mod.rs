@@ -76,6 +76,7 @@ struct Parts {
     codec: Codec,
     dispatcher: Dispatcher,
     reader: Reader,
+    replay: Replay,
     coarse: Coarse,
     argon2: Argon2Pool,
     forgotten_list: Option<ForgottenList>,
@@ -115,6 +116,7 @@ impl Tenure {
         log.join(node).await?;
         let dispatcher = Dispatcher::new(log.clone(), codec.clone(), clock.clone(), entropy.clone());
         let reader = Reader::new(log.primary().clone(), codec.keys().clone());
+        let replay = Replay::new(log.clone(), codec.clone(), clock.clone(), entropy.clone());
         let coarse = Coarse::new(log.primary().clone());
         let argon2 = Argon2Pool::new(settings.hash_queue, &*entropy);
         let forgotten_list = settings.forgotten_list.map(ForgottenList::new);
@@ -127,6 +129,7 @@ impl Tenure {
             codec,
             dispatcher,
             reader,
+            replay,
             coarse,
             argon2,
             forgotten_list,
@@ -217,9 +220,8 @@ impl Tenure {
 
     /// What rebuilds the projections from the log, and compares them with it.
     #[must_use]
-    pub fn replay(&self) -> Replay {
-        let Parts { log, codec, clock, entropy, .. } = &*self.parts;
-        Replay { log: log.clone(), codec: codec.clone(), clock: clock.clone(), entropy: entropy.clone() }
+    pub fn replay(&self) -> &Replay {
+        &self.parts.replay
     }
 
     /// The rebuild of the start, if the database had the projections of another release, or of a torn dump.
@@ -394,9 +396,9 @@ async fn prepare(
         // A rebuild loads data keys over the serving pool, whose role needs its privileges first.
         migration.grant().await?;
         drop(migration);
-        let replay = Replay { log, codec, clock: clock.clone(), entropy: entropy.clone() };
+        let replay = Replay::new(log.clone(), codec, clock.clone(), entropy.clone());
         let rebuilt = rebuild_projections(&replay, &found, settings).await;
-        replay.log.close().await;
+        log.close().await;
         match rebuilt {
             Ok(rebuilt) => last = Some(rebuilt),
             Err(RebuildError::Overtaken) => {}

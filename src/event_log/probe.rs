@@ -136,30 +136,45 @@ pub struct Probe {
 struct Place {
     /// `None` until a connection is open, and after a failure.
     kept: Option<Kept>,
-    opening: JoinSet<Result<Kept, NotReady>>,
+    opening: JoinSet<(u64, Result<Kept, NotReady>)>,
+    /// How many attempts have begun, which numbers them.
+    begun: u64,
 }
 
 impl Place {
     /// Keeps a connection that has opened since the last probe. An attempt that has failed since says nothing of now.
     fn collect(&mut self) {
         while let Some(ended) = self.opening.try_join_next() {
-            if let Ok(Ok(kept)) = ended {
+            if let Ok((_, Ok(kept))) = ended {
                 self.kept = Some(kept);
             }
         }
     }
 
-    /// The first connection to open; the others are given up.
-    async fn opened(&mut self) -> Result<Kept, NotReady> {
-        match self.opening.join_next().await {
-            Some(Ok(Ok(kept))) => {
-                self.opening = JoinSet::new();
-                Ok(kept)
-            }
-            Some(Ok(Err(error))) => Err(error),
-            Some(Err(error)) => Err(NotReady::Unreachable(error.to_string())),
-            None => Err(PrimaryError::TimedOut(PROBE_TIMEOUT).into()),
+    /// Begins to open another connection, unless many are about to open.
+    fn begin(&mut self, database: Database, seen: Arc<SeenLog>) {
+        if self.opening.len() < MOST_OPENING {
+            self.begun += 1;
+            let number = self.begun;
+            self.opening.spawn(async move { (number, open(database, seen).await) });
         }
+    }
+
+    /// The first connection to open; the others are given up. The failure of an attempt other than the newest says nothing of the
+    /// address as it is now.
+    async fn opened(&mut self) -> Result<Kept, NotReady> {
+        while let Some(ended) = self.opening.join_next().await {
+            match ended {
+                Ok((_, Ok(kept))) => {
+                    self.opening = JoinSet::new();
+                    return Ok(kept);
+                }
+                Ok((number, Err(error))) if number == self.begun => return Err(error),
+                Ok((_, Err(_))) => {}
+                Err(error) => return Err(NotReady::Unreachable(error.to_string())),
+            }
+        }
+        Err(PrimaryError::TimedOut(PROBE_TIMEOUT).into())
     }
 }
 
@@ -192,9 +207,7 @@ impl Probe {
             place.kept = Some((connection, server));
             return Ok(checkpoint);
         }
-        if place.opening.len() < MOST_OPENING {
-            place.opening.spawn(open(self.database.clone(), self.seen.clone()));
-        }
+        place.begin(self.database.clone(), self.seen.clone());
         let opened = place.opened().await?;
         // Kept also if there is no time left for the query: the next probe tries it once more.
         let (connection, _) = place.kept.insert(opened);

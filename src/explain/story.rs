@@ -20,7 +20,7 @@ use crate::projections::QueryError;
 pub enum Thing {
     /// An account, with everything in it.
     Account(AccountId),
-    /// A user, with their credentials, invites and memberships.
+    /// A user, with their tokens, sessions, sign-in links, invites and memberships.
     User(UserId),
     /// An API key.
     Key(ApiKeyId),
@@ -122,7 +122,8 @@ pub struct Entry {
     pub event: EventRecord,
 }
 
-/// A part of a story, oldest event first.
+/// A part of a story, oldest event first. It can have no event although the story goes on: what belongs to it is looked for in a
+/// bounded number of events at a time.
 #[derive(Clone, Debug, Serialize)]
 pub struct Story {
     /// The events.

@@ -2,9 +2,12 @@
 //! the projection set is the same.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use sha2::{Digest as _, Sha256};
+use tokio::time::sleep;
 use tokio_postgres::Client;
+use tokio_postgres::error::SqlState;
 
 use crate::event_log::row_sql;
 use crate::event_log::rows::Table;
@@ -29,17 +32,19 @@ pub(super) async fn create(client: &Client, tables: &[&Table]) -> Result<(), tok
 /// Updates functions, indexes and storage settings to this release while other nodes work. Leaves other indexes and
 /// functions alone.
 pub(super) async fn mend(client: &Client, tables: &[&Table]) -> Result<(), tokio_postgres::Error> {
+    let mut is_complete = true;
     for table in tables {
         drop_outgrown_functions(client, table).await?;
         client.batch_execute(&row_sql::apply_function(table, "view")).await?;
         mend_indexes(client, table).await?;
         client.batch_execute(&row_sql::storage(table, "view")).await?;
-        forget_statistics(client, table).await?;
+        is_complete &= forget_statistics(client, table).await?;
     }
     // Last: a start that was interrupted finds the old digest and repeats all of this. It cannot be one transaction,
     // because `create index concurrently` does not run in one.
     let sql = "update log.head set view_definition = $1";
-    client.execute(sql, &[&digest(tables)]).await?;
+    let definition = if is_complete { digest(tables) } else { String::new() };
+    client.execute(sql, &[&definition]).await?;
     Ok(())
 }
 
@@ -56,34 +61,42 @@ async fn drop_outgrown_functions(client: &Client, table: &Table) -> Result<(), t
     Ok(())
 }
 
-/// How long forgetting statistics may hold up others.
-const FORGETTING_LOCK_TIMEOUT: &str = "2s";
+/// How long forgetting statistics may wait for the table, because every later reader queues behind it, and how long it may
+/// keep the table while indexes of expressions are built again.
+const FORGETTING_SETTINGS: &str = "set local lock_timeout = '50ms'; set local statement_timeout = '1s'";
 
-/// Removes the statistics that an earlier release has let PostgreSQL make of names and addresses. If that is not possible now, the
-/// next rebuild does it.
-async fn forget_statistics(client: &Client, table: &Table) -> Result<(), tokio_postgres::Error> {
+/// How many times forgetting statistics is tried while others hold the table, and the pause between tries.
+const FORGETTING_TRIES: u32 = 25;
+const FORGETTING_PAUSE: Duration = Duration::from_millis(200);
+
+/// Removes the statistics that an earlier release has let PostgreSQL make of names and addresses. `false` if that is not possible
+/// now: the next start tries it again.
+async fn forget_statistics(client: &Client, table: &Table) -> Result<bool, tokio_postgres::Error> {
     let is_any = format!("select exists ({})", row_sql::statistics_kept(table, "view"));
     if table.columns_without_statistics().next().is_none()
         || !client.query_one(&is_any, &[]).await?.try_get(0)?
     {
-        return Ok(());
+        return Ok(true);
     }
-    // One transaction; it locks the table.
     let forget = row_sql::forget_statistics(table, "view");
-    let sql = format!("set local lock_timeout = '{FORGETTING_LOCK_TIMEOUT}'; {forget}");
-    match client.batch_execute(&format!("begin; {sql} commit")).await {
-        Ok(()) => Ok(()),
-        Err(error) => {
-            client.batch_execute("rollback").await?;
-            let reason = super::statement_reason(&error);
-            tracing::warn!(
-                table = table.name,
-                reason,
-                "PostgreSQL still has statistics that show names; run `tenure projections rebuild` to remove them"
-            );
-            Ok(())
+    let sql = format!("begin; {FORGETTING_SETTINGS}; {forget} commit");
+    for tries_left in (0..FORGETTING_TRIES).rev() {
+        let Err(error) = client.batch_execute(&sql).await else { return Ok(true) };
+        client.batch_execute("rollback").await?;
+        if tries_left > 0 && error.code() == Some(&SqlState::LOCK_NOT_AVAILABLE) {
+            sleep(FORGETTING_PAUSE).await;
+            continue;
         }
+        let reason = super::statement_reason(&error);
+        tracing::warn!(
+            table = table.name,
+            reason,
+            "PostgreSQL still has statistics that show names; the next start tries again to remove them, and `tenure projections \
+             rebuild` removes them"
+        );
+        break;
     }
+    Ok(false)
 }
 
 async fn mend_indexes(client: &Client, table: &Table) -> Result<(), tokio_postgres::Error> {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
-use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore, SemaphorePermit};
+use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 use tokio_postgres::error::SqlState;
 use uuid::Uuid;
@@ -32,12 +32,9 @@ const TIMEOUT: Duration = Duration::from_secs(9);
 /// How long a database may take to show that it still answers.
 const PING_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// How many requests of this process look at the past at the same time, and how long others wait.
-static AT_ONCE: Semaphore = Semaphore::const_new(3);
+/// How many requests of an engine look at the past at the same time, and how long others wait.
+const AT_ONCE: usize = 3;
 const WAIT: Duration = Duration::from_secs(3);
-
-/// Of these, one for each account, and one of each person.
-static ONE_EACH: OneEach = OneEach { places: Mutex::new(BTreeMap::new()) };
 
 /// Settings of the connection. What is in its temporary tables is gone when it ends.
 const SETTINGS: &str = "
@@ -57,9 +54,33 @@ pub struct AccountPast {
 }
 
 /// The right to look at the past, until it is dropped.
-type Turn = ([OwnedSemaphorePermit; 2], SemaphorePermit<'static>);
+type Turn = [OwnedSemaphorePermit; 3];
+
+/// Who looks at the past: few at the same time, of these one of each person and one for each account.
+pub(super) struct Turns {
+    of_askers: OneEach,
+    of_accounts: OneEach,
+    all: Arc<Semaphore>,
+}
+
+impl Default for Turns {
+    fn default() -> Self {
+        let all = Arc::new(Semaphore::new(AT_ONCE));
+        Self { of_askers: OneEach::default(), of_accounts: OneEach::default(), all }
+    }
+}
+
+impl Turns {
+    /// Waits until neither this person nor anybody else looks at the past of this account, and few others look at theirs.
+    async fn acquire(&self, account: AccountId, asker: Uuid) -> Result<Turn, AcquireError> {
+        let of_asker = self.of_askers.acquire(asker).await?;
+        let of_account = self.of_accounts.acquire(account.as_uuid()).await?;
+        Ok([of_asker, of_account, self.all.clone().acquire_owned().await?])
+    }
+}
 
 /// One place for each identifier.
+#[derive(Default)]
 struct OneEach {
     places: Mutex<BTreeMap<Uuid, Weak<Semaphore>>>,
 }
@@ -76,13 +97,6 @@ impl OneEach {
         };
         place.acquire_owned().await
     }
-}
-
-/// Waits until neither this person nor anybody else looks at the past of this account, and few others look at theirs.
-async fn turn(account: AccountId, asker: Uuid) -> Result<Turn, AcquireError> {
-    let of_asker = ONE_EACH.acquire(asker).await?;
-    let of_account = ONE_EACH.acquire(account.as_uuid()).await?;
-    Ok(([of_asker, of_account], AT_ONCE.acquire().await?))
 }
 
 /// Why the rows of an account as they were could not be made.
@@ -135,7 +149,7 @@ impl Replay {
         asker: Uuid,
         moment: Moment,
     ) -> Result<AccountPast, AccountPastError> {
-        let Ok(Ok(turn)) = timeout(WAIT, turn(account, asker)).await else {
+        let Ok(Ok(turn)) = timeout(WAIT, self.turns.acquire(account, asker)).await else {
             return Err(AccountPastError::Busy(account));
         };
         if let Ok(made) = timeout(TIMEOUT, Box::pin(self.make_account_past(account, moment, turn))).await {

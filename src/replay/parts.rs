@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::account_past::Turns;
 use super::fold::Folder;
 use crate::clock::Clock;
 use crate::codec::Codec;
@@ -12,14 +13,11 @@ use crate::projections::{self, unique_claims};
 
 /// What replays need of an engine.
 pub struct Replay {
-    /// The log.
-    pub log: EventLog,
-    /// Decodes its events.
-    pub codec: Codec,
-    /// The clock by which claims have expired or not.
-    pub clock: Arc<dyn Clock>,
-    /// The source of random numbers.
-    pub entropy: Arc<dyn Entropy>,
+    pub(super) log: EventLog,
+    pub(super) codec: Codec,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) entropy: Arc<dyn Entropy>,
+    pub(super) turns: Turns,
 }
 
 /// Whether the live tables are compared with what the log says, before they are replaced. Tables of an earlier version
@@ -36,6 +34,12 @@ pub enum Verification {
 }
 
 impl Replay {
+    /// Replays this log; claims have expired or not by this clock.
+    #[must_use]
+    pub fn new(log: EventLog, codec: Codec, clock: Arc<dyn Clock>, entropy: Arc<dyn Entropy>) -> Self {
+        Self { log, codec, clock, entropy, turns: Turns::default() }
+    }
+
     /// For the tables as they were. Who holds a name depends on all accounts, so the part of one has no claims.
     pub(super) fn folder_of_past(&self, is_part: bool) -> Folder {
         let is_wanted = |table: &&Table| !is_part || table.name != unique_claims::TABLE.name;

@@ -58,7 +58,8 @@ impl From<Entry> for EntryRecord {
     }
 }
 
-/// A page of a story, oldest event first.
+/// A page of a story, oldest event first. A page can be short or empty although there is a next one: what belongs to a story is
+/// looked for in 50,000 events at a time.
 #[derive(Serialize, ToSchema)]
 pub struct StoryPage {
     /// The events.
