@@ -155,7 +155,9 @@ impl Tenure {
         search.count("log.data_key", "keys of the person and of their names", keys, &[&subjects]).await?;
         let kept = "select count(*) from pg_stats
                     where schemaname = 'log' and tablename = 'data_key' and attname = 'wrapped'";
-        search.count("statistics of log.data_key", "columns whose values the planner keeps", kept, &[]).await?;
+        search
+            .count("statistics of log.data_key", "columns whose values the planner keeps", kept, &[])
+            .await?;
         let records = self.describe(&events).await?;
         let opened =
             records.iter().flat_map(|record| record.sealed.values()).filter(|value| !value.is_null());

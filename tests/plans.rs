@@ -13,7 +13,7 @@ use tenure::clock::{Clock as _, SystemClock, Timestamp};
 use tenure::credentials::master_key::MasterKeySource;
 use tenure::event_log::RecordedEvent;
 use tenure::event_log::read::Filter;
-use tenure::explain::{Thing, Viewer};
+use tenure::explain::{Story, Thing, Viewer};
 use tenure::ids::{AccountId, ApiKeyId, BearerTokenId, InviteId, PipeId, SessionId, SourceId, UserId};
 use tenure::projections::page::TimeKey;
 use tenure::subscribers::{
@@ -23,6 +23,7 @@ use tenure::{Settings, aggregates};
 use tokio_postgres::Transaction;
 use uuid::Uuid;
 
+use crate::support::many_events::{add_members, change_retentions};
 use crate::support::server::Server;
 
 /// How many rows each table gets, nearly all of them of one person or one account, and over.
@@ -455,18 +456,9 @@ async fn every_query_of_nats_is_answered_through_an_index() {
     assert!(wrong.is_empty(), "{}", wrong.into_iter().collect::<Vec<_>>().join("\n"));
 }
 
-/// Many events of one account that concern others, as if it had had as many members.
-const FILL_LOG: &str = "
-    insert into log.event (position, event_id, stream_type, stream_id, version, event_type, event_version, account_id, recorded_at,
-                           payload, metadata)
-    select e.position + n, gen_random_uuid(), 'account', '$ACCOUNT', v.version + n, 'account.member_added', '1', '$ACCOUNT',
-           e.recorded_at,
-           convert_to(format('{\"member_added\":{\"user\":\"%s\",\"at\":\"2026-01-31T12:00:00.000001Z\"}}', gen_random_uuid()), 'UTF8'),
-           convert_to('{}', 'UTF8')
-    from (select position, recorded_at from log.event order by position desc limit 1) e,
-         (select max(version) as version from log.event where stream_type = 'account' and stream_id = '$ACCOUNT') v,
-         generate_series(1, $ROWS) n;
-    analyze log.event;";
+fn types(story: &Story) -> Vec<&str> {
+    story.entries.iter().map(|entry| &*entry.event.event_type).collect()
+}
 
 /// How many events of accounts a part of a story looks at, and a few of its own.
 const LOOKED_AT: f64 = 51_000.0;
@@ -483,9 +475,11 @@ async fn stories_look_at_a_bounded_number_of_events_however_many_an_account_has(
     tenure.add_member(&operator(), acme, bob).await.unwrap();
     let key = tenure.mint_api_key(&operator(), acme, "a key", None, Some(bob)).await.unwrap().answer.id;
     let invite = tenure.create_invite(&operator(), acme, "eve", Some(ada)).await.unwrap().answer;
+    tenure.create_source(&operator(), acme, Some(ada), "robot", None).await.unwrap();
+    let robot = tenure.reader().source_by_handle(acme, "robot").await.unwrap().id;
     let admin = server.connect_to("tenure").await;
-    let fill = FILL_LOG.replace("$ACCOUNT", &acme.to_string()).replace("$ROWS", &ROWS.to_string());
-    admin.batch_execute(&format!("set auto_explain.log_min_duration = -1; {fill}")).await.unwrap();
+    admin.batch_execute("set auto_explain.log_min_duration = -1").await.unwrap();
+    add_members(&admin, acme, ROWS).await;
     tenure.remove_member(&operator(), acme, bob).await.unwrap();
     tenure.accept_invite(&crate::support::as_user(eve), invite, eve).await.unwrap();
 
@@ -498,7 +492,7 @@ async fn stories_look_at_a_bounded_number_of_events_however_many_an_account_has(
         let (mut told, mut after) = (Vec::new(), 0);
         loop {
             let story = tenure.explain(thing, Viewer::Operator, after, 100).await.unwrap();
-            told.extend(story.entries.iter().map(|entry| entry.event.event_type.clone()));
+            told.extend(types(&story).into_iter().map(str::to_owned));
             match story.next {
                 Some(next) => after = next,
                 None => break,
@@ -506,6 +500,17 @@ async fn stories_look_at_a_bounded_number_of_events_however_many_an_account_has(
         }
         assert_eq!(told, expected);
     }
+    // A thing with very many events of its own, which end with its account.
+    change_retentions(&admin, acme, robot, ROWS).await;
+    let almost_at_the_end = tenure.log().newest().await.unwrap() - 3;
+    tenure.close_account(&operator(), acme).await.unwrap();
+    let thing = Thing::Source(robot);
+    let first = tenure.explain(thing, Viewer::Operator, 0, 2).await.unwrap();
+    assert_eq!(types(&first), ["source.created", "pipe.retention_changed"]);
+    assert!(first.next.is_some());
+    let last = tenure.explain(thing, Viewer::Operator, almost_at_the_end, 100).await.unwrap();
+    assert_eq!(types(&last).last().copied(), Some("account.closed"));
+    assert_eq!((last.entries.len(), last.next), (4, None));
     tenure.close().await;
     let logged = server.log()[before..].to_owned();
     let (mut count, mut wrong) = (0, Vec::new());

@@ -125,7 +125,9 @@ async fn the_planner_keeps_no_keys_that_were_destroyed_and_nothing_that_is_delet
     assert_eq!(kept, KEPT.split_whitespace().collect::<Vec<_>>());
 
     client
-        .batch_execute("alter table log.data_key alter column wrapped set statistics -1; analyze log.data_key")
+        .batch_execute(
+            "alter table log.data_key alter column wrapped set statistics -1; analyze log.data_key",
+        )
         .await
         .unwrap();
     tenure.forget_user(&operator(), ghost).await.unwrap();

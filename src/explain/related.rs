@@ -86,7 +86,7 @@ async fn strands(tenure: &Tenure, thing: Thing, viewer: Viewer) -> Result<Vec<St
         }
         Thing::Invite(_) => strands.extend(sequel_of_invite(tenure, &life).await?),
         _ if life.last_type != "source.deleted" => {
-            strands.push(life.of_account(&["account.closed"], None, (life.first, i64::MAX)));
+            strands.extend(end_of_account(tenure, &life, i64::MAX).await?);
         }
         _ => {}
     }
@@ -235,7 +235,21 @@ async fn sequel_of_invite(tenure: &Tenure, life: &Life) -> Result<Option<Strand>
     let Some(expires_at) = life.expires_at else { return Ok(None) };
     let row = tenure.log().primary().row("select log.position_at($1)", &[&expires_at]).await?;
     let expired: i64 = row.map_or(Ok(i64::MAX), |row| row.try_get(0)).map_err(ReadError::from)?;
-    Ok(Some(life.of_account(&["account.closed"], None, (life.first, expired - 1))))
+    end_of_account(tenure, life, expired).await
+}
+
+/// The end of the account of a thing, if it was before a position: the last event of its stream.
+async fn end_of_account(tenure: &Tenure, life: &Life, before: i64) -> Result<Option<Strand>, ExplainError> {
+    let sql = "select position, event_type from log.event where stream_type = 'account' and stream_id = $1
+               order by stream_id desc, stream_type desc, version desc limit 1";
+    let Some(row) = tenure.log().primary().row(sql, &[&life.account.to_string()]).await? else {
+        return Ok(None);
+    };
+    let read = || Ok((row.try_get(0)?, row.try_get(1)?));
+    let (last, kind): (i64, String) =
+        read().map_err(|error: tokio_postgres::Error| ReadError::from(error))?;
+    let is_end = kind == "account.closed" && last < before;
+    Ok(is_end.then(|| life.of_account(&["account.closed"], None, (last - 1, last))))
 }
 
 /// A user's own events, those of their credentials and invites, and those of accounts that mention them: of the accounts that they

@@ -7,6 +7,7 @@ use tenure::ids::{AccountId, UserId};
 use tenure::projections::page::PAGE;
 
 use super::{Answer, Server, answer};
+use crate::support::many_events::add_members;
 use crate::support::{TestDatabase, as_user, operator};
 
 /// Everything that can be asked of the past of an account with a source `robot`, a pipe `logs`, this key and this invite.
@@ -291,7 +292,7 @@ async fn one_person_with_many_accounts_keeps_nobody_else_from_the_past() {
     let (greedy, other) = (server.token(greedy).await, server.token(other).await);
     let epoch = server.tenure.log().seen().get().epoch;
     let now = format!("{epoch}-{}", server.tenure.log().newest().await.unwrap());
-    // Each of the requests would take its time.
+    // Each of the requests waits for this.
     let client = database.connect(None).await;
     client.batch_execute("begin").await.unwrap();
     for account in &accounts {
@@ -304,9 +305,12 @@ async fn one_person_with_many_accounts_keeps_nobody_else_from_the_past() {
     let others = async {
         let is_waiting = "select exists (select from pg_stat_activity
                           where datname = current_database() and application_name = 'tenure as-of' and wait_event_type = 'Lock')";
-        while !watching.query_one(is_waiting, &[]).await.unwrap().get::<_, bool>(0) {
-            tokio::task::yield_now().await;
-        }
+        let one_waits = async {
+            while !watching.query_one(is_waiting, &[]).await.unwrap().get::<_, bool>(0) {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), one_waits).await.expect("a request waits");
         as_of(&server, &other, &format!("/api/v1/accounts/{theirs}"), &now).await.is(200);
         let among = "select count(*) from pg_stat_activity
                      where datname = current_database() and application_name = 'tenure as-of' and wait_event_type = 'Lock'";
@@ -321,4 +325,19 @@ async fn one_person_with_many_accounts_keeps_nobody_else_from_the_past() {
     for path in &paths {
         as_of(&server, &greedy, path, &now).await.is(200);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_account_with_very_many_events_is_for_operators_at_the_database() {
+    let World { database, server, account, token, .. } = World::new().await;
+    let path = format!("/api/v1/accounts/{account}/members");
+    let epoch = server.tenure.log().seen().get().epoch;
+    let early = format!("{epoch}-{}", server.tenure.log().newest().await.unwrap());
+    add_members(&database.connect(None).await, account, 100_001).await;
+    let late = format!("{epoch}-{}", server.tenure.log().newest().await.unwrap());
+    let refused = as_of(&server, &token, &path, &late).await.is(422).json();
+    assert_eq!(refused["code"], "as_of_too_large");
+    assert!(refused["detail"].as_str().unwrap().contains("tenure audit as-of"), "{refused}");
+    // What the account was before stays within reach, and nobody is kept from theirs.
+    as_of(&server, &token, &path, &early).await.is(200);
 }

@@ -1,12 +1,14 @@
 //! Why things are as they are: the story of one thing, for who may see it.
 
+use std::time::Duration;
+
 use serde_json::Value;
 use tenure::context::{Actor, Context};
 use tenure::explain::{ExplainError, Thing, Viewer};
 use tenure::ids::EventId;
 
 use super::{Server, answer};
-use crate::support::{as_user, operator};
+use crate::support::{TestDatabase, account, as_user, operator, user};
 
 /// What happened, in order.
 fn types(story: &Value) -> Vec<&str> {
@@ -319,5 +321,25 @@ async fn a_story_does_not_go_on_after_a_decision_nor_end_with_a_removal_that_kep
         ] {
             assert_eq!(operators(Thing::Invite(id)).await, expected, "{is_cleared}");
         }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_account_that_was_closed_is_no_end_of_an_invite_that_had_expired() {
+    let database = TestDatabase::new().await;
+    let (tenure, clock) = database.open_with_clock().await;
+    let (ada, _) = (user(&tenure, "ada").await, user(&tenure, "eve").await);
+    let acme = account(&tenure, "acme", ada).await;
+    let expired = tenure.create_invite(&operator(), acme, "eve", Some(ada)).await.unwrap().answer;
+    clock.advance(Duration::from_hours(400 * 24));
+    let pending = tenure.create_invite(&operator(), acme, "eve", Some(ada)).await.unwrap().answer;
+    tenure.close_account(&operator(), acme).await.unwrap();
+    for is_cleared in [false, true] {
+        if is_cleared {
+            tenure.clear_away().await.unwrap();
+        }
+        let told = async |invite| told(&tenure, Thing::Invite(invite), Viewer::Operator).await;
+        assert_eq!(told(expired).await, ["invite.created"], "{is_cleared}");
+        assert_eq!(told(pending).await, ["invite.created", "account.closed"], "{is_cleared}");
     }
 }

@@ -1,5 +1,6 @@
 //! One PostgreSQL for the whole run, one database a test, cloned from a migrated template.
 
+pub mod many_events;
 pub mod nats;
 pub mod node;
 pub mod process;
