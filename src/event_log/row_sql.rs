@@ -40,11 +40,13 @@ pub fn create_table(table: &Table, schema: &str) -> String {
 /// The statement that creates a projected table without its primary key, which is built faster after the rows are there.
 #[must_use]
 pub fn create_table_without_key(table: &Table, schema: &str) -> String {
-    // Before the first row: autovacuum may analyze the table while it is being filled.
+    // Before the first row: pages that were filled whole have no room for a new version of a row, and autovacuum may analyze the
+    // table while it is being filled.
     format!(
-        "create table {schema}.{} ({});\n{}",
+        "create table {schema}.{} ({}) with (fillfactor = {});\n{}",
         table.name,
         columns(table),
+        table.fillfactor,
         no_column_statistics(table, schema)
     )
 }
