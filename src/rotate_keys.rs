@@ -10,15 +10,16 @@
 use std::time::Duration;
 
 use tokio_postgres::Client;
+use tokio_postgres::error::SqlState;
 
 use crate::Tenure;
 use crate::clock::Stopwatch;
 use crate::credentials::key_ring::{KeyLoadError, MasterKeyState, NATS_KEYS, STORED, StoredMasterKey};
-use crate::credentials::master_key::MasterKeyError;
+use crate::credentials::master_key::{MasterKey, MasterKeyError};
 use crate::event_log::ReadError;
 use crate::postgres::migrate::lock_holder;
 use crate::postgres::statement_reason;
-use crate::replay::{ReplayError, connect_as_owner};
+use crate::replay::{ReplayError, connect_as_owner, while_server_answers};
 use crate::sealing::SealError;
 
 /// The advisory lock that a rotation holds; "tenurekr" in ASCII.
@@ -80,10 +81,21 @@ pub enum RotateError {
         /// The key that was given.
         given: String,
     },
+    /// This machine does not have the key of the change that is under way.
+    #[error(
+        "a change to master key {key} is under way, and this machine does not have that key: put it at {file}, or run the rotation where \
+         it is; if it is lost, `tenure keys rotate --abandon` takes the change back"
+    )]
+    WithoutAnnounced {
+        /// The id of the key.
+        key: String,
+        /// Where it was looked for.
+        file: String,
+    },
     /// Nodes do not have the new key.
     #[error(
-        "{left} nodes do not have master key {key}, or run a release that cannot change it; give it to them ({file} beside their key, or \
-         TENURE_NEXT_MASTER_KEY_FILE) and call this again"
+        "{left} nodes do not have master key {key}, or run a release that cannot change it; give it to them (here it is in {file}; nodes \
+         read it beside their key, with .next added to the name, or from TENURE_NEXT_MASTER_KEY_FILE) and call this again"
     )]
     NodesWithout {
         /// How many nodes.
@@ -128,6 +140,14 @@ fn database_failed(error: &ReplayError) -> String {
 }
 
 impl RotateError {
+    /// Whether another session has held a lock for too long, or waited for one of this session.
+    fn is_conflict(&self) -> bool {
+        let Self::Database(ReplayError::Statement(error)) = self else { return false };
+        [SqlState::LOCK_NOT_AVAILABLE, SqlState::T_R_DEADLOCK_DETECTED]
+            .iter()
+            .any(|code| error.code() == Some(code))
+    }
+
     /// Why the key of a subject could not be wrapped again.
     fn of_key(error: KeyLoadError, subject: &str) -> Self {
         match error {
@@ -165,6 +185,14 @@ impl Tenure {
         wait: Duration,
         tell: &(dyn Fn(RotationStep) + Sync),
     ) -> Result<Rotated, RotateError> {
+        while_server_answers(self.log(), Box::pin(self.rotate_while(wait, tell))).await
+    }
+
+    async fn rotate_while(
+        &self,
+        wait: Duration,
+        tell: &(dyn Fn(RotationStep) + Sync),
+    ) -> Result<Rotated, RotateError> {
         let connection = connect_as_owner(self.log(), "tenure keys rotate").await?;
         let client = &connection.client;
         let row = client.query_one("select pg_try_advisory_lock($1)", &[&ROTATION_LOCK]).await?;
@@ -172,7 +200,7 @@ impl Tenure {
             return Err(RotateError::Running(lock_holder(client, ROTATION_LOCK).await?));
         }
         let rotation = Rotation { tenure: self, client, wait, tell };
-        let rotated = Box::pin(rotation.run()).await;
+        let rotated = rotation.run().await;
         let _ = client.query_one("select pg_advisory_unlock($1)", &[&ROTATION_LOCK]).await;
         rotated
     }
@@ -182,6 +210,10 @@ impl Tenure {
     /// # Errors
     /// [`RotateError::NothingToAbandon`]
     pub async fn abandon_rotation(&self) -> Result<(), RotateError> {
+        while_server_answers(self.log(), Box::pin(self.abandon_while())).await
+    }
+
+    async fn abandon_while(&self) -> Result<(), RotateError> {
         let connection = connect_as_owner(self.log(), "tenure keys rotate").await?;
         let client = &connection.client;
         let row = client.query_one("select pg_try_advisory_lock($1)", &[&ROTATION_LOCK]).await?;
@@ -194,7 +226,7 @@ impl Tenure {
 
     /// Takes over what the log says of its master keys, and tells it what this node has and uses. Returns the id of a key that this
     /// node lacks.
-    pub(crate) async fn follow_key_ring(&self) -> Result<Option<String>, ReadError> {
+    pub(crate) async fn follow_key_ring(&self) -> Result<Option<Lacking>, ReadError> {
         let rows = self.log().primary().rows(STORED, &[]).await?;
         let stored: Vec<StoredMasterKey> =
             rows.iter().map(StoredMasterKey::from_row).collect::<Result<_, _>>()?;
@@ -210,13 +242,16 @@ impl Tenure {
             let ring = ring.clone();
             move || ring.adopt(&adopting)
         });
+        let lacking = |error: Option<MasterKeyError>| {
+            let key = newest.clone()?;
+            let is_current =
+                stored.iter().any(|stored| stored.id == key && stored.state == MasterKeyState::Current);
+            Some(Lacking { key, is_current, reason: error.map(|error| error.to_string()) })
+        };
         let lacks = match adopted.await {
             Ok(Ok(true)) => None,
-            Ok(Ok(false)) | Err(_) => newest.clone(),
-            Ok(Err(error)) => {
-                tracing::debug!(%error, "a master key of the log cannot be used");
-                newest.clone()
-            }
+            Ok(Ok(false)) | Err(_) => lacking(None),
+            Ok(Err(error)) => lacking(Some(error)),
         };
         let (knows, wraps) = (newest.filter(|_| lacks.is_none()), ring.key_id());
         let sql = "update log.node set knows_key = $2, wraps_with = $3
@@ -224,6 +259,16 @@ impl Tenure {
         self.log().primary().execute(sql, &[&self.node(), &knows, &wraps]).await?;
         Ok(lacks)
     }
+}
+
+/// A master key of the log that a node does not have.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Lacking {
+    pub(crate) key: String,
+    /// Whether new data keys are wrapped with it already.
+    pub(crate) is_current: bool,
+    /// Why, if there is a key that cannot be used.
+    pub(crate) reason: Option<String>,
 }
 
 struct Rotation<'a> {
@@ -254,36 +299,33 @@ impl Rotation<'_> {
                     return Err(RotateError::NoFile);
                 }
                 let entropy = self.tenure.entropy();
-                let next = ring.next_master(&*entropy)?;
+                let next = match other {
+                    // Made by an earlier run, perhaps on another machine; none is made now.
+                    Some(announced) => self.announced(&announced.id)?,
+                    None => ring.next_master(&*entropy)?,
+                };
                 if next.id() == current.id {
                     let is_present = source
                         .load()
                         .is_ok_and(|present| present.is_some_and(|present| present.id() == current.id));
-                    if is_present || other.is_some() {
+                    if is_present {
                         return Err(RotateError::SameKey(current.id.clone()));
                     }
                     // Killed after the log had changed its key, and before the files had changed places.
                     let files_changed = self.change_files(&current.id).await;
                     return Ok(Rotated { from: None, to: current.id.clone(), data_keys: 0, files_changed });
                 }
-                match other {
-                    Some(announced) if announced.id != next.id() => {
-                        let (under_way, given) = (announced.id.clone(), next.id().to_owned());
-                        return Err(RotateError::OtherUnderWay { under_way, given });
-                    }
-                    Some(_) => {}
-                    None => {
-                        // A release before this one cannot have two keys.
-                        self.until_nodes("wraps_with", &current.id, RotationStep::WaitingForUse).await?;
-                        let (check, lookup) = ring.stored_values(&next, &*entropy)?;
-                        let sql = "insert into log.key_ring (key_id, check_value, lookup_key, state)
-                                   values ($1, $2, $3, 'announced')";
-                        self.client.execute(sql, &[&next.id(), &check, &lookup]).await?;
-                    }
+                if other.is_none() {
+                    // A release before this one cannot have two keys.
+                    self.until_nodes("wraps_with", &current.id, RotationStep::WaitingForUse).await?;
+                    let (check, lookup) = ring.stored_values(&next, &*entropy)?;
+                    let sql = "insert into log.key_ring (key_id, check_value, lookup_key, state)
+                               values ($1, $2, $3, 'announced')";
+                    self.client.execute(sql, &[&next.id(), &check, &lookup]).await?;
                 }
                 let (from, to) = (current.id.clone(), next.id().to_owned());
                 self.until_nodes("knows_key", &to, RotationStep::WaitingForKey).await?;
-                self.switch(&from, &to).await?;
+                self.patiently(async || self.switch(&from, &to).await).await?;
                 (from, to)
             }
         };
@@ -294,7 +336,7 @@ impl Rotation<'_> {
             (self.tell)(RotationStep::Settling);
             tokio::time::sleep(LOOK_EVERY).await;
         }
-        self.retire(&from).await?;
+        self.patiently(async || self.retire(&from).await).await?;
         // From now on none can be added.
         loop {
             data_keys += self.wrap_all(&from, &to).await?;
@@ -310,6 +352,36 @@ impl Rotation<'_> {
         self.tenure.follow_key_ring().await?;
         let files_changed = self.change_files(&to).await;
         Ok(Rotated { from: Some(from), to, data_keys, files_changed })
+    }
+
+    /// The key that was announced, wherever this node has it.
+    fn announced(&self, id: &str) -> Result<MasterKey, RotateError> {
+        let source = self.tenure.codec().keys().source();
+        if let Some(key) = source.find(id)? {
+            return Ok(key);
+        }
+        Err(match source.load_next()? {
+            Some(given) => {
+                RotateError::OtherUnderWay { under_way: id.to_owned(), given: given.id().to_owned() }
+            }
+            None => RotateError::WithoutAnnounced {
+                key: id.to_owned(),
+                file: source.file_of_next().display().to_string(),
+            },
+        })
+    }
+
+    /// Repeats work while others hold locks that it needs.
+    async fn patiently<T>(&self, work: impl AsyncFn() -> Result<T, RotateError>) -> Result<T, RotateError> {
+        let since = Stopwatch::start();
+        loop {
+            match work().await {
+                Err(error) if error.is_conflict() && since.elapsed() < self.wait => {
+                    tokio::time::sleep(LOOK_EVERY).await;
+                }
+                done => return done,
+            }
+        }
     }
 
     async fn stored(&self) -> Result<Vec<StoredMasterKey>, RotateError> {
@@ -407,7 +479,9 @@ impl Rotation<'_> {
             let sql = "update log.data_key d set key_id = $4, wrapped = t.now
                        from unnest($1::text[], $2::bytea[], $3::bytea[]) t (subject, before, now)
                        where d.subject = t.subject and d.wrapped = t.before";
-            done += self.client.execute(sql, &[&subjects, &before, &now, &to]).await?;
+            done += self
+                .patiently(async || Ok(self.client.execute(sql, &[&subjects, &before, &now, &to]).await?))
+                .await?;
             (self.tell)(RotationStep::Wrapping(done, u64::try_from(about).unwrap_or_default().max(done)));
         }
     }

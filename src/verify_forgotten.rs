@@ -18,7 +18,7 @@ use crate::event_log::{ReadError, StreamId, row_sql};
 use crate::ids::UserId;
 use crate::projections::users::forgotten_name;
 use crate::projections::{self, QueryError};
-use crate::replay::{ReplayError, connect_as_owner};
+use crate::replay::{ReplayError, connect_as_owner, while_server_answers};
 
 /// How many texts can be searched for at once, and the fewest characters of one.
 const MOST_TEXTS: usize = 20;
@@ -111,6 +111,15 @@ impl Tenure {
         texts: &[String],
         tell: &(dyn Fn(&str) + Sync),
     ) -> Result<ForgottenReport, VerifyForgottenError> {
+        while_server_answers(self.log(), Box::pin(self.verify_forgotten_while(user, texts, tell))).await
+    }
+
+    async fn verify_forgotten_while(
+        &self,
+        user: UserId,
+        texts: &[String],
+        tell: &(dyn Fn(&str) + Sync),
+    ) -> Result<ForgottenReport, VerifyForgottenError> {
         if texts.len() > MOST_TEXTS || texts.iter().any(|text| text.chars().count() < SHORTEST_TEXT) {
             return Err(VerifyForgottenError::Texts);
         }
@@ -186,23 +195,32 @@ impl Search<'_> {
     ) -> Result<(), tokio_postgres::Error> {
         match self.client.query_one(sql, parameters).await {
             Ok(row) => self.note(place, looked_for, row.try_get(0)?),
-            // Dropped since it was listed.
-            Err(error)
-                if [&SqlState::UNDEFINED_TABLE, &SqlState::INVALID_SCHEMA_NAME]
-                    .iter()
-                    .any(|code| error.code() == Some(*code)) => {}
-            // A table that others have put there.
-            Err(error) if error.code() == Some(&SqlState::INSUFFICIENT_PRIVILEGE) => {
-                self.searched.push(Searched {
-                    place: place.to_owned(),
-                    looked_for,
-                    found: 0,
-                    is_denied: true,
-                });
+            Err(error) => {
+                let is = |code: &SqlState| error.code() == Some(code);
+                let is_gone = is(&SqlState::INVALID_SCHEMA_NAME)
+                    || is(&SqlState::UNDEFINED_TABLE) && self.is_gone(place).await?;
+                // A table that others have put there, or one of ours that they have changed.
+                let is_denied =
+                    [SqlState::INSUFFICIENT_PRIVILEGE, SqlState::UNDEFINED_TABLE, SqlState::UNDEFINED_COLUMN]
+                        .iter()
+                        .any(is);
+                if !is_gone && !is_denied {
+                    return Err(error);
+                }
+                // Dropped since it was listed, or not searched.
+                if !is_gone {
+                    self.searched.push(Searched { place: place.to_owned(), looked_for, found: 0, is_denied });
+                }
             }
-            Err(error) => return Err(error),
         }
         Ok(())
+    }
+
+    /// Whether the schema of a table has gone.
+    async fn is_gone(&self, place: &str) -> Result<bool, tokio_postgres::Error> {
+        let schema = place.trim_start_matches("statistics of ").split('.').next();
+        let sql = "select to_regnamespace($1) is null";
+        self.client.query_one(sql, &[&schema]).await?.try_get(0)
     }
 
     /// Returns whether rows of the person are still being cleared away.

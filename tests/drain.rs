@@ -153,7 +153,7 @@ async fn a_difference_that_an_upgrade_finds_ends_the_start_and_the_nodes_before_
         Tenure::open(database.settings(), Arc::new(SystemClock), Arc::new(OsEntropy::default())).await;
     let error = opened.err().unwrap();
     assert!(
-        matches!(&error, OpenError::Rebuild(RebuildError::Differs(found)) if found.first[0].columns == ["operator"]),
+        matches!(&error, OpenError::Rebuild(RebuildError::Differs { differences: found, .. }) if found.first[0].columns == ["operator"]),
         "{error}"
     );
     let untouched = "select projection_set like '%members:1%' and next_projection_set is null

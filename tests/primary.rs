@@ -10,6 +10,7 @@ use serde_json::json;
 use tenure::Settings;
 use tenure::credentials::master_key::MasterKeySource;
 use tenure::http::Rate;
+use tenure::replay::{Phase, Progress, RebuildError, RebuildOptions, Step};
 
 use crate::http::{Answer, Server as Node, answer};
 use crate::support::operator;
@@ -675,4 +676,34 @@ async fn fault_a_postgresql_that_freezes_under_a_question_about_the_past_is_an_o
     let refused = tokio::time::timeout(Duration::from_secs(15), asked).await.unwrap().unwrap();
     server.thaw();
     refused.is(503);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn fault_a_postgresql_that_freezes_under_a_rebuild_ends_it_with_the_reason() {
+    let server = Arc::new(Server::primary().await);
+    let switch = Switch::to(server.port).await;
+    let keys = tempfile::tempdir().unwrap();
+    let node = node(&switch, &keys).await;
+    node.user("owner").await;
+    for phase in [Phase::CatchingUp, Phase::Swapping] {
+        let freezing = server.clone();
+        let progress = Progress::new(move |step| {
+            if matches!(step, Step::Begun(begun, _) if begun == phase) {
+                freezing.freeze();
+            }
+        });
+        let options = RebuildOptions::default();
+        let rebuilding = node.tenure.replay().rebuild(&options, &progress);
+        let ended = tokio::time::timeout(Duration::from_secs(60), rebuilding).await;
+        server.thaw();
+        let error = ended.expect("it does not wait for ever").unwrap_err();
+        assert!(matches!(&error, RebuildError::Replay(error) if error.may_succeed_later()), "{error}");
+        let well = async { while answer(node.get("/readyz")).await.status != StatusCode::OK {} };
+        tokio::time::timeout(Duration::from_secs(10), well).await.expect("the node goes on");
+    }
+    // What is left stands in nobody's way.
+    let again = async {
+        while node.tenure.replay().rebuild(&RebuildOptions::default(), &Progress::none()).await.is_err() {}
+    };
+    tokio::time::timeout(Duration::from_secs(30), again).await.expect("a rebuild succeeds");
 }

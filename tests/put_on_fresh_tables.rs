@@ -37,6 +37,10 @@ async fn types_triggers_indexes_and_replica_identities_are_on_the_fresh_tables()
              create table view.moods (mood view.mood, word view.word, pair view.pair);
              create function view.f() returns trigger language plpgsql as 'begin return null; end';
              create trigger theirs after insert on view.users for each row execute function view.f();
+             create trigger resting after insert on view.users for each row execute function view.f();
+             alter table view.users disable trigger resting;
+             alter table view.pipes enable row level security;
+             grant select (username) on view.users to pg_monitor with grant option;
              create index \"My index\" on view.users (mode);
              create unique index theirs_too on view.members (account_id, user_id);
              alter table view.users replica identity full;
@@ -49,6 +53,9 @@ async fn types_triggers_indexes_and_replica_identities_are_on_the_fresh_tables()
     let stands = "select to_regtype('view.mood') is not null and to_regtype('view.word') is not null
                     and to_regtype('view.pair') is not null and to_regclass('view.moods') is not null
                     and (select count(*) = 1 from pg_trigger where tgname = 'theirs' and tgrelid = 'view.users'::regclass)
+                    and (select tgenabled = 'D' from pg_trigger where tgname = 'resting' and tgrelid = 'view.users'::regclass)
+                    and (select relrowsecurity from pg_class where oid = 'view.pipes'::regclass)
+                    and has_column_privilege('pg_monitor', 'view.users', 'username', 'select with grant option')
                     and to_regclass('view.\"My index\"') is not null
                     and (select relreplident = 'f' from pg_class where oid = 'view.users'::regclass)
                     and (select x.indisreplident from pg_index x where x.indexrelid = 'view.theirs_too'::regclass)

@@ -138,7 +138,10 @@ async fn rows_changed_by_hand_are_named_with_their_columns_and_stop_the_swap() {
     assert_eq!(of(other).await, ["sources"]);
 
     let refused = rebuild(&tenure, quick()).await.unwrap_err();
-    assert!(matches!(&refused, RebuildError::Differs(differences) if differences.count == 4), "{refused}");
+    assert!(
+        matches!(&refused, RebuildError::Differs { differences, .. } if differences.count == 4),
+        "{refused}"
+    );
     assert_eq!(diff(&tenure).await.differences.count, 4, "the live tables are untouched");
     assert_eq!(leftovers(&client).await, [""; 0]);
     // A table that is as the log says can be rebuilt by itself.
@@ -456,7 +459,11 @@ async fn the_command_line_reports_what_scripts_need() {
     let (code, said) = run(&["audit", "diff", "--json"]);
     assert_eq!((code, &said["differences"]), (Some(1), &1.into()), "{said}");
     assert_eq!(said["first"][0]["columns"], serde_json::json!(["mode"]));
-    assert_eq!(run(&["projections", "rebuild", "--json"]).0, Some(6));
+    let (code, said) = run(&["projections", "rebuild", "--json"]);
+    assert_eq!((code, &said["diff_rows"]), (Some(6), &1.into()), "{said}");
+    for number in ["events", "seconds", "events_per_second", "peak_memory_bytes"] {
+        assert!(said[number].as_f64().is_some(), "{number} of {said}");
+    }
     assert_eq!(run(&["projections", "rebuild", "--accept-differences", "--json"]).0, Some(0));
     assert_eq!(run(&["projections", "rebuild", "nonsense"]).0, Some(3));
 

@@ -116,6 +116,9 @@ async fn what_is_wrong_with_a_new_key_is_said() {
     assert!(matches!(rotate(&tenure).await, Err(RotateError::OtherUnderWay { .. })));
     // A node that starts without it serves: nothing uses it yet. The change can be taken back, and announced again.
     std::fs::remove_file(&next).unwrap();
+    // Where it is not, no other one is made in its place.
+    assert!(matches!(rotate(&tenure).await, Err(RotateError::WithoutAnnounced { .. })));
+    assert!(!next.exists());
     open(&database, &source).await.unwrap().close().await;
     tenure.abandon_rotation().await.unwrap();
     assert!(matches!(tenure.abandon_rotation().await, Err(RotateError::NothingToAbandon)));

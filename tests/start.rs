@@ -1,6 +1,7 @@
 //! Starting: on what a node refuses to run, and what it says.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tenure::clock::SystemClock;
 use tenure::codec::CodecError;
@@ -9,7 +10,8 @@ use tenure::engine::OpenError;
 use tenure::entropy::OsEntropy;
 use tenure::event_log::upcast::Upcasters;
 use tenure::event_log::{AppendError, ReadError};
-use tenure::postgres::migrate::{MigrateError, newest_version};
+use tenure::postgres::migrate::{MigrateError, Replacing, newest_version};
+use tenure::postgres::{Address, Database};
 use tenure::{Settings, Tenure};
 
 use crate::support::{TestDatabase, account, operator, user};
@@ -28,6 +30,15 @@ async fn a_newer_schema_is_refused_with_both_versions_named() {
         .unwrap();
     // One whose release says that this one may still serve is no reason to stay away: old nodes restart during an upgrade.
     open(database.settings()).await.unwrap().close().await;
+    // But it does not take back what the later release has made.
+    let set = "create temporary table was as select projection_set from log.head; update log.head set projection_set = 'users:0'";
+    client.batch_execute(set).await.unwrap();
+    let error = open(database.settings()).await.err().unwrap();
+    assert!(matches!(&error, OpenError::Migrate(MigrateError::NewerProjections { .. })), "{error}");
+    client
+        .batch_execute("update log.head set projection_set = (select projection_set from was)")
+        .await
+        .unwrap();
     client.batch_execute("update log.head set serves_from = 999").await.unwrap();
     let error = open(database.settings()).await.err().unwrap();
     assert!(
@@ -65,7 +76,64 @@ async fn projections_are_not_replaced_under_nodes_that_cannot_drain_nor_those_of
         "{error}"
     );
     // Unless somebody says so: that is the way back.
-    open(tenure::Settings { goes_back: true, ..database.settings() }).await.unwrap().close().await;
+    open(tenure::Settings { replacing: Replacing::Always, ..database.settings() })
+        .await
+        .unwrap()
+        .close()
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_replaces_no_projections_that_nodes_serve_and_a_node_that_is_gone_stops_no_upgrade() {
+    let database = TestDatabase::new().await;
+    let client = database.connect(None).await;
+    // The connection of a node that has died without a word, or is frozen: its row has expired.
+    client
+        .batch_execute(
+            "set application_name = 'tenure node'; update log.head set projection_set = 'users:0';
+             insert into log.node (id, projection_set, expires_at, listens_as)
+             values (gen_random_uuid(), 'users:0', clock_timestamp() + interval '1 hour', 'tenure node')",
+        )
+        .await
+        .unwrap();
+    let command = || Settings { replacing: Replacing::IfUnused, ..database.settings() };
+    let error = open(command()).await.err().unwrap();
+    assert!(
+        matches!(&error, OpenError::Migrate(MigrateError::NodesServing { database, nodes: 1 }) if database == "users:0"),
+        "{error}"
+    );
+    let said = crate::support::process::tenure()
+        .args(["user", "show", "ada"])
+        .env("DATABASE_URL", database.url())
+        .env("TENURE_MASTER_KEY_FILE", crate::support::master_key().default_file)
+        .output()
+        .unwrap();
+    assert_eq!(said.status.code(), Some(5), "{}", String::from_utf8_lossy(&said.stderr));
+    client.batch_execute("update log.node set expires_at = clock_timestamp()").await.unwrap();
+    open(command()).await.unwrap().close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_that_never_answers_keeps_nobody_who_has_little_time_from_the_next_one() {
+    let database = TestDatabase::new().await;
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let live = database.url().replace("postgres://", "");
+    let query = live.split_once('?').map(|(_, query)| query.to_owned()).unwrap_or_default();
+    let socket = database.socket_dir().display().to_string();
+    let port = database.address.config.get_ports().first().copied().unwrap_or(5_432);
+    let user = database.address.config.get_user().unwrap_or("tenure").to_owned();
+    let text = format!(
+        "host=127.0.0.1,{socket} port={},{port} user={user} dbname={} connect_timeout=10",
+        silent.local_addr().unwrap().port(),
+        database.name
+    );
+    let address: Address = text.parse().unwrap_or_else(|error| panic!("{text} ({query}): {error}"));
+    let two = Database::new(&address, None).unwrap();
+    let within = |time| tokio::time::timeout(time, two.connect("test", ""));
+    assert!(within(Duration::from_millis(500)).await.is_err(), "the first host is tried first");
+    within(Duration::from_secs(5)).await.expect("the second host").unwrap();
+    // And stays the first choice.
+    within(Duration::from_secs(5)).await.expect("the second host").unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -187,6 +187,16 @@ async fn a_node_whose_projections_were_replaced_or_that_lost_its_rights_is_not_r
             "grant insert on log.event to tenure_app",
             "may_not_write",
         ),
+        (
+            "revoke insert on view.users from tenure_app",
+            "grant insert on view.users to tenure_app",
+            "may_not_write",
+        ),
+        (
+            "revoke usage on schema coarse from tenure_app",
+            "grant usage on schema coarse to tenure_app",
+            "may_not_write",
+        ),
     ] {
         admin
             .batch_execute(
@@ -277,6 +287,8 @@ async fn a_pooler_in_transaction_mode_is_recognised_and_one_that_keeps_sessions_
         let url = format!("postgres://tenure@127.0.0.1:{}/tenure?sslmode=disable", pooler.port);
         let (found, said) = outcome(&url, &["migrate"]);
         assert_eq!(found, Some(code), "{mode}: {said}");
+        assert_eq!(said.contains("set pool_mode = session"), code == 5, "{mode}: {said}");
+        let (_, said) = outcome(&url, &["doctor"]);
         assert_eq!(said.contains("set pool_mode = session"), code == 5, "{mode}: {said}");
     }
 }

@@ -102,7 +102,7 @@ const KEPT: &str = "
         log.event.event_version log.event.metadata log.event.payload log.event.sealed log.event.stream_id log.event.stream_type
         log.guard.name log.head.next_projection_set log.head.privileges log.head.projection_set log.head.view_definition
         log.idempotency.answer log.idempotency.body log.idempotency.request log.key_ring.check_value log.key_ring.key_id
-        log.key_ring.state log.node.knows_key log.node.projection_set log.node.wraps_with log.parked_stream.stream_id
+        log.key_ring.state log.node.knows_key log.node.listens_as log.node.projection_set log.node.wraps_with log.parked_stream.stream_id
         log.parked_stream.stream_type log.parked_stream.subscription log.snapshot.payload log.snapshot.sealed
         log.snapshot.stream_id log.snapshot.stream_type log.subscriber.subscription log.subscription.definition
         log.subscription.handled log.subscription.name log.subscription_act.act log.subscription_act.actor

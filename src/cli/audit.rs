@@ -176,7 +176,12 @@ async fn changes(
     let account = id_of(opened, account).await?;
     let replay = opened.tenure.replay();
     let from = replay.resolve(from).await?;
-    let to = replay.resolve(to.unwrap_or_else(|| Moment::At(opened.tenure.clock().now()))).await?;
+    // The newest position, not the present time: the clock of the node that wrote it may be ahead of this one.
+    let to = match to {
+        Some(to) => to,
+        None => Moment::Position(opened.tenure.log().newest().await?),
+    };
+    let to = replay.resolve(to).await?;
     if from.position > to.position {
         return Err(
             crate::aggregates::field::Invalid { field: "to", rule: "must not be before `from`" }.into()
@@ -214,7 +219,9 @@ async fn as_of(config: &Config, opened: &Opened, shown: &Shown, options: AsOfOpt
     // Dropping the future on Ctrl-C closes the connections; a node or the next `as-of` drops what is left.
     let made = tokio::select! {
         made = replay.as_of(&options, &progress) => made?,
-        _ = tokio::signal::ctrl_c() => anyhow::bail!("interrupted; what was made so far is dropped within a minute"),
+        _ = tokio::signal::ctrl_c() => anyhow::bail!(
+            "interrupted; what was made so far is dropped within a minute by a node that runs, and else by the next one that starts"
+        ),
     };
     shown.clear();
     let seconds = watch.elapsed().as_secs_f64();
@@ -271,7 +278,9 @@ async fn verify_forgotten(
     } else {
         for searched in &report.searched {
             let (sign, found) = match searched.found {
-                _ if searched.is_denied => ('✗', "not searched: permission denied".to_owned()),
+                _ if searched.is_denied => {
+                    ('✗', "not searched: it may not be read, or is not as Tenure has made it".to_owned())
+                }
                 0 => ('✓', "0".to_owned()),
                 found => ('✗', found.to_string()),
             };

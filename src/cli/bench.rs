@@ -32,7 +32,13 @@ pub(super) async fn run(config: Config, command: BenchCommand) -> anyhow::Result
     let result = seed::generate(&opened.tenure, events, seed, |done| bar.set_position(done)).await;
     // Cleared before an error can return, so that the bar does not stay on the terminal.
     bar.finish_and_clear();
-    let seeded = result?;
+    let seeded = match result {
+        Ok(seeded) => seeded,
+        Err(error) => {
+            opened.close().await?;
+            return Err(error.into());
+        }
+    };
     let seconds = watch.elapsed().as_secs_f64();
     #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)]
     let rate = (seeded.events as f64 / seconds).round() as u64;

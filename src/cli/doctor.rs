@@ -215,7 +215,7 @@ fn log_findings(health: &health::Health, log: &health::Log, given: Option<&str>,
             "projections",
             Status::Failed,
             log.projection_set.clone(),
-            format!("this release needs {set}; stop all nodes, then run `tenure migrate`"),
+            format!("this release needs {set}: its first node, or `tenure migrate`, replaces them while others serve"),
         );
     }
     if log.is_expected_build == Some(false) {

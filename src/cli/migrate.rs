@@ -4,9 +4,10 @@ use serde_json::json;
 
 use super::{open, output};
 use crate::config::Config;
-use crate::postgres::migrate;
+use crate::postgres::migrate::{self, Replacing};
 
-pub(super) async fn run(config: Config) -> anyhow::Result<()> {
+pub(super) async fn run(mut config: Config) -> anyhow::Result<()> {
+    config.replacing = Replacing::Earlier;
     // Opening the engine migrates; the rest only reports.
     let opened = open::open(&config).await?;
     let log = opened.tenure.log();

@@ -1,6 +1,7 @@
 //! Opens the database of a command: the configured one, a running private one, or a private one started for it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -9,6 +10,7 @@ use crate::config::Config;
 use crate::entropy::OsEntropy;
 use crate::event_log::Checkpoint;
 use crate::postgres::Address;
+use crate::postgres::migrate::Replacing;
 use crate::postgres::private::{self, Endpoint, PrivatePostgres};
 use crate::{Settings, Tenure};
 
@@ -41,8 +43,23 @@ pub(super) fn private_options(config: &Config) -> private::Options {
     private::Options { data_dir: config.data_dir.clone(), bin_dir: config.postgres_bin.clone() }
 }
 
+/// Opens the engine of a node that serves.
+pub(super) async fn node(config: &Config, address: Address) -> anyhow::Result<Tenure> {
+    engine(config, address, Replacing::Earlier, config.audit_every).await
+}
+
+/// Opens the engine of a command.
+async fn for_command(config: &Config, address: Address) -> anyhow::Result<Tenure> {
+    engine(config, address, config.replacing, None).await
+}
+
 /// Opens the engine on a database; shows a progress bar while projections are rebuilt.
-pub(super) async fn engine(config: &Config, address: Address) -> anyhow::Result<Tenure> {
+async fn engine(
+    config: &Config,
+    address: Address,
+    replacing: Replacing,
+    audit_every: Option<Duration>,
+) -> anyhow::Result<Tenure> {
     let bar = ProgressBar::new(0);
     bar.set_style(ProgressStyle::with_template(
         "rebuilding the projections {bar:30} {human_pos}/{human_len} events  {per_sec}  {eta} left",
@@ -54,11 +71,11 @@ pub(super) async fn engine(config: &Config, address: Address) -> anyhow::Result<
             shown.set_position(done);
         })),
         connections: config.connections,
-        audit_every: config.audit_every,
         clear_every: config.clear_every,
         swap_wait: config.swap_wait,
         drain_timeout: config.drain_timeout,
-        goes_back: config.goes_back,
+        replacing,
+        audit_every,
         verification: config.verification,
         forgotten_list: Some(config.forgotten_list.clone()),
         rules: config.rules.clone(),
@@ -104,13 +121,13 @@ pub(super) fn require_a_database(config: &Config) -> anyhow::Result<()> {
 /// Opens the engine for a command; starts a private server if no database is configured and none is running.
 pub(super) async fn open(config: &Config) -> anyhow::Result<Opened> {
     if let Some(address) = &config.database {
-        return Ok(Opened { tenure: engine(config, address.clone()).await?, private: None });
+        return Ok(Opened { tenure: for_command(config, address.clone()).await?, private: None });
     }
     // One process owns a data directory, so a running server is shared, never started twice.
     if let Some(endpoint) = private::running(&config.data_dir)? {
-        return Ok(Opened { tenure: engine(config, address(&endpoint)).await?, private: None });
+        return Ok(Opened { tenure: for_command(config, address(&endpoint)).await?, private: None });
     }
     let private = PrivatePostgres::start(private_options(config)).await?;
-    let tenure = engine(config, address(private.endpoint())).await?;
+    let tenure = for_command(config, address(private.endpoint())).await?;
     Ok(Opened { tenure, private: Some(private) })
 }

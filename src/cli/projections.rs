@@ -9,6 +9,7 @@ use crate::aggregates::field::Invalid;
 use crate::clock::Stopwatch;
 use crate::config::Config;
 use crate::engine::OpenError;
+use crate::postgres::migrate::Replacing;
 use crate::projections::TABLES;
 use crate::replay::{Coverage, RebuildError, RebuildOptions, Rebuilt, Verification};
 
@@ -59,14 +60,14 @@ pub(super) async fn run(config: Config, command: ProjectionsCommand) -> anyhow::
 
 async fn rebuild(mut config: Config, options: RebuildOptions) -> anyhow::Result<()> {
     // Projections of a newer release are replaced when the engine opens: that is how to go back to this one.
-    config.goes_back = true;
+    config.replacing = Replacing::Always;
     config.verification = options.verification;
     let watch = Stopwatch::start();
     let opened = match open::open(&config).await {
         Ok(opened) => opened,
         Err(error) => {
             if let Some(OpenError::Rebuild(error)) = error.downcast_ref() {
-                print_refused(&config, error)?;
+                print_refused(&config, error, watch.elapsed().as_secs_f64())?;
             }
             return Err(error);
         }
@@ -92,7 +93,7 @@ async fn rebuild(mut config: Config, options: RebuildOptions) -> anyhow::Result<
     let result = match ended {
         Ok(rebuilt) => report(&config, &rebuilt, watch.elapsed().as_secs_f64()),
         Err(error) => {
-            print_refused(&config, &error)?;
+            print_refused(&config, &error, watch.elapsed().as_secs_f64())?;
             Err(error.into())
         }
     };
@@ -101,11 +102,15 @@ async fn rebuild(mut config: Config, options: RebuildOptions) -> anyhow::Result<
 }
 
 /// Prints the differences that stopped a rebuild.
-fn print_refused(config: &Config, error: &RebuildError) -> anyhow::Result<()> {
-    let RebuildError::Differs(differences) = error else { return Ok(()) };
+fn print_refused(config: &Config, error: &RebuildError, seconds: f64) -> anyhow::Result<()> {
+    let RebuildError::Differs { differences, events } = error else { return Ok(()) };
     if config.json {
         let mut value = serde_json::to_value(differences)?;
         value["diff_rows"] = differences.count.into();
+        value["events"] = (*events).into();
+        value["seconds"] = seconds.into();
+        value["events_per_second"] = super::replay_progress::rate(*events, seconds).into();
+        value["peak_memory_bytes"] = super::replay_progress::peak_memory_bytes().into();
         return output::json(&value);
     }
     super::audit::print_differences(config, differences)

@@ -28,6 +28,7 @@ use crate::engine::CLEAR_EVERY;
 use crate::http::HttpSettings;
 use crate::operations::Rules;
 use crate::postgres::Address;
+use crate::postgres::migrate::Replacing;
 use crate::replay::Verification;
 
 /// The data directory if none is configured.
@@ -116,8 +117,8 @@ pub struct Config {
     pub metrics_listen: SocketAddr,
     /// The maximum number of connections in the read pool, 2 to 1,000.
     pub connections: usize,
-    /// Whether projections of a newer release are replaced by those of this one; no flag sets it.
-    pub goes_back: bool,
+    /// When projections of another release are replaced by those of this one; no flag sets it.
+    pub replacing: Replacing,
     /// What to do about differences that are found when projections of another release are replaced; no flag sets it.
     pub verification: Verification,
     /// How long to wait for other transactions before projections are replaced.
@@ -210,7 +211,7 @@ impl Flags {
             drain_timeout: self.drain_timeout.or(file.drain_timeout).unwrap_or(Duration::from_mins(1)),
             audit_every,
             clear_every: CLEAR_EVERY,
-            goes_back: false,
+            replacing: Replacing::IfUnused,
             verification: Verification::Strict,
             data_dir,
             json: self.json,

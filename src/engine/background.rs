@@ -25,6 +25,9 @@ const SAY_THAT_IT_STAYS: Duration = Duration::from_mins(10);
 /// The longest time after a start at which the first comparison begins.
 const FIRST_AUDIT_WITHIN: Duration = Duration::from_mins(5);
 
+/// When the sweeper first looks.
+const FIRST_SWEEP: Duration = Duration::from_secs(5);
+
 /// How often expired idempotency records are removed.
 const SWEEP_EVERY: Duration = Duration::from_mins(1);
 
@@ -45,6 +48,9 @@ const CLEAR_LEASE: Duration = Duration::from_secs(10);
 
 /// The minimum pause between two reads of the follower that invalidates this node's caches.
 const OBSERVE_EVERY: Duration = Duration::from_millis(10);
+
+/// After how many failures in a row a sweep is worth a warning.
+const WORTH_A_WARNING: u32 = 3;
 
 impl Tenure {
     /// Runs the background tasks. Waits while the database is unreachable, and restarts the follower when positions get
@@ -76,8 +82,10 @@ impl Tenure {
         let mut from = Timestamp::default();
         let mut round = 0_u64;
         let mut said: HashMap<String, Stopwatch> = HashMap::new();
+        // Soon after the start: the lock of a rebuild that was killed before it can last a little longer than its process.
+        let mut pause = FIRST_SWEEP;
         loop {
-            tokio::time::sleep(SWEEP_EVERY).await;
+            tokio::time::sleep(std::mem::replace(&mut pause, SWEEP_EVERY)).await;
             // Start over from time to time: records that were locked were skipped, and a restored backup brings old
             // ones back.
             if round.is_multiple_of(SWEEPS_FROM_THE_START) {
@@ -125,11 +133,12 @@ impl Tenure {
         loop {
             match self.follow_key_ring().await {
                 Ok(lacks) => {
-                    if let Some(key) = lacks.as_ref().filter(|_| lacks != lacked) {
+                    if let Some(lacking) = lacks.as_ref().filter(|_| lacks != lacked) {
                         let file = self.parts.codec.keys().source().file_of_next().display().to_string();
                         tracing::warn!(
-                            key,
+                            key = lacking.key,
                             file,
+                            reason = lacking.reason,
                             "the log is changing its master key, and this node lacks the new one"
                         );
                     }
@@ -143,16 +152,24 @@ impl Tenure {
 
     /// Drops schemas with tables as they were once they expire, or hold what was forgotten since, for ever.
     async fn sweep_as_of_schemas(&self) -> std::convert::Infallible {
+        let mut failures = 0_u32;
         loop {
             // Soon after something was forgotten, and again and again while somebody reads what has to go.
             let _ = tokio::time::timeout(SWEEP_AS_OF_EVERY, self.parts.forgotten.notified()).await;
             match self.parts.log.sweep_as_of_schemas().await {
                 Ok(stays) => {
+                    failures = 0;
                     for (schema, reason) in stays {
                         tracing::warn!(schema, reason, "a schema has to go, but is still being read");
                     }
                 }
-                Err(error) => tracing::debug!(%error, "could not look at schemas with tables as they were"),
+                Err(error) => {
+                    failures += 1;
+                    // They may hold what was forgotten: somebody should know.
+                    if failures >= WORTH_A_WARNING {
+                        tracing::warn!(%error, "could not look at schemas with tables as they were");
+                    }
+                }
             }
         }
     }

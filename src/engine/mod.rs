@@ -24,7 +24,8 @@ use crate::codec::Codec;
 use crate::context::{Actor, IdempotencyKey};
 use crate::credentials::argon2_pool::Argon2Pool;
 use crate::credentials::forgotten::ForgottenList;
-use crate::credentials::key_ring::KeyRing;
+use crate::credentials::key_ring::{KeyRing, KeyRingError};
+use crate::credentials::master_key::MasterKeyError;
 use crate::dispatch::Dispatcher;
 use crate::entropy::Entropy;
 use crate::event_log::probe::NotReady;
@@ -35,7 +36,7 @@ use crate::genesis::{self};
 use crate::ids::LogId;
 use crate::operations::Rules;
 use crate::postgres::migrate::{MigrateError, Migration, Projections};
-use crate::postgres::{Address, STATEMENT_TIMEOUT};
+use crate::postgres::{Address, STATEMENT_TIMEOUT, is_lock_timeout};
 use crate::projections::{self, Reader};
 use crate::replay::{
     Coverage, LOGGED, Phase, Progress, RebuildError, RebuildOptions, Rebuilt, Replay, Step, Verification,
@@ -147,7 +148,13 @@ impl Tenure {
         };
         let tenure = Self { parts: Arc::new(parts), _running: running };
         // From here on a change of the master key waits for this node.
-        tenure.follow_key_ring().await?;
+        if let Some(lacking) = tenure.follow_key_ring().await?
+            && lacking.is_current
+        {
+            let next_file = tenure.codec().keys().source().file_of_next();
+            let missing = MasterKeyError::MissingNext { log: lacking.key, next_file };
+            return Err(KeyRingError::MasterKey(missing).into());
+        }
         // Before anything is decoded: an event of another node from here on invalidates what the start has cached.
         let follower = tenure.log().follow_headers();
         tenure.upgrade_once().await.map_err(|error| OpenError::Upgrade(Box::new(error)))?;
@@ -354,17 +361,18 @@ async fn prepare(
     clock: &Arc<dyn Clock>,
     entropy: &Arc<dyn Entropy>,
 ) -> Result<(EventLog, Codec, Option<Rebuilt>), OpenError> {
-    let mut last = None;
+    let (mut last, mut said) = (None, None);
     loop {
         let mut migration = Migration::begin(&settings.address).await?;
         check_clock(migration.client(), &**clock).await?;
         let set = projections::set_name();
         let log_id = LogId::new(clock.now(), &**entropy);
         let epoch = seen::new_epoch(&**entropy);
-        let found = migration.run(projections::TABLES, &set, log_id, epoch, settings.goes_back).await?;
+        let found = migration.run(projections::TABLES, &set, log_id, epoch, settings.replacing).await?;
         match migration.drop_leftovers().await {
             // A login that may only serve: a node with more rights drops them.
             Err(MigrateError::Denied(reason)) => tracing::debug!(reason, "leftovers of rebuilds stay"),
+            Err(error) if is_lock_timeout(&error) => tracing::debug!(%error, "leftovers of rebuilds stay"),
             done => done?,
         }
         let slow = || PrimaryError::TimedOut(STATEMENT_TIMEOUT);
@@ -403,7 +411,10 @@ async fn prepare(
             Ok(rebuilt) => last = Some(rebuilt),
             Err(RebuildError::Overtaken) => {}
             Err(RebuildError::Running(holder)) => {
-                tracing::debug!(holder, "another node is rebuilding the projections; waiting for it");
+                if said.as_ref().is_none_or(|since: &Stopwatch| since.elapsed() >= SAY_EVERY) {
+                    tracing::warn!(holder, "another node is rebuilding the projections; waiting for it");
+                    said = Some(Stopwatch::start());
+                }
                 tokio::time::sleep(REBUILD_POLL).await;
             }
             Err(error) => return Err(error.into()),
@@ -472,7 +483,7 @@ async fn rebuild_projections(
         ..RebuildOptions::default()
     };
     let rebuilt = replay.rebuild(&options, &tell).await.inspect_err(|error| {
-        if let RebuildError::Differs(differences) = error {
+        if let RebuildError::Differs { differences, .. } = error {
             for difference in differences.first.iter().take(LOGGED) {
                 tracing::error!("the projections differ from what the log says: {difference}");
             }

@@ -9,6 +9,7 @@ use crate::credentials::master_key::MasterKeySource;
 use crate::event_log;
 use crate::operations::Rules;
 use crate::postgres::Address;
+use crate::postgres::migrate::Replacing;
 use crate::replay::Verification;
 
 /// The default of [`Settings::clear_every`].
@@ -41,8 +42,8 @@ pub struct Settings {
     pub swap_wait: Duration,
     /// How long to wait for nodes of another release to stop writing, before their projections are replaced.
     pub drain_timeout: Duration,
-    /// Whether to replace projections of a newer release by those of this one.
-    pub goes_back: bool,
+    /// When to replace projections of another release.
+    pub replacing: Replacing,
     /// What to do about differences that are found when projections of another release are replaced.
     pub verification: Verification,
     /// Called with the number of events done and the total while the projections of another release are replaced.
@@ -66,7 +67,7 @@ impl Settings {
             audit_every: None,
             swap_wait: Duration::from_mins(10),
             drain_timeout: Duration::from_mins(1),
-            goes_back: false,
+            replacing: Replacing::default(),
             verification: Verification::Strict,
             progress: None,
         }

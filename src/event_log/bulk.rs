@@ -95,8 +95,9 @@ impl BulkWriter {
     /// to autovacuum.
     pub async fn analyse(&self) {
         let client: &Client = &self.connection.client;
-        if let Err(error) = client.batch_execute("reset role; analyze (skip_locked)").await {
-            tracing::debug!(%error, "statistics are left to autovacuum");
+        let analysed = timeout(BULK_TIMEOUT, client.batch_execute("reset role; analyze (skip_locked)")).await;
+        if !matches!(analysed, Ok(Ok(()))) {
+            tracing::debug!(?analysed, "statistics are left to autovacuum");
         }
     }
 }

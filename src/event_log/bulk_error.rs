@@ -10,7 +10,8 @@ use crate::postgres::{ConnectError, statement_reason};
 /// server reports the timeout itself.
 pub(super) const BULK_TIMEOUT: Duration = Duration::from_mins(2);
 
-/// Why a bulk append failed. Nothing of it was stored, except possibly after [`BulkError::TimedOut`].
+/// Why a bulk append failed. Nothing of it was stored, except possibly after [`BulkError::TimedOut`] and
+/// [`BulkError::Unavailable`].
 #[derive(Debug, thiserror::Error)]
 pub enum BulkError {
     /// No connection could be opened.
@@ -31,6 +32,9 @@ pub enum BulkError {
     /// The database rejected the units: a stream, name or row already exists, or it cannot write.
     #[error("the database rejected the bulk append: {0}")]
     Refused(String),
+    /// The connection was lost, or the server cannot store anything at the moment.
+    #[error("the database failed during the bulk append: {0}")]
+    Unavailable(String),
 }
 
 impl From<EncodeError> for BulkError {
@@ -41,6 +45,10 @@ impl From<EncodeError> for BulkError {
 
 impl From<tokio_postgres::Error> for BulkError {
     fn from(error: tokio_postgres::Error) -> Self {
-        Self::Refused(statement_reason(&error))
+        let reason = statement_reason(&error);
+        // Without an SQLSTATE the connection was lost; these classes are those of connections, resources and a stop of the server.
+        let is_outage =
+            error.code().is_none_or(|code| matches!(code.code().get(..2), Some("08" | "53" | "57")));
+        if is_outage { Self::Unavailable(reason) } else { Self::Refused(reason) }
     }
 }

@@ -7,11 +7,14 @@ use tokio::sync::watch;
 
 use crate::postgres::Database;
 
+/// The name of the connection on which a node listens.
+pub(super) const LISTENS_AS: &str = "tenure node";
+
 /// Listens for commits of all nodes until the log is closed; reconnects when the connection is lost.
 pub(super) async fn listen(database: Database, wake: Weak<watch::Sender<i64>>) {
     let mut pause = Duration::from_millis(50);
     loop {
-        match database.listen("tenure follower", "tenure_log").await {
+        match database.listen(LISTENS_AS, "tenure_log").await {
             Ok(mut listening) => {
                 pause = Duration::from_millis(50);
                 loop {

@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use super::drain::{Draining, REBUILD_LOCK};
 use super::error::ReadError;
+use super::listen::LISTENS_AS;
 use super::log::EventLog;
 use crate::clock::Stopwatch;
 
@@ -40,8 +41,13 @@ impl EventLog {
     /// # Errors
     /// [`ReadError::Unavailable`]
     pub async fn join(&self, node: Uuid) -> Result<(), ReadError> {
-        // In this order: who counts the listening nodes finds a row for each that drains.
         self.renew(node, false).await?;
+        // A node that starts in the middle of an upgrade never says that it is ready.
+        if let Some(set) = self.announced().await?
+            && set != self.projection_set()
+        {
+            self.drain().state.send_replace(Draining::Announced(set));
+        }
         self.listen();
         Ok(())
     }
@@ -91,11 +97,12 @@ impl EventLog {
     }
 
     async fn renew(&self, node: Uuid, is_drained: bool) -> Result<(), ReadError> {
-        let sql = "insert into log.node (id, projection_set, is_drained, expires_at)
-                   values ($1, $2, $4, clock_timestamp() + make_interval(secs => $3))
+        let sql = "insert into log.node (id, projection_set, is_drained, expires_at, listens_as)
+                   values ($1, $2, $4, clock_timestamp() + make_interval(secs => $3), $5)
                    on conflict (id) do update set is_drained = excluded.is_drained, expires_at = excluded.expires_at";
         let expires_after = EXPIRES_AFTER.as_secs_f64();
-        self.primary().execute(sql, &[&node, &self.projection_set(), &expires_after, &is_drained]).await?;
+        let set = self.projection_set();
+        self.primary().execute(sql, &[&node, &set, &expires_after, &is_drained, &LISTENS_AS]).await?;
         Ok(())
     }
 

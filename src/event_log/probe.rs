@@ -8,12 +8,13 @@ use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_postgres::Row;
+use tokio_postgres::error::SqlState;
 
 use super::checkpoint::Checkpoint;
 use super::error::PrimaryError;
 use super::seen::{Seen, SeenLog, ServerIdentity};
 use crate::ids::EventId;
-use crate::postgres::{ConnectError, Connection, Database};
+use crate::postgres::{ConnectError, Connection, Database, NEEDED};
 
 /// How long a probe may take. A connection that is not open by then is opened further, for the next probes: on a machine
 /// so busy that this takes longer, no node would become ready again otherwise.
@@ -32,11 +33,14 @@ const SETTINGS: &str =
                         set enable_seqscan = off; set max_parallel_workers_per_gather = 0;";
 
 /// Selects the state that [`Probe::judge`] reads.
-const STATE: &str = "
-    select pg_is_in_recovery(), current_setting('transaction_read_only') <> 'off',
-           has_table_privilege('log.event', 'insert'), h.projection_set, h.epoch, n.position, n.event_id
-    from log.head h
-    left join lateral (select position, event_id from log.event order by position desc limit 1) n on true";
+fn state() -> String {
+    format!(
+        "select pg_is_in_recovery(), current_setting('transaction_read_only') <> 'off', ({NEEDED}), h.projection_set, h.epoch,
+                n.position, n.event_id
+         from log.head h
+         left join lateral (select position, event_id from log.event order by position desc limit 1) n on true"
+    )
+}
 
 /// Why a node cannot serve at the moment.
 #[derive(Debug, thiserror::Error)]
@@ -129,6 +133,8 @@ pub struct Probe {
     database: Database,
     seen: Arc<SeenLog>,
     projection_set: String,
+    /// The query for the state of the server.
+    state: String,
     place: Mutex<Place>,
 }
 
@@ -180,7 +186,7 @@ impl Place {
 
 impl Probe {
     pub(super) fn new(database: Database, seen: Arc<SeenLog>, projection_set: String) -> Self {
-        Self { database, seen, projection_set, place: Mutex::default() }
+        Self { database, seen, projection_set, state: state(), place: Mutex::default() }
     }
 
     /// The newest place in the log, if this node can serve; takes no longer than [`PROBE_TIMEOUT`].
@@ -201,7 +207,7 @@ impl Probe {
         // Taken out during the query: a connection that failed, or did not answer in time, is not used again.
         if let Some((connection, server)) = place.kept.take()
             && server == seen.server
-            && let Ok(row) = connection.client.query_one(STATE, &[]).await
+            && let Ok(row) = connection.client.query_one(&self.state, &[]).await
             && let Some(checkpoint) = self.judge(&row, &seen)?
         {
             place.kept = Some((connection, server));
@@ -213,9 +219,8 @@ impl Probe {
         let (connection, _) = place.kept.insert(opened);
         // Read again, because opening may have taken this node to a new epoch.
         let seen = self.seen.get();
-        let asked = connection.client.query_one(STATE, &[]).await;
-        let judged =
-            asked.map_err(|error| PrimaryError::from(error).into()).and_then(|row| self.judge(&row, &seen));
+        let asked = connection.client.query_one(&self.state, &[]).await;
+        let judged = asked.map_err(unanswered).and_then(|row| self.judge(&row, &seen));
         let checkpoint = judged.inspect_err(|_| place.kept = None)?;
         checkpoint.ok_or_else(|| NotReady::Stale("the epoch of the log is changing".to_owned()))
     }
@@ -249,6 +254,14 @@ impl Probe {
         }
         Ok((newest.epoch == seen.epoch && newest.position >= seen.position).then_some(newest))
     }
+}
+
+/// Why there is no answer: without the use of a schema, its tables cannot even be named.
+fn unanswered(error: tokio_postgres::Error) -> NotReady {
+    if error.code() == Some(&SqlState::INSUFFICIENT_PRIVILEGE) {
+        return NotReady::MayNotWrite;
+    }
+    PrimaryError::from(error).into()
 }
 
 /// Opens a connection of the probe and checks the server behind it.

@@ -9,6 +9,7 @@ use utoipa::ToSchema;
 
 use crate::Tenure;
 use crate::clock::Stopwatch;
+use crate::event_log::drain::Draining;
 
 /// The greatest age of a status that `/readyz` returns.
 const MAX_AGE: Duration = Duration::from_millis(250);
@@ -66,29 +67,35 @@ impl Readiness {
 }
 
 impl ReadinessCache {
-    fn fresh(&self) -> Option<Readiness> {
+    /// A status of at most this age.
+    fn known(&self, age: Duration) -> Option<Readiness> {
         let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        last.as_ref().filter(|(since, _)| since.elapsed() <= MAX_AGE).map(|(_, readiness)| readiness.clone())
+        last.as_ref().filter(|(since, _)| since.elapsed() <= age).map(|(_, readiness)| readiness.clone())
     }
 
-    /// A status no older than [`MAX_AGE`]; `unreachable` if there is none within [`READY_TIMEOUT`].
+    /// A status no older than [`MAX_AGE`], or than the request for it; `unreachable` if there is none within [`READY_TIMEOUT`].
     pub(super) async fn get(&self, tenure: &Tenure) -> Readiness {
+        let since_request = Stopwatch::start();
         let ask = async {
-            loop {
-                if let Some(fresh) = self.fresh() {
-                    return fresh;
-                }
-                let _asking = self.asking.lock().await;
-                // Another request may have refreshed the status while this one waited for the lock.
-                if self.fresh().is_none() {
-                    // The age counts from before the query: the result was true at some time after that.
-                    let since = Stopwatch::start();
-                    let readiness = Readiness::of(tenure).await;
-                    *self.last.lock().unwrap_or_else(PoisonError::into_inner) =
-                        Some((since, readiness.clone()));
-                    return readiness;
-                }
+            // A node that drains says so at once.
+            let drains = tenure.log().draining() != Draining::No;
+            if let Some(known) = self.known(MAX_AGE)
+                && !drains
+            {
+                return known;
             }
+            let _asking = self.asking.lock().await;
+            // Another request may have asked while this one waited for the lock. If that took long, the answer is still newer than
+            // this request, and asking once more for each that waits would take as long again.
+            let age = if drains { since_request.elapsed() } else { MAX_AGE.max(since_request.elapsed()) };
+            if let Some(known) = self.known(age) {
+                return known;
+            }
+            // The age counts from before the query: the result was true at some time after that.
+            let since = Stopwatch::start();
+            let readiness = Readiness::of(tenure).await;
+            *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some((since, readiness.clone()));
+            readiness
         };
         timeout(READY_TIMEOUT, ask).await.unwrap_or_else(|_| {
             Readiness::not(

@@ -15,6 +15,8 @@ pub enum ConnectError {
         address: String,
         /// The message of the driver or the server.
         reason: String,
+        /// Whether it was the server that refused.
+        answered: bool,
     },
     /// The server did not complete the connection in time.
     #[error(

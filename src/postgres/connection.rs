@@ -1,20 +1,23 @@
 //! Opens connections to a primary within a time limit: connect, TLS, authentication, checks and session settings.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures::{TryStreamExt as _, stream};
+use tokio::net::lookup_host;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
-use tokio_postgres::config::LoadBalanceHosts;
+use tokio_postgres::config::{Host, LoadBalanceHosts};
 use tokio_postgres::{AsyncMessage, Client, Config, SimpleQueryMessage};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use super::address::Address;
+use super::address::{Address, DEFAULT_PORT};
 use super::connect_error::ConnectError;
 use super::tls;
+use crate::clock::Stopwatch;
 
 /// The time limit for connecting, including TLS, authentication and session settings. Several hosts share it, but each
 /// gets at least one second.
@@ -25,6 +28,9 @@ const MAX_CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The lower limit for the share of [`CONNECT_TIMEOUT`] that a host gets.
 const MIN_HOST_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// How long an attempt must have lasted before its end says something of the host.
+const GIVEN_UP_AFTER: Duration = Duration::from_millis(300);
 
 /// How long sent bytes may stay unacknowledged before the kernel drops a TCP connection.
 const TCP_USER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -46,8 +52,11 @@ pub struct Database {
 
 struct Inner {
     hosts: Vec<Config>,
-    /// The host at which the next attempt starts; none without `load_balance_hosts=random`.
-    next_host: Option<AtomicUsize>,
+    /// The host at which the next attempt starts: the last one that was a primary, or the one after the host at which an attempt
+    /// was given up.
+    next_host: AtomicUsize,
+    /// Whether each attempt starts at another host: `load_balance_hosts=random`.
+    spreads: bool,
     address: String,
     tls: MakeRustlsConnect,
     role: Option<String>,
@@ -102,10 +111,10 @@ impl Database {
     /// [`ConnectError::Tls`] if TLS cannot be set up as the address asks.
     pub fn new(address: &Address, role: Option<&str>) -> Result<Self, ConnectError> {
         let hosts = address.configs().into_iter().map(with_defaults).collect();
-        let spread = address.config.get_load_balance_hosts() == LoadBalanceHosts::Random;
         let inner = Inner {
             hosts,
-            next_host: spread.then(AtomicUsize::default),
+            next_host: AtomicUsize::default(),
+            spreads: address.config.get_load_balance_hosts() == LoadBalanceHosts::Random,
             address: address.to_string(),
             tls: MakeRustlsConnect::new(tls::client_config(address)?),
             role: role.map(str::to_owned),
@@ -116,10 +125,11 @@ impl Database {
     /// The same database with another role.
     #[must_use]
     pub fn with_role(&self, role: Option<&str>) -> Self {
-        let Inner { hosts, next_host, address, tls, .. } = &*self.inner;
+        let Inner { hosts, next_host, spreads, address, tls, .. } = &*self.inner;
         let inner = Inner {
             hosts: hosts.clone(),
-            next_host: next_host.as_ref().map(|_| AtomicUsize::default()),
+            next_host: AtomicUsize::new(next_host.load(Ordering::Relaxed)),
+            spreads: *spreads,
             address: address.clone(),
             tls: tls.clone(),
             role: role.map(str::to_owned),
@@ -135,7 +145,7 @@ impl Database {
 
     /// Opens a connection to the primary and runs these session settings. `name` is its `application_name`.
     ///
-    /// With several hosts, the first one that is a primary is used.
+    /// With several hosts, or several addresses of a host, the first one that is a primary is used.
     ///
     /// # Errors
     /// See [`ConnectError`].
@@ -167,29 +177,74 @@ impl Database {
         settings: &str,
         wanted: Wanted,
     ) -> Result<(Connection, mpsc::Receiver<()>), ConnectError> {
-        let hosts = &self.inner.hosts;
-        let first = self.inner.next_host.as_ref().map_or(0, |next| next.fetch_add(1, Ordering::Relaxed));
+        let Inner { hosts, next_host, spreads, .. } = &*self.inner;
+        let first = if *spreads {
+            next_host.fetch_add(1, Ordering::Relaxed)
+        } else {
+            next_host.load(Ordering::Relaxed)
+        };
         // One dead host must not use up the time of the others.
         let share = CONNECT_TIMEOUT / u32::try_from(hosts.len()).unwrap_or(1).max(1);
-        let mut failed = None;
-        for place in 0..hosts.len() {
-            let host = &hosts[(first + place) % hosts.len()];
+        let mut failed: Option<ConnectError> = None;
+        for place in (0..hosts.len()).map(|place| first.wrapping_add(place) % hosts.len()) {
+            let host = &hosts[place];
             let given = host.get_connect_timeout().copied();
             let limit = given.unwrap_or(share.max(MIN_HOST_TIMEOUT)).min(MAX_CONNECT_TIMEOUT);
+            // The caller may have less time than all hosts together.
+            let attempt = (!spreads && wanted == Wanted::Primary).then(|| Attempt::at(place, next_host));
             // The driver's own `connect_timeout` ends with the TCP connection; this limit covers everything after it
             // too.
-            match timeout(limit, self.one_host(host, name, settings, wanted)).await {
-                Ok(Ok(connection)) => return Ok(connection),
-                // A refusal says more than the timeout of another host, so a timeout never replaces it.
-                Ok(Err(error)) => failed = Some(error),
-                Err(_) if failed.is_some() => {}
-                Err(_) => {
-                    let address = self.inner.address.clone();
-                    failed = Some(ConnectError::TimedOut { address, timeout: limit });
+            let trying = async {
+                let mut addresses = addresses(host).await;
+                if *spreads {
+                    let by = first % addresses.len();
+                    addresses.rotate_left(by);
                 }
+                self.any_address(&addresses, limit, name, settings, wanted).await
+            };
+            let ended = timeout(limit, trying).await;
+            let timed_out = || ConnectError::TimedOut { address: self.inner.address.clone(), timeout: limit };
+            let ended = ended.unwrap_or_else(|_| Err(timed_out()));
+            if let Some(attempt) = attempt {
+                attempt.end(ended.is_ok());
+            }
+            match ended {
+                Ok(connection) => return Ok(connection),
+                Err(error) => failed = Some(more_telling(failed, error)),
             }
         }
         Err(failed.unwrap_or_else(|| self.refused("the address names no host".to_owned())))
+    }
+
+    /// Tries the addresses of a host one after the other. One that does not answer in its share of the time is tried once more when the
+    /// others have refused.
+    async fn any_address(
+        &self,
+        addresses: &[Config],
+        limit: Duration,
+        name: &str,
+        settings: &str,
+        wanted: Wanted,
+    ) -> Result<(Connection, mpsc::Receiver<()>), ConnectError> {
+        let attempt = |address| Box::pin(self.one_host(address, name, settings, wanted));
+        if let [only] = addresses {
+            return attempt(only).await;
+        }
+        let share = limit / u32::try_from(addresses.len()).unwrap_or(1).max(1);
+        let (mut failed, mut slow) = (None, None);
+        for address in addresses {
+            match timeout(share, attempt(address)).await {
+                Ok(Ok(connection)) => return Ok(connection),
+                Ok(Err(error)) => failed = Some(more_telling(failed, error)),
+                Err(_) => slow = slow.or(Some(address)),
+            }
+        }
+        match (slow, failed) {
+            (Some(slow), _) => attempt(slow).await,
+            (None, failed) => {
+                Err(failed.unwrap_or_else(|| self.refused("the host has no address".to_owned())))
+            }
+        }
     }
 
     async fn one_host(
@@ -201,7 +256,11 @@ impl Database {
     ) -> Result<(Connection, mpsc::Receiver<()>), ConnectError> {
         let mut config = host.clone();
         config.application_name(name);
-        let refused = |error: tokio_postgres::Error| self.refused(connect_reason(&error));
+        let refused = |error: tokio_postgres::Error| ConnectError::Refused {
+            address: self.inner.address.clone(),
+            reason: connect_reason(&error),
+            answered: error.as_db_error().is_some(),
+        };
         let (client, mut driven) = config.connect(self.inner.tls.clone()).await.map_err(refused)?;
         // Capacity 1 is enough: a notification only says that there are new events, so further ones can be dropped.
         let (notify, notifications) = mpsc::channel(1);
@@ -242,7 +301,80 @@ impl Database {
     }
 
     fn refused(&self, reason: String) -> ConnectError {
-        ConnectError::Refused { address: self.inner.address.clone(), reason }
+        ConnectError::Refused { address: self.inner.address.clone(), reason, answered: false }
+    }
+}
+
+/// An attempt at one of several hosts. If it is given up after a while, the next one starts at the host after it: otherwise a caller with
+/// little time would wait for the same dead host again and again.
+struct Attempt<'a> {
+    place: usize,
+    next_host: Option<&'a AtomicUsize>,
+    since: Stopwatch,
+}
+
+impl<'a> Attempt<'a> {
+    fn at(place: usize, next_host: &'a AtomicUsize) -> Self {
+        Self { place, next_host: Some(next_host), since: Stopwatch::start() }
+    }
+
+    /// The attempt was not given up; if it ended well, the next one starts here.
+    fn end(mut self, well: bool) {
+        if let (Some(next_host), true) = (self.next_host.take(), well) {
+            next_host.store(self.place, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Drop for Attempt<'_> {
+    fn drop(&mut self) {
+        if let Some(next_host) = self.next_host
+            && self.since.elapsed() >= GIVEN_UP_AFTER
+        {
+            // Unless another attempt has found a primary meanwhile.
+            let next = (self.place, self.place + 1);
+            let _ = next_host.compare_exchange(next.0, next.1, Ordering::Relaxed, Ordering::Relaxed);
+        }
+    }
+}
+
+/// One configuration for each address of a host; the configuration itself if there is one, or none is known.
+async fn addresses(host: &Config) -> Vec<Config> {
+    if let ([Host::Tcp(name)], []) = (host.get_hosts(), host.get_hostaddrs()) {
+        let port = host.get_ports().first().copied().unwrap_or(DEFAULT_PORT);
+        if let Ok(found) = lookup_host((name.as_str(), port)).await {
+            let mut all: Vec<IpAddr> = Vec::new();
+            for address in found.map(|found| found.ip()) {
+                if !all.contains(&address) {
+                    all.push(address);
+                }
+            }
+            if all.len() > 1 {
+                let at = |address: IpAddr| {
+                    let mut config = host.clone();
+                    config.hostaddr(address);
+                    config
+                };
+                return all.into_iter().map(at).collect();
+            }
+        }
+    }
+    vec![host.clone()]
+}
+
+/// Of two failures, the one that says more: an answer of a server more than none, and the later one of two alike.
+fn more_telling(earlier: Option<ConnectError>, later: ConnectError) -> ConnectError {
+    match earlier {
+        Some(earlier) if rank(&earlier) > rank(&later) => earlier,
+        _ => later,
+    }
+}
+
+const fn rank(error: &ConnectError) -> u8 {
+    match error {
+        ConnectError::TimedOut { .. } => 0,
+        ConnectError::Refused { answered: false, .. } => 1,
+        _ => 2,
     }
 }
 

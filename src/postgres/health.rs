@@ -5,7 +5,10 @@ use tokio_postgres::Client;
 
 use super::connect_error::ConnectError;
 use super::connection::{Database, STATEMENT_TIMEOUT};
-use super::migrate::{applied_version, is_expected_build};
+use super::migrate::{APP_ROLE, applied_version, is_expected_build, newest_version};
+use super::migrate_error::MigrateError;
+use super::pooler;
+use super::roles::NEEDED;
 use crate::clock::{Clock, Timestamp};
 use crate::ids::LogId;
 
@@ -76,6 +79,9 @@ pub enum HealthError {
     /// A statement failed.
     #[error("cannot inspect the database: {}", crate::postgres::statement_reason(.0))]
     Statement(#[from] tokio_postgres::Error),
+    /// The address leads to a connection pooler in transaction mode.
+    #[error("{}", MigrateError::Pooler)]
+    Pooler,
     /// The server accepted the connection but did not answer the queries in time.
     #[error("PostgreSQL did not answer within {} s; check the server and the network", STATEMENT_TIMEOUT.as_secs())]
     TimedOut,
@@ -87,9 +93,35 @@ pub enum HealthError {
 /// [`HealthError`] if the database cannot be reached or read, or does not answer in time.
 pub async fn look(database: &Database, clock: &dyn Clock) -> Result<Health, HealthError> {
     // A replica or a read-only server is a finding here, not an error.
-    let connection = database.connect_to_any("tenure doctor", SETTINGS).await?;
-    let looked = timeout(STATEMENT_TIMEOUT, look_on(&connection.client, clock)).await;
-    looked.unwrap_or(Err(HealthError::TimedOut))
+    let connection = match database.connect("tenure doctor", SETTINGS).await {
+        Err(ConnectError::Replica { .. } | ConnectError::ReadOnly { .. }) => {
+            database.connect_to_any("tenure doctor", SETTINGS).await?
+        }
+        connected => connected?,
+    };
+    let second = database.connect_to_any("tenure doctor", "").await?;
+    let looked = timeout(STATEMENT_TIMEOUT, async {
+        // A statement of a pooler's own could fail in any way.
+        if pooler::shares_sessions(&connection.client, &second.client).await? {
+            return Err(HealthError::Pooler);
+        }
+        look_on(&connection.client, clock).await
+    });
+    looked.await.unwrap_or(Err(HealthError::TimedOut))
+}
+
+/// Whether the role that nodes would serve under may serve: the login itself, or the serving role if the login may switch to it.
+async fn may_serve(client: &Client, needed: &str) -> Result<bool, tokio_postgres::Error> {
+    let allowed = async || client.query_one(needed, &[]).await?.try_get(0);
+    let sql =
+        "select exists (select from pg_roles where rolname = 'tenure_app' and pg_has_role(oid, 'member'))";
+    if allowed().await? || !client.query_one(sql, &[]).await?.try_get::<_, bool>(0)? {
+        return allowed().await;
+    }
+    client.batch_execute(&format!("set role {APP_ROLE}")).await?;
+    let may_serve = allowed().await;
+    client.batch_execute("reset role").await?;
+    may_serve
 }
 
 async fn look_on(client: &Client, clock: &dyn Clock) -> Result<Health, HealthError> {
@@ -166,10 +198,13 @@ async fn look_on(client: &Client, clock: &dyn Clock) -> Result<Health, HealthErr
         let row = client.query_one(sql, &[]).await?;
         log.endings = Some((row.try_get(0)?, row.try_get(1)?));
     }
-    let sql = "select has_table_privilege('log.event', 'insert')
-                      or exists (select from pg_roles where rolname = 'tenure_app' and pg_has_role(oid, 'member')
-                                 and has_table_privilege(oid, 'log.event', 'insert'))";
-    let may_write = schema_version.is_none() || client.query_one(sql, &[]).await?.try_get(0)?;
+    // The schema of another release has other privileges.
+    let needed = if schema_version == Some(newest_version()) {
+        NEEDED
+    } else {
+        "select has_table_privilege('log.event', 'insert')"
+    };
+    let may_write = schema_version.is_none() || may_serve(client, needed).await?;
     let server_time: Timestamp = server.try_get(6)?;
     let clock_offset = asked.seconds_since(server_time);
     Ok(Health {

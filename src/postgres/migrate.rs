@@ -10,7 +10,7 @@ use super::connect_error::ConnectError;
 use super::connection::{Connection, Database, STATEMENT_TIMEOUT};
 use super::migrate_error::LOCK_TIMEOUT;
 use super::version;
-use super::{Address, pooler, roles, view_tables};
+use super::{Address, pooler, roles, statistics, view_tables};
 use crate::clock::Stopwatch;
 use crate::event_log::rows::Table;
 use crate::ids::LogId;
@@ -91,6 +91,18 @@ pub enum Projections {
     Torn,
 }
 
+/// When projections of another release are replaced by those of this one.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Replacing {
+    /// Unless nodes serve them: for a command that wants something else.
+    IfUnused,
+    /// If they are of an earlier release.
+    #[default]
+    Earlier,
+    /// Also if they are of a later one: to go back.
+    Always,
+}
+
 /// A connection that holds the migration lock until it is dropped.
 pub struct Migration {
     connection: Connection,
@@ -153,7 +165,7 @@ impl Migration {
         projection_set: &str,
         log_id: LogId,
         epoch: i64,
-        goes_back: bool,
+        replacing: Replacing,
     ) -> Result<Projections, MigrateError> {
         self.act_as_owner().await?;
         let Self { connection, database, .. } = self;
@@ -167,9 +179,12 @@ impl Migration {
         if applied < binary {
             run_migrations(client, database).await?;
         }
+        in_time(statistics::forget_of_log(client)).await?;
         // Building an index on a large table may take longer than any statement timeout.
         in_time(client.batch_execute(LONG)).await?;
-        let prepared = prepare_projections(client, tables, projection_set, log_id, epoch, goes_back);
+        let is_earlier = binary < applied;
+        let prepared =
+            prepare_projections(client, tables, projection_set, (log_id, epoch), replacing, is_earlier);
         let projections = while_alive(database, prepared).await??;
         in_time(client.batch_execute(SETTINGS)).await?;
         if self.role.is_none() && projections == Projections::Current {
@@ -231,7 +246,7 @@ async fn run_migrations(client: &mut Client, database: &Database) -> Result<(), 
         pending.set_migration_table_name(HISTORY);
         match while_alive(database, pending.run_async(client)).await? {
             Ok(_) => break,
-            Err(error) if attempt < MIGRATION_TRIES && is_locked(&error) => {
+            Err(error) if attempt < MIGRATION_TRIES && super::is_lock_timeout(&error) => {
                 tracing::warn!(
                     attempt,
                     "a migration is waiting for a lock on the log that another session holds; see pg_stat_activity"
@@ -242,18 +257,6 @@ async fn run_migrations(client: &mut Client, database: &Database) -> Result<(), 
         }
     }
     Ok(())
-}
-
-/// Whether the error is a lock timeout (SQLSTATE 55P03).
-fn is_locked(error: &refinery::Error) -> bool {
-    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
-    while let Some(error) = cause {
-        if let Some(error) = error.downcast_ref::<tokio_postgres::Error>() {
-            return error.code().is_some_and(|code| code.code() == "55P03");
-        }
-        cause = error.source();
-    }
-    false
 }
 
 /// Runs one short statement, for at most [`STATEMENT_TIMEOUT`].
@@ -274,15 +277,24 @@ pub async fn while_alive<T>(database: &Database, work: impl Future<Output = T>) 
     let mut work = std::pin::pin!(work);
     let mut silent = 0;
     loop {
-        match timeout(WATCH_EVERY, &mut work).await {
-            Ok(done) => return Ok(done),
-            // The busy connection cannot be probed, so a second one is opened. A refusal also proves that the server is
-            // alive; only three timeouts in a row end the work, because one may be a short stall.
-            Err(_) => match database.connect_to_any("tenure watch", "").await {
-                Err(ConnectError::TimedOut { .. }) if silent == 2 => return Err(MigrateError::TimedOut),
-                Err(ConnectError::TimedOut { .. }) => silent += 1,
-                _ => silent = 0,
-            },
+        let answers = async {
+            tokio::time::sleep(WATCH_EVERY).await;
+            // The busy connection cannot be probed, so a second one is opened. A server that refuses it is alive, too; another host
+            // of the address is another server.
+            matches!(
+                database.connect("tenure watch", "").await,
+                Ok(_) | Err(ConnectError::Refused { answered: true, .. })
+            )
+        };
+        // The work goes on meanwhile: it may hold locks.
+        tokio::select! {
+            biased;
+            done = &mut work => return Ok(done),
+            answers = answers => silent = if answers { 0 } else { silent + 1 },
+        }
+        // One may be a short stall.
+        if silent == 3 {
+            return Err(MigrateError::TimedOut);
         }
     }
 }
@@ -353,16 +365,23 @@ async fn prepare_projections(
     client: &mut Client,
     tables: &[&Table],
     projection_set: &str,
-    log_id: LogId,
-    epoch: i64,
-    goes_back: bool,
+    (log_id, epoch): (LogId, i64),
+    replacing: Replacing,
+    is_earlier: bool,
 ) -> Result<Projections, MigrateError> {
     let definition = view_tables::digest(tables);
     if let Some(row) = client.query_opt("select projection_set, view_definition from log.head", &[]).await? {
         let (database, standing): (String, String) = (row.try_get(0)?, row.try_get(1)?);
         if database != projection_set {
-            if !goes_back && is_newer(&database, tables) {
+            if replacing != Replacing::Always && (is_earlier || is_newer(&database, tables)) {
                 return Err(MigrateError::NewerProjections { database });
+            }
+            if replacing == Replacing::IfUnused {
+                let sql = "select count(*) from log.node where projection_set <> $1 and expires_at > clock_timestamp()";
+                let nodes: i64 = client.query_one(sql, &[&projection_set]).await?.try_get(0)?;
+                if nodes > 0 {
+                    return Err(MigrateError::NodesServing { database, nodes });
+                }
             }
             // Nodes of a release that does not drain would go on reading what is taken away from under them.
             let nodes = undrainable_nodes(client).await?;
@@ -408,12 +427,14 @@ async fn serves(client: &Client, binary: i64) -> Result<bool, tokio_postgres::Er
     client.query_one(sql, &[&binary]).await?.try_get(0)
 }
 
-/// The number of nodes of a release that does not stop writing when it is asked to: each node listens on one connection,
-/// and those that drain have a row in `log.node`.
+/// The number of nodes of a release that does not stop writing when it is asked to. Such a node listens under this name, as the first
+/// ones that drain did, which have a row in `log.node`. Later ones have a name of their own: one that is frozen or whose machine is
+/// gone may keep its connection for long after its row has expired.
 async fn undrainable_nodes(client: &Client) -> Result<i64, tokio_postgres::Error> {
     let sql = "select greatest(0, (select count(*) from pg_stat_activity
                                    where datname = current_database() and application_name = 'tenure follower')
-                                  - (select count(*) from log.node where expires_at > clock_timestamp()))";
+                                  - (select count(*) from log.node
+                                     where expires_at > clock_timestamp() and listens_as = 'tenure follower'))";
     client.query_one(sql, &[]).await?.try_get(0)
 }
 

@@ -60,6 +60,17 @@ pub enum MigrateError {
         /// The number of such nodes.
         nodes: i64,
     },
+    /// The database has the projections of another release, which nodes serve, and a command would replace them.
+    #[error(
+        "the database holds the projections of another release ({database}), which {nodes} nodes serve: use that release's \
+         program, or start a node of this release to upgrade"
+    )]
+    NodesServing {
+        /// The name of the projection set in the database.
+        database: String,
+        /// The number of such nodes.
+        nodes: i64,
+    },
     /// Another connection has held the migration lock for more than ten minutes.
     #[error(
         "another connection ({holder}) has held the migration lock for {} s: check what it does, terminate it if it is \

@@ -9,6 +9,10 @@ use tokio_postgres::{Client, SimpleQueryMessage};
 /// [`tokio_postgres::Error`] if one of the connections fails.
 pub(super) async fn shares_sessions(one: &Client, two: &Client) -> Result<bool, tokio_postgres::Error> {
     let before = session(one, "select pg_backend_pid()").await?;
+    // A pooler that hands its sessions out in turn gives one connection another session each time.
+    if session(one, "select pg_backend_pid()").await? != before {
+        return Ok(true);
+    }
     // An open transaction pins the session: if the pooler has just got it back from `one`, `two` gets that session.
     let other = match session(two, "begin; select pg_backend_pid()").await {
         Ok(other) => other,

@@ -51,23 +51,24 @@ const PRIVILEGES: &str = "
     grant insert on log.subscription_act to tenure_app;
     revoke update, delete, truncate on log.event from tenure_owner;";
 
-/// The privileges that serving needs, as a condition on the current role.
-const NEEDED: &str = "
-    select coalesce(bool_and(allowed), false) from (values
-        (has_schema_privilege(current_user, 'log', 'usage')),
-        (has_schema_privilege(current_user, 'view', 'usage')),
-        (has_schema_privilege(current_user, 'coarse', 'usage')),
-        (has_table_privilege(current_user, 'log.event', 'select')),
-        (has_table_privilege(current_user, 'log.event', 'insert')),
-        (has_column_privilege(current_user, 'log.head', 'fence', 'update')),
-        (has_column_privilege(current_user, 'log.head', 'epoch', 'update')),
-        (has_table_privilege(current_user, 'log.data_key', 'insert')),
-        (has_column_privilege(current_user, 'log.key_ring', 'nats_keys', 'update')),
-        (has_table_privilege(current_user, 'log.node', 'insert')),
-        (has_table_privilege(current_user, 'log.idempotency', 'insert')),
-        (has_table_privilege(current_user, 'log.subscription', 'insert')),
-        (has_table_privilege(current_user, 'view.users', 'insert')),
-        (has_table_privilege(current_user, 'coarse.last_used', 'insert'))
+/// The privileges that serving needs, as a condition on the current role. Names that lead nowhere for a moment, while tables are
+/// replaced, count as allowed.
+pub const NEEDED: &str = "
+    select coalesce(bool_and(allowed), true) from (values
+        (has_schema_privilege(current_user, to_regnamespace('log'), 'usage')),
+        (has_schema_privilege(current_user, to_regnamespace('view'), 'usage')),
+        (has_schema_privilege(current_user, to_regnamespace('coarse'), 'usage')),
+        (has_table_privilege(current_user, to_regclass('log.event'), 'select')),
+        (has_table_privilege(current_user, to_regclass('log.event'), 'insert')),
+        (has_column_privilege(current_user, to_regclass('log.head'), 'fence', 'update')),
+        (has_column_privilege(current_user, to_regclass('log.head'), 'epoch', 'update')),
+        (has_table_privilege(current_user, to_regclass('log.data_key'), 'insert')),
+        (has_column_privilege(current_user, to_regclass('log.key_ring'), 'nats_keys', 'update')),
+        (has_table_privilege(current_user, to_regclass('log.node'), 'insert')),
+        (has_table_privilege(current_user, to_regclass('log.idempotency'), 'insert')),
+        (has_table_privilege(current_user, to_regclass('log.subscription'), 'insert')),
+        (has_table_privilege(current_user, to_regclass('view.users'), 'insert')),
+        (has_table_privilege(current_user, to_regclass('coarse.last_used'), 'insert'))
     ) as needed (allowed)";
 
 /// A digest of the current privileges on Tenure's schemas and their objects.

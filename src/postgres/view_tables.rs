@@ -2,13 +2,11 @@
 //! the projection set is the same.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use sha2::{Digest as _, Sha256};
-use tokio::time::sleep;
 use tokio_postgres::Client;
-use tokio_postgres::error::SqlState;
 
+use super::statistics;
 use crate::event_log::row_sql;
 use crate::event_log::rows::Table;
 
@@ -61,14 +59,6 @@ async fn drop_outgrown_functions(client: &Client, table: &Table) -> Result<(), t
     Ok(())
 }
 
-/// How long forgetting statistics may wait for the table, because every later reader queues behind it, and how long it may
-/// keep the table while indexes of expressions are built again.
-const FORGETTING_SETTINGS: &str = "set local lock_timeout = '50ms'; set local statement_timeout = '1s'";
-
-/// How many times forgetting statistics is tried while others hold the table, and the pause between tries.
-const FORGETTING_TRIES: u32 = 25;
-const FORGETTING_PAUSE: Duration = Duration::from_millis(200);
-
 /// Removes the statistics that an earlier release has let PostgreSQL make of names and addresses. `false` if that is not possible
 /// now: the next start tries it again.
 async fn forget_statistics(client: &Client, table: &Table) -> Result<bool, tokio_postgres::Error> {
@@ -78,25 +68,8 @@ async fn forget_statistics(client: &Client, table: &Table) -> Result<bool, tokio
     {
         return Ok(true);
     }
-    let forget = row_sql::forget_statistics(table, "view");
-    let sql = format!("begin; {FORGETTING_SETTINGS}; {forget} commit");
-    for tries_left in (0..FORGETTING_TRIES).rev() {
-        let Err(error) = client.batch_execute(&sql).await else { return Ok(true) };
-        client.batch_execute("rollback").await?;
-        if tries_left > 0 && error.code() == Some(&SqlState::LOCK_NOT_AVAILABLE) {
-            sleep(FORGETTING_PAUSE).await;
-            continue;
-        }
-        let reason = super::statement_reason(&error);
-        tracing::warn!(
-            table = table.name,
-            reason,
-            "PostgreSQL still has statistics that show names; the next start tries again to remove them, and `tenure projections \
-             rebuild` removes them"
-        );
-        break;
-    }
-    Ok(false)
+    statistics::forget(client, &format!("view.{}", table.name), &row_sql::forget_statistics(table, "view"))
+        .await
 }
 
 async fn mend_indexes(client: &Client, table: &Table) -> Result<(), tokio_postgres::Error> {

@@ -24,13 +24,18 @@ pub static TABLE: Table = Table {
     indexes: &["(user_id) where user_id is not null"],
 };
 
+/// The row of a key that an invite has begun.
+pub(crate) fn begun(key: Uuid) -> RowChange {
+    RowChange::insert(&TABLE, vec![key.into(), Value::Null, Value::Position])
+}
+
 /// The row changes that an event causes in the table.
 pub(super) fn changes(stream: Uuid, event: &AnyEvent) -> Vec<RowChange> {
     match event {
         AnyEvent::Invite(
             InviteEvent::Created { invitee_key: Some(InviteeKey::Name { id, begins: true }), .. }
             | InviteEvent::InviteeResealed { invitee_key: InviteeKey::Name { id, begins: true }, .. },
-        ) => vec![RowChange::insert(&TABLE, vec![id.as_uuid().into(), Value::Null, Value::Position])],
+        ) => vec![begun(id.as_uuid())],
         AnyEvent::User(UserEvent::InvitedNameTaken { key, .. }) => {
             vec![RowChange::patch(&TABLE, vec![key.as_uuid().into()], [("user_id", stream.into())])]
         }

@@ -1,11 +1,9 @@
 //! The rows of one account as they were, for a request: in temporary tables of a connection that ends with it, read by the queries
 //! that read the live tables.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 use tokio_postgres::error::SqlState;
 use uuid::Uuid;
@@ -14,10 +12,11 @@ use super::error::ReplayError;
 use super::fold::rows_of_part;
 use super::fresh;
 use super::moment::{Moment, MomentError, Resolved};
-use super::part::read_part;
+use super::part::{Part, read_part};
 use super::parts::Replay;
 use super::progress::Progress;
 use super::spill::{SLICES, Spill};
+use super::turns::Turn;
 use crate::event_log::{PrimaryError, row_sql};
 use crate::ids::AccountId;
 use crate::postgres::STATEMENT_TIMEOUT;
@@ -29,11 +28,13 @@ pub const MOST_EVENTS: u64 = 100_000;
 /// How long a request may take.
 const TIMEOUT: Duration = Duration::from_secs(9);
 
+/// How often an answer is made because somebody in it was forgotten meanwhile.
+const TRIES: u32 = 3;
+
 /// How long a database may take to show that it still answers.
 const PING_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// How many requests of an engine look at the past at the same time, and how long others wait.
-const AT_ONCE: usize = 3;
+/// How long a request waits for others.
 const WAIT: Duration = Duration::from_secs(3);
 
 /// Settings of the connection. What is in its temporary tables is gone when it ends.
@@ -51,52 +52,6 @@ pub struct AccountPast {
     /// The moment that they show.
     pub moment: Resolved,
     _turn: Turn,
-}
-
-/// The right to look at the past, until it is dropped.
-type Turn = [OwnedSemaphorePermit; 3];
-
-/// Who looks at the past: few at the same time, of these one of each person and one for each account.
-pub(super) struct Turns {
-    of_askers: OneEach,
-    of_accounts: OneEach,
-    all: Arc<Semaphore>,
-}
-
-impl Default for Turns {
-    fn default() -> Self {
-        let all = Arc::new(Semaphore::new(AT_ONCE));
-        Self { of_askers: OneEach::default(), of_accounts: OneEach::default(), all }
-    }
-}
-
-impl Turns {
-    /// Waits until neither this person nor anybody else looks at the past of this account, and few others look at theirs.
-    async fn acquire(&self, account: AccountId, asker: Uuid) -> Result<Turn, AcquireError> {
-        let of_asker = self.of_askers.acquire(asker).await?;
-        let of_account = self.of_accounts.acquire(account.as_uuid()).await?;
-        Ok([of_asker, of_account, self.all.clone().acquire_owned().await?])
-    }
-}
-
-/// One place for each identifier.
-#[derive(Default)]
-struct OneEach {
-    places: Mutex<BTreeMap<Uuid, Weak<Semaphore>>>,
-}
-
-impl OneEach {
-    async fn acquire(&self, id: Uuid) -> Result<OwnedSemaphorePermit, AcquireError> {
-        let place = {
-            let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
-            places.retain(|_, place| place.strong_count() > 0);
-            let known = places.get(&id).and_then(Weak::upgrade);
-            let place = known.unwrap_or_else(|| Arc::new(Semaphore::new(1)));
-            places.insert(id, Arc::downgrade(&place));
-            place
-        };
-        place.acquire_owned().await
-    }
 }
 
 /// Why the rows of an account as they were could not be made.
@@ -152,8 +107,23 @@ impl Replay {
         let Ok(Ok(turn)) = timeout(WAIT, self.turns.acquire(account, asker)).await else {
             return Err(AccountPastError::Busy(account));
         };
-        if let Ok(made) = timeout(TIMEOUT, Box::pin(self.make_account_past(account, moment, turn))).await {
-            return made;
+        let making = async {
+            let mut tries = 0;
+            loop {
+                let before = self.log.newest().await.map_err(ReplayError::from)?;
+                let (reader, resolved, people) = self.make_account_past(account, moment).await?;
+                // What was forgotten while this was made is in it, if it was read before.
+                if !self.was_forgotten_since(before, account, &people).await? {
+                    return Ok((reader, resolved));
+                }
+                tries += 1;
+                if tries == TRIES {
+                    return Err(AccountPastError::Busy(account));
+                }
+            }
+        };
+        if let Ok(made) = timeout(TIMEOUT, Box::pin(making)).await {
+            return made.map(|(reader, moment)| AccountPast { reader, moment, _turn: turn });
         }
         // A database that does not answer is no question of size.
         let pinged = timeout(PING_TIMEOUT, self.log.primary().rows("select", &[])).await;
@@ -163,12 +133,26 @@ impl Replay {
         Err(AccountPastError::TooSlow(account))
     }
 
+    /// Whether one of these people was forgotten after a position, or the account closed.
+    async fn was_forgotten_since(
+        &self,
+        position: i64,
+        account: AccountId,
+        people: &[Uuid],
+    ) -> Result<bool, AccountPastError> {
+        let sql = "select exists (select from log.event where position > $1
+                       and (stream_type = 'user' and event_type = 'user.forgotten' and stream_id::uuid = any ($2)
+                            or stream_type = 'account' and event_type = 'account.closed' and stream_id = $3::text))";
+        let id = account.to_string();
+        let row = self.log.primary().row(sql, &[&position, &people, &id]).await.map_err(ReplayError::from)?;
+        Ok(row.map_or(Ok(false), |row| row.try_get(0))?)
+    }
+
     async fn make_account_past(
         &self,
         account: AccountId,
         moment: Moment,
-        turn: Turn,
-    ) -> Result<AccountPast, AccountPastError> {
+    ) -> Result<(Reader, Resolved, Vec<Uuid>), AccountPastError> {
         let moment = self.resolve(moment).await?;
         let database = self.log.database();
         let mut connection = database.connect("tenure as-of", SETTINGS).await.map_err(ReplayError::from)?;
@@ -194,9 +178,7 @@ impl Replay {
         let mut spill = Spill::new(&*self.entropy);
         let of: (Uuid, i64) = (account.as_uuid(), moment.position);
         let part = read_part(&folder, &connection, of, MOST_EVENTS, &mut spill, &Progress::none()).await?;
-        if part.is_none() {
-            return Err(AccountPastError::TooMany(account));
-        }
+        let Some(Part { people, .. }) = part else { return Err(AccountPastError::TooMany(account)) };
         let tables =
             projections::TABLES.iter().map(|table| row_sql::create_table_without_key(table, "pg_temp"));
         let coarse = COARSE.iter().map(|name| format!("create table pg_temp.{name} (like coarse.{name});\n"));
@@ -208,6 +190,6 @@ impl Replay {
         }
         let keys = self.codec.keys().clone();
         let reader = Reader::of_past(self.log.primary().clone(), keys, Arc::new(connection), moment.position);
-        Ok(AccountPast { reader, moment, _turn: turn })
+        Ok((reader, moment, people))
     }
 }

@@ -108,10 +108,13 @@ pub enum AsOfError {
     #[error("no schema `{0}` was made by `tenure audit as-of`; `tenure audit schemas` shows them")]
     NoSchema(String),
     /// The schema was dropped, or has to be, before it was finished.
-    #[error(
-        "the schema `{0}` was dropped while it was made: somebody asked for that, or the log has a new epoch; make it again"
-    )]
-    Dropped(String),
+    #[error("the schema `{schema}` was dropped while it was made ({because}); make it again")]
+    Dropped {
+        /// Its name.
+        schema: String,
+        /// Why it had to go.
+        because: String,
+    },
     /// Somebody reads the schema.
     #[error("the schema `{0}` is still being read; it will be dropped within a minute after that")]
     InUse(String),
@@ -150,6 +153,10 @@ impl Replay {
         if options.keep < Duration::from_mins(1) || options.keep > LONGEST_KEPT {
             return Err(AsOfError::Keep);
         }
+        session::while_server_answers(&self.log, Box::pin(self.as_of_while(options, progress))).await
+    }
+
+    async fn as_of_while(&self, options: &AsOfOptions, progress: &Progress) -> Result<AsOf, AsOfError> {
         let lock = session::connect(&self.log, "tenure as-of").await?;
         if let Err(holder) = session::lock(&lock.client, AS_OF_LOCK).await? {
             return Err(AsOfError::Running(holder));
@@ -157,15 +164,33 @@ impl Replay {
         sweep(&lock.client).await?;
         let moment = self.resolve(options.moment).await?;
         register(&lock.client, options, &moment).await?;
-        let made = Box::pin(self.make(options, &moment, &lock, progress)).await;
-        if made.is_err() {
-            // Dropped at once if the server can still be reached, and else by the next sweep.
-            let _ = lock.client.batch_execute("rollback").await;
-            let _ = drop_now(&lock.client, &options.schema, "never finished").await;
+        let made = self.make(options, &moment, &lock, progress).await;
+        if made.is_err()
+            && let Some(because) = self.drop_unfinished(&options.schema, &lock.client).await
+        {
+            return Err(AsOfError::Dropped { schema: options.schema.clone(), because });
         }
         let _ = lock.client.query_one("select pg_advisory_unlock($1)", &[&AS_OF_LOCK]).await;
         let (events, rows, expires_at) = made?;
         Ok(AsOf { schema: options.schema.clone(), moment, expires_at, events, rows })
+    }
+
+    /// Drops what could not be finished, at once if the server can still be reached, and else with the next sweep. Returns why it had to
+    /// go, if that was not its end.
+    async fn drop_unfinished(&self, schema: &str, client: &Client) -> Option<String> {
+        let why = "never finished";
+        // The driver may give a connection up whose COPY has failed.
+        let ended = match client.batch_execute("rollback").await {
+            Ok(()) => drop_now(client, schema, why).await,
+            Err(error) => Err(error),
+        };
+        let ended = if let Ok(ended) = ended {
+            ended
+        } else {
+            let another = session::connect(&self.log, "tenure as-of").await.ok()?;
+            drop_now(&another.client, schema, why).await.ok()?
+        };
+        Some(ended.because).filter(|because| because != why)
     }
 
     async fn make(
@@ -189,6 +214,8 @@ impl Replay {
             read_log(self, &folder, &events, to, &mut spill, progress).await?.events
         };
         let (client, schema) = (&lock.client, &*options.schema);
+        // A node may be looking whether somebody in it was forgotten.
+        client.batch_execute("set lock_timeout = '1min'").await?;
         progress.begin(Phase::Loading, SLICES as u64);
         let mut loaded = 0;
         for slice in 0..SLICES {
@@ -198,8 +225,7 @@ impl Replay {
                 None => rows_of(&slice)?,
             };
             drop_expired_claims(&mut rows, moment.at)?;
-            let loading = fresh::load(client, schema, projections::TABLES, &rows);
-            loaded += session::long(&self.log, loading).await?;
+            loaded += fresh::load(client, schema, projections::TABLES, &rows).await?;
             progress.advance(1);
             tokio::task::yield_now().await;
         }
@@ -211,7 +237,7 @@ impl Replay {
             let statements =
                 [row_sql::add_key(table, schema), indexes + &row_sql::storage(table, schema), analyze];
             for statement in statements {
-                session::long(&self.log, async { Ok(client.batch_execute(&statement).await?) }).await?;
+                client.batch_execute(&statement).await?;
             }
             progress.advance(1);
         }
@@ -220,8 +246,8 @@ impl Replay {
                      where name = $1 and ended_at is null and ends_because is null returning expires_at";
         match client.query_opt(ready, &[&schema, &options.keep.as_secs_f64()]).await? {
             Some(row) => Ok((count, loaded, row.try_get(0)?)),
-            // Dropped, or about to be: the log has a new epoch, or somebody asked for it.
-            None => Err(AsOfError::Dropped(schema.to_owned())),
+            // Dropped, or about to be; the caller finds out why.
+            None => Err(AsOfError::Dropped { schema: schema.to_owned(), because: "it had to go".to_owned() }),
         }
     }
 
@@ -257,13 +283,17 @@ impl Replay {
     /// # Errors
     /// [`AsOfError`]
     pub async fn drop_as_of_schema(&self, name: &str) -> Result<(), AsOfError> {
+        session::while_server_answers(&self.log, self.drop_as_of_schema_while(name)).await
+    }
+
+    async fn drop_as_of_schema_while(&self, name: &str) -> Result<(), AsOfError> {
         let connection = session::connect(&self.log, "tenure as-of").await?;
         let sql =
             "update log.as_of_schema set expires_at = clock_timestamp() where name = $1 and ended_at is null";
         if connection.client.execute(sql, &[&name]).await? == 0 {
             return Err(AsOfError::NoSchema(name.to_owned()));
         }
-        if drop_now(&connection.client, name, "asked for").await? {
+        if drop_now(&connection.client, name, "asked for").await?.is_gone {
             Ok(())
         } else {
             Err(AsOfError::InUse(name.to_owned()))
@@ -297,10 +327,14 @@ async fn register(client: &Client, options: &AsOfOptions, moment: &Resolved) -> 
                    on conflict (name) do update
                    set schema_oid = excluded.schema_oid, account_id = excluded.account_id, epoch = excluded.epoch, position = excluded.position,
                        as_of = excluded.as_of, made_at = excluded.made_at, expires_at = excluded.expires_at,
-                       checked = excluded.checked, is_ready = false, ends_because = null, ended_at = null";
+                       checked = excluded.checked, is_ready = false, ends_because = null, ended_at = null
+                   where as_of_schema.ended_at is not null";
         let (account, keep) = (&options.account, options.keep.as_secs_f64());
         let Resolved { epoch, position, at } = moment;
-        client.execute(sql, &[&schema, account, epoch, position, at, &keep]).await?;
+        if client.execute(sql, &[&schema, account, epoch, position, at, &keep]).await? == 0 {
+            // One of that name that was renamed by hand is still known by it.
+            return Err(AsOfError::SchemaExists(schema.to_owned()));
+        }
         let about = format!(
             "create table {schema}.as_of as
              select as_of, position, epoch, account_id, made_at from log.as_of_schema where name = '{schema}';
@@ -308,15 +342,13 @@ async fn register(client: &Client, options: &AsOfOptions, moment: &Resolved) -> 
         );
         client.batch_execute(&about).await?;
         client.batch_execute("commit").await?;
-        Ok::<_, tokio_postgres::Error>(())
+        Ok(())
     };
-    match registering.await {
-        Ok(()) => Ok(()),
-        Err(error) => {
-            let _ = client.batch_execute("rollback").await;
-            Err(error.into())
-        }
+    let registered = registering.await;
+    if registered.is_err() {
+        let _ = client.batch_execute("rollback").await;
     }
+    registered
 }
 
 /// A claim that has expired by then is nobody's.
@@ -336,11 +368,23 @@ async fn sweep(client: &Client) -> Result<Vec<(String, String)>, tokio_postgres:
     rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect()
 }
 
-/// Drops a schema for this reason, unless somebody reads it. Returns whether it is gone.
-async fn drop_now(client: &Client, name: &str, why: &str) -> Result<bool, tokio_postgres::Error> {
+/// What has become of a schema that was to be dropped.
+struct Ended {
+    is_gone: bool,
+    because: String,
+}
+
+/// Drops a schema for this reason, unless somebody reads it.
+async fn drop_now(client: &Client, name: &str, why: &str) -> Result<Ended, tokio_postgres::Error> {
     let sql = "update log.as_of_schema set ends_because = coalesce(ends_because, $2) where name = $1 and ended_at is null";
     client.execute(sql, &[&name, &why]).await?;
-    Ok(!sweep(client).await?.iter().any(|(schema, _)| schema == name))
+    sweep(client).await?;
+    // Looked up: a node that sweeps at the same time is not waited for.
+    let sql = "select ended_at is not null, coalesce(ends_because, $2) from log.as_of_schema where name = $1";
+    let row = client.query_opt(sql, &[&name, &why]).await?;
+    row.map_or(Ok(Ended { is_gone: true, because: why.to_owned() }), |row| {
+        Ok(Ended { is_gone: row.try_get(0)?, because: row.try_get(1)? })
+    })
 }
 
 #[cfg(test)]

@@ -116,6 +116,16 @@ impl Replay {
         if from.epoch != to.epoch {
             return Err(ReplayError::EpochChanged);
         }
+        session::while_server_answers(&self.log, Box::pin(self.changes_while((from, to), account, progress)))
+            .await
+    }
+
+    async fn changes_while(
+        &self,
+        (from, to): (Resolved, Resolved),
+        account: Option<Uuid>,
+        progress: &Progress,
+    ) -> Result<Changes, ReplayError> {
         let folder = self.folder_of_past(account.is_some());
         let connection = Arc::new(session::connect(&self.log, "tenure replay").await?);
         let mut spill = Spill::new(&*self.entropy);

@@ -39,6 +39,10 @@ impl Replay {
     /// # Errors
     /// See [`ReplayError`].
     pub async fn diff(&self, account: Option<Uuid>, progress: &Progress) -> Result<Diff, ReplayError> {
+        session::while_server_answers(&self.log, Box::pin(self.diff_while(account, progress))).await
+    }
+
+    async fn diff_while(&self, account: Option<Uuid>, progress: &Progress) -> Result<Diff, ReplayError> {
         let connect = || session::connect(&self.log, "tenure replay");
         let (events, live) = (Arc::new(connect().await?), connect().await?);
         let wanted: Arc<[bool]> = vec![true; projections::TABLES.len()].into();

@@ -125,6 +125,7 @@ impl ReplayError {
             | Self::Read(_)
             | Self::EpochChanged
             | Self::Swapped
+            | Self::Copy(CopyError::TimedOut)
             | Self::Temporary { .. } => true,
             other => crate::postgres::is_outage(other),
         }

@@ -29,6 +29,7 @@ mod snapshot;
 mod spill;
 mod swap;
 mod tuple;
+mod turns;
 
 pub use account_past::{AccountPast, AccountPastError, MOST_EVENTS};
 pub use as_of::{AsOf, AsOfError, AsOfOptions, AsOfSchema, LONGEST_KEPT};
@@ -40,4 +41,4 @@ pub use moment::{MalformedMoment, Moment, MomentError, Resolved};
 pub use parts::{Replay, Verification};
 pub use progress::{Phase, Progress, Step};
 pub use rebuild::{RebuildError, RebuildOptions, Rebuilt};
-pub(crate) use session::connect as connect_as_owner;
+pub(crate) use session::{connect as connect_as_owner, while_server_answers};

@@ -93,7 +93,10 @@ impl FromStr for Moment {
                 Err(_) => Err(MalformedMoment::Neither),
             };
         }
-        if let Ok(token) = text.parse::<PositionToken>() {
+        let is_month = text.len() == 7 && text.as_bytes()[4] == b'-';
+        if let Ok(token) = text.parse::<PositionToken>()
+            && !is_month
+        {
             return if token.position == 0 {
                 Err(MalformedMoment::NoPosition)
             } else {
@@ -101,11 +104,12 @@ impl FromStr for Moment {
             };
         }
         // The parser of times takes a leap second for the second before it.
-        let second = text.get(16..19);
-        if second == Some(":60")
-            && text.as_bytes().get(10).is_some_and(|byte| byte.eq_ignore_ascii_case(&b't'))
-        {
+        if text.get(16..19) == Some(":60") {
             return Err(MalformedMoment::LeapSecond);
+        }
+        // It also takes anything between date and time.
+        if text.as_bytes().get(10).is_some_and(|between| !b"Tt ".contains(between)) {
+            return Err(MalformedMoment::Neither);
         }
         match Timestamp::parse(text) {
             Ok(at) => Ok(Self::At(at)),
@@ -124,7 +128,7 @@ impl FromStr for Moment {
 
 /// Whether a time is followed by something that may be the name of a zone, such as `CET` or `[Europe/Berlin]`.
 fn names_a_zone(text: &str) -> bool {
-    let is_of_time = |character: char| character.is_ascii_digit() || ":.".contains(character);
+    let is_of_time = |character: char| character.is_ascii_digit() || ":.,".contains(character);
     let Some((date, rest)) = text.split_once(['T', 't', ' ']) else { return false };
     let zone = rest.trim_start_matches(is_of_time);
     let time = &rest[..rest.len() - zone.len()];
@@ -223,6 +227,11 @@ mod tests {
             ("2026-01-31T12:00:00Europe/Berlin", ZoneName),
             ("2016-12-31T23:59:60Z", LeapSecond),
             ("2016-12-31T23:59:60.5+00:00", LeapSecond),
+            ("2016-12-31 23:59:60Z", LeapSecond),
+            ("2016-12-31_23:59:60Z", LeapSecond),
+            ("2026-01-31x12:00:00Z", Neither),
+            ("2026-01", Neither),
+            ("2026-01-31T12:00:00,5Z", Neither),
             ("2026-01-31T12:00:61Z", Neither),
         ] {
             assert_eq!(text.parse::<Moment>(), Err(error), "{text}");

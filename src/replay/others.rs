@@ -46,8 +46,9 @@ const STATEMENTS: &str = "
     from pg_class c cross join aclexplode(c.relacl) a
     where c.relnamespace = 'view'::regnamespace and c.relname = any ($2::text[] || '{view_build}'::text[]) and a.grantee <> c.relowner
     union all
-    select 2, format('grant %s (%I) on view.%I to %s', a.privilege_type, t.attname, c.relname,
-                  case a.grantee when 0 then 'public' else a.grantee::regrole::text end)
+    select 2, format('grant %s (%I) on view.%I to %s%s', a.privilege_type, t.attname, c.relname,
+                  case a.grantee when 0 then 'public' else a.grantee::regrole::text end,
+                  case when a.is_grantable then ' with grant option' else '' end)
     from pg_class c join pg_attribute t on t.attrelid = c.oid cross join aclexplode(t.attacl) a
     where c.relnamespace = 'view'::regnamespace and c.relname = any ($2::text[])
     union all
@@ -91,6 +92,17 @@ const STATEMENTS: &str = "
     -- After the functions, which they may call.
     select 5, pg_get_triggerdef(t.oid) from pg_trigger t join pg_class c on c.oid = t.tgrelid
     where c.relnamespace = 'view'::regnamespace and c.relname = any ($2::text[]) and not t.tgisinternal
+    union all
+    select 5, format('alter table view.%I %s trigger %I', c.relname,
+                  case t.tgenabled when 'D' then 'disable' when 'A' then 'enable always' else 'enable replica' end, t.tgname)
+    from pg_trigger t join pg_class c on c.oid = t.tgrelid
+    where c.relnamespace = 'view'::regnamespace and c.relname = any ($2::text[]) and not t.tgisinternal
+      and t.tgenabled <> 'O'
+    union all
+    select 3, format('alter table view.%I %s row level security', c.relname, f.flag)
+    from pg_class c,
+         lateral (values (c.relrowsecurity, 'enable'), (c.relforcerowsecurity, 'force')) as f (is_set, flag)
+    where c.relnamespace = 'view'::regnamespace and c.relname = any ($2::text[]) and f.is_set
     union all
     -- A view keeps its owner and its privileges when it is replaced.
     select 6, format('create or replace view %s %s as %s', v.oid::regclass,

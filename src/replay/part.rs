@@ -1,6 +1,7 @@
 //! Reads the part of the log that says how the rows of one account were: its own events, and those of the people in it.
 
 use foldhash::HashSet;
+use tokio_postgres::Client;
 use uuid::Uuid;
 
 use super::error::ReplayError;
@@ -12,6 +13,7 @@ use super::spill::Spill;
 use crate::event_log::RecordedEvent;
 use crate::event_log::rows::{Change, ColumnType, RowChange, Value};
 use crate::postgres::Connection;
+use crate::projections::{invites, name_keys};
 
 /// How many people's events one statement reads.
 const PEOPLE: usize = 1_000;
@@ -23,6 +25,10 @@ pub(super) struct Part {
     pub(super) keys: Keys,
     /// How many events were read.
     pub(super) events: u64,
+    /// The people in it.
+    pub(super) people: Vec<Uuid>,
+    /// The keys of invited names that have a row. A key can have been begun by an invite to another account.
+    name_keys: HashSet<Uuid>,
 }
 
 /// Reads the events of an account up to a position, and of the people that they mention, at most so many, into the spill, in no
@@ -36,7 +42,7 @@ pub(super) async fn read_part(
     progress: &Progress,
 ) -> Result<Option<Part>, ReplayError> {
     let (mut part, mut people) = (Part::default(), HashSet::default());
-    let mut after = 0;
+    let (mut after, mut first) = (0, None);
     loop {
         let of_account = format!(
             "where account_id = '{account}' and position > {after} and position <= {position}
@@ -45,18 +51,15 @@ pub(super) async fn read_part(
         let events = read_where(connection, &of_account).await?;
         let Some(last) = events.last() else { break };
         after = last.position;
+        first = first.or(events.first().map(|event| event.position));
         let effects = part.take(folder, events, spill, progress).await?;
         people.extend(effects.iter().flat_map(|effects| effects.rows.iter().flat_map(people_in)));
         if part.events > most {
             return Ok(None);
         }
     }
-    // Whoever has taken an invited name ends the invite when they are forgotten.
-    let takers = "select user_id from view.name_keys k join view.invites i on i.name_key = k.id
-                  where i.account_id = $1 and k.user_id is not null";
-    for row in connection.client.query(takers, &[&account]).await? {
-        people.insert(row.try_get::<_, Uuid>(0)?);
-    }
+    let name_keys = part.name_keys.iter().copied().collect();
+    people.extend(takers(&connection.client, name_keys, first.unwrap_or_default()).await?);
     let people: Vec<Uuid> = people.into_iter().collect();
     for some in people.chunks(PEOPLE) {
         let ids: Vec<String> = some.iter().map(|id| format!("'{id}'")).collect();
@@ -77,6 +80,7 @@ pub(super) async fn read_part(
             }
         }
     }
+    part.people = people;
     Ok(Some(part))
 }
 
@@ -90,13 +94,64 @@ impl Part {
     ) -> Result<Vec<Effects>, ReplayError> {
         self.events += events.len() as u64;
         progress.advance(events.len() as u64);
-        let (effects, keys) = folder.effects(&events).await?;
+        let (mut effects, keys) = folder.effects(&events).await?;
         self.keys.extend(keys);
+        for Effects { rows, .. } in &mut effects {
+            self.name_keys.extend(rows.iter().filter_map(begun_key));
+            let named: Vec<Uuid> = rows.iter().filter_map(named_key).collect();
+            let elsewhere = named.into_iter().filter(|key| self.name_keys.insert(*key));
+            rows.extend(elsewhere.map(name_keys::begun).collect::<Vec<_>>());
+        }
         let mut records = Records::new();
         records.extend(&effects)?;
         snapshot::add(spill, &mut records)?;
         Ok(effects)
     }
+}
+
+/// Those who have taken these invited names since a position: they end the invites when they are forgotten.
+async fn takers(client: &Client, name_keys: Vec<Uuid>, since: i64) -> Result<Vec<Uuid>, ReplayError> {
+    let sql = "select user_id from view.name_keys where id = any ($1) and user_id is not null";
+    let known = client.query(sql, &[&name_keys]).await?;
+    // Once their rows have been cleared away, the last event of a forgotten person says which names they had taken.
+    let sql = "select n.name::text from unnest($1::uuid[]) n (name)
+               where not exists (select from log.data_key d where d.subject = 'name:' || n.name)
+                 and not exists (select from view.name_keys k where k.id = n.name and k.user_id is not null)";
+    let lost = client.query(sql, &[&name_keys]).await?;
+    let lost: Vec<String> = lost.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?;
+    let sql = "select u.id from view.users u
+               cross join lateral (select e.payload from log.event e
+                                   where e.stream_type = 'user' and e.stream_id = u.id::text
+                                   order by e.stream_id desc, e.stream_type desc, e.version desc limit 1) e
+               where u.forgotten_at is not null and u.position > $2
+                 and exists (select from unnest($1::text[]) n (name) where position(convert_to(n.name, 'UTF8') in e.payload) > 0)";
+    let forgotten = if lost.is_empty() { Vec::new() } else { client.query(sql, &[&lost, &since]).await? };
+    Ok(known.iter().chain(&forgotten).map(|row| row.try_get(0)).collect::<Result<_, _>>()?)
+}
+
+/// The key of an invited name that a change begins.
+fn begun_key(RowChange { table, key, change }: &RowChange) -> Option<Uuid> {
+    let begins = table.name == name_keys::TABLE.name && matches!(change, Change::Insert(_));
+    key.first().filter(|_| begins).and_then(uuid)
+}
+
+/// The key of the name in an invite that a change sets.
+fn named_key(RowChange { table, change, .. }: &RowChange) -> Option<Uuid> {
+    if table.name != invites::TABLE.name {
+        return None;
+    }
+    let wanted = table.columns.iter().position(|column| column.name == "name_key")?;
+    match change {
+        Change::Insert(values) => uuid(values.get(wanted)?),
+        Change::Patch(columns) => {
+            columns.iter().find(|(column, _)| *column == wanted).and_then(|(_, value)| uuid(value))
+        }
+        Change::Delete => None,
+    }
+}
+
+const fn uuid(value: &Value) -> Option<Uuid> {
+    if let Value::Uuid(id) = value { Some(*id) } else { None }
 }
 
 /// The users that a change of a row mentions.

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use super::account_past::Turns;
 use super::fold::Folder;
+use super::turns::Turns;
 use crate::clock::Clock;
 use crate::codec::Codec;
 use crate::entropy::Entropy;

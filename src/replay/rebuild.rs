@@ -98,9 +98,14 @@ pub enum RebuildError {
     #[error(
         "{} of {} rows differ from what the log says, so nothing was replaced; `--accept-differences` replaces them all \
          the same",
-        .0.count, .0.rows
+        differences.count, differences.rows
     )]
-    Differs(Box<Differences>),
+    Differs {
+        /// The differences.
+        differences: Box<Differences>,
+        /// How many events were read.
+        events: u64,
+    },
     /// Objects of others cannot be put on the fresh tables.
     #[error(
         "the projections cannot be replaced while these objects depend on them: {}; drop them, rebuild, then create them \
@@ -134,6 +139,15 @@ impl Replay {
         options: &RebuildOptions,
         progress: &Progress,
     ) -> Result<Rebuilt, RebuildError> {
+        // Large: boxed, so that it does not enlarge the futures of its callers.
+        session::while_server_answers(&self.log, Box::pin(self.rebuild_while(options, progress))).await
+    }
+
+    async fn rebuild_while(
+        &self,
+        options: &RebuildOptions,
+        progress: &Progress,
+    ) -> Result<Rebuilt, RebuildError> {
         let lock = session::connect(&self.log, "tenure rebuild").await?;
         if let Err(holder) = session::lock(&lock.client, REBUILD_LOCK).await? {
             return Err(RebuildError::Running(holder));
@@ -141,10 +155,10 @@ impl Replay {
         if options.unless_current && is_current(&lock.client).await? {
             return Err(RebuildError::Overtaken);
         }
+        // Of a rebuild that was killed; whoever has the lock takes it back.
+        drain::withdraw(&lock.client).await?;
         session::drop_leftovers(&lock.client).await?;
-        let work = Work { replay: self, options, progress, lock };
-        // Large: boxed, so that it does not enlarge the futures of its callers.
-        Box::pin(work.run()).await
+        Work { replay: self, options, progress, lock }.run().await
     }
 }
 
@@ -222,15 +236,14 @@ impl Work<'_> {
     ) -> Result<Rebuilt, RebuildError> {
         let (differences, rows) = Box::pin(self.fill(fresh, scan, other)).await?;
         if differences.count > 0 && self.options.verification == Verification::Strict {
-            return Err(RebuildError::Differs(Box::new(differences)));
+            return Err(RebuildError::Differs { differences: Box::new(differences), events: scan.events });
         }
-        let log = &self.replay.log;
         let client = &self.lock.client;
         self.progress.begin(Phase::Indexing, fresh.tables.len() as u64);
-        session::long(log, fresh.index([client, &other.client], &|| self.progress.advance(1))).await?;
+        fresh.index([client, &other.client], &|| self.progress.advance(1)).await?;
         for (_, index) in &others.indexes {
             let index = index.replacen(" ON view.", &format!(" ON {}.", fresh.schema), 1);
-            session::long(log, async { Ok(client.batch_execute(&index).await?) }).await?;
+            client.batch_execute(&index).await?;
         }
         self.progress.begin(Phase::CatchingUp, 0);
         let keys = std::mem::take(&mut scan.keys);
@@ -313,7 +326,7 @@ impl Work<'_> {
             Ok::<_, ReplayError>((differences, count))
         };
         let both = futures::future::try_join(work(&self.lock.client), work(&other.client));
-        let ((mut differences, one), (others, two)) = Box::pin(session::long(&self.replay.log, both)).await?;
+        let ((mut differences, one), (others, two)) = Box::pin(both).await?;
         differences.extend(others);
         Ok((differences, one + two))
     }

@@ -14,13 +14,15 @@ use crate::postgres::{Connection, STATEMENT_TIMEOUT};
 
 /// Settings for statements over whole tables. Waiting for locks stays bounded, and so does a transaction whose client has
 /// gone. Work memory is per connection; index builds use it. A connection may be idle for as long as the log is read, and a
-/// snapshot lasts as long as it takes to read the tables.
+/// snapshot lasts as long as it takes to read the tables. A server that builds an index does not look whether its client has gone,
+/// unless it is told to, and would keep the lock of a killed rebuild until it is done.
 const SETTINGS: &str = "
     set statement_timeout = 0; set lock_timeout = '5s'; set idle_in_transaction_session_timeout = '1min';
     set client_min_messages = warning; set max_parallel_workers_per_gather = 0; set jit = off;
     set maintenance_work_mem = '128MB'; set default_transaction_isolation = 'read committed';
-    set idle_session_timeout = 0;
-    select set_config(name, '0', false) from pg_settings where name = 'transaction_timeout';";
+    set idle_session_timeout = 0; set tcp_keepalives_idle = 30; set tcp_keepalives_interval = 5; set tcp_keepalives_count = 3;
+    select set_config(name, '0', false) from pg_settings where name = 'transaction_timeout';
+    select set_config('client_connection_check_interval', '1s', false) where version() ~* 'linux|darwin|bsd';";
 
 /// How long to wait for a sweep that has a lock for a moment.
 const LOCK_WAIT: Duration = Duration::from_secs(1);
@@ -66,10 +68,11 @@ pub(super) async fn drop_leftovers(client: &Client) -> Result<Vec<(String, Strin
         .collect::<Result<_, tokio_postgres::Error>>()?)
 }
 
-/// Runs a statement of any length, for as long as the server answers other connections.
-pub(super) async fn long<T>(
+/// Runs work of any length, for as long as the server answers other connections.
+pub(crate) async fn while_server_answers<T, E: From<ReplayError>>(
     log: &EventLog,
-    work: impl Future<Output = Result<T, ReplayError>>,
-) -> Result<T, ReplayError> {
-    while_alive(log.database(), work).await.unwrap_or(Err(PrimaryError::TimedOut(STATEMENT_TIMEOUT).into()))
+    work: impl Future<Output = Result<T, E>>,
+) -> Result<T, E> {
+    let watched = while_alive(log.database(), work).await;
+    watched.unwrap_or_else(|_| Err(ReplayError::from(PrimaryError::TimedOut(STATEMENT_TIMEOUT)).into()))
 }

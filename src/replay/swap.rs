@@ -110,7 +110,10 @@ pub(super) async fn swap(
             Ok(swapped) => return Ok(swapped),
             Err(error) => error,
         };
-        client.batch_execute("rollback").await?;
+        if client.batch_execute("rollback").await.is_err() {
+            // The connection is gone: the first error says what that means.
+            return Err(error);
+        }
         // What the transaction applied to the fresh tables is gone with it.
         catch_up.back_to(before);
         if !matches!(&error, ReplayError::Statement(refused) if is_lock(refused)) {

@@ -188,6 +188,10 @@ async fn nothing_is_told_of_others_and_of_people_who_were_forgotten() {
         .create_source(&operator(), acme, Some(ada), &eve.as_uuid().simple().to_string(), None)
         .await
         .unwrap();
+    let handle = eve.as_uuid().simple().to_string();
+    let path = format!("/api/v1/accounts/{acme}/explain?source={handle}");
+    let story = answer(server.get(&path).bearer_auth(server.token(ada).await)).await.is(200).json();
+    assert_eq!(types(&story), ["source.created"]);
     // A person who was forgotten has no name in the stories of others, and no story.
     let story =
         answer(server.get(&format!("/api/v1/accounts/{acme}/explain")).bearer_auth(&token)).await.is(200);

@@ -251,7 +251,7 @@ async fn start(
         private.ready().await?;
         open::address(private.endpoint())
     };
-    let tenure = open::engine(config, address).await?;
+    let tenure = open::node(config, address).await?;
     // `tenure user sign-in-link` in another process reads it to print links that lead here.
     tenure.record_public_url(&settings.public_url).await?;
     let sign_in = match first_operator(&tenure, settings).await? {

@@ -9,7 +9,7 @@ use tokio_postgres::config::{ChannelBinding, LoadBalanceHosts, SslNegotiation, T
 
 use super::conninfo;
 use super::error::AddressError;
-use super::{Address, RootCerts, SslMode, TlsVersion};
+use super::{Address, DEFAULT_PORT, RootCerts, SslMode, TlsVersion};
 
 impl FromStr for Address {
     type Err = AddressError;
@@ -317,8 +317,6 @@ impl Builder {
 
 /// The directory in which Debian and most other packages put the socket.
 const DEFAULT_SOCKET_DIR: &str = "/var/run/postgresql";
-
-const DEFAULT_PORT: u16 = 5_432;
 
 fn integer(name: &'static str, value: &str) -> Result<i64, AddressError> {
     value.trim().parse().map_err(|_| AddressError::Invalid { name, rule: "a whole number" })

@@ -175,7 +175,10 @@ fn parse_pairs(text: &str) -> Result<Vec<Parameter>, AddressError> {
                 Some(_) => value.extend(characters.next()),
             }
         }
-        if has_blank && !quoted && value.contains('=') {
+        let begins_a_pair = value.split_once('=').is_some_and(|(name, _)| {
+            !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_')
+        });
+        if has_blank && !quoted && begins_a_pair {
             // libpq would use the next pair as the value, for example of the password; that is never intended.
             return Err(AddressError::Unreadable(
                 "a value is missing after a `=`: write '' for an empty value",
@@ -228,6 +231,14 @@ mod tests {
 
     fn pairs(expected: &[(&str, &str)]) -> Vec<(String, String)> {
         expected.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+    }
+
+    #[test]
+    fn a_value_after_a_blank_may_have_an_equals_sign_unless_it_is_the_next_pair() {
+        let parsed = parsed("password = c2VjcmV0== host = db");
+        assert_eq!(parsed, pairs(&[("password", "c2VjcmV0=="), ("host", "db")]));
+        assert!(parse("password = host=db").is_err());
+        assert!(parse("password = sslmode=require").is_err());
     }
 
     /// The examples of the manual, and others as parsed by `psql` of PostgreSQL 15.

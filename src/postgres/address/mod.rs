@@ -11,6 +11,9 @@ use tokio_postgres::config::Host;
 
 pub use error::AddressError;
 
+/// The port of a host that names none.
+pub const DEFAULT_PORT: u16 = 5_432;
+
 /// libpq's `sslmode`: whether to use TLS, and what to verify.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum SslMode {

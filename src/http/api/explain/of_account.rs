@@ -60,7 +60,8 @@ pub async fn of_account(
             in_account(&state, account, Thing::Invite(invite), "invite", Resource::Invite).await?
         }
         (None, None, Some(source)) => {
-            if let Ok(source) = source.parse::<SourceId>() {
+            // A handle can be 32 hexadecimal digits.
+            if let (36, Ok(source)) = (source.len(), source.parse::<SourceId>()) {
                 in_account(&state, account, Thing::Source(source), "source", Resource::Source).await?
             } else {
                 let found = state.tenure.reader().source_by_handle(account, &source).await;
