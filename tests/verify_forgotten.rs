@@ -136,6 +136,37 @@ async fn the_planner_keeps_no_keys_that_were_destroyed_and_nothing_that_is_delet
     assert_eq!(found(&report), ["statistics of log.data_key"]);
 }
 
+/// A dump keeps a lock on every table until it ends.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_start_beside_a_dump_leaves_statistics_to_the_next_one() {
+    let database = TestDatabase::new().await;
+    let tenure = database.open().await;
+    user(&tenure, "somebody").await;
+    let client = database.connect(None).await;
+    client
+        .batch_execute(
+            "alter table log.data_key alter column wrapped set statistics -1;
+             alter table log.key_ring alter column lookup_key set statistics -1;
+             analyze log.data_key, log.key_ring;
+             alter table log.data_key alter column wrapped set statistics 0;
+             alter table log.key_ring alter column lookup_key set statistics 0",
+        )
+        .await
+        .unwrap();
+    let kept = async || -> i64 {
+        let sql =
+            "select count(*) from pg_stats where schemaname = 'log' and attname in ('wrapped', 'lookup_key')";
+        database.connect(None).await.query_one(sql, &[]).await.unwrap().get(0)
+    };
+    assert_eq!(kept().await, 2);
+    client.batch_execute("begin; select from log.data_key; select from log.key_ring").await.unwrap();
+    database.open().await.close().await;
+    assert_eq!(kept().await, 2);
+    client.batch_execute("commit").await.unwrap();
+    database.open().await.close().await;
+    assert_eq!(kept().await, 0);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn texts_are_found_in_any_case_and_tables_that_may_not_be_read_are_named() {
     let database = TestDatabase::new().await;

@@ -101,7 +101,7 @@ pub async fn look(database: &Database, clock: &dyn Clock) -> Result<Health, Heal
     };
     let second = database.connect_to_any("tenure doctor", "").await?;
     let looked = timeout(STATEMENT_TIMEOUT, async {
-        // A statement of a pooler's own could fail in any way.
+        // First: behind such a pooler, any later statement may fail for reasons that mislead.
         if pooler::shares_sessions(&connection.client, &second.client).await? {
             return Err(HealthError::Pooler);
         }

@@ -179,7 +179,7 @@ impl Migration {
         if applied < binary {
             run_migrations(client, database).await?;
         }
-        in_time(statistics::forget_of_log(client)).await?;
+        while_alive(database, statistics::forget_of_log(client)).await??;
         // Building an index on a large table may take longer than any statement timeout.
         in_time(client.batch_execute(LONG)).await?;
         let is_earlier = binary < applied;

@@ -10,8 +10,9 @@ use tokio_postgres::error::SqlState;
 /// of expressions are built again.
 const SETTINGS: &str = "set local lock_timeout = '50ms'; set local statement_timeout = '1s'";
 
-/// How many times it is tried while others hold the table, and the pause between tries.
-const TRIES: u32 = 25;
+/// How many times it is tried while others hold the table, and the pause between tries. Few: a dump holds all tables for as long as it
+/// takes, and no start waits for that.
+const TRIES: u32 = 5;
 const PAUSE: Duration = Duration::from_millis(200);
 
 /// Runs the statements that remove statistics of a table. `false` if that is not possible now: the next start tries it again.

@@ -28,7 +28,7 @@ pub const MOST_EVENTS: u64 = 100_000;
 /// How long a request may take.
 const TIMEOUT: Duration = Duration::from_secs(9);
 
-/// How often an answer is made because somebody in it was forgotten meanwhile.
+/// How many times an answer is made before the request is refused, if somebody in it is forgotten each time.
 const TRIES: u32 = 3;
 
 /// How long a database may take to show that it still answers.
@@ -141,8 +141,10 @@ impl Replay {
         people: &[Uuid],
     ) -> Result<bool, AccountPastError> {
         let sql = "select exists (select from log.event where position > $1
-                       and (stream_type = 'user' and event_type = 'user.forgotten' and stream_id::uuid = any ($2)
-                            or stream_type = 'account' and event_type = 'account.closed' and stream_id = $3::text))";
+                       and (stream_type = 'user' and event_type = 'user.forgotten' and stream_id = any ($2)
+                            or stream_type = 'account' and event_type = 'account.closed' and stream_id = $3))";
+        // As text: the streams of foreign aggregates have other identifiers.
+        let people: Vec<String> = people.iter().map(Uuid::to_string).collect();
         let id = account.to_string();
         let row = self.log.primary().row(sql, &[&position, &people, &id]).await.map_err(ReplayError::from)?;
         Ok(row.map_or(Ok(false), |row| row.try_get(0))?)

@@ -214,7 +214,7 @@ impl Replay {
             read_log(self, &folder, &events, to, &mut spill, progress).await?.events
         };
         let (client, schema) = (&lock.client, &*options.schema);
-        // A node may be looking whether somebody in it was forgotten.
+        // A node that checks the tables for people who were forgotten holds them for a few seconds.
         client.batch_execute("set lock_timeout = '1min'").await?;
         progress.begin(Phase::Loading, SLICES as u64);
         let mut loaded = 0;
