@@ -115,8 +115,11 @@ async fn may_serve(client: &Client, needed: &str) -> Result<bool, tokio_postgres
     let allowed = async || client.query_one(needed, &[]).await?.try_get(0);
     let sql =
         "select exists (select from pg_roles where rolname = 'tenure_app' and pg_has_role(oid, 'member'))";
-    if allowed().await? || !client.query_one(sql, &[]).await?.try_get::<_, bool>(0)? {
-        return allowed().await;
+    if allowed().await? {
+        return Ok(true);
+    }
+    if !client.query_one(sql, &[]).await?.try_get::<_, bool>(0)? {
+        return Ok(false);
     }
     client.batch_execute(&format!("set role {APP_ROLE}")).await?;
     let may_serve = allowed().await;
