@@ -2,7 +2,7 @@
 //! without its last events. Nothing stale is believed, nothing written is lost, and service goes on.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use reqwest::StatusCode;
@@ -11,6 +11,7 @@ use tenure::Settings;
 use tenure::credentials::master_key::MasterKeySource;
 use tenure::http::Rate;
 use tenure::replay::{Phase, Progress, RebuildError, RebuildOptions, Step};
+use tokio::sync::watch;
 
 use crate::http::{Answer, Server as Node, answer};
 use crate::support::operator;
@@ -52,7 +53,7 @@ struct Caller {
     number: usize,
     operator_token: String,
     stop: Arc<AtomicBool>,
-    answered: Arc<AtomicUsize>,
+    answered: Arc<watch::Sender<usize>>,
 }
 
 impl Caller {
@@ -62,7 +63,7 @@ impl Caller {
             return None;
         }
         assert!(allowed.contains(&answer.status.as_u16()), "caller {}: {answer:?}", self.number);
-        self.answered.fetch_add(1, Ordering::SeqCst);
+        self.answered.send_modify(|answered| *answered += 1);
         Some(answer)
     }
 
@@ -154,18 +155,16 @@ const DETOURS: [Detour; 6] = [
 ];
 
 /// Waits until as many answers have come again as there are callers.
-async fn until_answered(answered: &AtomicUsize, callers: usize, why: &str) {
-    let from = answered.load(Ordering::SeqCst);
-    let look = async {
-        while answered.load(Ordering::SeqCst) < from + callers {
-            tokio::task::yield_now().await;
-        }
-    };
-    tokio::time::timeout(RECOVERY, look).await.unwrap_or_else(|_| panic!("stuck after {why}"));
+async fn until_answered(answered: &watch::Sender<usize>, callers: usize, why: &str) {
+    let mut counted = answered.subscribe();
+    let from = *counted.borrow();
+    let enough = counted.wait_for(|now| *now >= from + callers);
+    let waited = tokio::time::timeout(RECOVERY, enough).await;
+    waited.unwrap_or_else(|_| panic!("stuck after {why}")).unwrap();
 }
 
 /// Waits until both nodes are ready: the answers that came may all be those of one of them.
-async fn until_ready(nodes: &[Node; 2], why: &str) {
+async fn until_ready(nodes: &[Node], why: &str) {
     for node in nodes {
         let mut last = None;
         let look = async {
@@ -179,7 +178,9 @@ async fn until_ready(nodes: &[Node; 2], why: &str) {
             }
         };
         let waited = tokio::time::timeout(RECOVERY, look).await;
-        waited.unwrap_or_else(|_| panic!("not ready after {why}: {last:?}"));
+        if waited.is_err() {
+            panic!("not ready after {why}: {last:?}; {:?} now", node.tenure.ready().await);
+        }
     }
 }
 
@@ -246,7 +247,7 @@ async fn fault_no_detour_of_the_databases_address_makes_a_stale_answer_or_a_stuc
     let epoch = nodes[0].tenure.log().seen().get().epoch;
 
     let callers = 64;
-    let (stop, answered) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+    let (stop, answered) = (Arc::new(AtomicBool::new(false)), Arc::new(watch::Sender::new(0)));
     let calling: Vec<_> = (0..callers)
         .map(|number| {
             let (nodes, stop, answered) = (nodes.clone(), stop.clone(), answered.clone());
@@ -262,7 +263,7 @@ async fn fault_no_detour_of_the_databases_address_makes_a_stale_answer_or_a_stuc
         until_answered(&answered, callers, "the standby was left behind").await;
         lead_astray(detour, &switch, &mut primary, &mut standby).await;
         until_answered(&answered, 4 * callers, &format!("{detour:?}")).await;
-        until_ready(&nodes, &format!("{detour:?}")).await;
+        until_ready(&nodes[..], &format!("{detour:?}")).await;
         standby.follow(&primary).await;
     }
     stop.store(true, Ordering::SeqCst);
@@ -271,7 +272,7 @@ async fn fault_no_detour_of_the_databases_address_makes_a_stale_answer_or_a_stuc
     }
     let now = nodes[1].tenure.log().seen().get().epoch;
     assert_eq!(now, epoch, "nothing was lost, so that positions keep their meaning");
-    println!("{} detours, {} answers checked", detours(), answered.load(Ordering::SeqCst));
+    println!("{} detours, {} answers checked", detours(), *answered.borrow());
 }
 
 /// The position token of an answer.
@@ -698,8 +699,7 @@ async fn fault_a_postgresql_that_freezes_under_a_rebuild_ends_it_with_the_reason
         server.thaw();
         let error = ended.expect("it does not wait for ever").unwrap_err();
         assert!(matches!(&error, RebuildError::Replay(error) if error.may_succeed_later()), "{error}");
-        let well = async { while answer(node.get("/readyz")).await.status != StatusCode::OK {} };
-        tokio::time::timeout(Duration::from_secs(10), well).await.expect("the node goes on");
+        until_ready(std::slice::from_ref(&node), &format!("{phase:?}")).await;
     }
     // What is left stands in nobody's way.
     let again = async {

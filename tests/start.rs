@@ -113,6 +113,28 @@ async fn a_command_replaces_no_projections_that_nodes_serve_and_a_node_that_is_g
     open(command()).await.unwrap().close().await;
 }
 
+/// A server compiles code for a statement whose cost it takes for enormous, which takes it half a second of CPU time: on a busy machine,
+/// a probe that is compiled is never answered in time.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_connection_has_its_queries_compiled_or_run_by_workers() {
+    let database = TestDatabase::new().await;
+    let compiles = "do $$ begin
+        execute format('alter database %I set jit = on', current_database());
+        execute format('alter database %I set max_parallel_workers_per_gather = 2', current_database()); end $$";
+    database.connect(None).await.batch_execute(compiles).await.unwrap();
+    let target = Database::new(&database.address, None).unwrap();
+    let settings =
+        "select current_setting('jit') || ' ' || current_setting('max_parallel_workers_per_gather')";
+    for connection in [target.connect("primary", "").await, target.connect_to_any("any", "").await] {
+        let set: String = connection.unwrap().client.query_one(settings, &[]).await.unwrap().get(0);
+        assert_eq!(set, "off 0");
+    }
+    assert_eq!(
+        database.connect(None).await.query_one(settings, &[]).await.unwrap().get::<_, String>(0),
+        "on 2"
+    );
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_host_that_never_answers_keeps_nobody_who_has_little_time_from_the_next_one() {
     let database = TestDatabase::new().await;

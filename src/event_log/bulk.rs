@@ -13,7 +13,7 @@ use crate::postgres::{Connection, STATEMENT_TIMEOUT};
 
 /// Settings that allow long statements, with a limit.
 const SETTINGS: &str = "set lock_timeout = '60s'; set idle_in_transaction_session_timeout = '60s';
-                        set statement_timeout = '115s'; set max_parallel_workers_per_gather = 0;";
+                        set statement_timeout = '115s';";
 
 /// A connection that appends in bulk.
 pub struct BulkWriter {

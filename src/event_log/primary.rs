@@ -31,12 +31,11 @@ const IDLE_LIMIT: Duration = Duration::from_secs(5);
 /// How long a ping may take before the connection counts as lost.
 const PING_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Settings of the connections. A query is planned once, with its index, even if the tables were small at that time; no
-/// query is large enough to be worth parallel workers. The server's timeout is slightly shorter than [`READ_TIMEOUT`],
+/// Settings of the connections. A query is planned once, with its index, even if the tables were small at that time.
+/// The server's timeout is slightly shorter than [`READ_TIMEOUT`],
 /// so that a slow server reports it itself.
 const SETTINGS: &str = "
-    set plan_cache_mode = force_generic_plan; set enable_seqscan = off; set jit = off;
-    set max_parallel_workers_per_gather = 0;
+    set plan_cache_mode = force_generic_plan; set enable_seqscan = off;
     set statement_timeout = '4500ms'; set lock_timeout = '4s'; set idle_in_transaction_session_timeout = '5s';";
 
 /// Wraps a query to add two columns after its own: whether there is a row at all, and the state of the log as the bytes

@@ -30,7 +30,7 @@ const MOST_OPENING: usize = 5;
 /// Settings of the probe's connection; the server's timeouts are slightly shorter than [`PROBE_TIMEOUT`].
 const SETTINGS: &str =
     "set statement_timeout = '900ms'; set lock_timeout = '900ms'; set plan_cache_mode = force_generic_plan;
-                        set enable_seqscan = off; set max_parallel_workers_per_gather = 0;";
+                        set enable_seqscan = off;";
 
 /// Selects the state that [`Probe::judge`] reads.
 fn state() -> String {
@@ -148,11 +148,13 @@ struct Place {
 }
 
 impl Place {
-    /// Keeps a connection that has opened since the last probe. An attempt that has failed since says nothing of now.
+    /// Keeps a connection that has opened since the last probe, and gives the others up. An attempt that has failed since says nothing
+    /// of now.
     fn collect(&mut self) {
         while let Some(ended) = self.opening.try_join_next() {
             if let Ok((_, Ok(kept))) = ended {
                 self.kept = Some(kept);
+                self.opening = JoinSet::new();
             }
         }
     }

@@ -52,8 +52,7 @@ const HISTORY: &str = "log.schema_history";
 
 /// Session settings for the short statements of a start.
 const SETTINGS: &str =
-    "set statement_timeout = '10s'; set lock_timeout = '8s'; set client_min_messages = warning;
-                        set max_parallel_workers_per_gather = 0;";
+    "set statement_timeout = '10s'; set lock_timeout = '8s'; set client_min_messages = warning;";
 
 /// Session settings for building indexes and rebuilding projections of large tables. Waiting for locks stays bounded.
 const LONG: &str = "set statement_timeout = 0; set lock_timeout = '60s';";

@@ -39,8 +39,8 @@ const WAIT: Duration = Duration::from_secs(3);
 
 /// Settings of the connection. What is in its temporary tables is gone when it ends.
 const SETTINGS: &str = "
-    set statement_timeout = '15s'; set lock_timeout = '3s'; set idle_in_transaction_session_timeout = '15s'; set jit = off;
-    set max_parallel_workers_per_gather = 0; set temp_buffers = '32MB'; set client_min_messages = warning;";
+    set statement_timeout = '15s'; set lock_timeout = '3s'; set idle_in_transaction_session_timeout = '15s';
+    set temp_buffers = '32MB'; set client_min_messages = warning;";
 
 /// Tables outside the log that queries join; nothing of them is known of the past.
 const COARSE: &[&str] = &["last_used", "last_broadcast"];

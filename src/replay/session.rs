@@ -18,7 +18,7 @@ use crate::postgres::{Connection, STATEMENT_TIMEOUT};
 /// unless it is told to, and would keep the lock of a killed rebuild until it is done.
 const SETTINGS: &str = "
     set statement_timeout = 0; set lock_timeout = '5s'; set idle_in_transaction_session_timeout = '1min';
-    set client_min_messages = warning; set max_parallel_workers_per_gather = 0; set jit = off;
+    set client_min_messages = warning;
     set maintenance_work_mem = '128MB'; set default_transaction_isolation = 'read committed';
     set idle_session_timeout = 0; set tcp_keepalives_idle = 30; set tcp_keepalives_interval = 5; set tcp_keepalives_count = 3;
     select set_config(name, '0', false) from pg_settings where name = 'transaction_timeout';

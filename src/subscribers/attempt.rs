@@ -81,7 +81,7 @@ impl Session {
         // The server ends what the handler's own timeout has not ended.
         let limit = (handler_timeout + TRANSACTION_MARGIN).as_millis();
         let settings = format!(
-            "set statement_timeout = {limit}; set lock_timeout = {limit}; set jit = off;
+            "set statement_timeout = {limit}; set lock_timeout = {limit};
              set idle_in_transaction_session_timeout = {limit}; set default_transaction_isolation = 'read committed';
              select set_config('synchronous_commit', 'on', false)
              where current_setting('synchronous_commit') in ('off', 'local');"
