@@ -530,7 +530,7 @@ async fn fill(tenure: &Tenure, account: AccountId, owner: UserId, source: Source
         }
         writer.append(BulkBatch::of(&encoded).unwrap(), &*clock).await.unwrap();
     }
-    writer.analyse().await;
+    tenure.log().analyse().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -630,6 +630,42 @@ async fn cancelled_callers_leave_no_busy_connection_and_open_no_more_of_them() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_node_whose_readers_keep_every_connection_busy_is_not_taken_for_dead() {
+    let database = crate::support::TestDatabase::new().await;
+    let node = Arc::new(Node::on(&database).await);
+    let runs = node.tenure.insert_operator(&operator(), "runs", "r@example.org").await.unwrap().answer;
+    let bearer = node.token(runs).await;
+    let holder = database.connect(None).await;
+    holder.batch_execute("begin; lock table view.accounts").await.unwrap();
+    let readers: Vec<_> = (0..32)
+        .map(|_| {
+            let (node, bearer) = (node.clone(), bearer.clone());
+            tokio::spawn(async move {
+                loop {
+                    answer(node.get("/api/v1/accounts").bearer_auth(&bearer)).await;
+                }
+            })
+        })
+        .collect();
+    let admin = database.connect(None).await;
+    let wait = "select count(*) >= 8 from pg_stat_activity
+                where datname = current_database() and application_name = 'tenure' and wait_event_type = 'Lock'";
+    while !admin.query_one(wait, &[]).await.unwrap().get::<_, bool>(0) {}
+    let row = "select expires_at::text from log.node";
+    let expires = async || admin.query_one(row, &[]).await.unwrap().get::<_, String>(0);
+    let renewed = async {
+        for _ in 0..2 {
+            let before = expires().await;
+            while expires().await == before {}
+        }
+    };
+    // Less than a row lasts.
+    tokio::time::timeout(Duration::from_secs(4), renewed).await.expect("the row is renewed");
+    readers.iter().for_each(tokio::task::JoinHandle::abort);
+    holder.batch_execute("rollback").await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn fault_a_node_is_ready_again_although_connecting_takes_longer_than_a_probe() {
     let server = Server::primary().await;
     let switch = Switch::to(server.port).await;

@@ -1,7 +1,7 @@
 //! Bulk appends: stores many units of new streams by binary COPY, with the same row changes as ordinary appends.
 
 use tokio::time::timeout;
-use tokio_postgres::{Client, Transaction};
+use tokio_postgres::Transaction;
 
 use super::bulk_batch::{Base, BulkBatch};
 use super::bulk_error::{BULK_TIMEOUT, BulkError};
@@ -23,6 +23,20 @@ pub struct BulkWriter {
 }
 
 impl EventLog {
+    /// Updates the planner's statistics after, or during, large appends. This needs the owner's privileges; without them it is left
+    /// to autovacuum.
+    pub async fn analyse(&self) {
+        let analysing = async {
+            let connection = self.database().connect("tenure bulk", SETTINGS).await?;
+            connection.client.batch_execute("reset role; analyze (skip_locked)").await?;
+            Ok::<_, PrimaryError>(())
+        };
+        let analysed = timeout(BULK_TIMEOUT, analysing).await;
+        if !matches!(analysed, Ok(Ok(()))) {
+            tracing::debug!(?analysed, "statistics are left to autovacuum");
+        }
+    }
+
     /// Opens a connection for bulk appends.
     ///
     /// # Errors
@@ -82,23 +96,14 @@ impl BulkWriter {
             copy_in(transaction.client(), &table, &columns, rows).await?;
         }
         transaction.execute("select pg_notify('tenure_log', '')", &[]).await?;
+        let announced = self.log.own_bulk().announce(self.epoch, headers);
         transaction.commit().await?;
+        announced.stored();
         // Only after the commit: reads of this node must from now on show these events.
         let Some((newest, id)) = last else { return Ok(base.position) };
-        self.log.own_bulk().keep(self.epoch, headers);
         self.log.seen().advance(self.epoch, newest, id);
         self.log.seen().wake_followers();
         Ok(newest)
-    }
-
-    /// Updates the planner's statistics after large appends. This needs the owner's privileges; without them it is left
-    /// to autovacuum.
-    pub async fn analyse(&self) {
-        let client: &Client = &self.connection.client;
-        let analysed = timeout(BULK_TIMEOUT, client.batch_execute("reset role; analyze (skip_locked)")).await;
-        if !matches!(analysed, Ok(Ok(()))) {
-            tracing::debug!(?analysed, "statistics are left to autovacuum");
-        }
     }
 }
 

@@ -81,8 +81,10 @@ impl BulkBatch {
     pub fn of(units: &[Unit]) -> Result<Self, BulkError> {
         units.iter().try_for_each(Unit::check_events)?;
         let ordinals = FirstOrdinals::of(units);
-        let mut tables = vec![events(units)?, keys(units)?, claims(units, &ordinals)?];
+        let mut tables = vec![keys(units)?, claims(units, &ordinals)?];
         rows(units, &ordinals, &mut tables)?;
+        // Last: who asks for the newest event has to look past those that are not committed yet.
+        tables.push(events(units)?);
         tables.retain(|encoded| !encoded.rows.is_empty());
         let header = |(ordinal, event): (i64, &NewEvent)| EventHeader {
             position: ordinal,
@@ -105,6 +107,8 @@ impl BulkBatch {
 fn events(units: &[Unit]) -> Result<Encoded, BulkError> {
     let mut out = Encoded::new("log.event", RecordedEvent::COLUMNS);
     let events = units.iter().flat_map(|unit| &unit.events);
+    // A buffer of this size is costly to enlarge.
+    out.rows.reserve(events.clone().map(NewEvent::size_bytes).sum());
     for (ordinal, event) in (1..).zip(events) {
         begin_row(&mut out.rows, 12);
         out.put_position(ordinal)?;

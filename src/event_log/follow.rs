@@ -10,6 +10,7 @@ use super::checkpoint::Checkpoint;
 use super::error::{PrimaryError, ReadError};
 use super::event::{EventHeader, FromLog, RecordedEvent};
 use super::log::EventLog;
+use super::own_bulk::Next;
 use super::page::{PAGE, contiguous};
 use crate::ids::EventId;
 
@@ -97,7 +98,7 @@ impl<E: FromLog> Follower<E> {
         loop {
             // Before the read: a commit during the read then wakes this follower at once.
             self.wake.borrow_and_update();
-            let page = match self.written_here() {
+            let page = match self.written_here().await {
                 Some(page) => page,
                 None => self.page().await?,
             };
@@ -112,10 +113,19 @@ impl<E: FromLog> Follower<E> {
     }
 
     /// The next events, if this node has just written them in bulk and the reader needs only their headers.
-    fn written_here(&self) -> Option<Vec<E>> {
+    async fn written_here(&mut self) -> Option<Vec<E>> {
+        if !E::IS_HEADER {
+            return None;
+        }
         let Checkpoint { epoch, position, .. } = self.place;
-        let headers = E::IS_HEADER.then(|| self.log.own_bulk().take_after(epoch, position)).flatten();
-        headers.and_then(E::of_headers)
+        let log = self.log.clone();
+        let mut next = log.own_bulk().take_after(epoch, position);
+        if let Next::Announced(last) = next {
+            // If the commit takes long, the log is read: it may be on another server by now.
+            let _ = timeout(POLL, self.wake.wait_for(|newest| *newest >= last)).await;
+            next = log.own_bulk().take_after(epoch, position);
+        }
+        if let Next::Stored(headers) = next { E::of_headers(headers) } else { None }
     }
 
     /// Reads the next page, and in the same statement the event at the follower's own place: it shows whether the log

@@ -77,6 +77,9 @@ struct Inner {
     projection_set: String,
     database: Database,
     primary: Primary,
+    /// One connection for this node's row in `log.node`: a node whose readers keep every connection of the pool busy must not be taken for
+    /// dead.
+    heartbeat: Primary,
     shared_reader: Arc<SharedReader>,
     own_bulk: OwnBulk,
     probe: Probe,
@@ -100,7 +103,8 @@ impl EventLog {
         options: Options,
     ) -> Result<Self, ReadError> {
         let seen = Arc::new(SeenLog::new(head, entropy));
-        let primary = Primary::new(database.clone(), seen.clone(), options.connections)?;
+        let primary = Primary::new(database.clone(), "tenure", seen.clone(), options.connections)?;
+        let heartbeat = Primary::new(database.clone(), "tenure heartbeat", seen.clone(), 1)?;
         let (submissions, waiting) = mpsc::channel(options.queue);
         let (tasks, closing) = (TaskTracker::new(), CancellationToken::new());
         // Appends compare this release's own set, not the stored one, so that a superseded node notices at its first
@@ -126,6 +130,7 @@ impl EventLog {
             shared_reader: Arc::new(SharedReader::new(primary.clone(), seen.log_id())),
             own_bulk: OwnBulk::default(),
             primary,
+            heartbeat,
             seen,
             tasks,
             closing,
@@ -332,6 +337,11 @@ impl EventLog {
     #[must_use]
     pub fn primary(&self) -> &Primary {
         &self.inner.primary
+    }
+
+    /// The connection for this node's row in `log.node`.
+    pub(super) fn heartbeat(&self) -> &Primary {
+        &self.inner.heartbeat
     }
 
     /// Listens for the commits of other nodes, until the log is closed.

@@ -102,7 +102,7 @@ impl EventLog {
                    on conflict (id) do update set is_drained = excluded.is_drained, expires_at = excluded.expires_at";
         let expires_after = EXPIRES_AFTER.as_secs_f64();
         let set = self.projection_set();
-        self.primary().execute(sql, &[&node, &set, &expires_after, &is_drained, &LISTENS_AS]).await?;
+        self.heartbeat().execute(sql, &[&node, &set, &expires_after, &is_drained, &LISTENS_AS]).await?;
         Ok(())
     }
 
@@ -111,7 +111,7 @@ impl EventLog {
     /// # Errors
     /// [`ReadError::Unavailable`]; the row then expires.
     pub async fn leave(&self, node: Uuid) -> Result<(), ReadError> {
-        self.primary().execute("delete from log.node where id = $1", &[&node]).await?;
+        self.heartbeat().execute("delete from log.node where id = $1", &[&node]).await?;
         Ok(())
     }
 
@@ -126,7 +126,7 @@ impl EventLog {
                                                   and (l.classid::bigint << 32 | l.objid::bigint) = $1)
                                then next_projection_set end
                    from log.head";
-        let row = self.primary().row(sql, &[&REBUILD_LOCK, &self.projection_set()]).await?;
+        let row = self.heartbeat().row(sql, &[&REBUILD_LOCK, &self.projection_set()]).await?;
         row.map_or(Ok(None), |row| Ok(row.try_get(0)?))
     }
 }

@@ -69,6 +69,8 @@ pub struct Session {
 /// Opens and pings the connections of the pool.
 struct Opener {
     database: Database,
+    /// The `application_name` of the connections.
+    name: &'static str,
     seen: Arc<SeenLog>,
     /// When an idle connection was last found to be lost; connections that were idle at that time are not pinged.
     found_lost: Mutex<Option<Stopwatch>>,
@@ -79,7 +81,7 @@ impl managed::Manager for Opener {
     type Error = PrimaryError;
 
     async fn create(&self) -> Result<Session, PrimaryError> {
-        let mut connection = self.database.connect("tenure", SETTINGS).await?;
+        let mut connection = self.database.connect(self.name, SETTINGS).await?;
         let server = self.seen.check(&mut connection.client).await?.actual;
         Ok(Session { connection, server, statements: Mutex::default() })
     }
@@ -183,12 +185,17 @@ pub struct Primary {
 }
 
 impl Primary {
-    /// Creates a pool of at most `connections` connections to this database; opens none yet.
+    /// Creates a pool of at most `connections` connections of this name to this database; opens none yet.
     ///
     /// # Errors
     /// [`ReadError::Unavailable`] if the pool cannot be created.
-    pub fn new(database: Database, seen: Arc<SeenLog>, connections: usize) -> Result<Self, ReadError> {
-        let opener = Opener { database, seen: seen.clone(), found_lost: Mutex::default() };
+    pub fn new(
+        database: Database,
+        name: &'static str,
+        seen: Arc<SeenLog>,
+        connections: usize,
+    ) -> Result<Self, ReadError> {
+        let opener = Opener { database, name, seen: seen.clone(), found_lost: Mutex::default() };
         let pool = managed::Pool::builder(opener).max_size(connections).queue_mode(QueueMode::Lifo).build();
         let pool = pool.map_err(|error| ReadError::Unavailable(Box::new(error)))?;
         Ok(Self { pool, seen })

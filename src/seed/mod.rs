@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::mpsc;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::Tenure;
 use crate::clock::Timestamp;
@@ -19,8 +20,9 @@ use crate::entropy::SeededEntropy;
 use crate::event_log::{BulkBatch, EventLog, Unit};
 use group::Group;
 
-/// The approximate number of events per transaction.
+/// The approximate number of events per transaction, and of those in the first one: PostgreSQL has nothing to do until that is encoded.
 const CHUNK: u64 = 40_000;
+const FIRST_CHUNK: u64 = 5_000;
 
 /// About how many events a group has.
 const EVENTS_A_GROUP: u64 = 70;
@@ -61,16 +63,25 @@ pub async fn generate(
     let making = tokio::spawn(maker.make(events, made_chunks));
     let mut seeded = Seeded { position: from, ..Seeded::default() };
     let clock = tenure.clock();
+    let mut analysing = None;
     // The error of an incomplete chunk is that of the maker, below.
     while let Some((batch, so_far)) = chunks.recv().await {
         let position = writer.append(batch, &*clock).await?;
         seeded = Seeded { position, ..so_far };
         progress(seeded.events);
+        // Beside the last chunks: what is in the tables by now says enough about them, and soon there is less to encode.
+        if seeded.events >= events / 4 * 3 && analysing.is_none() {
+            let log = tenure.log().clone();
+            analysing = Some(AbortOnDropHandle::new(tokio::spawn(async move { log.analyse().await })));
+        }
     }
     if let Ok(made) = making.await {
         made?;
     }
-    writer.analyse().await;
+    if let Some(analysing) = analysing {
+        // If it panicked, statistics are left to autovacuum.
+        let _ = analysing.await;
+    }
     Ok(seeded)
 }
 
@@ -104,7 +115,8 @@ impl Maker {
         while seeded.events < events {
             let mut units = Vec::new();
             let begin = seeded.events;
-            while seeded.events < events && seeded.events - begin < CHUNK {
+            let chunk = if begin == 0 { FIRST_CHUNK } else { CHUNK };
+            while seeded.events < events && seeded.events - begin < chunk {
                 let group =
                     Group::new(&self.entropy, self.time_of(number, events), &self.prefix, number).make()?;
                 seeded.events += group.decided.len() as u64;
