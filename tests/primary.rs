@@ -178,9 +178,8 @@ async fn until_ready(nodes: &[Node], why: &str) {
             }
         };
         let waited = tokio::time::timeout(RECOVERY, look).await;
-        if waited.is_err() {
-            panic!("not ready after {why}: {last:?}; {:?} now", node.tenure.ready().await);
-        }
+        let reason = if waited.is_err() { Some(node.tenure.ready().await) } else { None };
+        assert!(waited.is_ok(), "not ready after {why}: {last:?}; {reason:?} now");
     }
 }
 
