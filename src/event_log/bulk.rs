@@ -96,7 +96,7 @@ impl BulkWriter {
             copy_in(transaction.client(), &table, &columns, rows).await?;
         }
         transaction.execute("select pg_notify('tenure_log', '')", &[]).await?;
-        let announced = self.log.own_bulk().announce(self.epoch, headers);
+        let announced = self.log.own_appends().announce(self.epoch, headers);
         transaction.commit().await?;
         announced.stored();
         // Only after the commit: reads of this node must from now on show these events.

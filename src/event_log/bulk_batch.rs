@@ -86,15 +86,7 @@ impl BulkBatch {
         // Last: who asks for the newest event has to look past those that are not committed yet.
         tables.push(events(units)?);
         tables.retain(|encoded| !encoded.rows.is_empty());
-        let header = |(ordinal, event): (i64, &NewEvent)| EventHeader {
-            position: ordinal,
-            id: event.id,
-            stream: event.stream.clone(),
-            version: event.version,
-            event_type: event.event_type.to_string(),
-            account_id: event.account_id,
-        };
-        let headers = (1..).zip(units.iter().flat_map(|unit| &unit.events)).map(header).collect();
+        let headers = EventHeader::from_position(1, units.iter().flat_map(|unit| &unit.events));
         Ok(Self { headers, tables })
     }
 

@@ -151,6 +151,21 @@ pub struct EventHeader {
     pub account_id: Option<Uuid>,
 }
 
+impl EventHeader {
+    /// The headers of events that have this position and the next ones.
+    pub(super) fn from_position<'e>(first: i64, events: impl Iterator<Item = &'e NewEvent>) -> Vec<Self> {
+        let header = |(position, event): (i64, &NewEvent)| Self {
+            position,
+            id: event.id,
+            stream: event.stream.clone(),
+            version: event.version,
+            event_type: event.event_type.to_string(),
+            account_id: event.account_id,
+        };
+        (first..).zip(events).map(header).collect()
+    }
+}
+
 fn stream_at(row: &Row, column: usize) -> Result<StreamId, tokio_postgres::Error> {
     Ok(StreamId {
         stream_type: Cow::Owned(row.try_get(column)?),

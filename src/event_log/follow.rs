@@ -10,7 +10,7 @@ use super::checkpoint::Checkpoint;
 use super::error::{PrimaryError, ReadError};
 use super::event::{EventHeader, FromLog, RecordedEvent};
 use super::log::EventLog;
-use super::own_bulk::Next;
+use super::own_appends::Next;
 use super::page::{PAGE, contiguous};
 use crate::ids::EventId;
 
@@ -112,18 +112,18 @@ impl<E: FromLog> Follower<E> {
         }
     }
 
-    /// The next events, if this node has just written them in bulk and the reader needs only their headers.
+    /// The next events, if this node has just written them and the reader needs only their headers.
     async fn written_here(&mut self) -> Option<Vec<E>> {
         if !E::IS_HEADER {
             return None;
         }
         let Checkpoint { epoch, position, .. } = self.place;
         let log = self.log.clone();
-        let mut next = log.own_bulk().take_after(epoch, position);
+        let mut next = log.own_appends().take_after(epoch, position);
         if let Next::Announced(last) = next {
             // If the commit takes long, the log is read: it may be on another server by now.
             let _ = timeout(POLL, self.wake.wait_for(|newest| *newest >= last)).await;
-            next = log.own_bulk().take_after(epoch, position);
+            next = log.own_appends().take_after(epoch, position);
         }
         if let Next::Stored(headers) = next { E::of_headers(headers) } else { None }
     }

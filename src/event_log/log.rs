@@ -14,7 +14,7 @@ use super::drain::{Drain, Draining};
 use super::error::{AppendError, ReadError};
 use super::event::StreamId;
 use super::limits::{MAX_UNIT_BYTES, MAX_UNIT_EVENTS};
-use super::own_bulk::OwnBulk;
+use super::own_appends::OwnAppends;
 use super::parameters::Reads;
 use super::primary::Primary;
 use super::probe::{NotReady, Probe};
@@ -81,7 +81,7 @@ struct Inner {
     /// dead.
     heartbeat: Primary,
     shared_reader: Arc<SharedReader>,
-    own_bulk: OwnBulk,
+    own_appends: Arc<OwnAppends>,
     probe: Probe,
     seen: Arc<SeenLog>,
     tasks: TaskTracker,
@@ -105,6 +105,7 @@ impl EventLog {
         let seen = Arc::new(SeenLog::new(head, entropy));
         let primary = Primary::new(database.clone(), "tenure", seen.clone(), options.connections)?;
         let heartbeat = Primary::new(database.clone(), "tenure heartbeat", seen.clone(), 1)?;
+        let own_appends = Arc::new(OwnAppends::default());
         let (submissions, waiting) = mpsc::channel(options.queue);
         let (tasks, closing) = (TaskTracker::new(), CancellationToken::new());
         // Appends compare this release's own set, not the stored one, so that a superseded node notices at its first
@@ -117,6 +118,7 @@ impl EventLog {
             waiting,
             closing.clone(),
             seen.clone(),
+            own_appends.clone(),
         );
         tasks.spawn(committer.run());
         let latency = metrics::histogram!("tenure_append_seconds");
@@ -128,7 +130,7 @@ impl EventLog {
             projection_set,
             database,
             shared_reader: Arc::new(SharedReader::new(primary.clone(), seen.log_id())),
-            own_bulk: OwnBulk::default(),
+            own_appends,
             primary,
             heartbeat,
             seen,
@@ -401,9 +403,9 @@ impl EventLog {
         &self.inner.shared_reader
     }
 
-    /// What this node has written in bulk, for its own follower.
-    pub(super) fn own_bulk(&self) -> &OwnBulk {
-        &self.inner.own_bulk
+    /// What this node has written, for its own follower.
+    pub(super) fn own_appends(&self) -> &OwnAppends {
+        &self.inner.own_appends
     }
 
     /// Cancelled once the log is being closed.

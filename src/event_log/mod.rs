@@ -21,7 +21,7 @@ mod listen;
 mod log;
 pub mod merkle;
 pub mod node;
-mod own_bulk;
+mod own_appends;
 pub mod page;
 mod parameters;
 pub mod primary;

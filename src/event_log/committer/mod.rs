@@ -24,6 +24,7 @@ use queue::{MIN_PIPELINED, Queue, refuse};
 
 use super::batch;
 use super::error::AppendError;
+use super::own_appends::OwnAppends;
 use super::parameters::{Checks, Expected};
 use super::recent_writes::RecentWrites;
 use super::seen::SeenLog;
@@ -84,6 +85,7 @@ pub(super) struct Committer {
     /// Other nodes have not been notified of the newest commit.
     notify_pending: bool,
     seen: Arc<SeenLog>,
+    own_appends: Arc<OwnAppends>,
     commits: metrics::Counter,
     events: metrics::Counter,
     batch_units: metrics::Histogram,
@@ -98,6 +100,7 @@ impl Committer {
         submissions: mpsc::Receiver<Pending>,
         closing: CancellationToken,
         seen: Arc<SeenLog>,
+        own_appends: Arc<OwnAppends>,
     ) -> Self {
         Self {
             database,
@@ -112,6 +115,7 @@ impl Committer {
             last_notified: Stopwatch::start(),
             notify_pending: false,
             seen,
+            own_appends,
             commits: metrics::counter!("tenure_commits_total"),
             events: metrics::counter!("tenure_events_total"),
             batch_units: metrics::histogram!("tenure_batch_units"),

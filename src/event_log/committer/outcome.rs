@@ -11,6 +11,7 @@ use crate::clock::Timestamp;
 use crate::event_log::batch::{FirstOrdinals, Waiting};
 use crate::event_log::checkpoint::Checkpoint;
 use crate::event_log::error::AppendError;
+use crate::event_log::event::EventHeader;
 use crate::event_log::transaction::{BatchError, Stored};
 use crate::event_log::unit::{Appended, Unit};
 use crate::ids::EventId;
@@ -145,6 +146,8 @@ impl Committer {
         let ordinals = FirstOrdinals::of(units.iter().copied());
         let events: usize = units.iter().map(|unit| unit.events.len()).sum();
         let newest = stored.base + i64::try_from(events).unwrap_or(0);
+        let headers = EventHeader::from_position(stored.base + 1, units.iter().flat_map(|unit| &unit.events));
+        self.own_appends.keep(stored.epoch, headers);
         // Before any caller hears of it: from then on no read of this node may answer without these events.
         if let Some(event) = units.last().and_then(|unit| unit.events.last()) {
             self.seen.advance(stored.epoch, newest, event.id);
