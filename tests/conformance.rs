@@ -48,6 +48,52 @@ fn unit(stream: &StreamId, behind: i64) -> Unit {
     }
 }
 
+/// What a node has written itself its follower need not read; what other nodes write comes between.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_follower_of_headers_gets_own_and_foreign_appends_and_bulk_once_and_in_order() {
+    let database = TestDatabase::new().await;
+    let (one, other) = (database.open().await, database.open().await);
+    let mut follower = one.log().follow_headers();
+    let from = follower.position();
+    let writing = async |tenure: &Tenure| {
+        for _ in 0..200 {
+            tenure.log().append(unit(&stream(), 0)).await.unwrap();
+        }
+    };
+    let seeding = async || tenure::seed::generate(&one, 6_000, 1, |_| {}).await.unwrap().events;
+    let written = async {
+        let ((), (), (), seeded) = tokio::join!(writing(&one), writing(&one), writing(&other), seeding());
+        from + 600 + i64::try_from(seeded).unwrap()
+    };
+    let following = async {
+        let mut got = Vec::new();
+        // The least that there will be; the rest is counted below.
+        while got.len() < 6_600 {
+            got.extend(follower.next().await.unwrap());
+        }
+        got
+    };
+    let limit = Duration::from_secs(60);
+    let (last, mut got) =
+        tokio::time::timeout(limit, async { tokio::join!(written, following) }).await.unwrap();
+    while follower.position() < last {
+        got.extend(tokio::time::timeout(limit, follower.next()).await.unwrap().unwrap());
+    }
+    assert!(got.iter().map(|header| header.position).eq(from + 1..=last), "each once and in order");
+    let sql = "select position, event_id, stream_id, version, event_type, account_id from log.event
+               where position > $1 order by position";
+    let stored = database.connect(None).await.query(sql, &[&from]).await.unwrap();
+    assert_eq!(stored.len(), got.len());
+    for (row, header) in stored.iter().zip(&got) {
+        assert_eq!(row.get::<_, i64>(0), header.position);
+        assert_eq!(row.get::<_, uuid::Uuid>(1), header.id.as_uuid());
+        assert_eq!(row.get::<_, &str>(2), &*header.stream.id);
+        assert_eq!(row.get::<_, i64>(3), header.version);
+        assert_eq!(row.get::<_, &str>(4), &*header.event_type);
+        assert_eq!(row.get::<_, Option<uuid::Uuid>>(5), header.account_id);
+    }
+}
+
 fn claiming(kind: &'static str, key: u8, free_after: Option<Timestamp>) -> Unit {
     let stream = stream();
     let claim = Claim {

@@ -14,9 +14,9 @@ use tenure::replay::{Phase, Progress, RebuildError, RebuildOptions, Step};
 use tokio::sync::watch;
 
 use crate::http::{Answer, Server as Node, answer};
-use crate::support::operator;
 use crate::support::server::Server;
 use crate::support::switch::Switch;
+use crate::support::{TestDatabase, operator};
 
 /// How long everything may take to work again after a detour, on a machine that is busy with other things.
 const RECOVERY: Duration = Duration::from_secs(20);
@@ -600,14 +600,22 @@ async fn fault_a_server_that_was_left_is_not_followed_back_into_its_epoch() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn cancelled_callers_leave_no_busy_connection_and_open_no_more_of_them() {
-    let database = crate::support::TestDatabase::new().await;
-    let node = Arc::new(Node::on(&database).await);
+/// A node with the token of an operator, and a connection that holds up everybody who reads accounts.
+async fn node_that_waits_for_accounts(
+    database: &TestDatabase,
+) -> (Arc<Node>, String, tokio_postgres::Client) {
+    let node = Arc::new(Node::on(database).await);
     let runs = node.tenure.insert_operator(&operator(), "runs", "r@example.org").await.unwrap().answer;
     let bearer = node.token(runs).await;
     let holder = database.connect(None).await;
     holder.batch_execute("begin; lock table view.accounts").await.unwrap();
+    (node, bearer, holder)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn cancelled_callers_leave_no_busy_connection_and_open_no_more_of_them() {
+    let database = TestDatabase::new().await;
+    let (node, bearer, holder) = node_that_waits_for_accounts(&database).await;
     for _ in 0..4 {
         let leaving = (0..32).map(|_| async {
             let request =
@@ -630,12 +638,8 @@ async fn cancelled_callers_leave_no_busy_connection_and_open_no_more_of_them() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_node_whose_readers_keep_every_connection_busy_is_not_taken_for_dead() {
-    let database = crate::support::TestDatabase::new().await;
-    let node = Arc::new(Node::on(&database).await);
-    let runs = node.tenure.insert_operator(&operator(), "runs", "r@example.org").await.unwrap().answer;
-    let bearer = node.token(runs).await;
-    let holder = database.connect(None).await;
-    holder.batch_execute("begin; lock table view.accounts").await.unwrap();
+    let database = TestDatabase::new().await;
+    let (node, bearer, holder) = node_that_waits_for_accounts(&database).await;
     let readers: Vec<_> = (0..32)
         .map(|_| {
             let (node, bearer) = (node.clone(), bearer.clone());

@@ -146,7 +146,7 @@ pub struct EventHeader {
     /// Its version in that stream.
     pub version: i64,
     /// The stored name, for example `account.opened`.
-    pub event_type: String,
+    pub event_type: Cow<'static, str>,
     /// The account that it concerns, if any.
     pub account_id: Option<Uuid>,
 }
@@ -159,7 +159,7 @@ impl EventHeader {
             id: event.id,
             stream: event.stream.clone(),
             version: event.version,
-            event_type: event.event_type.to_string(),
+            event_type: event.event_type.clone(),
             account_id: event.account_id,
         };
         (first..).zip(events).map(header).collect()
@@ -183,7 +183,7 @@ impl FromLog for EventHeader {
             id: row.try_get(before + 1)?,
             stream: stream_at(row, before + 2)?,
             version: row.try_get(before + 4)?,
-            event_type: row.try_get(before + 5)?,
+            event_type: Cow::Owned(row.try_get(before + 5)?),
             account_id: row.try_get(before + 6)?,
         })
     }

@@ -150,7 +150,7 @@ mod tests {
             id: EventId::NIL,
             stream: StreamId::new("user", uuid::Uuid::nil()),
             version: 1,
-            event_type: "user.registered".to_owned(),
+            event_type: "user.registered".into(),
             account_id: None,
         };
         positions.map(header).collect()

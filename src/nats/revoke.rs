@@ -38,7 +38,7 @@ struct Wanted {
 impl Wanted {
     fn add(&mut self, event: &EventHeader) {
         let stream = || event.stream.id.parse::<Uuid>().ok();
-        match event.event_type.as_str() {
+        match &*event.event_type {
             "user.forgotten" => self.ended.extend(stream().map(Which::User)),
             "bearer_token.revoked" => self.ended.extend(stream().map(Which::BearerToken)),
             "api_key.revoked" => self.ended.extend(stream().map(Which::ApiKey)),
@@ -47,7 +47,7 @@ impl Wanted {
             }
             _ => {}
         }
-        match event.event_type.as_str() {
+        match &*event.event_type {
             "account.opened"
             | "account.closed"
             | "account.nats_account_set"

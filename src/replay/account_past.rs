@@ -28,7 +28,7 @@ pub const MOST_EVENTS: u64 = 100_000;
 /// How long a request may take.
 const TIMEOUT: Duration = Duration::from_secs(9);
 
-/// How many times an answer is made before the request is refused, if somebody in it is forgotten each time.
+/// How often an answer is made before the request is refused: one in which somebody was forgotten meanwhile is thrown away.
 const TRIES: u32 = 3;
 
 /// How long a database may take to show that it still answers.
