@@ -173,7 +173,8 @@ async fn grants_to_a_role_whose_name_needs_quotes_are_on_the_fresh_tables() {
     let role = format!("Role-of {}", database.name);
     let grant = format!(
         "create role \"{role}\"; grant usage on schema view to \"{role}\"; grant select on view.users to \"{role}\";
-         grant select (user_id) on view.members to \"{role}\"; alter default privileges in schema view grant select on tables to \"{role}\""
+         grant select (user_id) on view.members to \"{role}\"; alter default privileges in schema view grant select on tables to \"{role}\";
+         alter default privileges for role tenure_owner grant select on tables to \"{role}\""
     );
     client.batch_execute(&grant).await.unwrap();
     tenure.replay().rebuild(&RebuildOptions::default(), &Progress::none()).await.unwrap();

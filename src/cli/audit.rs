@@ -14,7 +14,8 @@ use crate::clock::Stopwatch;
 use crate::config::Config;
 use crate::config::duration::duration;
 use crate::operations::Resource;
-use crate::replay::{AsOfOptions, Changes, Differences, Moment};
+use crate::replay::{AsOfOptions, Changes, Diff, Differences, Moment};
+use crate::verify_forgotten::ForgottenReport;
 
 #[derive(Subcommand)]
 pub(super) enum AuditCommand {
@@ -146,23 +147,26 @@ async fn diff(
     let account = id_of(opened, account).await?;
     let diff = opened.tenure.replay().diff(account, &shown.progress()).await?;
     shown.clear();
-    let seconds = watch.elapsed().as_secs_f64();
+    // The exit code says what was found, also if nobody reads on.
+    output::unless_reader_gone(print_diff(config, &diff, watch.elapsed().as_secs_f64()))?;
+    let Differences { count, rows, .. } = diff.differences;
+    if count > 0 { Err(Differ { count, rows }.into()) } else { Ok(()) }
+}
+
+fn print_diff(config: &Config, diff: &Diff, seconds: f64) -> anyhow::Result<()> {
     if config.json {
-        let mut value = serde_json::to_value(&diff)?;
+        let mut value = serde_json::to_value(diff)?;
         value["differences"] = diff.differences.count.into();
         value["seconds"] = seconds.into();
         value["events_per_second"] = rate(diff.events, seconds).into();
         value["peak_memory_bytes"] = peak_memory_bytes().into();
-        output::json(&value)?;
-    } else {
-        print_differences(config, &diff.differences)?;
-        output::line(&format!(
-            "position {}: {} of {} rows differ from what {} events say, in {seconds:.1} s",
-            diff.position, diff.differences.count, diff.differences.rows, diff.events
-        ))?;
+        return output::json(&value);
     }
-    let Differences { count, rows, .. } = diff.differences;
-    if count > 0 { Err(Differ { count, rows }.into()) } else { Ok(()) }
+    print_differences(config, &diff.differences)?;
+    output::line(&format!(
+        "position {}: {} of {} rows differ from what {} events say, in {seconds:.1} s",
+        diff.position, diff.differences.count, diff.differences.rows, diff.events
+    ))
 }
 
 async fn changes(
@@ -271,36 +275,40 @@ async fn verify_forgotten(
         .verify_forgotten(user, &texts, &|table| shown.say(&format!("searching {table}")))
         .await?;
     shown.clear();
-    if config.json {
-        let mut value = serde_json::to_value(&report)?;
-        value["is_clean"] = report.is_clean().into();
-        output::json(&value)?;
-    } else {
-        for searched in &report.searched {
-            let (sign, found) = match searched.found {
-                _ if searched.is_denied => {
-                    ('✗', "not searched: it may not be read, or is not as Tenure has made it".to_owned())
-                }
-                0 => ('✓', "0".to_owned()),
-                found => ('✗', found.to_string()),
-            };
-            output::line(&format!("{sign} {}: {}: {found}", searched.place, searched.looked_for))?;
-        }
-        let verdict = if report.searched.iter().any(|searched| searched.found > 0) {
-            "something is left"
-        } else if report.is_clean() {
-            "nothing is left"
-        } else {
-            "nothing was found where the search was allowed"
-        };
-        output::line(&format!("{}: forgotten at {}, {verdict}", report.user, report.forgotten_at))?;
-        if report.is_being_cleared {
-            output::line(
-                "rows of the person are still being cleared away; no query shows them; look again in a minute",
-            )?;
-        }
-    }
+    output::unless_reader_gone(print_report(config, &report))?;
     if report.is_clean() { Ok(()) } else { Err(NotForgotten.into()) }
+}
+
+fn print_report(config: &Config, report: &ForgottenReport) -> anyhow::Result<()> {
+    if config.json {
+        let mut value = serde_json::to_value(report)?;
+        value["is_clean"] = report.is_clean().into();
+        return output::json(&value);
+    }
+    for searched in &report.searched {
+        let (sign, found) = match searched.found {
+            _ if searched.is_denied => {
+                ('✗', "not searched: it may not be read, or is not as Tenure has made it".to_owned())
+            }
+            0 => ('✓', "0".to_owned()),
+            found => ('✗', found.to_string()),
+        };
+        output::line(&format!("{sign} {}: {}: {found}", searched.place, searched.looked_for))?;
+    }
+    let verdict = if report.searched.iter().any(|searched| searched.found > 0) {
+        "something is left"
+    } else if report.is_clean() {
+        "nothing is left"
+    } else {
+        "nothing was found where the search was allowed"
+    };
+    output::line(&format!("{}: forgotten at {}, {verdict}", report.user, report.forgotten_at))?;
+    if report.is_being_cleared {
+        output::line(
+            "rows of the person are still being cleared away; no query shows them; look again in a minute",
+        )?;
+    }
+    Ok(())
 }
 
 async fn schemas(config: &Config, opened: &Opened) -> anyhow::Result<()> {

@@ -67,7 +67,7 @@ async fn rebuild(mut config: Config, options: RebuildOptions) -> anyhow::Result<
         Ok(opened) => opened,
         Err(error) => {
             if let Some(OpenError::Rebuild(error)) = error.downcast_ref() {
-                print_refused(&config, error, watch.elapsed().as_secs_f64())?;
+                output::unless_reader_gone(print_refused(&config, error, watch.elapsed().as_secs_f64()))?;
             }
             return Err(error);
         }
@@ -93,7 +93,7 @@ async fn rebuild(mut config: Config, options: RebuildOptions) -> anyhow::Result<
     let result = match ended {
         Ok(rebuilt) => report(&config, &rebuilt, watch.elapsed().as_secs_f64()),
         Err(error) => {
-            print_refused(&config, &error, watch.elapsed().as_secs_f64())?;
+            output::unless_reader_gone(print_refused(&config, &error, watch.elapsed().as_secs_f64()))?;
             Err(error.into())
         }
     };

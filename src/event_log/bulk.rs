@@ -8,6 +8,7 @@ use super::bulk_error::{BULK_TIMEOUT, BulkError};
 use super::copy_in::copy_in;
 use super::error::{AppendError, PrimaryError};
 use super::log::EventLog;
+use super::seen::ServerIdentity;
 use crate::clock::{Clock, Timestamp};
 use crate::postgres::{Connection, STATEMENT_TIMEOUT};
 
@@ -20,6 +21,7 @@ pub struct BulkWriter {
     log: EventLog,
     connection: Connection,
     epoch: i64,
+    server: ServerIdentity,
 }
 
 impl EventLog {
@@ -45,11 +47,19 @@ impl EventLog {
         let mut connection = self.database().connect("tenure bulk", SETTINGS).await?;
         let checked = timeout(STATEMENT_TIMEOUT, self.seen().check(&mut connection.client)).await;
         let head = checked.unwrap_or(Err(PrimaryError::TimedOut(STATEMENT_TIMEOUT)))?;
-        Ok(BulkWriter { log: self.clone(), connection, epoch: head.epoch })
+        Ok(BulkWriter { log: self.clone(), connection, epoch: head.epoch, server: head.actual })
     }
 }
 
 impl BulkWriter {
+    /// Fails if the node has left the server behind this connection.
+    fn check_server(&self) -> Result<(), BulkError> {
+        if self.log.seen().get().server == self.server {
+            return Ok(());
+        }
+        Err(BulkError::Unavailable("this node has left the server of the bulk append".to_owned()))
+    }
+
     /// Appends the batch in one transaction, all of it or nothing; every stream must be new and every name free. Returns
     /// the newest position.
     ///
@@ -65,6 +75,7 @@ impl BulkWriter {
     }
 
     async fn store(&mut self, mut batch: BulkBatch, clock: &dyn Clock) -> Result<i64, BulkError> {
+        self.check_server()?;
         let transaction = self.connection.client.transaction().await?;
         let now = clock.now();
         // Locks the head row first, like every append: later statements then see all earlier appends.
@@ -98,6 +109,8 @@ impl BulkWriter {
         transaction.execute("select pg_notify('tenure_log', '')", &[]).await?;
         let announced = self.log.own_appends().announce(self.epoch, headers);
         transaction.commit().await?;
+        // On a server that this node has left since, it counts as little as whatever else that server stores.
+        self.check_server()?;
         announced.stored();
         // Only after the commit: reads of this node must from now on show these events.
         let Some((newest, id)) = last else { return Ok(base.position) };

@@ -120,9 +120,10 @@ impl<E: FromLog> Follower<E> {
         let Checkpoint { epoch, position, .. } = self.place;
         let log = self.log.clone();
         let mut next = log.own_appends().take_after(epoch, position);
-        if let Next::Announced(last) = next {
-            // If the commit takes long, the log is read: it may be on another server by now.
-            let _ = timeout(POLL, self.wake.wait_for(|newest| *newest >= last)).await;
+        if next == Next::Announced {
+            // Any newer event is of this append, or has taken its place. If the commit takes long, the log is read: it may be on
+            // another server by now.
+            let _ = timeout(POLL, self.wake.wait_for(|newest| *newest > position)).await;
             next = log.own_appends().take_after(epoch, position);
         }
         if let Next::Stored(headers) = next { E::of_headers(headers) } else { None }

@@ -68,8 +68,8 @@ impl Waiting {
 pub(super) enum Next {
     /// Nothing that is known here.
     Unknown,
-    /// Events up to this position, which are being committed.
-    Announced(i64),
+    /// Events that are being committed.
+    Announced,
     /// These events.
     Stored(Vec<EventHeader>),
 }
@@ -110,7 +110,7 @@ impl OwnAppends {
                 Some(next) if next.is_stored => {
                     taken.extend(waiting.pop().into_iter().flat_map(|append| append.headers));
                 }
-                Some(next) if taken.is_empty() => return Next::Announced(next.positions().1),
+                Some(_) if taken.is_empty() => return Next::Announced,
                 _ if taken.is_empty() => return Next::Unknown,
                 _ => return Next::Stored(taken),
             }
@@ -174,7 +174,7 @@ mod tests {
     fn what_is_being_committed_is_waited_for_and_what_was_not_committed_is_withdrawn() {
         let own = OwnAppends::default();
         let committing = own.announce(7, headers(11..=20));
-        assert_eq!(own.take_after(7, 10), Next::Announced(20));
+        assert_eq!(own.take_after(7, 10), Next::Announced);
         drop(committing);
         assert_eq!(own.take_after(7, 10), Next::Unknown);
         let committing = own.announce(7, headers(11..=15));

@@ -451,8 +451,8 @@ impl Reader {
         .await
     }
 
-    /// The keys of an account that a user has minted and that have not ended, expired ones included: their number, and
-    /// the oldest of them, at most `limit`.
+    /// The keys of an open account that a user who is not forgotten has minted and that have not ended, expired ones
+    /// included: their number, and the oldest of them, at most `limit`.
     ///
     /// # Errors
     /// The database cannot be read.
@@ -462,14 +462,15 @@ impl Reader {
         user: UserId,
         limit: usize,
     ) -> Result<(u64, Vec<ApiKeyId>), QueryError> {
+        // Asked whenever a member leaves: of what ends a key in `FROM`, only the last end of the membership can matter here.
         // The window count ignores the limit, so it is the number of all keys.
-        let sql = format!(
-            "select k.id, count(*) over () {FROM}
-             where k.account_id = $1 and k.created_by_user_id = $2 and k.revoked_at is null and e.ended_at is null
-             order by k.position limit $3"
-        );
+        let sql = "select k.id, count(*) over () from view.api_keys k
+                   where k.account_id = $1 and k.created_by_user_id = $2 and k.revoked_at is null
+                     and k.position > coalesce((select max(x.position) from view.endings x
+                                                where x.id = $1 and x.user_id = $2), 0)
+                   order by k.position limit $3";
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        let rows = self.rows(&sql, &[&account, &user, &limit]).await?;
+        let rows = self.rows(sql, &[&account, &user, &limit]).await?;
         let count: i64 = rows.first().map_or(Ok(0), |row| row.try_get(1))?;
         let keys = rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?;
         Ok((count.unsigned_abs(), keys))

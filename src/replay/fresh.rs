@@ -43,7 +43,23 @@ impl Fresh {
             "create table {schema}.view_build (build bigint not null);
              insert into {schema}.view_build (build) values ({build})"
         );
-        let all = std::iter::once(format!("create schema {schema}")).chain(tables).chain([marker]);
+        // What default privileges have granted on a table that has a live one: the swap grants what that one grants, no more.
+        let revocation = format!(
+            "do $$
+             declare given record;
+             begin
+                 for given in
+                     select c.relname, case a.grantee when 0 then 'public' else a.grantee::regrole::text end as grantee
+                     from pg_class c, aclexplode(c.relacl) a
+                     where c.relnamespace = '{schema}'::regnamespace and a.grantee <> c.relowner
+                       and to_regclass('view.' || quote_ident(c.relname)) is not null
+                 loop
+                     execute format('revoke all on {schema}.%I from %s', given.relname, given.grantee);
+                 end loop;
+             end $$"
+        );
+        let all =
+            std::iter::once(format!("create schema {schema}")).chain(tables).chain([marker, revocation]);
         all.collect::<Vec<_>>().join(";\n")
     }
 

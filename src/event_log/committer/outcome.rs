@@ -107,7 +107,8 @@ impl Committer {
                     ended.push_back((behind.units, outcome));
                 }
                 match self.find_out_whether_stored(&units).await {
-                    Some(stored) => self.answer(units, stored),
+                    // First, as the oldest, and only if the node is still on the server that has it.
+                    Some(stored) => ended.push_front((units, Ok(stored))),
                     None => self.queue.requeue(units),
                 }
             }

@@ -8,7 +8,6 @@ use tokio::time::timeout;
 use super::Committer;
 use super::queue::Pending;
 use crate::event_log::error::AppendError;
-use crate::event_log::seen::Seen;
 use crate::event_log::session::{Resolution, Session};
 use crate::event_log::transaction::Stored;
 use crate::postgres::{STATEMENT_TIMEOUT, statement_reason};
@@ -32,12 +31,14 @@ impl Committer {
                 Ok(mut session) => {
                     let (stream, version) = (&first.stream, first.version);
                     let found = session.resolve(&stream.stream_type, &stream.id, version, first.id);
-                    match timeout(STATEMENT_TIMEOUT, found).await {
+                    let found = timeout(STATEMENT_TIMEOUT, found).await;
+                    // Of the session that has looked: the node may have moved on in the meantime.
+                    let (epoch, server) = (session.epoch(), session.server());
+                    match found {
                         Ok(Ok(resolution)) => {
                             self.session = Some(Arc::new(session));
                             return match resolution {
                                 Resolution::Stored { base, recorded_from } => {
-                                    let Seen { epoch, server, .. } = self.seen.get();
                                     Some(Stored { epoch, server, base, recorded_from })
                                 }
                                 Resolution::NotStored => None,

@@ -142,9 +142,10 @@ impl Address {
                 config.host(name);
                 config.ssl_mode(from.get_ssl_mode());
                 config.ssl_negotiation(from.get_ssl_negotiation());
-                config.channel_binding(from.get_channel_binding());
             }
         }
+        // Of sockets too: if it is required, the driver refuses a connection that cannot have it.
+        config.channel_binding(from.get_channel_binding());
         if let Some(user) = from.get_user() {
             config.user(user);
         }

@@ -120,6 +120,14 @@ fn tls_is_not_asked_of_a_socket() {
 }
 
 #[test]
+fn channel_binding_that_is_required_is_required_of_a_socket() {
+    let address = parse("host=/run/postgresql,db channel_binding=require").unwrap();
+    for config in address.configs() {
+        assert_eq!(config.get_channel_binding(), tokio_postgres::config::ChannelBinding::Require);
+    }
+}
+
+#[test]
 fn a_password_is_never_shown() {
     let url = parse("postgres://user:hunter2@host:5433/db").unwrap();
     assert_eq!(format!("{url:?}"), "host port 5433 database db");
