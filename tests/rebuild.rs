@@ -466,8 +466,8 @@ async fn the_command_line_reports_what_scripts_need() {
         command.args(arguments).env("DATABASE_URL", database.url()).env("TENURE_MASTER_KEY", key.trim());
         command.stdout(writer).status().unwrap().code()
     };
-    assert_eq!(unread(&["audit", "diff"]), Some(1), "whoever reads the output");
-    assert_eq!(unread(&["projections", "rebuild"]), Some(6), "whoever reads the output");
+    assert_eq!(unread(&["audit", "diff"]), Some(1), "although nobody reads the output");
+    assert_eq!(unread(&["projections", "rebuild"]), Some(6), "although nobody reads the output");
     let (code, said) = run(&["projections", "rebuild", "--json"]);
     assert_eq!((code, &said["diff_rows"]), (Some(6), &1.into()), "{said}");
     for number in ["events", "seconds", "events_per_second", "peak_memory_bytes"] {

@@ -43,7 +43,7 @@ impl Fresh {
             "create table {schema}.view_build (build bigint not null);
              insert into {schema}.view_build (build) values ({build})"
         );
-        // What default privileges have granted on a table that has a live one: the swap grants what that one grants, no more.
+        // Default privileges may have granted more than the live table does; the swap then grants exactly what that one grants.
         let revocation = format!(
             "do $$
              declare given record;
