@@ -1,9 +1,8 @@
 //! An upgrade replaces the projections only once the nodes of the release before have stopped writing.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tenure::Tenure;
 use tenure::clock::{Stopwatch, SystemClock};
 use tenure::dispatch::{DispatchError, Failure};
 use tenure::engine::OpenError;
@@ -11,8 +10,10 @@ use tenure::entropy::OsEntropy;
 use tenure::event_log::AppendError;
 use tenure::event_log::drain::REBUILD_LOCK;
 use tenure::event_log::probe::NotReady;
+use tenure::postgres::migrate::{MigrateError, Replacing};
 use tenure::projections;
-use tenure::replay::RebuildError;
+use tenure::replay::{Phase, Progress, RebuildError, RebuildOptions, Step};
+use tenure::{Settings, Tenure};
 
 use crate::replay::assert_tables_are_a_fold_of_the_log;
 use crate::support::{TestDatabase, operator, user};
@@ -159,4 +160,90 @@ async fn a_difference_that_an_upgrade_finds_ends_the_start_and_the_nodes_before_
     let untouched = "select projection_set like '%members:1%' and next_projection_set is null
                             and not exists (select from pg_namespace where nspname like 'view\\_%') from log.head";
     assert!(client.query_one(untouched, &[]).await.unwrap().get::<_, bool>(0));
+}
+
+/// Without a version to tell by: the next release has one table fewer, and no migration.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_whose_projections_were_replaced_does_not_take_them_back_when_it_restarts_unless_it_is_asked_to()
+ {
+    let database = TestDatabase::new().await;
+    let tenure = database.open().await;
+    user(&tenure, "ada").await;
+    tenure.close().await;
+    let client = database.connect(None).await;
+    let (ours, open) = (projections::set_name(), |settings| {
+        Tenure::open(settings, Arc::new(SystemClock), Arc::new(OsEntropy::default()))
+    });
+    let become_set = async |set: &str| {
+        client.execute("update log.head set projection_set = $1", &[&set]).await.unwrap();
+    };
+    let replaced = async || {
+        let sql = "select coalesce(array_agg(projection_set order by number), '{}') from log.replaced_projection_set";
+        client.query_one(sql, &[]).await.unwrap().get::<_, Vec<String>>(0)
+    };
+    // An upgrade from this set notes it.
+    become_set("accounts:1").await;
+    open(database.settings()).await.unwrap().close().await;
+    assert_eq!(replaced().await, ["accounts:1"]);
+
+    // As a later release leaves it that replaces this one.
+    client
+        .execute(
+            "insert into log.replaced_projection_set (projection_set) values ($1), ('between')",
+            &[&ours],
+        )
+        .await
+        .unwrap();
+    become_set("accounts:1,users:1").await;
+    for replacing in [Replacing::Earlier, Replacing::IfUnused] {
+        let refused = open(Settings { replacing, ..database.settings() }).await.err().unwrap();
+        assert!(
+            matches!(&refused, OpenError::Migrate(MigrateError::NewerProjections { database }) if database == "accounts:1,users:1"),
+            "{refused}"
+        );
+    }
+    let back = open(Settings { replacing: Replacing::Always, ..database.settings() }).await.unwrap();
+    assert_tables_are_a_fold_of_the_log(&back).await;
+    back.close().await;
+    // The releases after this one may upgrade again.
+    assert_eq!(replaced().await, ["accounts:1"]);
+}
+
+/// What the swap of an upgrade needs is looked at before any node is asked to stop.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upgrade_that_cannot_have_its_locks_ends_before_it_asks_a_node_to_stop() {
+    let database = TestDatabase::new().await;
+    let tenure = database.open().await;
+    user(&tenure, "ada").await;
+    let client = database.connect(None).await;
+    client
+        .batch_execute(
+            "create view public.people as select username from view.users;
+             update log.head set projection_set = replace(projection_set, 'users:1', 'users:0')",
+        )
+        .await
+        .unwrap();
+    let reader = database.connect(None).await;
+    reader
+        .batch_execute("set application_name = 'a long report'; begin; select from public.people")
+        .await
+        .unwrap();
+    let options = RebuildOptions {
+        swap_wait: Duration::ZERO,
+        lock_wait: Duration::from_millis(300),
+        ..RebuildOptions::default()
+    };
+    let phases = Arc::new(Mutex::new(Vec::new()));
+    let seen = phases.clone();
+    let progress = Progress::new(move |step| {
+        if let Step::Begun(phase, _) = step {
+            seen.lock().unwrap().push(phase);
+        }
+    });
+    let ended = tenure.replay().rebuild(&options, &progress).await;
+    assert!(matches!(&ended, Err(RebuildError::Blocked(who)) if who.contains("a long report")), "{ended:?}");
+    let phases = phases.lock().unwrap().clone();
+    assert!(phases.contains(&Phase::Waiting) && !phases.contains(&Phase::Draining), "{phases:?}");
+    reader.batch_execute("commit").await.unwrap();
+    tenure.replay().rebuild(&options, &Progress::none()).await.unwrap();
 }

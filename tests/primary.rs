@@ -10,6 +10,8 @@ use serde_json::json;
 use tenure::Settings;
 use tenure::credentials::master_key::MasterKeySource;
 use tenure::http::Rate;
+use tenure::postgres::migrate::MigrateError;
+use tenure::postgres::{Database, ServerStart, while_alive};
 use tenure::replay::{Phase, Progress, RebuildError, RebuildOptions, Step};
 use tokio::sync::watch;
 
@@ -745,4 +747,32 @@ async fn fault_a_postgresql_that_freezes_under_a_rebuild_ends_it_with_the_reason
         while node.tenure.replay().rebuild(&RebuildOptions::default(), &Progress::none()).await.is_err() {}
     };
     tokio::time::timeout(Duration::from_secs(30), again).await.expect("a rebuild succeeds");
+}
+
+/// Another host of the same address, which was promoted in the place of a frozen one, says nothing of the work on that one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn fault_long_work_on_a_frozen_server_ends_although_another_host_of_the_address_answers() {
+    let primary = Server::primary().await;
+    let standby = primary.standby().await;
+    standby.catch_up(&primary).await;
+    let address = format!(
+        "host=127.0.0.1,127.0.0.1 port={},{} user=tenure dbname=tenure sslmode=disable",
+        primary.port, standby.port
+    );
+    let database = Database::new(&address.parse().unwrap(), None).unwrap();
+    let working = database.connect("long work", "").await.unwrap();
+    let work = working.client.batch_execute("select pg_sleep(600)");
+    let server = ServerStart::of(&working.client).await.unwrap();
+    let watched = while_alive(&database, server, work);
+    let fails_over = async {
+        primary
+            .until("select exists (select from pg_stat_activity where application_name = 'tenure watch')")
+            .await;
+        primary.freeze();
+        standby.promote().await;
+    };
+    let both = async { tokio::join!(watched, fails_over).0 };
+    let ended = tokio::time::timeout(Duration::from_secs(60), both).await.expect("it ends");
+    primary.thaw();
+    assert!(matches!(ended, Err(MigrateError::TimedOut)), "{ended:?}");
 }

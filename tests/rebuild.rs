@@ -10,7 +10,7 @@ use tenure::Tenure;
 use tenure::clock::Stopwatch;
 use tenure::projections::{invites, users};
 use tenure::replay::{
-    Diff, Kind, Progress, RebuildError, RebuildOptions, Rebuilt, ReplayError, Step, Verification,
+    Diff, Kind, Phase, Progress, RebuildError, RebuildOptions, Rebuilt, ReplayError, Step, Verification,
 };
 
 use crate::replay::assert_tables_are_a_fold_of_the_log;
@@ -217,7 +217,7 @@ async fn a_dump_across_a_swap_is_rebuilt_when_it_is_restored() {
     let whole = Arc::new(std::sync::Mutex::new(String::new()));
     let (taken, of) = (whole.clone(), database.url());
     let progress = Progress::new(move |step| {
-        if matches!(step, Step::Begun(tenure::replay::Phase::Waiting, _)) {
+        if matches!(step, Step::Begun(Phase::Waiting, _)) {
             let output = Command::new(program("pg_dump")).args(["--dbname", &of]).output().unwrap();
             assert!(output.status.success());
             *taken.lock().unwrap() = String::from_utf8(output.stdout).unwrap();
@@ -662,4 +662,125 @@ async fn fresh_tables_have_room_for_new_versions_of_their_rows() {
     let moved: i64 = client.query_one(sql, &[]).await.unwrap().get(0);
     let all: i64 = client.query_one("select count(*) from former", &[]).await.unwrap().get(0);
     assert!(all > 100 && moved * 10 < all, "{moved} of {all} rows have moved to other pages");
+}
+
+/// Its tables may be those of the release that was about to replace them, or lack rows, or be missing.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_torn_dump_is_rebuilt_under_another_release_too() {
+    let database = TestDatabase::new().await;
+    let tenure = database.open().await;
+    let ada = user(&tenure, "ada").await;
+    account(&tenure, "acme", ada).await;
+    tenure.close().await;
+    let client = database.connect(None).await;
+    client
+        .batch_execute(
+            "update log.head set projection_set = replace(projection_set, 'users:1', 'users:0');
+             update view.view_build set build = build + 1;
+             truncate view.users, view.unique_claims; drop table view.members cascade",
+        )
+        .await
+        .unwrap();
+    let tenure = database.open().await;
+    assert_eq!(diff(&tenure).await.differences.count, 0);
+    assert_eq!(tenure.reader().user(ada).await.unwrap().username, "ada");
+}
+
+/// Such as `pg_dump`, which takes a lock on every table that it finds.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reader_of_the_fresh_tables_is_waited_for_and_named() {
+    let database = TestDatabase::new().await;
+    let tenure = database.open().await;
+    user(&tenure, "ada").await;
+    let handle = tokio::runtime::Handle::current();
+    for is_patient in [false, true] {
+        let dump = database.connect(None).await;
+        dump.batch_execute("set application_name = 'a dump'").await.unwrap();
+        let dump = Arc::new(std::sync::Mutex::new((dump, None::<Stopwatch>)));
+        let (reader, handle) = (dump.clone(), handle.clone());
+        let progress = Progress::new(move |step| {
+            let mut reader = reader.lock().unwrap();
+            let (dump, waited_for) = &mut *reader;
+            let act = async {
+                match step {
+                    Step::Begun(Phase::Loading, _) => {
+                        let sql =
+                            "select nspname::text from pg_namespace where nspname like 'view\\_next\\_%'";
+                        let schema: String = dump.query_one(sql, &[]).await.unwrap().get(0);
+                        dump.batch_execute(&format!("begin; select from {schema}.users")).await.unwrap();
+                    }
+                    Step::WaitingFor(holders) => {
+                        assert!(holders[0].contains("a dump"), "{holders:?}");
+                        // Longer than any lock of a rebuild is waited for.
+                        let since = waited_for.get_or_insert_with(Stopwatch::start);
+                        if is_patient && since.elapsed() > Duration::from_secs(6) {
+                            dump.batch_execute("commit").await.unwrap();
+                        }
+                    }
+                    _ => {}
+                }
+            };
+            tokio::task::block_in_place(|| handle.block_on(act));
+        });
+        let swap_wait = Duration::from_secs(if is_patient { 60 } else { 1 });
+        let options = RebuildOptions { swap_wait, ..quick() };
+        let rebuilt = tenure.replay().rebuild(&options, &progress).await;
+        if is_patient {
+            rebuilt.unwrap();
+        } else {
+            let named = matches!(&rebuilt, Err(RebuildError::FreshInUse(who)) if who.contains("a dump"));
+            assert!(named, "{rebuilt:?}");
+        }
+    }
+    assert_eq!(diff(&tenure).await.differences.count, 0);
+}
+
+/// An index of others that takes long, made while a rebuild waits, is not built while appends wait for the swap.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_index_that_others_make_meanwhile_is_built_before_the_swap() {
+    let database = TestDatabase::new().await;
+    let tenure = database.open().await;
+    for number in 0..20 {
+        user(&tenure, &format!("user-{number}")).await;
+    }
+    let client = database.connect(None).await;
+    client
+        .batch_execute(
+            "create function public.slowly(text) returns text language plpgsql immutable as
+             $$ begin perform pg_catalog.pg_sleep(0.1); return $1; end $$",
+        )
+        .await
+        .unwrap();
+    let handle = tokio::runtime::Handle::current();
+    let progress = Progress::new(move |step| {
+        if matches!(step, Step::Begun(Phase::Waiting, _)) {
+            let index = client.batch_execute("create index slow on view.users (public.slowly(username))");
+            tokio::task::block_in_place(|| handle.block_on(index)).unwrap();
+        }
+    });
+    let rebuilt = tenure.replay().rebuild(&quick(), &progress).await.unwrap();
+    // The index takes two seconds.
+    assert!(rebuilt.swap_seconds < 1.0, "{rebuilt:?}");
+    let client = database.connect(None).await;
+    let is_there =
+        "select exists (select from pg_index where indexrelid = to_regclass('view.slow') and indisvalid)";
+    assert!(client.query_one(is_there, &[]).await.unwrap().get::<_, bool>(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_schema_of_others_whose_name_begins_like_one_of_a_rebuild_stays() {
+    let database = TestDatabase::new().await;
+    let tenure = database.open().await;
+    let client = database.connect(Some("tenure_owner")).await;
+    client
+        .batch_execute(
+            "create schema view_retired_archive; create table view_retired_archive.users ();
+             create schema view_next_c0ffee_of_ours; create schema view_retired_c0ffee",
+        )
+        .await
+        .unwrap();
+    rebuild(&tenure, quick()).await.unwrap();
+    assert_eq!(leftovers(&client).await, ["view_next_c0ffee_of_ours", "view_retired_archive"]);
+    let is_there = "select to_regclass('view_retired_archive.users') is not null";
+    assert!(client.query_one(is_there, &[]).await.unwrap().get::<_, bool>(0));
 }

@@ -161,7 +161,10 @@ const fn exit_code_of_moment(error: &MomentError) -> u8 {
 fn exit_code_of_rebuild(error: &RebuildError) -> u8 {
     match error {
         RebuildError::Differs { .. } => 6,
-        RebuildError::Running(_) | RebuildError::Overtaken | RebuildError::Blocked(_) => 5,
+        RebuildError::Running(_)
+        | RebuildError::Overtaken
+        | RebuildError::Blocked(_)
+        | RebuildError::FreshInUse(_) => 5,
         RebuildError::InUse(_) => 3,
         RebuildError::Replay(error) if error.may_succeed_later() => 5,
         RebuildError::Replay(_) => 1,

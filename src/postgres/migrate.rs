@@ -10,12 +10,14 @@ use super::connect_error::ConnectError;
 use super::connection::{Connection, Database, STATEMENT_TIMEOUT};
 use super::migrate_error::LOCK_TIMEOUT;
 use super::version;
-use super::{Address, pooler, roles, statistics, view_tables};
+use super::watch::{ServerStart, while_alive};
+use super::{Address, pooler, projection_set, roles, statistics, view_tables};
 use crate::clock::Stopwatch;
 use crate::event_log::rows::Table;
 use crate::ids::LogId;
 
 pub use super::migrate_error::MigrateError;
+pub use super::projection_set::{Projections, Replacing};
 pub use super::roles::{APP_ROLE, OWNER_ROLE};
 
 mod embedded {
@@ -44,9 +46,6 @@ const LOCK_POLL: Duration = Duration::from_millis(100);
 
 /// How often a waiting node logs who holds the lock.
 const LOCK_NOTICE: Duration = Duration::from_secs(5);
-
-/// How often the server is probed while a long statement runs.
-const WATCH_EVERY: Duration = Duration::from_secs(5);
 
 const HISTORY: &str = "log.schema_history";
 
@@ -78,34 +77,11 @@ pub fn count() -> usize {
     runner().get_migrations().len()
 }
 
-/// Which projections a database contains.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Projections {
-    /// The projections of this release.
-    Current,
-    /// The projections of another release, with the name of that set; they must be rebuilt from the log.
-    Outdated(String),
-    /// The projections of this release, but of another build than the log expects, as in a dump that was taken while they
-    /// were replaced: they may lack rows, and must be rebuilt from the log.
-    Torn,
-}
-
-/// When projections of another release are replaced by those of this one.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum Replacing {
-    /// Unless nodes serve them: for a command that wants something else.
-    IfUnused,
-    /// If they are of an earlier release.
-    #[default]
-    Earlier,
-    /// Also if they are of a later one: to go back.
-    Always,
-}
-
 /// A connection that holds the migration lock until it is dropped.
 pub struct Migration {
     connection: Connection,
     database: Database,
+    server: ServerStart,
     role: Option<&'static str>,
     address: Address,
 }
@@ -135,7 +111,8 @@ impl Migration {
             return Err(MigrateError::Encoding(encoding));
         }
         take_lock(client).await?;
-        Ok(Self { connection, database, role: None, address: address.clone() })
+        let server = in_time(ServerStart::of(client)).await?;
+        Ok(Self { connection, database, server, role: None, address: address.clone() })
     }
 
     /// The connection that holds the lock.
@@ -161,13 +138,13 @@ impl Migration {
     pub async fn run(
         &mut self,
         tables: &[&Table],
-        projection_set: &str,
+        set: &str,
         log_id: LogId,
         epoch: i64,
         replacing: Replacing,
     ) -> Result<Projections, MigrateError> {
         self.act_as_owner().await?;
-        let Self { connection, database, .. } = self;
+        let Self { connection, database, server, .. } = self;
         let client = &mut connection.client;
         in_time(make_schemas(client)).await?;
         let binary = newest_version();
@@ -176,15 +153,14 @@ impl Migration {
             return Err(MigrateError::NewerSchema { database: applied, binary });
         }
         if applied < binary {
-            run_migrations(client, database).await?;
+            run_migrations(client, database, *server).await?;
         }
-        while_alive(database, statistics::forget_of_log(client)).await??;
+        while_alive(database, *server, statistics::forget_of_log(client)).await??;
         // Building an index on a large table may take longer than any statement timeout.
         in_time(client.batch_execute(LONG)).await?;
-        let is_earlier = binary < applied;
         let prepared =
-            prepare_projections(client, tables, projection_set, (log_id, epoch), replacing, is_earlier);
-        let projections = while_alive(database, prepared).await??;
+            projection_set::prepare(client, tables, set, (log_id, epoch), replacing, binary.cmp(&applied));
+        let projections = while_alive(database, *server, prepared).await??;
         in_time(client.batch_execute(SETTINGS)).await?;
         if self.role.is_none() && projections == Projections::Current {
             // The login itself will serve. Checked here, because the caller opens the master key next.
@@ -237,13 +213,17 @@ impl Migration {
     }
 }
 
-async fn run_migrations(client: &mut Client, database: &Database) -> Result<(), MigrateError> {
+async fn run_migrations(
+    client: &mut Client,
+    database: &Database,
+    server: ServerStart,
+) -> Result<(), MigrateError> {
     in_time(client.batch_execute(MIGRATING)).await?;
     // Each migration is a transaction of its own, so a retry continues after those that have committed.
     for attempt in 1.. {
         let mut pending = runner();
         pending.set_migration_table_name(HISTORY);
-        match while_alive(database, pending.run_async(client)).await? {
+        match while_alive(database, server, pending.run_async(client)).await? {
             Ok(_) => break,
             Err(error) if attempt < MIGRATION_TRIES && super::is_lock_timeout(&error) => {
                 tracing::warn!(
@@ -266,36 +246,6 @@ async fn in_time<T>(work: impl Future<Output = Result<T, tokio_postgres::Error>>
 /// Runs several short statements, for at most [`STATEMENT_TIMEOUT`] in all.
 async fn in_time_to<T>(work: impl Future<Output = Result<T, MigrateError>>) -> Result<T, MigrateError> {
     timeout(STATEMENT_TIMEOUT, work).await.unwrap_or(Err(MigrateError::TimedOut))
-}
-
-/// Runs work without a time limit, for as long as the server answers other connections.
-///
-/// # Errors
-/// [`MigrateError::TimedOut`] if the server stops answering.
-pub async fn while_alive<T>(database: &Database, work: impl Future<Output = T>) -> Result<T, MigrateError> {
-    let mut work = std::pin::pin!(work);
-    let mut silent = 0;
-    loop {
-        let answers = async {
-            tokio::time::sleep(WATCH_EVERY).await;
-            // The busy connection cannot be probed, so a second one is opened. A server that refuses it is alive, too; another host
-            // of the address is another server.
-            matches!(
-                database.connect("tenure watch", "").await,
-                Ok(_) | Err(ConnectError::Refused { answered: true, .. })
-            )
-        };
-        // The work goes on meanwhile: it may hold locks.
-        tokio::select! {
-            biased;
-            done = &mut work => return Ok(done),
-            answers = answers => silent = if answers { 0 } else { silent + 1 },
-        }
-        // One may be a short stall.
-        if silent == 3 {
-            return Err(MigrateError::TimedOut);
-        }
-    }
 }
 
 async fn take_lock(client: &Client) -> Result<(), MigrateError> {
@@ -358,52 +308,6 @@ pub async fn applied_version(client: &Client) -> Result<Option<i64>, tokio_postg
     client.query_one(&format!("select max(version)::bigint from {HISTORY}"), &[]).await?.try_get(0)
 }
 
-/// Creates the head row and the projection tables of a new log, or updates the tables of this release's set. Leaves
-/// another set alone.
-async fn prepare_projections(
-    client: &mut Client,
-    tables: &[&Table],
-    projection_set: &str,
-    (log_id, epoch): (LogId, i64),
-    replacing: Replacing,
-    is_earlier: bool,
-) -> Result<Projections, MigrateError> {
-    let definition = view_tables::digest(tables);
-    if let Some(row) = client.query_opt("select projection_set, view_definition from log.head", &[]).await? {
-        let (database, standing): (String, String) = (row.try_get(0)?, row.try_get(1)?);
-        if database != projection_set {
-            if replacing != Replacing::Always && (is_earlier || is_newer(&database, tables)) {
-                return Err(MigrateError::NewerProjections { database });
-            }
-            if replacing == Replacing::IfUnused {
-                let sql = "select count(*) from log.node where projection_set <> $1 and expires_at > clock_timestamp()";
-                let nodes: i64 = client.query_one(sql, &[&projection_set]).await?.try_get(0)?;
-                if nodes > 0 {
-                    return Err(MigrateError::NodesServing { database, nodes });
-                }
-            }
-            // Nodes of a release that does not drain would go on reading what is taken away from under them.
-            let nodes = undrainable_nodes(client).await?;
-            if nodes > 0 {
-                return Err(MigrateError::NodesRunning { database, nodes });
-            }
-            return Ok(Projections::Outdated(database));
-        }
-        if !view_tables::is_expected_build(client).await? {
-            return Ok(Projections::Torn);
-        }
-        if standing != definition {
-            view_tables::mend(client, tables).await?;
-        }
-        return Ok(Projections::Current);
-    }
-    view_tables::create(client, tables).await?;
-    // Last: the head row says that the tables exist. After an interruption before it, `create … if not exists` repeats.
-    let sql = "insert into log.head (log_id, epoch, projection_set, view_definition) values ($1, $2, $3, $4)";
-    client.execute(sql, &[&log_id, &epoch, &projection_set, &definition]).await?;
-    Ok(Projections::Current)
-}
-
 /// Whether schema `view` is the build that the log expects.
 ///
 /// # Errors
@@ -412,29 +316,10 @@ pub async fn is_expected_build(client: &Client) -> Result<bool, tokio_postgres::
     view_tables::is_expected_build(client).await
 }
 
-/// Whether a set of projections has a table of a later version than this release.
-fn is_newer(set: &str, tables: &[&Table]) -> bool {
-    set.split(',').filter_map(|named| named.split_once(':')).any(|(name, version)| {
-        let ours = tables.iter().find(|table| table.name == name);
-        ours.is_some_and(|ours| version.parse::<u32>().is_ok_and(|version| version > ours.version))
-    })
-}
-
 /// Whether the release whose newest schema version this is may serve a database with a later one.
 async fn serves(client: &Client, binary: i64) -> Result<bool, tokio_postgres::Error> {
     let sql = "select coalesce((select serves_from from log.head), 0) between 1 and $1";
     client.query_one(sql, &[&binary]).await?.try_get(0)
-}
-
-/// The number of nodes of a release that does not stop writing when it is asked to. Such a node listens under this name, as the first
-/// ones that drain did, which have a row in `log.node`. Later ones have a name of their own: one that is frozen or whose machine is
-/// gone may keep its connection for long after its row has expired.
-async fn undrainable_nodes(client: &Client) -> Result<i64, tokio_postgres::Error> {
-    let sql = "select greatest(0, (select count(*) from pg_stat_activity
-                                   where datname = current_database() and application_name = 'tenure follower')
-                                  - (select count(*) from log.node
-                                     where expires_at > clock_timestamp() and listens_as = 'tenure follower'))";
-    client.query_one(sql, &[]).await?.try_get(0)
 }
 
 /// Whether a release of Tenure has given this name to an index of this table.

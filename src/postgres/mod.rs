@@ -10,12 +10,14 @@ mod migrate_error;
 mod outage;
 mod pooler;
 pub mod private;
+mod projection_set;
 mod reason;
 mod roles;
 mod statistics;
 mod tls;
 pub mod version;
 mod view_tables;
+mod watch;
 
 pub use address::{Address, AddressError, RootCerts, SslMode, TlsVersion};
 pub use connect_error::ConnectError;
@@ -23,6 +25,7 @@ pub use connection::{CONNECT_TIMEOUT, Connection, Database, Listening, STATEMENT
 pub use outage::{is_lock_timeout, is_outage};
 pub use reason::{answer_in, statement_reason};
 pub use roles::NEEDED;
+pub use watch::{ServerStart, while_alive};
 
 /// Encodes octets as lower-case hexadecimal digits.
 pub(crate) fn hex(octets: &[u8]) -> String {

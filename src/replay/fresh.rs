@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Mutex;
 use std::sync::PoisonError;
+use std::time::Duration;
 
 use bytes::BytesMut;
 use foldhash::{HashMap, HashMapExt as _};
@@ -11,6 +12,9 @@ use tokio_postgres::{Client, GenericClient};
 
 use super::error::ReplayError;
 use super::fold::{Effects, Rows, table_of};
+use super::locks;
+use super::others::Others;
+use super::progress::Progress;
 use super::tuple;
 use crate::clock::Timestamp;
 use crate::event_log::claim::{Claim, ClaimChange, ClaimKey};
@@ -75,30 +79,55 @@ impl Fresh {
         load(client, &self.schema, &self.tables, rows).await
     }
 
-    /// Builds keys, indexes, statistics and functions, on all these connections at once. `tell` is called after each
-    /// table.
+    /// Builds keys, indexes, statistics and functions, on both connections at once. Whoever reads a fresh table, such as a dump, is waited
+    /// for at most this long; returns who still does.
     pub(super) async fn index(
         &self,
         clients: [&Client; 2],
-        tell: &(dyn Fn() + Sync),
-    ) -> Result<(), ReplayError> {
+        most: Duration,
+        progress: &Progress,
+    ) -> Result<Option<String>, ReplayError> {
         let left: Mutex<VecDeque<&'static Table>> = Mutex::new(self.tables.iter().copied().collect());
         let next = || left.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
         let build = async |client: &Client| {
             while let Some(table) = next() {
                 let schema = &self.schema;
-                client.batch_execute(&row_sql::add_key(table, schema)).await?;
+                let key = row_sql::add_key(table, schema);
+                let tell = |holders: &[String]| progress.say(holders);
+                if let Some(holders) = locks::when_free(client, (schema, &key), most, &tell).await? {
+                    return Ok(Some(holders));
+                }
                 // One transaction, so that autovacuum finds no index without its settings.
                 let indexes: String = row_sql::indexes(table, schema, "").collect();
                 client.batch_execute(&(indexes + &row_sql::storage(table, schema))).await?;
                 client.batch_execute(&row_sql::apply_function(table, schema)).await?;
                 client.batch_execute(&format!("analyze (skip_locked) {schema}.{}", table.name)).await?;
-                tell();
+                progress.advance(1);
             }
-            Ok::<_, ReplayError>(())
+            Ok::<_, ReplayError>(None)
         };
-        futures::future::try_join(build(clients[0]), build(clients[1])).await?;
+        let (one, two) = futures::future::try_join(build(clients[0]), build(clients[1])).await?;
+        Ok(one.or(two))
+    }
+
+    /// Builds the indexes that others have on the live tables and the fresh ones lack.
+    pub(super) async fn index_for_others(&self, client: &Client) -> Result<(), ReplayError> {
+        for index in self.lacking_indexes(client).await? {
+            client.batch_execute(&index).await?;
+        }
         Ok(())
+    }
+
+    /// The statements that build those indexes.
+    pub(super) async fn lacking_indexes(&self, client: &Client) -> Result<Vec<String>, ReplayError> {
+        let is_lacking = "select to_regclass(format('%I.%I', $1::text, $2::text)) is null";
+        let mut lacking = Vec::new();
+        for (name, index) in Others::indexes(client, &self.tables).await? {
+            if client.query_one(is_lacking, &[&self.schema, &name]).await?.try_get(0)? {
+                lacking.push(index.replacen(" ON view.", &format!(" ON {}.", self.schema), 1));
+            }
+        }
+        Ok(lacking)
     }
 
     /// Applies what events do to the fresh tables.

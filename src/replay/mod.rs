@@ -15,6 +15,7 @@ mod drain;
 pub mod error;
 mod fold;
 mod fresh;
+mod locks;
 mod log_reader;
 mod moment;
 mod others;

@@ -184,20 +184,33 @@ impl Others {
         for row in client.query(STATEMENTS, &parameters).await? {
             others.statements.push(row.try_get(1)?);
         }
-        let sql = "select t.relname::text, c.relname::text, pg_get_indexdef(i.indexrelid)
-                   from pg_index i join pg_class c on c.oid = i.indexrelid join pg_class t on t.oid = i.indrelid
-                   where t.relnamespace = 'view'::regnamespace and t.relname = any ($1) and not i.indisprimary";
-        for row in client.query(sql, &[&names]).await? {
-            let (table, index): (&str, &str) = (row.try_get(0)?, row.try_get(1)?);
-            let is_ours = tables.iter().any(|ours| ours.name == table && is_index_of_ours(index, ours));
-            if !is_ours {
-                others.indexes.push((index.to_owned(), row.try_get(2)?));
-            }
-        }
+        others.indexes = Self::indexes(client, tables).await?;
         let at_stake = if is_whole { &all } else { &names };
         for row in client.query(REFUSED, &[at_stake, &names, &is_whole]).await? {
             others.refused.push(row.try_get(0)?);
         }
         Ok(others)
+    }
+
+    /// The names of the indexes that others have on these tables, and the statements that build them.
+    pub(super) async fn indexes(
+        client: &impl GenericClient,
+        tables: &[&'static Table],
+    ) -> Result<Vec<(String, String)>, ReplayError> {
+        // So that every name in a definition is written with its schema.
+        client.batch_execute("set search_path = pg_catalog").await?;
+        let names: Vec<&str> = tables.iter().map(|table| table.name).collect();
+        let sql = "select t.relname::text, c.relname::text, pg_get_indexdef(i.indexrelid)
+                   from pg_index i join pg_class c on c.oid = i.indexrelid join pg_class t on t.oid = i.indrelid
+                   where t.relnamespace = 'view'::regnamespace and t.relname = any ($1) and not i.indisprimary";
+        let mut indexes = Vec::new();
+        for row in client.query(sql, &[&names]).await? {
+            let (table, index): (&str, &str) = (row.try_get(0)?, row.try_get(1)?);
+            let is_ours = tables.iter().any(|ours| ours.name == table && is_index_of_ours(index, ours));
+            if !is_ours {
+                indexes.push((index.to_owned(), row.try_get(2)?));
+            }
+        }
+        Ok(indexes)
     }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
+use tokio::time::sleep;
 use tokio_postgres::Client;
 
 use super::catch_up::CatchUp;
@@ -12,6 +13,7 @@ use super::drain;
 use super::error::ReplayError;
 use super::fold::{Folder, rows_of, table_of};
 use super::fresh::Fresh;
+use super::locks;
 use super::others::Others;
 use super::pace::Pace;
 use super::parts::{Replay, Verification};
@@ -19,7 +21,7 @@ use super::progress::{Phase, Progress};
 use super::scan::{Scan, scan};
 use super::session;
 use super::spill::SLICES;
-use super::swap::{self, Swapped, Target};
+use super::swap::{self, Rehearsed, Swapped, Target};
 use crate::clock::Stopwatch;
 use crate::event_log::drain::REBUILD_LOCK;
 use crate::event_log::rows::Table;
@@ -118,6 +120,12 @@ pub enum RebuildError {
         "the projections could not be replaced in time, because their tables are locked by {0}; try again"
     )]
     Blocked(String),
+    /// Another transaction, such as a dump, reads the fresh tables.
+    #[error(
+        "the fresh tables could not be finished in time, because {0} reads them; try again when it has ended, or wait longer \
+         with `--swap-wait`"
+    )]
+    FreshInUse(String),
 }
 
 impl From<tokio_postgres::Error> for RebuildError {
@@ -197,9 +205,8 @@ impl Work<'_> {
             wanted[table_of(table)] = true;
         }
         let fresh = Fresh::new(tables, new_epoch(&*self.replay.entropy));
-        if let Some(refused) = swap::rehearse(&self.lock.client, &fresh, self.is_whole()).await? {
-            return Err(RebuildError::InUse(vec![refused]));
-        }
+        // Locks that others hold now may be free when the swap needs them.
+        self.rehearse(&fresh).await?;
         let log = &self.replay.log;
         let [events, other] =
             [session::connect(log, "tenure replay").await?, session::connect(log, "tenure replay").await?];
@@ -209,7 +216,7 @@ impl Work<'_> {
         let mut scan =
             scan(self.replay, &folder, &events, &other.client, verification, None, self.progress).await?;
         fresh.create(&mut self.lock.client).await?;
-        let filling = self.fill_and_swap(&fresh, &mut scan, others, folder, events, &other);
+        let filling = self.fill_and_swap(&fresh, &mut scan, folder, events, &other);
         let ended = Box::pin(filling).await;
         if ended.is_err() {
             // A failed statement may have left a transaction open. The error of the rebuild says more than one of this.
@@ -224,12 +231,10 @@ impl Work<'_> {
         ended
     }
 
-    #[allow(clippy::too_many_arguments)]
     async fn fill_and_swap(
         &mut self,
         fresh: &Fresh,
         scan: &mut Scan<'_>,
-        others: Others,
         folder: Folder,
         events: Arc<Connection>,
         other: &Connection,
@@ -240,32 +245,27 @@ impl Work<'_> {
         }
         let client = &self.lock.client;
         self.progress.begin(Phase::Indexing, fresh.tables.len() as u64);
-        fresh.index([client, &other.client], &|| self.progress.advance(1)).await?;
-        for (_, index) in &others.indexes {
-            let index = index.replacen(" ON view.", &format!(" ON {}.", fresh.schema), 1);
-            client.batch_execute(&index).await?;
+        let clients = [client, &other.client];
+        if let Some(readers) = fresh.index(clients, self.options.swap_wait, self.progress).await? {
+            return Err(RebuildError::FreshInUse(readers));
         }
+        fresh.index_for_others(client).await?;
         self.progress.begin(Phase::CatchingUp, 0);
         let keys = std::mem::take(&mut scan.keys);
         let clock = self.replay.clock.clone();
         let mut catch_up = CatchUp::new(events, folder, clock, keys, scan.position);
         catch_up.nearly(client, fresh).await?;
         self.progress.begin(Phase::Waiting, 0);
-        let not_waited_for = swap::wait_for_others(client, self.options.swap_wait, &|holders| {
+        let not_waited_for = locks::wait_for_others(client, self.options.swap_wait, &|holders| {
             self.progress.say(holders);
         })
         .await?;
         let (set, definition) = (projections::set_name(), definition_of(projections::TABLES));
         if scan.projection_set != set {
-            self.progress.begin(Phase::Draining, 0);
-            drain::announce(client, &set).await?;
-            let left = drain::wait(client, &set, self.options.drain_timeout).await?;
-            if left > 0 {
-                tracing::warn!(
-                    left,
-                    "nodes of the release before did not stop writing in time; they are refused now"
-                );
-            }
+            // Nodes stop writing for the swap alone: not for what has come while others were waited for, and not in vain.
+            catch_up.nearly(client, fresh).await?;
+            self.rehearse_until_free(fresh).await?;
+            self.drain(&set).await?;
         }
         self.progress.begin(Phase::Swapping, 0);
         let target = Target {
@@ -291,6 +291,43 @@ impl Work<'_> {
                 not_waited_for,
             }),
         }
+    }
+
+    /// Rehearses the swap until others leave it the locks that it needs.
+    async fn rehearse_until_free(&self, fresh: &Fresh) -> Result<(), RebuildError> {
+        let trying = Stopwatch::start();
+        while let Rehearsed::Blocked(holders) = self.rehearse(fresh).await? {
+            if trying.elapsed() >= self.options.lock_wait {
+                return Err(RebuildError::Blocked(holders));
+            }
+            self.progress.say(&[holders]);
+            sleep(Duration::from_millis(200)).await;
+        }
+        Ok(())
+    }
+
+    async fn rehearse(&self, fresh: &Fresh) -> Result<Rehearsed, RebuildError> {
+        // Beside the fresh tables, if there are any already.
+        let as_if = Fresh::new(fresh.tables.clone(), new_epoch(&*self.replay.entropy));
+        match swap::rehearse(&self.lock.client, &as_if, self.is_whole()).await? {
+            Rehearsed::Refused(object) => Err(RebuildError::InUse(vec![object])),
+            rehearsed => Ok(rehearsed),
+        }
+    }
+
+    /// Asks the nodes of the release before to stop writing, and waits for them.
+    async fn drain(&self, set: &str) -> Result<(), RebuildError> {
+        self.progress.begin(Phase::Draining, 0);
+        let client = &self.lock.client;
+        drain::announce(client, set).await?;
+        let left = drain::wait(client, set, self.options.drain_timeout).await?;
+        if left > 0 {
+            tracing::warn!(
+                left,
+                "nodes of the release before did not stop writing in time; they are refused now"
+            );
+        }
+        Ok(())
     }
 
     /// Compares and loads slice by slice, two at a time: while one is compared, the rows of the other are stored.

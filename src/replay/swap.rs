@@ -1,6 +1,5 @@
 //! Puts the fresh tables in the place of the live ones, under the head lock.
 
-use std::collections::HashMap;
 use std::time::Duration;
 
 use tokio::time::sleep;
@@ -9,14 +8,16 @@ use tokio_postgres::Client;
 use super::catch_up::CatchUp;
 use super::error::ReplayError;
 use super::fresh::Fresh;
+use super::locks::{holders, is_lock};
 use super::others::Others;
 use crate::clock::Stopwatch;
 use crate::event_log::row_sql;
 use crate::postgres::statement_reason;
 
-/// How long a transaction must hold a lock on `view` before it is named: every query of a node holds one for some
-/// milliseconds.
-const LONG_HELD: Duration = Duration::from_secs(1);
+/// The beginning of the transaction that swaps. Appends wait for it, so that none of its statements may take long, and neither may a
+/// client that hangs.
+const BEGIN: &str = "begin; set local lock_timeout = '5s'; set local statement_timeout = '10s';
+                     set local idle_in_transaction_session_timeout = '10s'";
 
 /// What the log is told about the fresh tables.
 pub(super) struct Target<'a> {
@@ -49,52 +50,6 @@ pub(super) enum Swapped {
     Blocked(String),
 }
 
-/// Waits until the transactions that hold a lock on the tables of `view` have ended, at most this long. Returns those that
-/// have not. Such a transaction may be a dump, which would find the fresh tables under their names, but none of their rows.
-pub(super) async fn wait_for_others(
-    client: &Client,
-    most: Duration,
-    tell: &(dyn Fn(&[String]) + Sync),
-) -> Result<Vec<String>, ReplayError> {
-    // By virtual transaction, which everybody may see: the time at which another login's transaction began is hidden.
-    let sql = "select distinct l.virtualtransaction,
-                      format('process %s (%s, %s)', l.pid, coalesce(nullif(a.application_name, ''), 'unnamed'), a.usename)
-               from pg_locks l
-               join pg_class c on c.oid = l.relation and c.relnamespace = 'view'::regnamespace
-               left join pg_stat_activity a on a.pid = l.pid
-               where l.locktype = 'relation' and l.granted and l.pid <> pg_backend_pid()
-                 and l.database = (select oid from pg_database where datname = current_database())";
-    let waited = Stopwatch::start();
-    // When each was first seen; none for those of the first look, which may have begun long before.
-    let mut seen: HashMap<String, Option<Stopwatch>> = HashMap::new();
-    loop {
-        let is_first = seen.is_empty();
-        let mut names = Vec::new();
-        let mut standing = HashMap::new();
-        for row in client.query(sql, &[]).await? {
-            let (transaction, name): (String, String) = (row.try_get(0)?, row.try_get(1)?);
-            let since = match seen.remove(&transaction) {
-                Some(since) => since,
-                None if is_first => None,
-                None => Some(Stopwatch::start()),
-            };
-            // The queries of nodes come and go.
-            if since.as_ref().is_none_or(|since| since.elapsed() >= LONG_HELD) {
-                names.push(name);
-            }
-            standing.insert(transaction, since);
-        }
-        seen = standing;
-        if names.is_empty() || waited.elapsed() >= most {
-            return Ok(names);
-        }
-        if waited.elapsed() >= LONG_HELD {
-            tell(&names);
-        }
-        sleep(Duration::from_millis(50)).await;
-    }
-}
-
 /// Applies the last events and swaps. Tried again while others hold locks that it needs.
 pub(super) async fn swap(
     client: &Client,
@@ -104,37 +59,43 @@ pub(super) async fn swap(
 ) -> Result<Swapped, ReplayError> {
     let trying = Stopwatch::start();
     loop {
+        // Here, because appends do not wait yet.
+        fresh.index_for_others(client).await?;
         catch_up.nearly(client, fresh).await?;
         let before = catch_up.position();
         let error = match swap_once(client, fresh, catch_up, target).await {
-            Ok(swapped) => return Ok(swapped),
-            Err(error) => error,
+            Ok(Some(swapped)) => return Ok(swapped),
+            Ok(None) => None,
+            Err(error) => Some(error),
         };
-        if client.batch_execute("rollback").await.is_err() {
-            // The connection is gone: the first error says what that means.
-            return Err(error);
+        if let Err(gone) = client.batch_execute("rollback").await {
+            // The first error says what that means.
+            return Err(error.unwrap_or_else(|| gone.into()));
         }
         // What the transaction applied to the fresh tables is gone with it.
         catch_up.back_to(before);
-        if !matches!(&error, ReplayError::Statement(refused) if is_lock(refused)) {
-            return Err(error);
+        match error {
+            Some(ReplayError::Statement(refused)) if is_lock(&refused) => {}
+            Some(error) => return Err(error),
+            None => continue,
         }
         if trying.elapsed() >= target.tries {
-            return Ok(Swapped::Blocked(holders(client).await?));
+            return Ok(Swapped::Blocked(holders(client, &["view", &fresh.schema]).await?));
         }
         sleep(Duration::from_millis(200)).await;
     }
 }
 
+/// `None`: somebody has made an index in the meantime, which the fresh tables lack.
 async fn swap_once(
     client: &Client,
     fresh: &Fresh,
     catch_up: &mut CatchUp,
     target: &Target<'_>,
-) -> Result<Swapped, ReplayError> {
+) -> Result<Option<Swapped>, ReplayError> {
     // A waiting exclusive lock stops every later reader of the table, so it waits only briefly. The head lock comes first,
     // like in every transaction that writes `view`: an append that waits for it goes to the tables that it finds then.
-    client.batch_execute("begin; set local lock_timeout = '5s'").await?;
+    client.batch_execute(BEGIN).await?;
     let head = client.query_one("select projection_set, epoch from log.head for update", &[]).await?;
     let since = Stopwatch::start();
     client.batch_execute("set local lock_timeout = '50ms'").await?;
@@ -153,12 +114,18 @@ async fn swap_once(
     let others = Others::find(client, &fresh.tables, target.is_whole.then_some(&*retired)).await?;
     if !others.refused.is_empty() {
         client.batch_execute("rollback").await?;
-        return Ok(Swapped::Refused(others.refused));
+        return Ok(Some(Swapped::Refused(others.refused)));
+    }
+    if !fresh.lacking_indexes(client).await?.is_empty() {
+        return Ok(None);
     }
     let mut statements = renames(fresh, target.is_whole, &retired);
     statements.push(format!("update log.head set view_build = {}", fresh.build));
     client.batch_execute(&statements.join(";\n")).await?;
     if let Some(set) = target.becomes {
+        if set != target.set {
+            note_replaced(client, target.set, set).await?;
+        }
         let sql = "update log.head set projection_set = $1, view_definition = $2, next_projection_set = null";
         client.execute(sql, &[&set, &target.definition]).await?;
     } else {
@@ -166,15 +133,27 @@ async fn swap_once(
         let sql = "update log.head set view_definition = '' where view_definition <> $1";
         client.execute(sql, &[&target.definition]).await?;
     }
-    let statements = statements_of(client, &others).await?;
-    if !statements.is_empty() {
+    if !others.statements.is_empty() {
         let (before, after) = role_of_others(client).await?;
-        client.batch_execute(&format!("{before}{};{after}", statements.join(";\n"))).await?;
+        client.batch_execute(&format!("{before}{};{after}", others.statements.join(";\n"))).await?;
     }
     client.batch_execute("commit").await.map_err(|error| {
         if error.as_db_error().is_some() { error.into() } else { ReplayError::InDoubt(error) }
     })?;
-    Ok(Swapped::Done { position: catch_up.position(), held: since.elapsed() })
+    Ok(Some(Swapped::Done { position: catch_up.position(), held: since.elapsed() }))
+}
+
+/// Notes that a set takes the place of another one, so that a node of the release before that restarts does not take its tables back.
+/// If the log goes back to a set, that one and those after it count as later ones again.
+async fn note_replaced(client: &Client, before: &str, after: &str) -> Result<(), ReplayError> {
+    let sql = "delete from log.replaced_projection_set
+               where number >= (select number from log.replaced_projection_set where projection_set = $1)";
+    if client.execute(sql, &[&after]).await? == 0 {
+        let sql =
+            "insert into log.replaced_projection_set (projection_set) values ($1) on conflict do nothing";
+        client.execute(sql, &[&before]).await?;
+    }
+    Ok(())
 }
 
 /// The statements that give the fresh tables the names of the live ones, which go to another schema.
@@ -208,27 +187,34 @@ fn renames(fresh: &Fresh, is_whole: bool, retired: &str) -> Vec<String> {
     statements
 }
 
+/// How a rehearsal of the swap ended.
+pub(super) enum Rehearsed {
+    /// The swap can be done.
+    Well,
+    /// An object of others cannot be put on the fresh tables: its description.
+    Refused(String),
+    /// Somebody holds a lock for longer than the rehearsal waits.
+    Blocked(String),
+}
+
 /// Does once, with empty tables, what the swap does, and takes it back: what others have on the tables and cannot be put on the
-/// fresh ones is found before the log is read. Returns a description of it.
+/// fresh ones is found before the log is read.
 pub(super) async fn rehearse(
     client: &Client,
     fresh: &Fresh,
     is_whole: bool,
-) -> Result<Option<String>, ReplayError> {
+) -> Result<Rehearsed, ReplayError> {
     let rehearsed = rehearse_once(client, fresh, is_whole).await;
     client.batch_execute("rollback").await?;
     match rehearsed {
-        // Somebody holds a lock for longer than the rehearsal waits. The swap waits longer.
-        Err(ReplayError::Statement(error)) if is_lock(&error) => Ok(None),
+        Err(ReplayError::Statement(error)) if is_lock(&error) => {
+            Ok(Rehearsed::Blocked(holders(client, &["view"]).await?))
+        }
         rehearsed => rehearsed,
     }
 }
 
-async fn rehearse_once(
-    client: &Client,
-    fresh: &Fresh,
-    is_whole: bool,
-) -> Result<Option<String>, ReplayError> {
+async fn rehearse_once(client: &Client, fresh: &Fresh, is_whole: bool) -> Result<Rehearsed, ReplayError> {
     client.batch_execute("begin; set local lock_timeout = '50ms'").await?;
     let retired = format!("view_retired_{:x}", fresh.build);
     let others = Others::find(client, &fresh.tables, is_whole.then_some(&*retired)).await?;
@@ -239,20 +225,20 @@ async fn rehearse_once(
     client.batch_execute(&statements.join(";\n")).await?;
     let (before, _) = role_of_others(client).await?;
     client.batch_execute(before).await?;
-    for statement in statements_of(client, &others).await? {
+    let indexes = others.indexes.iter().map(|(_, index)| index);
+    for statement in indexes.chain(&others.statements) {
         match client.batch_execute(statement).await {
             Err(error) if error.as_db_error().is_some() && !is_lock(&error) => {
-                return Ok(Some(format!("{} ({})", shortened(statement), statement_reason(&error))));
+                return Ok(Rehearsed::Refused(format!(
+                    "{} ({})",
+                    shortened(statement),
+                    statement_reason(&error)
+                )));
             }
             done => done?,
         }
     }
-    Ok(None)
-}
-
-/// Whether a lock could not be had in time.
-fn is_lock(error: &tokio_postgres::Error) -> bool {
-    error.code().is_some_and(|code| matches!(code.code(), "55P03" | "40P01"))
+    Ok(Rehearsed::Well)
 }
 
 /// The first words of a statement, which name its object.
@@ -260,20 +246,6 @@ fn shortened(statement: &str) -> String {
     const MOST: usize = 120;
     let line = statement.split_whitespace().collect::<Vec<_>>().join(" ");
     if line.chars().count() <= MOST { line } else { line.chars().take(MOST).chain(['…']).collect() }
-}
-
-/// The statements that put others' objects on the new tables, once these have their place.
-async fn statements_of<'o>(client: &Client, others: &'o Others) -> Result<Vec<&'o str>, ReplayError> {
-    let missing = "select to_regclass(format('view.%I', $1::text)) is null";
-    let mut statements: Vec<&str> = Vec::new();
-    for (name, index) in &others.indexes {
-        // Built before the swap, unless it was made since.
-        if client.query_one(missing, &[name]).await?.try_get(0)? {
-            statements.push(index);
-        }
-    }
-    statements.extend(others.statements.iter().map(String::as_str));
-    Ok(statements)
 }
 
 /// Others' objects belong to their owners, so putting them on the new tables needs the login's own rights, if those are a
@@ -284,14 +256,4 @@ async fn role_of_others(client: &Client) -> Result<(&'static str, String), Repla
     let row = client.query_one(sql, &[]).await?;
     let (is_superuser, role): (bool, String) = (row.try_get(0)?, row.try_get(1)?);
     Ok(if is_superuser { ("reset role;", format!("set role {role};")) } else { ("", String::new()) })
-}
-
-/// Who holds locks on `view`, for messages.
-async fn holders(client: &Client) -> Result<String, ReplayError> {
-    let sql = "select coalesce(string_agg(distinct format('process %s (%s, %s)', l.pid,
-                                          coalesce(nullif(a.application_name, ''), 'unnamed'), a.usename), ', '), 'unknown')
-               from pg_locks l join pg_class c on c.oid = l.relation and c.relnamespace = 'view'::regnamespace
-               left join pg_stat_activity a on a.pid = l.pid
-               where l.granted and l.pid <> pg_backend_pid()";
-    Ok(client.query_one(sql, &[]).await?.try_get(0)?)
 }

@@ -1,0 +1,103 @@
+//! Locks that others hold on the tables that a rebuild needs.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use tokio::time::sleep;
+use tokio_postgres::Client;
+
+use super::error::ReplayError;
+use crate::clock::Stopwatch;
+
+/// How long a transaction must hold a lock on `view` before it is named: every query of a node holds one for some
+/// milliseconds.
+const LONG_HELD: Duration = Duration::from_secs(1);
+
+/// Waits until the transactions that hold a lock on the tables of `view` have ended, at most this long. Returns those that
+/// have not. Such a transaction may be a dump, which would find the fresh tables under their names, but none of their rows.
+pub(super) async fn wait_for_others(
+    client: &Client,
+    most: Duration,
+    tell: &(dyn Fn(&[String]) + Sync),
+) -> Result<Vec<String>, ReplayError> {
+    // By virtual transaction, which everybody may see: the time at which another login's transaction began is hidden.
+    let sql = "select distinct l.virtualtransaction,
+                      format('process %s (%s, %s)', l.pid, coalesce(nullif(a.application_name, ''), 'unnamed'), a.usename)
+               from pg_locks l
+               join pg_class c on c.oid = l.relation and c.relnamespace = 'view'::regnamespace
+               left join pg_stat_activity a on a.pid = l.pid
+               where l.locktype = 'relation' and l.granted and l.pid <> pg_backend_pid()
+                 -- Maintenance, which reads no row for anybody, has this lock on a table, and others on its indexes.
+                 and l.mode <> 'ShareUpdateExclusiveLock' and c.relkind not in ('i', 'I')
+                 and l.database = (select oid from pg_database where datname = current_database())";
+    let waited = Stopwatch::start();
+    // When each was first seen; none for those of the first look, which may have begun long before.
+    let mut seen: HashMap<String, Option<Stopwatch>> = HashMap::new();
+    loop {
+        let is_first = seen.is_empty();
+        let mut names = Vec::new();
+        let mut standing = HashMap::new();
+        for row in client.query(sql, &[]).await? {
+            let (transaction, name): (String, String) = (row.try_get(0)?, row.try_get(1)?);
+            let since = match seen.remove(&transaction) {
+                Some(since) => since,
+                None if is_first => None,
+                None => Some(Stopwatch::start()),
+            };
+            // The queries of nodes come and go.
+            if since.as_ref().is_none_or(|since| since.elapsed() >= LONG_HELD) {
+                names.push(name);
+            }
+            standing.insert(transaction, since);
+        }
+        seen = standing;
+        if names.is_empty() || waited.elapsed() >= most {
+            return Ok(names);
+        }
+        if waited.elapsed() >= LONG_HELD {
+            tell(&names);
+        }
+        sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// Runs statements of one transaction that need a lock which others, such as a dump, may hold for long: tries again until it has the lock,
+/// at most this long. Returns who has it if it does not get it. Each try waits only briefly, because whoever comes after it waits for it.
+pub(super) async fn when_free(
+    client: &Client,
+    (schema, statements): (&str, &str),
+    most: Duration,
+    tell: &(dyn Fn(&[String]) + Sync),
+) -> Result<Option<String>, ReplayError> {
+    let waited = Stopwatch::start();
+    loop {
+        let transaction = format!("begin; set local lock_timeout = '500ms'; {statements}; commit");
+        match client.batch_execute(&transaction).await {
+            Ok(()) => return Ok(None),
+            Err(error) if is_lock(&error) => client.batch_execute("rollback").await?,
+            Err(error) => return Err(error.into()),
+        }
+        let holders = holders(client, &[schema]).await?;
+        if waited.elapsed() >= most {
+            return Ok(Some(holders));
+        }
+        tell(&[holders]);
+        sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// Whether a lock could not be had in time.
+pub(super) fn is_lock(error: &tokio_postgres::Error) -> bool {
+    error.code().is_some_and(|code| matches!(code.code(), "55P03" | "40P01"))
+}
+
+/// Who holds locks on what is in these schemas, for messages.
+pub(super) async fn holders(client: &Client, schemas: &[&str]) -> Result<String, ReplayError> {
+    let sql = "select coalesce(string_agg(distinct format('process %s (%s, %s)', l.pid,
+                                          coalesce(nullif(a.application_name, ''), 'unnamed'), a.usename), ', '), 'unknown')
+               from pg_locks l join pg_class c on c.oid = l.relation and c.relnamespace::regnamespace::text = any ($1)
+               left join pg_stat_activity a on a.pid = l.pid
+               where l.granted and l.pid <> pg_backend_pid()
+                 and l.database = (select oid from pg_database where datname = current_database())";
+    Ok(client.query_one(sql, &[&schemas]).await?.try_get(0)?)
+}
