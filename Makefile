@@ -16,7 +16,7 @@ help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/make \1|\2/' | awk -F'|' '{ printf "  %-14s %s\n", $$1, $$2 }'
 
 .PHONY: setup
-setup: ## Install what is missing: a PostgreSQL server, setpriv, a C compiler
+setup: ## Install what is missing: a PostgreSQL server, setpriv, a C compiler and make
 	@scripts/setup
 
 .PHONY: run

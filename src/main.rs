@@ -1,9 +1,9 @@
 //! The binary `tenure`: runs the command line of the library.
 
-/// mimalloc, because commands make many small allocations on one thread and free them on another
-/// (`docs/benchmarks.md`).
+/// jemalloc, because commands make many small allocations on one thread and free them on another, and because it gives freed memory
+/// back after some seconds and not at once ([decision 30](../docs/adr/0030-freed-memory-is-kept-for-a-while.md)).
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> std::io::Result<std::process::ExitCode> {
     tenure::cli::main()

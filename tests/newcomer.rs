@@ -366,6 +366,16 @@ fn as_the_first_process_of_a_container_it_passes_signals_on_and_reaps() {
     }
     kill(Pid::from_raw(first as i32), Signal::SIGTERM).unwrap();
     assert_eq!(ended(&mut child), Some(0));
+
+    // Other commands can be stopped, too: this one waits for a server that does not speak.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("postgres://t@{}/t?connect_timeout=10", silent.local_addr().unwrap());
+    let mut command = unshare();
+    command.args([env!("CARGO_BIN_EXE_tenure"), "user", "show", "ada", "--database-url", &url]);
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    silent.accept().unwrap();
+    kill(Pid::from_raw(children(child.id())[0].0 as i32), Signal::SIGTERM).unwrap();
+    assert_eq!(ended(&mut child), Some(128 + Signal::SIGTERM as i32));
 }
 
 /// A generator of the moments and ways of a fault test (an LCG; the seed is the round).

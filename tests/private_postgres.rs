@@ -286,6 +286,40 @@ async fn the_server_ends_with_its_killed_owner() {
 }
 
 #[tokio::test]
+async fn a_server_that_does_not_answer_is_not_taken_for_one_that_does_not_run() {
+    let temp = tempfile::tempdir().unwrap();
+    let postgres = start(temp.path()).await.unwrap();
+    let pid_file = fs::read_to_string(temp.path().join("postgres/postmaster.pid")).unwrap();
+    let server = Pid::from_raw(pid_file.lines().next().unwrap().parse().unwrap());
+    let tenure = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tenure"));
+        let output = command
+            .args(arguments)
+            .arg("--data-dir")
+            .arg(temp.path())
+            .env("DATABASE_URL", "")
+            .output()
+            .unwrap();
+        (
+            output.status.code(),
+            String::from_utf8(output.stdout).unwrap(),
+            String::from_utf8(output.stderr).unwrap(),
+        )
+    };
+    kill(server, Signal::SIGSTOP).unwrap();
+    let (found, doctor) = (running(temp.path()), tenure(&["doctor", "--json"]));
+    let shown = tenure(&["user", "show", "ada"]);
+    kill(server, Signal::SIGCONT).unwrap();
+    assert!(
+        matches!(found, Err(PrivatePostgresError::NotAnswering { pid, .. }) if pid == std::process::id()),
+        "{found:?}"
+    );
+    assert!(doctor.0 == Some(1) && doctor.1.contains("does not answer"), "{doctor:?}");
+    assert!(shown.0 == Some(5) && shown.2.contains("does not answer"), "{shown:?}");
+    postgres.stop().await.unwrap();
+}
+
+#[tokio::test]
 async fn an_owner_killed_at_work_loses_nothing() {
     if let Some(data_dir) = owned_here() {
         return own(data_dir).await;

@@ -35,6 +35,13 @@ async fn types_triggers_indexes_and_replica_identities_are_on_the_fresh_tables()
             "create type view.mood as enum ('well'); create domain view.word as text;
              create type view.pair as (one int, other int);
              create table view.moods (mood view.mood, word view.word, pair view.pair);
+             create function view.a(view.mood, view.moods) returns int language sql return 1;
+             create table view.parted (at serial, note text) partition by range (at);
+             create table view.parted_1 partition of view.parted for values from (0) to (10);
+             insert into view.parted (note) values ('theirs');
+             create statistics public.outside on mode, username from view.users;
+             create statistics view.inside on mode, operator from view.users;
+             alter table view.accounts replica identity using index accounts_pkey;
              create function view.f() returns trigger language plpgsql as 'begin return null; end';
              create trigger theirs after insert on view.users for each row execute function view.f();
              create trigger resting after insert on view.users for each row execute function view.f();
@@ -52,6 +59,11 @@ async fn types_triggers_indexes_and_replica_identities_are_on_the_fresh_tables()
         .unwrap();
     let stands = "select to_regtype('view.mood') is not null and to_regtype('view.word') is not null
                     and to_regtype('view.pair') is not null and to_regclass('view.moods') is not null
+                    and to_regprocedure('view.a(view.mood, view.moods)') is not null
+                    and (select array_agg(tableoid::regclass::text || note) = '{view.parted_1theirs}' from view.parted)
+                    and (select count(*) = 2 from pg_statistic_ext where stxrelid = 'view.users'::regclass
+                         and stxname = case stxnamespace when 'view'::regnamespace then 'inside' else 'outside' end)
+                    and (select relreplident = 'i' from pg_class where oid = 'view.accounts'::regclass)
                     and (select count(*) = 1 from pg_trigger where tgname = 'theirs' and tgrelid = 'view.users'::regclass)
                     and (select tgenabled = 'D' from pg_trigger where tgname = 'resting' and tgrelid = 'view.users'::regclass)
                     and (select relrowsecurity from pg_class where oid = 'view.pipes'::regclass)

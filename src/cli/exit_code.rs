@@ -11,6 +11,7 @@ use crate::nats::NatsError;
 use crate::operations::Refusal;
 use crate::postgres;
 use crate::postgres::migrate::MigrateError;
+use crate::postgres::private::PrivatePostgresError;
 use crate::projections::QueryError;
 use crate::replay::{AsOfError, MomentError, RebuildError, ReplayError};
 use crate::rotate_keys::RotateError;
@@ -67,7 +68,9 @@ pub(super) fn of(error: &anyhow::Error) -> u8 {
     if let Some(error) = error.downcast_ref::<NatsError>() {
         return if error.passes() { 5 } else { 1 };
     }
-    if error.is::<nats::NatsUnusable>() {
+    if error.is::<nats::NatsUnusable>()
+        || matches!(error.downcast_ref(), Some(PrivatePostgresError::NotAnswering { .. }))
+    {
         return 5;
     }
     match error.downcast_ref::<QueryError>() {

@@ -8,6 +8,7 @@ mod events;
 mod examples;
 mod exit_code;
 mod explain;
+mod init;
 mod invite;
 mod key;
 mod keys;
@@ -191,8 +192,8 @@ async fn run_and_report() -> ExitCode {
         Command::Tour => "warn,tenure::subscribers=off,tenure::nats=off,async_nats=off",
         _ => "warn",
     });
-    let result = if matches!(cli.command, Command::Serve) && serve::init::is_first_process() {
-        serve::init::run().await
+    let result = if init::is_first_process() {
+        init::run(matches!(cli.command, Command::Serve)).await
     } else {
         Box::pin(run(cli)).await.map(|()| 0)
     };

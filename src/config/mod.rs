@@ -201,7 +201,7 @@ impl Flags {
             nats,
             forgotten_list,
             rules,
-            database: url.map(|url| url.parse()).transpose()?,
+            database: url.map(|url| Address::parse(&url, variable)).transpose()?,
             postgres_bin: self.postgres_bin.or(file.postgres_bin),
             master_key,
             listen,
@@ -240,4 +240,9 @@ fn rules(sentinel: Option<String>, file: &File) -> Result<Rules, ConfigError> {
     defaults.max_msgs = kept.max_msgs.unwrap_or(defaults.max_msgs);
     defaults.max_bytes = kept.max_bytes.unwrap_or(defaults.max_bytes);
     Ok(rules)
+}
+
+/// The value of an environment variable. What is not UTF-8 in it is replaced and not ignored: it may be there to make something safer.
+fn variable(name: &str) -> Option<String> {
+    Some(std::env::var_os(name)?.to_string_lossy().into_owned())
 }

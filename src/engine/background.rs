@@ -270,9 +270,8 @@ impl Tenure {
 
     /// Follows the log to invalidate caches and to extend the list of forgotten users. Returns only on an error that
     /// retrying does not fix.
-    async fn follow(&self, follower: Follower<EventHeader>) -> ReadError {
+    async fn follow(&self, mut follower: Follower<EventHeader>) -> ReadError {
         let lag = metrics::gauge!("tenure_follower_lag_events");
-        let mut follower = Some(follower);
         let mut owes_forgettings = false;
         loop {
             if owes_forgettings {
@@ -285,12 +284,6 @@ impl Tenure {
                 }
             }
             let step = async {
-                let follower = match &mut follower {
-                    Some(follower) => follower,
-                    // In a new epoch no cache is trusted: data keys are cleared, states of another epoch are ignored, and what
-                    // is remembered of claims is only a hint. So there is nothing to catch up with.
-                    None => follower.insert(self.parts.log.follow_headers()),
-                };
                 let events: Arc<[EventHeader]> = follower.next().await?.into();
                 for event in &*events {
                     self.parts.dispatcher.observe(event);
@@ -321,7 +314,10 @@ impl Tenure {
                 }
                 Err(error @ ReadError::LogReplaced { .. }) => {
                     tracing::warn!(%error, "positions have a new epoch; the follower restarts");
-                    follower = None;
+                    // In a new epoch no cache is trusted: data keys are cleared, states of another epoch are ignored, and what
+                    // is remembered of claims is only a hint. So there is nothing to catch up with. But it begins before the list
+                    // of forgotten users is compared with the log, which says nothing of who is forgotten after it.
+                    follower = self.parts.log.follow_headers();
                     owes_forgettings = true;
                     let _ = self.parts.observed.send(Observed::NewEpoch);
                 }

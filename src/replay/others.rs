@@ -58,7 +58,11 @@ const STATEMENTS: &str = "
     left join pg_attribute t on t.attrelid = c.oid and t.attnum = d.objsubid and d.objsubid > 0
     where c.relnamespace = 'view'::regnamespace and c.relname = any ($2::text[])
     union all
-    select 3, pg_get_statisticsobjdef(s.oid) from pg_statistic_ext s join pg_class c on c.oid = s.stxrelid
+    -- One in another schema stays there, and so does one in this schema if only some tables are replaced.
+    select 3, case when $1::boolean and s.stxnamespace = 'view'::regnamespace then ''
+                  else format('drop statistics %I.%I; ', s.stxnamespace::regnamespace, s.stxname) end
+              || pg_get_statisticsobjdef(s.oid)
+    from pg_statistic_ext s join pg_class c on c.oid = s.stxrelid
     where c.relnamespace = 'view'::regnamespace and c.relname = any ($2::text[])
     union all
     select 3, format('alter table view.%I replica identity %s', c.relname,
@@ -76,24 +80,27 @@ const STATEMENTS: &str = "
     from pg_class c
     where $1::boolean and c.relnamespace = 'view'::regnamespace and c.relkind in ('r', 'p', 'v', 'm', 'S', 'f')
       and c.relname <> all ($4::text[]) and c.relname <> 'view_build'
-      and not exists (select from pg_depend d where d.objid = c.oid and d.classid = 'pg_class'::regclass
-                      and d.deptype in ('a', 'i') and d.refclassid = 'pg_class'::regclass)
+      -- The sequence of a column goes with its table; a partition does not.
+      and not (c.relkind = 'S' and exists (
+          select from pg_depend d where d.objid = c.oid and d.classid = 'pg_class'::regclass
+          and d.deptype in ('a', 'i') and d.refclassid = 'pg_class'::regclass))
     union all
     select 4, format('alter type %I.%I set schema view', $3::text, t.typname)
     from pg_type t left join pg_class c on c.oid = t.typrelid
     where $1::boolean and t.typnamespace = 'view'::regnamespace
       and (t.typtype in ('e', 'd') or t.typtype = 'c' and c.relkind = 'c')
     union all
-    select 4, format('alter routine %I.%I(%s) set schema view', $3::text, p.proname, pg_get_function_identity_arguments(p.oid))
+    -- After the types and tables that are its arguments.
+    select 5, format('alter routine %I.%I(%s) set schema view', $3::text, p.proname, pg_get_function_identity_arguments(p.oid))
     from pg_proc p
     where $1::boolean and p.pronamespace = 'view'::regnamespace
       and p.proname <> all (select t || '_apply' from unnest($4::text[]) as t)
     union all
     -- After the functions, which they may call.
-    select 5, pg_get_triggerdef(t.oid) from pg_trigger t join pg_class c on c.oid = t.tgrelid
+    select 6, pg_get_triggerdef(t.oid) from pg_trigger t join pg_class c on c.oid = t.tgrelid
     where c.relnamespace = 'view'::regnamespace and c.relname = any ($2::text[]) and not t.tgisinternal
     union all
-    select 5, format('alter table view.%I %s trigger %I', c.relname,
+    select 7, format('alter table view.%I %s trigger %I', c.relname,
                   case t.tgenabled when 'D' then 'disable' when 'A' then 'enable always' else 'enable replica' end, t.tgname)
     from pg_trigger t join pg_class c on c.oid = t.tgrelid
     where c.relnamespace = 'view'::regnamespace and c.relname = any ($2::text[]) and not t.tgisinternal
@@ -105,7 +112,7 @@ const STATEMENTS: &str = "
     where c.relnamespace = 'view'::regnamespace and c.relname = any ($2::text[]) and f.is_set
     union all
     -- A view keeps its owner and its privileges when it is replaced.
-    select 6, format('create or replace view %s %s as %s', v.oid::regclass,
+    select 8, format('create or replace view %s %s as %s', v.oid::regclass,
                   coalesce('with (' || array_to_string(v.reloptions, ', ') || ')', ''), pg_get_viewdef(v.oid))
     from (select distinct r.ev_class as oid from pg_depend d
           join pg_rewrite r on r.oid = d.objid and d.classid = 'pg_rewrite'::regclass

@@ -220,6 +220,11 @@ async fn rehearse_once(client: &Client, fresh: &Fresh, is_whole: bool) -> Result
     let others = Others::find(client, &fresh.tables, is_whole.then_some(&*retired)).await?;
     let functions = fresh.tables.iter().filter(|_| !is_whole);
     let mut statements = vec![fresh.creation()];
+    // A replica identity may be any of them.
+    for table in &fresh.tables {
+        statements.push(row_sql::add_key(table, &fresh.schema));
+        statements.extend(row_sql::indexes(table, &fresh.schema, ""));
+    }
     statements.extend(functions.map(|table| row_sql::apply_function(table, &fresh.schema)));
     statements.extend(renames(fresh, is_whole, &retired));
     client.batch_execute(&statements.join(";\n")).await?;

@@ -1,7 +1,6 @@
 //! `tenure serve`: runs the HTTP server until a signal stops it.
 
 mod announce;
-pub(super) mod init;
 mod nats;
 
 use std::net::SocketAddr;

@@ -11,13 +11,55 @@ use super::conninfo;
 use super::error::AddressError;
 use super::{Address, DEFAULT_PORT, RootCerts, SslMode, TlsVersion};
 
+/// The environment variables of libpq that make a connection safer, and the parameters that they stand for. The others are not read.
+const VARIABLES: &[(&str, &str)] = &[
+    // Before the one that replaces it.
+    ("PGREQUIRESSL", "requiressl"),
+    ("PGSSLMODE", "sslmode"),
+    ("PGSSLNEGOTIATION", "sslnegotiation"),
+    ("PGSSLROOTCERT", "sslrootcert"),
+    ("PGSSLCRL", "sslcrl"),
+    ("PGSSLCRLDIR", "sslcrldir"),
+    ("PGSSLMINPROTOCOLVERSION", "ssl_min_protocol_version"),
+    ("PGSSLMAXPROTOCOLVERSION", "ssl_max_protocol_version"),
+    ("PGCHANNELBINDING", "channel_binding"),
+    ("PGGSSENCMODE", "gssencmode"),
+    ("PGREQUIREAUTH", "require_auth"),
+    ("PGREQUIREPEER", "requirepeer"),
+];
+
 impl FromStr for Address {
     type Err = AddressError;
 
     fn from_str(text: &str) -> Result<Self, AddressError> {
+        Self::parse(text, |_| None)
+    }
+}
+
+impl Address {
+    /// Parses a connection string. As in libpq, `variable` gives the value of what the string leaves out, such as `PGSSLMODE`; of those
+    /// variables only the ones that make a connection safer are asked for.
+    ///
+    /// # Errors
+    /// See [`AddressError`].
+    pub fn parse(text: &str, variable: impl Fn(&str) -> Option<String>) -> Result<Self, AddressError> {
         let mut builder =
             Builder { address: Self::nowhere(), ssl_mode: None, hosts: None, addresses: None, ports: None };
-        for conninfo::Parameter { name, value, name_is_safe } in conninfo::parse(text)? {
+        let parameters = conninfo::parse(text)?;
+        for (name, parameter) in VARIABLES {
+            let is_given = |given: &conninfo::Parameter| {
+                given.name == *parameter || *name == "PGREQUIRESSL" && given.name == "sslmode"
+            };
+            // As in libpq, an empty one counts as not set, and `PGREQUIRESSL` can only require TLS.
+            let is_set =
+                |value: &String| !value.is_empty() && (*name != "PGREQUIRESSL" || value.starts_with('1'));
+            let value = variable(name).filter(is_set);
+            if let Some(value) = value.filter(|_| !parameters.iter().any(is_given)) {
+                let set = builder.set(parameter, &value);
+                set.map_err(|error| AddressError::Variable { name, error: Box::new(error) })?;
+            }
+        }
+        for conninfo::Parameter { name, value, name_is_safe } in parameters {
             if !builder.set(&name, &value)? {
                 // An unknown name may be a piece of a password, which must not reach logs and terminals.
                 let known_name = name_is_safe && name.len() <= 64 && !name.is_empty();

@@ -28,6 +28,14 @@ pub enum AddressError {
         /// What to do instead, as an imperative.
         advice: &'static str,
     },
+    /// An environment variable of libpq that cannot be applied.
+    #[error("the environment variable {name}: {error}")]
+    Variable {
+        /// The name of the variable.
+        name: &'static str,
+        /// What is wrong with the parameter that it stands for.
+        error: Box<AddressError>,
+    },
     /// A value that its parameter does not allow.
     #[error("the connection parameter `{name}` must be {rule}")]
     Invalid {

@@ -28,6 +28,43 @@ fn every_sslmode_of_libpq_is_understood() {
 }
 
 #[test]
+fn variables_of_libpq_that_make_a_connection_safer_apply_to_what_the_string_leaves_out() {
+    let with = |text: &str, variables: &[(&str, &str)]| {
+        Address::parse(text, |name| {
+            let found = variables.iter().find(|(variable, _)| *variable == name);
+            found.map(|(_, value)| (*value).to_owned())
+        })
+    };
+    let mode = |text: &str, variables: &[(&str, &str)]| with(text, variables).unwrap().ssl_mode;
+    assert_eq!(mode("host=h", &[("PGSSLMODE", "verify-full")]), SslMode::VerifyFull);
+    assert_eq!(mode("postgres://h/d?sslmode=disable", &[("PGSSLMODE", "verify-full")]), SslMode::Disable);
+    assert_eq!(mode("host=h", &[("PGREQUIRESSL", "1")]), SslMode::Require);
+    assert_eq!(mode("host=h", &[("PGREQUIRESSL", "1"), ("PGSSLMODE", "verify-ca")]), SslMode::VerifyCa);
+    assert_eq!(mode("host=h", &[("PGREQUIRESSL", "0"), ("PGSSLMODE", "verify-ca")]), SslMode::VerifyCa);
+    assert_eq!(mode("host=h sslmode=prefer", &[("PGREQUIRESSL", "1")]), SslMode::Prefer);
+    assert_eq!(mode("host=h", &[("PGSSLMODE", "")]), SslMode::Prefer);
+    let address =
+        with("host=h", &[("PGSSLROOTCERT", "/ca.pem"), ("PGSSLMINPROTOCOLVERSION", "TLSv1.3")]).unwrap();
+    assert_eq!(address.root_certs, RootCerts::File("/ca.pem".into()));
+    assert_eq!(address.oldest_tls, TlsVersion::Tls13);
+    // Nothing else is read.
+    let address = with("host=h", &[("PGHOST", "other"), ("PGUSER", "u"), ("PGPORT", "1")]).unwrap();
+    assert_eq!((address.config.get_user(), address.config.get_ports()), (None, &[][..]));
+    for (name, value, said) in [
+        ("PGSSLMODE", "verify-all", "the environment variable PGSSLMODE: unknown `sslmode`"),
+        (
+            "PGREQUIREAUTH",
+            "scram-sha-256",
+            "the environment variable PGREQUIREAUTH: the connection parameter `require_auth` is not supported",
+        ),
+        ("PGSSLROOTCERT", "system", ""),
+    ] {
+        let parsed = with("host=h", &[(name, value)]);
+        assert!(parsed.map_or_else(|error| error.to_string(), |_| String::new()).starts_with(said), "{name}");
+    }
+}
+
+#[test]
 fn no_way_of_writing_it_loses_an_sslmode() {
     for text in [
         "postgres://u:a?b@h/d?sslmode=require",

@@ -24,6 +24,16 @@ pub enum PrivatePostgresError {
         /// The ID of the process that holds the lock; none if the lock file cannot be read.
         pid: Option<u32>,
     },
+    /// Another process owns the data directory, and its server accepts no connections.
+    #[error(
+        "the private PostgreSQL of process {pid} does not answer ({reason}); try again, and look at that process if it stays so"
+    )]
+    NotAnswering {
+        /// The ID of the process that holds the lock.
+        pid: u32,
+        /// What the server or the system said.
+        reason: String,
+    },
     /// A path that must be a directory is something else.
     #[error("{} is not a directory; move it away, or choose another directory with --data-dir", path.display())]
     NotADirectory {

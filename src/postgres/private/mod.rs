@@ -161,18 +161,29 @@ impl Drop for StopOnDrop {
     }
 }
 
-/// The endpoint of the server, if another process owns the data directory and its server accepts connections.
+/// The endpoint of the server, if another process owns the data directory.
 ///
 /// # Errors
-/// [`PrivatePostgresError`] if the directory or its lock file cannot be read.
+/// [`PrivatePostgresError::NotAnswering`] if the server of that process accepts no connections; another [`PrivatePostgresError`] if the
+/// directory or its lock file cannot be read.
 pub fn running(data_dir: &Path) -> Result<Option<Endpoint>, PrivatePostgresError> {
     let Some(data_dir) = DataDir::existing(data_dir)? else {
         return Ok(None);
     };
-    let owner = data_dir.owner()?;
-    let endpoint =
-        owner.map(|owner| Endpoint { socket_dir: owner.socket_dir, user: SUPERUSER, database: DATABASE });
-    Ok(endpoint.filter(|endpoint| probe(endpoint) == Answer::Ready))
+    let Some(owner) = data_dir.owner()? else {
+        return Ok(None);
+    };
+    let endpoint = Endpoint { socket_dir: owner.socket_dir, user: SUPERUSER, database: DATABASE };
+    let reason = match probe(&endpoint) {
+        Answer::Ready => return Ok(Some(endpoint)),
+        Answer::NotYet => "it is starting, recovering or stopping".to_owned(),
+        Answer::Silent(reason) | Answer::Refused(reason) => reason,
+    };
+    // The process may have ended meanwhile, and its server with it.
+    match data_dir.owner()? {
+        Some(_) => Err(PrivatePostgresError::NotAnswering { pid: owner.pid, reason }),
+        None => Ok(None),
+    }
 }
 
 /// Whether the data directory has the database files of a private server.

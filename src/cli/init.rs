@@ -1,4 +1,6 @@
-//! The first process of a container: runs `tenure serve` as its child, passes signals on, and reaps orphans.
+//! The first process of a container: runs the command as its child, passes signals on, and reaps orphans.
+//!
+//! The kernel ignores a signal to PID 1 that it has no handler for, so that a plain command could not be stopped.
 //!
 //! The kernel makes PID 1 the parent of every orphan, for example of PostgreSQL's processes when the postmaster was
 //! killed. A parent that does not reap them fills the process table; a server that reaped any child would take the exit
@@ -15,13 +17,13 @@ use nix::unistd::Pid;
 use tokio::signal::unix::{SignalKind, signal};
 
 /// Whether this process is the first one of a container.
-pub(in crate::cli) fn is_first_process() -> bool {
+pub(super) fn is_first_process() -> bool {
     std::process::id() == 1
 }
 
 /// Runs this program again with the same arguments, as a child; returns its exit code, or 128 and the number of the
-/// signal that ended it.
-pub(in crate::cli) async fn run() -> anyhow::Result<u8> {
+/// signal that ended it. `serves`: whether the command stops at the first signal in order, and at the second one at once.
+pub(super) async fn run(serves: bool) -> anyhow::Result<u8> {
     let passed_on =
         [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::quit(), SignalKind::hangup()];
     let mut streams = Vec::new();
@@ -30,8 +32,12 @@ pub(in crate::cli) async fn run() -> anyhow::Result<u8> {
     }
     let program = std::env::current_exe().context("cannot find this program, to run it as a child")?;
     let mut command = Command::new(&program);
-    // A process group of its own: a terminal would send Ctrl-C to both, and the second signal stops at once.
-    command.args(std::env::args_os().skip(1)).process_group(0);
+    command.args(std::env::args_os().skip(1));
+    if serves {
+        // A process group of its own: a terminal would send Ctrl-C to both, which makes two. Other commands may ask at the terminal,
+        // which only its foreground group may read.
+        command.process_group(0);
+    }
     let child = command.spawn().with_context(|| format!("cannot run {} as a child", program.display()))?;
     let child = Pid::from_raw(i32::try_from(child.id())?);
     for (kind, mut stream) in streams {
@@ -54,7 +60,7 @@ fn reap_until(child: Pid) -> anyhow::Result<u8> {
                 return Ok(u8::try_from(128 + signal as i32).unwrap_or(1));
             }
             Ok(_) | Err(Errno::EINTR) => {}
-            Err(error) => return Err(error).context("cannot wait for the server"),
+            Err(error) => return Err(error).context("cannot wait for the command"),
         }
     }
 }
