@@ -476,6 +476,16 @@ async fn the_command_line_reports_what_scripts_need() {
     assert_eq!(run(&["projections", "rebuild", "--accept-differences", "--json"]).0, Some(0));
     assert_eq!(run(&["projections", "rebuild", "nonsense"]).0, Some(3));
 
+    // Where there is no terminal, a line says who is waited for.
+    client.batch_execute("set application_name = 'a report'; begin; select from view.users").await.unwrap();
+    let mut waits = crate::support::process::tenure();
+    waits.args(["projections", "rebuild", "--swap-wait", "2s"]);
+    let waited =
+        waits.env("DATABASE_URL", database.url()).env("TENURE_MASTER_KEY", key.trim()).output().unwrap();
+    let said = String::from_utf8_lossy(&waited.stderr);
+    assert!(said.contains("waiting for other transactions") && said.contains("a report"), "{said}");
+    client.batch_execute("commit").await.unwrap();
+
     // What PostgreSQL says of rows is not passed on.
     for name in ["bob", "carol"] {
         tenure.insert_user(&operator(), name, "shared@people.example", "internal").await.unwrap();

@@ -10,7 +10,7 @@ use crate::seed;
 
 #[derive(Subcommand)]
 pub(super) enum BenchCommand {
-    /// Fill the log with generated users and accounts, by COPY; the same log and seed give the same events
+    /// Fill the log with generated users and accounts, by COPY; what they are depends on the seed, the length of the log and the time
     Seed {
         /// The minimum number of events to add
         #[arg(long)]

@@ -86,6 +86,10 @@ async fn rebuild(mut config: Config, options: RebuildOptions) -> anyhow::Result<
         _ = tokio::signal::ctrl_c() => {
             shown.clear();
             opened.close().await?;
+            anyhow::ensure!(
+                !shown.is_swapping(),
+                "interrupted during the swap: the tables are whole, either those before it or the fresh ones"
+            );
             anyhow::bail!("interrupted; the live tables are untouched");
         }
     };

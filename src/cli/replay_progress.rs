@@ -1,30 +1,56 @@
 //! Shows how far a rebuild or a comparison has come.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
+use crate::clock::Stopwatch;
 use crate::replay::{Phase, Progress, Step};
 
-/// A progress bar on standard error, if that is a terminal.
+/// How often whoever is waited for is named where there is no terminal.
+const SAY_EVERY: Duration = Duration::from_secs(10);
+
+/// A progress bar on standard error, if that is a terminal; otherwise log lines.
 pub(super) struct Shown {
     bar: ProgressBar,
+    is_swapping: Arc<AtomicBool>,
 }
 
 impl Shown {
     pub(super) fn new() -> Self {
         let bar = ProgressBar::new_spinner();
         bar.enable_steady_tick(Duration::from_millis(200));
-        Self { bar }
+        Self { bar, is_swapping: Arc::default() }
+    }
+
+    /// Whether the swap has begun, which may be done when its answer is not there yet.
+    pub(super) fn is_swapping(&self) -> bool {
+        self.is_swapping.load(Ordering::SeqCst)
     }
 
     /// Passes what a replay reports on to the bar.
     pub(super) fn progress(&self) -> Progress {
-        let bar = self.bar.clone();
+        let (bar, is_swapping) = (self.bar.clone(), self.is_swapping.clone());
+        let said: Mutex<Option<Stopwatch>> = Mutex::default();
         Progress::new(move |step| match step {
-            Step::Begun(phase, total) => begin(&bar, phase, total),
+            Step::Begun(phase, total) => {
+                is_swapping.store(phase == Phase::Swapping, Ordering::SeqCst);
+                if bar.is_hidden() {
+                    tracing::info!("{}", phase.as_str());
+                }
+                begin(&bar, phase, total);
+            }
             Step::Advanced(by) => bar.inc(by),
-            Step::WaitingFor(holders) => bar.set_message(format!("waiting for {}", holders.join(", "))),
+            Step::WaitingFor(holders) => {
+                bar.set_message(format!("waiting for {}", holders.join(", ")));
+                let mut said = said.lock().unwrap_or_else(PoisonError::into_inner);
+                if bar.is_hidden() && said.as_ref().is_none_or(|since| since.elapsed() >= SAY_EVERY) {
+                    tracing::warn!(?holders, "waiting for other transactions");
+                    *said = Some(Stopwatch::start());
+                }
+            }
         })
     }
 
