@@ -6,7 +6,7 @@ create table log.replaced_projection_set (
     replaced_at    timestamptz not null default clock_timestamp()
 );
 comment on table log.replaced_projection_set is
-    'Sets of projections that upgrades have replaced, in this order. Going back to one removes it and those after it.';
+    'Sets of projections that upgrades have replaced, oldest first. Going back to one removes it and those after it.';
 
 -- As it was, but leaves schemas alone whose names only begin like those of a rebuild.
 create or replace function log.drop_leftover_schemas() returns table (schema_name text, reason text) language plpgsql

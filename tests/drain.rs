@@ -207,6 +207,16 @@ async fn a_node_whose_projections_were_replaced_does_not_take_them_back_when_it_
     back.close().await;
     // The releases after this one may upgrade again.
     assert_eq!(replaced().await, ["accounts:1"]);
+
+    // A later release that the log began with, or that went past this one, may upgrade again, too.
+    let later = ours.replace("users:1", "users:9");
+    client
+        .execute("insert into log.replaced_projection_set (projection_set) values ($1)", &[&later])
+        .await
+        .unwrap();
+    become_set(&later).await;
+    open(Settings { replacing: Replacing::Always, ..database.settings() }).await.unwrap().close().await;
+    assert_eq!(replaced().await, ["accounts:1"]);
 }
 
 /// What the swap of an upgrade needs is looked at before any node is asked to stop.

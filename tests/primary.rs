@@ -11,7 +11,7 @@ use tenure::Settings;
 use tenure::credentials::master_key::MasterKeySource;
 use tenure::http::Rate;
 use tenure::postgres::migrate::MigrateError;
-use tenure::postgres::{Database, ServerStart, while_alive};
+use tenure::postgres::{Database, Watch};
 use tenure::replay::{Phase, Progress, RebuildError, RebuildOptions, Step};
 use tokio::sync::watch;
 
@@ -762,8 +762,9 @@ async fn fault_long_work_on_a_frozen_server_ends_although_another_host_of_the_ad
     let database = Database::new(&address.parse().unwrap(), None).unwrap();
     let working = database.connect("long work", "").await.unwrap();
     let work = working.client.batch_execute("select pg_sleep(600)");
-    let server = ServerStart::of(&working.client).await.unwrap();
-    let watched = while_alive(&database, server, work);
+    let second = database.connect("tenure watch", "").await.unwrap();
+    let mut watch = Watch::of(&database, second).await.unwrap();
+    let watched = watch.during(work);
     let fails_over = async {
         primary
             .until("select exists (select from pg_stat_activity where application_name = 'tenure watch')")

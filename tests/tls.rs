@@ -237,3 +237,22 @@ async fn a_certificate_that_cannot_be_verified_still_encrypts_where_nothing_is_v
         }
     }
 }
+
+#[test]
+fn a_revocation_list_that_libpq_would_read_is_not_ignored() {
+    let directory = tempfile::tempdir().unwrap();
+    certificates(directory.path());
+    let address = format!(
+        "host=127.0.0.1 port=1 dbname=none sslmode=verify-full sslrootcert={}",
+        directory.path().join("ca.pem").display()
+    );
+    let said = || {
+        let mut command = crate::support::process::tenure();
+        command.args(["user", "show", "ada", "--database-url", &address]).env("HOME", directory.path());
+        String::from_utf8(command.output().unwrap().stderr).unwrap()
+    };
+    assert!(!said().contains("root.crl"), "{}", said());
+    std::fs::create_dir(directory.path().join(".postgresql")).unwrap();
+    std::fs::write(directory.path().join(".postgresql/root.crl"), "").unwrap();
+    assert!(said().contains("root.crl would be ignored"), "{}", said());
+}

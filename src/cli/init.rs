@@ -6,6 +6,7 @@
 //! killed. A parent that does not reap them fills the process table; a server that reaped any child would take the exit
 //! status of its own from the code that waits for it. So the two are different processes.
 
+use std::io::IsTerminal as _;
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 
@@ -22,8 +23,10 @@ pub(super) fn is_first_process() -> bool {
 }
 
 /// Runs this program again with the same arguments, as a child; returns its exit code, or 128 and the number of the
-/// signal that ended it. `serves`: whether the command stops at the first signal in order, and at the second one at once.
+/// signal that ended it. `serves`: whether the command is a server, which shuts down cleanly on the first signal and at once on the second.
 pub(super) async fn run(serves: bool) -> anyhow::Result<u8> {
+    // A terminal sends these two to all processes of its foreground group, of which the child is one unless it serves.
+    let from_terminal = !serves && std::io::stdin().is_terminal();
     let passed_on =
         [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::quit(), SignalKind::hangup()];
     let mut streams = Vec::new();
@@ -34,8 +37,8 @@ pub(super) async fn run(serves: bool) -> anyhow::Result<u8> {
     let mut command = Command::new(&program);
     command.args(std::env::args_os().skip(1));
     if serves {
-        // A process group of its own: a terminal would send Ctrl-C to both, which makes two. Other commands may ask at the terminal,
-        // which only its foreground group may read.
+        // A process group of its own: a terminal would send Ctrl-C to both, so the child would get it twice. Other commands may ask at
+        // the terminal, which only its foreground group may read.
         command.process_group(0);
     }
     let child = command.spawn().with_context(|| format!("cannot run {} as a child", program.display()))?;
@@ -44,7 +47,9 @@ pub(super) async fn run(serves: bool) -> anyhow::Result<u8> {
         let signal = Signal::try_from(kind.as_raw_value())?;
         tokio::spawn(async move {
             while stream.recv().await.is_some() {
-                let _ = kill(child, signal);
+                if !(from_terminal && matches!(signal, Signal::SIGINT | Signal::SIGQUIT)) {
+                    let _ = kill(child, signal);
+                }
             }
         });
     }

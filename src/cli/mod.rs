@@ -300,7 +300,7 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Subscriptions(command) => subscriptions::run(config, command).await,
         Command::Audit(command) => Box::pin(audit::run(config, command)).await,
         Command::Keys(command) => Box::pin(keys::run(config, command)).await,
-        Command::Log(command) => log::run(config, command).await,
+        Command::Log(command) => Box::pin(log::run(config, command)).await,
         Command::Nats(command) => nats::run(config, command).await,
         Command::Bench(command) => bench::run(config, command).await,
     }

@@ -142,6 +142,12 @@ impl Database {
         Self { inner: Arc::new(inner) }
     }
 
+    /// Whether the address names a single host.
+    #[must_use]
+    pub fn has_one_host(&self) -> bool {
+        self.inner.hosts.len() == 1
+    }
+
     /// The role that connections switch to; none if they keep the login's own.
     #[must_use]
     pub fn role(&self) -> Option<&str> {

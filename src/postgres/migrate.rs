@@ -10,7 +10,7 @@ use super::connect_error::ConnectError;
 use super::connection::{Connection, Database, STATEMENT_TIMEOUT};
 use super::migrate_error::LOCK_TIMEOUT;
 use super::version;
-use super::watch::{ServerStart, while_alive};
+use super::watch::Watch;
 use super::{Address, pooler, projection_set, roles, statistics, view_tables};
 use crate::clock::Stopwatch;
 use crate::event_log::rows::Table;
@@ -80,8 +80,7 @@ pub fn count() -> usize {
 /// A connection that holds the migration lock until it is dropped.
 pub struct Migration {
     connection: Connection,
-    database: Database,
-    server: ServerStart,
+    watch: Watch,
     role: Option<&'static str>,
     address: Address,
 }
@@ -100,7 +99,6 @@ impl Migration {
         if in_time(pooler::shares_sessions(&connection.client, &second.client)).await? {
             return Err(MigrateError::Pooler);
         }
-        drop(second);
         let client = &connection.client;
         // Also before the lock, so that an unusable server is refused without waiting for other nodes.
         let sql = "select current_setting('server_version_num')::int, current_setting('server_encoding')";
@@ -111,8 +109,8 @@ impl Migration {
             return Err(MigrateError::Encoding(encoding));
         }
         take_lock(client).await?;
-        let server = in_time(ServerStart::of(client)).await?;
-        Ok(Self { connection, database, server, role: None, address: address.clone() })
+        let watch = in_time(Watch::of(&database, second)).await?;
+        Ok(Self { connection, watch, role: None, address: address.clone() })
     }
 
     /// The connection that holds the lock.
@@ -144,7 +142,7 @@ impl Migration {
         replacing: Replacing,
     ) -> Result<Projections, MigrateError> {
         self.act_as_owner().await?;
-        let Self { connection, database, server, .. } = self;
+        let Self { connection, watch, .. } = self;
         let client = &mut connection.client;
         in_time(make_schemas(client)).await?;
         let binary = newest_version();
@@ -153,14 +151,14 @@ impl Migration {
             return Err(MigrateError::NewerSchema { database: applied, binary });
         }
         if applied < binary {
-            run_migrations(client, database, *server).await?;
+            run_migrations(client, watch).await?;
         }
-        while_alive(database, *server, statistics::forget_of_log(client)).await??;
+        watch.during(statistics::forget_of_log(client)).await??;
         // Building an index on a large table may take longer than any statement timeout.
         in_time(client.batch_execute(LONG)).await?;
         let prepared =
             projection_set::prepare(client, tables, set, (log_id, epoch), replacing, binary.cmp(&applied));
-        let projections = while_alive(database, *server, prepared).await??;
+        let projections = watch.during(prepared).await??;
         in_time(client.batch_execute(SETTINGS)).await?;
         if self.role.is_none() && projections == Projections::Current {
             // The login itself will serve. Checked here, because the caller opens the master key next.
@@ -213,17 +211,13 @@ impl Migration {
     }
 }
 
-async fn run_migrations(
-    client: &mut Client,
-    database: &Database,
-    server: ServerStart,
-) -> Result<(), MigrateError> {
+async fn run_migrations(client: &mut Client, watch: &mut Watch) -> Result<(), MigrateError> {
     in_time(client.batch_execute(MIGRATING)).await?;
     // Each migration is a transaction of its own, so a retry continues after those that have committed.
     for attempt in 1.. {
         let mut pending = runner();
         pending.set_migration_table_name(HISTORY);
-        match while_alive(database, server, pending.run_async(client)).await? {
+        match watch.during(pending.run_async(client)).await? {
             Ok(_) => break,
             Err(error) if attempt < MIGRATION_TRIES && super::is_lock_timeout(&error) => {
                 tracing::warn!(
@@ -306,6 +300,19 @@ pub async fn applied_version(client: &Client) -> Result<Option<i64>, tokio_postg
         return Ok(None);
     }
     client.query_one(&format!("select max(version)::bigint from {HISTORY}"), &[]).await?.try_get(0)
+}
+
+/// Whether the set that a database holds is certainly that of a later release than this one.
+///
+/// # Errors
+/// [`tokio_postgres::Error`] if the database cannot be read.
+pub async fn is_of_later_release(
+    client: &Client,
+    database: &str,
+    tables: &[&Table],
+) -> Result<bool, tokio_postgres::Error> {
+    let applied = applied_version(client).await?.unwrap_or(0);
+    Ok(applied > newest_version() || projection_set::is_newer(database, tables))
 }
 
 /// Whether schema `view` is the build that the log expects.

@@ -25,7 +25,7 @@ pub use connection::{CONNECT_TIMEOUT, Connection, Database, Listening, STATEMENT
 pub use outage::{is_lock_timeout, is_outage};
 pub use reason::{answer_in, statement_reason};
 pub use roles::NEEDED;
-pub use watch::{ServerStart, while_alive};
+pub use watch::Watch;
 
 /// Encodes octets as lower-case hexadecimal digits.
 pub(crate) fn hex(octets: &[u8]) -> String {

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use nix::unistd::{User, geteuid};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{WebPkiServerVerifier, verify_server_name};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
@@ -41,7 +42,10 @@ pub(super) fn client_config(address: &Address) -> Result<ClientConfig, ConnectEr
     };
     let trust = match (mode, roots) {
         (SslMode::Disable | SslMode::Prefer | SslMode::Require, _) | (_, None) => None,
-        (_, Some(roots)) => Some(Trust::new(roots, mode == SslMode::VerifyFull, &provider)?),
+        (_, Some(roots)) => {
+            refuse_revocation_list()?;
+            Some(Trust::new(roots, mode == SslMode::VerifyFull, &provider)?)
+        }
     };
     let mut config = builder
         .dangerous()
@@ -61,7 +65,7 @@ fn roots(address: &Address) -> Result<Option<Vec<CertificateDer<'static>>>, Conn
     if address.ssl_mode == SslMode::Disable || (address.ssl_mode == SslMode::Prefer && !is_named) {
         return Ok(None);
     }
-    match (&address.root_certs, default_root_file()) {
+    match (&address.root_certs, default_file("root.crt")) {
         (RootCerts::File(file), _) => read_roots(file).map(Some),
         (RootCerts::Default, Some(file)) => read_roots(&file).map(Some),
         (RootCerts::System, _) => system_roots().map(Some),
@@ -78,10 +82,22 @@ fn roots(address: &Address) -> Result<Option<Vec<CertificateDer<'static>>>, Conn
     }
 }
 
-/// libpq's default file of root certificates; none if it does not exist.
-fn default_root_file() -> Option<PathBuf> {
-    let file = Path::new(&std::env::var_os("HOME")?).join(".postgresql/root.crt");
+/// A file in libpq's directory of settings; none if it does not exist.
+fn default_file(name: &str) -> Option<PathBuf> {
+    // As in libpq: services often have no `HOME`.
+    let home = std::env::var_os("HOME").filter(|home| !home.is_empty()).map(PathBuf::from);
+    let of_user = || User::from_uid(geteuid()).ok().flatten().map(|user| user.dir);
+    let file = home.or_else(of_user)?.join(".postgresql").join(name);
     file.is_file().then_some(file)
+}
+
+/// Refuses to verify without the revocation list that libpq would read.
+fn refuse_revocation_list() -> Result<(), ConnectError> {
+    let Some(file) = default_file("root.crl") else { return Ok(()) };
+    Err(ConnectError::Tls(format!(
+        "{} would be ignored: Tenure does not read revocation lists; move it away, or check revocation in a local proxy",
+        file.display()
+    )))
 }
 
 fn read_roots(file: &Path) -> Result<Vec<CertificateDer<'static>>, ConnectError> {

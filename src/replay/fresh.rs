@@ -16,7 +16,7 @@ use super::locks;
 use super::others::Others;
 use super::progress::Progress;
 use super::tuple;
-use crate::clock::Timestamp;
+use crate::clock::{Stopwatch, Timestamp};
 use crate::event_log::claim::{Claim, ClaimChange, ClaimKey};
 use crate::event_log::copy_in::{begin_row, copy_in};
 use crate::event_log::row_sql::{self, Application};
@@ -89,17 +89,19 @@ impl Fresh {
     ) -> Result<Option<String>, ReplayError> {
         let left: Mutex<VecDeque<&'static Table>> = Mutex::new(self.tables.iter().copied().collect());
         let next = || left.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+        let waited = Stopwatch::start();
         let build = async |client: &Client| {
             while let Some(table) = next() {
                 let schema = &self.schema;
-                let key = row_sql::add_key(table, schema);
+                // One transaction, so that autovacuum finds no index without its settings. The key comes first: its lock is the strongest.
+                let indexes: String = row_sql::indexes(table, schema, "").collect();
+                let all = row_sql::add_key(table, schema) + &indexes + &row_sql::storage(table, schema);
                 let tell = |holders: &[String]| progress.say(holders);
-                if let Some(holders) = locks::when_free(client, (schema, &key), most, &tell).await? {
+                if let Some(holders) =
+                    locks::when_free(client, (schema, &all), (&waited, most), &tell).await?
+                {
                     return Ok(Some(holders));
                 }
-                // One transaction, so that autovacuum finds no index without its settings.
-                let indexes: String = row_sql::indexes(table, schema, "").collect();
-                client.batch_execute(&(indexes + &row_sql::storage(table, schema))).await?;
                 client.batch_execute(&row_sql::apply_function(table, schema)).await?;
                 client.batch_execute(&format!("analyze (skip_locked) {schema}.{}", table.name)).await?;
                 progress.advance(1);

@@ -14,9 +14,11 @@ use crate::clock::Stopwatch;
 const LONG_HELD: Duration = Duration::from_secs(1);
 
 /// Waits until the transactions that hold a lock on the tables of `view` have ended, at most this long. Returns those that
-/// have not. Such a transaction may be a dump, which would find the fresh tables under their names, but none of their rows.
+/// have not. Such a transaction may be a dump, which would find the fresh tables under their names, but none of their rows. Maintenance, such
+/// as `vacuum`, reads no row for anybody: it is waited for only if the swap needs the locks that it has.
 pub(super) async fn wait_for_others(
     client: &Client,
+    with_maintenance: bool,
     most: Duration,
     tell: &(dyn Fn(&[String]) + Sync),
 ) -> Result<Vec<String>, ReplayError> {
@@ -27,8 +29,8 @@ pub(super) async fn wait_for_others(
                join pg_class c on c.oid = l.relation and c.relnamespace = 'view'::regnamespace
                left join pg_stat_activity a on a.pid = l.pid
                where l.locktype = 'relation' and l.granted and l.pid <> pg_backend_pid()
-                 -- Maintenance, which reads no row for anybody, has this lock on a table, and others on its indexes.
-                 and l.mode <> 'ShareUpdateExclusiveLock' and c.relkind not in ('i', 'I')
+                 -- Maintenance takes this lock on a table, and other locks on its indexes.
+                 and ($1 or l.mode <> 'ShareUpdateExclusiveLock' and c.relkind not in ('i', 'I'))
                  and l.database = (select oid from pg_database where datname = current_database())";
     let waited = Stopwatch::start();
     // When each was first seen; none for those of the first look, which may have begun long before.
@@ -37,7 +39,7 @@ pub(super) async fn wait_for_others(
         let is_first = seen.is_empty();
         let mut names = Vec::new();
         let mut standing = HashMap::new();
-        for row in client.query(sql, &[]).await? {
+        for row in client.query(sql, &[&with_maintenance]).await? {
             let (transaction, name): (String, String) = (row.try_get(0)?, row.try_get(1)?);
             let since = match seen.remove(&transaction) {
                 Some(since) => since,
@@ -62,14 +64,13 @@ pub(super) async fn wait_for_others(
 }
 
 /// Runs statements of one transaction that need a lock which others, such as a dump, may hold for long: tries again until it has the lock,
-/// at most this long. Returns who has it if it does not get it. Each try waits only briefly, because whoever comes after it waits for it.
+/// until so much time has passed since then. Returns who has it if it does not get it. Each try waits only briefly, because whoever comes after it waits for it.
 pub(super) async fn when_free(
     client: &Client,
     (schema, statements): (&str, &str),
-    most: Duration,
+    (waited, most): (&Stopwatch, Duration),
     tell: &(dyn Fn(&[String]) + Sync),
 ) -> Result<Option<String>, ReplayError> {
-    let waited = Stopwatch::start();
     loop {
         let transaction = format!("begin; set local lock_timeout = '500ms'; {statements}; commit");
         match client.batch_execute(&transaction).await {

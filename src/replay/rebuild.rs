@@ -256,13 +256,15 @@ impl Work<'_> {
         let mut catch_up = CatchUp::new(events, folder, clock, keys, scan.position);
         catch_up.nearly(client, fresh).await?;
         self.progress.begin(Phase::Waiting, 0);
-        let not_waited_for = locks::wait_for_others(client, self.options.swap_wait, &|holders| {
-            self.progress.say(holders);
-        })
-        .await?;
+        let with_maintenance = self.needs_locks_of_maintenance(fresh).await?;
+        let tell = |holders: &[String]| self.progress.say(holders);
+        let not_waited_for =
+            locks::wait_for_others(client, with_maintenance, self.options.swap_wait, &tell).await?;
         let (set, definition) = (projections::set_name(), definition_of(projections::TABLES));
         if scan.projection_set != set {
-            // Nodes stop writing for the swap alone: not for what has come while others were waited for, and not in vain.
+            // Nodes stop writing for the swap alone: not while this one catches up on what came during the wait, and not if it cannot
+            // get its locks.
+            fresh.index_for_others(client).await?;
             catch_up.nearly(client, fresh).await?;
             self.rehearse_until_free(fresh).await?;
             self.drain(&set).await?;
@@ -291,6 +293,15 @@ impl Work<'_> {
                 not_waited_for,
             }),
         }
+    }
+
+    /// Whether the swap needs locks on live tables that `vacuum` and the like conflict with.
+    async fn needs_locks_of_maintenance(&self, fresh: &Fresh) -> Result<bool, ReplayError> {
+        if !self.is_whole() {
+            return Ok(true);
+        }
+        let others = Others::find(&self.lock.client, &fresh.tables, Some("view_retired")).await?;
+        Ok(others.statements.iter().any(|statement| statement.starts_with("drop statistics")))
     }
 
     /// Rehearses the swap until others leave it the locks that it needs.

@@ -10,7 +10,7 @@ use crate::clock::Stopwatch;
 use crate::event_log::drain::REBUILD_LOCK;
 use crate::event_log::{EventLog, PrimaryError};
 use crate::postgres::migrate::{APP_ROLE, OWNER_ROLE, lock_holder};
-use crate::postgres::{Connection, STATEMENT_TIMEOUT, ServerStart, while_alive};
+use crate::postgres::{Connection, STATEMENT_TIMEOUT, Watch};
 
 /// Settings for statements over whole tables. Waiting for locks stays bounded, and so does a transaction whose client has
 /// gone. Work memory is per connection; index builds use it. A connection may be idle for as long as the log is read, and a
@@ -74,12 +74,11 @@ pub(crate) async fn while_server_answers<T, E: From<ReplayError>>(
     work: impl Future<Output = Result<T, E>>,
 ) -> Result<T, E> {
     let timed_out = || PrimaryError::TimedOut(STATEMENT_TIMEOUT);
-    let server = async {
+    let watch = async {
         let connection = log.database().connect("tenure watch", "").await.map_err(PrimaryError::from)?;
-        let asked = timeout(STATEMENT_TIMEOUT, ServerStart::of(&connection.client)).await;
-        asked.map_err(|_| timed_out())?.map_err(PrimaryError::from)
+        let watch = timeout(STATEMENT_TIMEOUT, Watch::of(log.database(), connection)).await;
+        watch.map_err(|_| timed_out())?.map_err(PrimaryError::from)
     };
-    let server = server.await.map_err(ReplayError::from)?;
-    let watched = while_alive(log.database(), server, work).await;
-    watched.unwrap_or_else(|_| Err(ReplayError::from(timed_out()).into()))
+    let mut watch = watch.await.map_err(ReplayError::from)?;
+    watch.during(work).await.unwrap_or_else(|_| Err(ReplayError::from(timed_out()).into()))
 }

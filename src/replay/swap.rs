@@ -12,7 +12,9 @@ use super::locks::{holders, is_lock};
 use super::others::Others;
 use crate::clock::Stopwatch;
 use crate::event_log::row_sql;
+use crate::postgres::migrate::is_of_later_release;
 use crate::postgres::statement_reason;
+use crate::projections;
 
 /// The beginning of the transaction that swaps. Appends wait for it, so that none of its statements may take long, and neither may a
 /// client that hangs.
@@ -59,11 +61,17 @@ pub(super) async fn swap(
 ) -> Result<Swapped, ReplayError> {
     let trying = Stopwatch::start();
     loop {
-        // Here, because appends do not wait yet.
-        fresh.index_for_others(client).await?;
-        catch_up.nearly(client, fresh).await?;
-        let before = catch_up.position();
-        let error = match swap_once(client, fresh, catch_up, target).await {
+        let mut before = catch_up.position();
+        // Never while appends wait for the swap.
+        let tried = match fresh.index_for_others(client).await {
+            Ok(()) => {
+                catch_up.nearly(client, fresh).await?;
+                before = catch_up.position();
+                swap_once(client, fresh, catch_up, target).await
+            }
+            Err(error) => Err(error),
+        };
+        let error = match tried {
             Ok(Some(swapped)) => return Ok(swapped),
             Ok(None) => None,
             Err(error) => Some(error),
@@ -124,7 +132,7 @@ async fn swap_once(
     client.batch_execute(&statements.join(";\n")).await?;
     if let Some(set) = target.becomes {
         if set != target.set {
-            note_replaced(client, target.set, set).await?;
+            note_replaced(client, target, set).await?;
         }
         let sql = "update log.head set projection_set = $1, view_definition = $2, next_projection_set = null";
         client.execute(sql, &[&set, &target.definition]).await?;
@@ -145,10 +153,17 @@ async fn swap_once(
 
 /// Notes that a set takes the place of another one, so that a node of the release before that restarts does not take its tables back.
 /// If the log goes back to a set, that one and those after it count as later ones again.
-async fn note_replaced(client: &Client, before: &str, after: &str) -> Result<(), ReplayError> {
+async fn note_replaced(client: &Client, target: &Target<'_>, after: &str) -> Result<(), ReplayError> {
+    let before = target.set;
     let sql = "delete from log.replaced_projection_set
                where number >= (select number from log.replaced_projection_set where projection_set = $1)";
-    if client.execute(sql, &[&after]).await? == 0 {
+    let removed = client.execute(sql, &[&after]).await?;
+    if is_of_later_release(client, before, projections::TABLES).await? {
+        // The log may never have had the set that it goes back to.
+        client
+            .execute("delete from log.replaced_projection_set where projection_set = $1", &[&before])
+            .await?;
+    } else if removed == 0 {
         let sql =
             "insert into log.replaced_projection_set (projection_set) values ($1) on conflict do nothing";
         client.execute(sql, &[&before]).await?;

@@ -11,21 +11,19 @@ use super::conninfo;
 use super::error::AddressError;
 use super::{Address, DEFAULT_PORT, RootCerts, SslMode, TlsVersion};
 
-/// The environment variables of libpq that make a connection safer, and the parameters that they stand for. The others are not read.
-const VARIABLES: &[(&str, &str)] = &[
+/// The environment variables of libpq that can make a connection safer, the parameters that they stand for, and the values that would not.
+const VARIABLES: &[(&str, &str, &[&str])] = &[
     // Before the one that replaces it.
-    ("PGREQUIRESSL", "requiressl"),
-    ("PGSSLMODE", "sslmode"),
-    ("PGSSLNEGOTIATION", "sslnegotiation"),
-    ("PGSSLROOTCERT", "sslrootcert"),
-    ("PGSSLCRL", "sslcrl"),
-    ("PGSSLCRLDIR", "sslcrldir"),
-    ("PGSSLMINPROTOCOLVERSION", "ssl_min_protocol_version"),
-    ("PGSSLMAXPROTOCOLVERSION", "ssl_max_protocol_version"),
-    ("PGCHANNELBINDING", "channel_binding"),
-    ("PGGSSENCMODE", "gssencmode"),
-    ("PGREQUIREAUTH", "require_auth"),
-    ("PGREQUIREPEER", "requirepeer"),
+    ("PGREQUIRESSL", "requiressl", &["0"]),
+    ("PGSSLMODE", "sslmode", &["disable", "allow", "prefer"]),
+    ("PGSSLROOTCERT", "sslrootcert", &[]),
+    ("PGSSLCRL", "sslcrl", &[]),
+    ("PGSSLCRLDIR", "sslcrldir", &[]),
+    ("PGSSLMINPROTOCOLVERSION", "ssl_min_protocol_version", &[]),
+    ("PGCHANNELBINDING", "channel_binding", &["disable", "prefer"]),
+    ("PGGSSENCMODE", "gssencmode", &["disable", "prefer"]),
+    ("PGREQUIREAUTH", "require_auth", &[]),
+    ("PGREQUIREPEER", "requirepeer", &[]),
 ];
 
 impl FromStr for Address {
@@ -37,8 +35,8 @@ impl FromStr for Address {
 }
 
 impl Address {
-    /// Parses a connection string. As in libpq, `variable` gives the value of what the string leaves out, such as `PGSSLMODE`; of those
-    /// variables only the ones that make a connection safer are asked for.
+    /// Parses a connection string. `variable` gives the values of libpq's environment variables, which stand for what the string leaves
+    /// out where they make the connection safer.
     ///
     /// # Errors
     /// See [`AddressError`].
@@ -46,13 +44,11 @@ impl Address {
         let mut builder =
             Builder { address: Self::nowhere(), ssl_mode: None, hosts: None, addresses: None, ports: None };
         let parameters = conninfo::parse(text)?;
-        for (name, parameter) in VARIABLES {
+        for (name, parameter, weak) in VARIABLES {
             let is_given = |given: &conninfo::Parameter| {
                 given.name == *parameter || *name == "PGREQUIRESSL" && given.name == "sslmode"
             };
-            // As in libpq, an empty one counts as not set, and `PGREQUIRESSL` can only require TLS.
-            let is_set =
-                |value: &String| !value.is_empty() && (*name != "PGREQUIRESSL" || value.starts_with('1'));
+            let is_set = |value: &String| !value.is_empty() && !weak.contains(&&**value);
             let value = variable(name).filter(is_set);
             if let Some(value) = value.filter(|_| !parameters.iter().any(is_given)) {
                 let set = builder.set(parameter, &value);

@@ -43,6 +43,7 @@ fn variables_of_libpq_that_make_a_connection_safer_apply_to_what_the_string_leav
     assert_eq!(mode("host=h", &[("PGREQUIRESSL", "0"), ("PGSSLMODE", "verify-ca")]), SslMode::VerifyCa);
     assert_eq!(mode("host=h sslmode=prefer", &[("PGREQUIRESSL", "1")]), SslMode::Prefer);
     assert_eq!(mode("host=h", &[("PGSSLMODE", "")]), SslMode::Prefer);
+    assert_eq!(mode("host=h", &[("PGSSLMODE", "disable")]), SslMode::Prefer, "weaker than without it");
     let address =
         with("host=h", &[("PGSSLROOTCERT", "/ca.pem"), ("PGSSLMINPROTOCOLVERSION", "TLSv1.3")]).unwrap();
     assert_eq!(address.root_certs, RootCerts::File("/ca.pem".into()));

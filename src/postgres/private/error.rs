@@ -26,7 +26,7 @@ pub enum PrivatePostgresError {
     },
     /// Another process owns the data directory, and its server accepts no connections.
     #[error(
-        "the private PostgreSQL of process {pid} does not answer ({reason}); try again, and look at that process if it stays so"
+        "the private PostgreSQL of process {pid} does not answer ({reason}); try again; if this persists, look at that process"
     )]
     NotAnswering {
         /// The ID of the process that holds the lock.

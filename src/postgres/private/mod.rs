@@ -42,6 +42,8 @@ use data_dir::DataDir;
 use probe::{Answer, probe};
 use settings::{DATABASE, SUPERUSER};
 
+use crate::clock::Stopwatch;
+
 /// How long a fast shutdown (SIGINT) may take, and then an immediate one (SIGQUIT).
 const FAST: Duration = Duration::from_secs(30);
 const IMMEDIATE: Duration = Duration::from_secs(15);
@@ -170,21 +172,26 @@ pub fn running(data_dir: &Path) -> Result<Option<Endpoint>, PrivatePostgresError
     let Some(data_dir) = DataDir::existing(data_dir)? else {
         return Ok(None);
     };
-    let Some(owner) = data_dir.owner()? else {
-        return Ok(None);
-    };
-    let endpoint = Endpoint { socket_dir: owner.socket_dir, user: SUPERUSER, database: DATABASE };
-    let reason = match probe(&endpoint) {
-        Answer::Ready => return Ok(Some(endpoint)),
-        Answer::NotYet => "it is starting, recovering or stopping".to_owned(),
-        Answer::Silent(reason) | Answer::Refused(reason) => reason,
-    };
-    // The process may have ended meanwhile, and its server with it.
-    match data_dir.owner()? {
-        Some(_) => Err(PrivatePostgresError::NotAnswering { pid: owner.pid, reason }),
-        None => Ok(None),
+    let waited = Stopwatch::start();
+    // A server that is starting or stopping is soon ready, or gone.
+    while let Some(owner) = data_dir.owner()? {
+        let endpoint = Endpoint { socket_dir: owner.socket_dir, user: SUPERUSER, database: DATABASE };
+        let reason = match probe(&endpoint) {
+            Answer::Ready => return Ok(Some(endpoint)),
+            Answer::NotYet => "it is starting, recovering or stopping".to_owned(),
+            Answer::Silent(_) if !endpoint.socket().exists() => "it is starting or stopping".to_owned(),
+            Answer::Silent(reason) | Answer::Refused(reason) => reason,
+        };
+        if waited.elapsed() >= RUNS_WITHIN {
+            return Err(PrivatePostgresError::NotAnswering { pid: owner.pid, reason });
+        }
+        std::thread::sleep(Duration::from_millis(50));
     }
+    Ok(None)
 }
+
+/// How long another process's server has to accept connections.
+const RUNS_WITHIN: Duration = Duration::from_secs(5);
 
 /// Whether the data directory has the database files of a private server.
 ///
