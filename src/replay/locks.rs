@@ -63,8 +63,8 @@ pub(super) async fn wait_for_others(
     }
 }
 
-/// Runs statements of one transaction that need a lock which others, such as a dump, may hold for long: tries again until it has the lock,
-/// until so much time has passed since then. Returns who has it if it does not get it. Each try waits only briefly, because whoever comes after it waits for it.
+/// Runs statements in one transaction once they can have their locks, which others, such as a dump, may hold for long. Each try waits only
+/// briefly, because whoever comes after it waits for it. Returns who holds the locks if `most` has passed since `waited` began.
 pub(super) async fn when_free(
     client: &Client,
     (schema, statements): (&str, &str),
