@@ -103,7 +103,7 @@ const KEPT: &str = "
         log.guard.name log.head.next_projection_set log.head.privileges log.head.projection_set log.head.view_definition
         log.idempotency.answer log.idempotency.body log.idempotency.request log.key_ring.check_value log.key_ring.key_id
         log.key_ring.state log.node.knows_key log.node.listens_as log.node.projection_set log.node.wraps_with log.parked_stream.stream_id
-        log.parked_stream.stream_type log.parked_stream.subscription log.snapshot.payload log.snapshot.sealed
+        log.parked_stream.stream_type log.parked_stream.subscription log.replaced_projection_set.projection_set log.snapshot.payload log.snapshot.sealed
         log.snapshot.stream_id log.snapshot.stream_type log.subscriber.subscription log.subscription.definition
         log.subscription.handled log.subscription.name log.subscription_act.act log.subscription_act.actor
         log.subscription_act.reason log.subscription_act.stream log.subscription_act.subscription
