@@ -10,7 +10,7 @@ use crate::seed;
 
 #[derive(Subcommand)]
 pub(super) enum BenchCommand {
-    /// Fill the log with generated users and accounts, by COPY; what they are depends on the seed, the length of the log and the time
+    /// Fill the log with generated users and accounts, by COPY
     Seed {
         /// The minimum number of events to add
         #[arg(long)]

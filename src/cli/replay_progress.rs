@@ -9,7 +9,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use crate::clock::Stopwatch;
 use crate::replay::{Phase, Progress, Step};
 
-/// How often whoever is waited for is named where there is no terminal.
+/// How often the log names the transactions that a rebuild is waiting for, if there is no terminal.
 const SAY_EVERY: Duration = Duration::from_secs(10);
 
 /// A progress bar on standard error, if that is a terminal; otherwise log lines.

@@ -79,8 +79,8 @@ impl Fresh {
         load(client, &self.schema, &self.tables, rows).await
     }
 
-    /// Builds keys, indexes, statistics and functions, on both connections at once. Whoever reads a fresh table, such as a dump, is waited
-    /// for at most this long; returns who still does.
+    /// Builds keys, indexes, statistics and functions, on both connections at once. Waits at most this long for sessions that read the
+    /// fresh tables, such as dumps; returns those that still do.
     pub(super) async fn index(
         &self,
         clients: [&Client; 2],

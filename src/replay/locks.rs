@@ -64,7 +64,7 @@ pub(super) async fn wait_for_others(
 }
 
 /// Runs statements in one transaction once they can have their locks, which others, such as a dump, may hold for long. Each try waits only
-/// briefly, because whoever comes after it waits for it. Returns who holds the locks if `most` has passed since `waited` began.
+/// briefly, because later sessions queue behind it. Returns who holds the locks if `most` has passed since `waited` began.
 pub(super) async fn when_free(
     client: &Client,
     (schema, statements): (&str, &str),

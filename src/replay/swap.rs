@@ -94,7 +94,7 @@ pub(super) async fn swap(
     }
 }
 
-/// `None`: somebody has made an index in the meantime, which the fresh tables lack.
+/// Returns `None` if the live tables have gained an index that the fresh ones lack.
 async fn swap_once(
     client: &Client,
     fresh: &Fresh,
