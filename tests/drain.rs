@@ -70,6 +70,33 @@ async fn a_node_says_that_it_is_not_ready_before_it_refuses_and_goes_on_if_the_u
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_node_whose_row_cannot_be_renewed_says_at_once_that_it_is_not_ready() {
+    let database = TestDatabase::new().await;
+    let tenure = database.open().await;
+    let client = database.connect(None).await;
+    until(&client, "select count(*) = 1 from log.node").await;
+    client.execute("select pg_advisory_lock($1)", &[&REBUILD_LOCK]).await.unwrap();
+    let mut other = database.connect(None).await;
+    let locking = other.transaction().await.unwrap();
+    locking.batch_execute("lock table log.node in access exclusive mode").await.unwrap();
+    until(
+        &client,
+        "select exists (select from pg_locks where relation = 'log.node'::regclass and not granted)",
+    )
+    .await;
+    let announced = Stopwatch::start();
+    client.batch_execute("update log.head set next_projection_set = 'users:2'").await.unwrap();
+    while tenure.ready().await.is_ok() {
+        tokio::task::yield_now().await;
+    }
+    let noticed = announced.elapsed();
+    assert!(noticed < Duration::from_millis(500), "{noticed:?}");
+    assert!(matches!(tenure.ready().await, Err(NotReady::Draining(set)) if set == "users:2"));
+    locking.rollback().await.unwrap();
+    tenure.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_upgrade_waits_for_nodes_of_the_release_before_and_not_for_dead_ones() {
     let database = TestDatabase::new().await;
     let tenure = database.open().await;

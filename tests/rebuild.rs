@@ -153,6 +153,23 @@ async fn rows_changed_by_hand_are_named_with_their_columns_and_stop_the_swap() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn single_tables_are_not_put_among_those_of_another_release() {
+    let database = TestDatabase::new().await;
+    let tenure = database.open().await;
+    user(&tenure, "ada").await;
+    let client = database.connect(None).await;
+    // It came while the command was starting.
+    client.batch_execute("update log.head set projection_set = 'users:0'").await.unwrap();
+    let one = RebuildOptions { tables: vec![&users::TABLE], ..quick() };
+    let refused = rebuild(&tenure, one).await.unwrap_err();
+    assert!(
+        matches!(&refused, RebuildError::Replay(ReplayError::SetChanged(set)) if set == "users:0"),
+        "{refused}"
+    );
+    assert_eq!(leftovers(&client).await, [""; 0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_data_key_that_no_event_destroyed_is_named_and_stops_the_swap() {
     let database = TestDatabase::new().await;
     let tenure = database.open().await;

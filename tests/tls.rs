@@ -2,7 +2,7 @@
 
 use std::io::Write as _;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -234,6 +234,62 @@ async fn a_certificate_that_cannot_be_verified_still_encrypts_where_nothing_is_v
         Ok(encrypted) => assert!(encrypted),
         Err(error) => {
             assert!(error.contains("X.509 version 1") && error.contains("subjectAltName"), "{error}");
+        }
+    }
+}
+
+/// An authority whose certificate has these dates and this extension, and signs the server's.
+fn another_authority(directory: &Path, name: &str, validity: [&str; 2], extension: &str) -> PathBuf {
+    let at = |name: &str| directory.join(name).display().to_string();
+    let own = at(&format!("{name}.pem"));
+    run(Command::new("openssl")
+        .args(["req", "-new", "-key", &at("ca.key"), "-subj", "/CN=test authority"])
+        .args(["-out", &at("ca.csr")]));
+    std::fs::write(directory.join("ca.ext"), extension).unwrap();
+    std::fs::write(directory.join("index"), "").unwrap();
+    std::fs::write(
+        directory.join("ca.cnf"),
+        format!(
+            "[ca]\ndefault_ca=it\n[it]\ndatabase={}\nnew_certs_dir={}\ndefault_md=sha256\npolicy=any\nrand_serial=yes\n\
+             [any]\ncommonName=supplied\n",
+            at("index"),
+            directory.display(),
+        ),
+    )
+    .unwrap();
+    let [from, until] = validity;
+    run(Command::new("openssl")
+        .args(["ca", "-batch", "-notext", "-selfsign", "-config", &at("ca.cnf"), "-keyfile", &at("ca.key")])
+        .args(["-in", &at("ca.csr"), "-out", &own, "-startdate", from, "-enddate", until])
+        .args(["-extfile", &at("ca.ext")]));
+    directory.join(format!("{name}.pem"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_root_that_may_not_sign_now_is_not_trusted() {
+    let server = server(certificates).await;
+    // The same key and name: by the signature alone, each is the authority of the server's certificate.
+    let root =
+        |name, validity, extension| another_authority(server.directory.path(), name, validity, extension);
+    let now = ["20200101000000Z", "20490101000000Z"];
+    let authority = "basicConstraints=critical,CA:TRUE\n";
+    let good = root("good", now, authority);
+    let signs = root("signs", now, "basicConstraints=CA:TRUE\nkeyUsage=keyCertSign\n");
+    for mode in ["verify-ca", "verify-full"] {
+        assert_eq!(server.encrypted("localhost", mode, Some(&good)).await, Ok(true), "{mode}");
+        assert_eq!(server.encrypted("localhost", mode, Some(&signs)).await, Ok(true), "{mode}");
+    }
+    for (name, validity, extension) in [
+        ("expired", ["20200101000000Z", "20210101000000Z"], authority),
+        ("later", ["20480101000000Z", "20490101000000Z"], authority),
+        ("no authority", now, "basicConstraints=CA:FALSE\n"),
+        ("other use", now, "basicConstraints=CA:TRUE\nkeyUsage=digitalSignature\n"),
+        ("unsaid", now, "subjectKeyIdentifier=hash\n"),
+    ] {
+        let root = root(name, validity, extension);
+        for mode in ["require", "verify-ca", "verify-full"] {
+            let error = server.encrypted("localhost", mode, Some(&root)).await.unwrap_err();
+            assert!(error.contains("no root certificate is valid now"), "{name}, {mode}: {error}");
         }
     }
 }

@@ -16,11 +16,12 @@ use tenure::engine::OpenError;
 use tenure::entropy::OsEntropy;
 use tenure::ids::{AccountId, InviteId, UserId};
 use tenure::projections::invites::InviteStatus;
-use tenure::replay::RebuildError;
+use tenure::replay::{Progress, RebuildError, RebuildOptions};
 use tenure::{Settings, Tenure};
 
 use crate::replay::assert_tables_are_a_fold_of_the_log;
 use crate::sealing::{dump, program};
+use crate::support::node::{self, Release};
 use crate::support::{TestDatabase, account, as_user, history, operator, rows, store, user};
 
 /// Made by the release before schema version 4, with something of everything in it.
@@ -294,6 +295,19 @@ async fn a_backup_without_privileges_is_given_them_before_its_projections_are_re
     assert_is_as_good_as_fresh(&database).await;
 }
 
+/// Drops the indexes of a table.
+const WITHOUT_INDEXES: &str = "
+    do $$ declare name text; begin
+        for name in select indexrelid::regclass::text from pg_index
+            where indrelid = 'view.invites'::regclass and not indisprimary
+        loop execute 'drop index ' || name; end loop; end $$";
+
+/// The next start finds that the tables are not as its release makes them.
+const OF_AN_EARLIER_RELEASE: &str = "update log.head set view_definition = 'of an earlier release'";
+
+/// A snapshot whose end an index that is built concurrently waits for.
+const OLD_SNAPSHOT: &str = "begin isolation level repeatable read; select from view.invites limit 1";
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_later_release_adds_reaches_a_database_that_exists() {
     let database = TestDatabase::new().await;
@@ -303,10 +317,7 @@ async fn what_a_later_release_adds_reaches_a_database_that_exists() {
     for damage in [
         "create or replace function view.users_apply(base bigint, ended view.users[], begun view.users[],
              changed view.users[], masks bigint[]) returns void language plpgsql as 'begin end'",
-        "do $$ declare name text; begin
-             for name in select indexrelid::regclass::text from pg_index
-                 where indrelid = 'view.invites'::regclass and not indisprimary
-             loop execute 'drop index ' || name; end loop; end $$",
+        WITHOUT_INDEXES,
         "create index invites_1 on view.invites (account_id)",
         "create index invites_deadbeef on view.invites (mode)",
         "create function view.users_apply(base bigint) returns void language sql as ''",
@@ -314,8 +325,54 @@ async fn what_a_later_release_adds_reaches_a_database_that_exists() {
     ] {
         client.batch_execute(damage).await.unwrap();
     }
-    client.batch_execute("update log.head set view_definition = 'of an earlier release'").await.unwrap();
+    client.batch_execute(OF_AN_EARLIER_RELEASE).await.unwrap();
     database.open().await.close().await;
+    assert_eq!(schema(&database), expected);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_start_that_builds_an_index_says_whose_transaction_it_waits_for() {
+    let database = TestDatabase::new().await;
+    let expected = schema(&database);
+    let client = database.connect(None).await;
+    client.batch_execute(WITHOUT_INDEXES).await.unwrap();
+    client.batch_execute(OF_AN_EARLIER_RELEASE).await.unwrap();
+    let dump = database.connect(None).await;
+    dump.batch_execute("set application_name = 'a dump'").await.unwrap();
+    dump.batch_execute(OLD_SNAPSHOT).await.unwrap();
+    let release = Release::new(env!("CARGO_BIN_EXE_tenure"), &database);
+    let mut node = release.serve(node::address());
+    node.until_said("a dump").await;
+    dump.batch_execute("commit").await.unwrap();
+    node.until_ready(&node::client()).await;
+    node.end();
+    assert_eq!(schema(&database), expected);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_start_mends_the_tables_that_a_rebuild_has_put_in_the_place_of_those_that_it_was_mending() {
+    let database = TestDatabase::new().await;
+    let expected = schema(&database);
+    let tenure = database.open().await;
+    let client = database.connect(None).await;
+    client.batch_execute(WITHOUT_INDEXES).await.unwrap();
+    client.batch_execute(OF_AN_EARLIER_RELEASE).await.unwrap();
+    let dump = database.connect(None).await;
+    dump.batch_execute(OLD_SNAPSHOT).await.unwrap();
+    let starting = tokio::spawn(crate::support::open_with(database.settings()));
+    let waits = "select exists (select from pg_stat_activity
+                                where query like 'create index concurrently%' and wait_event_type = 'Lock')";
+    while !client.query_one(waits, &[]).await.unwrap().get::<_, bool>(0) {
+        tokio::task::yield_now().await;
+    }
+    let options = RebuildOptions { swap_wait: Duration::from_millis(100), ..RebuildOptions::default() };
+    tenure.replay().rebuild(&options, &Progress::none()).await.unwrap();
+    // The rebuild was of a release that has no such indexes.
+    client.batch_execute(WITHOUT_INDEXES).await.unwrap();
+    dump.batch_execute("commit").await.unwrap();
+    starting.await.unwrap().close().await;
+    tenure.log().drop_leftover_schemas().await.unwrap();
+    tenure.close().await;
     assert_eq!(schema(&database), expected);
 }
 

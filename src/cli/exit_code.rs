@@ -213,6 +213,7 @@ fn is_unavailable(error: &OpenError) -> bool {
                     | MigrateError::NodesRunning { .. }
                     | MigrateError::NodesServing { .. }
                     | MigrateError::Locked { .. }
+                    | MigrateError::Blocked(_)
                     | MigrateError::Denied(_)
                     | MigrateError::MayNotWrite { .. }
                     | MigrateError::TimedOut

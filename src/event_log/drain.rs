@@ -7,6 +7,18 @@ use tokio::sync::watch;
 /// The advisory lock that a running rebuild holds; "tenurerb" in ASCII. `log.drop_leftover_schemas` takes it too.
 pub const REBUILD_LOCK: i64 = 0x74_65_6e_75_72_65_72_62;
 
+/// Selects from `log.head` the set that a release has announced; null if there is none, or if that release has gone.
+pub(super) fn announced() -> String {
+    format!(
+        "case when next_projection_set is not null
+                   and exists (select from pg_locks l
+                               where l.locktype = 'advisory' and l.granted and l.objsubid = 1
+                                 and l.database = (select oid from pg_database where datname = current_database())
+                                 and (l.classid::bigint << 32 | l.objid::bigint) = {REBUILD_LOCK})
+              then next_projection_set end"
+    )
+}
+
 /// What a node does about an announced set of projections.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Draining {

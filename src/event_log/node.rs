@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-use super::drain::{Draining, REBUILD_LOCK};
+use super::drain::{self, Draining};
 use super::error::ReadError;
 use super::listen::LISTENS_AS;
 use super::log::EventLog;
@@ -57,16 +57,6 @@ impl EventLog {
         let mut renewed: Option<(Stopwatch, bool)> = None;
         let mut announced: Option<Stopwatch> = None;
         loop {
-            let is_drained = self.is_drained();
-            let is_due = renewed.as_ref().is_none_or(|(since, was_drained)| {
-                since.elapsed() >= RENEW_EVERY || *was_drained != is_drained
-            });
-            if is_due {
-                match self.renew(node, is_drained).await {
-                    Ok(()) => renewed = Some((Stopwatch::start(), is_drained)),
-                    Err(error) => tracing::debug!(%error, "this node's row in log.node could not be renewed"),
-                }
-            }
             match self.announced().await {
                 Ok(Some(set)) if set != self.projection_set() => {
                     let since = announced.get_or_insert_with(|| {
@@ -86,6 +76,16 @@ impl EventLog {
                     self.drain().state.send_replace(Draining::No);
                 }
                 Err(error) => tracing::debug!(%error, "could not look for announced projections"),
+            }
+            let is_drained = self.is_drained();
+            let is_due = renewed.as_ref().is_none_or(|(since, was_drained)| {
+                since.elapsed() >= RENEW_EVERY || *was_drained != is_drained
+            });
+            if is_due {
+                match self.renew(node, is_drained).await {
+                    Ok(()) => renewed = Some((Stopwatch::start(), is_drained)),
+                    Err(error) => tracing::debug!(%error, "this node's row in log.node could not be renewed"),
+                }
             }
             tokio::time::sleep(LOOK_EVERY).await;
         }
@@ -117,16 +117,11 @@ impl EventLog {
 
     /// The set that has replaced this node's, or the announced one, if the release that announced it still lives.
     async fn announced(&self) -> Result<Option<String>, ReadError> {
-        let sql = "select case when projection_set <> $2 then projection_set
-                               when next_projection_set is not null
-                                    and exists (select from pg_locks l
-                                                where l.locktype = 'advisory' and l.granted and l.objsubid = 1
-                                                  and l.database = (select oid from pg_database
-                                                                    where datname = current_database())
-                                                  and (l.classid::bigint << 32 | l.objid::bigint) = $1)
-                               then next_projection_set end
-                   from log.head";
-        let row = self.heartbeat().row(sql, &[&REBUILD_LOCK, &self.projection_set()]).await?;
+        let announced = drain::announced();
+        let sql = format!(
+            "select case when projection_set <> $1 then projection_set else {announced} end from log.head"
+        );
+        let row = self.heartbeat().row(&sql, &[&self.projection_set()]).await?;
         row.map_or(Ok(None), |row| Ok(row.try_get(0)?))
     }
 }

@@ -11,6 +11,7 @@ use tokio_postgres::Row;
 use tokio_postgres::error::SqlState;
 
 use super::checkpoint::Checkpoint;
+use super::drain::announced;
 use super::error::PrimaryError;
 use super::seen::{Seen, SeenLog, ServerIdentity};
 use crate::ids::EventId;
@@ -34,9 +35,10 @@ const SETTINGS: &str =
 
 /// Selects the state that [`Probe::judge`] reads.
 fn state() -> String {
+    let announced = announced();
     format!(
         "select pg_is_in_recovery(), current_setting('transaction_read_only') <> 'off', ({NEEDED}), h.projection_set, h.epoch,
-                n.position, n.event_id
+                n.position, n.event_id, {announced}
          from log.head h
          left join lateral (select position, event_id from log.event order by position desc limit 1) n on true"
     )
@@ -210,10 +212,15 @@ impl Probe {
         if let Some((connection, server)) = place.kept.take()
             && server == seen.server
             && let Ok(row) = connection.client.query_one(&self.state, &[]).await
-            && let Some(checkpoint) = self.judge(&row, &seen)?
         {
-            place.kept = Some((connection, server));
-            return Ok(checkpoint);
+            let judged = self.judge(&row, &seen);
+            // Nothing is wrong with the server if a release has replaced the projections, or is about to.
+            if matches!(judged, Ok(Some(_)) | Err(NotReady::Draining(_) | NotReady::Superseded(_))) {
+                place.kept = Some((connection, server));
+            }
+            if let Some(checkpoint) = judged? {
+                return Ok(checkpoint);
+            }
         }
         place.begin(self.database.clone(), self.seen.clone());
         let opened = place.opened().await?;
@@ -223,7 +230,11 @@ impl Probe {
         let seen = self.seen.get();
         let asked = connection.client.query_one(&self.state, &[]).await;
         let judged = asked.map_err(unanswered).and_then(|row| self.judge(&row, &seen));
-        let checkpoint = judged.inspect_err(|_| place.kept = None)?;
+        let checkpoint = judged.inspect_err(|error| {
+            if !matches!(error, NotReady::Draining(_) | NotReady::Superseded(_)) {
+                place.kept = None;
+            }
+        })?;
         checkpoint.ok_or_else(|| NotReady::Stale("the epoch of the log is changing".to_owned()))
     }
 
@@ -232,7 +243,7 @@ impl Probe {
         let state = || -> Result<_, tokio_postgres::Error> {
             Ok((
                 (row.try_get::<_, bool>(0)?, row.try_get::<_, bool>(1)?, row.try_get::<_, bool>(2)?),
-                row.try_get::<_, String>(3)?,
+                (row.try_get::<_, String>(3)?, row.try_get::<_, Option<String>>(7)?),
                 Checkpoint {
                     log_id: self.seen.log_id(),
                     epoch: row.try_get(4)?,
@@ -241,7 +252,8 @@ impl Probe {
                 },
             ))
         };
-        let ((in_recovery, read_only, may_write), set, newest) = state().map_err(PrimaryError::from)?;
+        let ((in_recovery, read_only, may_write), (set, announced), newest) =
+            state().map_err(PrimaryError::from)?;
         if in_recovery {
             return Err(NotReady::Replica);
         }
@@ -253,6 +265,9 @@ impl Probe {
         }
         if set != self.projection_set {
             return Err(NotReady::Superseded(set));
+        }
+        if let Some(announced) = announced.filter(|announced| *announced != set) {
+            return Err(NotReady::Draining(announced));
         }
         Ok((newest.epoch == seen.epoch && newest.position >= seen.position).then_some(newest))
     }

@@ -53,8 +53,9 @@ const HISTORY: &str = "log.schema_history";
 const SETTINGS: &str =
     "set statement_timeout = '10s'; set lock_timeout = '8s'; set client_min_messages = warning;";
 
-/// Session settings for building indexes and rebuilding projections of large tables. Waiting for locks stays bounded.
-const LONG: &str = "set statement_timeout = 0; set lock_timeout = '60s';";
+/// Session settings for building indexes of large tables. An index that is built concurrently waits for the end of every older
+/// transaction, such as a dump's. Nobody queues behind that, so it may take long, but stays bounded.
+const LONG: &str = "set statement_timeout = 0; set lock_timeout = '10min';";
 
 /// Session settings for migrations. Every append queues behind a migration that waits for a lock on the log, so it
 /// waits briefly and retries.
@@ -109,7 +110,8 @@ impl Migration {
             return Err(MigrateError::Encoding(encoding));
         }
         take_lock(client).await?;
-        let watch = in_time(Watch::of(&database, second)).await?;
+        let watch = async { Watch::of(&database, second).await?.telling(client).await };
+        let watch = Box::pin(in_time(watch)).await?;
         Ok(Self { connection, watch, role: None, address: address.clone() })
     }
 
@@ -158,7 +160,10 @@ impl Migration {
         in_time(client.batch_execute(LONG)).await?;
         let prepared =
             projection_set::prepare(client, tables, set, (log_id, epoch), replacing, binary.cmp(&applied));
-        let projections = watch.during(prepared).await??;
+        let projections = watch.during(prepared).await?.map_err(|error| match watch.holders() {
+            Some(holders) if super::is_lock_timeout(&error) => MigrateError::Blocked(holders.to_owned()),
+            _ => error,
+        })?;
         in_time(client.batch_execute(SETTINGS)).await?;
         if self.role.is_none() && projections == Projections::Current {
             // The login itself will serve. Checked here, because the caller opens the master key next.

@@ -81,6 +81,12 @@ pub enum MigrateError {
         /// The server process and the application name of that connection.
         holder: String,
     },
+    /// Other sessions have kept an index from being built for more than ten minutes.
+    #[error(
+        "an index cannot be built, because other sessions hold the table or have had a transaction open for ten minutes: {0}; wait \
+         until they end, or terminate them, then try again"
+    )]
+    Blocked(String),
     /// The login lacks a privilege that migrating needs (SQLSTATE 42501).
     #[error("{0}; run `tenure migrate` once with a login that owns the database or can create roles")]
     Denied(String),

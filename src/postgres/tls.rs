@@ -16,8 +16,8 @@ use x509_cert::Certificate;
 use x509_cert::der::Decode as _;
 use x509_cert::der::oid::db::rfc4519::COMMON_NAME;
 use x509_cert::der::oid::db::rfc5912::ID_CE_SUBJECT_ALT_NAME;
-use x509_cert::ext::pkix::SubjectAltName;
 use x509_cert::ext::pkix::name::GeneralName;
+use x509_cert::ext::pkix::{BasicConstraints, KeyUsage, SubjectAltName};
 
 use super::address::{Address, RootCerts, SslMode, TlsVersion};
 use super::connect_error::ConnectError;
@@ -44,7 +44,7 @@ pub(super) fn client_config(address: &Address) -> Result<ClientConfig, ConnectEr
         (SslMode::Disable | SslMode::Prefer | SslMode::Require, _) | (_, None) => None,
         (_, Some(roots)) => {
             refuse_revocation_list()?;
-            Some(Trust::new(roots, mode == SslMode::VerifyFull, &provider)?)
+            Some(Trust::new(roots, mode == SslMode::VerifyFull, provider.clone())?)
         }
     };
     let mut config = builder
@@ -126,7 +126,7 @@ fn system_roots() -> Result<Vec<CertificateDer<'static>>, ConnectError> {
 #[derive(Debug)]
 struct Trust {
     roots: Vec<CertificateDer<'static>>,
-    chain: Arc<WebPkiServerVerifier>,
+    provider: Arc<CryptoProvider>,
     checks_name: bool,
 }
 
@@ -134,7 +134,7 @@ impl Trust {
     fn new(
         roots: Vec<CertificateDer<'static>>,
         checks_name: bool,
-        provider: &Arc<CryptoProvider>,
+        provider: Arc<CryptoProvider>,
     ) -> Result<Self, ConnectError> {
         let mut store = RootCertStore::empty();
         // Skips certificates that webpki cannot parse: one old entry in a bundle must not make the rest useless.
@@ -144,10 +144,7 @@ impl Trust {
                 "no root certificate can be parsed: set sslrootcert to the authority's PEM file".to_owned(),
             ));
         }
-        let chain = WebPkiServerVerifier::builder_with_provider(Arc::new(store), provider.clone())
-            .build()
-            .map_err(|error| ConnectError::Tls(error.to_string()))?;
-        Ok(Self { roots, chain, checks_name })
+        Ok(Self { roots, provider, checks_name })
     }
 
     fn verify(
@@ -164,7 +161,8 @@ impl Trust {
             check_dates(end_entity, now)?;
             return if self.checks_name { check_name(end_entity, server_name) } else { Ok(()) };
         }
-        match self.chain.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now) {
+        let chain = self.chain(now)?;
+        match chain.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now) {
             Ok(_) => Ok(()),
             // webpki checks the name after the chain, so the chain is valid.
             Err(error) if is_wrong_name(&error) => {
@@ -181,6 +179,41 @@ impl Trust {
             }
             Err(error) => Err(error),
         }
+    }
+
+    /// Verifies chains up to the roots that may sign certificates now. Like OpenSSL, and unlike webpki, which takes every root for an
+    /// authority for ever.
+    fn chain(&self, now: UnixTime) -> Result<Arc<WebPkiServerVerifier>, Error> {
+        let may_sign = |root: &&CertificateDer<'_>| check_dates(root, now).is_ok() && is_authority(root);
+        let mut store = RootCertStore::empty();
+        store.add_parsable_certificates(self.roots.iter().filter(may_sign).cloned());
+        if store.is_empty() {
+            return Err(Error::General(
+                "no root certificate is valid now and may sign others: set sslrootcert to the authority's own certificate, and \
+                 check its dates and this machine's clock"
+                    .to_owned(),
+            ));
+        }
+        WebPkiServerVerifier::builder_with_provider(Arc::new(store), self.provider.clone())
+            .build()
+            .map_err(|error| Error::General(error.to_string()))
+    }
+}
+
+/// Whether a certificate may sign others. One of version 1 cannot say so, and is trusted as it is.
+fn is_authority(certificate: &CertificateDer<'_>) -> bool {
+    let Ok(Certificate { tbs_certificate: parsed, .. }) = parse(certificate) else { return false };
+    if parsed.version == x509_cert::Version::V1 {
+        return true;
+    }
+    let (constraints, usage) = (parsed.get::<BasicConstraints>(), parsed.get::<KeyUsage>());
+    // An extension that cannot be parsed may forbid it.
+    let (Ok(constraints), Ok(usage)) = (constraints, usage) else { return false };
+    match (constraints, usage) {
+        (Some((_, constraints)), usage) => {
+            constraints.ca && usage.is_none_or(|(_, usage)| usage.key_cert_sign())
+        }
+        (None, usage) => usage.is_some_and(|(_, usage)| usage.key_cert_sign()),
     }
 }
 

@@ -30,6 +30,13 @@ pub(super) async fn create(client: &Client, tables: &[&Table]) -> Result<(), tok
 /// Updates functions, indexes and storage settings to this release while other nodes work. Leaves other indexes and
 /// functions alone.
 pub(super) async fn mend(client: &Client, tables: &[&Table]) -> Result<(), tokio_postgres::Error> {
+    while !mend_build(client, tables).await? {}
+    Ok(())
+}
+
+/// Mends the tables that are live at the moment. `false` if a rebuild has replaced them meanwhile.
+async fn mend_build(client: &Client, tables: &[&Table]) -> Result<bool, tokio_postgres::Error> {
+    let build: i64 = client.query_one("select view_build from log.head", &[]).await?.try_get(0)?;
     let mut is_complete = true;
     for table in tables {
         drop_outgrown_functions(client, table).await?;
@@ -40,10 +47,9 @@ pub(super) async fn mend(client: &Client, tables: &[&Table]) -> Result<(), tokio
     }
     // Last: a start that was interrupted finds the old digest and repeats all of this. It cannot be one transaction,
     // because `create index concurrently` does not run in one.
-    let sql = "update log.head set view_definition = $1";
+    let sql = "update log.head set view_definition = $1 where view_build = $2";
     let definition = if is_complete { digest(tables) } else { String::new() };
-    client.execute(sql, &[&definition]).await?;
-    Ok(())
+    Ok(client.execute(sql, &[&definition, &build]).await? > 0)
 }
 
 /// Drops functions with other parameters: `create or replace` would create an overload beside them.

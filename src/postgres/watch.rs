@@ -1,4 +1,4 @@
-//! Ends work without a time limit when its server stops answering.
+//! Ends work without a time limit when its server stops answering, and says whom it waits for.
 
 use std::pin::pin;
 use std::time::Duration;
@@ -23,6 +23,10 @@ pub struct Watch {
     /// When the server started, in microseconds since 1970. Another host of the same address, or a server that was promoted in the
     /// place of a frozen one, started at another time.
     started: i64,
+    /// The server process that does the work, if the watch is to say whom it waits for.
+    process: Option<i32>,
+    /// Whom the work waited for at the last probe.
+    holders: Option<String>,
 }
 
 impl Watch {
@@ -31,8 +35,30 @@ impl Watch {
     /// # Errors
     /// [`tokio_postgres::Error`] if it does not answer.
     pub async fn of(database: &Database, connection: Connection) -> Result<Self, tokio_postgres::Error> {
-        let started = started(&connection.client).await?;
-        Ok(Self { database: database.clone(), connection: Some(connection), started })
+        let state = state(&connection.client, None).await?;
+        let connection = Some(connection);
+        Ok(Self {
+            database: database.clone(),
+            connection,
+            started: state.started,
+            process: None,
+            holders: None,
+        })
+    }
+
+    /// Also logs which sessions keep this client's waiting for a lock.
+    ///
+    /// # Errors
+    /// [`tokio_postgres::Error`] if the server does not answer.
+    pub async fn telling(mut self, client: &Client) -> Result<Self, tokio_postgres::Error> {
+        self.process = Some(client.query_one("select pg_backend_pid()", &[]).await?.try_get(0)?);
+        Ok(self)
+    }
+
+    /// The sessions that the work waited for at the last probe.
+    #[must_use]
+    pub fn holders(&self) -> Option<&str> {
+        self.holders.as_deref()
     }
 
     /// Runs work without a time limit, for as long as the server answers.
@@ -76,11 +102,29 @@ impl Watch {
                 Err(_) => return false,
             },
         };
-        started(&connection.client).await.is_ok_and(|started| started == self.started)
+        let Ok(state) = state(&connection.client, self.process).await else { return false };
+        if let Some(holders) = &state.holders {
+            tracing::warn!(
+                holders,
+                "waiting for a lock that other sessions hold, or for the end of their transactions"
+            );
+        }
+        self.holders = state.holders;
+        state.started == self.started
     }
 }
 
-async fn started(client: &Client) -> Result<i64, tokio_postgres::Error> {
-    let sql = "select (extract(epoch from pg_postmaster_start_time()) * 1000000)::bigint";
-    client.query_one(sql, &[]).await?.try_get(0)
+/// What a probe finds out.
+struct State {
+    started: i64,
+    holders: Option<String>,
+}
+
+async fn state(client: &Client, process: Option<i32>) -> Result<State, tokio_postgres::Error> {
+    let sql = "select (extract(epoch from pg_postmaster_start_time()) * 1000000)::bigint,
+                      (select string_agg(distinct format('process %s (%s, %s)', b.pid,
+                                                         coalesce(nullif(a.application_name, ''), 'unnamed'), a.usename), ', ')
+                       from unnest(pg_blocking_pids($1)) b(pid) left join pg_stat_activity a on a.pid = b.pid)";
+    let row = client.query_one(sql, &[&process]).await?;
+    Ok(State { started: row.try_get(0)?, holders: row.try_get(1)? })
 }

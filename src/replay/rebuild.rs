@@ -215,6 +215,10 @@ impl Work<'_> {
         let verification = self.options.verification;
         let mut scan =
             scan(self.replay, &folder, &events, &other.client, verification, None, self.progress).await?;
+        // Single tables of this release beside those of another one would be no set at all.
+        if !self.is_whole() && scan.projection_set != projections::set_name() {
+            return Err(ReplayError::SetChanged(scan.projection_set).into());
+        }
         fresh.create(&mut self.lock.client).await?;
         let filling = self.fill_and_swap(&fresh, &mut scan, folder, events, &other);
         let ended = Box::pin(filling).await;

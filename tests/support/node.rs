@@ -94,6 +94,19 @@ impl Node {
         }
     }
 
+    /// Waits until it has written a line with this text to standard error.
+    pub async fn until_said(&self, text: &str) {
+        let waited = Stopwatch::start();
+        loop {
+            let said = std::fs::read_to_string(self.said.path()).unwrap_or_default();
+            if said.contains(text) {
+                return;
+            }
+            assert!(waited.elapsed() < PATIENCE, "never said {text}: {said}");
+            tokio::task::yield_now().await;
+        }
+    }
+
     pub fn end(&mut self) {
         kill(Pid::from_raw(self.child.id() as i32), Signal::SIGTERM).unwrap();
         assert_eq!(self.child.wait().unwrap().code(), Some(0));
