@@ -7,8 +7,12 @@ use std::sync::mpsc::{Receiver, SyncSender, TrySendError, channel, sync_channel}
 use std::time::Duration;
 
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
+use tracing::Level;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 /// Histogram buckets for latencies, in seconds.
 const SECONDS: &[f64] = &[0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
@@ -135,6 +139,13 @@ fn filter(text: &str) -> Result<EnvFilter, String> {
         .map_err(|_| "it is not a list of targets with levels, as in warn,tenure=debug".to_owned())
 }
 
+/// Whether a log line of this target and level shows nothing that must not be logged. Libraries write what passes through them at the
+/// lower levels, such as the parameters of queries.
+fn shows_no_secrets(target: &str, level: Level) -> bool {
+    let is_ours = target == "tenure" || target.starts_with("tenure::");
+    is_ours || level <= Level::INFO
+}
+
 /// Starts logging to standard error from this level up. The environment variable `TENURE_LOG` overrides the level.
 #[must_use]
 pub fn log(level: &str) -> Log {
@@ -152,13 +163,16 @@ pub fn log(level: &str) -> Log {
     let started = thread.spawn(move || write_lines(&received, &dropped, io::stderr()));
     let has_colors =
         io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|set| set.is_empty());
-    // Fails if the process already has a subscriber, as in tests; the first one then stays.
-    let _ = tracing_subscriber::fmt()
-        .with_env_filter(filter)
+    let format = tracing_subscriber::fmt::layer()
         .with_writer(lines)
         .with_ansi(has_colors)
         // Internal errors would be written to standard error directly, which can block.
-        .log_internal_errors(false)
+        .log_internal_errors(false);
+    // Fails if the process already has a subscriber, as in tests; the first one then stays.
+    let _ = tracing_subscriber::registry()
+        .with(filter_fn(|line| shows_no_secrets(line.target(), *line.level())))
+        .with(filter)
+        .with(format)
         .try_init();
     // The default hook writes to standard error directly and would block on a full pipe.
     std::panic::set_hook(Box::new(|panic| tracing::error!("{panic}")));

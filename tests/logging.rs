@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use secrecy::ExposeSecret as _;
 use tenure::clock::Stopwatch;
 
-use crate::support::TestDatabase;
+use crate::support::{TestDatabase, as_user, user};
 
 struct Serve {
     child: Child,
@@ -55,10 +56,41 @@ impl Serve {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn no_level_shows_what_queries_ask_for() {
+    let database = TestDatabase::new().await;
+    let tenure = database.open().await;
+    let ada = user(&tenure, "ada-lovelace").await;
+    let issued = tenure.issue_bearer_token(&as_user(ada), ada, Duration::from_secs(60)).await.unwrap();
+    let token = issued.answer.1.unwrap();
+    tenure.close().await;
+    let directory = tempfile::tempdir().unwrap();
+    let said = tempfile::NamedTempFile::new().unwrap();
+    for level in ["trace", "trace,tokio_postgres::query=trace,log=trace"] {
+        let mut serve = serve(&database, directory.path(), said.reopen().unwrap().into(), level);
+        tenure::http::tls_provider::install_crypto_provider();
+        let client = reqwest::Client::new();
+        for path in ["/api/v1/users/ada-lovelace", "/api/v1/invites"] {
+            let asked = client.get(format!("http://{}{path}", serve.listen));
+            assert_eq!(
+                asked.bearer_auth(token.expose_secret()).send().await.unwrap().status(),
+                200,
+                "{path}"
+            );
+        }
+        assert_eq!(serve.end(), Some(0));
+        let said = std::fs::read_to_string(said.path()).unwrap();
+        assert!(said.contains("/api/v1/users/"), "{said}");
+        let secret = said.lines().find(|line| line.contains("parameters") || line.contains("\"ada-lovelace"));
+        assert_eq!(secret, None, "{level}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_reader_of_the_log_that_goes_away_ends_nothing() {
     let database = TestDatabase::new().await;
     let directory = tempfile::tempdir().unwrap();
     let mut serve = serve(&database, directory.path(), Stdio::piped(), "debug");
+    serve.answers().await;
     let mut first = [0; 1];
     serve.child.stderr.as_mut().unwrap().read_exact(&mut first).unwrap();
     drop(serve.child.stderr.take());
@@ -79,7 +111,7 @@ async fn a_full_pipe_for_the_log_holds_up_nothing() {
     let directory = tempfile::tempdir().unwrap();
     let mut serve = serve(&database, directory.path(), Stdio::piped(), "trace");
     // Far more than a pipe holds.
-    for _ in 0..100 {
+    for _ in 0..400 {
         serve.answers().await;
     }
     assert_eq!(serve.end(), Some(0));

@@ -307,6 +307,9 @@ async fn fault_a_standby_that_was_promoted_without_its_tail_begins_a_new_epoch_a
     nodes[1].tenure.add_member(&operator(), acme, lost_id).await.unwrap();
     let page = answer(get(&nodes[1], "/api/v1/events?order=asc")).await.is(200).json();
     let cursor = page["next_cursor"].as_str().unwrap().to_owned();
+    let page = answer(get(&nodes[1], "/api/v1/users?limit=1")).await.is(200).json();
+    let list_cursor = page["next_cursor"].as_str().unwrap().to_owned();
+    answer(get(&nodes[0], &format!("/api/v1/users?cursor={list_cursor}"))).await.is(200);
     let mut follower = nodes[0].tenure.log().follow(0);
     follower.next().await.unwrap();
     let place = follower.checkpoint();
@@ -331,6 +334,8 @@ async fn fault_a_standby_that_was_promoted_without_its_tail_begins_a_new_epoch_a
         answer(read).await.fails(409, "log_replaced");
         let path = format!("/api/v1/events?order=asc&cursor={cursor}");
         answer(get(node, &path)).await.fails(409, "log_replaced");
+        let path = format!("/api/v1/users?cursor={list_cursor}");
+        answer(get(node, &path)).await.fails(409, "log_replaced");
         let refused = node.tenure.log().resume(&place).await.err().unwrap();
         assert!(matches!(refused, tenure::event_log::ReadError::LogReplaced { .. }), "{refused}");
         answer(get(node, "/api/v1/users/lost")).await.is(404);
@@ -350,6 +355,68 @@ async fn fault_a_standby_that_was_promoted_without_its_tail_begins_a_new_epoch_a
     let read = get(&nodes[0], "/api/v1/users/lost").header("tenure-min-position", token(&again));
     answer(read).await.is(200);
     crate::replay::assert_tables_are_a_fold_of_the_log(&nodes[0].tenure).await;
+}
+
+/// Waits until a question is answered with true.
+async fn until(client: &tokio_postgres::Client, question: &str) {
+    let asking = async {
+        while !client.query_one(question, &[]).await.unwrap().get::<_, bool>(0) {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(RECOVERY, asking).await.unwrap_or_else(|_| panic!("{question}"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn fault_late_answers_of_a_server_that_was_left_count_for_nothing() {
+    let primary = Server::primary().await;
+    let switch = Switch::to(primary.port).await;
+    let keys = tempfile::tempdir().unwrap();
+    let node = Arc::new(node(&switch, &keys).await);
+    let ada = node.user("ada").await;
+    let standby = primary.standby().await;
+    standby.catch_up(&primary).await;
+    standby.lag().await;
+    standby.promote().await;
+
+    // Stored and read on the old primary alone, whose answers are on their way for a while.
+    node.tenure.reader().user(ada).await.unwrap();
+    let old = primary.connect_to("tenure").await;
+    old.batch_execute(
+        "create temp table before as
+         select (select count(*) from log.event) as events, clock_timestamp() as at",
+    )
+    .await
+    .unwrap();
+    switch.hold_answers(true);
+    let writing = tokio::spawn({
+        let node = node.clone();
+        async move { node.user("late").await }
+    });
+    until(&old, "select (select count(*) from log.event) > events from before").await;
+    let reading = tokio::spawn({
+        let node = node.clone();
+        async move { node.tenure.reader().user(ada).await }
+    });
+    until(
+        &old,
+        "select exists (select from pg_stat_activity, before
+                        where query like '%view.users%' and query_start > at and state = 'idle')",
+    )
+    .await;
+    switch.lead_to(standby.port);
+    let moving = async { while node.tenure.ready().await.is_err() {} };
+    tokio::time::timeout(RECOVERY, moving).await.expect("the node moves to the new primary");
+    switch.hold_answers(false);
+
+    reading.await.unwrap().unwrap();
+    let late = writing.await.unwrap();
+    let new = standby.connect_to("tenure").await;
+    until(&new, &format!("select exists (select from view.users where id = '{late}')")).await;
+    // Every connection is checked anew.
+    switch.cut();
+    until_ready(std::slice::from_ref(&*node), "late answers").await;
+    assert_eq!(node.tenure.reader().user(late).await.unwrap().username, "late");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

@@ -309,7 +309,16 @@ async fn a_server_that_does_not_answer_is_not_taken_for_one_that_does_not_run() 
     kill(server, Signal::SIGSTOP).unwrap();
     let (found, doctor) = (running(temp.path()), tenure(&["doctor", "--json"]));
     let shown = tenure(&["user", "show", "ada"]);
+    // Nor is one whose queue is full, to which connecting waits without a limit.
+    let socket = temp.path().join("run/.s.PGSQL.5432");
+    let mut waiting = Vec::new();
+    while let Ok(connection) = tokio::net::UnixStream::connect(&socket).await {
+        waiting.push(connection);
+    }
+    let full = running(temp.path());
+    drop(waiting);
     kill(server, Signal::SIGCONT).unwrap();
+    assert!(matches!(full, Err(PrivatePostgresError::NotAnswering { .. })), "{full:?}");
     assert!(
         matches!(found, Err(PrivatePostgresError::NotAnswering { pid, .. }) if pid == std::process::id()),
         "{found:?}"

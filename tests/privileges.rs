@@ -46,6 +46,50 @@ async fn the_serving_role_can_append_and_can_make_no_table() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_role_that_lacks_any_privilege_of_a_node_is_found_out() {
+    let database = TestDatabase::new().await;
+    let client = database.connect(None).await;
+    let needed = tenure::postgres::NEEDED;
+    let allowed = async || {
+        let row = client.query_one(&format!("select ({needed})"), &[]).await.unwrap();
+        row.get::<_, bool>(0)
+    };
+    // What nodes do not use: the view for readers made for `postgres-es`, the history of the schema, and changing the build.
+    let sql = "
+        select format('%s on %s', p.privilege_type, c.oid::regclass)
+        from pg_class c, aclexplode(c.relacl) p
+        where c.relnamespace = any (array['log', 'view', 'coarse']::regnamespace[]) and p.grantee = 'tenure_app'::regrole
+          and c.relname not in ('events', 'schema_history', 'view_build')
+        union all
+        select format('%s (%I) on %s', p.privilege_type, a.attname, a.attrelid::regclass)
+        from pg_attribute a join pg_class c on c.oid = a.attrelid, aclexplode(a.attacl) p
+        where c.relnamespace = any (array['log', 'view', 'coarse']::regnamespace[]) and p.grantee = 'tenure_app'::regrole
+        union all
+        select format('execute on function %s', f.oid::regprocedure)
+        from pg_proc f, aclexplode(f.proacl) p
+        where f.pronamespace = any (array['log', 'coarse']::regnamespace[]) and p.grantee = 'tenure_app'::regrole
+        union all
+        select format('usage on schema %s', name) from unnest(array['log', 'view', 'coarse']) name";
+    let granted: Vec<String> = client.query(sql, &[]).await.unwrap().iter().map(|row| row.get(0)).collect();
+    assert!(granted.len() > 100, "{granted:?}");
+    client.batch_execute("begin; set local role tenure_app").await.unwrap();
+    assert!(allowed().await);
+    client.batch_execute("rollback").await.unwrap();
+    for privilege in granted {
+        let lose = format!("begin; revoke {privilege} from tenure_app, public; set local role tenure_app");
+        client.batch_execute(&lose).await.unwrap();
+        let answer = client.query_one(&format!("select ({needed})"), &[]).await;
+        // Without the use of a schema, its tables cannot even be named.
+        let is_found_out = match answer {
+            Ok(row) => !row.get::<_, bool>(0),
+            Err(error) => error.code() == Some(&tokio_postgres::error::SqlState::INSUFFICIENT_PRIVILEGE),
+        };
+        assert!(is_found_out, "{privilege}");
+        client.batch_execute("rollback").await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_login_without_createrole_works_with_triggers_alone() {
     let database = TestDatabase::empty().await;
     let admin = database.connect(None).await;

@@ -2,6 +2,8 @@
 
 use super::{nats, open, remote};
 use crate::aggregates::field::Invalid;
+use crate::codec::CodecError;
+use crate::credentials::key_ring::KeyLoadError;
 use crate::dispatch::{DispatchError, Failure};
 use crate::engine::OpenError;
 use crate::event_log::{AppendError, BulkError, ReadError};
@@ -51,7 +53,7 @@ pub(super) fn of(error: &anyhow::Error) -> u8 {
     if let Some(error) = error.downcast_ref::<ExplainError>() {
         return match error {
             ExplainError::Read(error) => exit_code_of_read(error),
-            ExplainError::Codec(_) => 1,
+            ExplainError::Codec(error) => exit_code_of_codec(error),
             ExplainError::NotFound(_)
             | ExplainError::OtherKind { .. }
             | ExplainError::Forgotten { .. }
@@ -72,6 +74,9 @@ pub(super) fn of(error: &anyhow::Error) -> u8 {
         || matches!(error.downcast_ref(), Some(PrivatePostgresError::NotAnswering { .. }))
     {
         return 5;
+    }
+    if let Some(error) = error.downcast_ref::<CodecError>() {
+        return exit_code_of_codec(error);
     }
     match error.downcast_ref::<QueryError>() {
         Some(QueryError::NotFound) => 4,
@@ -110,7 +115,8 @@ fn of_replay_of_history(error: &anyhow::Error) -> Option<u8> {
                 | BulkError::Primary(_)
                 | BulkError::Unavailable(_),
             ) => 5,
-            SeedError::Bulk(_) | SeedError::Codec(_) | SeedError::Invalid(_) => 1,
+            SeedError::Codec(error) => exit_code_of_codec(error),
+            SeedError::Bulk(_) | SeedError::Invalid(_) => 1,
         });
     }
     if let Some(error) = error.downcast_ref::<RotateError>() {
@@ -131,7 +137,8 @@ fn of_replay_of_history(error: &anyhow::Error) -> Option<u8> {
             VerifyForgottenError::NotFound => 4,
             VerifyForgottenError::NotForgotten(_) | VerifyForgottenError::Texts => 3,
             VerifyForgottenError::Replay(error) => exit_code_of_replay(error),
-            VerifyForgottenError::List(_) | VerifyForgottenError::Codec(_) => 1,
+            VerifyForgottenError::Codec(error) => exit_code_of_codec(error),
+            VerifyForgottenError::List(_) => 1,
         });
     }
     None
@@ -144,6 +151,14 @@ const fn exit_code_of_read(error: &ReadError) -> u8 {
         // The position does not fit this log: a retry cannot succeed.
         ReadError::LogReplaced { .. } | ReadError::BeyondHead { .. } | ReadError::AnotherLog { .. } => 3,
         ReadError::Gap { .. } => 1,
+    }
+}
+
+/// The exit code when events could not be opened or sealed: without their data keys, that can be done later.
+const fn exit_code_of_codec(error: &CodecError) -> u8 {
+    match error {
+        CodecError::Keys(KeyLoadError::Read(error)) => exit_code_of_read(error),
+        _ => 1,
     }
 }
 
@@ -195,6 +210,7 @@ fn exit_code_of_command(error: &DispatchError<Refusal>) -> u8 {
         | DispatchError::Contended
         | DispatchError::Failed(Failure::Read(ReadError::Unavailable(_))) => 5,
         DispatchError::Failed(Failure::Append(error)) if may_succeed_later(error) => 5,
+        DispatchError::Failed(Failure::Codec(error)) => exit_code_of_codec(error),
         DispatchError::Refused(_) | DispatchError::KeyReused => 3,
         DispatchError::Failed(_) => 1,
     }

@@ -22,17 +22,27 @@ pub(super) fn is_first_process() -> bool {
     std::process::id() == 1
 }
 
+/// The signals that are passed on, from the first moment on.
+pub(super) struct Signals(Vec<(SignalKind, tokio::signal::unix::Signal)>);
+
+impl Signals {
+    /// Begins to listen.
+    ///
+    /// # Errors
+    /// The handlers cannot be installed.
+    pub(super) fn listen() -> std::io::Result<Self> {
+        let kinds =
+            [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::quit(), SignalKind::hangup()];
+        let streams = kinds.map(|kind| Ok((kind, signal(kind)?)));
+        Ok(Self(streams.into_iter().collect::<std::io::Result<_>>()?))
+    }
+}
+
 /// Runs this program again with the same arguments, as a child; returns its exit code, or 128 and the number of the
 /// signal that ended it. `serves`: whether the command is a server, which shuts down cleanly on the first signal and at once on the second.
-pub(super) async fn run(serves: bool) -> anyhow::Result<u8> {
+pub(super) async fn run(serves: bool, signals: Signals) -> anyhow::Result<u8> {
     // A terminal sends these two to all processes of its foreground group, of which the child is one unless it serves.
     let from_terminal = !serves && std::io::stdin().is_terminal();
-    let passed_on =
-        [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::quit(), SignalKind::hangup()];
-    let mut streams = Vec::new();
-    for kind in passed_on {
-        streams.push((kind, signal(kind)?));
-    }
     let program = std::env::current_exe().context("cannot find this program, to run it as a child")?;
     let mut command = Command::new(&program);
     command.args(std::env::args_os().skip(1));
@@ -43,7 +53,7 @@ pub(super) async fn run(serves: bool) -> anyhow::Result<u8> {
     }
     let child = command.spawn().with_context(|| format!("cannot run {} as a child", program.display()))?;
     let child = Pid::from_raw(i32::try_from(child.id())?);
-    for (kind, mut stream) in streams {
+    for (kind, mut stream) in signals.0 {
         let signal = Signal::try_from(kind.as_raw_value())?;
         tokio::spawn(async move {
             while stream.recv().await.is_some() {

@@ -184,6 +184,8 @@ pub fn main() -> std::io::Result<ExitCode> {
 }
 
 async fn run_and_report() -> ExitCode {
+    // First of all: until then, the kernel drops the signals to PID 1.
+    let signals = init::is_first_process().then(init::Signals::listen);
     let cli = parse();
     // Other commands print their result; informational log lines would only clutter it.
     let log = telemetry::log(match cli.command {
@@ -192,10 +194,10 @@ async fn run_and_report() -> ExitCode {
         Command::Tour => "warn,tenure::subscribers=off,tenure::nats=off,async_nats=off",
         _ => "warn",
     });
-    let result = if init::is_first_process() {
-        init::run(matches!(cli.command, Command::Serve)).await
-    } else {
-        Box::pin(run(cli)).await.map(|()| 0)
+    let result = match signals {
+        Some(Ok(signals)) => init::run(matches!(cli.command, Command::Serve), signals).await,
+        Some(Err(error)) => Err(error.into()),
+        None => Box::pin(run(cli)).await.map(|()| 0),
     };
     let code = match result {
         Ok(code) => code,

@@ -54,10 +54,7 @@ impl EventLog {
 impl BulkWriter {
     /// Fails if the node has left the server behind this connection.
     fn check_server(&self) -> Result<(), BulkError> {
-        if self.log.seen().get().server == self.server {
-            return Ok(());
-        }
-        Err(BulkError::Unavailable("this node has left the server of the bulk append".to_owned()))
+        if self.log.seen().get().server == self.server { Ok(()) } else { Err(left()) }
     }
 
     /// Appends the batch in one transaction, all of it or nothing; every stream must be new and every name free. Returns
@@ -110,14 +107,20 @@ impl BulkWriter {
         let announced = self.log.own_appends().announce(self.epoch, headers);
         transaction.commit().await?;
         // On a server that this node has left since, it counts as little as whatever else that server stores.
-        self.check_server()?;
-        announced.stored();
-        // Only after the commit: reads of this node must from now on show these events.
         let Some((newest, id)) = last else { return Ok(base.position) };
-        self.log.seen().advance(self.epoch, newest, id);
+        // Only after the commit: reads of this node must from now on show these events.
+        if !self.log.seen().advance(self.server, self.epoch, newest, id) {
+            return Err(left());
+        }
+        announced.stored();
         self.log.seen().wake_followers();
         Ok(newest)
     }
+}
+
+/// The error of a bulk append to a server that does not count any more.
+fn left() -> BulkError {
+    BulkError::Unavailable("this node has left the server of the bulk append".to_owned())
 }
 
 /// Refuses a clock that is further from the server's than its limit allows.

@@ -6,7 +6,7 @@
 //! its connection, and the query is sent again on another.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::time::Duration;
 
 use deadpool::managed::{self, Metrics, PoolError, QueueMode, RecycleError, RecycleResult};
@@ -17,7 +17,7 @@ use uuid::Uuid;
 
 use super::checkpoint::Checkpoint;
 use super::error::{PrimaryError, ReadError};
-use super::seen::{Seen, SeenLog, ServerIdentity};
+use super::seen::{Seen, SeenLog, ServerIdentity, TIMELINE};
 use crate::clock::Stopwatch;
 use crate::ids::{EventId, LogId};
 use crate::postgres::{Connection, Database};
@@ -42,15 +42,19 @@ const SETTINGS: &str = "
 /// that [`Guard::decode`] reads, null if the server is in recovery or read-only.
 ///
 /// With `offset 0` the bytes are computed once instead of once per row; a follower's page has a thousand rows.
-const GUARDED: &str = "
+static GUARDED: LazyLock<String> = LazyLock::new(|| {
+    format!(
+        "
     select q.*, g.state
     from (select case when not pg_is_in_recovery() and current_setting('transaction_read_only') = 'off'
-                      then (select int8send(epoch) from log.head)
+                      then (select int8send(epoch) || int8send({TIMELINE}) from log.head)
                            || coalesce((select int8send(position) || uuid_send(event_id)
                                         from log.event order by position desc limit 1), '')
                       end as state
           offset 0) g
-    left join lateral (select x.*, true as is_present from (";
+    left join lateral (select x.*, true as is_present from ("
+    )
+});
 
 /// Maximum number of prepared statements per connection; there are fewer distinct queries than that.
 const MAX_STATEMENTS: usize = 512;
@@ -121,7 +125,7 @@ impl GuardedQuery {
     fn guarded(&self) -> String {
         let Self { with, select } = self;
         let with = if with.is_empty() { String::new() } else { format!("with {with} ") };
-        format!("{with}{GUARDED}{select}) x) q on true")
+        format!("{with}{}{select}) x) q on true", *GUARDED)
     }
 }
 
@@ -129,21 +133,24 @@ impl GuardedQuery {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 struct Guard {
     epoch: i64,
+    timeline: i64,
     position: i64,
     event_id: EventId,
 }
 
 impl Guard {
-    /// Decodes the epoch and, unless the log is empty, the newest position (8 bytes each, big-endian) and the 16 bytes
-    /// of the event identifier.
+    /// Decodes the epoch, the timeline of the server and, unless the log is empty, the newest position (8 bytes each, big-endian) and
+    /// the 16 bytes of the event identifier.
     fn decode(state: &[u8]) -> Option<Self> {
-        let (epoch, newest) = state.split_first_chunk()?;
+        let (epoch, rest) = state.split_first_chunk()?;
+        let (timeline, newest) = rest.split_first_chunk()?;
         let (position, event_id) = match newest.split_first_chunk() {
             Some((position, event_id)) => (i64::from_be_bytes(*position), event_id.try_into().ok()?),
             None => (0, [0; 16]),
         };
         let event_id = EventId::from_uuid(Uuid::from_bytes(event_id));
-        Some(Self { epoch: i64::from_be_bytes(*epoch), position, event_id })
+        let (epoch, timeline) = (i64::from_be_bytes(*epoch), i64::from_be_bytes(*timeline));
+        Some(Self { epoch, timeline, position, event_id })
     }
 }
 
@@ -356,16 +363,19 @@ impl Primary {
         };
         let guard = first.len() - GUARD_COLUMNS;
         let state: Option<&[u8]> = first.try_get(guard + 1)?;
-        let Some(Guard { epoch, position, event_id }) = state.and_then(Guard::decode) else {
+        let Some(Guard { epoch, timeline, position, event_id }) = state.and_then(Guard::decode) else {
             return Ok(None);
         };
         // A server that lost events may have stored others at the same position since.
         let is_another = position == seen.position && event_id != seen.event_id;
-        if epoch != seen.epoch || position < seen.position || is_another {
+        if timeline != seen.server.timeline || epoch != seen.epoch || position < seen.position || is_another {
             return Ok(None);
         }
-        // What a caller has read must show in every later answer, so that reads never go back in time.
-        self.seen.advance(epoch, position, event_id);
+        // What a caller has read must show in every later answer, so that reads never go back in time. Not what a server says that this
+        // node has left meanwhile: its successor may lack it.
+        if !self.seen.advance(seen.server, epoch, position, event_id) {
+            return Ok(None);
+        }
         // The left join returns one row of nulls if the query itself has none.
         if first.try_get::<_, Option<bool>>(guard)?.is_none() {
             rows.clear();

@@ -13,7 +13,7 @@ use tokio_postgres::error::SqlState;
 use super::checkpoint::Checkpoint;
 use super::drain::announced;
 use super::error::PrimaryError;
-use super::seen::{Seen, SeenLog, ServerIdentity};
+use super::seen::{Seen, SeenLog, ServerIdentity, TIMELINE};
 use crate::ids::EventId;
 use crate::postgres::{ConnectError, Connection, Database, NEEDED};
 
@@ -38,7 +38,7 @@ fn state() -> String {
     let announced = announced();
     format!(
         "select pg_is_in_recovery(), current_setting('transaction_read_only') <> 'off', ({NEEDED}), h.projection_set, h.epoch,
-                n.position, n.event_id, {announced}
+                n.position, n.event_id, {announced}, case when not pg_is_in_recovery() then {TIMELINE} end
          from log.head h
          left join lateral (select position, event_id from log.event order by position desc limit 1) n on true"
     )
@@ -213,7 +213,7 @@ impl Probe {
             && server == seen.server
             && let Ok(row) = connection.client.query_one(&self.state, &[]).await
         {
-            let judged = self.judge(&row, &seen);
+            let judged = self.judge(&row, &seen, server);
             // Nothing is wrong with the server if a release has replaced the projections, or is about to.
             if matches!(judged, Ok(Some(_)) | Err(NotReady::Draining(_) | NotReady::Superseded(_))) {
                 place.kept = Some((connection, server));
@@ -225,11 +225,11 @@ impl Probe {
         place.begin(self.database.clone(), self.seen.clone());
         let opened = place.opened().await?;
         // Kept also if there is no time left for the query: the next probe tries it once more.
-        let (connection, _) = place.kept.insert(opened);
+        let (connection, server) = place.kept.insert(opened);
         // Read again, because opening may have taken this node to a new epoch.
         let seen = self.seen.get();
         let asked = connection.client.query_one(&self.state, &[]).await;
-        let judged = asked.map_err(unanswered).and_then(|row| self.judge(&row, &seen));
+        let judged = asked.map_err(unanswered).and_then(|row| self.judge(&row, &seen, *server));
         let checkpoint = judged.inspect_err(|error| {
             if !matches!(error, NotReady::Draining(_) | NotReady::Superseded(_)) {
                 place.kept = None;
@@ -239,11 +239,12 @@ impl Probe {
     }
 
     /// Judges the state that a server reports; `None` if a new connection has to check the server again.
-    fn judge(&self, row: &Row, seen: &Seen) -> Result<Option<Checkpoint>, NotReady> {
+    fn judge(&self, row: &Row, seen: &Seen, server: ServerIdentity) -> Result<Option<Checkpoint>, NotReady> {
         let state = || -> Result<_, tokio_postgres::Error> {
             Ok((
                 (row.try_get::<_, bool>(0)?, row.try_get::<_, bool>(1)?, row.try_get::<_, bool>(2)?),
                 (row.try_get::<_, String>(3)?, row.try_get::<_, Option<String>>(7)?),
+                row.try_get::<_, Option<i64>>(8)?,
                 Checkpoint {
                     log_id: self.seen.log_id(),
                     epoch: row.try_get(4)?,
@@ -252,7 +253,7 @@ impl Probe {
                 },
             ))
         };
-        let ((in_recovery, read_only, may_write), (set, announced), newest) =
+        let ((in_recovery, read_only, may_write), (set, announced), timeline, newest) =
             state().map_err(PrimaryError::from)?;
         if in_recovery {
             return Err(NotReady::Replica);
@@ -269,7 +270,9 @@ impl Probe {
         if let Some(announced) = announced.filter(|announced| *announced != set) {
             return Err(NotReady::Draining(announced));
         }
-        Ok((newest.epoch == seen.epoch && newest.position >= seen.position).then_some(newest))
+        let is_same_server = timeline == Some(server.timeline);
+        let has_all = newest.epoch == seen.epoch && newest.position >= seen.position;
+        Ok((is_same_server && has_all).then_some(newest))
     }
 }
 

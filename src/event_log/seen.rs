@@ -78,6 +78,11 @@ pub struct SeenLog {
     on_new_epoch: Mutex<Vec<OnNewEpoch>>,
 }
 
+/// The WAL timeline of the server that answers, which must not be in recovery. It tells a server that was promoted from the one that a
+/// connection was opened to, also where a proxy has led the connection elsewhere.
+pub(super) const TIMELINE: &str =
+    "('x' || substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8))::bit(32)::bigint";
+
 /// Selects the head row, the server's identity, the newest event and the event at position `$1`; no row without a log.
 const HEAD: &str = "
     select h.log_id, h.epoch, h.fence, h.projection_set, h.system_identifier, h.timeline, h.head_oid,
@@ -241,10 +246,21 @@ impl SeenLog {
         self.on_new_epoch.lock().unwrap_or_else(PoisonError::into_inner).push(Box::new(clear));
     }
 
-    /// Records an event that was read or stored: every later answer must include it. Does not wake followers.
-    pub(super) fn advance(&self, epoch: i64, position: i64, event_id: EventId) {
+    /// Records an event that was read or stored on a server: every later answer must include it. Does not wake followers. `false` if this
+    /// node has left that server, whose answer then counts for nothing.
+    #[must_use]
+    pub(super) fn advance(
+        &self,
+        server: ServerIdentity,
+        epoch: i64,
+        position: i64,
+        event_id: EventId,
+    ) -> bool {
         let is_newer = {
             let mut seen = self.lock();
+            if seen.server != server {
+                return false;
+            }
             let is_newer = seen.epoch == epoch && seen.position < position;
             if is_newer {
                 (seen.position, seen.event_id) = (position, event_id);
@@ -258,6 +274,7 @@ impl SeenLog {
                 false
             });
         }
+        true
     }
 
     /// Wakes the followers of this node.
@@ -282,6 +299,15 @@ impl SeenLog {
             return Ok(head);
         }
         let _deciding = self.deciding.lock().await;
+        loop {
+            if let Some(head) = self.decide(client).await? {
+                return Ok(head);
+            }
+        }
+    }
+
+    /// Decides about the server behind a connection. `None` if this node has seen more on its last server meanwhile.
+    async fn decide(&self, client: &mut Client) -> Result<Option<Head>, PrimaryError> {
         // Another connection of this node may have decided in the meantime.
         let seen = self.get();
         let transaction = client.transaction().await?;
@@ -292,7 +318,7 @@ impl SeenLog {
         let (mut head, found) = (Head::of(row)?, row.try_get::<_, Option<EventId>>(12)?);
         if self.is_consistent(&head, &seen, found)? {
             transaction.commit().await?;
-            return Ok(head);
+            return Ok(Some(head));
         }
         // By the event, not by its position alone: a server that lost events may have grown past that position since.
         let has_all = head.epoch == seen.epoch && (seen.position == 0 || found == Some(seen.event_id));
@@ -310,11 +336,23 @@ impl SeenLog {
         transaction.commit().await?;
         if head.epoch == seen.epoch {
             // A failover that lost nothing: only the server has changed, and positions keep their meaning.
-            self.lock().server = head.actual;
+            if !self.move_to(head.actual, &seen) {
+                return Ok(None);
+            }
         } else {
             self.begin_epoch(&head, &seen);
         }
-        Ok(head)
+        Ok(Some(head))
+    }
+
+    /// Notes that another server answers from now on. `false` if more than this was seen on the one before.
+    fn move_to(&self, server: ServerIdentity, checked: &Seen) -> bool {
+        let mut seen = self.lock();
+        let is_same = *seen == *checked;
+        if is_same {
+            seen.server = server;
+        }
+        is_same
     }
 
     /// Whether the server may answer as it is, so that no epoch or identity has to be decided.

@@ -117,11 +117,10 @@ pub async fn store(
     let row = answer
         .map_err(|_| BatchError::Unknown("the database did not answer in time".to_owned()))?
         .map_err(|error| failure(&error, units))?;
-    let (epoch, server) = (expected.epoch, session.server());
     let read = || {
         Ok::<_, tokio_postgres::Error>(Stored {
-            epoch,
-            server,
+            epoch: expected.epoch,
+            server: ServerIdentity { timeline: row.try_get(2)?, ..session.server() },
             base: row.try_get(0)?,
             recorded_from: row.try_get(1)?,
         })

@@ -10,7 +10,7 @@ use utoipa::IntoParams;
 
 use super::caller::Caller;
 use super::error::{ApiError, or_not_found};
-use super::pagination::Paging;
+use super::pagination::{Paging, Wanted};
 use super::policy::{Permission, authorize, authorize_account};
 use super::state::AppState;
 use crate::clock::Timestamp;
@@ -47,14 +47,6 @@ pub struct PagingAsOf {
     /// Show the list as it was: a time with an offset, such as `2026-01-31T12:00:00Z`, or a position. Not for API keys. The
     /// response header `Tenure-As-Of` has the position that is shown.
     as_of: Option<String>,
-}
-
-/// A page of a list of an account to return: its size, and the key after which it begins.
-pub struct Wanted<K> {
-    /// How many items.
-    pub size: usize,
-    /// The key of the last item of the page before; `None` for the first page.
-    pub after: Option<K>,
 }
 
 /// An account that the caller may see, now or as it was.
@@ -130,8 +122,7 @@ pub async fn view_page<K: FromStr>(
     PagingAsOf { limit, cursor, as_of }: PagingAsOf,
 ) -> Result<(View, Wanted<K>), ApiError> {
     let now = authorize(state, caller, permission, slug).await?;
-    let paging = Paging { limit, cursor };
-    let wanted = Wanted { size: paging.size()?, after: paging.after_key()? };
+    let wanted = Paging { limit, cursor }.wanted(state).await?;
     Ok((view_of(state, caller, permission, now, as_of).await?, wanted))
 }
 

@@ -51,24 +51,43 @@ const PRIVILEGES: &str = "
     grant insert on log.subscription_act to tenure_app;
     revoke update, delete, truncate on log.event from tenure_owner;";
 
-/// The privileges that serving needs, as a condition on the current role. Names that lead nowhere for a moment, while tables are
-/// replaced, count as allowed.
+/// The privileges that serving needs, as a condition on the current role: those that [`PRIVILEGES`] grants on what this release uses.
+/// Names that lead nowhere for a moment, while tables are replaced, count as allowed; so do objects that others keep in the schemas.
 pub const NEEDED: &str = "
-    select coalesce(bool_and(allowed), true) from (values
-        (has_schema_privilege(current_user, to_regnamespace('log'), 'usage')),
-        (has_schema_privilege(current_user, to_regnamespace('view'), 'usage')),
-        (has_schema_privilege(current_user, to_regnamespace('coarse'), 'usage')),
-        (has_table_privilege(current_user, to_regclass('log.event'), 'select')),
-        (has_table_privilege(current_user, to_regclass('log.event'), 'insert')),
-        (has_column_privilege(current_user, to_regclass('log.head'), 'fence', 'update')),
-        (has_column_privilege(current_user, to_regclass('log.head'), 'epoch', 'update')),
-        (has_table_privilege(current_user, to_regclass('log.data_key'), 'insert')),
-        (has_column_privilege(current_user, to_regclass('log.key_ring'), 'nats_keys', 'update')),
-        (has_table_privilege(current_user, to_regclass('log.node'), 'insert')),
-        (has_table_privilege(current_user, to_regclass('log.idempotency'), 'insert')),
-        (has_table_privilege(current_user, to_regclass('log.subscription'), 'insert')),
-        (has_table_privilege(current_user, to_regclass('view.users'), 'insert')),
-        (has_table_privilege(current_user, to_regclass('coarse.last_used'), 'insert'))
+    select coalesce(bool_and(allowed), true) from (
+        select has_schema_privilege(current_user, to_regnamespace(name), 'usage')
+        from unnest(array['log', 'view', 'coarse']) name
+        union all
+        select has_table_privilege(current_user, to_regclass('log.' || name), privilege)
+        from (values
+            ('event', 'select,insert'), ('head', 'select'), ('guard', 'select,insert,update'),
+            ('snapshot', 'select,insert,update'), ('idempotency', 'select,insert,update,delete'),
+            ('node', 'select,insert,update,delete'), ('data_key', 'select,insert,delete'), ('key_ring', 'select'),
+            ('subscription', 'select,insert,update,delete'), ('subscription_slice', 'select,insert,update,delete'),
+            ('subscriber', 'select,insert,update,delete'), ('parked_stream', 'select,insert,update,delete'),
+            ('subscription_act', 'select,insert'), ('as_of_schema', 'select'), ('replaced_projection_set', 'select')
+        ) of_log (name, privileges), unnest(string_to_array(privileges, ',')) privilege
+        union all
+        select has_column_privilege(current_user, to_regclass('log.' || name), of_column, 'update')
+        from (values
+            ('head', 'fence'), ('head', 'epoch'), ('head', 'system_identifier'), ('head', 'timeline'),
+            ('head', 'head_oid'), ('head', 'names_checked'), ('head', 'invites_resealed'), ('key_ring', 'nats_keys')
+        ) of_log (name, of_column)
+        union all
+        select has_table_privilege(current_user, to_regclass(name), privilege)
+        from (select 'view.' || split_part(named, ':', 1)
+              from log.head, unnest(string_to_array(projection_set, ',')) named
+              union all
+              select 'coarse.' || named from unnest(array[
+                  'attempt', 'clearing', 'device_origin', 'last_broadcast', 'last_poll', 'last_used', 'nats_account',
+                  'nats_lease', 'nats_private', 'nats_reconciler', 'nats_relay', 'nats_relay_user', 'nats_stream',
+                  'nats_user', 'served_at', 'used_once']) named) of_ours (name),
+             unnest(array['select', 'insert', 'update', 'delete']) privilege
+        union all
+        select has_function_privilege(current_user, p.oid, 'execute')
+        from pg_proc p
+        where p.pronamespace in (to_regnamespace('log'), to_regnamespace('coarse'))
+          and p.proowner = (select relowner from pg_class where oid = to_regclass('log.head'))
     ) as needed (allowed)";
 
 /// A digest of the current privileges on Tenure's schemas and their objects.

@@ -123,6 +123,8 @@ impl ReplayError {
             | Self::InDoubt(_)
             | Self::Primary(_)
             | Self::Read(_)
+            | Self::Keys(KeyLoadError::Read(_))
+            | Self::Codec(CodecError::Keys(KeyLoadError::Read(_)))
             | Self::EpochChanged
             | Self::Swapped
             | Self::Copy(CopyError::TimedOut)

@@ -21,6 +21,8 @@ struct State {
     target: AtomicU16,
     /// Up to which connection, by the order in which they came, nothing is said.
     silent: AtomicUsize,
+    /// Up to which connection no answer comes through.
+    unanswered: AtomicUsize,
     accepted: AtomicUsize,
     wake: tokio::sync::Notify,
     /// Whether connections that exist are led elsewhere between two statements.
@@ -60,6 +62,13 @@ impl Switch {
         self.state.wake.notify_waiters();
     }
 
+    /// Holds back the answers on the connections that exist, or lets them go on: what is asked still reaches the server.
+    pub fn hold_answers(&self, hold: bool) {
+        let up_to = if hold { self.state.accepted.load(Ordering::SeqCst) } else { 0 };
+        self.state.unanswered.store(up_to, Ordering::SeqCst);
+        self.state.wake.notify_waiters();
+    }
+
     /// Leads connections that exist elsewhere too, each between two of its statements, as a pooler may.
     pub fn repoint(&self, repoints: bool) {
         self.state.repoints.store(repoints, Ordering::SeqCst);
@@ -95,7 +104,8 @@ async fn relay(mut client: TcpStream, state: Arc<State>, mut cuts: watch::Receiv
         let Ok(octets @ [_, ..]) = octets else { return };
         loop {
             let woken = state.wake.notified();
-            if state.silent.load(Ordering::SeqCst) < number {
+            let is_held = !to_server && state.unanswered.load(Ordering::SeqCst) >= number;
+            if state.silent.load(Ordering::SeqCst) < number && !is_held {
                 break;
             }
             tokio::select! {

@@ -24,7 +24,7 @@ impl Committer {
         let mut ended = VecDeque::from([(units, outcome)]);
         while let Some((units, outcome)) = ended.pop_front() {
             match outcome {
-                Ok(stored) if stored.server == self.seen.get().server => self.answer(units, stored),
+                Ok(stored) if self.counts(&units, &stored) => self.answer(units, stored),
                 // This node has left that server since: only what its successor has counts.
                 Ok(_) => {
                     let reason = "the batch was stored on a server that this node has left".to_owned();
@@ -137,6 +137,16 @@ impl Committer {
         async move { timeout(STATEMENT_TIMEOUT, session?.clock_offset(&*clock)).await.ok()?.ok() }
     }
 
+    /// Whether a stored batch counts: not if this node has left the server that has it. If it counts, no read of this node may answer
+    /// without its events from now on, before any caller hears of it.
+    fn counts(&self, batch: &[Pending], stored: &Stored) -> bool {
+        let events: usize = batch.iter().map(|pending| pending.unit.events.len()).sum();
+        let newest = stored.base + i64::try_from(events).unwrap_or(0);
+        let last = batch.last().and_then(|pending| pending.unit.events.last());
+        let id = last.map_or(EventId::NIL, |event| event.id);
+        self.seen.advance(stored.server, stored.epoch, newest, id)
+    }
+
     /// Answers the callers of a stored batch with the places of their events, wakes the followers, and refuses queued
     /// units that have become stale.
     pub(super) fn answer(&mut self, batch: Vec<Pending>, stored: Stored) {
@@ -146,13 +156,8 @@ impl Committer {
         let stale = self.queue.reject_stale(&units);
         let ordinals = FirstOrdinals::of(units.iter().copied());
         let events: usize = units.iter().map(|unit| unit.events.len()).sum();
-        let newest = stored.base + i64::try_from(events).unwrap_or(0);
         let headers = EventHeader::from_position(stored.base + 1, units.iter().flat_map(|unit| &unit.events));
         self.own_appends.keep(stored.epoch, headers);
-        // Before any caller hears of it: from then on no read of this node may answer without these events.
-        if let Some(event) = units.last().and_then(|unit| unit.events.last()) {
-            self.seen.advance(stored.epoch, newest, event.id);
-        }
         self.commits.increment(1);
         self.events.increment(events as u64);
         #[allow(clippy::cast_precision_loss)]

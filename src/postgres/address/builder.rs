@@ -24,6 +24,9 @@ const VARIABLES: &[(&str, &str, &[&str])] = &[
     ("PGGSSENCMODE", "gssencmode", &["disable", "prefer"]),
     ("PGREQUIREAUTH", "require_auth", &[]),
     ("PGREQUIREPEER", "requirepeer", &[]),
+    ("PGSSLCERTMODE", "sslcertmode", &["disable", "allow"]),
+    // It may say any of these.
+    ("PGSERVICE", "service", &[]),
 ];
 
 impl FromStr for Address {

@@ -51,6 +51,7 @@ fn variables_of_libpq_that_make_a_connection_safer_apply_to_what_the_string_leav
     // Nothing else is read.
     let address = with("host=h", &[("PGHOST", "other"), ("PGUSER", "u"), ("PGPORT", "1")]).unwrap();
     assert_eq!((address.config.get_user(), address.config.get_ports()), (None, &[][..]));
+    assert!(with("host=h", &[("PGSSLCERTMODE", "allow"), ("PGSERVICE", "")]).is_ok());
     for (name, value, said) in [
         ("PGSSLMODE", "verify-all", "the environment variable PGSSLMODE: unknown `sslmode`"),
         (
@@ -59,6 +60,12 @@ fn variables_of_libpq_that_make_a_connection_safer_apply_to_what_the_string_leav
             "the environment variable PGREQUIREAUTH: the connection parameter `require_auth` is not supported",
         ),
         ("PGSSLROOTCERT", "system", ""),
+        (
+            "PGSERVICE",
+            "prod",
+            "the environment variable PGSERVICE: the connection parameter `service` is not supported",
+        ),
+        ("PGSSLCERTMODE", "require", "the environment variable PGSSLCERTMODE: "),
     ] {
         let parsed = with("host=h", &[(name, value)]);
         assert!(parsed.map_or_else(|error| error.to_string(), |_| String::new()).starts_with(said), "{name}");

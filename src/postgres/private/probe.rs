@@ -2,11 +2,13 @@
 
 use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
+use std::sync::mpsc;
+use std::thread;
 use std::time::Duration;
 
 use super::settings::Endpoint;
 
-/// The timeout for each read and each write on the socket.
+/// How long a server has to answer.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The longest message that is accepted, in bytes. Messages of a connection start are much shorter.
@@ -27,19 +29,31 @@ pub(super) enum Answer {
 
 /// Connects once, reads the answer and disconnects.
 pub(super) fn probe(endpoint: &Endpoint) -> Answer {
-    let conversation = || -> io::Result<Answer> {
-        let mut socket = UnixStream::connect(endpoint.socket())?;
-        socket.set_read_timeout(Some(PATIENCE))?;
-        socket.set_write_timeout(Some(PATIENCE))?;
-        socket.write_all(&startup_message(endpoint.user, endpoint.database)?)?;
-        let answer = read_answer(&mut socket)?;
-        // Terminate (`X`): the way in which the protocol ends a session.
-        if answer == Answer::Ready {
-            socket.write_all(&[b'X', 0, 0, 0, 4])?;
-        }
-        Ok(answer)
-    };
-    conversation().unwrap_or_else(|error| Answer::Silent(error.to_string()))
+    let (answer, answered) = mpsc::channel();
+    let endpoint = endpoint.clone();
+    // In a thread of its own: while the queue of a frozen server is full, connecting waits without a limit.
+    let asking = thread::Builder::new().name("probe".to_owned()).spawn(move || {
+        let _ = answer.send(converse(&endpoint));
+    });
+    let silent = |error: io::Error| Answer::Silent(error.to_string());
+    match asking.map(|_| answered.recv_timeout(PATIENCE)) {
+        Ok(Ok(answer)) => answer.unwrap_or_else(silent),
+        Ok(Err(_)) => Answer::Silent(format!("no answer within {} s", PATIENCE.as_secs())),
+        Err(error) => silent(error),
+    }
+}
+
+fn converse(endpoint: &Endpoint) -> io::Result<Answer> {
+    let mut socket = UnixStream::connect(endpoint.socket())?;
+    socket.set_read_timeout(Some(PATIENCE))?;
+    socket.set_write_timeout(Some(PATIENCE))?;
+    socket.write_all(&startup_message(endpoint.user, endpoint.database)?)?;
+    let answer = read_answer(&mut socket)?;
+    // Terminate (`X`): the way in which the protocol ends a session.
+    if answer == Answer::Ready {
+        socket.write_all(&[b'X', 0, 0, 0, 4])?;
+    }
+    Ok(answer)
 }
 
 fn startup_message(user: &str, database: &str) -> io::Result<Vec<u8>> {

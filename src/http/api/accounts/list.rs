@@ -6,7 +6,7 @@ use axum::extract::State;
 use super::AccountRecord;
 use crate::http::error::ApiError;
 use crate::http::extract::{AuthenticatedRead, Parameters};
-use crate::http::pagination::{Page, Paging};
+use crate::http::pagination::{Page, Paging, Wanted};
 use crate::http::policy::require_operator;
 use crate::http::state::SharedState;
 
@@ -21,8 +21,8 @@ pub async fn list(
     Parameters(paging): Parameters<Paging>,
 ) -> Result<Json<Page<AccountRecord>>, ApiError> {
     require_operator(&state, read.caller).await?;
-    let size = paging.size()?;
-    let after = paging.after()?.unwrap_or_default();
-    let accounts = state.tenure.reader().accounts_after(&after, size + 1).await?;
-    Ok(Json(Page::of(accounts, size, |account| account.name.clone(), AccountRecord::from)))
+    let Wanted { bounds, after } = paging.wanted::<String>(&state).await?;
+    let after = after.unwrap_or_default();
+    let accounts = state.tenure.reader().accounts_after(&after, bounds.size + 1).await?;
+    Ok(Json(Page::of(&state, accounts, bounds, |account| account.name.clone(), AccountRecord::from)?))
 }

@@ -3,10 +3,10 @@
 use axum::extract::{Path, State};
 
 use super::InviteRecord;
-use crate::http::as_of::{PagingAsOf, Shown, Wanted, view_page};
+use crate::http::as_of::{PagingAsOf, Shown, view_page};
 use crate::http::error::ApiError;
 use crate::http::extract::{AuthenticatedRead, Parameters};
-use crate::http::pagination::Page;
+use crate::http::pagination::{Page, Wanted};
 use crate::http::policy::Permission;
 use crate::http::state::SharedState;
 use crate::projections::page::TimeKey;
@@ -23,10 +23,10 @@ pub async fn list(
     Path(account): Path<String>,
     Parameters(query): Parameters<PagingAsOf>,
 ) -> Result<Shown<Page<InviteRecord>>, ApiError> {
-    let (view, Wanted { size, after }) =
+    let (view, Wanted { bounds, after }) =
         view_page(&state, read.caller, Permission::Administer, &account, query).await?;
     let before = after.unwrap_or(TimeKey::NEWEST);
-    let invites = view.reader.invites_before(view.now.id, before, size + 1).await?;
+    let invites = view.reader.invites_before(view.now.id, before, bounds.size + 1).await?;
     let record = |invite| InviteRecord::at(view.at, invite, view.account.name.clone());
-    Ok(view.show(Page::of(invites, size, |invite| invite.key().to_string(), record)))
+    Ok(view.show(Page::of(&state, invites, bounds, |invite| invite.key().to_string(), record)?))
 }

@@ -3,10 +3,10 @@
 use axum::extract::{Path, State};
 
 use super::KeyRecord;
-use crate::http::as_of::{PagingAsOf, Shown, Wanted, view_page};
+use crate::http::as_of::{PagingAsOf, Shown, view_page};
 use crate::http::error::ApiError;
 use crate::http::extract::{AuthenticatedRead, Parameters};
-use crate::http::pagination::Page;
+use crate::http::pagination::{Page, Wanted};
 use crate::http::policy::Permission;
 use crate::http::state::SharedState;
 
@@ -22,7 +22,7 @@ pub async fn list(
     Path(account): Path<String>,
     Parameters(query): Parameters<PagingAsOf>,
 ) -> Result<Shown<Page<KeyRecord>>, ApiError> {
-    let (view, Wanted { size, after }) =
+    let (view, Wanted { bounds, after }) =
         view_page(&state, read.caller, Permission::Administer, &account, query).await?;
     let reader = &view.reader;
     // The first page fixes which keys count as active, so that a key revoked meanwhile keeps its place.
@@ -30,6 +30,12 @@ pub async fn list(
         Some(after) => after,
         None => reader.api_keys_begin(view.at).await?,
     };
-    let keys = reader.api_keys_after(view.now.id, after, size + 1).await?;
-    Ok(view.show(Page::of(keys, size, |(_, place)| place.to_string(), |(key, _)| KeyRecord::from(key))))
+    let keys = reader.api_keys_after(view.now.id, after, bounds.size + 1).await?;
+    Ok(view.show(Page::of(
+        &state,
+        keys,
+        bounds,
+        |(_, place)| place.to_string(),
+        |(key, _)| KeyRecord::from(key),
+    )?))
 }

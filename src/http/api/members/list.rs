@@ -3,10 +3,10 @@
 use axum::extract::{Path, State};
 
 use super::MemberRecord;
-use crate::http::as_of::{PagingAsOf, Shown, Wanted, view_page};
+use crate::http::as_of::{PagingAsOf, Shown, view_page};
 use crate::http::error::{ApiError, or_not_found};
 use crate::http::extract::{AuthenticatedRead, Parameters};
-use crate::http::pagination::Page;
+use crate::http::pagination::{Page, Wanted};
 use crate::http::policy::Permission;
 use crate::http::state::SharedState;
 use crate::operations::Resource;
@@ -24,7 +24,7 @@ pub async fn list(
     Path(account): Path<String>,
     Parameters(query): Parameters<PagingAsOf>,
 ) -> Result<Shown<Page<MemberRecord>>, ApiError> {
-    let (view, Wanted { size, after: cursor }) =
+    let (view, Wanted { bounds, after: cursor }) =
         view_page::<Place>(&state, read.caller, Permission::ReadMembers, &account, query).await?;
     let (reader, account) = (&view.reader, &view.account);
     let after = match cursor {
@@ -39,10 +39,10 @@ pub async fn list(
         let record = MemberRecord { user_id, username, role: "owner", since: account.created_at };
         people.push((after, record));
     }
-    let members = reader.members_after(account.id, after, size + 1).await?;
+    let members = reader.members_after(account.id, after, bounds.size + 1).await?;
     people.extend(members.into_iter().map(|member| {
         let (place, user_id, username) = (member.place(after.newest), member.user.id, member.user.username);
         (place, MemberRecord { user_id, username, role: "member", since: member.added_at })
     }));
-    Ok(view.show(Page::of(people, size, |(place, _)| place.to_string(), |(_, person)| person)))
+    Ok(view.show(Page::of(&state, people, bounds, |(place, _)| place.to_string(), |(_, person)| person)?))
 }

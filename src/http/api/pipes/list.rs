@@ -31,7 +31,7 @@ pub async fn list(
     let (view, wanted) = view_page::<String>(&state, read.caller, Permission::Read, &account, query).await?;
     let account = &view.now;
     let source = source_of(&state, &view, &handle).await?;
-    let (size, after) = (wanted.size, wanted.after.unwrap_or_default());
+    let (bounds, after) = (wanted.bounds, wanted.after.unwrap_or_default());
     // The streams are those of now.
     let states = if view.is_past() { None } else { pipe_states(&state, account.id).await? };
     let found = |name: &str, of| states.as_ref().map(|states| states.of(&handle, name, of));
@@ -48,10 +48,10 @@ pub async fn list(
         .collect();
     // A cursor at an automatic pipe continues with the first created one.
     let after = after.strip_prefix('1').unwrap_or_default();
-    let made = view.reader.pipes_after(source.id, after, size + 1).await?;
+    let made = view.reader.pipes_after(source.id, after, bounds.size + 1).await?;
     pipes.extend(made.into_iter().map(|pipe| {
         let found = found(&pipe.name, StreamOf::Pipe(pipe.id));
         (format!("1{}", pipe.name), pipe_record(&state, account.id, &handle, pipe).with(found))
     }));
-    Ok(view.show(Page::of(pipes, size, |(key, _)| key.clone(), |(_, pipe)| pipe)))
+    Ok(view.show(Page::of(&state, pipes, bounds, |(key, _)| key.clone(), |(_, pipe)| pipe)?))
 }

@@ -6,7 +6,7 @@ use axum::extract::{Path, State};
 use super::SessionRecord;
 use crate::http::error::ApiError;
 use crate::http::extract::{AuthenticatedRead, Parameters};
-use crate::http::pagination::{Page, Paging};
+use crate::http::pagination::{Page, Paging, Wanted};
 use crate::http::policy::authorize_self;
 use crate::http::state::SharedState;
 use crate::projections::page::TimeKey;
@@ -24,7 +24,8 @@ pub async fn list(
     Parameters(paging): Parameters<Paging>,
 ) -> Result<Json<Page<SessionRecord>>, ApiError> {
     let user = authorize_self(&state, read.caller, &user).await?;
-    let (size, after) = (paging.size()?, paging.after_key()?.unwrap_or(TimeKey::OLDEST));
-    let rows = state.tenure.reader().sessions_after(user, after, size + 1).await?;
-    Ok(Json(Page::of(rows, size, |row| row.key().to_string(), SessionRecord::from)))
+    let Wanted { bounds, after } = paging.wanted(&state).await?;
+    let after = after.unwrap_or(TimeKey::OLDEST);
+    let rows = state.tenure.reader().sessions_after(user, after, bounds.size + 1).await?;
+    Ok(Json(Page::of(&state, rows, bounds, |row| row.key().to_string(), SessionRecord::from)?))
 }

@@ -3,10 +3,10 @@
 use axum::extract::{Path, State};
 
 use super::SourceRecord;
-use crate::http::as_of::{PagingAsOf, Shown, Wanted, view_page};
+use crate::http::as_of::{PagingAsOf, Shown, view_page};
 use crate::http::error::ApiError;
 use crate::http::extract::{AuthenticatedRead, Parameters};
-use crate::http::pagination::Page;
+use crate::http::pagination::{Page, Wanted};
 use crate::http::policy::Permission;
 use crate::http::state::SharedState;
 
@@ -22,9 +22,9 @@ pub async fn list(
     Path(account): Path<String>,
     Parameters(query): Parameters<PagingAsOf>,
 ) -> Result<Shown<Page<SourceRecord>>, ApiError> {
-    let (view, Wanted { size, after }) =
+    let (view, Wanted { bounds, after }) =
         view_page::<String>(&state, read.caller, Permission::Read, &account, query).await?;
     let after = after.unwrap_or_default();
-    let sources = view.reader.sources_after(view.now.id, &after, size + 1).await?;
-    Ok(view.show(Page::of(sources, size, |source| source.handle.clone(), SourceRecord::from)))
+    let sources = view.reader.sources_after(view.now.id, &after, bounds.size + 1).await?;
+    Ok(view.show(Page::of(&state, sources, bounds, |source| source.handle.clone(), SourceRecord::from)?))
 }

@@ -6,7 +6,7 @@ use axum::extract::{Path, State};
 use crate::http::api::accounts::AccountRecord;
 use crate::http::error::ApiError;
 use crate::http::extract::{AuthenticatedRead, Parameters};
-use crate::http::pagination::{Page, Paging};
+use crate::http::pagination::{Page, Paging, Wanted};
 use crate::http::policy::authorize_self;
 use crate::http::state::SharedState;
 
@@ -23,7 +23,8 @@ pub async fn accounts(
     Parameters(paging): Parameters<Paging>,
 ) -> Result<Json<Page<AccountRecord>>, ApiError> {
     let user = authorize_self(&state, read.caller, &user).await?;
-    let (size, after) = (paging.size()?, paging.after()?.unwrap_or_default());
-    let accounts = state.tenure.reader().accounts_for_user_after(user, &after, size + 1).await?;
-    Ok(Json(Page::of(accounts, size, |account| account.name.clone(), AccountRecord::from)))
+    let Wanted { bounds, after } = paging.wanted::<String>(&state).await?;
+    let after = after.unwrap_or_default();
+    let accounts = state.tenure.reader().accounts_for_user_after(user, &after, bounds.size + 1).await?;
+    Ok(Json(Page::of(&state, accounts, bounds, |account| account.name.clone(), AccountRecord::from)?))
 }

@@ -6,7 +6,7 @@ use axum::extract::State;
 use super::UserRecord;
 use crate::http::error::ApiError;
 use crate::http::extract::{AuthenticatedRead, Parameters};
-use crate::http::pagination::{Page, Paging};
+use crate::http::pagination::{Page, Paging, Wanted};
 use crate::http::policy::require_operator;
 use crate::http::state::SharedState;
 use crate::ids::UserId;
@@ -22,8 +22,8 @@ pub async fn list(
     Parameters(paging): Parameters<Paging>,
 ) -> Result<Json<Page<UserRecord>>, ApiError> {
     require_operator(&state, read.caller).await?;
-    let (size, after) = (paging.size()?, paging.after_key()?);
+    let Wanted { bounds, after } = paging.wanted(&state).await?;
     let after = after.unwrap_or(UserId::from_uuid(uuid::Uuid::nil()));
-    let users = state.tenure.reader().users_after(after, size + 1).await?;
-    Ok(Json(Page::of(users, size, |user| user.id.to_string(), UserRecord::from)))
+    let users = state.tenure.reader().users_after(after, bounds.size + 1).await?;
+    Ok(Json(Page::of(&state, users, bounds, |user| user.id.to_string(), UserRecord::from)?))
 }
