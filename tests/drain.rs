@@ -70,6 +70,58 @@ async fn a_node_says_that_it_is_not_ready_before_it_refuses_and_goes_on_if_the_u
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_node_goes_on_if_the_release_that_announced_freezes() {
+    let database = TestDatabase::new().await;
+    let tenure = database.open().await;
+    let client = database.connect(None).await;
+    until(&client, "select count(*) = 1 from log.node").await;
+    // A frozen process keeps its lock, and no longer renews what it has announced.
+    client.execute("select pg_advisory_lock($1)", &[&REBUILD_LOCK]).await.unwrap();
+    let announce = "update log.head set next_projection_set = 'users:2', next_set_until = clock_timestamp() + interval '3 s'";
+    client.batch_execute(announce).await.unwrap();
+    until(&client, "select bool_and(is_drained) from log.node").await;
+    assert!(tenure.ready().await.is_err());
+    let goes_on = async {
+        while tenure.ready().await.is_err() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), goes_on).await.expect("the node goes on");
+    user(&tenure, "ada").await;
+    tenure.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_swap_whose_announcement_has_expired_asks_the_nodes_once_more() {
+    let database = TestDatabase::new().await;
+    let tenure = database.open().await;
+    let client = database.connect(None).await;
+    client
+        .batch_execute("update log.head set projection_set = replace(projection_set, 'users:1', 'users:0')")
+        .await
+        .unwrap();
+    let begun = Arc::new(Mutex::new(Vec::new()));
+    let progress = {
+        let (begun, handle, client) = (begun.clone(), tokio::runtime::Handle::current(), Arc::new(client));
+        Progress::new(move |step| {
+            let Step::Begun(phase, _) = step else { return };
+            let is_first = phase == Phase::Swapping && !begun.lock().unwrap().contains(&Phase::Swapping);
+            begun.lock().unwrap().push(phase);
+            if is_first {
+                // The process has been frozen for longer than its announcement lasts.
+                let expire = client.batch_execute("update log.head set next_set_until = clock_timestamp()");
+                tokio::task::block_in_place(|| handle.block_on(expire)).unwrap();
+            }
+        })
+    };
+    let options = RebuildOptions { drain_timeout: Duration::from_millis(300), ..RebuildOptions::default() };
+    tenure.replay().rebuild(&options, &progress).await.unwrap();
+    let begun = begun.lock().unwrap();
+    let count = |phase| begun.iter().filter(|begun| **begun == phase).count();
+    assert_eq!((count(Phase::Draining), count(Phase::Swapping)), (2, 2), "{begun:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_node_whose_row_cannot_be_renewed_says_at_once_that_it_is_not_ready() {
     let database = TestDatabase::new().await;
     let tenure = database.open().await;

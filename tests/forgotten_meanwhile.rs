@@ -144,3 +144,47 @@ async fn a_name_read_before_its_person_is_forgotten_and_given_up_after_is_no_dif
     assert!(diff.differences.claims_left_out >= 2, "{:?}", diff.differences);
     Names::are_free(&tenure, 0).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_that_was_invited_and_is_given_up_while_the_log_is_read_can_be_invited_again() {
+    let tenure = TestDatabase::new().await.open().await;
+    let host = user(&tenure, "host").await;
+    let acme = account(&tenure, "acme", host).await;
+    let mut invited = Vec::new();
+    for (number, name) in ["zoe", "yan"].into_iter().enumerate() {
+        let invite = tenure.create_invite(&operator(), acme, name, Some(host)).await.unwrap().answer;
+        invited.push((1 + number as i64, name, invite));
+    }
+    // No later event is sealed under the key of this name.
+    tenure.revoke_invite(&operator(), Some(acme), invited[1].2).await.unwrap();
+    // As many as are decoded while the first are counted, so that the names are given up in events that are read later.
+    tenure::seed::generate(&tenure, 40_000, 1, |_| {}).await.unwrap();
+    for replay in ["rebuild", "diff"] {
+        for (number, name, _) in &invited {
+            let signed_in = tenure.upsert_user_by_github_id(&Names::SYSTEM, *number, name, None, None).await;
+            assert!(signed_in.unwrap().answer.created);
+        }
+        let forgetting = {
+            let tenure = tenure.clone();
+            async move {
+                for name in ["zoe", "yan"] {
+                    let id = tenure.reader().user_by_username(name).await.unwrap().id;
+                    tenure.forget_user(&operator(), id).await.unwrap();
+                }
+            }
+        };
+        let progress = once(|step| matches!(step, Step::Advanced(10_000)), forgetting);
+        let found = if replay == "diff" {
+            tenure.replay().diff(None, &progress).await.unwrap().differences
+        } else {
+            tenure.replay().rebuild(&RebuildOptions::default(), &progress).await.unwrap().differences
+        };
+        assert_eq!(found.count, 0, "{replay}: {found:?}");
+        for (_, name, _) in &invited {
+            let again = tenure.create_invite(&operator(), acme, name, Some(host)).await;
+            again.unwrap_or_else(|error| panic!("{replay}: {name}: {error}"));
+        }
+        let diff = tenure.replay().diff(None, &Progress::none()).await.unwrap();
+        assert_eq!(diff.differences.count, 0, "{replay}: {:?}", diff.differences);
+    }
+}

@@ -145,6 +145,8 @@ async fn what_others_have_put_into_a_schema_that_a_rebuild_has_left_keeps_no_row
         .batch_execute(
             "create schema view_retired_1 authorization tenure_owner;
              create table view_retired_1.users (username text); alter table view_retired_1.users owner to tenure_owner;
+             create function view_retired_1.users_apply() returns void language sql as '';
+             alter function view_retired_1.users_apply owner to tenure_owner;
              create type view_retired_1.mood as enum ('well')",
         )
         .await

@@ -153,6 +153,117 @@ async fn rows_changed_by_hand_are_named_with_their_columns_and_stop_the_swap() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_somebody_makes_in_the_schema_during_a_swap_is_waited_for_and_never_dropped() {
+    let database = TestDatabase::new().await;
+    let tenure = database.open().await;
+    let client = database.connect(None).await;
+    client
+        .batch_execute(
+            "set application_name = 'the analyst'; begin; create table view.notes as select 'mine' as text",
+        )
+        .await
+        .unwrap();
+    let rebuilt = rebuild(&tenure, RebuildOptions { swap_wait: Duration::from_millis(100), ..quick() }).await;
+    let rebuilt = rebuilt.unwrap();
+    assert!(rebuilt.not_waited_for.iter().any(|who| who.contains("the analyst")), "{rebuilt:?}");
+    client.batch_execute("commit").await.unwrap();
+    let stays = tenure.log().drop_leftover_schemas().await.unwrap();
+    let (schema, reason) = &stays[0];
+    assert!(reason.contains("others have objects in it"), "{stays:?}");
+    let kept = client.query(&format!("select text from {schema}.notes"), &[]).await.unwrap();
+    assert_eq!(kept[0].get::<_, &str>(0), "mine");
+    // Nothing of ours is left in it.
+    let tables =
+        "select count(*) from pg_class where relnamespace = $1::text::regnamespace and relkind = 'r'";
+    assert_eq!(client.query_one(tables, &[schema]).await.unwrap().get::<_, i64>(0), 1);
+    client.batch_execute(&format!("alter table {schema}.notes set schema public")).await.unwrap();
+    assert!(tenure.log().drop_leftover_schemas().await.unwrap().is_empty());
+    assert_eq!(leftovers(&client).await, [""; 0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn claims_of_those_who_have_ended_and_rows_moved_into_an_account_are_found() {
+    let database = TestDatabase::new().await;
+    let tenure = database.open().await;
+    let (ada, bob) = (user(&tenure, "ada").await, user(&tenure, "bob").await);
+    let (acme, other) = (account(&tenure, "acme", ada).await, account(&tenure, "other", ada).await);
+    tenure.create_source(&operator(), other, Some(ada), "moved", None).await.unwrap();
+    tenure.forget_user(&operator(), bob).await.unwrap();
+    let client = database.connect(None).await;
+    let insert = "insert into view.unique_claims (kind, key, holder, free_after, position)
+                  select kind, '\\x00', $1, null, 1 from view.unique_claims where holder = $2 limit 1";
+    client.execute(insert, &[&bob.to_string(), &ada.to_string()]).await.unwrap();
+    let found = diff(&tenure).await.differences;
+    assert_eq!((found.count, found.first[0].kind), (1, Kind::Unexpected), "{found:?}");
+    client.batch_execute("delete from view.unique_claims where key = '\\x00'").await.unwrap();
+    client.execute("update view.sources set account_id = $1", &[&acme.as_uuid()]).await.unwrap();
+    for account in [acme, other] {
+        let found =
+            tenure.replay().diff(Some(account.as_uuid()), &Progress::none()).await.unwrap().differences;
+        assert_eq!((found.count, found.first[0].table), (1, "sources"), "{found:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn objects_of_others_that_would_be_lost_are_named_or_kept() {
+    let database = TestDatabase::new().await;
+    let tenure = database.open().await;
+    let client = database.connect(None).await;
+    for (made, named, gone) in [
+        (
+            "create table people (id uuid not null, username text collate \"C\");
+             alter table view.users inherit people",
+            "people",
+            "alter table view.users no inherit people; drop table people",
+        ),
+        (
+            "create table orders (); create function noticed() returns trigger language plpgsql as 'begin return null; end';
+             create constraint trigger watch after insert on orders from view.users for each row execute function noticed()",
+            "watch",
+            "drop table orders; drop function noticed",
+        ),
+        (
+            "alter table view.users alter column avatar_url set default 'none'",
+            "avatar_url",
+            "alter table view.users alter column avatar_url drop default",
+        ),
+    ] {
+        client.batch_execute(made).await.unwrap();
+        let refused = rebuild(&tenure, quick()).await.unwrap_err();
+        assert!(
+            matches!(&refused, RebuildError::InUse(objects) if objects.iter().any(|object| object.contains(named))),
+            "{refused}"
+        );
+        client.batch_execute(gone).await.unwrap();
+    }
+    // An index whose name ends with a date, one that could not be built, statistics of a table of others, and privileges of functions.
+    client
+        .batch_execute(
+            "create index members_20260131 on view.members (added_at);
+             create table view.moods (a int, b int); create statistics view.of_moods on a, b from view.moods;
+             alter default privileges for role tenure_owner revoke execute on functions from public",
+        )
+        .await
+        .unwrap();
+    let (ada, bob) = (user(&tenure, "ada").await, user(&tenure, "bob").await);
+    let broken = "create unique index concurrently broken on view.users (mode)";
+    client.batch_execute(broken).await.unwrap_err();
+    rebuild(&tenure, quick()).await.unwrap();
+    let acme = account(&tenure, "acme", ada).await;
+    tenure.add_member(&operator(), acme, bob).await.unwrap();
+    tenure.ready().await.unwrap();
+    let kept = "select to_regclass('view.members_20260131') is not null
+                       and exists (select from pg_statistic_ext where stxnamespace = 'view'::regnamespace)";
+    assert!(client.query_one(kept, &[]).await.unwrap().get::<_, bool>(0));
+    assert_eq!(leftovers(&client).await, [""; 0]);
+    client
+        .batch_execute("alter default privileges for role tenure_owner grant execute on functions to public")
+        .await
+        .unwrap();
+    assert_tables_are_a_fold_of_the_log(&tenure).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn single_tables_are_not_put_among_those_of_another_release() {
     let database = TestDatabase::new().await;
     let tenure = database.open().await;
@@ -555,6 +666,7 @@ async fn nodes_that_drop_what_rebuilds_have_left_at_the_same_time_do_not_fail() 
             "create schema {schema} authorization tenure_owner; set role tenure_owner;
              create table {schema}.users (id int); create table {schema}.members (id int);
              create function {schema}.users_apply({schema}.users[]) returns void language sql as '';
+             create function {schema}.members_apply({schema}.members[]) returns void language sql as '';
              reset role"
         );
         owner.batch_execute(&left).await.unwrap();

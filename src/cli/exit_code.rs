@@ -182,6 +182,7 @@ fn exit_code_of_rebuild(error: &RebuildError) -> u8 {
         RebuildError::Running(_)
         | RebuildError::Overtaken
         | RebuildError::Blocked(_)
+        | RebuildError::Paused
         | RebuildError::FreshInUse(_) => 5,
         RebuildError::InUse(_) => 3,
         RebuildError::Replay(error) if error.may_succeed_later() => 5,

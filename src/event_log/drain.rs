@@ -7,10 +7,11 @@ use tokio::sync::watch;
 /// The advisory lock that a running rebuild holds; "tenurerb" in ASCII. `log.drop_leftover_schemas` takes it too.
 pub const REBUILD_LOCK: i64 = 0x74_65_6e_75_72_65_72_62;
 
-/// Selects from `log.head` the set that a release has announced; null if there is none, or if that release has gone.
+/// Selects from `log.head` the set that a release has announced; null if there is none, or if that release has gone or no longer says
+/// so: frozen, it keeps its lock.
 pub(super) fn announced() -> String {
     format!(
-        "case when next_projection_set is not null
+        "case when next_projection_set is not null and coalesce(next_set_until > clock_timestamp(), true)
                    and exists (select from pg_locks l
                                where l.locktype = 'advisory' and l.granted and l.objsubid = 1
                                  and l.database = (select oid from pg_database where datname = current_database())

@@ -34,7 +34,9 @@ const PRIVILEGES: &str = "
         end loop;
         for relation in
             select p.oid::regprocedure::text as name from pg_proc p
-            where p.pronamespace = 'coarse'::regnamespace and p.proowner = 'tenure_owner'::regrole order by p.oid
+            where (p.pronamespace = 'coarse'::regnamespace
+                   or p.pronamespace = 'view'::regnamespace and p.proname like '%\\_apply')
+              and p.proowner = 'tenure_owner'::regrole order by p.oid
         loop
             execute format('grant execute on function %s to tenure_app', relation.name);
         end loop;
@@ -86,7 +88,8 @@ pub const NEEDED: &str = "
         union all
         select has_function_privilege(current_user, p.oid, 'execute')
         from pg_proc p
-        where p.pronamespace in (to_regnamespace('log'), to_regnamespace('coarse'))
+        where (p.pronamespace in (to_regnamespace('log'), to_regnamespace('coarse'))
+               or p.pronamespace = to_regnamespace('view') and p.proname like '%\\_apply')
           and p.proowner = (select relowner from pg_class where oid = to_regclass('log.head'))
     ) as needed (allowed)";
 

@@ -107,12 +107,15 @@ async fn mend_indexes(client: &Client, table: &Table) -> Result<(), tokio_postgr
 /// Whether a release of Tenure has given this name to an index of this table.
 pub(super) fn is_ours(index: &str, table: &Table) -> bool {
     let suffix = index.strip_prefix(table.name).and_then(|rest| rest.strip_prefix('_'));
-    suffix.is_some_and(|suffix| {
+    let is_of_earlier_release = suffix.is_some_and(|suffix| {
         // An earlier release numbered the indexes; no table had more than three.
         let is_number = matches!(suffix, "1" | "2" | "3");
-        let is_digest = suffix.len() == 8 && suffix.bytes().all(|byte| byte.is_ascii_hexdigit());
-        is_number || is_digest
-    })
+        let is_hex = |byte: u8| byte.is_ascii_digit() || matches!(byte, b'a'..=b'f');
+        let is_digest = suffix.len() == 8 && suffix.bytes().all(is_hex);
+        // Others name indexes after dates.
+        is_number || is_digest && suffix.bytes().any(|byte| !byte.is_ascii_digit())
+    });
+    is_of_earlier_release || row_sql::index_names(table).any(|ours| ours == index)
 }
 
 /// Whether schema `view` is the build that the log expects.

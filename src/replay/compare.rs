@@ -132,7 +132,11 @@ impl Comparison<'_> {
                 let is_left_out = match (replayed, live) {
                     (None, None) => row.replayed.is_some() || row.live.is_some(),
                     (None, Some(live)) => {
-                        holder(live).is_some_and(|holder| self.keys.unreadable.contains(&holder))
+                        // Whoever had ended by then holds nothing.
+                        let is_left_out = |holder| {
+                            self.keys.unreadable.contains(holder) && !self.keys.ended_before.contains(holder)
+                        };
+                        holder(live).as_ref().is_some_and(is_left_out)
                     }
                     // Taken while its name was readable; whether it was given up cannot be read any more.
                     (Some(replayed), None) => self.is_untold(replayed),
@@ -143,7 +147,8 @@ impl Comparison<'_> {
                     continue;
                 }
             }
-            if !self.is_of_account(table, replayed.or(live)) {
+            // A row that has come into the account by hand is of another one by the log.
+            if ![replayed, live].into_iter().flatten().any(|tuple| self.is_of_account(table, tuple)) {
                 continue;
             }
             let (kind, columns) = match (replayed, live) {
@@ -180,8 +185,8 @@ impl Comparison<'_> {
         text("kind").zip(text("holder")).is_some_and(|(kind, holder)| self.keys.is_untold(kind, holder))
     }
 
-    fn is_of_account(&self, table: &Table, tuple: Option<&[u8]>) -> bool {
-        let (Some((account, streams)), Some(tuple)) = (self.account, tuple) else { return true };
+    fn is_of_account(&self, table: &Table, tuple: &[u8]) -> bool {
+        let Some((account, streams)) = self.account else { return true };
         if table.name == unique_claims::TABLE.name {
             return holder(tuple).is_some_and(|holder| streams.contains(&holder));
         }

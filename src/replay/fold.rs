@@ -98,6 +98,8 @@ pub(super) struct Keys {
     /// Streams of events that could not be read whole, and the subjects of the missing keys: what they hold of claims on
     /// sealed names cannot be told from the log.
     pub(super) unreadable: HashSet<Uuid>,
+    /// Those of `ended` that had ended by the position of the comparison: they hold no claims any more.
+    pub(super) ended_before: HashSet<Uuid>,
 }
 
 impl Keys {
@@ -105,21 +107,33 @@ impl Keys {
         self.ended.extend(other.ended);
         self.missing.extend(other.missing);
         self.unreadable.extend(other.unreadable);
+        self.ended_before.extend(other.ended_before);
     }
 
-    /// The claims of these kinds and holders cannot be told from the log any more: the names are sealed under missing keys.
-    pub(super) fn untold_claims(&self) -> impl Iterator<Item = (&'static str, &str)> {
-        let subjects = self.missing.iter().filter_map(|subject| subject.split_once(':'));
-        subjects.flat_map(|(of, holder)| {
+    /// Notes that everything up to the position of the comparison was read.
+    pub(super) fn note_position(&mut self) {
+        self.ended_before = self.ended.iter().map(|(_, id)| *id).collect();
+    }
+
+    /// The claims of these kinds and holders cannot be told from the log any more: the names are sealed under keys that are missing, or
+    /// that an event has destroyed.
+    pub(super) fn untold_claims(&self) -> impl Iterator<Item = (&'static str, String)> {
+        let missing = self.missing.iter().filter_map(|subject| subject.split_once(':'));
+        let missing = missing.map(|(of, holder)| (of, holder.to_owned()));
+        let ended = self.ended.iter().map(|(of, holder)| (*of, holder.to_string()));
+        missing.chain(ended).flat_map(|(of, holder)| {
             let claims = CLAIMS_BY_SEALED_NAME.iter().filter(move |(_, subject)| *subject == of);
-            claims.map(move |(kind, _)| (*kind, holder))
+            claims.map(move |(kind, _)| (*kind, holder.clone()))
         })
     }
 
     /// Whether a claim of this kind and holder is one of those.
     pub(super) fn is_untold(&self, kind: &str, holder: &str) -> bool {
+        let id = holder.parse::<Uuid>().ok();
+        let has_ended = |subject| id.is_some_and(|id| self.ended.contains(&(subject, id)));
+        let is_missing = |subject: &str| self.missing.contains(&format!("{subject}:{holder}"));
         let mut claims = CLAIMS_BY_SEALED_NAME.iter();
-        claims.any(|(of, subject)| *of == kind && self.missing.contains(&format!("{subject}:{holder}")))
+        claims.any(|(of, subject)| *of == kind && (is_missing(subject) || has_ended(*subject)))
     }
 
     /// A subject whose key is missing although no event that was read has destroyed it.

@@ -163,12 +163,12 @@ impl Fresh {
     }
 
     /// Releases all claims of these kinds and holders.
-    pub(super) async fn release<'k>(
+    pub(super) async fn release(
         &self,
         client: &impl GenericClient,
-        claims: impl Iterator<Item = (&'static str, &'k str)>,
+        claims: impl Iterator<Item = (&'static str, String)>,
     ) -> Result<(), ReplayError> {
-        let (kinds, holders): (Vec<&str>, Vec<&str>) = claims.unzip();
+        let (kinds, holders): (Vec<&str>, Vec<String>) = claims.unzip();
         if kinds.is_empty() || !self.tables.iter().any(|table| table.name == unique_claims::TABLE.name) {
             return Ok(());
         }

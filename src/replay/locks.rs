@@ -26,11 +26,15 @@ pub(super) async fn wait_for_others(
     let sql = "select distinct l.virtualtransaction,
                       format('process %s (%s, %s)', l.pid, coalesce(nullif(a.application_name, ''), 'unnamed'), a.usename)
                from pg_locks l
-               join pg_class c on c.oid = l.relation and c.relnamespace = 'view'::regnamespace
+               left join pg_class c on c.oid = l.relation and c.relnamespace = 'view'::regnamespace
                left join pg_stat_activity a on a.pid = l.pid
-               where l.locktype = 'relation' and l.granted and l.pid <> pg_backend_pid()
-                 -- Maintenance takes this lock on a table, and other locks on its indexes.
-                 and ($1 or l.mode <> 'ShareUpdateExclusiveLock' and c.relkind not in ('i', 'I'))
+               where l.granted and l.pid <> pg_backend_pid()
+                 and (l.locktype = 'relation' and c.oid is not null
+                      -- Maintenance takes this lock on a table, and other locks on its indexes.
+                      and ($1 or l.mode <> 'ShareUpdateExclusiveLock' and c.relkind not in ('i', 'I'))
+                      -- Whoever makes something in the schema holds a lock on the schema itself: nobody sees it yet.
+                      or l.locktype = 'object' and l.classid = 'pg_namespace'::regclass
+                         and l.objid = 'view'::regnamespace)
                  and l.database = (select oid from pg_database where datname = current_database())";
     let waited = Stopwatch::start();
     // When each was first seen; none for those of the first look, which may have begun long before.

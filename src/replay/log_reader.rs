@@ -8,6 +8,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::error::ReplayError;
 use super::tuple;
+use crate::aggregates::STREAM_TYPES;
 use crate::event_log::{FromLog as _, RecordedEvent};
 use crate::postgres::Connection;
 use crate::postgres::copy::CopyRows;
@@ -54,7 +55,12 @@ pub(super) async fn read_range(
     upto: i64,
 ) -> Result<Vec<RecordedEvent>, ReplayError> {
     let range = format!("where position > {after} and position <= {upto} order by position");
-    let events = read_where(connection, &range).await?;
+    // What other programs store in their events is of no use here, and can be large.
+    let is_ours = format!("stream_type = any ('{{{}}}')", STREAM_TYPES.join(","));
+    let columns = RecordedEvent::COLUMNS
+        .replace("payload", &format!("case when {is_ours} then payload else '' end"))
+        .replace("sealed", &format!("case when {is_ours} then sealed end"));
+    let events = read(connection, &columns, &range).await?;
     // Positions are dense, so a missing one was deleted: what follows from it would be wrong without a word.
     let found = events.iter().map(|event| event.position).chain([upto + 1]);
     match (after + 1..).zip(found).find(|(expected, found)| expected != found) {
@@ -68,7 +74,15 @@ pub(super) async fn read_where(
     connection: &Connection,
     condition: &str,
 ) -> Result<Vec<RecordedEvent>, ReplayError> {
-    let sql = format!("select {} from log.event {condition}", RecordedEvent::COLUMNS);
+    read(connection, RecordedEvent::COLUMNS, condition).await
+}
+
+async fn read(
+    connection: &Connection,
+    columns: &str,
+    condition: &str,
+) -> Result<Vec<RecordedEvent>, ReplayError> {
+    let sql = format!("select {columns} from log.event {condition}");
     let mut rows = CopyRows::of(&connection.client, &sql).await?;
     let mut events = Vec::new();
     while let Some(row) = rows.next().await? {

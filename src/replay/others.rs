@@ -52,6 +52,13 @@ const STATEMENTS: &str = "
     from pg_class c join pg_attribute t on t.attrelid = c.oid cross join aclexplode(t.attacl) a
     where c.relnamespace = 'view'::regnamespace and c.relname = any ($2::text[])
     union all
+    select 2, format('grant execute on function view.%I(%s) to %s%s', p.proname, pg_get_function_identity_arguments(p.oid),
+                  case a.grantee when 0 then 'public' else a.grantee::regrole::text end,
+                  case when a.is_grantable then ' with grant option' else '' end)
+    from pg_proc p cross join aclexplode(p.proacl) a
+    where p.pronamespace = 'view'::regnamespace and a.grantee <> p.proowner
+      and p.proname = any (select t || '_apply' from unnest($2::text[]) as t)
+    union all
     select 3, format('comment on %s view.%s is %L', case d.objsubid when 0 then 'table' else 'column' end,
                   c.relname || case d.objsubid when 0 then '' else '.' || quote_ident(t.attname) end, d.description)
     from pg_description d join pg_class c on c.oid = d.objoid and d.classoid = 'pg_class'::regclass
@@ -64,6 +71,12 @@ const STATEMENTS: &str = "
               || pg_get_statisticsobjdef(s.oid)
     from pg_statistic_ext s join pg_class c on c.oid = s.stxrelid
     where c.relnamespace = 'view'::regnamespace and c.relname = any ($2::text[])
+    union all
+    -- Those of tables of others do not move with them.
+    select 5, format('alter statistics %I.%I set schema view', $3::text, s.stxname)
+    from pg_statistic_ext s join pg_class c on c.oid = s.stxrelid
+    where $1::boolean and s.stxnamespace = 'view'::regnamespace
+      and not (c.relnamespace = 'view'::regnamespace and c.relname = any ($4::text[]))
     union all
     select 3, format('alter table view.%I replica identity %s', c.relname,
                   case c.relreplident when 'f' then 'full' when 'n' then 'nothing'
@@ -160,7 +173,21 @@ const REFUSED: &str = "
     union
     -- Its multirange and its functions would stay behind.
     select pg_describe_object('pg_type'::regclass, t.oid, 0)
-    from pg_type t where $3::boolean and t.typnamespace = 'view'::regnamespace and t.typtype = 'r'
+    from pg_type t
+    where $3::boolean and t.typnamespace = 'view'::regnamespace
+      and (t.typtype = 'r' or t.typtype = 'b' and not exists (select from pg_type e where e.typarray = t.oid))
+    union
+    -- A table of theirs that shows the rows of ours.
+    select format('table %s, of which %s is a part', i.inhparent::regclass, i.inhrelid::regclass)
+    from pg_inherits i where i.inhrelid in (select oid from ours)
+    union
+    select pg_describe_object('pg_attrdef'::regclass, a.oid, 0)
+    from pg_attrdef a where a.adrelid in (select oid from ours)
+    union
+    -- On a table of theirs, and goes with ours.
+    select pg_describe_object('pg_trigger'::regclass, t.oid, 0)
+    from pg_trigger t
+    where t.tgconstrrelid in (select oid from ours) and t.tgrelid not in (select oid from ours) and not t.tgisinternal
     union
     -- It would publish the fresh tables under names that the subscriber does not have.
     select format('publication %I for all tables', p.pubname)
@@ -209,7 +236,9 @@ impl Others {
         let names: Vec<&str> = tables.iter().map(|table| table.name).collect();
         let sql = "select t.relname::text, c.relname::text, pg_get_indexdef(i.indexrelid)
                    from pg_index i join pg_class c on c.oid = i.indexrelid join pg_class t on t.oid = i.indrelid
-                   where t.relnamespace = 'view'::regnamespace and t.relname = any ($1) and not i.indisprimary";
+                   where t.relnamespace = 'view'::regnamespace and t.relname = any ($1) and not i.indisprimary
+                     -- An invalid one was never finished, and can often not be built at all.
+                     and i.indisvalid";
         let mut indexes = Vec::new();
         for row in client.query(sql, &[&names]).await? {
             let (table, index): (&str, &str) = (row.try_get(0)?, row.try_get(1)?);

@@ -120,6 +120,11 @@ pub enum RebuildError {
         "the projections could not be replaced in time, because their tables are locked by {0}; try again"
     )]
     Blocked(String),
+    /// Nodes of the release before went on again and again, because this process or the database stood still.
+    #[error(
+        "the projections could not be replaced in time, because this process or PostgreSQL stood still for seconds; try again"
+    )]
+    Paused,
     /// Another transaction, such as a dump, reads the fresh tables.
     #[error(
         "the fresh tables could not be finished in time, because {0} reads them; try again when it has ended, or wait longer \
@@ -271,9 +276,7 @@ impl Work<'_> {
             fresh.index_for_others(client).await?;
             catch_up.nearly(client, fresh).await?;
             self.rehearse_until_free(fresh).await?;
-            self.drain(&set).await?;
         }
-        self.progress.begin(Phase::Swapping, 0);
         let target = Target {
             tries: self.options.lock_wait,
             is_whole: self.is_whole(),
@@ -282,7 +285,20 @@ impl Work<'_> {
             becomes: self.is_whole().then_some(&*set),
             definition: &definition,
         };
-        match swap::swap(client, fresh, &mut catch_up, &target).await? {
+        let trying = Stopwatch::start();
+        let swapped = loop {
+            if scan.projection_set != set {
+                self.drain(&set).await?;
+            }
+            self.progress.begin(Phase::Swapping, 0);
+            match swap::swap(client, fresh, &mut catch_up, &target).await? {
+                Swapped::Expired
+                    if trying.elapsed() < self.options.lock_wait + self.options.drain_timeout => {}
+                swapped => break swapped,
+            }
+        };
+        match swapped {
+            Swapped::Expired => Err(RebuildError::Paused),
             Swapped::Refused(objects) => Err(RebuildError::InUse(objects)),
             Swapped::Blocked(holders) => Err(RebuildError::Blocked(holders)),
             Swapped::Done { position, held } => Ok(Rebuilt {

@@ -82,6 +82,7 @@ pub(super) async fn scan<'e>(
     };
     let Told { mut keys, events: count, streams } =
         read_log(replay, folder, events, (position, account), &mut spill, progress).await?;
+    keys.note_position();
     if keys.lost().is_some() {
         // An event after the position may have destroyed the key while the log was read.
         let mut after = position;

@@ -37,6 +37,13 @@ pub(super) struct Target<'a> {
     pub(super) definition: &'a str,
 }
 
+impl Target<'_> {
+    /// The set that was announced to nodes of the release before, if the swap replaces theirs.
+    fn announced(&self) -> Option<&str> {
+        self.becomes.filter(|set| *set != self.set)
+    }
+}
+
 /// How a swap ended.
 pub(super) enum Swapped {
     /// The fresh tables are live.
@@ -50,6 +57,8 @@ pub(super) enum Swapped {
     Refused(Vec<String>),
     /// Another transaction holds a lock that the swap needs.
     Blocked(String),
+    /// The announcement has expired, so that nodes of the release before may write again.
+    Expired,
 }
 
 /// Applies the last events and swaps. Tried again while others hold locks that it needs.
@@ -104,7 +113,8 @@ async fn swap_once(
     // A waiting exclusive lock stops every later reader of the table, so it waits only briefly. The head lock comes first,
     // like in every transaction that writes `view`: an append that waits for it goes to the tables that it finds then.
     client.batch_execute(BEGIN).await?;
-    let head = client.query_one("select projection_set, epoch from log.head for update", &[]).await?;
+    let sql = "select projection_set, epoch, coalesce(next_set_until > clock_timestamp(), false) from log.head for update";
+    let head = client.query_one(sql, &[]).await?;
     let since = Stopwatch::start();
     client.batch_execute("set local lock_timeout = '50ms'").await?;
     let (set, epoch): (String, i64) = (head.try_get(0)?, head.try_get(1)?);
@@ -113,6 +123,10 @@ async fn swap_once(
     }
     if set != target.set {
         return Err(ReplayError::SetChanged(set));
+    }
+    if target.announced().is_some() && !head.try_get::<_, bool>(2)? {
+        client.batch_execute("rollback").await?;
+        return Ok(Some(Swapped::Expired));
     }
     catch_up.rest(client, fresh).await?;
     if let Some(subject) = catch_up.keys().lost() {
@@ -134,7 +148,8 @@ async fn swap_once(
         if set != target.set {
             note_replaced(client, target, set).await?;
         }
-        let sql = "update log.head set projection_set = $1, view_definition = $2, next_projection_set = null";
+        let sql = "update log.head set projection_set = $1, view_definition = $2, next_projection_set = null,
+                                       next_set_until = null";
         client.execute(sql, &[&set, &target.definition]).await?;
     } else {
         // A node of another release of the same set has mended the tables meanwhile: the next start mends this one too.
@@ -230,7 +245,8 @@ pub(super) async fn rehearse(
 }
 
 async fn rehearse_once(client: &Client, fresh: &Fresh, is_whole: bool) -> Result<Rehearsed, ReplayError> {
-    client.batch_execute("begin; set local lock_timeout = '50ms'").await?;
+    client.batch_execute(BEGIN).await?;
+    client.batch_execute("set local lock_timeout = '50ms'").await?;
     let retired = format!("view_retired_{:x}", fresh.build);
     let others = Others::find(client, &fresh.tables, is_whole.then_some(&*retired)).await?;
     let functions = fresh.tables.iter().filter(|_| !is_whole);
