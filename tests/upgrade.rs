@@ -203,7 +203,9 @@ async fn projections_with_one_column_fewer_are_folded_from_the_log_again() {
     let client = database.connect(None).await;
     client
         .batch_execute(
-            "drop function view.users_apply; alter table view.users drop column avatar_url;
+            "set role tenure_owner;
+             drop function view.users_apply; alter table view.users drop column avatar_url;
+             create function view.users_apply(base bigint, ended view.users[]) returns void language sql as '';
              drop function view.pipes_apply; drop table view.pipes;
              create table view.gadgets (id uuid primary key);
              create function view.gadgets_apply(base bigint, ended view.gadgets[]) returns void language sql as '';

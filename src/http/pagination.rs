@@ -85,7 +85,7 @@ impl Paging {
         let log = state.tenure.log();
         // Before the page is read: if the epoch changes meanwhile, its cursor is refused.
         let epoch = log.seen().get().epoch;
-        let Some(cursor) = &self.cursor else {
+        let Some(cursor) = self.cursor.as_deref().filter(|cursor| !cursor.is_empty()) else {
             return Ok(Wanted { bounds: Bounds { size, epoch, has_cursor: false }, after: None });
         };
         let malformed = || ApiError::field("cursor", "must be the `next_cursor` of the previous page");

@@ -52,7 +52,8 @@ const STATEMENTS: &str = "
     from pg_class c join pg_attribute t on t.attrelid = c.oid cross join aclexplode(t.attacl) a
     where c.relnamespace = 'view'::regnamespace and c.relname = any ($2::text[])
     union all
-    select 2, format('grant execute on function view.%I(%s) to %s%s', p.proname, pg_get_function_identity_arguments(p.oid),
+    -- By its name alone: it may have other parameters in the new release.
+    select 2, format('grant execute on function view.%I to %s%s', p.proname,
                   case a.grantee when 0 then 'public' else a.grantee::regrole::text end,
                   case when a.is_grantable then ' with grant option' else '' end)
     from pg_proc p cross join aclexplode(p.proacl) a

@@ -1,6 +1,6 @@
 alter table log.head add column next_set_until timestamptz;
 comment on column log.head.next_set_until is
-    'When the announcement of next_projection_set expires, unless its release renews it; null: not by itself.';
+    'When next_projection_set no longer counts, unless its release renews this; null: never by itself.';
 
 -- As it was, but drops only what a rebuild has made.
 create or replace function log.drop_leftover_schemas() returns table (schema_name text, reason text) language plpgsql
