@@ -25,8 +25,8 @@ begin
         order by n.nspname
     loop
         begin
-            -- What somebody has made in schema `view` just before the swap, and committed after it, is in the retired schema too: a table
-            -- of ours has a function of its name there.
+            -- The retired schema may also contain tables of others, created in schema `view` just before the swap and committed after it.
+            -- Ours have a function of their name.
             select array_agg(c.oid) into ours from pg_class c
             where c.relnamespace = leftover.oid and c.relkind = 'r' and c.relowner = current_user::regrole
               and (leftover.nspname ~ '^view_next_' or c.relname = 'view_build'
@@ -55,7 +55,7 @@ begin
         exception
             -- Another node was faster.
             when invalid_schema_name or undefined_function or undefined_table or undefined_object then null;
-            -- Somebody still reads a table, or has made an object that depends on one, or another node is dropping it.
+            -- A table is still being read, an object of others depends on it, or another node is dropping it.
             when others then return query select leftover.nspname::text, sqlerrm;
         end;
     end loop;

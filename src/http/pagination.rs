@@ -58,7 +58,7 @@ pub struct Bounds {
 
 /// A page of a list to return: its bounds, and the key after which it begins.
 pub struct Wanted<K> {
-    /// The bounds.
+    /// Its size, and the epoch of its cursor.
     pub bounds: Bounds,
     /// The key of the last item of the page before; `None` for the first page.
     pub after: Option<K>,
@@ -121,7 +121,7 @@ impl<T> Page<T> {
         key: impl Fn(&R) -> String,
         record: impl Fn(R) -> T,
     ) -> Result<Self, ApiError> {
-        // Whoever reads in a new epoch notices it before the answer.
+        // A query in a new epoch tells this node of it before it returns.
         if bounds.has_cursor && state.tenure.log().seen().get().epoch != bounds.epoch {
             return Err(ApiError::LogReplaced);
         }

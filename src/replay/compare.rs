@@ -132,7 +132,7 @@ impl Comparison<'_> {
                 let is_left_out = match (replayed, live) {
                     (None, None) => row.replayed.is_some() || row.live.is_some(),
                     (None, Some(live)) => {
-                        // Whoever had ended by then holds nothing.
+                        // A subject that had ended by then holds no claims.
                         let is_left_out = |holder| {
                             self.keys.unreadable.contains(holder) && !self.keys.ended_before.contains(holder)
                         };

@@ -32,7 +32,7 @@ pub(super) async fn wait_for_others(
                  and (l.locktype = 'relation' and c.oid is not null
                       -- Maintenance takes this lock on a table, and other locks on its indexes.
                       and ($1 or l.mode <> 'ShareUpdateExclusiveLock' and c.relkind not in ('i', 'I'))
-                      -- Whoever makes something in the schema holds a lock on the schema itself: nobody sees it yet.
+                      -- An object that is being created locks the schema itself; until the commit, nothing else shows it.
                       or l.locktype = 'object' and l.classid = 'pg_namespace'::regclass
                          and l.objid = 'view'::regnamespace)
                  and l.database = (select oid from pg_database where datname = current_database())";
