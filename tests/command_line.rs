@@ -72,6 +72,9 @@ async fn exit_codes_tell_refused_from_missing_from_wrong_usage() {
     assert_eq!(code(&["account", "members", "nowhere"]), Some(4));
     assert_eq!(code(&["account", "fly"]), Some(2));
     assert_eq!(code(&["migrate", "--database-url", "postgres://127.0.0.1:1/none"]), Some(5));
+    for (flag, value) in [("--since", "yesterday"), ("--until", "x"), ("--stream", "ada")] {
+        assert_eq!(code(&["events", "show", flag, value]), Some(3), "{flag}");
+    }
     // The events can be read, and the keys that open them cannot for now.
     let client = database.connect(None).await;
     client.batch_execute("begin; lock table log.data_key").await.unwrap();

@@ -55,6 +55,7 @@ mod start;
 mod subscriptions;
 mod support;
 mod tls;
+mod torn_dumps;
 mod two_releases;
 mod unusable;
 mod upgrade;

@@ -1,7 +1,6 @@
 //! Rebuilding while nodes work, and comparing the live tables with the log.
 
-use std::io::{BufRead as _, BufReader, Read as _};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -14,23 +13,22 @@ use tenure::replay::{
 };
 
 use crate::replay::assert_tables_are_a_fold_of_the_log;
-use crate::sealing::program;
 use crate::support::{TestDatabase, account, as_user, operator, user};
 
-async fn diff(tenure: &Tenure) -> Diff {
+pub async fn diff(tenure: &Tenure) -> Diff {
     tenure.replay().diff(None, &Progress::none()).await.unwrap()
 }
 
-async fn rebuild(tenure: &Tenure, options: RebuildOptions) -> Result<Rebuilt, RebuildError> {
+pub async fn rebuild(tenure: &Tenure, options: RebuildOptions) -> Result<Rebuilt, RebuildError> {
     tenure.replay().rebuild(&options, &Progress::none()).await
 }
 
-fn quick() -> RebuildOptions {
+pub fn quick() -> RebuildOptions {
     RebuildOptions { swap_wait: Duration::from_secs(1), ..RebuildOptions::default() }
 }
 
 /// The schemas of projections other than the live one.
-async fn leftovers(client: &tokio_postgres::Client) -> Vec<String> {
+pub async fn leftovers(client: &tokio_postgres::Client) -> Vec<String> {
     let sql = "select nspname::text from pg_namespace where nspname like 'view\\_%' order by 1";
     client.query(sql, &[]).await.unwrap().iter().map(|row| row.get(0)).collect()
 }
@@ -294,70 +292,6 @@ async fn a_data_key_that_no_event_destroyed_is_named_and_stops_the_swap() {
     let lost = rebuild(&tenure, quick()).await.unwrap_err();
     assert!(matches!(&lost, RebuildError::Replay(ReplayError::LostKey { .. })), "{lost}");
     assert!(tenure.reader().user(ada).await.is_ok());
-}
-
-/// Restores a dump into a database of its own and opens an engine on it.
-async fn restored(dump: &str) -> (TestDatabase, Tenure) {
-    let database = TestDatabase::empty().await;
-    crate::upgrade::load(&database, dump);
-    let tenure = database.open().await;
-    (database, tenure)
-}
-
-/// A dump that is taken while the schema is swapped finds the fresh tables, but none of their rows. It is noticed when the
-/// dump is restored.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_dump_across_a_swap_is_rebuilt_when_it_is_restored() {
-    let database = TestDatabase::new().await;
-    let tenure = database.open().await;
-    // More than the pipe of a dump holds, so that the dump stands still in the middle of this table.
-    tenure::seed::generate(&tenure, 15_000, 1, |_| ()).await.unwrap();
-    let ada = user(&tenure, "ada").await;
-    let mut dumping = Command::new(program("pg_dump"))
-        .args(["--dbname", &database.url()])
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut lines = BufReader::with_capacity(512, dumping.stdout.take().unwrap());
-    let mut dump = String::new();
-    let mut line = String::new();
-    while !line.starts_with("COPY view.accounts ") {
-        line.clear();
-        assert_ne!(lines.read_line(&mut line).unwrap(), 0, "the dump has accounts");
-        dump.push_str(&line);
-    }
-    let rebuilt = rebuild(&tenure, quick()).await.unwrap();
-    assert_eq!(rebuilt.not_waited_for.len(), 1, "the dump is named: {:?}", rebuilt.not_waited_for);
-    assert!(rebuilt.not_waited_for[0].contains("pg_dump"));
-    lines.read_to_string(&mut dump).unwrap();
-    assert!(dumping.wait().unwrap().success(), "pg_dump does not notice");
-    let (copy, other) = restored(&dump).await;
-    assert_eq!(diff(&other).await.differences.count, 0);
-    assert_eq!(other.reader().user(ada).await.unwrap().username, "ada");
-    assert!(
-        other.insert_user(&operator(), "ada", "x@example.org", "internal").await.is_err(),
-        "the name is taken"
-    );
-    let client = copy.connect(None).await;
-    assert_eq!(leftovers(&client).await, [""; 0]);
-
-    // One that was taken while the fresh tables were there, but not live.
-    let whole = Arc::new(std::sync::Mutex::new(String::new()));
-    let (taken, of) = (whole.clone(), database.url());
-    let progress = Progress::new(move |step| {
-        if matches!(step, Step::Begun(Phase::Waiting, _)) {
-            let output = Command::new(program("pg_dump")).args(["--dbname", &of]).output().unwrap();
-            assert!(output.status.success());
-            *taken.lock().unwrap() = String::from_utf8(output.stdout).unwrap();
-        }
-    });
-    tenure.replay().rebuild(&quick(), &progress).await.unwrap();
-    let dump = whole.lock().unwrap().clone();
-    assert!(dump.contains("view_next_"), "the dump has the fresh tables too");
-    let (copy, other) = restored(&dump).await;
-    assert_eq!(diff(&other).await.differences.count, 0);
-    let client = copy.connect(None).await;
-    assert_eq!(leftovers(&client).await, [""; 0]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -803,26 +737,34 @@ async fn fresh_tables_have_room_for_new_versions_of_their_rows() {
     assert!(all > 100 && moved * 10 < all, "{moved} of {all} rows have moved to other pages");
 }
 
-/// Its tables may be those of the release that was about to replace them, or lack rows, or be missing.
+/// Half a gigabyte of events, each far larger than any of today.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_torn_dump_is_rebuilt_under_another_release_too() {
+async fn large_events_need_no_more_memory_than_small_ones() {
     let database = TestDatabase::new().await;
     let tenure = database.open().await;
-    let ada = user(&tenure, "ada").await;
-    account(&tenure, "acme", ada).await;
+    tenure::seed::generate(&tenure, 2_500, 1, |_| ()).await.unwrap();
     tenure.close().await;
     let client = database.connect(None).await;
     client
         .batch_execute(
-            "update log.head set projection_set = replace(projection_set, 'users:1', 'users:0');
-             update view.view_build set build = build + 1;
-             truncate view.users, view.unique_claims; drop table view.members cascade",
+            "alter table log.event disable trigger refuse_change;
+             update log.event set metadata = metadata || convert_to(repeat(' ', 200000), 'UTF8');
+             alter table log.event enable trigger refuse_change",
         )
         .await
         .unwrap();
-    let tenure = database.open().await;
-    assert_eq!(diff(&tenure).await.differences.count, 0);
-    assert_eq!(tenure.reader().user(ada).await.unwrap().username, "ada");
+    let key = std::fs::read_to_string(crate::support::master_key().default_file).unwrap();
+    let output = crate::support::process::tenure()
+        .args(["projections", "rebuild", "--json"])
+        .env("DATABASE_URL", database.url())
+        .env("TENURE_MASTER_KEY", key.trim())
+        .output()
+        .unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    let last: serde_json::Value = serde_json::from_str(said.lines().last().unwrap_or_default()).unwrap();
+    assert!(last["events"].as_u64() >= Some(2_500), "{last}");
+    let peak = last["peak_memory_bytes"].as_u64().unwrap();
+    assert!(peak < 256 << 20, "{} MB", peak >> 20);
 }
 
 /// Such as `pg_dump`, which takes a lock on every table that it finds.

@@ -12,6 +12,7 @@ use tenure::event_log::upcast::Upcasters;
 use tenure::event_log::{AppendError, ReadError};
 use tenure::postgres::migrate::{MigrateError, Replacing, newest_version};
 use tenure::postgres::{Address, Database};
+use tenure::replay::RebuildError;
 use tenure::{Settings, Tenure};
 
 use crate::support::{TestDatabase, account, operator, user};
@@ -30,7 +31,18 @@ async fn a_newer_schema_is_refused_with_both_versions_named() {
         .unwrap();
     // One whose release says that this one may still serve is no reason to stay away: old nodes restart during an upgrade.
     open(database.settings()).await.unwrap().close().await;
-    // But it does not take back what the later release has made.
+    // But it does not take back what the later release has made: neither its indexes and functions,
+    client
+        .batch_execute(
+            "create index invites_deadbeef on view.invites (mode);
+             update log.head set view_definition = 'of a later release'",
+        )
+        .await
+        .unwrap();
+    open(database.settings()).await.unwrap().close().await;
+    let kept = "select to_regclass('view.invites_deadbeef') is not null and view_definition = 'of a later release' from log.head";
+    assert!(client.query_one(kept, &[]).await.unwrap().get::<_, bool>(0));
+    // nor its set.
     let set = "create temporary table was as select projection_set from log.head; update log.head set projection_set = 'users:0'";
     client.batch_execute(set).await.unwrap();
     let error = open(database.settings()).await.err().unwrap();
@@ -135,21 +147,51 @@ async fn no_connection_has_its_queries_compiled_or_run_by_workers() {
     );
 }
 
+/// The database behind hosts that accept connections and never say anything, with a common `connect_timeout`.
+async fn behind_silent_hosts(database: &TestDatabase, silent: usize) -> Address {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    // Kept open until the test ends.
+    std::mem::forget(listener);
+    let live = database.address.config.get_ports().first().copied().unwrap_or(5_432);
+    let user = database.address.config.get_user().unwrap_or("tenure").to_owned();
+    let (hosts, ports) = ("127.0.0.1,".repeat(silent), format!("{port},").repeat(silent));
+    let (socket, name) = (database.socket_dir().display().to_string(), &database.name);
+    format!("host={hosts}{socket} port={ports}{live} user={user} dbname={name} connect_timeout=10")
+        .parse()
+        .unwrap()
+}
+
+/// The reading pool has less time than one host may take.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_engine_starts_behind_hosts_that_never_answer_and_finds_the_primary_again() {
+    let database = TestDatabase::new().await;
+    let address = behind_silent_hosts(&database, 1).await;
+    let tenure = open(Settings { address, ..database.settings() }).await.unwrap();
+    let ada = user(&tenure, "ada").await;
+    let client = database.connect(None).await;
+    let cut = "select pg_terminate_backend(pid) from pg_stat_activity
+               where datname = current_database() and pid <> pg_backend_pid()";
+    client.query(cut, &[]).await.unwrap();
+    let found = async { while tenure.reader().user(ada).await.is_err() {} };
+    tokio::time::timeout(Duration::from_secs(15), found).await.expect("the primary is found again");
+    tenure.close().await;
+    // Two of them take longer than any caller waits.
+    let address = behind_silent_hosts(&database, 2).await;
+    let three = Database::new(&address, None).unwrap();
+    three.connect_within(Duration::from_secs(3), "test", "").await.expect("all hosts share the time");
+    let three = Database::new(&address, None).unwrap();
+    let given_up = async || tokio::time::timeout(Duration::from_millis(500), three.connect("test", "")).await;
+    for _ in 0..2 {
+        assert!(given_up().await.is_err());
+    }
+    given_up().await.expect("whoever comes later begins at the host after the silent ones").unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_host_that_never_answers_keeps_nobody_who_has_little_time_from_the_next_one() {
     let database = TestDatabase::new().await;
-    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let live = database.url().replace("postgres://", "");
-    let query = live.split_once('?').map(|(_, query)| query.to_owned()).unwrap_or_default();
-    let socket = database.socket_dir().display().to_string();
-    let port = database.address.config.get_ports().first().copied().unwrap_or(5_432);
-    let user = database.address.config.get_user().unwrap_or("tenure").to_owned();
-    let text = format!(
-        "host=127.0.0.1,{socket} port={},{port} user={user} dbname={} connect_timeout=10",
-        silent.local_addr().unwrap().port(),
-        database.name
-    );
-    let address: Address = text.parse().unwrap_or_else(|error| panic!("{text} ({query}): {error}"));
+    let address = behind_silent_hosts(&database, 1).await;
     let two = Database::new(&address, None).unwrap();
     let within = |time| tokio::time::timeout(time, two.connect("test", ""));
     assert!(within(Duration::from_millis(500)).await.is_err(), "the first host is tried first");
@@ -273,4 +315,74 @@ async fn a_place_beyond_the_newest_event_is_refused_and_not_waited_for() {
     let tenure = TestDatabase::new().await.open().await;
     let error = tenure.log().follow(500).next().await.err().unwrap();
     assert!(matches!(error, ReadError::BeyondHead { newest: 1, .. }), "{error}");
+}
+
+/// The process that rebuilds is frozen, for example, and its server connections stay.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_start_does_not_wait_for_ever_for_a_rebuild_that_does_nothing() {
+    let database = TestDatabase::new().await;
+    let frozen = database.connect(None).await;
+    frozen
+        .batch_execute(&format!(
+            "set application_name = 'tenure rebuild'; update log.head set projection_set = 'users:0';
+             select pg_advisory_lock({})",
+            tenure::event_log::drain::REBUILD_LOCK
+        ))
+        .await
+        .unwrap();
+    let settings = Settings { stalled_after: Duration::from_millis(500), ..database.settings() };
+    let error = open(settings).await.err().unwrap();
+    assert!(
+        matches!(&error, OpenError::Rebuild(RebuildError::Running(who)) if who.contains("tenure rebuild")),
+        "{error}"
+    );
+    // One that works is waited for.
+    let patient = open(Settings { stalled_after: Duration::from_secs(60), ..database.settings() });
+    let freed = async {
+        let client = database.connect(None).await;
+        let waits = "select exists (select from pg_stat_activity where datname = current_database()
+                                    and pid <> pg_backend_pid() and query like '%format(''process %s, %s''%')";
+        while !client.query_one(waits, &[]).await.unwrap().get::<_, bool>(0) {
+            tokio::task::yield_now().await;
+        }
+        frozen.batch_execute("select pg_advisory_unlock_all()").await.unwrap();
+    };
+    let freed = async {
+        freed.await;
+        Ok(())
+    };
+    let (opened, ()) = tokio::try_join!(patient, freed).unwrap();
+    opened.close().await;
+}
+
+/// Nodes decide by the number of their migrations whose functions and indexes stay, while two releases run.
+#[cfg(not(feature = "next-release"))]
+#[test]
+fn functions_and_indexes_change_with_a_migration() {
+    let definition = tenure::postgres::migrate::definition_of(tenure::projections::TABLES);
+    assert_eq!(
+        (newest_version(), &*definition),
+        (17, "8ef3dce41742b02659307a7b2ddba42c"),
+        "functions, indexes or storage settings of the projections have changed: add a migration, which may be a comment, and note \
+         both here"
+    );
+}
+
+/// An operator's default must not change what a statement sees that has waited for the head lock.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_default_isolation_of_the_database_changes_nothing() {
+    let database = TestDatabase::new().await;
+    let client = database.connect(None).await;
+    let name = &database.name;
+    let default = format!("alter database {name} set default_transaction_isolation = 'repeatable read'");
+    client.batch_execute(&default).await.unwrap();
+    let (one, two) = (database.open().await, database.open().await);
+    let seed = tenure::seed::generate(&one, 20_000, 1, |_| ());
+    let write = async {
+        for number in 0..300 {
+            user(&two, &format!("writer-{number}")).await;
+        }
+    };
+    let (seeded, ()) = tokio::join!(seed, write);
+    seeded.unwrap();
 }

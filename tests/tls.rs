@@ -200,6 +200,30 @@ async fn each_sslmode_asks_for_as_much_as_libpqs() {
     assert!(error.contains("missing.pem"), "{error}");
 }
 
+/// As in libpq, which reads the file for each connection.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_authority_that_is_replaced_is_trusted_from_the_next_connection_on() {
+    let server = server(certificates).await;
+    let (right, wrong) = (server.directory.path().join("ca.pem"), server.directory.path().join("server.pem"));
+    let named = server.directory.path().join("trusted.pem");
+    std::fs::copy(&wrong, &named).unwrap();
+    let url = format!(
+        "postgres://tenure@localhost:{}/tenure?sslmode=verify-full&sslrootcert={}",
+        server.port,
+        named.display()
+    );
+    let database = Database::new(&url.parse().unwrap(), None).unwrap();
+    let connect =
+        async || database.connect("tls test", "").await.map(drop).map_err(|error| error.to_string());
+    for (authority, is_trusted) in [(&wrong, false), (&right, true), (&wrong, false), (&right, true)] {
+        std::fs::copy(authority, &named).unwrap();
+        assert_eq!(connect().await.is_ok(), is_trusted, "{}", authority.display());
+    }
+    std::fs::remove_file(&named).unwrap();
+    let error = connect().await.unwrap_err();
+    assert!(error.contains("trusted.pem"), "{error}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_manuals_self_signed_certificate_is_its_own_authority() {
     let server = server(self_signed).await;

@@ -136,6 +136,43 @@ async fn a_database_that_is_read_only_is_refused_by_name_and_makes_a_node_not_re
     }
 }
 
+/// The connection of the probe stays, and the position is the one that the node has seen.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_whose_newest_event_was_replaced_is_not_ready() {
+    let database = TestDatabase::new().await;
+    let node = Node::on(&database).await;
+    answer(node.get("/readyz")).await.is(200);
+    let admin = database.connect(None).await;
+    admin
+        .batch_execute(
+            "alter table log.event disable trigger refuse_change;
+             update log.event set event_id = gen_random_uuid()
+             where position = (select max(position) from log.event);
+             alter table log.event enable trigger refuse_change",
+        )
+        .await
+        .unwrap();
+    let state = async {
+        loop {
+            let readiness = answer(node.get("/readyz")).await;
+            if readiness.status == 503 {
+                return readiness.json();
+            }
+        }
+    };
+    let state = tokio::time::timeout(Duration::from_secs(2), state).await.expect("not ready in time");
+    assert_eq!(state["postgres"]["state"], "stale", "{state}");
+}
+
+/// A database without a log is no outage.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_without_a_log_is_named_as_one() {
+    let database = TestDatabase::empty().await;
+    let (code, said) = outcome(&database.url(), &["log", "new-epoch", "--yes"]);
+    assert_eq!(code, Some(4), "{said}");
+    assert!(said.contains("holds no log"), "{said}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_login_that_may_not_write_is_refused_by_name() {
     let database = TestDatabase::new().await;

@@ -168,14 +168,9 @@ async fn over_http(
 }
 
 async fn filter(tenure: &Tenure, selection: &Selection) -> anyhow::Result<Filter> {
-    let time = |text: &Option<String>, flag: &str| {
-        text.as_deref()
-            .map(|text| {
-                Timestamp::parse(text).map_err(|_| {
-                    anyhow::anyhow!("{flag}: must be an RFC 3339 time, for example 2026-01-31T12:00:00Z")
-                })
-            })
-            .transpose()
+    let time = |text: &Option<String>, field| {
+        let rule = "an RFC 3339 time, for example 2026-01-31T12:00:00Z";
+        text.as_deref().map(|text| Timestamp::parse(text).map_err(|_| Invalid { field, rule })).transpose()
     };
     let account = match &selection.account {
         None => None,
@@ -189,10 +184,9 @@ async fn filter(tenure: &Tenure, selection: &Selection) -> anyhow::Result<Filter
         .stream
         .as_deref()
         .map(|text| {
-            let (stream_type, id) = text
-                .split_once('/')
-                .ok_or_else(|| anyhow::anyhow!("--stream: must be TYPE/ID, for example account/0190…"))?;
-            anyhow::Ok(StreamId { stream_type: stream_type.to_owned().into(), id: id.into() })
+            let rule = "TYPE/ID, for example account/0190…";
+            let (stream_type, id) = text.split_once('/').ok_or(Invalid { field: "--stream", rule })?;
+            Ok::<_, Invalid>(StreamId { stream_type: stream_type.to_owned().into(), id: id.into() })
         })
         .transpose()?;
     Ok(Filter {

@@ -6,7 +6,7 @@ use crate::codec::CodecError;
 use crate::credentials::key_ring::KeyLoadError;
 use crate::dispatch::{DispatchError, Failure};
 use crate::engine::OpenError;
-use crate::event_log::{AppendError, BulkError, ReadError};
+use crate::event_log::{AppendError, BulkError, PrimaryError, ReadError};
 use crate::explain::ExplainError;
 use crate::genesis::GenesisError;
 use crate::nats::NatsError;
@@ -40,6 +40,7 @@ pub(super) fn of(error: &anyhow::Error) -> u8 {
             // Opening the engine runs commands of its own; their errors map like those of any command.
             OpenError::Upgrade(error) | OpenError::Forgettings(error) => exit_code_of_command(error),
             OpenError::Rebuild(error) => exit_code_of_rebuild(error),
+            OpenError::Primary(PrimaryError::NoLog) => 4,
             error if is_unavailable(error) => 5,
             _ => 1,
         };

@@ -45,9 +45,6 @@ use crate::replay::{
 /// How long deleting this node's row in `log.node` may take when the engine closes.
 const LEAVE_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// How often a node looks whether another one has replaced the projections.
-const REBUILD_POLL: Duration = Duration::from_millis(200);
-
 /// How often the progress of a long start is logged.
 const SAY_EVERY: Duration = Duration::from_secs(5);
 
@@ -361,7 +358,7 @@ async fn prepare(
     clock: &Arc<dyn Clock>,
     entropy: &Arc<dyn Entropy>,
 ) -> Result<(EventLog, Codec, Option<Rebuilt>), OpenError> {
-    let (mut last, mut said) = (None, None);
+    let mut last = None;
     loop {
         let mut migration = Migration::begin(&settings.address).await?;
         check_clock(migration.client(), &**clock).await?;
@@ -388,7 +385,7 @@ async fn prepare(
             answer_within: settings.answer_within,
             ..event_log::Options::new(set, aggregates::STREAM_TYPES)
         };
-        let log = EventLog::open(migration.database()?, &head, clock.clone(), entropy.clone(), options)?;
+        let log = EventLog::open(migration.database(), &head, clock.clone(), entropy.clone(), options)?;
         let of_epoch = keys.clone();
         // Data keys of an earlier epoch may have been destroyed in the new one.
         log.seen().on_new_epoch(move |epoch| of_epoch.begin_epoch(epoch));
@@ -405,20 +402,16 @@ async fn prepare(
         migration.grant().await?;
         drop(migration);
         let replay = Replay::new(log.clone(), codec, clock.clone(), entropy.clone());
-        let rebuilt = rebuild_projections(&replay, &found, settings).await;
-        log.close().await;
-        match rebuilt {
-            Ok(rebuilt) => last = Some(rebuilt),
-            Err(RebuildError::Overtaken) => {}
+        let rebuilt = match rebuild_projections(&replay, &found, settings).await {
             Err(RebuildError::Running(holder)) => {
-                if said.as_ref().is_none_or(|since: &Stopwatch| since.elapsed() >= SAY_EVERY) {
-                    tracing::warn!(holder, "another node is rebuilding the projections; waiting for it");
-                    said = Some(Stopwatch::start());
-                }
-                tokio::time::sleep(REBUILD_POLL).await;
+                tracing::warn!(holder, "another node is rebuilding the projections; waiting for it");
+                replay.wait_for_other(settings.stalled_after).await.map(|()| None)
             }
-            Err(error) => return Err(error.into()),
-        }
+            Err(RebuildError::Overtaken) => Ok(None),
+            rebuilt => rebuilt.map(Some),
+        };
+        log.close().await;
+        last = rebuilt?.or(last);
         // From the top: the schema, the privileges and the head are those of the new projections now.
     }
 }

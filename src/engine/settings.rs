@@ -42,6 +42,8 @@ pub struct Settings {
     pub swap_wait: Duration,
     /// How long to wait for nodes of another release to stop writing, before their projections are replaced.
     pub drain_timeout: Duration,
+    /// How long another node that is replacing the projections may do nothing before a start gives up waiting for it.
+    pub stalled_after: Duration,
     /// When to replace projections of another release.
     pub replacing: Replacing,
     /// What to do about differences that are found when projections of another release are replaced.
@@ -67,6 +69,7 @@ impl Settings {
             audit_every: None,
             swap_wait: Duration::from_mins(10),
             drain_timeout: Duration::from_mins(1),
+            stalled_after: Duration::from_mins(10),
             replacing: Replacing::default(),
             verification: Verification::Strict,
             progress: None,

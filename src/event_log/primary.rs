@@ -20,7 +20,7 @@ use super::error::{PrimaryError, ReadError};
 use super::seen::{Seen, SeenLog, ServerIdentity, TIMELINE};
 use crate::clock::Stopwatch;
 use crate::ids::{EventId, LogId};
-use crate::postgres::{Connection, Database};
+use crate::postgres::{CONNECT_TIMEOUT, Connection, Database};
 
 /// How long a query may take, including the wait for a connection and connecting.
 pub const READ_TIMEOUT: Duration = Duration::from_secs(5);
@@ -85,7 +85,7 @@ impl managed::Manager for Opener {
     type Error = PrimaryError;
 
     async fn create(&self) -> Result<Session, PrimaryError> {
-        let mut connection = self.database.connect(self.name, SETTINGS).await?;
+        let mut connection = self.database.connect_within(CONNECT_TIMEOUT, self.name, SETTINGS).await?;
         let server = self.seen.check(&mut connection.client).await?.actual;
         Ok(Session { connection, server, statements: Mutex::default() })
     }

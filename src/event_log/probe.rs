@@ -271,7 +271,8 @@ impl Probe {
             return Err(NotReady::Draining(announced));
         }
         let is_same_server = timeline == Some(server.timeline);
-        let has_all = newest.epoch == seen.epoch && newest.position >= seen.position;
+        let is_another = newest.position == seen.position && newest.event_id != seen.event_id;
+        let has_all = newest.epoch == seen.epoch && newest.position >= seen.position && !is_another;
         Ok((is_same_server && has_all).then_some(newest))
     }
 }

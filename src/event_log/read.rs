@@ -63,6 +63,9 @@ pub struct Page {
     pub epoch: i64,
     /// The position to continue from, which is not itself on the next page; `None` at the end.
     pub next: Option<i64>,
+    /// How far a search by type in the order of the log has come, if it has reached the end: the next one can begin there, so that
+    /// nothing is searched twice.
+    pub searched_to: Option<i64>,
 }
 
 /// The order of the events on a page.
@@ -166,10 +169,12 @@ impl EventLog {
     }
 
     async fn page(&self, order: Order, from: i64, filter: &Filter, limit: i64) -> Result<Page, ReadError> {
-        let Some((low, high)) = self.bounds(order, from, filter).await? else {
+        let Some((epoch, low, high)) = self.bounds(order, from, filter).await? else {
             return Ok(Page::default());
         };
-        let mut page = Page::default();
+        let mut page = Page { epoch, ..Page::default() };
+        let is_search = order == Order::OldestFirst && !filter.types.is_empty() && filter.until.is_none();
+        let end = is_search.then_some(high);
         let (mut low, mut high, mut scanned) = (low, high, 0);
         while low < high {
             let wanted = limit - i64::try_from(page.events.len()).unwrap_or(limit);
@@ -203,20 +208,22 @@ impl EventLog {
                 return Ok(page);
             }
         }
+        page.searched_to = end;
         Ok(page)
     }
 
-    /// The range of positions that can match: after the first, up to and including the second. `None` if it is empty.
+    /// The range of positions that can match: after the first, up to and including the second, with their epoch, which is 0 if no
+    /// statement was needed. `None` if it is empty.
     async fn bounds(
         &self,
         order: Order,
         from: i64,
         filter: &Filter,
-    ) -> Result<Option<(i64, i64)>, ReadError> {
+    ) -> Result<Option<(i64, i64, i64)>, ReadError> {
         if filter.since.is_none() && filter.until.is_none() && filter.types.is_empty() {
             return Ok(match order {
-                Order::OldestFirst => Some((from, i64::MAX)),
-                Order::NewestFirst => Some((0, from.saturating_sub(1))),
+                Order::OldestFirst => Some((0, from, i64::MAX)),
+                Order::NewestFirst => Some((0, 0, from.saturating_sub(1))),
             });
         }
         // Recorded times grow with positions, so a range of times is a range of positions.
@@ -232,7 +239,7 @@ impl EventLog {
             Order::OldestFirst => low = low.max(from),
             Order::NewestFirst => high = high.min(from.saturating_sub(1)),
         }
-        Ok((low < high).then_some((low, high)))
+        Ok((low < high).then_some((answer.epoch, low, high)))
     }
 
     /// The part of a range that one statement may scan.

@@ -8,6 +8,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
+use tokio_postgres::error::SqlState;
 use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Row};
 
@@ -95,7 +96,7 @@ const HEAD: &str = "
 impl Head {
     /// Reads the head of the log, and the event at a position if there is one.
     async fn read(client: &Client, position: i64) -> Result<(Self, Option<EventId>), PrimaryError> {
-        let rows = client.query_typed(HEAD, &[(&position, Type::INT8)]).await.map_err(PrimaryError::from)?;
+        let rows = client.query_typed(HEAD, &[(&position, Type::INT8)]).await.map_err(without_log)?;
         let row = rows.first().ok_or(PrimaryError::NoLog)?;
         Ok((Self::of(row)?, row.try_get(12)?))
     }
@@ -130,6 +131,16 @@ impl Head {
 
     const fn seen(&self) -> Seen {
         Seen { epoch: self.epoch, server: self.actual, position: self.position, event_id: self.event_id }
+    }
+}
+
+/// A database without the schema holds no log.
+fn without_log(error: tokio_postgres::Error) -> PrimaryError {
+    match error.code() {
+        Some(&(SqlState::UNDEFINED_TABLE | SqlState::UNDEFINED_FUNCTION | SqlState::INVALID_SCHEMA_NAME)) => {
+            PrimaryError::NoLog
+        }
+        _ => error.into(),
     }
 }
 
@@ -174,7 +185,7 @@ pub async fn renew(
 ) -> Result<Head, PrimaryError> {
     let transaction = client.transaction().await?;
     // Read again under the lock: another node may have given the log a new epoch already.
-    transaction.execute("select from log.head for update", &[]).await?;
+    transaction.execute("select from log.head for update", &[]).await.map_err(without_log)?;
     let rows = transaction.query_typed(HEAD, &[(&0_i64, Type::INT8)]).await?;
     let mut head = Head::of(rows.first().ok_or(PrimaryError::NoLog)?)?;
     if asks_for_it(&head) {

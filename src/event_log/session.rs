@@ -23,7 +23,7 @@ const SETTINGS: &str = "
     set enable_seqscan = off; set enable_hashjoin = off; set enable_mergejoin = off; set enable_bitmapscan = off;
     set plan_cache_mode = force_generic_plan;
     set idle_in_transaction_session_timeout = '3s'; set lock_timeout = '5s'; set statement_timeout = '8s';
-    set default_transaction_isolation = 'read committed';
+   
     select set_config('synchronous_commit', 'on', false)
     where current_setting('synchronous_commit') in ('off', 'local');";
 

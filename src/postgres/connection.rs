@@ -12,11 +12,10 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_postgres::config::{Host, LoadBalanceHosts};
 use tokio_postgres::{AsyncMessage, Client, Config, SimpleQueryMessage};
-use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::address::{Address, DEFAULT_PORT};
 use super::connect_error::ConnectError;
-use super::tls;
+use super::tls::Tls;
 use crate::clock::Stopwatch;
 
 /// The time limit for connecting, including TLS, authentication and session settings. Several hosts share it, but each
@@ -47,7 +46,11 @@ pub const STATEMENT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Settings of every connection, before the caller's own. No query is large enough to be worth parallel workers, or code that the
 /// server compiles for it: with `enable_seqscan = off`, PostgreSQL takes the cost of any table without a usable index for enormous, and
 /// compiling takes it 0.4 s of CPU time for each statement.
-const EVERY_SESSION: &str = "set jit = off; set max_parallel_workers_per_gather = 0;";
+///
+/// Nor does anybody here expect the isolation that a database or a role may have as its default: a statement that has waited for the head
+/// lock has to see what was stored meanwhile.
+const EVERY_SESSION: &str = "set jit = off; set max_parallel_workers_per_gather = 0;
+                             set default_transaction_isolation = 'read committed';";
 
 /// A database to connect to, with its hosts, TLS configuration and role. Cheap to clone.
 #[derive(Clone)]
@@ -59,11 +62,11 @@ struct Inner {
     hosts: Vec<Config>,
     /// The host at which the next attempt starts: the last one that was a primary, or the one after the host at which an attempt
     /// was given up.
-    next_host: AtomicUsize,
+    next_host: Arc<AtomicUsize>,
     /// Whether each attempt starts at another host: `load_balance_hosts=random`.
     spreads: bool,
     address: String,
-    tls: MakeRustlsConnect,
+    tls: Arc<Tls>,
     role: Option<String>,
 }
 
@@ -118,22 +121,22 @@ impl Database {
         let hosts = address.configs().into_iter().map(with_defaults).collect();
         let inner = Inner {
             hosts,
-            next_host: AtomicUsize::default(),
+            next_host: Arc::default(),
             spreads: address.config.get_load_balance_hosts() == LoadBalanceHosts::Random,
             address: address.to_string(),
-            tls: MakeRustlsConnect::new(tls::client_config(address)?),
+            tls: Arc::new(Tls::new(address)?),
             role: role.map(str::to_owned),
         };
         Ok(Self { inner: Arc::new(inner) })
     }
 
-    /// The same database with another role.
+    /// The same database with another role. Both know the same host to start at.
     #[must_use]
     pub fn with_role(&self, role: Option<&str>) -> Self {
         let Inner { hosts, next_host, spreads, address, tls, .. } = &*self.inner;
         let inner = Inner {
             hosts: hosts.clone(),
-            next_host: AtomicUsize::new(next_host.load(Ordering::Relaxed)),
+            next_host: next_host.clone(),
             spreads: *spreads,
             address: address.clone(),
             tls: tls.clone(),
@@ -161,7 +164,20 @@ impl Database {
     /// # Errors
     /// See [`ConnectError`].
     pub async fn connect(&self, name: &str, settings: &str) -> Result<Connection, ConnectError> {
-        self.first_host(name, settings, Wanted::Primary).await.map(|(connection, _)| connection)
+        self.first_host(name, settings, Wanted::Primary, None).await.map(|(connection, _)| connection)
+    }
+
+    /// As [`Database::connect`], for a caller who has this much time: all hosts share it.
+    ///
+    /// # Errors
+    /// See [`ConnectError`].
+    pub async fn connect_within(
+        &self,
+        most: Duration,
+        name: &str,
+        settings: &str,
+    ) -> Result<Connection, ConnectError> {
+        self.first_host(name, settings, Wanted::Primary, Some(most)).await.map(|(connection, _)| connection)
     }
 
     /// Opens a connection to the first server that answers, primary or not, to inspect it.
@@ -169,7 +185,7 @@ impl Database {
     /// # Errors
     /// As [`Database::connect`], except for [`ConnectError::Replica`] and [`ConnectError::ReadOnly`].
     pub async fn connect_to_any(&self, name: &str, settings: &str) -> Result<Connection, ConnectError> {
-        self.first_host(name, settings, Wanted::Any).await.map(|(connection, _)| connection)
+        self.first_host(name, settings, Wanted::Any, None).await.map(|(connection, _)| connection)
     }
 
     /// Opens a connection to the primary that listens on a channel.
@@ -178,7 +194,7 @@ impl Database {
     /// See [`ConnectError`].
     pub async fn listen(&self, name: &str, channel: &str) -> Result<Listening, ConnectError> {
         let listen = format!("listen {channel}");
-        let (connection, notifications) = self.first_host(name, &listen, Wanted::Primary).await?;
+        let (connection, notifications) = self.first_host(name, &listen, Wanted::Primary, None).await?;
         Ok(Listening { connection, notifications })
     }
 
@@ -187,6 +203,7 @@ impl Database {
         name: &str,
         settings: &str,
         wanted: Wanted,
+        most: Option<Duration>,
     ) -> Result<(Connection, mpsc::Receiver<()>), ConnectError> {
         let Inner { hosts, next_host, spreads, .. } = &*self.inner;
         let first = if *spreads {
@@ -195,12 +212,14 @@ impl Database {
             next_host.load(Ordering::Relaxed)
         };
         // One dead host must not use up the time of the others.
-        let share = CONNECT_TIMEOUT / u32::try_from(hosts.len()).unwrap_or(1).max(1);
+        let count = u32::try_from(hosts.len()).unwrap_or(1).max(1);
+        let share = CONNECT_TIMEOUT / count;
         let mut failed: Option<ConnectError> = None;
         for place in (0..hosts.len()).map(|place| first.wrapping_add(place) % hosts.len()) {
             let host = &hosts[place];
             let given = host.get_connect_timeout().copied();
             let limit = given.unwrap_or(share.max(MIN_HOST_TIMEOUT)).min(MAX_CONNECT_TIMEOUT);
+            let limit = most.map_or(limit, |most| limit.min(most / count));
             // The caller may have less time than all hosts together.
             let attempt = (!spreads && wanted == Wanted::Primary).then(|| Attempt::at(place, next_host));
             // The driver's own `connect_timeout` ends with the TCP connection; this limit covers everything after it
@@ -216,8 +235,11 @@ impl Database {
             let ended = timeout(limit, trying).await;
             let timed_out = || ConnectError::TimedOut { address: self.inner.address.clone(), timeout: limit };
             let ended = ended.unwrap_or_else(|_| Err(timed_out()));
-            if let Some(attempt) = attempt {
-                attempt.end(ended.is_ok());
+            match attempt {
+                // Whoever gives up does so here.
+                Some(attempt) if matches!(ended, Err(ConnectError::TimedOut { .. })) => drop(attempt),
+                Some(attempt) => attempt.end(ended.is_ok()),
+                None => {}
             }
             match ended {
                 Ok(connection) => return Ok(connection),
@@ -272,7 +294,7 @@ impl Database {
             reason: connect_reason(&error),
             answered: error.as_db_error().is_some(),
         };
-        let (client, mut driven) = config.connect(self.inner.tls.clone()).await.map_err(refused)?;
+        let (client, mut driven) = config.connect(self.inner.tls.connector()?).await.map_err(refused)?;
         // Capacity 1 is enough: a notification only says that there are new events, so further ones can be dropped.
         let (notify, notifications) = mpsc::channel(1);
         let driving = tokio::spawn(async move {
@@ -325,12 +347,15 @@ impl Database {
 struct Attempt<'a> {
     place: usize,
     next_host: Option<&'a AtomicUsize>,
+    /// What `next_host` was when the attempt began.
+    found: usize,
     since: Stopwatch,
 }
 
 impl<'a> Attempt<'a> {
     fn at(place: usize, next_host: &'a AtomicUsize) -> Self {
-        Self { place, next_host: Some(next_host), since: Stopwatch::start() }
+        let found = next_host.load(Ordering::Relaxed);
+        Self { place, next_host: Some(next_host), found, since: Stopwatch::start() }
     }
 
     /// The attempt was not given up; if it ended well, the next one starts here.
@@ -346,9 +371,9 @@ impl Drop for Attempt<'_> {
         if let Some(next_host) = self.next_host
             && self.since.elapsed() >= GIVEN_UP_AFTER
         {
-            // Unless another attempt has found a primary meanwhile.
-            let next = (self.place, self.place + 1);
-            let _ = next_host.compare_exchange(next.0, next.1, Ordering::Relaxed, Ordering::Relaxed);
+            // Unless another attempt has found a primary meanwhile, or has gone on.
+            let (found, next) = (self.found, self.place + 1);
+            let _ = next_host.compare_exchange(found, next, Ordering::Relaxed, Ordering::Relaxed);
         }
     }
 }

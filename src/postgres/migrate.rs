@@ -6,7 +6,6 @@ use std::time::Duration;
 use tokio::time::timeout;
 use tokio_postgres::Client;
 
-use super::connect_error::ConnectError;
 use super::connection::{Connection, Database, STATEMENT_TIMEOUT};
 use super::migrate_error::LOCK_TIMEOUT;
 use super::version;
@@ -83,7 +82,7 @@ pub struct Migration {
     connection: Connection,
     watch: Watch,
     role: Option<&'static str>,
-    address: Address,
+    database: Database,
 }
 
 impl Migration {
@@ -112,7 +111,7 @@ impl Migration {
         take_lock(client).await?;
         let watch = async { Watch::of(&database, second).await?.telling(client).await };
         let watch = Box::pin(in_time(watch)).await?;
-        Ok(Self { connection, watch, role: None, address: address.clone() })
+        Ok(Self { connection, watch, role: None, database })
     }
 
     /// The connection that holds the lock.
@@ -208,11 +207,9 @@ impl Migration {
     }
 
     /// The database with the serving role, if there is one, for the connections of a node.
-    ///
-    /// # Errors
-    /// [`ConnectError::Tls`] if TLS cannot be set up.
-    pub fn database(&self) -> Result<Database, ConnectError> {
-        Database::new(&self.address, self.role)
+    #[must_use]
+    pub fn database(&self) -> Database {
+        self.database.with_role(self.role)
     }
 }
 

@@ -55,6 +55,7 @@ pub(super) async fn prepare(
             };
             may_replace(client, projection_set, database.clone(), replacing, is_earlier).await?;
         }
+        view_tables::mistrust_dump(client, tables).await?;
         // Twice: a swap between the two tables that one look compares is no torn dump.
         if !view_tables::is_expected_build(client).await? && !view_tables::is_expected_build(client).await? {
             return Ok(Projections::Torn);
@@ -62,7 +63,8 @@ pub(super) async fn prepare(
         if database != projection_set {
             return Ok(Projections::Outdated(database));
         }
-        if standing != definition {
+        // A node of an earlier release of the same set would take back what a later one has added.
+        if standing != definition && schema != Ordering::Less {
             view_tables::mend(client, tables).await?;
         }
         return Ok(Projections::Current);

@@ -1,7 +1,9 @@
 //! Implements libpq's `sslmode` with rustls: which certificates to trust and what to verify.
 
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::SystemTime;
 
 use nix::unistd::{User, geteuid};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -12,6 +14,7 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
 use tokio_postgres::config::SslNegotiation;
+use tokio_postgres_rustls::MakeRustlsConnect;
 use x509_cert::Certificate;
 use x509_cert::der::Decode as _;
 use x509_cert::der::oid::db::rfc4519::COMMON_NAME;
@@ -22,8 +25,54 @@ use x509_cert::ext::pkix::{BasicConstraints, KeyUsage, SubjectAltName};
 use super::address::{Address, RootCerts, SslMode, TlsVersion};
 use super::connect_error::ConnectError;
 
-/// The TLS configuration for an address.
-pub(super) fn client_config(address: &Address) -> Result<ClientConfig, ConnectError> {
+/// The TLS configuration for an address. As in libpq, a connection trusts what the file of root certificates holds at that time.
+pub(super) struct Tls {
+    address: Address,
+    built: Mutex<(Files, MakeRustlsConnect)>,
+}
+
+impl Tls {
+    pub(super) fn new(address: &Address) -> Result<Self, ConnectError> {
+        let files = Files::of(address);
+        let built = (files, MakeRustlsConnect::new(client_config(address)?));
+        Ok(Self { address: address.clone(), built: Mutex::new(built) })
+    }
+
+    /// The configuration for a new connection.
+    pub(super) fn connector(&self) -> Result<MakeRustlsConnect, ConnectError> {
+        // Before they are read: what changes meanwhile is noticed by the next connection.
+        let files = Files::of(&self.address);
+        let mut built = self.built.lock().unwrap_or_else(PoisonError::into_inner);
+        if built.0 != files {
+            *built = (files, MakeRustlsConnect::new(client_config(&self.address)?));
+        }
+        Ok(built.1.clone())
+    }
+}
+
+/// What tells one version of the files that the configuration is made from from another.
+#[derive(PartialEq, Eq)]
+struct Files {
+    roots: Option<(SystemTime, u64, u64)>,
+    has_revocations: bool,
+}
+
+impl Files {
+    fn of(address: &Address) -> Self {
+        let file = match &address.root_certs {
+            RootCerts::File(file) => Some(file.clone()),
+            RootCerts::Default => default_file("root.crt"),
+            RootCerts::System => None,
+        };
+        let version = |file: PathBuf| {
+            let found = std::fs::metadata(file).ok()?;
+            Some((found.modified().ok()?, found.ino(), found.len()))
+        };
+        Self { roots: file.and_then(version), has_revocations: default_file("root.crl").is_some() }
+    }
+}
+
+fn client_config(address: &Address) -> Result<ClientConfig, ConnectError> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let all: [(TlsVersion, &'static rustls::SupportedProtocolVersion); 2] =
         [(TlsVersion::Tls12, &rustls::version::TLS12), (TlsVersion::Tls13, &rustls::version::TLS13)];

@@ -118,6 +118,32 @@ pub(super) fn is_ours(index: &str, table: &Table) -> bool {
     is_of_earlier_release || row_sql::index_names(table).any(|ours| ours == index)
 }
 
+/// Has the tables of a dump that was just restored made anew if one of them is empty. The tables that a swap puts in place are empty for
+/// a dump that began before, and a parallel one may have read the build already.
+pub(super) async fn mistrust_dump(client: &Client, tables: &[&Table]) -> Result<(), tokio_postgres::Error> {
+    let sql = "select h.system_identifier <> i.system_identifier or h.head_oid <> i.head_oid
+               from log.head h cross join log.server_identity() i";
+    let row = client.query_opt(sql, &[]).await?;
+    if row.map_or(Ok(None), |row| row.try_get::<_, Option<bool>>(0))? != Some(true) {
+        return Ok(());
+    }
+    for table in tables {
+        let name = format!("view.{}", table.name);
+        let exists: bool =
+            client.query_one("select to_regclass($1) is not null", &[&name]).await?.try_get(0)?;
+        if exists && client.query_opt(&format!("select from {name} limit 1"), &[]).await?.is_none() {
+            tracing::warn!(
+                table = name,
+                "the database was restored from a dump and a table is empty, which may be because the dump was taken while \
+                 projections were replaced: rebuilding them from the log"
+            );
+            client.execute("update log.head set view_build = view_build + 1", &[]).await?;
+            return Ok(());
+        }
+    }
+    Ok(())
+}
+
 /// Whether schema `view` is the build that the log expects.
 pub(super) async fn is_expected_build(client: &Client) -> Result<bool, tokio_postgres::Error> {
     let exists = "select to_regclass('view.view_build') is not null";

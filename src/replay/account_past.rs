@@ -17,7 +17,7 @@ use super::parts::Replay;
 use super::progress::Progress;
 use super::spill::{SLICES, Spill};
 use super::turns::Turn;
-use crate::event_log::{PrimaryError, row_sql};
+use crate::event_log::{Checkpoint, PrimaryError, ReadError, row_sql};
 use crate::ids::AccountId;
 use crate::postgres::STATEMENT_TIMEOUT;
 use crate::projections::{self, Reader};
@@ -159,7 +159,14 @@ impl Replay {
         let database = self.log.database();
         let mut connection = database.connect("tenure as-of", SETTINGS).await.map_err(ReplayError::from)?;
         let checked = timeout(STATEMENT_TIMEOUT, self.log.seen().check(&mut connection.client)).await;
-        checked.unwrap_or(Err(PrimaryError::TimedOut(STATEMENT_TIMEOUT))).map_err(ReplayError::from)?;
+        let head =
+            checked.unwrap_or(Err(PrimaryError::TimedOut(STATEMENT_TIMEOUT))).map_err(ReplayError::from)?;
+        if head.epoch != moment.epoch {
+            // A server that lost events has taken the place of the one that was asked for the moment.
+            let from =
+                Checkpoint { position: moment.position, epoch: moment.epoch, ..self.log.seen().checkpoint() };
+            return Err(MomentError::Read(ReadError::LogReplaced { from, epoch: head.epoch }).into());
+        }
         let client = &connection.client;
         client.batch_execute("begin").await?;
         // Until the connection ends; that of the request before may be about to.

@@ -9,7 +9,7 @@ use tokio_postgres::Client;
 use super::error::ReplayError;
 use super::fold::{Folder, Keys};
 use super::fresh::Fresh;
-use super::log_reader::read_range;
+use super::log_reader::Events;
 use crate::clock::{Clock, Stopwatch, Timestamp};
 use crate::postgres::Connection;
 
@@ -102,14 +102,17 @@ impl CatchUp {
 
     async fn step(&mut self, client: &Client, fresh: &Fresh, head: i64) -> Result<(), ReplayError> {
         let upto = (self.position + STEP).min(head);
-        let events = read_range(&self.events, self.position, upto).await?;
-        let (effects, keys) = self.folder.effects(&events).await?;
-        fresh.apply(client, effects).await?;
-        // Their names were readable when the log was read, and the events that give them up are not.
-        fresh.release(client, keys.untold_claims()).await?;
-        self.keys.extend(keys);
-        self.position = upto;
-        self.recorded_at = events.last().map(|event| event.recorded_at);
+        let mut range = Events::of_range(&self.events, self.position, upto).await?;
+        while let Some(events) = range.next().await? {
+            let (effects, keys) = self.folder.effects(&events).await?;
+            fresh.apply(client, effects).await?;
+            // Their names were readable when the log was read, and the events that give them up are not.
+            fresh.release(client, keys.untold_claims()).await?;
+            self.keys.extend(keys);
+            let last = events.last();
+            self.position = last.map_or(upto, |event| event.position);
+            self.recorded_at = last.map(|event| event.recorded_at);
+        }
         Ok(())
     }
 }

@@ -43,7 +43,7 @@ impl Replay {
     }
 
     async fn diff_while(&self, account: Option<Uuid>, progress: &Progress) -> Result<Diff, ReplayError> {
-        let connect = || session::connect(&self.log, "tenure replay");
+        let connect = || session::connect(&self.log, session::REPLAYING);
         let (events, live) = (Arc::new(connect().await?), connect().await?);
         let wanted: Arc<[bool]> = vec![true; projections::TABLES.len()].into();
         let folder = self.folder(wanted);

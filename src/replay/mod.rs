@@ -19,6 +19,7 @@ mod locks;
 mod log_reader;
 mod moment;
 mod others;
+mod others_rebuild;
 mod pace;
 mod part;
 mod parts;

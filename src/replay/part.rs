@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::error::ReplayError;
 use super::fold::{Effects, Folder, Keys, Records};
-use super::log_reader::{RANGE, read_where};
+use super::log_reader::{Events, RANGE};
 use super::progress::Progress;
 use super::snapshot;
 use super::spill::Spill;
@@ -48,14 +48,18 @@ pub(super) async fn read_part(
             "where account_id = '{account}' and position > {after} and position <= {position}
              order by position limit {RANGE}"
         );
-        let events = read_where(connection, &of_account).await?;
-        let Some(last) = events.last() else { break };
-        after = last.position;
-        first = first.or(events.first().map(|event| event.position));
-        let effects = part.take(folder, events, spill, progress).await?;
-        people.extend(effects.iter().flat_map(|effects| effects.rows.iter().flat_map(people_in)));
+        let (begun_at, mut range) = (after, Events::that_meet(connection, &of_account).await?);
+        while let Some(events) = range.next().await? {
+            after = events.last().map_or(after, |last| last.position);
+            first = first.or(events.first().map(|event| event.position));
+            let effects = part.take(folder, events, spill, progress).await?;
+            people.extend(effects.iter().flat_map(|effects| effects.rows.iter().flat_map(people_in)));
+        }
         if part.events > most {
             return Ok(None);
+        }
+        if after == begun_at {
+            break;
         }
     }
     let name_keys = part.name_keys.iter().copied().collect();
@@ -71,12 +75,16 @@ pub(super) async fn read_part(
                  order by position limit {RANGE}",
                 ids.join(", ")
             );
-            let events = read_where(connection, &of_people).await?;
-            let Some(last) = events.last() else { break };
-            after = last.position;
-            part.take(folder, events, spill, progress).await?;
+            let (begun_at, mut range) = (after, Events::that_meet(connection, &of_people).await?);
+            while let Some(events) = range.next().await? {
+                after = events.last().map_or(after, |last| last.position);
+                part.take(folder, events, spill, progress).await?;
+            }
             if part.events > most {
                 return Ok(None);
+            }
+            if after == begun_at {
+                break;
             }
         }
     }

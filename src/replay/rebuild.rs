@@ -161,7 +161,7 @@ impl Replay {
         options: &RebuildOptions,
         progress: &Progress,
     ) -> Result<Rebuilt, RebuildError> {
-        let lock = session::connect(&self.log, "tenure rebuild").await?;
+        let lock = session::connect(&self.log, session::REBUILDING).await?;
         if let Err(holder) = session::lock(&lock.client, REBUILD_LOCK).await? {
             return Err(RebuildError::Running(holder));
         }
@@ -213,8 +213,10 @@ impl Work<'_> {
         // Locks that others hold now may be free when the swap needs them.
         self.rehearse(&fresh).await?;
         let log = &self.replay.log;
-        let [events, other] =
-            [session::connect(log, "tenure replay").await?, session::connect(log, "tenure replay").await?];
+        let [events, other] = [
+            session::connect(log, session::REPLAYING).await?,
+            session::connect(log, session::REPLAYING).await?,
+        ];
         let events = Arc::new(events);
         let folder = self.replay.folder(wanted.into());
         let verification = self.options.verification;

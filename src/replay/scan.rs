@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::error::ReplayError;
 use super::fold::{Folder, Keys};
-use super::log_reader::{LogReader, RANGE, read_range};
+use super::log_reader::{Events, LogReader, RANGE};
 use super::pace::Pace;
 use super::parts::{Replay, Verification};
 use super::progress::{Phase, Progress};
@@ -42,7 +42,7 @@ pub(super) struct Scan<'e> {
     pub(super) streams: HashSet<Uuid>,
 }
 
-/// How many ranges are decoded at once.
+/// How many chunks are decoded at once.
 const DECODED_AT_ONCE: usize = 2;
 
 /// Reads the live tables, if they are to be compared, and the log up to the position that they are at. Notes the streams of
@@ -89,8 +89,9 @@ pub(super) async fn scan<'e>(
         let newest = replay.log.newest().await?;
         while after < newest {
             let upto = (after + RANGE).min(newest);
-            for event in read_range(events, after, upto).await? {
-                keys.note_endings(folder, &event)?;
+            let mut range = Events::of_range(events, after, upto).await?;
+            while let Some(events) = range.next().await? {
+                events.iter().try_for_each(|event| keys.note_endings(folder, event))?;
             }
             after = upto;
         }
@@ -122,13 +123,13 @@ pub(super) async fn read_log(
 ) -> Result<Told, ReplayError> {
     progress.begin(Phase::ReadingLog, position.unsigned_abs());
     let reader = LogReader::new(events.clone(), 0, position);
-    let ranges = stream::try_unfold(reader, async |mut reader| {
+    let chunks = stream::try_unfold(reader, async |mut reader| {
         Ok::<_, ReplayError>(reader.next().await?.map(|events| (events, reader)))
     });
-    let effects = ranges.map(|range| {
+    let effects = chunks.map(|chunk| {
         let folder = folder.clone();
         async move {
-            let events = range?;
+            let events = chunk?;
             let mut streams: HashSet<Uuid> = HashSet::default();
             if account.is_some() {
                 let of_account = events.iter().filter(|event| event.account_id == account);
@@ -136,21 +137,21 @@ pub(super) async fn read_log(
             }
             // Tasks of their own, so that decoding uses more than one core.
             let task = tokio::spawn(async move { folder.fold(events).await }).await;
-            let range = task.map_err(|error| ReplayError::Value(error.to_string()))??;
-            Ok::<_, ReplayError>((range, streams))
+            let told = task.map_err(|error| ReplayError::Value(error.to_string()))??;
+            Ok::<_, ReplayError>((told, streams))
         }
     });
     let mut effects = std::pin::pin!(effects.buffered(DECODED_AT_ONCE));
     let (mut keys, mut count, mut streams) = (Keys::default(), 0, HashSet::default());
     let pace = Pace::new(&replay.log, position);
     let mut step = Stopwatch::start();
-    while let Some(range) = effects.next().await {
-        let (mut range, of_account) = range?;
-        snapshot::add(spill, &mut range.records)?;
-        keys.extend(range.keys);
+    while let Some(chunk) = effects.next().await {
+        let (mut chunk, of_account) = chunk?;
+        snapshot::add(spill, &mut chunk.records)?;
+        keys.extend(chunk.keys);
         streams.extend(of_account);
-        count += range.events;
-        progress.advance(range.events);
+        count += chunk.events;
+        progress.advance(chunk.events);
         pace.give_way(&step).await;
         step = Stopwatch::start();
     }

@@ -19,10 +19,14 @@ use crate::postgres::{Connection, STATEMENT_TIMEOUT, Watch};
 const SETTINGS: &str = "
     set statement_timeout = 0; set lock_timeout = '5s'; set idle_in_transaction_session_timeout = '1min';
     set client_min_messages = warning;
-    set maintenance_work_mem = '128MB'; set default_transaction_isolation = 'read committed';
+    set maintenance_work_mem = '128MB';
     set idle_session_timeout = 0; set tcp_keepalives_idle = 30; set tcp_keepalives_interval = 5; set tcp_keepalives_count = 3;
     select set_config(name, '0', false) from pg_settings where name = 'transaction_timeout';
     select set_config('client_connection_check_interval', '1s', false) where version() ~* 'linux|darwin|bsd';";
+
+/// The `application_name` of the connection that has the lock of a rebuild, and of those that read and load.
+pub(super) const REBUILDING: &str = "tenure rebuild";
+pub(super) const REPLAYING: &str = "tenure replay";
 
 /// How long to wait for a sweep that has a lock for a moment.
 const LOCK_WAIT: Duration = Duration::from_secs(1);

@@ -82,7 +82,7 @@ impl Session {
         let limit = (handler_timeout + TRANSACTION_MARGIN).as_millis();
         let settings = format!(
             "set statement_timeout = {limit}; set lock_timeout = {limit};
-             set idle_in_transaction_session_timeout = {limit}; set default_transaction_isolation = 'read committed';
+             set idle_in_transaction_session_timeout = {limit};
              select set_config('synchronous_commit', 'on', false)
              where current_setting('synchronous_commit') in ('off', 'local');"
         );

@@ -155,7 +155,7 @@ pub enum OperateError {
     NotBeyond(PositionToken),
     /// The log does not have the events at the checkpoints any more.
     #[error(
-        "the log has lost the events at the checkpoints (slice {slice} is at position {position}): rewind to a position that it has"
+        "the log has lost the events at the checkpoints (slice {slice} is at position {position}): rewind to an earlier position that it has"
     )]
     CheckpointLost {
         /// A slice whose checkpoint is not in the log.
@@ -433,6 +433,13 @@ impl Subscriptions {
         if !row.map_or(Ok(false), |row| row.try_get(0))? {
             self.overview(name).await?;
             return Err(OperateError::NotBeyond(to));
+        }
+        // What is not moved keeps the event at its checkpoint.
+        let sql = "select slice, position from log.subscription_slice
+                   where subscription = $1 and position <= $2 and event_id <> log.event_id_at(position)
+                   order by position limit 1";
+        if let Some(row) = self.log.primary().row(sql, &[&name, &to.position]).await? {
+            return Err(OperateError::CheckpointLost { slice: row.try_get(0)?, position: row.try_get(1)? });
         }
         self.check_format(name).await?;
         let sql = "select log.rewind_subscription($1, $2, $3, $4)";

@@ -140,6 +140,32 @@ async fn every_event_comes_once_in_order_and_a_reader_resumes_where_it_was() {
     assert_eq!(first.place, page["next_cursor"].as_str().unwrap());
 }
 
+/// Otherwise whoever polls for a rare type searches the same events with every request.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reader_who_polls_for_a_type_goes_on_after_what_was_searched() {
+    let server = Server::new().await;
+    let (_, token) = runs(&server).await;
+    for number in 0..20 {
+        server.user(&format!("before-{number}")).await;
+    }
+    let page = async |cursor: &str| {
+        let path = format!("/api/v1/events?order=asc&type=account.opened{cursor}");
+        answer(server.get(&path).bearer_auth(&token)).await.is(200).json()
+    };
+    let empty = page("").await;
+    let cursor = empty["next_cursor"].as_str().unwrap();
+    let newest = server.tenure.log().newest().await.unwrap();
+    assert!(cursor.ends_with(&format!("-{newest}")), "{empty}");
+    let ada = server.user("ada").await;
+    server.account("acme", ada).await;
+    let next = page(&format!("&cursor={cursor}")).await;
+    assert_eq!(next["items"].as_array().unwrap().len(), 1, "{next}");
+    assert_eq!(
+        page(&format!("&cursor={}", next["next_cursor"].as_str().unwrap())).await["items"],
+        serde_json::json!([])
+    );
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn readers_get_what_they_ask_for_and_their_place_goes_on_all_the_same() {
     let server = Server::new().await;

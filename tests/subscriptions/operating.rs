@@ -212,3 +212,30 @@ async fn closing_the_engine_ends_its_subscribers_and_gives_their_slices_back() {
     let left = "select count(holder) + (select count(*) from log.subscriber) from log.subscription_slice";
     assert_eq!(client.query_one(left, &[]).await.unwrap().get::<_, i64>(0), 0);
 }
+
+/// As after a failover that lost events: a slice that a rewind does not move keeps its checkpoint.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rewind_leaves_no_slice_at_an_event_that_the_log_has_lost() {
+    let database = TestDatabase::new().await;
+    let client = make_tables(&database).await;
+    let tenure = database.open().await;
+    make_events(&tenure, "a", 5).await;
+    let running = quick("a", 1).slices(2).start_transactional(&tenure, Table::default()).await.unwrap();
+    until_current(&client, "a").await;
+    running.stop().await;
+    client
+        .batch_execute(
+            "update log.subscription_slice set position = 2, event_id = gen_random_uuid() where slice = 0",
+        )
+        .await
+        .unwrap();
+    let subscriptions = Subscriptions::of(tenure.log());
+    let epoch = tenure.log().seen().get().epoch;
+    let back_to = |position| tenure::event_log::PositionToken { epoch, position };
+    let error = subscriptions.rewind("a", back_to(3), &by()).await.unwrap_err();
+    assert!(matches!(error, OperateError::CheckpointLost { slice: 0, position: 2 }), "{error}");
+    subscriptions.rewind("a", back_to(1), &by()).await.unwrap();
+    let mut running = quick("a", 1).slices(2).start_transactional(&tenure, Table::default()).await.unwrap();
+    running.until(is_running).await;
+    running.stop().await;
+}

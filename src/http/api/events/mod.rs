@@ -127,7 +127,7 @@ async fn feed(
     } else {
         log.read_page_back(from.unwrap_or(i64::MAX), &filter, limit).await
     };
-    let Page { events, next, epoch: found } = page.map_err(crate::dispatch::Failure::Read)?;
+    let Page { events, next, searched_to, epoch: found } = page.map_err(crate::dispatch::Failure::Read)?;
     // The log can be restored or fail over between resolving the cursor and reading: the page would then continue
     // another log. An epoch of 0 means that no event was read.
     if begin.is_some() && found != 0 && found != epoch {
@@ -136,7 +136,8 @@ async fn feed(
     let epoch = if found == 0 { epoch } else { found };
     let next = if oldest_first {
         // At the end of the log, too: the client polls from here for new events.
-        next.or_else(|| events.last().map(|event| event.position)).or(Some(from.unwrap_or(0)))
+        let last = || events.last().map(|event| event.position).or(from).or(Some(0));
+        next.or(searched_to).or_else(last)
     } else {
         // Positions start at 1: nothing comes before the first event.
         next.filter(|position| *position > 1)
