@@ -270,12 +270,16 @@ impl Search<'_> {
                                 or github_login is not null or avatar_url is not null)"
         );
         let name = forgotten_name(user.as_uuid());
-        self.count(&format!("{schema}.users"), "personal data", &sql, &[&user, &name]).await?;
+        if self.exists(schema, "users").await? {
+            self.count(&format!("{schema}.users"), "personal data", &sql, &[&user, &name]).await?;
+        }
         let sql = format!(
             "select count(*) from {schema}.invites
              where (invitee_user_id = $1 or name_key = any ($2)) and invitee_username is not null"
         );
-        self.count(&format!("{schema}.invites"), "names in invites", &sql, &[&user, &names]).await?;
+        if self.exists(schema, "invites").await? {
+            self.count(&format!("{schema}.invites"), "names in invites", &sql, &[&user, &names]).await?;
+        }
         for table in projections::TABLES {
             if table.columns_without_statistics().next().is_some() {
                 let sql = format!("select count(*) from ({}) kept", row_sql::statistics_kept(table, schema));
@@ -286,6 +290,12 @@ impl Search<'_> {
         Ok(())
     }
 
+    /// Whether a schema, whose name is quoted, has this table.
+    async fn exists(&self, schema: &str, table: &str) -> Result<bool, tokio_postgres::Error> {
+        let name = format!("{schema}.{table}");
+        self.client.query_one("select to_regclass($1) is not null", &[&name]).await?.try_get(0)
+    }
+
     /// The tables as they were that exist, and those that rebuilds have left.
     async fn schemas(&mut self, user: UserId, names: &[Uuid]) -> Result<(), tokio_postgres::Error> {
         let sql = "select quote_ident(n.nspname) from log.as_of_schema a join pg_namespace n on n.oid = a.schema_oid
@@ -293,8 +303,9 @@ impl Search<'_> {
                    union
                    select quote_ident(n.nspname) from pg_namespace n
                    where (n.nspname like 'view\\_next\\_%' or n.nspname like 'view\\_retired\\_%')
-                     and to_regclass(format('%I.users', n.nspname)) is not null
-                     and to_regclass(format('%I.invites', n.nspname)) is not null
+                     -- The rebuild of single tables has these alone.
+                     and (to_regclass(format('%I.users', n.nspname)) is not null
+                          or to_regclass(format('%I.invites', n.nspname)) is not null)
                    order by 1";
         for row in self.client.query(sql, &[]).await? {
             let schema: String = row.try_get(0)?;

@@ -336,3 +336,49 @@ async fn an_upgrade_that_cannot_have_its_locks_ends_before_it_asks_a_node_to_sto
     reader.batch_execute("commit").await.unwrap();
     tenure.replay().rebuild(&options, &Progress::none()).await.unwrap();
 }
+
+/// Somebody comes between the rehearsal and the swap, and stays: nodes stop for moments, not for as long as the swap is tried.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upgrade_lets_nodes_go_on_while_somebody_holds_what_it_needs() {
+    let database = TestDatabase::new().await;
+    let tenure = database.open().await;
+    user(&tenure, "ada").await;
+    let client = database.connect(None).await;
+    client
+        .batch_execute(
+            "create view public.people as select username from view.users;
+             update log.head set projection_set = replace(projection_set, 'users:1', 'users:0')",
+        )
+        .await
+        .unwrap();
+    let reader = Arc::new(Mutex::new(Some(database.connect(None).await)));
+    let (drains, taken) = (Arc::new(Mutex::new(0_u32)), reader.clone());
+    let seen = drains.clone();
+    let handle = tokio::runtime::Handle::current();
+    let progress = Progress::new(move |step| {
+        if matches!(step, Step::Begun(Phase::Draining, _)) {
+            *seen.lock().unwrap() += 1;
+            let first = taken.lock().unwrap().take();
+            if let Some(reader) = first {
+                tokio::task::block_in_place(|| {
+                    handle.block_on(async {
+                        let late = "set application_name = 'a late report'; begin; select from public.people";
+                        reader.batch_execute(late).await.unwrap();
+                    });
+                });
+                // Stays open.
+                std::mem::forget(reader);
+            }
+        }
+    });
+    let options = RebuildOptions {
+        swap_wait: Duration::ZERO,
+        lock_wait: Duration::from_secs(4),
+        ..RebuildOptions::default()
+    };
+    let ended = tenure.replay().rebuild(&options, &progress).await;
+    assert!(matches!(&ended, Err(RebuildError::Blocked(who)) if who.contains("a late report")), "{ended:?}");
+    assert_eq!(*drains.lock().unwrap(), 1, "nodes are asked again only when the locks are free");
+    let announced = "select next_projection_set is not null from log.head";
+    assert!(!client.query_one(announced, &[]).await.unwrap().get::<_, bool>(0));
+}

@@ -225,6 +225,14 @@ async fn objects_of_others_that_would_be_lost_are_named_or_kept() {
             "avatar_url",
             "alter table view.users alter column avatar_url drop default",
         ),
+        (
+            "create view people as select id, avatar_url from view.users;
+             create rule write_through as on update to people do instead
+             update view.users set avatar_url = new.avatar_url where id = old.id",
+            "write_through",
+            "drop view people",
+        ),
+        ("create domain person as view.users", "person", "drop domain person"),
     ] {
         client.batch_execute(made).await.unwrap();
         let refused = rebuild(&tenure, quick()).await.unwrap_err();
@@ -239,6 +247,13 @@ async fn objects_of_others_that_would_be_lost_are_named_or_kept() {
         .batch_execute(
             "create index members_20260131 on view.members (added_at);
              create table view.moods (a int, b int); create statistics view.of_moods on a, b from view.moods;
+             create view view_of_build as select build from view.view_build;
+             create schema util;
+             create function util.norm(text) returns text immutable language sql as 'select lower($1)';
+             create function view.norm(text) returns text immutable language plpgsql as 'begin return shorter($1); end';
+             create function shorter(text) returns text immutable language sql as 'select left($1, 3)';
+             create index by_util on view.users (util.norm(username));
+             create index by_view on view.users (view.norm(username));
              alter default privileges for role tenure_owner revoke execute on functions from public",
         )
         .await
@@ -251,7 +266,9 @@ async fn objects_of_others_that_would_be_lost_are_named_or_kept() {
     tenure.add_member(&operator(), acme, bob).await.unwrap();
     tenure.ready().await.unwrap();
     let kept = "select to_regclass('view.members_20260131') is not null
-                       and exists (select from pg_statistic_ext where stxnamespace = 'view'::regnamespace)";
+                       and exists (select from pg_statistic_ext where stxnamespace = 'view'::regnamespace)
+                       and to_regclass('view.by_util') is not null and to_regclass('view.by_view') is not null
+                       and (select build from view_of_build) = (select view_build from log.head)";
     assert!(client.query_one(kept, &[]).await.unwrap().get::<_, bool>(0));
     assert_eq!(leftovers(&client).await, [""; 0]);
     client
@@ -259,6 +276,31 @@ async fn objects_of_others_that_would_be_lost_are_named_or_kept() {
         .await
         .unwrap();
     assert_tables_are_a_fold_of_the_log(&tenure).await;
+}
+
+/// It would be built on the table that is replaced.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_index_that_is_being_built_is_waited_for_and_named() {
+    let database = TestDatabase::new().await;
+    let tenure = database.open().await;
+    let (client, old) = (database.connect(None).await, database.connect(None).await);
+    // An index that is built concurrently waits for its snapshot.
+    old.batch_execute("begin isolation level repeatable read; select from log.head").await.unwrap();
+    client.batch_execute("set application_name = 'the analyst'").await.unwrap();
+    let build = client.batch_execute("create index concurrently theirs on view.users (mode)");
+    let rebuilds = async {
+        let waits =
+            "select exists (select from pg_stat_progress_create_index where datname = current_database())";
+        while !old.query_one(waits, &[]).await.unwrap().get::<_, bool>(0) {
+            tokio::task::yield_now().await;
+        }
+        let hasty = RebuildOptions { swap_wait: Duration::from_millis(200), ..quick() };
+        let rebuilt = rebuild(&tenure, hasty).await.unwrap();
+        assert!(rebuilt.not_waited_for.iter().any(|who| who.contains("the analyst")), "{rebuilt:?}");
+        old.batch_execute("commit").await.unwrap();
+    };
+    let (built, ()) = tokio::join!(build, rebuilds);
+    built.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

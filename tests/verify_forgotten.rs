@@ -90,6 +90,19 @@ async fn the_planner_keeps_no_names_and_what_it_kept_in_an_earlier_release_is_fo
     drop((again_without, opened));
     again.replay().rebuild(&RebuildOptions::default(), &Progress::none()).await.unwrap();
     assert_eq!(shown().await, Vec::<String>::new());
+    // What the rebuild of a single table has left has that table alone.
+    let haunted = user(&again, "haunted").await;
+    client
+        .batch_execute(
+            "set role tenure_owner; create schema view_next_1f;
+             create table view_next_1f.users as select * from view.users; reset role",
+        )
+        .await
+        .unwrap();
+    again.forget_user(&operator(), haunted).await.unwrap();
+    again.clear_away().await.unwrap();
+    let report = again.verify_forgotten(haunted, &[], &|_| {}).await.unwrap();
+    assert_eq!(found(&report), ["view_next_1f.users"]);
 }
 
 /// A sample of the values of these columns may outlive their rows: what is public, kept for good, sealed, or a keyed hash.

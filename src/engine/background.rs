@@ -184,18 +184,23 @@ impl Tenure {
             let tenure = self.clone();
             // A task of its own: the node does more important things meanwhile, and goes on if this panics.
             let comparing = tokio::spawn(async move { tenure.audit().await });
-            if AbortOnDropHandle::new(comparing).await.is_err() {
+            let is_done = AbortOnDropHandle::new(comparing).await.unwrap_or_else(|_| {
                 failed("the comparison panicked");
-            }
-            tokio::time::sleep(every).await;
+                false
+            });
+            // What has failed because PostgreSQL was being restarted, for example, is not put off for a day.
+            tokio::time::sleep(if is_done { every } else { every.min(FIRST_AUDIT_WITHIN) }).await;
         }
     }
 
-    /// Compares the projections with the log once, for metrics and the log output.
-    async fn audit(&self) {
+    /// Compares the projections with the log once, for metrics and the log output. `false` if that failed.
+    async fn audit(&self) -> bool {
         let diff = match self.replay().diff(None, &Progress::none()).await {
             Ok(diff) => diff,
-            Err(error) => return failed(&error.to_string()),
+            Err(error) => {
+                failed(&error.to_string());
+                return false;
+            }
         };
         let found = &diff.differences;
         #[allow(clippy::cast_precision_loss)]
@@ -205,7 +210,7 @@ impl Tenure {
         if found.count == 0 {
             let (position, rows) = (diff.position, found.rows);
             tracing::info!(position, rows, "the projections are as the log says");
-            return;
+            return true;
         }
         for difference in found.first.iter().take(LOGGED) {
             tracing::error!("the projections differ from what the log says: {difference}");
@@ -215,6 +220,7 @@ impl Tenure {
             position = diff.position,
             "the projections differ from what the log says; `tenure audit diff` shows all rows"
         );
+        true
     }
 
     /// Clears away what endings have left behind, for ever, but only while this node holds the lease.

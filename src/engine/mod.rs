@@ -431,6 +431,8 @@ async fn rebuild_projections(
             );
             settings.verification
         }
+        // What differs is said, and does not stop the start.
+        Projections::Mistrusted => Verification::Report,
         Projections::Torn | Projections::Current => {
             tracing::warn!(
                 "the projections are not those that the log expects, as in a dump that was taken while they were \
@@ -482,6 +484,16 @@ async fn rebuild_projections(
             }
         }
     })?;
+    let differences = &rebuilt.differences;
+    for difference in differences.first.iter().take(LOGGED) {
+        tracing::error!("the projections differed from what the log says: {difference}");
+    }
+    if differences.count > 0 {
+        tracing::error!(
+            count = differences.count,
+            "rows differed from what the log says; they were replaced"
+        );
+    }
     let Coverage { compared_in_part, not_compared } = &rebuilt.coverage;
     tracing::warn!(
         rows = rebuilt.rows,

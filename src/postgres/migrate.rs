@@ -325,6 +325,14 @@ pub async fn is_expected_build(client: &Client) -> Result<bool, tokio_postgres::
     view_tables::is_expected_build(client).await
 }
 
+/// Whether the tables of schema `view` are those of a restored dump that is mistrusted, and were not replaced since.
+///
+/// # Errors
+/// [`tokio_postgres::Error`] if the database cannot be read.
+pub async fn is_mistrusted_build(client: &Client) -> Result<bool, tokio_postgres::Error> {
+    view_tables::is_mistrusted(client).await
+}
+
 /// Whether the release whose newest schema version this is may serve a database with a later one.
 async fn serves(client: &Client, binary: i64) -> Result<bool, tokio_postgres::Error> {
     let sql = "select coalesce((select serves_from from log.head), 0) between 1 and $1";

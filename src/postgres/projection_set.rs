@@ -19,6 +19,8 @@ pub enum Projections {
     /// Projections of another build than the log expects, as in a dump that was taken while they were replaced, of this release or
     /// another one: they may lack rows or whole tables, and must be rebuilt from the log.
     Torn,
+    /// Projections of a restored dump that may be torn.
+    Mistrusted,
 }
 
 /// When projections of another release are replaced by those of this one.
@@ -58,7 +60,8 @@ pub(super) async fn prepare(
         view_tables::mistrust_dump(client, tables).await?;
         // Twice: a swap between the two tables that one look compares is no torn dump.
         if !view_tables::is_expected_build(client).await? && !view_tables::is_expected_build(client).await? {
-            return Ok(Projections::Torn);
+            let is_mistrusted = view_tables::is_mistrusted(client).await?;
+            return Ok(if is_mistrusted { Projections::Mistrusted } else { Projections::Torn });
         }
         if database != projection_set {
             return Ok(Projections::Outdated(database));

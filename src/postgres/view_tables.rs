@@ -134,22 +134,35 @@ pub(super) async fn mistrust_dump(client: &Client, tables: &[&Table]) -> Result<
         if exists && client.query_opt(&format!("select from {name} limit 1"), &[]).await?.is_none() {
             tracing::warn!(
                 table = name,
-                "the database was restored from a dump and a table is empty, which may be because the dump was taken while \
-                 projections were replaced: rebuilding them from the log"
+                "the database was restored from a dump and a table is empty, perhaps because the dump was taken while the projections \
+                 were replaced: comparing them with the log and rebuilding them"
             );
-            client.execute("update log.head set view_build = view_build + 1", &[]).await?;
+            let sql = "update log.head set view_build = view_build + 1
+                       where view_build = (select build from view.view_build)";
+            client.execute(sql, &[]).await?;
             return Ok(());
         }
     }
     Ok(())
 }
 
+/// Whether it was only mistrusted: its rows may be right.
+pub(super) async fn is_mistrusted(client: &Client) -> Result<bool, tokio_postgres::Error> {
+    build_is(client, "h.view_build - 1").await
+}
+
 /// Whether schema `view` is the build that the log expects.
 pub(super) async fn is_expected_build(client: &Client) -> Result<bool, tokio_postgres::Error> {
+    build_is(client, "h.view_build").await
+}
+
+async fn build_is(client: &Client, build: &str) -> Result<bool, tokio_postgres::Error> {
     let exists = "select to_regclass('view.view_build') is not null";
     if !client.query_one(exists, &[]).await?.try_get(0)? {
         return Ok(false);
     }
-    let sql = "select coalesce((select array_agg(b.build) = array[h.view_build] from view.view_build b), false) from log.head h";
-    client.query_one(sql, &[]).await?.try_get(0)
+    let sql = format!(
+        "select coalesce((select array_agg(b.build) = array[{build}] from view.view_build b), false) from log.head h"
+    );
+    client.query_one(&sql, &[]).await?.try_get(0)
 }

@@ -13,7 +13,7 @@ use tokio_postgres::{Client, GenericClient};
 use super::error::ReplayError;
 use super::fold::{Effects, Rows, table_of};
 use super::locks;
-use super::others::Others;
+use super::others::{Others, role_of_others};
 use super::progress::Progress;
 use super::tuple;
 use crate::clock::{Stopwatch, Timestamp};
@@ -22,6 +22,9 @@ use crate::event_log::copy_in::{begin_row, copy_in};
 use crate::event_log::row_sql::{self, Application};
 use crate::event_log::rows::{RowChange, Table, coalesce};
 use crate::projections::{self, unique_claims};
+
+/// The search path that functions of others are used to, for the rest of the transaction.
+pub(super) const THEIR_SEARCH_PATH: &str = "set local search_path to default;";
 
 /// The fresh tables.
 pub(super) struct Fresh {
@@ -114,8 +117,13 @@ impl Fresh {
 
     /// Builds the indexes that others have on the live tables and the fresh ones lack.
     pub(super) async fn index_for_others(&self, client: &Client) -> Result<(), ReplayError> {
+        let (before, after) = role_of_others(client).await?;
         for index in self.lacking_indexes(client).await? {
-            client.batch_execute(&index).await?;
+            let building = format!("begin; {before} {THEIR_SEARCH_PATH} {index}; {after} commit");
+            if let Err(error) = client.batch_execute(&building).await {
+                client.batch_execute("rollback").await?;
+                return Err(error.into());
+            }
         }
         Ok(())
     }

@@ -24,14 +24,20 @@ pub(super) async fn wait_for_others(
 ) -> Result<Vec<String>, ReplayError> {
     // By virtual transaction, which everybody may see: the time at which another login's transaction began is hidden.
     let sql = "select distinct l.virtualtransaction,
-                      format('process %s (%s, %s)', l.pid, coalesce(nullif(a.application_name, ''), 'unnamed'), a.usename)
+                      coalesce(format('process %s (%s, %s)', a.pid, coalesce(nullif(a.application_name, ''), 'unnamed'), a.usename),
+                               'a prepared transaction')
                from pg_locks l
                left join pg_class c on c.oid = l.relation and c.relnamespace = 'view'::regnamespace
                left join pg_stat_activity a on a.pid = l.pid
-               where l.granted and l.pid <> pg_backend_pid()
+               where l.granted and l.pid is distinct from pg_backend_pid()
                  and (l.locktype = 'relation' and c.oid is not null
-                      -- Maintenance takes this lock on a table, and other locks on its indexes.
-                      and ($1 or l.mode <> 'ShareUpdateExclusiveLock' and c.relkind not in ('i', 'I'))
+                      -- Maintenance takes this lock on a table, and other locks on its indexes. An index that is built concurrently takes
+                      -- it, too, and would be built on the table that is replaced; so would statistics.
+                      and ($1 or c.relkind not in ('i', 'I')
+                                 and (l.mode <> 'ShareUpdateExclusiveLock'
+                                      or a.backend_type is distinct from 'autovacuum worker'
+                                         and not exists (select from pg_stat_progress_vacuum p where p.pid = l.pid)
+                                         and not exists (select from pg_stat_progress_analyze p where p.pid = l.pid)))
                       -- An object that is being created locks the schema itself; until the commit, nothing else shows it.
                       or l.locktype = 'object' and l.classid = 'pg_namespace'::regclass
                          and l.objid = 'view'::regnamespace)
@@ -93,16 +99,20 @@ pub(super) async fn when_free(
 
 /// Whether a lock could not be had in time.
 pub(super) fn is_lock(error: &tokio_postgres::Error) -> bool {
-    error.code().is_some_and(|code| matches!(code.code(), "55P03" | "40P01"))
+    // Rows of the catalogs are not locked by those who change them: whoever comes second fails.
+    let is_overtaken =
+        || error.as_db_error().is_some_and(|refused| refused.message() == "tuple concurrently updated");
+    error.code().is_some_and(|code| matches!(code.code(), "55P03" | "40P01")) || is_overtaken()
 }
 
 /// Who holds locks on what is in these schemas, for messages.
 pub(super) async fn holders(client: &Client, schemas: &[&str]) -> Result<String, ReplayError> {
-    let sql = "select coalesce(string_agg(distinct format('process %s (%s, %s)', l.pid,
-                                          coalesce(nullif(a.application_name, ''), 'unnamed'), a.usename), ', '), 'unknown')
+    let sql = "select coalesce(string_agg(distinct coalesce(format('process %s (%s, %s)', a.pid,
+                                          coalesce(nullif(a.application_name, ''), 'unnamed'), a.usename),
+                                          'a prepared transaction'), ', '), 'unknown')
                from pg_locks l join pg_class c on c.oid = l.relation and c.relnamespace::regnamespace::text = any ($1)
                left join pg_stat_activity a on a.pid = l.pid
-               where l.granted and l.pid <> pg_backend_pid()
+               where l.granted and l.pid is distinct from pg_backend_pid()
                  and l.database = (select oid from pg_database where datname = current_database())";
     Ok(client.query_one(sql, &[&schemas]).await?.try_get(0)?)
 }

@@ -37,7 +37,7 @@ const STATEMENTS: &str = "
                   case when a.is_grantable then ' with grant option' else '' end)
     from pg_default_acl d cross join aclexplode(d.defaclacl) a
     where $1::boolean and d.defaclnamespace = 'view'::regnamespace
-      -- Those of other roles touch no table of ours; only a superuser can set them.
+      -- Those of other roles touch no table of ours; only a superuser can set them for them.
       and (d.defaclrole = current_user::regrole or (select rolsuper from pg_roles where rolname = session_user))
     union all
     select 2, format('grant %s on view.%I to %s%s', a.privilege_type, c.relname,
@@ -53,6 +53,12 @@ const STATEMENTS: &str = "
     where c.relnamespace = 'view'::regnamespace and c.relname = any ($2::text[])
     union all
     -- By its name alone: it may have other parameters in the new release.
+    select 1, format('revoke execute on function view.%I from public', p.proname)
+    from pg_proc p
+    where p.pronamespace = 'view'::regnamespace and p.proacl is not null
+      and p.proname = any (select t || '_apply' from unnest($2::text[]) as t)
+      and not exists (select from aclexplode(p.proacl) a where a.grantee = 0)
+    union all
     select 2, format('grant execute on function view.%I to %s%s', p.proname,
                   case a.grantee when 0 then 'public' else a.grantee::regrole::text end,
                   case when a.is_grantable then ' with grant option' else '' end)
@@ -131,7 +137,8 @@ const STATEMENTS: &str = "
     from (select distinct r.ev_class as oid from pg_depend d
           join pg_rewrite r on r.oid = d.objid and d.classid = 'pg_rewrite'::regclass
           join pg_class t on t.oid = d.refobjid and d.refclassid = 'pg_class'::regclass
-          where t.relnamespace = 'view'::regnamespace and t.relname = any ($2::text[]) and t.relkind = 'r') found
+          where t.relnamespace = 'view'::regnamespace and t.relname = any ($2::text[] || '{view_build}'::text[])
+            and t.relkind = 'r' and r.rulename = '_RETURN') found
     join pg_class v on v.oid = found.oid and v.relkind = 'v' and v.relpersistence <> 't'
     order by 1, 2";
 
@@ -141,14 +148,14 @@ const STATEMENTS: &str = "
 const REFUSED: &str = "
     with ours as (
         select c.oid, c.reltype, t.typarray from pg_class c join pg_type t on t.oid = c.reltype
-        where c.relnamespace = 'view'::regnamespace and c.relname = any ($1::text[]) and c.relkind = 'r'
+        where c.relnamespace = 'view'::regnamespace and c.relname = any ($1::text[] || '{view_build}'::text[]) and c.relkind = 'r'
     )
     select distinct pg_describe_object(d.classid, d.objid, 0)
     from pg_depend d
     where (d.refclassid = 'pg_class'::regclass and d.refobjid in (select oid from ours)
            or d.refclassid = 'pg_type'::regclass and d.refobjid in (select reltype from ours union select typarray from ours))
-      and d.classid not in ('pg_type'::regclass, 'pg_attrdef'::regclass, 'pg_trigger'::regclass,
-                            'pg_statistic_ext'::regclass)
+      and d.classid not in ('pg_attrdef'::regclass, 'pg_trigger'::regclass, 'pg_statistic_ext'::regclass)
+      and not (d.classid = 'pg_type'::regclass and d.objid in (select reltype from ours union select typarray from ours))
       and not (d.classid = 'pg_class'::regclass
                and exists (select from pg_class c where c.oid = d.objid and c.relkind in ('i', 't')))
       and not (d.classid = 'pg_constraint'::regclass
@@ -159,10 +166,10 @@ const REFUSED: &str = "
                            and p.proname = any (select t || '_apply' from unnest($1::text[]) as t)))
       and not (d.classid = 'pg_rewrite'::regclass
                and exists (select from pg_rewrite r join pg_class v on v.oid = r.ev_class
-                           where r.oid = d.objid and v.relkind = 'v' and v.relpersistence <> 't')
+                           where r.oid = d.objid and r.rulename = '_RETURN' and v.relkind = 'v' and v.relpersistence <> 't')
                and not exists (select from pg_class t
                                where d.refclassid = 'pg_class'::regclass and t.oid = d.refobjid
-                                 and t.relname <> all ($2::text[])))
+                                 and t.relname <> all ($2::text[] || '{view_build}'::text[])))
     union
     -- What is in the schema and does not move with it.
     select pg_describe_object(d.classid, d.objid, 0)
@@ -189,6 +196,16 @@ const REFUSED: &str = "
     select pg_describe_object('pg_trigger'::regclass, t.oid, 0)
     from pg_trigger t
     where t.tgconstrrelid in (select oid from ours) and t.tgrelid not in (select oid from ours) and not t.tgisinternal
+    union
+    -- The labels of its tables, such as rules for masking, would be gone.
+    select format('security label of %s on %s', l.provider, pg_describe_object(l.classoid, l.objoid, l.objsubid))
+    from pg_seclabel l where l.classoid = 'pg_class'::regclass and l.objoid in (select oid from ours)
+    union
+    -- Only they themselves can set them again.
+    select format('default privileges of role %s in schema view', d.defaclrole::regrole)
+    from pg_default_acl d
+    where $3::boolean and d.defaclnamespace = 'view'::regnamespace and d.defaclrole <> current_user::regrole
+      and not (select rolsuper from pg_roles where rolname = session_user)
     union
     -- It would publish the fresh tables under names that the subscriber does not have.
     select format('publication %I for all tables', p.pubname)
@@ -250,4 +267,16 @@ impl Others {
         }
         Ok(indexes)
     }
+}
+
+/// Others' objects belong to their owners, so putting them on the new tables needs the login's own rights, if those are a
+/// superuser's: what to say before and after.
+pub(super) async fn role_of_others(
+    client: &impl GenericClient,
+) -> Result<(&'static str, String), ReplayError> {
+    let sql = "select rolsuper and session_user <> current_user, quote_ident(current_user)
+               from pg_roles where rolname = session_user";
+    let row = client.query_one(sql, &[]).await?;
+    let (is_superuser, role): (bool, String) = (row.try_get(0)?, row.try_get(1)?);
+    Ok(if is_superuser { ("reset role;", format!("set role {role};")) } else { ("", String::new()) })
 }

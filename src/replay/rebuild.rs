@@ -175,6 +175,9 @@ impl Replay {
     }
 }
 
+/// How long a swap is tried again for locks while the nodes of the release before have stopped writing for it.
+const WHILE_DRAINED: Duration = Duration::from_secs(2);
+
 /// Whether the live projections are whole and of this release.
 async fn is_current(client: &Client) -> Result<bool, ReplayError> {
     let set: String = client.query_one("select projection_set from log.head", &[]).await?.try_get(0)?;
@@ -272,7 +275,8 @@ impl Work<'_> {
         let not_waited_for =
             locks::wait_for_others(client, with_maintenance, self.options.swap_wait, &tell).await?;
         let (set, definition) = (projections::set_name(), definition_of(projections::TABLES));
-        if scan.projection_set != set {
+        let is_upgrade = scan.projection_set != set;
+        if is_upgrade {
             // Nodes stop writing for the swap alone: not while this one catches up on what came during the wait, and not if it cannot
             // get its locks.
             fresh.index_for_others(client).await?;
@@ -280,7 +284,11 @@ impl Work<'_> {
             self.rehearse_until_free(fresh).await?;
         }
         let target = Target {
-            tries: self.options.lock_wait,
+            tries: if is_upgrade {
+                WHILE_DRAINED.min(self.options.lock_wait)
+            } else {
+                self.options.lock_wait
+            },
             is_whole: self.is_whole(),
             set: &scan.projection_set,
             epoch: scan.epoch,
@@ -289,13 +297,18 @@ impl Work<'_> {
         };
         let trying = Stopwatch::start();
         let swapped = loop {
-            if scan.projection_set != set {
+            if is_upgrade {
                 self.drain(&set).await?;
             }
             self.progress.begin(Phase::Swapping, 0);
             match swap::swap(client, fresh, &mut catch_up, &target).await? {
                 Swapped::Expired
                     if trying.elapsed() < self.options.lock_wait + self.options.drain_timeout => {}
+                // Somebody has come between the rehearsal and the swap: nodes go on until the locks are free again.
+                Swapped::Blocked(_) if is_upgrade && trying.elapsed() < self.options.lock_wait => {
+                    drain::withdraw(client).await?;
+                    self.rehearse_until_free(fresh).await?;
+                }
                 swapped => break swapped,
             }
         };
@@ -323,7 +336,8 @@ impl Work<'_> {
             return Ok(true);
         }
         let others = Others::find(&self.lock.client, &fresh.tables, Some("view_retired")).await?;
-        Ok(others.statements.iter().any(|statement| statement.starts_with("drop statistics")))
+        let need = ["drop statistics", "alter "];
+        Ok(others.statements.iter().any(|statement| need.iter().any(|need| statement.starts_with(need))))
     }
 
     /// Rehearses the swap until others leave it the locks that it needs.

@@ -11,7 +11,7 @@ use super::spill::Spill;
 use crate::clock::Stopwatch;
 use crate::event_log::rows::Table;
 use crate::postgres::copy::CopyRows;
-use crate::postgres::migrate::is_expected_build;
+use crate::postgres::migrate::{is_expected_build, is_mistrusted_build};
 
 /// How many bytes of rows are collected before they are added to their slices.
 const BATCH: usize = 1024 * 1024;
@@ -72,7 +72,12 @@ impl<'c> Snapshot<'c> {
     /// [`ReplayError::Swapped`] if a rebuild has replaced tables since the snapshot was taken: those that were read after
     /// that were found by their names, but none of their rows.
     pub(super) async fn release(self) -> Result<Duration, ReplayError> {
-        let is_whole = is_expected_build(self.client).await;
+        let is_whole = async {
+            Ok::<_, ReplayError>(
+                is_expected_build(self.client).await? || is_mistrusted_build(self.client).await?,
+            )
+        };
+        let is_whole = is_whole.await;
         self.client.batch_execute("commit").await?;
         if !is_whole? {
             return Err(ReplayError::Swapped);

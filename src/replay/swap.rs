@@ -7,9 +7,9 @@ use tokio_postgres::Client;
 
 use super::catch_up::CatchUp;
 use super::error::ReplayError;
-use super::fresh::Fresh;
+use super::fresh::{Fresh, THEIR_SEARCH_PATH};
 use super::locks::{holders, is_lock};
-use super::others::Others;
+use super::others::{Others, role_of_others};
 use crate::clock::Stopwatch;
 use crate::event_log::row_sql;
 use crate::postgres::migrate::is_of_later_release;
@@ -257,24 +257,36 @@ async fn rehearse_once(client: &Client, fresh: &Fresh, is_whole: bool) -> Result
         statements.extend(row_sql::indexes(table, &fresh.schema, ""));
     }
     statements.extend(functions.map(|table| row_sql::apply_function(table, &fresh.schema)));
-    statements.extend(renames(fresh, is_whole, &retired));
     client.batch_execute(&statements.join(";\n")).await?;
-    let (before, _) = role_of_others(client).await?;
+    // They are built before the swap, when the functions that they call are still where they were.
+    let lacking = fresh.lacking_indexes(client).await?;
+    let (before, after) = role_of_others(client).await?;
+    client.batch_execute(&format!("{before} {THEIR_SEARCH_PATH}")).await?;
+    for index in &lacking {
+        if let Some(refused) = refusal(client, index).await? {
+            return Ok(refused);
+        }
+    }
+    client.batch_execute(&format!("{after} set local search_path = pg_catalog")).await?;
+    client.batch_execute(&renames(fresh, is_whole, &retired).join(";\n")).await?;
     client.batch_execute(before).await?;
-    let indexes = others.indexes.iter().map(|(_, index)| index);
-    for statement in indexes.chain(&others.statements) {
-        match client.batch_execute(statement).await {
-            Err(error) if error.as_db_error().is_some() && !is_lock(&error) => {
-                return Ok(Rehearsed::Refused(format!(
-                    "{} ({})",
-                    shortened(statement),
-                    statement_reason(&error)
-                )));
-            }
-            done => done?,
+    for statement in &others.statements {
+        if let Some(refused) = refusal(client, statement).await? {
+            return Ok(refused);
         }
     }
     Ok(Rehearsed::Well)
+}
+
+/// Runs a statement that puts an object of others on the fresh tables.
+async fn refusal(client: &Client, statement: &str) -> Result<Option<Rehearsed>, ReplayError> {
+    match client.batch_execute(statement).await {
+        Err(error) if error.as_db_error().is_some() && !is_lock(&error) => {
+            let object = format!("{} ({})", shortened(statement), statement_reason(&error));
+            Ok(Some(Rehearsed::Refused(object)))
+        }
+        done => Ok(done.map(|()| None)?),
+    }
 }
 
 /// The first words of a statement, which name its object.
@@ -282,14 +294,4 @@ fn shortened(statement: &str) -> String {
     const MOST: usize = 120;
     let line = statement.split_whitespace().collect::<Vec<_>>().join(" ");
     if line.chars().count() <= MOST { line } else { line.chars().take(MOST).chain(['…']).collect() }
-}
-
-/// Others' objects belong to their owners, so putting them on the new tables needs the login's own rights, if those are a
-/// superuser's: what to say before and after.
-async fn role_of_others(client: &Client) -> Result<(&'static str, String), ReplayError> {
-    let sql = "select rolsuper and session_user <> current_user, quote_ident(current_user)
-               from pg_roles where rolname = session_user";
-    let row = client.query_one(sql, &[]).await?;
-    let (is_superuser, role): (bool, String) = (row.try_get(0)?, row.try_get(1)?);
-    Ok(if is_superuser { ("reset role;", format!("set role {role};")) } else { ("", String::new()) })
 }
