@@ -39,6 +39,19 @@ fn outcome(url: &str, arguments: &[&str]) -> (Option<i32>, String) {
     (status.code(), [stdout, stderr].iter().map(|text| String::from_utf8_lossy(text).into_owned()).collect())
 }
 
+/// Waits until a node is not ready, at most as long as that may take, and returns what it says then.
+async fn not_ready(node: &Node) -> serde_json::Value {
+    let state = async {
+        loop {
+            let readiness = answer(node.get("/readyz")).await;
+            if readiness.status == 503 {
+                return readiness.json();
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(2), state).await.expect("not ready in time")
+}
+
 const COMMANDS: [(&[&str], i32); 5] = [
     (&["serve"], 5),
     (&["migrate"], 5),
@@ -119,15 +132,7 @@ async fn a_database_that_is_read_only_is_refused_by_name_and_makes_a_node_not_re
     let others = "select pg_terminate_backend(pid) from pg_stat_activity
                   where datname = current_database() and pid <> pg_backend_pid()";
     admin.query(others, &[]).await.unwrap();
-    let state = async {
-        loop {
-            let readiness = answer(node.get("/readyz")).await;
-            if readiness.status == 503 {
-                return readiness.json();
-            }
-        }
-    };
-    let state = tokio::time::timeout(Duration::from_secs(2), state).await.expect("not ready in time");
+    let state = not_ready(&node).await;
     assert_eq!(state["postgres"]["state"], "read_only", "{state}");
     for (arguments, code) in COMMANDS {
         let (found, said) = outcome(&database.url(), arguments);
@@ -152,15 +157,7 @@ async fn a_node_whose_newest_event_was_replaced_is_not_ready() {
         )
         .await
         .unwrap();
-    let state = async {
-        loop {
-            let readiness = answer(node.get("/readyz")).await;
-            if readiness.status == 503 {
-                return readiness.json();
-            }
-        }
-    };
-    let state = tokio::time::timeout(Duration::from_secs(2), state).await.expect("not ready in time");
+    let state = not_ready(&node).await;
     assert_eq!(state["postgres"]["state"], "stale", "{state}");
 }
 

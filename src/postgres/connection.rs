@@ -47,7 +47,7 @@ pub const STATEMENT_TIMEOUT: Duration = Duration::from_secs(10);
 /// server compiles for it: with `enable_seqscan = off`, PostgreSQL takes the cost of any table without a usable index for enormous, and
 /// compiling takes it 0.4 s of CPU time for each statement.
 ///
-/// Nor does anybody here expect the isolation that a database or a role may have as its default: a statement that has waited for the head
+/// Nor does a default isolation level of the database or the role apply: a statement that has waited for the head
 /// lock has to see what was stored meanwhile.
 const EVERY_SESSION: &str = "set jit = off; set max_parallel_workers_per_gather = 0;
                              set default_transaction_isolation = 'read committed';";
@@ -236,7 +236,7 @@ impl Database {
             let timed_out = || ConnectError::TimedOut { address: self.inner.address.clone(), timeout: limit };
             let ended = ended.unwrap_or_else(|_| Err(timed_out()));
             match attempt {
-                // Whoever gives up does so here.
+                // A host that took too long counts as given up.
                 Some(attempt) if matches!(ended, Err(ConnectError::TimedOut { .. })) => drop(attempt),
                 Some(attempt) => attempt.end(ended.is_ok()),
                 None => {}

@@ -24,8 +24,9 @@ pub(super) async fn wait_for_others(
 ) -> Result<Vec<String>, ReplayError> {
     // By virtual transaction, which everybody may see: the time at which another login's transaction began is hidden.
     let sql = "select distinct l.virtualtransaction,
-                      coalesce(format('process %s (%s, %s)', a.pid, coalesce(nullif(a.application_name, ''), 'unnamed'), a.usename),
-                               'a prepared transaction')
+                      case when l.pid is null then 'a prepared transaction, see pg_prepared_xacts'
+                           else format('process %s (%s, %s)', l.pid, coalesce(nullif(a.application_name, ''), 'unnamed'), a.usename)
+                      end
                from pg_locks l
                left join pg_class c on c.oid = l.relation and c.relnamespace = 'view'::regnamespace
                left join pg_stat_activity a on a.pid = l.pid
@@ -99,7 +100,7 @@ pub(super) async fn when_free(
 
 /// Whether a lock could not be had in time.
 pub(super) fn is_lock(error: &tokio_postgres::Error) -> bool {
-    // Rows of the catalogs are not locked by those who change them: whoever comes second fails.
+    // PostgreSQL does not lock the catalog rows that it changes: of two sessions that change one, the second fails.
     let is_overtaken =
         || error.as_db_error().is_some_and(|refused| refused.message() == "tuple concurrently updated");
     error.code().is_some_and(|code| matches!(code.code(), "55P03" | "40P01")) || is_overtaken()
@@ -107,9 +108,10 @@ pub(super) fn is_lock(error: &tokio_postgres::Error) -> bool {
 
 /// Who holds locks on what is in these schemas, for messages.
 pub(super) async fn holders(client: &Client, schemas: &[&str]) -> Result<String, ReplayError> {
-    let sql = "select coalesce(string_agg(distinct coalesce(format('process %s (%s, %s)', a.pid,
-                                          coalesce(nullif(a.application_name, ''), 'unnamed'), a.usename),
-                                          'a prepared transaction'), ', '), 'unknown')
+    let sql = "select coalesce(string_agg(distinct case when l.pid is null then 'a prepared transaction, see pg_prepared_xacts'
+                                               else format('process %s (%s, %s)', l.pid,
+                                                           coalesce(nullif(a.application_name, ''), 'unnamed'), a.usename) end,
+                                          ', '), 'unknown')
                from pg_locks l join pg_class c on c.oid = l.relation and c.relnamespace::regnamespace::text = any ($1)
                left join pg_stat_activity a on a.pid = l.pid
                where l.granted and l.pid is distinct from pg_backend_pid()
