@@ -42,7 +42,8 @@ async fn a_relay_that_is_switched_on_late_begins_where_it_is_told() {
 #[tokio::test(flavor = "multi_thread")]
 async fn two_nodes_relay_as_one_and_the_second_takes_over() {
     let relayed = Relayed::new().await;
-    let (one, two) = tokio::join!(relayed.node(Some(RelayFrom::Position(1))), relayed.node(None));
+    let from = Some(RelayFrom::Position(1));
+    let (one, two) = tokio::join!(relayed.node(from), relayed.node(from));
     relayed.write(0..100).await;
     relayed.check(&one, 1).await;
     let leader = until(&two, "a leader", |relay| relay.node.is_some()).await.node;
