@@ -193,9 +193,9 @@ impl Replay {
         let coarse = COARSE.iter().map(|name| format!("create table pg_temp.{name} (like coarse.{name});\n"));
         client.batch_execute(&tables.chain(coarse).collect::<String>()).await?;
         for slice in 0..SLICES {
-            let slice = spill.take(slice)?;
+            let slice = spill.take(slice).read()?;
             let rows = rows_of_part(&slice, moment.position)?;
-            fresh::load(client, "pg_temp", projections::TABLES, &rows).await?;
+            fresh::load(client, "pg_temp", fresh::loads(projections::TABLES, &rows)).await?;
         }
         let keys = self.codec.keys().clone();
         let reader = Reader::of_past(self.log.primary().clone(), keys, Arc::new(connection), moment.position);

@@ -219,13 +219,13 @@ impl Replay {
         progress.begin(Phase::Loading, SLICES as u64);
         let mut loaded = 0;
         for slice in 0..SLICES {
-            let slice = spill.take(slice)?;
+            let slice = spill.take(slice).read()?;
             let mut rows = match options.account {
                 Some(_) => rows_of_part(&slice, moment.position)?,
                 None => rows_of(&slice)?,
             };
             drop_expired_claims(&mut rows, moment.at)?;
-            loaded += fresh::load(client, schema, projections::TABLES, &rows).await?;
+            loaded += fresh::load(client, schema, fresh::loads(projections::TABLES, &rows)).await?;
             progress.advance(1);
             tokio::task::yield_now().await;
         }

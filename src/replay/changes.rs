@@ -141,7 +141,7 @@ impl Replay {
         progress.begin(Phase::Loading, SLICES as u64);
         let mut found = Changes { from, to, events, count: 0, changes: Vec::new() };
         for slice in 0..SLICES {
-            let slice = spill.take(slice)?;
+            let slice = spill.take(slice).read()?;
             let (before, after) = if account.is_some() {
                 (rows_of_part(&slice, from.position)?, rows_of_part(&slice, to.position)?)
             } else {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
 use foldhash::HashSet;
 use serde::Serialize;
@@ -107,18 +108,19 @@ impl Coverage {
 }
 
 /// What is compared.
-pub(super) struct Comparison<'a> {
+#[derive(Clone)]
+pub(super) struct Comparison {
     /// The columns in which each of [`projections::TABLES`] is compared; none if it is not.
-    pub(super) compared: &'a [Vec<usize>],
+    pub(super) compared: Arc<[Vec<usize>]>,
     /// The time by which claims have expired or not.
     pub(super) now: Timestamp,
     /// What is known of data keys.
-    pub(super) keys: &'a Keys,
+    pub(super) keys: Arc<Keys>,
     /// Only rows of this account, and claims of these streams of it.
-    pub(super) account: Option<(Uuid, &'a HashSet<Uuid>)>,
+    pub(super) account: Option<(Uuid, Arc<HashSet<Uuid>>)>,
 }
 
-impl Comparison<'_> {
+impl Comparison {
     /// Compares the rows of a slice.
     pub(super) fn compare(&self, rows: &Rows<'_>, differences: &mut Differences) -> Result<(), ReplayError> {
         for (&(number, key), row) in rows {
@@ -186,7 +188,7 @@ impl Comparison<'_> {
     }
 
     fn is_of_account(&self, table: &Table, tuple: &[u8]) -> bool {
-        let Some((account, streams)) = self.account else { return true };
+        let Some((account, streams)) = &self.account else { return true };
         if table.name == unique_claims::TABLE.name {
             return holder(tuple).is_some_and(|holder| streams.contains(&holder));
         }
@@ -196,7 +198,7 @@ impl Comparison<'_> {
         };
         // Accounts and their endings have the account as their key; pipes are found through their source.
         let of = id("account_id").or_else(|| id("source_id")).or_else(|| id("id"));
-        of.is_some_and(|of| of == account || streams.contains(&of))
+        of.is_some_and(|of| of == *account || streams.contains(&of))
     }
 }
 

@@ -62,13 +62,13 @@ impl Replay {
         progress.begin(Phase::Loading, SLICES as u64);
         let mut differences = Differences::default();
         let comparison = Comparison {
-            compared: &scan.compared,
+            compared: scan.compared.clone(),
             now: self.clock.now(),
-            keys: &scan.keys,
-            account: account.map(|account| (account, &scan.streams)),
+            keys: scan.keys.clone(),
+            account: account.map(|account| (account, Arc::new(std::mem::take(&mut scan.streams)))),
         };
         for slice in 0..SLICES {
-            let slice = scan.spill.take(slice)?;
+            let slice = scan.spill.take(slice).read()?;
             comparison.compare(&rows_of(&slice)?, &mut differences)?;
             progress.advance(1);
             // A slice can take a while, and other tasks of this node wait for the thread.

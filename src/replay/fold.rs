@@ -89,7 +89,7 @@ impl Records {
 }
 
 /// Subjects whose keys events have destroyed, and those whose keys were missing.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct Keys {
     /// Destroyed by an event.
     pub(super) ended: HashSet<(&'static str, Uuid)>,

@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::time::Duration;
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use foldhash::{HashMap, HashMapExt as _};
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, GenericClient};
@@ -77,11 +77,6 @@ impl Fresh {
         Ok(transaction.commit().await?)
     }
 
-    /// Adds the rows of a slice. Returns how many.
-    pub(super) async fn load(&self, client: &Client, rows: &Rows<'_>) -> Result<u64, ReplayError> {
-        load(client, &self.schema, &self.tables, rows).await
-    }
-
     /// Builds keys, indexes, statistics and functions, on both connections at once. Waits at most this long for sessions that read the
     /// fresh tables, such as dumps; returns those that still do.
     pub(super) async fn index(
@@ -90,7 +85,16 @@ impl Fresh {
         most: Duration,
         progress: &Progress,
     ) -> Result<Option<String>, ReplayError> {
-        let left: Mutex<VecDeque<&'static Table>> = Mutex::new(self.tables.iter().copied().collect());
+        // The largest first, so that neither connection waits long for the other one in the end.
+        let mut sized = Vec::with_capacity(self.tables.len());
+        for table in &self.tables {
+            let sql = "select pg_table_size(format('%I.%I', $1::text, $2::text)::regclass)";
+            let size: i64 = clients[0].query_one(sql, &[&self.schema, &table.name]).await?.try_get(0)?;
+            sized.push((size, *table));
+        }
+        sized.sort_by_key(|(size, _)| std::cmp::Reverse(*size));
+        let left: Mutex<VecDeque<&'static Table>> =
+            Mutex::new(sized.into_iter().map(|(_, table)| table).collect());
         let next = || left.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
         let waited = Stopwatch::start();
         let build = async |client: &Client| {
@@ -269,34 +273,44 @@ impl Fresh {
     }
 }
 
-/// Adds the rows of a slice to these tables of a schema. Returns how many.
-pub(super) async fn load(
-    client: &Client,
-    schema: &str,
-    tables: &[&'static Table],
-    rows: &Rows<'_>,
-) -> Result<u64, ReplayError> {
+/// Rows of one table as a COPY carries them, and how many.
+pub(super) struct Load {
+    table: &'static Table,
+    rows: Bytes,
+    count: u64,
+}
+
+/// The rows of a slice that belong to these tables.
+pub(super) fn loads(tables: &[&'static Table], rows: &Rows<'_>) -> Vec<Load> {
     let mut by_table: Vec<Vec<&[u8]>> = vec![Vec::new(); projections::TABLES.len()];
     for ((number, _), row) in rows {
         by_table[*number].extend(row.replayed.as_deref());
     }
-    let mut count = 0;
-    for table in tables {
+    let mut loads = Vec::with_capacity(tables.len());
+    for &table in tables {
         let tuples = &by_table[table_of(table)];
-        if tuples.is_empty() {
-            continue;
-        }
-        let columns: Vec<&str> = table.columns.iter().map(|column| column.name).collect();
-        let name = format!("{schema}.{}", table.name);
-        let mut rows = BytesMut::new();
+        let mut rows = BytesMut::with_capacity(tuples.iter().map(|tuple| 2 + tuple.len()).sum());
         for tuple in tuples {
-            begin_row(&mut rows, columns.len());
+            begin_row(&mut rows, table.columns.len());
             tuple::put_row(&mut rows, tuple);
         }
-        copy_in(client, &name, &columns.join(", "), rows.freeze()).await?;
-        count += tuples.len() as u64;
+        if !rows.is_empty() {
+            loads.push(Load { table, rows: rows.freeze(), count: tuples.len() as u64 });
+        }
     }
-    Ok(count)
+    loads
+}
+
+/// Adds rows to tables of a schema. Returns how many.
+pub(super) async fn load(client: &Client, schema: &str, loads: Vec<Load>) -> Result<u64, ReplayError> {
+    let mut all = 0;
+    for Load { table, rows, count } in loads {
+        let columns: Vec<&str> = table.columns.iter().map(|column| column.name).collect();
+        let name = format!("{schema}.{}", table.name);
+        copy_in(client, &name, &columns.join(", "), rows).await?;
+        all += count;
+    }
+    Ok(all)
 }
 
 /// Who holds a claim, until when, and the position of the event that took it. No end: until it is released.

@@ -12,7 +12,7 @@ use super::compare::{Comparison, Coverage, Differences};
 use super::drain;
 use super::error::ReplayError;
 use super::fold::{Folder, rows_of, table_of};
-use super::fresh::Fresh;
+use super::fresh::{self, Fresh, Load};
 use super::locks;
 use super::others::Others;
 use super::pace::Pace;
@@ -20,7 +20,7 @@ use super::parts::{Replay, Verification};
 use super::progress::{Phase, Progress};
 use super::scan::{Scan, scan};
 use super::session;
-use super::spill::SLICES;
+use super::spill::{SLICES, Spilled};
 use super::swap::{self, Rehearsed, Swapped, Target};
 use crate::clock::Stopwatch;
 use crate::event_log::drain::REBUILD_LOCK;
@@ -265,7 +265,7 @@ impl Work<'_> {
         }
         fresh.index_for_others(client).await?;
         self.progress.begin(Phase::CatchingUp, 0);
-        let keys = std::mem::take(&mut scan.keys);
+        let keys = Arc::unwrap_or_clone(std::mem::take(&mut scan.keys));
         let clock = self.replay.clock.clone();
         let mut catch_up = CatchUp::new(events, folder, clock, keys, scan.position);
         catch_up.nearly(client, fresh).await?;
@@ -377,7 +377,8 @@ impl Work<'_> {
         Ok(())
     }
 
-    /// Compares and loads slice by slice, two at a time: while one is compared, the rows of the other are stored.
+    /// Compares and loads slice by slice, over two connections. While the rows of one slice are stored, those of the next are made
+    /// and compared, in tasks of their own, so that neither this process nor the server waits for the other.
     async fn fill(
         &self,
         fresh: &Fresh,
@@ -386,24 +387,29 @@ impl Work<'_> {
     ) -> Result<(Differences, u64), ReplayError> {
         self.progress.begin(Phase::Loading, SLICES as u64);
         let comparison = Comparison {
-            compared: &scan.compared,
+            compared: scan.compared.clone(),
             now: self.replay.clock.now(),
-            keys: &scan.keys,
+            keys: scan.keys.clone(),
             account: None,
         };
+        let tables: Arc<[&'static Table]> = fresh.tables.clone().into();
         let spill = std::sync::Mutex::new((&mut scan.spill, 0..SLICES));
         let next = || {
             let mut spill = spill.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-            spill.1.next().map(|slice| spill.0.take(slice))
+            let spilled = spill.1.next().map(|slice| spill.0.take(slice))?;
+            let (comparison, tables) = (comparison.clone(), tables.clone());
+            Some(tokio::spawn(async move { made(spilled, &comparison, &tables) }))
         };
         let pace = Pace::new(&self.replay.log, scan.position);
         let work = async |client: &Client| {
             let (mut differences, mut count) = (Differences::default(), 0);
-            while let Some(slice) = next() {
-                let (slice, step) = (slice?, Stopwatch::start());
-                let rows = rows_of(&slice)?;
-                comparison.compare(&rows, &mut differences)?;
-                count += fresh.load(client, &rows).await?;
+            let mut making = next();
+            while let Some(made) = making {
+                let step = Stopwatch::start();
+                let (loads, found) = made.await.map_err(|error| ReplayError::Value(error.to_string()))??;
+                making = next();
+                differences.extend(found);
+                count += fresh::load(client, &fresh.schema, loads).await?;
                 self.progress.advance(1);
                 pace.give_way(&step).await;
             }
@@ -414,4 +420,17 @@ impl Work<'_> {
         differences.extend(others);
         Ok((differences, one + two))
     }
+}
+
+/// The rows of a slice, and how the live ones differ from them.
+fn made(
+    spilled: Spilled,
+    comparison: &Comparison,
+    tables: &[&'static Table],
+) -> Result<(Vec<Load>, Differences), ReplayError> {
+    let slice = spilled.read()?;
+    let rows = rows_of(&slice)?;
+    let mut differences = Differences::default();
+    comparison.compare(&rows, &mut differences)?;
+    Ok((fresh::loads(tables, &rows), differences))
 }

@@ -25,9 +25,9 @@ pub(super) struct Scan<'e> {
     /// The records of the live tables and of the events.
     pub(super) spill: Spill<'e>,
     /// The columns in which each of [`projections::TABLES`] is compared; none if it is not.
-    pub(super) compared: Vec<Vec<usize>>,
+    pub(super) compared: Arc<[Vec<usize>]>,
     /// What is known of data keys.
-    pub(super) keys: Keys,
+    pub(super) keys: Arc<Keys>,
     /// The position that both are at.
     pub(super) position: i64,
     /// The epoch of the position.
@@ -60,7 +60,7 @@ pub(super) async fn scan<'e>(
     let snapshot = Snapshot::take(live).await?;
     let (position, epoch, projection_set) =
         (snapshot.position, snapshot.epoch, snapshot.projection_set.clone());
-    let compared: Vec<Vec<usize>> = projections::TABLES
+    let compared: Arc<[Vec<usize>]> = projections::TABLES
         .iter()
         .zip(&*folder.wanted)
         .map(|(table, wanted)| match verification {
@@ -72,7 +72,7 @@ pub(super) async fn scan<'e>(
         .collect();
     progress.begin(Phase::ReadingTables, 0);
     for (table, columns) in
-        projections::TABLES.iter().zip(&compared).filter(|(_, columns)| !columns.is_empty())
+        projections::TABLES.iter().zip(&*compared).filter(|(_, columns)| !columns.is_empty())
     {
         progress.advance(snapshot.read(table, columns, &mut spill).await?);
     }
@@ -99,6 +99,7 @@ pub(super) async fn scan<'e>(
             return Err(ReplayError::LostKey { subject: subject.clone() });
         }
     }
+    let keys = Arc::new(keys);
     Ok(Scan { spill, compared, keys, position, epoch, projection_set, events: count, snapshot_held, streams })
 }
 

@@ -59,11 +59,24 @@ impl<'e> Spill<'e> {
         Ok(())
     }
 
-    /// Takes all records of a slice.
-    pub(super) fn take(&mut self, slice: usize) -> Result<BytesMut, ReplayError> {
+    /// Takes all records of a slice, to be read back.
+    pub(super) fn take(&mut self, slice: usize) -> Spilled {
         let slice = std::mem::take(&mut self.slices[slice]);
         self.in_memory -= slice.memory.len();
-        slice.read_back(&self.key)
+        Spilled { slice, key: self.key.clone() }
+    }
+}
+
+/// All records of a slice, in memory and in its file.
+pub(super) struct Spilled {
+    slice: Slice,
+    key: DataKey,
+}
+
+impl Spilled {
+    /// The records, in the order in which they were added.
+    pub(super) fn read(self) -> Result<BytesMut, ReplayError> {
+        self.slice.read_back(&self.key)
     }
 }
 
@@ -117,7 +130,7 @@ mod tests {
         file.read_exact(&mut written).unwrap();
         assert!(!written.windows(7).any(|bytes| bytes == b"record "));
         file.seek(SeekFrom::End(0)).unwrap();
-        let all = spill.take(1).unwrap();
+        let all = spill.take(1).read().unwrap();
         assert_eq!(all.len(), count / 2 * record(0).len());
         assert!(all.starts_with(&record(1)) && all.ends_with(&record(count - 1)));
     }

@@ -109,7 +109,7 @@ pub fn open<'k>(
                 return Ok(());
             };
             let associated = associated_data(self.id, entry.subject_kind, entry.subject_id, name);
-            field.open_with(&key.decrypt(entry.nonce_and_ciphertext().as_slice(), &associated)?)
+            field.open_with(&key.decrypt_with(entry.nonce, entry.ciphertext, &associated)?)
         }
     }
 
@@ -143,12 +143,6 @@ struct SealedEntry<'b> {
     subject_id: Uuid,
     nonce: &'b [u8],
     ciphertext: &'b [u8],
-}
-
-impl SealedEntry<'_> {
-    fn nonce_and_ciphertext(&self) -> Vec<u8> {
-        [self.nonce, self.ciphertext].concat()
-    }
 }
 
 fn entries(block: &[u8]) -> Result<Vec<SealedEntry<'_>>, SealError> {
