@@ -280,27 +280,126 @@ async fn objects_of_others_that_would_be_lost_are_named_or_kept() {
 
 /// It would be built on the table that is replaced.
 #[tokio::test(flavor = "multi_thread")]
-async fn an_index_that_is_being_built_is_waited_for_and_named() {
+async fn nothing_is_replaced_while_an_index_is_being_built() {
     let database = TestDatabase::new().await;
     let tenure = database.open().await;
     let (client, old) = (database.connect(None).await, database.connect(None).await);
     // An index that is built concurrently waits for its snapshot.
     old.batch_execute("begin isolation level repeatable read; select from log.head").await.unwrap();
     client.batch_execute("set application_name = 'the analyst'").await.unwrap();
+    // Within a transaction, what sessions do is looked up once.
+    let watch = database.connect(None).await;
     let build = client.batch_execute("create index concurrently theirs on view.users (mode)");
     let rebuilds = async {
         let waits =
             "select exists (select from pg_stat_progress_create_index where datname = current_database())";
-        while !old.query_one(waits, &[]).await.unwrap().get::<_, bool>(0) {
+        while !watch.query_one(waits, &[]).await.unwrap().get::<_, bool>(0) {
             tokio::task::yield_now().await;
         }
-        let hasty = RebuildOptions { swap_wait: Duration::from_millis(200), ..quick() };
-        let rebuilt = rebuild(&tenure, hasty).await.unwrap();
-        assert!(rebuilt.not_waited_for.iter().any(|who| who.contains("the analyst")), "{rebuilt:?}");
+        assert_names(rebuild(&tenure, hasty()).await, "the analyst");
         old.batch_execute("commit").await.unwrap();
     };
     let (built, ()) = tokio::join!(build, rebuilds);
     built.unwrap();
+    rebuild(&tenure, quick()).await.unwrap();
+    let kept = "select i.indisvalid from pg_index i where i.indexrelid = 'view.theirs'::regclass";
+    assert!(client.query_one(kept, &[]).await.unwrap().get::<_, bool>(0));
+}
+
+/// They would be put on the table that is replaced.
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_replaced_while_others_change_a_table() {
+    let database = TestDatabase::new().await;
+    let tenure = database.open().await;
+    let client = database.connect(None).await;
+    client
+        .batch_execute(
+            "set application_name = 'the analyst';
+             create function public.nothing() returns trigger language plpgsql as 'begin return null; end'",
+        )
+        .await
+        .unwrap();
+    for change in [
+        "create trigger theirs after insert on view.users for each statement execute function public.nothing()",
+        "create index theirs on view.users (mode)",
+        "create statistics public.theirs on mode, operator from view.users",
+        "comment on table view.users is 'theirs'",
+        "alter table view.users replica identity full",
+    ] {
+        client.batch_execute(&format!("begin; {change}")).await.unwrap();
+        assert_names(rebuild(&tenure, hasty()).await, "the analyst");
+        client.batch_execute("commit").await.unwrap();
+        user(&tenure, &format!("after{}", change.len())).await;
+    }
+    rebuild(&tenure, quick()).await.unwrap();
+    let kept = "select exists (select from pg_trigger where tgname = 'theirs' and tgrelid = 'view.users'::regclass)
+                   and to_regclass('view.theirs') is not null
+                   and exists (select from pg_statistic_ext where stxname = 'theirs' and stxrelid = 'view.users'::regclass)
+                   and obj_description('view.users'::regclass) = 'theirs'
+                   and (select relreplident = 'f' from pg_class where oid = 'view.users'::regclass)";
+    assert!(client.query_one(kept, &[]).await.unwrap().get::<_, bool>(0));
+    assert_tables_are_a_fold_of_the_log(&tenure).await;
+}
+
+/// Whoever waits for a lock in vain is told who has it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_comparison_of_locked_tables_names_the_holder() {
+    let database = TestDatabase::new().await;
+    let tenure = database.open().await;
+    let client = database.connect(None).await;
+    client
+        .batch_execute(
+            "set application_name = 'the analyst'; begin; lock table view.users in access exclusive mode",
+        )
+        .await
+        .unwrap();
+    let error = tenure.replay().diff(None, &Progress::none()).await.unwrap_err();
+    assert!(matches!(&error, ReplayError::Locked(who) if who.contains("the analyst")), "{error:?}");
+    assert!(error.may_succeed_later());
+    client.batch_execute("commit").await.unwrap();
+    assert_eq!(diff(&tenure).await.differences.count, 0);
+}
+
+/// Waits for nobody.
+fn hasty() -> RebuildOptions {
+    RebuildOptions {
+        swap_wait: Duration::from_millis(200),
+        lock_wait: Duration::from_millis(500),
+        ..RebuildOptions::default()
+    }
+}
+
+fn assert_names(rebuilt: Result<Rebuilt, RebuildError>, who: &str) {
+    let blocked = matches!(&rebuilt, Err(RebuildError::Blocked(holders)) if holders.contains(who));
+    assert!(blocked, "{rebuilt:?}");
+}
+
+/// Such as a rule for masking, which would be gone.
+#[tokio::test(flavor = "multi_thread")]
+async fn security_labels_are_named_before_the_log_is_read() {
+    let database = TestDatabase::new().await;
+    let tenure = database.open().await;
+    let client = database.connect(None).await;
+    client.batch_execute("set allow_system_table_mods = on").await.unwrap();
+    for (class, object) in [
+        ("pg_class", "'view.users'::regclass"),
+        ("pg_namespace", "'view'::regnamespace"),
+        ("pg_proc", "'view.users_apply'::regproc"),
+    ] {
+        // As `security label` stores it; no provider of labels comes with PostgreSQL.
+        let label = format!(
+            "insert into pg_seclabel (objoid, classoid, objsubid, provider, label)
+             values ({object}, '{class}'::regclass, 0, 'masking', 'hidden')"
+        );
+        client.batch_execute(&label).await.unwrap();
+        match rebuild(&tenure, quick()).await {
+            Err(RebuildError::InUse(named)) => {
+                assert!(named.iter().any(|name| name.contains("security label of masking")), "{named:?}");
+            }
+            rebuilt => panic!("{class}: {rebuilt:?}"),
+        }
+        client.batch_execute("delete from pg_seclabel where provider = 'masking'").await.unwrap();
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -330,12 +330,20 @@ async fn a_start_does_not_wait_for_ever_for_a_rebuild_that_does_nothing() {
         ))
         .await
         .unwrap();
-    let settings = Settings { stalled_after: Duration::from_millis(500), ..database.settings() };
-    let error = open(settings).await.err().unwrap();
-    assert!(
-        matches!(&error, OpenError::Rebuild(RebuildError::Running(who)) if who.contains("tenure rebuild")),
-        "{error}"
-    );
+    // PostgreSQL does not show another login what the sessions of this one do.
+    let name = format!("other_{}", database.name);
+    let create = format!("create role {name} login; grant tenure_owner, tenure_app to {name}");
+    frozen.batch_execute(&create).await.unwrap();
+    let mut of_other = database.address.clone();
+    of_other.config.user(&name);
+    for address in [database.address.clone(), of_other] {
+        let settings = Settings { stalled_after: Duration::from_millis(500), address, ..database.settings() };
+        let error = open(settings).await.err().unwrap();
+        assert!(
+            matches!(&error, OpenError::Rebuild(RebuildError::Running(who)) if who.contains("tenure rebuild")),
+            "{error}"
+        );
+    }
     // One that works is waited for.
     let patient = open(Settings { stalled_after: Duration::from_secs(60), ..database.settings() });
     let freed = async {
@@ -353,6 +361,7 @@ async fn a_start_does_not_wait_for_ever_for_a_rebuild_that_does_nothing() {
     };
     let (opened, ()) = tokio::try_join!(patient, freed).unwrap();
     opened.close().await;
+    frozen.batch_execute(&format!("drop owned by {name}; drop role {name}")).await.unwrap();
 }
 
 /// Nodes decide by the number of their migrations whose functions and indexes stay, while two releases run.

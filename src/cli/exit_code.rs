@@ -117,7 +117,7 @@ fn of_replay_of_history(error: &anyhow::Error) -> Option<u8> {
                 | BulkError::Unavailable(_),
             ) => 5,
             SeedError::Codec(error) => exit_code_of_codec(error),
-            SeedError::Bulk(_) | SeedError::Invalid(_) => 1,
+            SeedError::Bulk(_) | SeedError::Invalid(_) | SeedError::Failed => 1,
         });
     }
     if let Some(error) = error.downcast_ref::<RotateError>() {

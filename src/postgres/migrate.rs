@@ -56,6 +56,9 @@ const SETTINGS: &str =
 /// transaction, such as a dump's. Nobody queues behind that, so it may take long, but stays bounded.
 const LONG: &str = "set statement_timeout = 0; set lock_timeout = '10min';";
 
+/// The `application_name` of the connections that migrate, and mend what differs from the release.
+pub(crate) const MIGRATE: &str = "tenure migrate";
+
 /// Session settings for migrations. Every append queues behind a migration that waits for a lock on the log, so it
 /// waits briefly and retries.
 const MIGRATING: &str = "set statement_timeout = 0; set lock_timeout = '1s';";
@@ -93,9 +96,9 @@ impl Migration {
     /// the server cannot be used; [`MigrateError::Locked`] if another connection keeps the lock.
     pub async fn begin(address: &Address) -> Result<Self, MigrateError> {
         let database = Database::new(address, None)?;
-        let connection = database.connect("tenure migrate", SETTINGS).await?;
+        let connection = database.connect(MIGRATE, SETTINGS).await?;
         // Before the lock: a pooler in transaction mode could hand the session that holds the lock to another client.
-        let second = database.connect("tenure migrate", SETTINGS).await?;
+        let second = database.connect(MIGRATE, SETTINGS).await?;
         if in_time(pooler::shares_sessions(&connection.client, &second.client)).await? {
             return Err(MigrateError::Pooler);
         }

@@ -127,7 +127,7 @@ impl Replay {
         progress: &Progress,
     ) -> Result<Changes, ReplayError> {
         let folder = self.folder_of_past(account.is_some());
-        let connection = Arc::new(session::connect(&self.log, session::REPLAYING).await?);
+        let connection = Arc::new(session::connect(&self.log, session::COMPARING).await?);
         let mut spill = Spill::new(&*self.entropy);
         let events = if let Some(account) = account {
             progress.begin(Phase::ReadingLog, 0);

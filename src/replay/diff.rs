@@ -7,6 +7,7 @@ use uuid::Uuid;
 use super::compare::{Comparison, Differences};
 use super::error::ReplayError;
 use super::fold::rows_of;
+use super::locks::holders;
 use super::parts::{Replay, Verification};
 use super::progress::{Phase, Progress};
 use super::scan::scan;
@@ -43,7 +44,7 @@ impl Replay {
     }
 
     async fn diff_while(&self, account: Option<Uuid>, progress: &Progress) -> Result<Diff, ReplayError> {
-        let connect = || session::connect(&self.log, session::REPLAYING);
+        let connect = || session::connect(&self.log, session::COMPARING);
         let (events, live) = (Arc::new(connect().await?), connect().await?);
         let wanted: Arc<[bool]> = vec![true; projections::TABLES.len()].into();
         let folder = self.folder(wanted);
@@ -53,6 +54,10 @@ impl Replay {
             match scanned.await {
                 // A rebuild has swapped in between.
                 Err(ReplayError::Swapped) if tries < TRIES => tries += 1,
+                Err(error) if error.is_lock() => {
+                    live.client.batch_execute("rollback").await?;
+                    return Err(ReplayError::Locked(holders(&live.client, &["view"]).await?));
+                }
                 scanned => break scanned?,
             }
         };

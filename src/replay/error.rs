@@ -9,6 +9,8 @@ use crate::postgres::copy::CopyError;
 use crate::postgres::{ConnectError, statement_reason};
 use crate::sealing::SealError;
 
+use super::locks::is_lock;
+
 /// Why a replay failed. The live tables are unchanged, but for [`ReplayError::InDoubt`].
 #[derive(Debug, thiserror::Error)]
 pub enum ReplayError {
@@ -37,6 +39,9 @@ pub enum ReplayError {
         statement_reason(.0)
     )]
     InDoubt(#[source] tokio_postgres::Error),
+    /// Somebody holds a lock on a table for longer than the replay waits.
+    #[error("the tables are locked by {0}; try again")]
+    Locked(String),
     /// Rows could not be read from the database.
     #[error("the database could not be read: {0}")]
     Copy(#[from] CopyError),
@@ -93,6 +98,12 @@ pub enum ReplayError {
         /// The position of the event.
         position: i64,
     },
+    /// Part of the replay panicked.
+    #[error(
+        "a part of the replay failed; nothing was replaced. This is a bug: please report it with what the log output says, and use the \
+         release before until it is mended"
+    )]
+    TaskFailed,
     /// A temporary file cannot be written or read.
     #[error("a temporary file in {} failed: {source}; free space there, or set TMPDIR", std::env::temp_dir().display())]
     Temporary {
@@ -115,6 +126,17 @@ impl ReplayError {
         Self::Temporary { source }
     }
 
+    /// Whether a lock could not be had in time.
+    pub(super) fn is_lock(&self) -> bool {
+        matches!(self, Self::Statement(error) | Self::Copy(CopyError::Statement(error)) if is_lock(error))
+    }
+
+    /// The error of a task that did not end well. What it panicked with is in the log output.
+    #[allow(clippy::needless_pass_by_value)]
+    pub(super) fn task(_: tokio::task::JoinError) -> Self {
+        Self::TaskFailed
+    }
+
     /// Whether the replay may succeed later, without a change of its setup.
     #[must_use]
     pub fn may_succeed_later(&self) -> bool {
@@ -127,6 +149,7 @@ impl ReplayError {
             | Self::Codec(CodecError::Keys(KeyLoadError::Read(_)))
             | Self::EpochChanged
             | Self::Swapped
+            | Self::Locked(_)
             | Self::Copy(CopyError::TimedOut)
             | Self::Temporary { .. } => true,
             other => crate::postgres::is_outage(other),

@@ -46,6 +46,14 @@ const STATEMENTS: &str = "
     from pg_class c cross join aclexplode(c.relacl) a
     where c.relnamespace = 'view'::regnamespace and c.relname = any ($2::text[] || '{view_build}'::text[]) and a.grantee <> c.relowner
     union all
+    -- A table that the release adds was made where default privileges of schema view do not apply.
+    select 2, format('grant %s on view.%I to %s%s', a.privilege_type, t,
+                  case a.grantee when 0 then 'public' else a.grantee::regrole::text end,
+                  case when a.is_grantable then ' with grant option' else '' end)
+    from unnest($2::text[]) as t, pg_default_acl d cross join aclexplode(d.defaclacl) a
+    where $1::boolean and d.defaclnamespace = 'view'::regnamespace and d.defaclobjtype = 'r' and d.defaclrole = current_user::regrole
+      and a.grantee <> d.defaclrole and to_regclass('view.' || quote_ident(t)) is null
+    union all
     select 2, format('grant %s (%I) on view.%I to %s%s', a.privilege_type, t.attname, c.relname,
                   case a.grantee when 0 then 'public' else a.grantee::regrole::text end,
                   case when a.is_grantable then ' with grant option' else '' end)
@@ -199,7 +207,12 @@ const REFUSED: &str = "
     union
     -- The labels of its tables, such as rules for masking, would be gone.
     select format('security label of %s on %s', l.provider, pg_describe_object(l.classoid, l.objoid, l.objsubid))
-    from pg_seclabel l where l.classoid = 'pg_class'::regclass and l.objoid in (select oid from ours)
+    from pg_seclabel l
+    where l.classoid = 'pg_class'::regclass and l.objoid in (select oid from ours)
+       or $3::boolean and l.classoid = 'pg_namespace'::regclass and l.objoid = 'view'::regnamespace
+       or l.classoid = 'pg_proc'::regclass and l.objoid in (
+              select p.oid from pg_proc p join pg_class c on c.oid in (select oid from ours) and p.proname = c.relname || '_apply'
+              where p.pronamespace = 'view'::regnamespace)
     union
     -- Only they themselves can set them again.
     select format('default privileges of role %s in schema view', d.defaclrole::regrole)

@@ -28,10 +28,14 @@ impl<'a> Pace<'a> {
         Self { log, begun_at, since: Stopwatch::start() }
     }
 
+    /// Whether commits go first.
+    pub(super) fn gives_way(&self) -> bool {
+        self.log.seen().get().position > self.begun_at && self.since.elapsed() < GIVES_WAY_FOR
+    }
+
     /// Pauses for as long as the last step took, if nodes are writing.
     pub(super) async fn give_way(&self, step: &Stopwatch) {
-        let is_in_use = self.log.seen().get().position > self.begun_at;
-        if is_in_use && self.since.elapsed() < GIVES_WAY_FOR {
+        if self.gives_way() {
             sleep(step.elapsed().min(LONGEST)).await;
         }
     }

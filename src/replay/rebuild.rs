@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::Serialize;
 use tokio::time::sleep;
 use tokio_postgres::Client;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::catch_up::CatchUp;
 use super::compare::{Comparison, Coverage, Differences};
@@ -171,7 +172,14 @@ impl Replay {
         // Of a rebuild that was killed; whoever has the lock takes it back.
         drain::withdraw(&lock.client).await?;
         session::drop_leftovers(&lock.client).await?;
-        Work { replay: self, options, progress, lock }.run().await
+        let mut work = Work { replay: self, options, progress, lock };
+        match work.run().await {
+            Err(RebuildError::Replay(error)) if error.is_lock() => {
+                work.lock.client.batch_execute("rollback").await?;
+                Err(RebuildError::Blocked(locks::holders(&work.lock.client, &["view"]).await?))
+            }
+            ended => ended,
+        }
     }
 }
 
@@ -201,7 +209,7 @@ impl Work<'_> {
         if self.is_whole() { projections::TABLES.to_vec() } else { self.options.tables.clone() }
     }
 
-    async fn run(mut self) -> Result<Rebuilt, RebuildError> {
+    async fn run(&mut self) -> Result<Rebuilt, RebuildError> {
         let tables = self.tables();
         let others =
             Others::find(&self.lock.client, &tables, self.is_whole().then_some("view_retired")).await?;
@@ -378,7 +386,7 @@ impl Work<'_> {
     }
 
     /// Compares and loads slice by slice, over two connections. While the rows of one slice are stored, those of the next are made
-    /// and compared, in tasks of their own, so that neither this process nor the server waits for the other.
+    /// and compared, in threads of their own, so that neither this process nor the server waits for the other.
     async fn fill(
         &self,
         fresh: &Fresh,
@@ -398,16 +406,21 @@ impl Work<'_> {
             let mut spill = spill.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
             let spilled = spill.1.next().map(|slice| spill.0.take(slice))?;
             let (comparison, tables) = (comparison.clone(), tables.clone());
-            Some(tokio::spawn(async move { made(spilled, &comparison, &tables) }))
+            let making = tokio::task::spawn_blocking(move || made(spilled, &comparison, &tables));
+            Some(AbortOnDropHandle::new(making))
         };
         let pace = Pace::new(&self.replay.log, scan.position);
         let work = async |client: &Client| {
             let (mut differences, mut count) = (Differences::default(), 0);
-            let mut making = next();
-            while let Some(made) = making {
+            let mut making = None;
+            loop {
                 let step = Stopwatch::start();
-                let (loads, found) = made.await.map_err(|error| ReplayError::Value(error.to_string()))??;
-                making = next();
+                let Some(made) = making.take().or_else(&next) else { break };
+                let (loads, found) = made.await.map_err(ReplayError::task)??;
+                // Beside nodes that write, one after the other.
+                if !pace.gives_way() {
+                    making = next();
+                }
                 differences.extend(found);
                 count += fresh::load(client, &fresh.schema, loads).await?;
                 self.progress.advance(1);

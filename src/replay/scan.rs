@@ -138,7 +138,7 @@ pub(super) async fn read_log(
             }
             // Tasks of their own, so that decoding uses more than one core.
             let task = tokio::spawn(async move { folder.fold(events).await }).await;
-            let told = task.map_err(|error| ReplayError::Value(error.to_string()))??;
+            let told = task.map_err(ReplayError::task)??;
             Ok::<_, ReplayError>((told, streams))
         }
     });

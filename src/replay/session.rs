@@ -28,6 +28,9 @@ const SETTINGS: &str = "
 pub(super) const REBUILDING: &str = "tenure rebuild";
 pub(super) const REPLAYING: &str = "tenure replay";
 
+/// That of a comparison that replaces nothing.
+pub(super) const COMPARING: &str = "tenure diff";
+
 /// How long to wait for a sweep that has a lock for a moment.
 const LOCK_WAIT: Duration = Duration::from_secs(1);
 

@@ -8,7 +8,7 @@ use tokio_postgres::Client;
 use super::catch_up::CatchUp;
 use super::error::ReplayError;
 use super::fresh::{Fresh, THEIR_SEARCH_PATH};
-use super::locks::{holders, is_lock};
+use super::locks::{changing, holders, is_lock};
 use super::others::{Others, role_of_others};
 use crate::clock::Stopwatch;
 use crate::event_log::row_sql;
@@ -80,7 +80,12 @@ pub(super) async fn swap(
             }
             Err(error) => Err(error),
         };
+        let mut blocked = None;
         let error = match tried {
+            Ok(Some(Swapped::Blocked(holders))) => {
+                blocked = Some(holders);
+                None
+            }
             Ok(Some(swapped)) => return Ok(swapped),
             Ok(None) => None,
             Err(error) => Some(error),
@@ -94,10 +99,15 @@ pub(super) async fn swap(
         match error {
             Some(ReplayError::Statement(refused)) if is_lock(&refused) => {}
             Some(error) => return Err(error),
+            None if blocked.is_some() => {}
             None => continue,
         }
         if trying.elapsed() >= target.tries {
-            return Ok(Swapped::Blocked(holders(client, &["view", &fresh.schema]).await?));
+            let holders = match blocked {
+                Some(holders) => holders,
+                None => holders(client, &["view", &fresh.schema]).await?,
+            };
+            return Ok(Swapped::Blocked(holders));
         }
         sleep(Duration::from_millis(200)).await;
     }
@@ -127,6 +137,9 @@ async fn swap_once(
     if target.announced().is_some() && !head.try_get::<_, bool>(2)? {
         client.batch_execute("rollback").await?;
         return Ok(Some(Swapped::Expired));
+    }
+    if let Some(holders) = changing(client, &fresh.tables).await? {
+        return Ok(Some(Swapped::Blocked(holders)));
     }
     catch_up.rest(client, fresh).await?;
     if let Some(subject) = catch_up.keys().lost() {

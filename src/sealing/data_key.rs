@@ -115,7 +115,7 @@ impl DataKey {
         Ok(plain)
     }
 
-    /// XChaCha20-Poly1305 is ChaCha20-Poly1305 with a key made by HChaCha20 from this one and the first 16 bytes of the nonce, and
+    /// XChaCha20-Poly1305 is ChaCha20-Poly1305 with a key made by `HChaCha20` from this one and the first 16 bytes of the nonce, and
     /// the other 8 behind four zeros as its nonce (draft-irtf-cfrg-xchacha-03, section 2.3).
     fn cipher(&self, nonce: &[u8; NONCE_LEN]) -> Result<(LessSafeKey, Nonce), SealError> {
         let (mixed, rest) = nonce.split_first_chunk::<MIXED>().ok_or(SealError::Damaged)?;

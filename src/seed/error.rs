@@ -16,6 +16,11 @@ pub enum SeedError {
     /// An event cannot be encoded.
     #[error(transparent)]
     Codec(#[from] CodecError),
+    /// Making the data panicked.
+    #[error(
+        "making the data failed: the log output says more; what was reported before is in the log. This is a bug: please report it"
+    )]
+    Failed,
     /// A generated name is not valid.
     #[error(transparent)]
     Invalid(#[from] Invalid),

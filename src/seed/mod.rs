@@ -64,7 +64,7 @@ pub async fn generate(
     let mut seeded = Seeded { position: from, ..Seeded::default() };
     let clock = tenure.clock();
     let mut analysing = None;
-    // The error of an incomplete chunk is that of the maker, below.
+    // Why the maker ended early is its own result, below.
     while let Some((batch, so_far)) = chunks.recv().await {
         let position = writer.append(batch, &*clock).await?;
         seeded = Seeded { position, ..so_far };
@@ -75,9 +75,7 @@ pub async fn generate(
             analysing = Some(AbortOnDropHandle::new(tokio::spawn(async move { log.analyse().await })));
         }
     }
-    if let Ok(made) = making.await {
-        made?;
-    }
+    making.await.map_err(|_| SeedError::Failed)??;
     if let Some(analysing) = analysing {
         // If it panicked, statistics are left to autovacuum.
         let _ = analysing.await;
