@@ -114,6 +114,27 @@ async fn a_login_without_createrole_works_with_triggers_alone() {
     admin.batch_execute(&format!("drop owned by {name} cascade; drop role {name}")).await.unwrap();
 }
 
+/// As on a server that is hardened.
+#[tokio::test(flavor = "multi_thread")]
+async fn functions_that_are_not_public_are_granted_to_the_serving_role() {
+    let database = TestDatabase::new().await;
+    let admin = database.connect(None).await;
+    admin
+        .batch_execute(
+            "alter default privileges for role tenure_owner revoke execute on functions from public;
+             revoke execute on all functions in schema log, coarse, view from public, tenure_app",
+        )
+        .await
+        .unwrap();
+    let tenure = database.open().await;
+    user(&tenure, "ada").await;
+    tenure.close().await;
+    admin
+        .batch_execute("alter default privileges for role tenure_owner grant execute on functions to public")
+        .await
+        .unwrap();
+}
+
 /// An outsider's idea of an account: it reads the public part of our events as they are.
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Outsider {

@@ -128,6 +128,12 @@ pub(super) async fn open(config: &Config) -> anyhow::Result<Opened> {
         return Ok(Opened { tenure: for_command(config, address(&endpoint)).await?, private: None });
     }
     let private = PrivatePostgres::start(private_options(config)).await?;
-    let tenure = for_command(config, address(private.endpoint())).await?;
-    Ok(Opened { tenure, private: Some(private) })
+    match for_command(config, address(private.endpoint())).await {
+        Ok(tenure) => Ok(Opened { tenure, private: Some(private) }),
+        Err(error) => {
+            // Gone before the error is told, which says more than one of the stop.
+            let _ = private.stop().await;
+            Err(error)
+        }
+    }
 }

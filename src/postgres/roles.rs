@@ -34,14 +34,13 @@ const PRIVILEGES: &str = "
         end loop;
         for relation in
             select p.oid::regprocedure::text as name from pg_proc p
-            where (p.pronamespace = 'coarse'::regnamespace
+            where (p.pronamespace in ('log'::regnamespace, 'coarse'::regnamespace)
                    or p.pronamespace = 'view'::regnamespace and p.proname like '%\\_apply')
               and p.proowner = 'tenure_owner'::regrole order by p.oid
         loop
             execute format('grant execute on function %s to tenure_app', relation.name);
         end loop;
     end $$;
-    grant execute on function log.drop_leftover_schemas(), log.sweep_as_of_schemas() to tenure_app;
     grant insert on log.event to tenure_app;
     grant update (fence, epoch, system_identifier, timeline, head_oid, names_checked, invites_resealed) on log.head to tenure_app;
     grant insert, update on log.guard, log.snapshot to tenure_app;

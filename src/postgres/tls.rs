@@ -13,7 +13,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
-use tokio_postgres::config::SslNegotiation;
+use tokio_postgres::config::{ChannelBinding, SslNegotiation};
 use tokio_postgres_rustls::MakeRustlsConnect;
 use x509_cert::Certificate;
 use x509_cert::der::Decode as _;
@@ -96,9 +96,10 @@ fn client_config(address: &Address) -> Result<ClientConfig, ConnectError> {
             Some(Trust::new(roots, mode == SslMode::VerifyFull, provider.clone())?)
         }
     };
+    let is_bound = address.config.get_channel_binding() == ChannelBinding::Require;
     let mut config = builder
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(LibpqVerifier { provider, trust }))
+        .with_custom_certificate_verifier(Arc::new(LibpqVerifier { provider, trust, is_bound }))
         .with_no_client_auth();
     config.enable_sni = address.sni;
     if address.config.get_ssl_negotiation() == SslNegotiation::Direct {
@@ -356,6 +357,16 @@ fn matches(common_name: &str, host: &str) -> bool {
 struct LibpqVerifier {
     provider: Arc<CryptoProvider>,
     trust: Option<Trust>,
+    /// Whether the password is bound to the certificate, so that the server must have its key.
+    is_bound: bool,
+}
+
+impl LibpqVerifier {
+    /// Without trust the key is unverified, so its signature proves nothing, unless the password vouches for the certificate; and webpki
+    /// cannot parse every certificate that OpenSSL issues.
+    const fn needs_signature(&self) -> bool {
+        self.trust.is_some() || self.is_bound
+    }
 }
 
 impl ServerCertVerifier for LibpqVerifier {
@@ -379,9 +390,7 @@ impl ServerCertVerifier for LibpqVerifier {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        // Without trust the key is unverified, so its signature proves nothing; and webpki cannot parse every
-        // certificate that OpenSSL issues.
-        if self.trust.is_none() {
+        if !self.needs_signature() {
             return Ok(HandshakeSignatureValid::assertion());
         }
         verify_tls12_signature(
@@ -398,8 +407,7 @@ impl ServerCertVerifier for LibpqVerifier {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        // As with TLS 1.2.
-        if self.trust.is_none() {
+        if !self.needs_signature() {
             return Ok(HandshakeSignatureValid::assertion());
         }
         verify_tls13_signature(

@@ -9,8 +9,6 @@ use crate::postgres::copy::CopyError;
 use crate::postgres::{ConnectError, statement_reason};
 use crate::sealing::SealError;
 
-use super::locks::is_lock;
-
 /// Why a replay failed. The live tables are unchanged, but for [`ReplayError::InDoubt`].
 #[derive(Debug, thiserror::Error)]
 pub enum ReplayError {
@@ -173,4 +171,12 @@ impl From<tokio_postgres::Error> for ReplayError {
     fn from(error: tokio_postgres::Error) -> Self {
         Self::Statement(error)
     }
+}
+
+/// Whether a lock could not be had in time.
+pub(super) fn is_lock(error: &tokio_postgres::Error) -> bool {
+    // PostgreSQL does not lock the catalog rows that it changes: of two sessions that change one, the second fails.
+    let is_overtaken =
+        || error.as_db_error().is_some_and(|refused| refused.message() == "tuple concurrently updated");
+    error.code().is_some_and(|code| matches!(code.code(), "55P03" | "40P01")) || is_overtaken()
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::sleep;
 use tokio_postgres::Client;
 
-use super::error::ReplayError;
+use super::error::{ReplayError, is_lock};
 use crate::clock::Stopwatch;
 use crate::event_log::rows::Table;
 use crate::postgres::migrate::MIGRATE;
@@ -102,14 +102,6 @@ pub(super) async fn when_free(
         tell(&[holders]);
         sleep(Duration::from_millis(50)).await;
     }
-}
-
-/// Whether a lock could not be had in time.
-pub(super) fn is_lock(error: &tokio_postgres::Error) -> bool {
-    // PostgreSQL does not lock the catalog rows that it changes: of two sessions that change one, the second fails.
-    let is_overtaken =
-        || error.as_db_error().is_some_and(|refused| refused.message() == "tuple concurrently updated");
-    error.code().is_some_and(|code| matches!(code.code(), "55P03" | "40P01")) || is_overtaken()
 }
 
 /// Who holds locks on what is in these schemas, for messages.

@@ -6,9 +6,9 @@ use tokio::time::sleep;
 use tokio_postgres::Client;
 
 use super::catch_up::CatchUp;
-use super::error::ReplayError;
+use super::error::{ReplayError, is_lock};
 use super::fresh::{Fresh, THEIR_SEARCH_PATH};
-use super::locks::{changing, holders, is_lock};
+use super::locks::{changing, holders};
 use super::others::{Others, role_of_others};
 use crate::clock::Stopwatch;
 use crate::event_log::row_sql;
