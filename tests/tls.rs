@@ -1,11 +1,15 @@
 //! Every `sslmode` against a real server with a certificate of its own.
 
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use tenure::postgres::private::{Options, PrivatePostgres};
 use tenure::postgres::{Address, Database};
 
@@ -246,6 +250,52 @@ async fn the_manuals_self_signed_certificate_is_its_own_authority() {
             "{mode}: another certificate"
         );
     }
+}
+
+/// A machine in the middle can show the certificate of the server, which is public, but has no key for it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_required_channel_binding_asks_for_the_key_of_the_certificate() {
+    let (real, own) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    self_signed(real.path());
+    self_signed(own.path());
+    for (binding, is_accepted) in [("disable", true), ("require", false)] {
+        let (port, handshake) = impostor(&real.path().join("server.pem"), &own.path().join("server.key"));
+        let url = format!(
+            "postgres://tenure:secret@127.0.0.1:{port}/tenure?sslmode=require&channel_binding={binding}"
+        );
+        let database = Database::new(&url.parse().unwrap(), None).unwrap();
+        let error = database.connect("tls test", "").await.err().unwrap().to_string();
+        assert_eq!(handshake.join().unwrap(), is_accepted, "{binding}: {error}");
+    }
+}
+
+/// A server that shows a certificate whose key it does not have, and takes one connection. Tells whether the client accepted it.
+fn impostor(certificate: &Path, key: &Path) -> (u16, std::thread::JoinHandle<bool>) {
+    let certificate = CertificateDer::from_pem_file(certificate).unwrap();
+    let key = PrivateKeyDer::from_pem_file(key).unwrap();
+    let key = rustls::crypto::ring::sign::any_supported_type(&key).unwrap();
+    let shown = SingleCertAndKey::from(CertifiedKey::new(vec![certificate], key));
+    let config = rustls::ServerConfig::builder_with_provider(rustls::crypto::ring::default_provider().into())
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_cert_resolver(Arc::new(shown));
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let serving = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut request = [0; 8];
+        stream.read_exact(&mut request).unwrap();
+        stream.write_all(b"S").unwrap();
+        let mut session = rustls::ServerConnection::new(Arc::new(config)).unwrap();
+        while session.is_handshaking() {
+            if session.complete_io(&mut stream).is_err() {
+                return false;
+            }
+        }
+        true
+    });
+    (port, serving)
 }
 
 #[tokio::test(flavor = "multi_thread")]
