@@ -9,9 +9,14 @@ use reqwest::Client;
 use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
 use tenure::Tenure;
+use tenure::aggregates::EventSourced as _;
+use tenure::aggregates::user::{User, UserEvent, UserMode, Username};
 use tenure::clock::SystemClock;
+use tenure::codec::Decided;
 use tenure::credentials::master_key::{MasterKeyError, MasterKeySource};
 use tenure::entropy::OsEntropy;
+use tenure::event_log::{AppendError, BulkBatch, BulkError, Premises, Unit};
+use tenure::ids::{EventId, UserId};
 use tenure::rotate_keys::{RotateError, Rotated};
 
 use crate::support::node::{Release, address, client};
@@ -84,6 +89,62 @@ async fn after_a_rotation_the_former_key_is_needed_for_nothing() {
     // The former key opens nothing.
     let former = master_key();
     assert!(matches!(open(&database, &former).await.err(), Some(tenure::engine::OpenError::KeyRing(_))));
+}
+
+/// A registration that is sealed and not stored yet, with the data keys of the person.
+async fn sealed_registration(tenure: &Tenure, username: &str) -> Unit {
+    let (at, entropy) = (tenure.clock().now(), tenure.entropy());
+    let id = UserId::new(at, &*entropy);
+    let registered = UserEvent::Registered {
+        mode: UserMode::Internal,
+        at,
+        username: Username::parse(username).unwrap().into(),
+        email: None.into(),
+        github_id: None.into(),
+        github_login: None.into(),
+        avatar_url: None.into(),
+    };
+    let decided = Decided {
+        id: EventId::new(at, &*entropy),
+        stream_id: id.as_uuid(),
+        stream: User::stream(id.as_uuid()),
+        version: 1,
+        event: registered.into(),
+    };
+    let premises = Premises::of_stream(decided.stream.clone(), 0);
+    let mut unit = Unit { at, premises, ..Unit::default() };
+    let metadata = bytes::Bytes::from(operator().metadata());
+    tenure.codec().encode(&mut unit, &mut [decided], &metadata, tenure.log().primary()).await.unwrap();
+    assert!(!unit.new_keys.is_empty());
+    unit
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_sealed_before_the_former_key_was_retired_is_refused_in_both_ways() {
+    let database = TestDatabase::new().await;
+    let (_dir, source) = keys();
+    let tenure = open(&database, &source).await.unwrap();
+    user(&tenure, "ada").await;
+    let too_late = sealed_registration(&tenure, "grace").await;
+    let rotated = rotate(&tenure).await.unwrap();
+    let newest = tenure.log().newest().await.unwrap();
+
+    let mut writer = tenure.log().bulk_writer().await.unwrap();
+    let clock = tenure.clock();
+    let refused = tenure.log().append(too_late.clone()).await;
+    assert_eq!(refused.unwrap_err(), AppendError::GuardMoved { guard: "the master key".to_owned() });
+    // One that is in time does not take the other one along.
+    let both = [sealed_registration(&tenure, "joan").await, too_late];
+    let refused = writer.append(BulkBatch::of(&both).unwrap(), &*clock).await;
+    assert!(matches!(refused, Err(BulkError::MasterKeyRetired)), "{refused:?}");
+    assert_eq!(tenure.log().newest().await.unwrap(), newest);
+    assert_eq!(in_use(&database).await.0, std::slice::from_ref(&rotated.to));
+
+    // Sealed again, they are stored.
+    tenure.log().append(sealed_registration(&tenure, "grace").await).await.unwrap();
+    let again = [sealed_registration(&tenure, "joan").await];
+    writer.append(BulkBatch::of(&again).unwrap(), &*clock).await.unwrap();
+    assert_eq!(in_use(&database).await.0, std::slice::from_ref(&rotated.to));
 }
 
 #[tokio::test(flavor = "multi_thread")]
