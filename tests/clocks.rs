@@ -73,8 +73,12 @@ async fn a_clock_that_is_off_is_refused_at_the_start_and_at_every_write() {
             };
             assert!(expected, "{seconds}: {error}");
         }
+        // A node that refuses every write is not ready.
+        let not_ready = tenure.ready().await.unwrap_err();
+        assert_eq!(not_ready.code(), "clock", "{not_ready}");
     }
     clock.set(0);
+    tenure.ready().await.unwrap();
     assert_eq!(history(&tenure).await.len(), before, "nothing was stored");
     user(&tenure, "bob").await;
     let last = history(&tenure).await.pop().unwrap().recorded_at;

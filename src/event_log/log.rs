@@ -113,7 +113,7 @@ impl EventLog {
         let projection_set = options.projection_set;
         let committer = Committer::new(
             database.clone(),
-            clock,
+            clock.clone(),
             projection_set.clone(),
             waiting,
             closing.clone(),
@@ -126,7 +126,7 @@ impl EventLog {
             submissions,
             answer_within: options.answer_within,
             reserved_types: options.reserved_types,
-            probe: Probe::new(database.clone(), seen.clone(), projection_set.clone()),
+            probe: Probe::new(database.clone(), clock, seen.clone(), projection_set.clone()),
             projection_set,
             database,
             shared_reader: Arc::new(SharedReader::new(primary.clone(), seen.log_id())),

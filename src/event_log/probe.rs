@@ -12,8 +12,9 @@ use tokio_postgres::error::SqlState;
 
 use super::checkpoint::Checkpoint;
 use super::drain::announced;
-use super::error::PrimaryError;
+use super::error::{AppendError, PrimaryError};
 use super::seen::{Seen, SeenLog, ServerIdentity, TIMELINE};
+use crate::clock::{Clock, Timestamp};
 use crate::ids::EventId;
 use crate::postgres::{ConnectError, Connection, Database, NEEDED};
 
@@ -38,7 +39,7 @@ fn state() -> String {
     let announced = announced();
     format!(
         "select pg_is_in_recovery(), current_setting('transaction_read_only') <> 'off', ({NEEDED}), h.projection_set, h.epoch,
-                n.position, n.event_id, {announced}, case when not pg_is_in_recovery() then {TIMELINE} end
+                n.position, n.event_id, {announced}, case when not pg_is_in_recovery() then {TIMELINE} end, clock_timestamp()
          from log.head h
          left join lateral (select position, event_id from log.event order by position desc limit 1) n on true"
     )
@@ -68,6 +69,9 @@ pub enum NotReady {
     /// The database lacks events that this node has seen, or contains another log or none.
     #[error("{0}")]
     Stale(String),
+    /// This machine's clock is too far from the database server's, so every write is refused.
+    #[error(transparent)]
+    Clock(AppendError),
     /// The committer has ended.
     #[error("this process has stopped storing events; restart it")]
     Stopped,
@@ -94,8 +98,16 @@ impl NotReady {
                 "the database lacks events that this node has seen, or holds another log: restore them, or run \
                  `tenure log new-epoch --yes` to continue without them"
             }
+            Self::Clock(_) => {
+                "the clock of this machine and that of the database server differ by more than 5 s; set both by NTP"
+            }
             Self::Stopped => "this process has stopped storing events; restart it",
         }
+    }
+
+    /// Whether nothing is wrong with the server and the connection to it.
+    const fn keeps_connection(&self) -> bool {
+        matches!(self, Self::Draining(_) | Self::Superseded(_) | Self::Clock(_))
     }
 
     /// The stable code of the reason.
@@ -109,6 +121,7 @@ impl NotReady {
             Self::Superseded(_) => "superseded",
             Self::Draining(_) => "draining",
             Self::Stale(_) => "stale",
+            Self::Clock(_) => "clock",
             Self::Stopped => "stopped",
         }
     }
@@ -127,12 +140,29 @@ impl From<PrimaryError> for NotReady {
     }
 }
 
+/// What a server reports, and when it was asked and had answered by this machine's clock.
+struct Answer {
+    row: Row,
+    asked: Timestamp,
+    answered: Timestamp,
+}
+
+impl Answer {
+    /// By how many seconds this machine's clock is at least ahead of the server's, which read `server` in between; negative if it is
+    /// behind. A slow answer is no offset.
+    fn least_offset(&self, server: Timestamp) -> f64 {
+        let (ahead, behind) = (self.asked.seconds_since(server), self.answered.seconds_since(server));
+        if ahead > 0.0 { ahead } else { behind.min(0.0) }
+    }
+}
+
 /// The probe's connection, with the server behind it.
 type Kept = (Connection, ServerIdentity);
 
 /// Checks whether this node can serve.
 pub struct Probe {
     database: Database,
+    clock: Arc<dyn Clock>,
     seen: Arc<SeenLog>,
     projection_set: String,
     /// The query for the state of the server.
@@ -189,8 +219,13 @@ impl Place {
 }
 
 impl Probe {
-    pub(super) fn new(database: Database, seen: Arc<SeenLog>, projection_set: String) -> Self {
-        Self { database, seen, projection_set, state: state(), place: Mutex::default() }
+    pub(super) fn new(
+        database: Database,
+        clock: Arc<dyn Clock>,
+        seen: Arc<SeenLog>,
+        projection_set: String,
+    ) -> Self {
+        Self { database, clock, seen, projection_set, state: state(), place: Mutex::default() }
     }
 
     /// The newest place in the log, if this node can serve; takes no longer than [`PROBE_TIMEOUT`].
@@ -211,11 +246,10 @@ impl Probe {
         // Taken out during the query: a connection that failed, or did not answer in time, is not used again.
         if let Some((connection, server)) = place.kept.take()
             && server == seen.server
-            && let Ok(row) = connection.client.query_one(&self.state, &[]).await
+            && let Ok(answer) = self.state(&connection).await
         {
-            let judged = self.judge(&row, &seen, server);
-            // Nothing is wrong with the server if a release has replaced the projections, or is about to.
-            if matches!(judged, Ok(Some(_)) | Err(NotReady::Draining(_) | NotReady::Superseded(_))) {
+            let judged = self.judge(&answer, &seen, server);
+            if judged.as_ref().map_or_else(NotReady::keeps_connection, Option::is_some) {
                 place.kept = Some((connection, server));
             }
             if let Some(checkpoint) = judged? {
@@ -228,18 +262,31 @@ impl Probe {
         let (connection, server) = place.kept.insert(opened);
         // Read again, because opening may have taken this node to a new epoch.
         let seen = self.seen.get();
-        let asked = connection.client.query_one(&self.state, &[]).await;
-        let judged = asked.map_err(unanswered).and_then(|row| self.judge(&row, &seen, *server));
+        let answer = self.state(connection).await;
+        let judged = answer.map_err(unanswered).and_then(|answer| self.judge(&answer, &seen, *server));
         let checkpoint = judged.inspect_err(|error| {
-            if !matches!(error, NotReady::Draining(_) | NotReady::Superseded(_)) {
+            if !error.keeps_connection() {
                 place.kept = None;
             }
         })?;
         checkpoint.ok_or_else(|| NotReady::Stale("the epoch of the log is changing".to_owned()))
     }
 
+    /// Asks a server for its state.
+    async fn state(&self, connection: &Connection) -> Result<Answer, tokio_postgres::Error> {
+        let asked = self.clock.now();
+        let row = connection.client.query_one(&self.state, &[]).await?;
+        Ok(Answer { row, asked, answered: self.clock.now() })
+    }
+
     /// Judges the state that a server reports; `None` if a new connection has to check the server again.
-    fn judge(&self, row: &Row, seen: &Seen, server: ServerIdentity) -> Result<Option<Checkpoint>, NotReady> {
+    fn judge(
+        &self,
+        answer: &Answer,
+        seen: &Seen,
+        server: ServerIdentity,
+    ) -> Result<Option<Checkpoint>, NotReady> {
+        let row = &answer.row;
         let state = || -> Result<_, tokio_postgres::Error> {
             Ok((
                 (row.try_get::<_, bool>(0)?, row.try_get::<_, bool>(1)?, row.try_get::<_, bool>(2)?),
@@ -269,6 +316,12 @@ impl Probe {
         }
         if let Some(announced) = announced.filter(|announced| *announced != set) {
             return Err(NotReady::Draining(announced));
+        }
+        if let Some(bound) = self.clock.max_offset() {
+            let offset = answer.least_offset(row.try_get(9).map_err(PrimaryError::from)?);
+            if offset.abs() > bound.as_secs_f64() {
+                return Err(NotReady::Clock(AppendError::clock(offset)));
+            }
         }
         let is_same_server = timeline == Some(server.timeline);
         let is_another = newest.position == seen.position && newest.event_id != seen.event_id;
