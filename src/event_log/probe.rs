@@ -105,7 +105,7 @@ impl NotReady {
         }
     }
 
-    /// Whether nothing is wrong with the server and the connection to it.
+    /// Whether a new connection could not help.
     const fn keeps_connection(&self) -> bool {
         matches!(self, Self::Draining(_) | Self::Superseded(_) | Self::Clock(_))
     }
@@ -148,8 +148,8 @@ struct Answer {
 }
 
 impl Answer {
-    /// By how many seconds this machine's clock is at least ahead of the server's, which read `server` in between; negative if it is
-    /// behind. A slow answer is no offset.
+    /// The smallest offset of this machine's clock from the server's, in seconds, that the answer allows; positive if it is ahead.
+    /// The server's clock was read between `asked` and `answered`, so a slow answer is no offset.
     fn least_offset(&self, server: Timestamp) -> f64 {
         let (ahead, behind) = (self.asked.seconds_since(server), self.answered.seconds_since(server));
         if ahead > 0.0 { ahead } else { behind.min(0.0) }
@@ -317,16 +317,19 @@ impl Probe {
         if let Some(announced) = announced.filter(|announced| *announced != set) {
             return Err(NotReady::Draining(announced));
         }
+        let is_same_server = timeline == Some(server.timeline);
+        let is_another = newest.position == seen.position && newest.event_id != seen.event_id;
+        let has_all = newest.epoch == seen.epoch && newest.position >= seen.position && !is_another;
+        if !(is_same_server && has_all) {
+            return Ok(None);
+        }
         if let Some(bound) = self.clock.max_offset() {
             let offset = answer.least_offset(row.try_get(9).map_err(PrimaryError::from)?);
             if offset.abs() > bound.as_secs_f64() {
                 return Err(NotReady::Clock(AppendError::clock(offset)));
             }
         }
-        let is_same_server = timeline == Some(server.timeline);
-        let is_another = newest.position == seen.position && newest.event_id != seen.event_id;
-        let has_all = newest.epoch == seen.epoch && newest.position >= seen.position && !is_another;
-        Ok((is_same_server && has_all).then_some(newest))
+        Ok(Some(newest))
     }
 }
 
