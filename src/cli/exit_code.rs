@@ -112,7 +112,6 @@ fn of_replay_of_history(error: &anyhow::Error) -> Option<u8> {
             SeedError::Bulk(BulkError::Append(error)) if may_succeed_later(error) => 5,
             SeedError::Bulk(
                 BulkError::Connect(_)
-                | BulkError::MasterKeyRetired
                 | BulkError::TimedOut
                 | BulkError::Primary(_)
                 | BulkError::Unavailable(_),

@@ -93,13 +93,6 @@ impl BulkWriter {
             let row = transaction.query_one("select clock_timestamp()", &[]).await?;
             check_clock(asked, row.try_get(0)?, clock)?;
         }
-        // A master key is retired under the head lock.
-        let sql = "select count(*) from log.key_ring where state <> 'retired' and key_id = any ($1)";
-        let key_ids: Vec<&str> = batch.key_ids.iter().map(String::as_str).collect();
-        let in_use: i64 = transaction.query_one(sql, &[&key_ids]).await?.try_get(0)?;
-        if usize::try_from(in_use) != Ok(key_ids.len()) {
-            return Err(BulkError::MasterKeyRetired);
-        }
         let base = base(&transaction, now).await?;
         let mut headers = std::mem::take(&mut batch.headers);
         for header in &mut headers {

@@ -3,7 +3,7 @@
 //! Positions and recorded times are counted from a base that is known only under the head lock: they are encoded as ordinals,
 //! and the base is added in place.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::HashSet;
 
 use bytes::{Bytes, BytesMut};
 use tokio_postgres::types::Type;
@@ -21,8 +21,6 @@ use crate::clock::Timestamp;
 pub struct BulkBatch {
     /// The events, with ordinals for positions.
     pub(super) headers: Vec<EventHeader>,
-    /// The master keys that new data keys are wrapped with.
-    pub(super) key_ids: BTreeSet<String>,
     tables: Vec<Encoded>,
 }
 
@@ -89,8 +87,7 @@ impl BulkBatch {
         tables.push(events(units)?);
         tables.retain(|encoded| !encoded.rows.is_empty());
         let headers = EventHeader::from_position(1, units.iter().flat_map(|unit| &unit.events));
-        let key_ids = units.iter().flat_map(|unit| &unit.new_keys).map(|key| key.key_id.clone()).collect();
-        Ok(Self { headers, key_ids, tables })
+        Ok(Self { headers, tables })
     }
 
     /// The rows of each table, with its name and its columns.

@@ -23,9 +23,6 @@ pub enum BulkError {
     /// The clocks differ, positions have a new epoch, or an event is too large.
     #[error(transparent)]
     Append(#[from] AppendError),
-    /// New data keys are wrapped with a master key that is no longer used: they would be lost with it.
-    #[error("a data key is wrapped with a master key that is no longer used: seal the units again")]
-    MasterKeyRetired,
     /// The database did not answer in time; it is not known whether the units were stored.
     #[error("the database did not answer the bulk append within {} s", BULK_TIMEOUT.as_secs())]
     TimedOut,
