@@ -38,7 +38,7 @@ fn settings(switch: &Switch, keys: &tempfile::TempDir) -> Settings {
 }
 
 /// A node with its follower, as `serve` runs it.
-async fn node(switch: &Switch, keys: &tempfile::TempDir) -> Node {
+pub async fn node(switch: &Switch, keys: &tempfile::TempDir) -> Node {
     let tenure = Arc::new(crate::support::open_with(settings(switch, keys)).await);
     let many = Rate { burst: 1_000_000, per_second: 1_000_000 };
     Node::with(tenure, |settings| {

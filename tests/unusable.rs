@@ -13,6 +13,7 @@ use tenure::clock::Stopwatch;
 use crate::http::{Server as Node, answer};
 use crate::support::TestDatabase;
 use crate::support::server::{Server, run_as_service};
+use crate::support::switch::Switch;
 
 /// How long any command may take to give up.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -39,8 +40,8 @@ fn outcome(url: &str, arguments: &[&str]) -> (Option<i32>, String) {
     (status.code(), [stdout, stderr].iter().map(|text| String::from_utf8_lossy(text).into_owned()).collect())
 }
 
-/// Waits until a node is not ready, at most as long as that may take, and returns what it says then.
-async fn not_ready(node: &Node) -> serde_json::Value {
+/// Waits until a node is not ready, which must not take longer than this, and returns what it says then.
+async fn not_ready(node: &Node, within: Duration) -> serde_json::Value {
     let state = async {
         loop {
             let readiness = answer(node.get("/readyz")).await;
@@ -49,8 +50,17 @@ async fn not_ready(node: &Node) -> serde_json::Value {
             }
         }
     };
-    tokio::time::timeout(Duration::from_secs(2), state).await.expect("not ready in time")
+    tokio::time::timeout(within, state).await.expect("not ready in time")
 }
+
+/// Waits until a node is ready.
+async fn ready(node: &Node) {
+    let well = async { while answer(node.get("/readyz")).await.status != 200 {} };
+    tokio::time::timeout(PATIENCE, well).await.expect("ready");
+}
+
+/// Within which a node is not ready whose database cannot be used.
+const SOON: Duration = Duration::from_secs(2);
 
 const COMMANDS: [(&[&str], i32); 5] = [
     (&["serve"], 5),
@@ -132,7 +142,7 @@ async fn a_database_that_is_read_only_is_refused_by_name_and_makes_a_node_not_re
     let others = "select pg_terminate_backend(pid) from pg_stat_activity
                   where datname = current_database() and pid <> pg_backend_pid()";
     admin.query(others, &[]).await.unwrap();
-    let state = not_ready(&node).await;
+    let state = not_ready(&node, SOON).await;
     assert_eq!(state["postgres"]["state"], "read_only", "{state}");
     for (arguments, code) in COMMANDS {
         let (found, said) = outcome(&database.url(), arguments);
@@ -157,8 +167,47 @@ async fn a_node_whose_newest_event_was_replaced_is_not_ready() {
         )
         .await
         .unwrap();
-    let state = not_ready(&node).await;
+    let state = not_ready(&node, SOON).await;
     assert_eq!(state["postgres"]["state"], "stale", "{state}");
+}
+
+/// Commits wait for a synchronous standby that is gone, and for nothing that a statement could report.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_whose_database_answers_but_stores_nothing_is_not_ready_until_it_does() {
+    let server = Server::primary().await;
+    let admin = server.connect_to("tenure").await;
+    let keys = tempfile::tempdir().unwrap();
+    let node = crate::primary::node(&Switch::to(server.port).await, &keys).await;
+    ready(&node).await;
+    let reload = "select pg_reload_conf()";
+    admin.batch_execute("alter system set synchronous_standby_names = 'gone'").await.unwrap();
+    admin.batch_execute(reload).await.unwrap();
+    // The node's row in `log.node` lasts 5 s.
+    let state = not_ready(&node, Duration::from_secs(7)).await;
+    assert_eq!(state["postgres"]["state"], "not_storing", "{state}");
+    admin.batch_execute("alter system reset synchronous_standby_names").await.unwrap();
+    admin.batch_execute(reload).await.unwrap();
+    ready(&node).await;
+}
+
+/// As one that was suspended during a rotation: it refuses everybody new.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_lacks_the_master_key_of_the_log_is_not_ready_until_it_has_it() {
+    let database = TestDatabase::new().await;
+    let node = Node::on(&database).await;
+    ready(&node).await;
+    let admin = database.connect(None).await;
+    admin
+        .batch_execute(
+            "create temp table was as select key_id from log.key_ring;
+             update log.key_ring set key_id = 'another key'",
+        )
+        .await
+        .unwrap();
+    let state = not_ready(&node, SOON).await;
+    assert_eq!(state["postgres"]["state"], "lacks_key", "{state}");
+    admin.batch_execute("update log.key_ring set key_id = (select key_id from was)").await.unwrap();
+    ready(&node).await;
 }
 
 /// A database without a log is no outage.

@@ -133,6 +133,8 @@ impl Tenure {
         loop {
             match self.follow_key_ring().await {
                 Ok(lacks) => {
+                    let current = lacks.as_ref().filter(|lacking| lacking.is_current);
+                    self.parts.lacks_key.send_replace(current.map(|lacking| lacking.key.clone()));
                     if let Some(lacking) = lacks.as_ref().filter(|_| lacks != lacked) {
                         let file = self.parts.codec.keys().source().file_of_next().display().to_string();
                         tracing::warn!(

@@ -89,6 +89,8 @@ struct Parts {
     forgotten: tokio::sync::Notify,
     /// Set once the log can no longer be trusted: the reason.
     broken: watch::Sender<Option<Arc<ReadError>>>,
+    /// The master key that new data keys are wrapped with, if this node lacks it.
+    lacks_key: watch::Sender<Option<String>>,
     /// Identifies this process: in `log.node`, and as the holder of leases.
     node: Uuid,
     audit_every: Option<Duration>,
@@ -139,6 +141,7 @@ impl Tenure {
             observed: broadcast::Sender::new(OBSERVED),
             forgotten: tokio::sync::Notify::new(),
             broken,
+            lacks_key: watch::Sender::new(None),
             node,
             audit_every: settings.audit_every,
             rebuilt,
@@ -285,7 +288,11 @@ impl Tenure {
     /// # Errors
     /// [`NotReady`] with the reason why it cannot.
     pub async fn ready(&self) -> Result<Checkpoint, NotReady> {
-        self.parts.log.ready().await
+        let newest = self.parts.log.ready().await?;
+        match &*self.parts.lacks_key.borrow() {
+            None => Ok(newest),
+            Some(key) => Err(NotReady::LacksKey(key.clone())),
+        }
     }
 
     /// Stores the public URL of this instance, for processes that create links without serving, such as the CLI.

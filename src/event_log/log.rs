@@ -1,6 +1,6 @@
 //! The handle on the log: submits units to the committer, confirms decisions that write nothing, reads log records.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -87,6 +87,8 @@ struct Inner {
     tasks: TaskTracker,
     closing: CancellationToken,
     drain: Drain,
+    /// Since when this node's row in `log.node` has last been renewed; `None` for a process that has none.
+    row_renewed: Mutex<Option<Stopwatch>>,
     latency: metrics::Histogram,
 }
 
@@ -137,6 +139,7 @@ impl EventLog {
             tasks,
             closing,
             drain: Drain::new(),
+            row_renewed: Mutex::default(),
             latency,
         };
         Ok(Self { inner: Arc::new(inner) })
@@ -354,6 +357,10 @@ impl EventLog {
         tokio::spawn(closing.clone().run_until_cancelled_owned(listening));
     }
 
+    pub(super) fn row_renewed(&self) -> &Mutex<Option<Stopwatch>> {
+        &self.inner.row_renewed
+    }
+
     pub(super) fn drain(&self) -> &Drain {
         &self.inner.drain
     }
@@ -385,6 +392,9 @@ impl EventLog {
             return Err(NotReady::Stopped);
         }
         let newest = self.inner.probe.ask().await?;
+        if let Some(since) = self.stores_nothing_since() {
+            return Err(NotReady::NotStoring(since));
+        }
         match self.draining() {
             Draining::No => Ok(newest),
             Draining::Announced(set) | Draining::Refusing(set) => Err(NotReady::Draining(set)),

@@ -6,6 +6,7 @@
 //! new release gives up or dies, the node goes on. A node that misses all of this is refused by `log.append`, which compares
 //! the set.
 
+use std::sync::PoisonError;
 use std::time::Duration;
 
 use uuid::Uuid;
@@ -96,6 +97,12 @@ impl EventLog {
         matches!(&*self.drain().state.borrow(), Draining::Refusing(_)) && self.drain().is_idle()
     }
 
+    /// For how long this node's row could not be renewed, if it has expired: then the database stores nothing.
+    pub(super) fn stores_nothing_since(&self) -> Option<Duration> {
+        let renewed = self.row_renewed().lock().unwrap_or_else(PoisonError::into_inner);
+        renewed.as_ref().map(Stopwatch::elapsed).filter(|since| *since > EXPIRES_AFTER)
+    }
+
     async fn renew(&self, node: Uuid, is_drained: bool) -> Result<(), ReadError> {
         let sql = "insert into log.node (id, projection_set, is_drained, expires_at, listens_as)
                    values ($1, $2, $4, clock_timestamp() + make_interval(secs => $3), $5)
@@ -103,6 +110,7 @@ impl EventLog {
         let expires_after = EXPIRES_AFTER.as_secs_f64();
         let set = self.projection_set();
         self.heartbeat().execute(sql, &[&node, &set, &expires_after, &is_drained, &LISTENS_AS]).await?;
+        *self.row_renewed().lock().unwrap_or_else(PoisonError::into_inner) = Some(Stopwatch::start());
         Ok(())
     }
 

@@ -72,6 +72,12 @@ pub enum NotReady {
     /// This machine's clock is too far from the database server's, so every write is refused.
     #[error(transparent)]
     Clock(AppendError),
+    /// The database answers, but has not stored this node's row in `log.node` for so long.
+    #[error("PostgreSQL answers, but has stored nothing for {} s", .0.as_secs())]
+    NotStoring(Duration),
+    /// New data keys are wrapped with a master key that this node lacks, so new people and accounts are refused.
+    #[error("the log is sealed with the master key {0}, which this node lacks")]
+    LacksKey(String),
     /// The committer has ended.
     #[error("this process has stopped storing events; restart it")]
     Stopped,
@@ -101,6 +107,12 @@ impl NotReady {
             Self::Clock(_) => {
                 "the clock of this machine and that of the database server differ by more than 5 s; set both by NTP"
             }
+            Self::NotStoring(_) => {
+                "PostgreSQL answers but stores nothing: look for a synchronous standby that is gone, a full disk, or a lock on log.node"
+            }
+            Self::LacksKey(_) => {
+                "the master key was replaced and this node lacks the new one; its log output names the file to put it in"
+            }
             Self::Stopped => "this process has stopped storing events; restart it",
         }
     }
@@ -122,6 +134,8 @@ impl NotReady {
             Self::Draining(_) => "draining",
             Self::Stale(_) => "stale",
             Self::Clock(_) => "clock",
+            Self::NotStoring(_) => "not_storing",
+            Self::LacksKey(_) => "lacks_key",
             Self::Stopped => "stopped",
         }
     }

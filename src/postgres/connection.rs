@@ -15,6 +15,7 @@ use tokio_postgres::{AsyncMessage, Client, Config, SimpleQueryMessage};
 
 use super::address::{Address, DEFAULT_PORT};
 use super::connect_error::ConnectError;
+use super::drivers::Drivers;
 use super::tls::Tls;
 use crate::clock::Stopwatch;
 
@@ -56,6 +57,8 @@ const EVERY_SESSION: &str = "set jit = off; set max_parallel_workers_per_gather 
 #[derive(Clone)]
 pub struct Database {
     inner: Arc<Inner>,
+    /// What drives its connections; none if each has a task of its own.
+    drivers: Option<Drivers>,
 }
 
 struct Inner {
@@ -70,24 +73,35 @@ struct Inner {
     role: Option<String>,
 }
 
-/// A connection that owns the task that drives it.
+/// A connection that owns what drives it.
 pub struct Connection {
     /// The client that sends statements; usable until the connection is cut.
     pub client: Client,
-    driver: JoinHandle<()>,
+    driver: Driver,
+}
+
+/// What polls a connection.
+enum Driver {
+    /// A task of its own.
+    Task(JoinHandle<()>),
+    /// The task that uses it, which knows it by this number.
+    User(Drivers, u64),
 }
 
 impl Connection {
     /// Cuts the connection: every statement pending on it fails immediately.
     pub fn cut(&self) {
-        self.driver.abort();
+        match &self.driver {
+            Driver::Task(task) => task.abort(),
+            Driver::User(drivers, id) => drivers.remove(*id),
+        }
     }
 }
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        // Otherwise the task would wait for pending responses, which a silent server never sends.
-        self.driver.abort();
+        // Otherwise the driver would wait for pending responses, which a silent server never sends.
+        self.cut();
     }
 }
 
@@ -127,7 +141,7 @@ impl Database {
             tls: Arc::new(Tls::new(address)?),
             role: role.map(str::to_owned),
         };
-        Ok(Self { inner: Arc::new(inner) })
+        Ok(Self { inner: Arc::new(inner), drivers: None })
     }
 
     /// The same database with another role. Both know the same host to start at.
@@ -142,7 +156,13 @@ impl Database {
             tls: tls.clone(),
             role: role.map(str::to_owned),
         };
-        Self { inner: Arc::new(inner) }
+        Self { inner: Arc::new(inner), drivers: self.drivers.clone() }
+    }
+
+    /// The same database, for a task that drives its connections itself.
+    #[must_use]
+    pub fn driven_by(&self, drivers: &Drivers) -> Self {
+        Self { inner: self.inner.clone(), drivers: Some(drivers.clone()) }
     }
 
     /// Whether the address names a single host.
@@ -294,11 +314,11 @@ impl Database {
             reason: connect_reason(&error),
             answered: error.as_db_error().is_some(),
         };
-        let (client, mut driven) = config.connect(self.inner.tls.connector()?).await.map_err(refused)?;
+        let (client, mut connected) = config.connect(self.inner.tls.connector()?).await.map_err(refused)?;
         // Capacity 1 is enough: a notification only says that there are new events, so further ones can be dropped.
         let (notify, notifications) = mpsc::channel(1);
-        let driving = tokio::spawn(async move {
-            let mut messages = stream::poll_fn(move |context| driven.poll_message(context));
+        let driving = async move {
+            let mut messages = stream::poll_fn(move |context| connected.poll_message(context));
             loop {
                 match messages.try_next().await {
                     Ok(Some(AsyncMessage::Notification(_))) => drop(notify.try_send(())),
@@ -310,8 +330,12 @@ impl Database {
                     }
                 }
             }
-        });
-        let connection = Connection { client, driver: driving };
+        };
+        let driver = match &self.drivers {
+            Some(drivers) => Driver::User(drivers.clone(), drivers.add(driving)),
+            None => Driver::Task(tokio::spawn(driving)),
+        };
+        let connection = Connection { client, driver };
         let role = self.role().map_or_else(String::new, |role| format!("set role {role};"));
         // The state is read before the settings: a replica refuses some settings with errors that do not name the
         // reason.

@@ -32,7 +32,7 @@ use super::session::Session;
 use super::transaction::{self, BatchError, Stored};
 use crate::clock::{Clock, Stopwatch};
 use crate::ids::EventId;
-use crate::postgres::{Database, statement_reason};
+use crate::postgres::{Database, Drivers, statement_reason};
 
 /// How often the committer yields to other tasks before it sends a batch smaller than the last one.
 const MAX_YIELDS: u32 = 4;
@@ -125,6 +125,12 @@ impl Committer {
 
     /// Runs until the log is closed, or every handle on it is gone, and everything accepted is stored or refused.
     pub(super) async fn run(mut self) {
+        let drivers = Drivers::default();
+        self.database = self.database.driven_by(&drivers);
+        drivers.drive(self.store_submissions()).await;
+    }
+
+    async fn store_submissions(mut self) {
         loop {
             self.drain_submissions();
             if let Some(batch) = self.next_batch() {
