@@ -177,7 +177,8 @@ async fn a_node_whose_database_answers_but_stores_nothing_is_not_ready_until_it_
     let server = Server::primary().await;
     let admin = server.connect_to("tenure").await;
     let keys = tempfile::tempdir().unwrap();
-    let node = crate::primary::node(&Switch::to(server.port).await, &keys).await;
+    let switch = Switch::to(server.port).await;
+    let node = crate::primary::node(&switch, &keys).await;
     ready(&node).await;
     let reload = "select pg_reload_conf()";
     admin.batch_execute("alter system set synchronous_standby_names = 'gone'").await.unwrap();
