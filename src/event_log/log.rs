@@ -87,7 +87,7 @@ struct Inner {
     tasks: TaskTracker,
     closing: CancellationToken,
     drain: Drain,
-    /// Since when this node's row in `log.node` has last been renewed; `None` for a process that has none.
+    /// Since this node's row in `log.node` was last renewed; `None` for a process that has no row.
     row_renewed: Mutex<Option<Stopwatch>>,
     latency: metrics::Histogram,
 }
@@ -392,7 +392,7 @@ impl EventLog {
             return Err(NotReady::Stopped);
         }
         let newest = self.inner.probe.ask().await?;
-        if let Some(since) = self.stores_nothing_since() {
+        if let Some(since) = self.stores_nothing_for() {
             return Err(NotReady::NotStoring(since));
         }
         match self.draining() {

@@ -97,8 +97,8 @@ impl EventLog {
         matches!(&*self.drain().state.borrow(), Draining::Refusing(_)) && self.drain().is_idle()
     }
 
-    /// For how long this node's row could not be renewed, if it has expired: then the database stores nothing.
-    pub(super) fn stores_nothing_since(&self) -> Option<Duration> {
+    /// How long ago this node's row was last renewed, if it has expired since: the database stores nothing.
+    pub(super) fn stores_nothing_for(&self) -> Option<Duration> {
         let renewed = self.row_renewed().lock().unwrap_or_else(PoisonError::into_inner);
         renewed.as_ref().map(Stopwatch::elapsed).filter(|since| *since > EXPIRES_AFTER)
     }

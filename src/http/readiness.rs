@@ -32,7 +32,8 @@ pub struct Readiness {
 /// The state of the database.
 #[derive(Clone, Serialize, ToSchema)]
 pub struct PostgresState {
-    /// `up`, `unreachable`, `replica`, `read_only`, `may_not_write`, `superseded`, `draining`, `stale`, `clock`, `not_storing`, `lacks_key` or `stopped`.
+    /// `up`, `unreachable`, `replica`, `read_only`, `may_not_write`, `superseded`, `draining`, `stale`, `clock`,
+    /// `not_storing`, `lacks_key` or `stopped`.
     state: &'static str,
     /// The newest position in the log, opaque; absent when the process is not ready.
     #[serde(skip_serializing_if = "Option::is_none")]

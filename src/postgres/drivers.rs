@@ -4,9 +4,10 @@
 //! statement; and of tasks that wake each other in turn, tokio hands the fourth to another thread, which it wakes for that.
 
 use std::future::poll_fn;
+use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 
 use futures::future::{BoxFuture, FutureExt as _};
@@ -40,8 +41,8 @@ struct Part {
 /// The task that both parts wake.
 #[derive(Default)]
 struct Task {
-    /// It looks at both parts before it sleeps, so it need not be woken. A task that is woken while it runs costs a thread that looks for
-    /// work.
+    /// Set while the task will still look at both parts before it sleeps. It is not woken then, because tokio would wake another thread to
+    /// take over a task that is woken while it runs.
     is_awake: AtomicBool,
     waker: AtomicWaker,
 }
@@ -122,10 +123,11 @@ impl Drivers {
         .await
     }
 
-    /// Drives one more connection.
+    /// Drives one more connection. Like a task, one that panics ends alone.
     pub(super) fn add(&self, connection: impl Future<Output = ()> + Send + 'static) -> u64 {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
-        self.connections().push(Driven { id, future: connection.boxed() });
+        let future = AssertUnwindSafe(connection).catch_unwind().map(drop).boxed();
+        self.connections().push(Driven { id, future });
         self.driving.wake_by_ref();
         id
     }
@@ -145,7 +147,86 @@ impl Drivers {
         self.connections().retain_mut(|connection| connection.future.poll_unpin(context).is_pending());
     }
 
-    fn connections(&self) -> std::sync::MutexGuard<'_, Vec<Driven>> {
+    fn connections(&self) -> MutexGuard<'_, Vec<Driven>> {
         self.connections.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::sync::mpsc;
+    use tokio::time::timeout;
+
+    use super::Drivers;
+
+    const PATIENCE: Duration = Duration::from_secs(20);
+
+    /// Sends back what it gets, as a server does.
+    fn echo(drivers: &Drivers) -> (u64, mpsc::UnboundedSender<u32>, mpsc::UnboundedReceiver<u32>) {
+        let (ask, mut asked) = mpsc::unbounded_channel();
+        let (answer, answers) = mpsc::unbounded_channel();
+        let id = drivers.add(async move {
+            while let Some(question) = asked.recv().await {
+                assert_ne!(question, u32::MAX, "a question that ends the connection with a panic");
+                let _ = answer.send(question);
+            }
+        });
+        (id, ask, answers)
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+    async fn no_wake_is_lost_whoever_wakes() {
+        let drivers = Drivers::default();
+        let (outside, mut pings) = mpsc::channel(1);
+        let others = tokio::spawn(async move {
+            for number in 0..20_000_u32 {
+                outside.send(number).await.unwrap();
+            }
+        });
+        let work = async {
+            let (_, ask, mut answers) = echo(&drivers);
+            while let Some(number) = pings.recv().await {
+                ask.send(number).unwrap();
+                assert_eq!(answers.recv().await, Some(number));
+            }
+        };
+        timeout(PATIENCE, drivers.drive(work)).await.expect("somebody waits for a wake that was lost");
+        others.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_always_has_something_to_do_leaves_other_tasks_their_turn() {
+        let drivers = Drivers::default();
+        drivers.add(std::future::poll_fn(|context| {
+            context.waker().wake_by_ref();
+            std::task::Poll::Pending
+        }));
+        let (done, finished) = tokio::sync::oneshot::channel();
+        // On the same thread.
+        tokio::spawn(async move {
+            tokio::task::yield_now().await;
+            done.send(()).unwrap();
+        });
+        drivers.drive(finished).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_is_cut_or_panics_fails_who_waits_for_it_and_no_other() {
+        let drivers = Drivers::default();
+        let work = async {
+            let (cut, ask_cut, mut from_cut) = echo(&drivers);
+            let (_, ask_panicking, mut from_panicking) = echo(&drivers);
+            let (_, ask, mut answers) = echo(&drivers);
+            ask_cut.send(1).unwrap();
+            drivers.remove(cut);
+            assert_eq!(from_cut.recv().await, None);
+            ask_panicking.send(u32::MAX).unwrap();
+            assert_eq!(from_panicking.recv().await, None);
+            ask.send(2).unwrap();
+            assert_eq!(answers.recv().await, Some(2));
+        };
+        timeout(PATIENCE, drivers.drive(work)).await.expect("answers and failures come");
     }
 }
