@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use tenure::event_log::drain::REBUILD_LOCK;
 use tenure::replay::{AsOfOptions, Moment, Progress, RebuildOptions};
 use tenure::verify_forgotten::ForgottenReport;
 
@@ -90,7 +91,8 @@ async fn the_planner_keeps_no_names_and_what_it_kept_in_an_earlier_release_is_fo
     drop((again_without, opened));
     again.replay().rebuild(&RebuildOptions::default(), &Progress::none()).await.unwrap();
     assert_eq!(shown().await, Vec::<String>::new());
-    // What the rebuild of a single table has left has that table alone.
+    // What the rebuild of a single table has left has that table alone. No node drops it while another rebuild runs.
+    client.execute("select pg_advisory_lock($1)", &[&REBUILD_LOCK]).await.unwrap();
     let haunted = user(&again, "haunted").await;
     client
         .batch_execute(
