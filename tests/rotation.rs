@@ -148,6 +148,41 @@ async fn what_was_sealed_before_the_former_key_was_retired_is_refused_in_both_wa
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_master_key_that_the_ring_lacks_wraps_nothing_and_a_former_one_is_refused_to_earlier_releases_too()
+{
+    let database = TestDatabase::new().await;
+    let (_dir, source) = keys();
+    let tenure = open(&database, &source).await.unwrap();
+    let client = database.connect(None).await;
+    let accepted = async || -> Vec<String> {
+        client.query_one("select accepted_keys from log.head", &[]).await.unwrap().get(0)
+    };
+    let is_checked_by_the_table = async || -> bool {
+        let sql = "select tgenabled <> 'D' from pg_trigger where tgname = 'refuse_retired_key'";
+        client.query_one(sql, &[]).await.unwrap().get(0)
+    };
+    assert_eq!(accepted().await, in_use(&database).await.1);
+    assert!(!is_checked_by_the_table().await, "appends compare with the head row alone");
+    let mut stray = sealed_registration(&tenure, "grace").await;
+    stray.new_keys[0].key_id = "of another log".to_owned();
+    let newest = tenure.log().newest().await.unwrap();
+    let refused = tenure.log().append(stray.clone()).await;
+    assert_eq!(refused.unwrap_err(), AppendError::GuardMoved { guard: "the master key".to_owned() });
+    let mut writer = tenure.log().bulk_writer().await.unwrap();
+    let refused = writer.append(BulkBatch::of(&[stray]).unwrap(), &*tenure.clock()).await;
+    assert!(matches!(refused, Err(BulkError::Refused(_))), "{refused:?}");
+    assert_eq!(tenure.log().newest().await.unwrap(), newest);
+
+    let rotated = rotate(&tenure).await.unwrap();
+    assert_eq!(accepted().await, std::slice::from_ref(&rotated.to));
+    assert!(is_checked_by_the_table().await);
+    // As bulk appends of earlier releases store them.
+    let sql = "insert into log.data_key (subject, key_id, wrapped) values ('user:late', $1, '')";
+    let refused = client.execute(sql, &[&rotated.from.unwrap()]).await.unwrap_err();
+    assert_eq!(refused.code().unwrap().code(), "TN007");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_is_wrong_with_a_new_key_is_said() {
     let database = TestDatabase::new().await;
     let (dir, source) = keys();

@@ -76,7 +76,8 @@ impl BulkWriter {
         let transaction = self.connection.client.transaction().await?;
         let now = clock.now();
         // Locks the head row first, like every append: later statements then see all earlier appends.
-        let sql = "select projection_set, epoch, statement_timestamp() from log.head for update";
+        let sql =
+            "select projection_set, epoch, statement_timestamp(), accepted_keys from log.head for update";
         let head = transaction.query_one(sql, &[]).await?;
         // `statement_timestamp()` is when the statement arrived: the wait for the lock is not a clock offset.
         let (set, epoch, server_time): (String, i64, Timestamp) =
@@ -86,6 +87,10 @@ impl BulkWriter {
         }
         if epoch != self.epoch {
             return Err(AppendError::EpochChanged.into());
+        }
+        let accepted: Vec<String> = head.try_get(3)?;
+        if let Some(key) = batch.master_keys.iter().find(|key| !accepted.contains(key)) {
+            return Err(BulkError::Refused(format!("master key {key} may not wrap new data keys any more")));
         }
         if check_clock(now, server_time, clock).is_err() {
             // The statement may have been delayed on its way, so the offset is measured again.

@@ -3,7 +3,7 @@
 //! Positions and recorded times are counted from a base that is known only under the head lock: they are encoded as ordinals,
 //! and the base is added in place.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
 use bytes::{Bytes, BytesMut};
 use tokio_postgres::types::Type;
@@ -21,6 +21,8 @@ use crate::clock::Timestamp;
 pub struct BulkBatch {
     /// The events, with ordinals for positions.
     pub(super) headers: Vec<EventHeader>,
+    /// The ids of the master keys that wrap its new data keys.
+    pub(super) master_keys: BTreeSet<String>,
     tables: Vec<Encoded>,
 }
 
@@ -87,7 +89,9 @@ impl BulkBatch {
         tables.push(events(units)?);
         tables.retain(|encoded| !encoded.rows.is_empty());
         let headers = EventHeader::from_position(1, units.iter().flat_map(|unit| &unit.events));
-        Ok(Self { headers, tables })
+        let new_keys = units.iter().flat_map(|unit| &unit.new_keys);
+        let master_keys = new_keys.map(|key| key.key_id.clone()).collect();
+        Ok(Self { headers, master_keys, tables })
     }
 
     /// The rows of each table, with its name and its columns.

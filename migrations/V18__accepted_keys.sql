@@ -1,0 +1,182 @@
+-- The check of master keys that are no longer used costs every append with a new data key a trigger with a query. Appends now compare
+-- with the head row, which they read anyway; the trigger is for bulk appends of earlier releases, and on from the first key that is
+-- retired.
+
+alter table log.head add column accepted_keys text[] collate "C" not null default '{}';
+comment on column log.head.accepted_keys is
+    'The master keys of log.key_ring that may wrap new data keys: all but the retired one.';
+
+-- Carries a change of the key ring to the head row.
+create function log.note_key_ring() returns trigger language plpgsql security definer set search_path = pg_catalog, pg_temp as
+$$
+begin
+    -- First, as in every append: it has the head row before it has the table of data keys.
+    update log.head set accepted_keys = array(select key_id from log.key_ring where state <> 'retired' order by key_id);
+    -- For good: who was wrapping with a key when it was retired may send its data key long after it is gone from the ring.
+    if exists (select from log.key_ring where state = 'retired')
+       and exists (select from pg_trigger
+                   where tgrelid = 'log.data_key'::regclass and tgname = 'refuse_retired_key' and tgenabled = 'D') then
+        alter table log.data_key enable trigger refuse_retired_key;
+    end if;
+    return null;
+end
+$$;
+create trigger note_key_ring
+    after insert or delete or update of key_id, state on log.key_ring
+    for each statement execute function log.note_key_ring();
+
+-- Nodes of earlier releases may be changing the ring.
+lock table log.key_ring in share row exclusive mode;
+update log.head set accepted_keys = array(select key_id from log.key_ring where state <> 'retired' order by key_id);
+do $$
+begin
+    if (select count(*) from log.key_ring) <= 1 then
+        alter table log.data_key disable trigger refuse_retired_key;
+    end if;
+end
+$$;
+
+-- Appends a batch of units and returns the position before its first event, and when that event was recorded.
+--
+-- Raises, and stores nothing:
+--   TN001  a version, guard, account or claim is contested; the detail names the losing units as JSON
+--   TN002  the fence has moved
+--   TN004  the projections have been replaced
+--   TN005  positions have a new epoch
+--   TN006  `at` is further than `clock_bound` seconds from the server's clock (null: no bound); the detail is the offset
+--   TN007  a data key is wrapped with a master key that is no longer used
+--
+-- The first `unconfirmed` of the streams that were only read are always looked up. The others are looked up only if the
+-- newest event is not `expected_newest` at `expected_base`: otherwise the caller knows that they have not changed. Streams
+-- that are written need no look-up, because the unique key refuses a version that exists; nor do claims, unless
+-- `full_checks` asks to name every loser. An empty array is passed as null. The position of an event is its ordinal in the
+-- batch.
+create or replace function log.append(
+    expected_epoch bigint, expected_fence bigint, expected_projection_set text, at timestamptz, clock_bound double precision,
+    notifies boolean, full_checks boolean,
+    expected_newest uuid, expected_base bigint, unconfirmed int,
+    streams log.stream_read[], guards log.guard_read[], accounts log.account_read[],
+    bumped text[], claims log.claim[], released log.claim[], new_keys log.data_key[], destroyed text[],
+    events log.event[], requests log.request[]
+) returns log.appended language plpgsql as
+$$
+#variable_conflict use_column
+declare
+    epoch_now          bigint;
+    fence_now          bigint;
+    projection_set_now text;
+    accepted_now       text[];
+    base               bigint;
+    newest             uuid;
+    recorded_from      timestamptz;
+    moved              jsonb;
+    changed            jsonb;
+    written            jsonb;
+    repeated           jsonb;
+    taken              jsonb;
+    stored             bigint;
+    notified           boolean;
+begin
+    select h.epoch, h.fence, h.projection_set, h.accepted_keys into epoch_now, fence_now, projection_set_now, accepted_now
+    from log.head h for update;
+    if epoch_now is distinct from expected_epoch then
+        raise exception using errcode = 'TN005', message = 'positions have a new epoch';
+    end if;
+    if fence_now is distinct from expected_fence then
+        raise exception using errcode = 'TN002', message = 'the fence has moved';
+    end if;
+    if projection_set_now is distinct from expected_projection_set then
+        raise exception using errcode = 'TN004', message = 'the projections have been replaced',
+            detail = projection_set_now;
+    end if;
+    -- Compared with the arrival of the statement: the time spent waiting for the lock is not a clock offset.
+    if abs(date_part('epoch', at - statement_timestamp())) > clock_bound then
+        raise exception using errcode = 'TN006', message = 'the clocks differ',
+            detail = date_part('epoch', at - statement_timestamp())::text;
+    end if;
+
+    select e.position, e.event_id, greatest(at, e.recorded_at + interval '1 microsecond')
+    into base, newest, recorded_from
+    from log.event e order by e.position desc limit 1;
+    if base is null then
+        base := 0;
+        recorded_from := at;
+    end if;
+
+    if expected_newest is null or newest is distinct from expected_newest or base is distinct from expected_base then
+        unconfirmed := cardinality(streams);
+    end if;
+    if unconfirmed > 0 then
+        select jsonb_agg(jsonb_build_array(r.unit, r.reason, r.name, r.actual)) into moved
+        from log.contested_streams(streams[:unconfirmed]) r;
+    end if;
+    if guards is not null then
+        select jsonb_agg(jsonb_build_array(r.unit, r.reason, r.name, r.actual)) into changed
+        from log.contested_guards(guards) r;
+    end if;
+    if accounts is not null then
+        select jsonb_agg(jsonb_build_array(r.unit, r.reason, r.name, r.actual)) into written
+        from log.contested_accounts(accounts) r;
+    end if;
+    if released is not null then
+        delete from view.unique_claims c using unnest(released) as r
+        where c.kind = r.kind and c.key = r.key and c.holder = r.holder;
+    end if;
+    if claims is not null and not full_checks then
+        insert into view.unique_claims (kind, key, holder, free_after, position)
+        select t.kind, t.key, t.holder, t.free_after, base + t.ordinal from unnest(claims) as t;
+    elsif claims is not null then
+        insert into view.unique_claims (kind, key, holder, free_after, position)
+        select t.kind, t.key, t.holder, t.free_after, base + t.ordinal from unnest(claims) as t
+        on conflict do nothing;
+        get diagnostics stored = row_count;
+        if stored < cardinality(claims) then
+            taken := log.take_over_claims(base, claims);
+        end if;
+    end if;
+    if requests is not null then
+        select jsonb_agg(jsonb_build_array(t.unit, 'repeated', '', '')) into repeated
+        from unnest(requests) as t join log.idempotency i on i.request = t.request
+        where i.recorded_at > at - interval '1 day';
+    end if;
+    if moved is not null or changed is not null or written is not null or taken is not null or repeated is not null
+    then
+        raise exception using errcode = 'TN001', message = 'contested',
+            detail = (coalesce(moved, '[]') || coalesce(changed, '[]') || coalesce(written, '[]')
+                      || coalesce(taken, '[]') || coalesce(repeated, '[]'))::text;
+    end if;
+
+    insert into log.event (position, event_id, stream_type, stream_id, version, event_type, event_version,
+                           account_id, recorded_at, payload, metadata, sealed)
+    select base + e.position, e.event_id, e.stream_type, e.stream_id, e.version, e.event_type, e.event_version,
+           e.account_id, recorded_from + (e.position - 1) * interval '1 microsecond', e.payload, e.metadata, e.sealed
+    from unnest(events) as e;
+    if bumped is not null then
+        update log.guard set version = version + 1 where name = any (bumped);
+    end if;
+    if destroyed is not null then
+        delete from log.data_key where subject = any (destroyed);
+    end if;
+    if new_keys is not null then
+        insert into log.data_key (subject, key_id, wrapped)
+        select k.subject, k.key_id, k.wrapped from unnest(new_keys) as k where k.key_id = any (accepted_now);
+        get diagnostics stored = row_count;
+        if stored < cardinality(new_keys) then
+            raise exception using
+                errcode = 'TN007',
+                message = 'a data key is wrapped with a master key that is no longer used';
+        end if;
+    end if;
+    if requests is not null then
+        insert into log.idempotency (request, body, answer, position, recorded_at)
+        select t.request, t.body, t.answer, base + t.ordinal, at from unnest(requests) as t
+        -- An expired request that has not been swept yet.
+        on conflict (request) do update
+            set body = excluded.body, answer = excluded.answer, position = excluded.position,
+                recorded_at = excluded.recorded_at;
+    end if;
+    -- As an expression: a statement of its own costs several times as much.
+    notified := notifies and pg_notify('tenure_log', '') is not null;
+    return (base, recorded_from);
+end
+$$;
