@@ -1,7 +1,7 @@
--- The check of master keys that are no longer used costs every append with a new data key a trigger with a query. Appends now compare
--- with the head row, which they read anyway; the trigger is for bulk appends of earlier releases, and on from the first key that is
--- retired.
+-- `log.append` checks master keys against the head row, which it reads anyway. The trigger on `log.data_key` covers bulk appends of
+-- earlier releases; it is enabled when the first key is retired.
 
+set local lock_timeout = '50ms';
 alter table log.head add column accepted_keys text[] collate "C" not null default '{}';
 comment on column log.head.accepted_keys is
     'The master keys of log.key_ring that may wrap new data keys: all but the retired one.';
@@ -10,23 +10,28 @@ comment on column log.head.accepted_keys is
 create function log.note_key_ring() returns trigger language plpgsql security definer set search_path = pg_catalog, pg_temp as
 $$
 begin
-    -- First, as in every append: it has the head row before it has the table of data keys.
+    -- Whoever may execute it can put it on a table of theirs.
+    if tg_relid <> 'log.key_ring'::regclass then
+        return null;
+    end if;
+    -- Lock the head row before log.data_key, in the same order as appends; and before the ring is read, so that no change is missed.
+    perform from log.head for update;
     update log.head set accepted_keys = array(select key_id from log.key_ring where state <> 'retired' order by key_id);
-    -- For good: who was wrapping with a key when it was retired may send its data key long after it is gone from the ring.
+    -- Never disabled again: a process that wrapped a data key before the retirement may send it long afterwards.
     if exists (select from log.key_ring where state = 'retired')
        and exists (select from pg_trigger
                    where tgrelid = 'log.data_key'::regclass and tgname = 'refuse_retired_key' and tgenabled = 'D') then
+        -- Appends wait for as long as this does; a vacuum of the table may hold it up.
+        perform set_config('lock_timeout', '50ms', true);
         alter table log.data_key enable trigger refuse_retired_key;
     end if;
     return null;
 end
 $$;
+-- This locks the ring against nodes of earlier releases until the end of the migration.
 create trigger note_key_ring
-    after insert or delete or update of key_id, state on log.key_ring
+    after insert or delete or truncate or update of key_id, state on log.key_ring
     for each statement execute function log.note_key_ring();
-
--- Nodes of earlier releases may be changing the ring.
-lock table log.key_ring in share row exclusive mode;
 update log.head set accepted_keys = array(select key_id from log.key_ring where state <> 'retired' order by key_id);
 do $$
 begin
@@ -44,7 +49,7 @@ $$;
 --   TN004  the projections have been replaced
 --   TN005  positions have a new epoch
 --   TN006  `at` is further than `clock_bound` seconds from the server's clock (null: no bound); the detail is the offset
---   TN007  a data key is wrapped with a master key that is no longer used
+--   TN007  a data key is wrapped with a master key that the log does not accept
 --
 -- The first `unconfirmed` of the streams that were only read are always looked up. The others are looked up only if the
 -- newest event is not `expected_newest` at `expected_base`: otherwise the caller knows that they have not changed. Streams
@@ -164,7 +169,7 @@ begin
         if stored < cardinality(new_keys) then
             raise exception using
                 errcode = 'TN007',
-                message = 'a data key is wrapped with a master key that is no longer used';
+                message = 'a data key is wrapped with a master key that the log does not accept';
         end if;
     end if;
     if requests is not null then
@@ -175,7 +180,7 @@ begin
             set body = excluded.body, answer = excluded.answer, position = excluded.position,
                 recorded_at = excluded.recorded_at;
     end if;
-    -- As an expression: a statement of its own costs several times as much.
+    -- An expression, not `perform`, which would run a query.
     notified := notifies and pg_notify('tenure_log', '') is not null;
     return (base, recorded_from);
 end

@@ -321,7 +321,9 @@ impl Rotation<'_> {
                     let (check, lookup) = ring.stored_values(&next, &*entropy)?;
                     let sql = "insert into log.key_ring (key_id, check_value, lookup_key, state)
                                values ($1, $2, $3, 'announced')";
-                    self.client.execute(sql, &[&next.id(), &check, &lookup]).await?;
+                    let announce =
+                        async || Ok(self.client.execute(sql, &[&next.id(), &check, &lookup]).await?);
+                    self.patiently(announce).await?;
                 }
                 let (from, to) = (current.id.clone(), next.id().to_owned());
                 self.until_nodes("knows_key", &to, RotationStep::WaitingForKey).await?;
@@ -346,7 +348,7 @@ impl Rotation<'_> {
             }
         }
         let gone = "delete from log.key_ring where key_id = $1 and nats_keys is null";
-        while self.client.execute(gone, &[&from]).await? == 0 {
+        while self.patiently(async || Ok(self.client.execute(gone, &[&from]).await?)).await? == 0 {
             self.move_operator_keys(&from, &to).await?;
         }
         self.tenure.follow_key_ring().await?;

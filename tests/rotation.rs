@@ -173,6 +173,21 @@ async fn a_master_key_that_the_ring_lacks_wraps_nothing_and_a_former_one_is_refu
     assert!(matches!(refused, Err(BulkError::Refused(_))), "{refused:?}");
     assert_eq!(tenure.log().newest().await.unwrap(), newest);
 
+    // Restored with triggers off; the next start carries it over.
+    client.batch_execute("update log.head set accepted_keys = '{}'").await.unwrap();
+    open(&database, &source).await.unwrap().close().await;
+    assert_eq!(accepted().await, in_use(&database).await.1);
+    // On a table of somebody else, the ring's trigger locks nothing.
+    let elsewhere = "create temp table elsewhere ();
+                     create trigger elsewhere after insert on elsewhere execute function log.note_key_ring();
+                     begin; insert into elsewhere default values";
+    client.batch_execute(elsewhere).await.unwrap();
+    let other = database.connect(None).await;
+    other.batch_execute("select from log.head for update nowait").await.unwrap();
+    client.batch_execute("rollback; begin; truncate log.key_ring").await.unwrap();
+    assert!(accepted().await.is_empty());
+    client.batch_execute("rollback").await.unwrap();
+
     let rotated = rotate(&tenure).await.unwrap();
     assert_eq!(accepted().await, std::slice::from_ref(&rotated.to));
     assert!(is_checked_by_the_table().await);

@@ -156,6 +156,12 @@ impl KeyRing {
             };
         }
         let lookup = unwrap(&master, &current.lookup_key, LOOKUP_NAME)?;
+        // A ring that was restored with triggers off has not reached the head row.
+        let differs = "select accepted_keys <> array(select key_id from log.key_ring where state <> 'retired' order by key_id)
+                       from log.head";
+        if client.query_one(differs, &[]).await?.try_get(0)? {
+            client.execute("update log.key_ring set state = state where false", &[]).await?;
+        }
         Ok(Self::new(Masters { current: master, other }, lookup, source))
     }
 

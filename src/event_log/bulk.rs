@@ -90,7 +90,9 @@ impl BulkWriter {
         }
         let accepted: Vec<String> = head.try_get(3)?;
         if let Some(key) = batch.master_keys.iter().find(|key| !accepted.contains(key)) {
-            return Err(BulkError::Refused(format!("master key {key} may not wrap new data keys any more")));
+            return Err(BulkError::Refused(format!(
+                "the log does not accept master key {key} for new data keys"
+            )));
         }
         if check_clock(now, server_time, clock).is_err() {
             // The statement may have been delayed on its way, so the offset is measured again.

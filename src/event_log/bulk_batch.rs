@@ -83,14 +83,13 @@ impl BulkBatch {
     pub fn of(units: &[Unit]) -> Result<Self, BulkError> {
         units.iter().try_for_each(Unit::check_events)?;
         let ordinals = FirstOrdinals::of(units);
-        let mut tables = vec![keys(units)?, claims(units, &ordinals)?];
+        let mut master_keys = BTreeSet::new();
+        let mut tables = vec![keys(units, &mut master_keys)?, claims(units, &ordinals)?];
         rows(units, &ordinals, &mut tables)?;
         // Last: who asks for the newest event has to look past those that are not committed yet.
         tables.push(events(units)?);
         tables.retain(|encoded| !encoded.rows.is_empty());
         let headers = EventHeader::from_position(1, units.iter().flat_map(|unit| &unit.events));
-        let new_keys = units.iter().flat_map(|unit| &unit.new_keys);
-        let master_keys = new_keys.map(|key| key.key_id.clone()).collect();
         Ok(Self { headers, master_keys, tables })
     }
 
@@ -125,7 +124,8 @@ fn events(units: &[Unit]) -> Result<Encoded, BulkError> {
     Ok(out)
 }
 
-fn keys(units: &[Unit]) -> Result<Encoded, BulkError> {
+/// The rows of new data keys; adds the ids of the master keys that wrap them.
+fn keys(units: &[Unit], master_keys: &mut BTreeSet<String>) -> Result<Encoded, BulkError> {
     let mut out = Encoded::new("log.data_key", "subject, key_id, wrapped");
     let destroyed: HashSet<&str> =
         units.iter().flat_map(|unit| unit.destroyed_keys.iter().map(String::as_str)).collect();
@@ -136,6 +136,9 @@ fn keys(units: &[Unit]) -> Result<Encoded, BulkError> {
         put_field(&mut out.rows, &Type::TEXT, &key.subject)?;
         put_field(&mut out.rows, &Type::TEXT, &key.key_id)?;
         put_field(&mut out.rows, &Type::BYTEA, &&*key.wrapped)?;
+        if !master_keys.contains(&key.key_id) {
+            master_keys.insert(key.key_id.clone());
+        }
     }
     Ok(out)
 }
