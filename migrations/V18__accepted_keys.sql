@@ -10,7 +10,7 @@ comment on column log.head.accepted_keys is
 create function log.note_key_ring() returns trigger language plpgsql security definer set search_path = pg_catalog, pg_temp as
 $$
 begin
-    -- Whoever may execute it can put it on a table of theirs.
+    -- Any role that may execute this function can use it in a trigger on a table of its own.
     if tg_relid <> 'log.key_ring'::regclass then
         return null;
     end if;

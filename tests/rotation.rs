@@ -177,7 +177,7 @@ async fn a_master_key_that_the_ring_lacks_wraps_nothing_and_a_former_one_is_refu
     client.batch_execute("update log.head set accepted_keys = '{}'").await.unwrap();
     open(&database, &source).await.unwrap().close().await;
     assert_eq!(accepted().await, in_use(&database).await.1);
-    // On a table of somebody else, the ring's trigger locks nothing.
+    // The function locks nothing when another table's trigger calls it.
     let elsewhere = "create temp table elsewhere ();
                      create trigger elsewhere after insert on elsewhere execute function log.note_key_ring();
                      begin; insert into elsewhere default values";

@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-    async fn no_wake_is_lost_whoever_wakes() {
+    async fn no_wake_is_lost_from_any_thread() {
         let drivers = Drivers::default();
         let (outside, mut pings) = mpsc::channel(1);
         let others = tokio::spawn(async move {
@@ -192,7 +192,7 @@ mod tests {
                 assert_eq!(answers.recv().await, Some(number));
             }
         };
-        timeout(PATIENCE, drivers.drive(work)).await.expect("somebody waits for a wake that was lost");
+        timeout(PATIENCE, drivers.drive(work)).await.expect("a wake-up was lost");
         others.await.unwrap();
     }
 
