@@ -211,6 +211,36 @@ async fn what_another_node_wrote_is_never_taken_for_known() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_account_that_has_new_events_of_this_node_or_another_is_never_taken_for_unchanged() {
+    let database = TestDatabase::new().await;
+    let (tenure, other) = tokio::join!(database.open(), database.open());
+    let account = fresh();
+    let of_account = || {
+        let mut unit = unit(&stream(), 0);
+        unit.events[0].account_id = Some(account);
+        unit
+    };
+    let reading = |seen| {
+        let mut unit = unit(&stream(), 0);
+        unit.premises.accounts.push((account, seen));
+        unit
+    };
+    let moved = AppendError::AccountMoved { account };
+    let first = tenure.log().append(of_account()).await.unwrap().last.position;
+    tenure.log().append(reading(first)).await.unwrap();
+    let own = tenure.log().append(of_account()).await.unwrap().last.position;
+    assert_eq!(tenure.log().append(reading(first)).await.unwrap_err(), moved);
+    tenure.log().append(reading(own)).await.unwrap();
+
+    let foreign = other.log().append(of_account()).await.unwrap().last.position;
+    assert_eq!(tenure.log().append(reading(own)).await.unwrap_err(), moved);
+    // Having written since makes nothing known that was seen before.
+    tenure.log().append(unit(&stream(), 0)).await.unwrap();
+    assert_eq!(tenure.log().append(reading(own)).await.unwrap_err(), moved);
+    tenure.log().append(reading(foreign)).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_another_node_wrote_before_the_batch_ahead_is_not_taken_for_known() {
     let database = TestDatabase::new().await;
     let (tenure, other) = tokio::join!(database.open(), database.open());

@@ -17,10 +17,10 @@ use crate::ids::EventId;
 /// Which premises of a batch the database looks up before it stores the batch.
 #[derive(Clone, Copy)]
 pub enum Checks {
-    /// Streams that are read but not written. With an expected head, streams that it covers are looked up only if the
-    /// log has another head.
+    /// Streams that are read but not written, guards, and accounts. With an expected head, streams and accounts that it covers are
+    /// looked up only if the log has another head.
     Optimistic(Option<ExpectedHead>),
-    /// Every stream that was read and every claim, so that all losers are named.
+    /// Everything that was read and every claim, so that all losers are named.
     Full,
 }
 
@@ -33,12 +33,12 @@ pub const APPEND: &str = "log.append_next";
 /// Its parameters, in the order of [`Parameters::in_order`].
 pub const APPEND_PARAMETERS: &str = "(
     $1::bigint, $2::bigint, $3::text, $4::timestamptz, $5::double precision, $6::boolean, $7::boolean,
-    $8::uuid, $9::bigint, $10::int, $11::log.stream_read[], $12::log.guard_read[], $13::log.account_read[],
-    $14::text[], $15::log.claim[], $16::log.claim[], $17::log.data_key[], $18::text[],
-    $19::log.event[], $20::log.request[])";
+    $8::uuid, $9::bigint, $10::int, $11::int, $12::log.stream_read[], $13::log.guard_read[],
+    $14::log.account_read[], $15::text[], $16::log.claim[], $17::log.claim[], $18::log.data_key[], $19::text[],
+    $20::log.event[], $21::log.request[])";
 
 /// The number of the first parameter after those of [`APPEND`].
-pub const NEXT_PARAMETER: usize = 21;
+pub const NEXT_PARAMETER: usize = 22;
 
 /// The state of the log that a batch expects, and the time at which it is sent.
 #[derive(Clone, Debug)]
@@ -70,17 +70,16 @@ impl<'a> Reads<'a> {
     /// Everything that one decision read, as unit 0.
     pub fn of(premises: &'a Premises) -> Self {
         let streams = premises.streams.iter().map(|read| StreamRow(0, read)).collect();
-        let mut reads = Self { streams, ..Self::default() };
-        reads.add_sets(0, premises);
+        let accounts =
+            premises.accounts.iter().map(|(account, seen)| AccountRow(0, *account, *seen)).collect();
+        let mut reads = Self { streams, accounts, ..Self::default() };
+        reads.add_guards(0, premises);
         reads
     }
 
-    fn add_sets(&mut self, unit: i32, premises: &'a Premises) {
+    fn add_guards(&mut self, unit: i32, premises: &'a Premises) {
         for (guard, version) in &premises.guards {
             self.guards.push(GuardRow(unit, guard, *version));
-        }
-        for (account, position) in &premises.accounts {
-            self.accounts.push(AccountRow(unit, *account, *position));
         }
     }
 
@@ -88,6 +87,14 @@ impl<'a> Reads<'a> {
         for (number, unit) in (0..).zip(units) {
             let wanted = unit.premises.streams.iter().filter(|read| wanted(unit, read));
             wanted.for_each(|read| self.streams.push(StreamRow(number, read)));
+        }
+    }
+
+    /// Adds the accounts that the units have read at a wanted position.
+    fn add_accounts(&mut self, units: &[Arc<Unit>], wanted: impl Fn(i64) -> bool) {
+        for (number, unit) in (0..).zip(units) {
+            let wanted = unit.premises.accounts.iter().filter(|(_, seen)| wanted(*seen));
+            wanted.for_each(|(account, seen)| self.accounts.push(AccountRow(number, *account, *seen)));
         }
     }
 }
@@ -104,7 +111,8 @@ pub struct Parameters<'a> {
     full_checks: bool,
     expected_newest: Option<EventId>,
     expected_base: Option<i64>,
-    unconfirmed: i32,
+    unconfirmed_streams: i32,
+    unconfirmed_accounts: i32,
     reads: Reads<'a>,
     bumped: Option<Vec<&'a str>>,
     claims: Rows<ClaimRow<'a>>,
@@ -134,19 +142,26 @@ impl<'a> Parameters<'a> {
                 // A violated unique key names one collision and not its unit; looking everything up finds all losers.
                 all.full_checks = true;
                 all.reads.add_streams(units, |_, _| true);
+                all.reads.add_accounts(units, |_| true);
             }
-            // Without an expected head, `log.append` looks up every stream that it gets.
-            Checks::Optimistic(None) => all.reads.add_streams(units, |unit, read| !written(unit, read)),
+            // Without an expected head, `log.append` looks up everything that it gets.
+            Checks::Optimistic(None) => {
+                all.reads.add_streams(units, |unit, read| !written(unit, read));
+                all.reads.add_accounts(units, |_| true);
+            }
             Checks::Optimistic(Some(expected_head)) => {
                 all.expected_newest = Some(expected_head.newest);
                 all.expected_base = Some(expected_head.base);
-                // `log.append` always looks up the first `unconfirmed` streams, so those that are not covered come
-                // first.
-                all.reads
-                    .add_streams(units, |unit, read| !expected_head.covers(read) && !written(unit, read));
-                all.unconfirmed = i32::try_from(all.reads.streams.len()).unwrap_or(i32::MAX);
-                // Covered streams are sent too: if another process has appended, they are looked up in the same call.
-                all.reads.add_streams(units, |unit, read| expected_head.covers(read) && !written(unit, read));
+                let covered = |seen| expected_head.covers(seen);
+                // `log.append` always looks up the first `unconfirmed` streams and accounts, so those that are not covered
+                // come first.
+                all.reads.add_streams(units, |unit, read| !covered(read.seen) && !written(unit, read));
+                all.reads.add_accounts(units, |seen| !covered(seen));
+                all.unconfirmed_streams = i32::try_from(all.reads.streams.len()).unwrap_or(i32::MAX);
+                all.unconfirmed_accounts = i32::try_from(all.reads.accounts.len()).unwrap_or(i32::MAX);
+                // What is covered is sent too: if another process has appended, it is looked up in the same call.
+                all.reads.add_streams(units, |unit, read| covered(read.seen) && !written(unit, read));
+                all.reads.add_accounts(units, covered);
             }
         }
         for ((number, place), unit) in (0..).zip(0..).zip(units) {
@@ -156,7 +171,7 @@ impl<'a> Parameters<'a> {
     }
 
     fn add(&mut self, number: i32, first_ordinal: i64, unit: &'a Unit) {
-        self.reads.add_sets(number, &unit.premises);
+        self.reads.add_guards(number, &unit.premises);
         for bumped in &unit.bumps {
             self.bumped.get_or_insert_default().push(bumped);
         }
@@ -194,7 +209,8 @@ impl<'a> Parameters<'a> {
             &self.full_checks,
             &self.expected_newest,
             &self.expected_base,
-            &self.unconfirmed,
+            &self.unconfirmed_streams,
+            &self.unconfirmed_accounts,
             &self.reads.streams,
             &self.reads.guards,
             &self.reads.accounts,

@@ -17,7 +17,7 @@ use uuid::Uuid;
 
 use super::checkpoint::Checkpoint;
 use super::error::{PrimaryError, ReadError};
-use super::seen::{Seen, SeenLog, ServerIdentity, TIMELINE};
+use super::seen::{Seen, SeenLog, ServerIdentity, WAL_FILE, WAL_FILE_LENGTH, timeline};
 use crate::clock::Stopwatch;
 use crate::ids::{EventId, LogId};
 use crate::postgres::{CONNECT_TIMEOUT, Connection, Database};
@@ -47,7 +47,7 @@ static GUARDED: LazyLock<String> = LazyLock::new(|| {
         "
     select q.*, g.state
     from (select case when not pg_is_in_recovery() and current_setting('transaction_read_only') = 'off'
-                      then (select int8send(epoch) || int8send({TIMELINE}) from log.head)
+                      then (select int8send(epoch) || textsend({WAL_FILE}) from log.head)
                            || coalesce((select int8send(position) || uuid_send(event_id)
                                         from log.event order by position desc limit 1), '')
                       end as state
@@ -139,18 +139,18 @@ struct Guard {
 }
 
 impl Guard {
-    /// Decodes the epoch, the timeline of the server and, unless the log is empty, the newest position (8 bytes each, big-endian) and
-    /// the 16 bytes of the event identifier.
+    /// Decodes the epoch (8 bytes, big-endian), the name of the server's WAL file and, unless the log is empty, the newest position
+    /// (8 bytes, big-endian) and the 16 bytes of the event identifier.
     fn decode(state: &[u8]) -> Option<Self> {
         let (epoch, rest) = state.split_first_chunk()?;
-        let (timeline, newest) = rest.split_first_chunk()?;
+        let (wal_file, newest) = rest.split_first_chunk::<WAL_FILE_LENGTH>()?;
         let (position, event_id) = match newest.split_first_chunk() {
             Some((position, event_id)) => (i64::from_be_bytes(*position), event_id.try_into().ok()?),
             None => (0, [0; 16]),
         };
         let event_id = EventId::from_uuid(Uuid::from_bytes(event_id));
-        let (epoch, timeline) = (i64::from_be_bytes(*epoch), i64::from_be_bytes(*timeline));
-        Some(Self { epoch, timeline, position, event_id })
+        let timeline = timeline(std::str::from_utf8(wal_file).ok()?)?;
+        Some(Self { epoch: i64::from_be_bytes(*epoch), timeline, position, event_id })
     }
 }
 

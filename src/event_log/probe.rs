@@ -13,7 +13,7 @@ use tokio_postgres::error::SqlState;
 use super::checkpoint::Checkpoint;
 use super::drain::announced;
 use super::error::{AppendError, PrimaryError};
-use super::seen::{Seen, SeenLog, ServerIdentity, TIMELINE};
+use super::seen::{Seen, SeenLog, ServerIdentity, WAL_FILE, timeline};
 use crate::clock::{Clock, Timestamp};
 use crate::ids::EventId;
 use crate::postgres::{ConnectError, Connection, Database, NEEDED};
@@ -39,7 +39,7 @@ fn state() -> String {
     let announced = announced();
     format!(
         "select pg_is_in_recovery(), current_setting('transaction_read_only') <> 'off', ({NEEDED}), h.projection_set, h.epoch,
-                n.position, n.event_id, {announced}, case when not pg_is_in_recovery() then {TIMELINE} end, clock_timestamp()
+                n.position, n.event_id, {announced}, case when not pg_is_in_recovery() then {WAL_FILE} end, clock_timestamp()
          from log.head h
          left join lateral (select position, event_id from log.event order by position desc limit 1) n on true"
     )
@@ -305,7 +305,7 @@ impl Probe {
             Ok((
                 (row.try_get::<_, bool>(0)?, row.try_get::<_, bool>(1)?, row.try_get::<_, bool>(2)?),
                 (row.try_get::<_, String>(3)?, row.try_get::<_, Option<String>>(7)?),
-                row.try_get::<_, Option<i64>>(8)?,
+                row.try_get::<_, Option<&str>>(8)?.and_then(timeline),
                 Checkpoint {
                     log_id: self.seen.log_id(),
                     epoch: row.try_get(4)?,

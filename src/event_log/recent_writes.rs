@@ -1,31 +1,38 @@
-//! Remembers what this process has appended recently, so that the database need not look up versions known here.
+//! Remembers what this process has appended recently, so that the database need not look up what is known here.
 //!
 //! A version observed at a position is still current if no other process has appended since and this process has not
-//! written that stream. The second condition is kept here. The first holds if a batch finds the head where this process
+//! written that stream; an account read at a position has no newer event if this process has not stored one either. The
+//! second condition is kept here. The first holds if a batch finds the head where this process
 //! left it: each batch names the event that it expects to be the newest and its position, and the database looks up
 //! every version if it finds another. Either alone is not enough: if a batch of this process fails, an event of another
 //! process may take the expected position; and if a batch of this process is stored after another process's event, its
 //! last event is the newest, but at a higher position.
 
 use foldhash::{HashMap, HashMapExt as _};
+use uuid::Uuid;
 
 use super::error::AppendError;
 use super::event::StreamId;
 use super::unit::{StreamRead, Unit};
 use crate::ids::EventId;
 
-/// The number of streams from which on a generation is replaced; a batch may exceed it.
+/// The number of streams, or of accounts, from which on a generation is replaced; a batch may exceed it.
 const MAX_STREAMS: usize = 1 << 16;
 
-/// The streams written after a position, with their newest versions.
+/// What was written after a position: streams with their newest versions, and accounts with their newest positions.
 struct Generation {
     after: i64,
     versions: HashMap<StreamId, i64>,
+    accounts: HashMap<Uuid, i64>,
 }
 
 impl Generation {
     fn after(position: i64) -> Self {
-        Self { after: position, versions: HashMap::new() }
+        Self { after: position, versions: HashMap::new(), accounts: HashMap::new() }
+    }
+
+    fn is_full(&self) -> bool {
+        self.versions.len().max(self.accounts.len()) >= MAX_STREAMS
     }
 }
 
@@ -36,14 +43,14 @@ pub struct ExpectedHead {
     pub newest: EventId,
     /// The position of that event.
     pub base: i64,
-    /// In that case, any version observed at or after this position is still current unless this process changed it.
+    /// In that case, what was read at or after this position still holds unless this process changed it.
     pub from: i64,
 }
 
 impl ExpectedHead {
-    /// Whether a version that was read needs no look-up if that event is the newest.
-    pub const fn covers(&self, read: &StreamRead) -> bool {
-        read.seen >= self.from
+    /// Whether what was read at this position needs no look-up if that event is the newest.
+    pub const fn covers(&self, seen: i64) -> bool {
+        seen >= self.from
     }
 }
 
@@ -109,11 +116,14 @@ impl RecentWrites {
         for event in units.into_iter().flat_map(|unit| &unit.events) {
             position += 1;
             self.current.versions.insert(event.stream.clone(), event.version);
+            if let Some(account) = event.account_id {
+                self.current.accounts.insert(account, position);
+            }
             self.acknowledged = Some((position, event.id));
         }
         self.head = Some(position);
         // Dropping the older generation bounds the memory; `expected_head` reaches back only as far as the rest.
-        if self.current.versions.len() >= MAX_STREAMS {
+        if self.current.is_full() {
             self.previous = std::mem::replace(&mut self.current, Generation::after(position));
         }
     }
@@ -125,8 +135,16 @@ impl RecentWrites {
                 self.current.versions.get(&read.stream).or_else(|| self.previous.versions.get(&read.stream));
             newest.is_some_and(|newest| *newest > read.version)
         };
-        let lost = unit.premises.streams.iter().find(moved)?;
-        Some(AppendError::Conflict { stream: lost.stream.clone() })
+        if let Some(lost) = unit.premises.streams.iter().find(moved) {
+            return Some(AppendError::Conflict { stream: lost.stream.clone() });
+        }
+        let written = |(account, seen): &&(Uuid, i64)| {
+            // An account in the current generation is there with its newest position.
+            let newest = self.current.accounts.get(account).or_else(|| self.previous.accounts.get(account));
+            newest.is_some_and(|newest| newest > seen)
+        };
+        let (account, _) = unit.premises.accounts.iter().find(written)?;
+        Some(AppendError::AccountMoved { account: *account })
     }
 }
 
@@ -136,10 +154,6 @@ mod tests {
 
     use super::*;
     use crate::event_log::batch::tests::{stream, writing};
-
-    fn read(id: u128, version: i64, seen: i64) -> StreamRead {
-        StreamRead { stream: stream(id), version, seen }
-    }
 
     #[test]
     fn what_was_seen_since_this_process_writes_alone_is_known() {
@@ -151,10 +165,10 @@ mod tests {
         assert_eq!((behind.newest, behind.base), (last, 13));
         let expected_head = recent.expected_head(None).unwrap();
         assert_eq!(expected_head.base, 11);
-        assert!(expected_head.covers(&read(7, 3, 10)) && expected_head.covers(&read(1, 1, 11)));
-        assert!(!expected_head.covers(&read(7, 3, 9)), "another process may have written position 10");
+        assert!(expected_head.covers(10) && expected_head.covers(11));
+        assert!(!expected_head.covers(9), "another process may have written position 10");
         recent.stored(11, [&writing(2, 1)]);
-        assert!(recent.expected_head(None).unwrap().covers(&read(7, 3, 10)));
+        assert!(recent.expected_head(None).unwrap().covers(10));
     }
 
     #[test]
@@ -163,15 +177,12 @@ mod tests {
         recent.stored(10, [&writing(1, 1)]);
         recent.stored(12, [&writing(2, 1)]);
         let expected_head = recent.expected_head(None).unwrap();
-        assert!(!expected_head.covers(&read(1, 1, 11)) && expected_head.covers(&read(2, 1, 13)));
+        assert!(!expected_head.covers(11) && expected_head.covers(13));
         recent.forget_head(0);
         assert_eq!(recent.expected_head(None), None);
         recent.stored(13, [&writing(3, 1)]);
         let expected_head = recent.expected_head(None).unwrap();
-        assert!(
-            !expected_head.covers(&read(2, 1, 12)),
-            "a batch whose outcome is unknown may have been stored"
-        );
+        assert!(!expected_head.covers(12), "a batch whose outcome is unknown may have been stored");
     }
 
     #[test]
@@ -184,6 +195,37 @@ mod tests {
         assert_eq!(recent.conflict_of(&writing(2, 1)), None);
     }
 
+    /// A unit that writes a stream of an account.
+    fn writing_account(id: u128, account: u128) -> Unit {
+        let mut unit = writing(id, 1);
+        unit.events[0].account_id = Some(Uuid::from_u128(account));
+        unit
+    }
+
+    #[test]
+    fn a_decision_on_an_account_that_this_process_has_written_since_has_lost() {
+        let mut recent = RecentWrites::new();
+        recent.stored(0, [&writing_account(1, 5), &writing_account(2, 5), &writing_account(3, 6)]);
+        let reading = |account, seen| {
+            let mut unit = writing(9, 1);
+            unit.premises.accounts.push((Uuid::from_u128(account), seen));
+            unit
+        };
+        let lost = recent.conflict_of(&reading(5, 1));
+        assert_eq!(lost, Some(AppendError::AccountMoved { account: Uuid::from_u128(5) }));
+        assert_eq!(recent.conflict_of(&reading(5, 2)), None);
+        assert_eq!(recent.conflict_of(&reading(7, 0)), None);
+    }
+
+    #[test]
+    fn one_stream_of_many_accounts_fills_the_memory_too() {
+        let mut recent = RecentWrites::new();
+        for id in 0..u128::try_from(MAX_STREAMS).unwrap() {
+            recent.stored(i64::try_from(id).unwrap(), [&writing_account(1, id)]);
+        }
+        assert!(recent.current.accounts.is_empty() && recent.previous.accounts.len() == MAX_STREAMS);
+    }
+
     #[test]
     fn what_was_seen_before_the_memory_reaches_is_not_known() {
         let mut recent = RecentWrites::new();
@@ -194,7 +236,7 @@ mod tests {
         }
         let reach = i64::try_from(streams).unwrap();
         let expected_head = recent.expected_head(None).unwrap();
-        assert!(expected_head.covers(&read(0, 1, reach)) && !expected_head.covers(&read(0, 1, reach - 1)));
+        assert!(expected_head.covers(reach) && !expected_head.covers(reach - 1));
         assert!(recent.conflict_of(&writing(streams, 1)).is_some());
         assert_eq!(recent.acknowledged.map(|(position, _)| position), Some(2 * reach));
         assert_eq!(recent.acknowledged.map(|(_, id)| id.as_uuid()), Some(Uuid::nil()));

@@ -79,10 +79,17 @@ pub struct SeenLog {
     on_new_epoch: Mutex<Vec<OnNewEpoch>>,
 }
 
-/// The WAL timeline of the server that answers, which must not be in recovery. It tells a server that was promoted from the one that a
-/// connection was opened to, also where a proxy has led the connection elsewhere.
-pub(super) const TIMELINE: &str =
-    "('x' || substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8))::bit(32)::bigint";
+/// The name of the WAL file of the server that answers, which must not be in recovery. Its [`timeline`] tells a server that was promoted
+/// from the one that a connection was opened to, also where a proxy has led the connection elsewhere.
+pub(super) const WAL_FILE: &str = "pg_walfile_name(pg_current_wal_insert_lsn())";
+
+/// How many characters that name has.
+pub(super) const WAL_FILE_LENGTH: usize = 24;
+
+/// The timeline of a WAL file: its name begins with it, in eight hexadecimal digits.
+pub(super) fn timeline(wal_file: &str) -> Option<i64> {
+    i64::from_str_radix(wal_file.get(..8)?, 16).ok()
+}
 
 /// Selects the head row, the server's identity, the newest event and the event at position `$1`; no row without a log.
 const HEAD: &str = "

@@ -11,7 +11,7 @@ use super::error::{AppendError, PrimaryError};
 use super::parameters::{APPEND, APPEND_PARAMETERS, NEXT_PARAMETER};
 use super::row_sql;
 use super::rows::Table;
-use super::seen::{SeenLog, ServerIdentity, TIMELINE};
+use super::seen::{SeenLog, ServerIdentity, WAL_FILE};
 use crate::clock::Clock;
 use crate::ids::EventId;
 use crate::postgres::{Connection, Database, STATEMENT_TIMEOUT};
@@ -172,7 +172,7 @@ impl Session {
         }
         let calls = row_sql::calls(tables, "view", NEXT_PARAMETER);
         let sql =
-            format!("select a.base, a.recorded_from, {TIMELINE}{calls} from {APPEND}{APPEND_PARAMETERS} a");
+            format!("select a.base, a.recorded_from, {WAL_FILE}{calls} from {APPEND}{APPEND_PARAMETERS} a");
         let prepared = self.connection.client.prepare(&sql).await?;
         let mut statements = statements();
         if statements.len() >= MAX_STATEMENTS {

@@ -12,7 +12,7 @@ use super::error::AppendError;
 use super::parameters::{Checks, Expected, Parameters};
 use super::row_sql;
 use super::rows::coalesce;
-use super::seen::ServerIdentity;
+use super::seen::{ServerIdentity, timeline};
 use super::session::Session;
 use super::unit::Unit;
 use crate::clock::Timestamp;
@@ -117,15 +117,18 @@ pub async fn store(
     let row = answer
         .map_err(|_| BatchError::Unknown("the database did not answer in time".to_owned()))?
         .map_err(|error| failure(&error, units))?;
-    let read = || {
-        Ok::<_, tokio_postgres::Error>(Stored {
+    let read =
+        || Ok::<_, tokio_postgres::Error>((row.try_get(0)?, row.try_get(1)?, timeline(row.try_get(2)?)));
+    match read() {
+        Ok((base, recorded_from, Some(timeline))) => Ok(Stored {
             epoch: expected.epoch,
-            server: ServerIdentity { timeline: row.try_get(2)?, ..session.server() },
-            base: row.try_get(0)?,
-            recorded_from: row.try_get(1)?,
-        })
-    };
-    read().map_err(|error| BatchError::Unknown(statement_reason(&error)))
+            server: ServerIdentity { timeline, ..session.server() },
+            base,
+            recorded_from,
+        }),
+        Ok(_) => Err(BatchError::Unknown("the server's timeline cannot be read".to_owned())),
+        Err(error) => Err(BatchError::Unknown(statement_reason(&error))),
+    }
 }
 
 /// Classifies the error of a batch.

@@ -15,7 +15,7 @@ pub static TABLE: Table = Table {
     version: 1,
     columns: &[
         Column::required("id", UuidType),
-        Column::optional("user_id", UuidType),
+        Column::optional("user_id", UuidType).changing(),
         Column::required("position", Position),
     ],
     key_columns: 1,

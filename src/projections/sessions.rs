@@ -23,10 +23,10 @@ pub static TABLE: Table = Table {
     columns: &[
         Column::required("id", UuidType),
         Column::required("user_id", UuidType),
-        Column::optional("digest", Bytea),
+        Column::optional("digest", Bytea).changing(),
         Column::required("created_at", Timestamptz),
         Column::required("expires_at", Timestamptz),
-        Column::optional("ended_at", Timestamptz),
+        Column::optional("ended_at", Timestamptz).changing(),
         Column::required("position", Position),
     ],
     key_columns: 1,

@@ -20,10 +20,10 @@ pub static TABLE: Table = Table {
     columns: &[
         Column::required("id", UuidType),
         Column::required("user_id", UuidType),
-        Column::optional("digest", Bytea),
+        Column::optional("digest", Bytea).changing(),
         Column::required("created_at", Timestamptz),
         Column::required("expires_at", Timestamptz),
-        Column::optional("used_at", Timestamptz),
+        Column::optional("used_at", Timestamptz).changing(),
         Column::required("position", Position),
     ],
     key_columns: 1,

@@ -1,7 +1,8 @@
 -- The next release appends by a function of another name. That of this release stays for nodes that still run.
 do $$ begin
     execute replace(
-        pg_get_functiondef((select oid from pg_proc where pronamespace = 'log'::regnamespace and proname = 'append')),
+        (select pg_get_functiondef(oid) from pg_proc where pronamespace = 'log'::regnamespace and proname = 'append'
+         order by pronargs desc limit 1),
         'FUNCTION log.append(', 'FUNCTION log.append_next('
     );
 end $$;

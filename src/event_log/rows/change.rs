@@ -44,13 +44,13 @@ impl RowChange {
         key: Vec<Value>,
         columns: [(&str, Value); N],
     ) -> Self {
-        let columns = columns.into_iter().map(|(name, value)| (table.column(name), value)).collect();
+        let columns = columns.into_iter().map(|(name, value)| (table.changing_column(name), value)).collect();
         Self { table, key, change: Change::Patch(columns) }
     }
 
     /// Adds a column to a patch, or replaces its value; does nothing for other changes.
     pub fn also(&mut self, column: &str, value: Value) {
-        let column = self.table.column(column);
+        let column = self.table.changing_column(column);
         if let Change::Patch(columns) = &mut self.change {
             columns.retain(|(known, _)| *known != column);
             columns.push((column, value));
@@ -146,7 +146,7 @@ mod tests {
         version: 1,
         columns: &[
             Column::required("id", ColumnType::BigInt),
-            Column::required("name", ColumnType::Text),
+            Column::required("name", ColumnType::Text).changing(),
             Column::required("position", ColumnType::Position),
         ],
         key_columns: 1,

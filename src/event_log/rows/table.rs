@@ -49,19 +49,21 @@ pub struct Column {
     pub since: u32,
     /// Whether PostgreSQL keeps statistics of its values, for the planner.
     pub has_statistics: bool,
+    /// Whether events change it in rows that exist.
+    pub changes: bool,
 }
 
 impl Column {
     /// A column that always has a value.
     #[must_use]
     pub const fn required(name: &'static str, column_type: ColumnType) -> Self {
-        Self { name, column_type, nullable: false, since: 1, has_statistics: true }
+        Self { name, column_type, nullable: false, since: 1, has_statistics: true, changes: false }
     }
 
     /// A column that may be null.
     #[must_use]
     pub const fn optional(name: &'static str, column_type: ColumnType) -> Self {
-        Self { name, column_type, nullable: true, since: 1, has_statistics: true }
+        Self { name, column_type, nullable: true, since: 1, has_statistics: true, changes: false }
     }
 
     /// The same column, added or given another meaning in this version of its table: rows of an earlier version are not
@@ -69,6 +71,13 @@ impl Column {
     #[must_use]
     pub const fn since(mut self, version: u32) -> Self {
         self.since = version;
+        self
+    }
+
+    /// The same column, which events change in rows that exist; others keep the value with which the row was inserted.
+    #[must_use]
+    pub const fn changing(mut self) -> Self {
+        self.changes = true;
         self
     }
 
@@ -138,6 +147,17 @@ impl Table {
             .iter()
             .position(|column| column.name == name)
             .unwrap_or_else(|| panic!("{} has no column {name}", self.name))
+    }
+
+    /// The index of a column that events change.
+    ///
+    /// # Panics
+    /// If the table has no such column, or it is not declared to change: a bug in a projection, found by its tests.
+    #[must_use]
+    pub fn changing_column(&self, name: &str) -> usize {
+        let place = self.column(name);
+        assert!(self.columns[place].changes, "column {name} of {} is not declared to change", self.name);
+        place
     }
 }
 
