@@ -17,7 +17,8 @@
 -- the unique key refuses a version that exists; nor do claims, unless `full_checks` asks to name every loser. An empty array
 -- is passed as null. The position of an event is its ordinal in the batch.
 --
--- Each expression has a fixed cost per transaction, so conditions that are rarely true are tested together.
+-- Each expression has a fixed cost per transaction, so conditions that are rarely true are tested together. The order of checks
+-- and changes does not matter: a refusal rolls everything back.
 create function log.append(
     expected_epoch bigint, expected_fence bigint, expected_projection_set text, at timestamptz, clock_bound double precision,
     notifies boolean, full_checks boolean,

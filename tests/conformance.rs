@@ -240,6 +240,57 @@ async fn an_account_that_has_new_events_of_this_node_or_another_is_never_taken_f
     tenure.log().append(reading(foreign)).await.unwrap();
 }
 
+/// `log.append` is told how many of the streams and accounts are not known: those have to come first.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_not_known_is_looked_up_also_behind_what_is_known() {
+    let database = TestDatabase::new().await;
+    let (tenure, other) = tokio::join!(database.open(), database.open());
+    let (known, moved) = (fresh(), fresh());
+    let of = |account| {
+        let mut unit = unit(&stream(), 0);
+        unit.events[0].account_id = Some(account);
+        unit
+    };
+    let shared = stream();
+    let before = tenure.log().append(unit(&shared, 0)).await.unwrap().last.position;
+    other.log().append(of(moved)).await.unwrap();
+    other.log().append(unit(&shared, 1)).await.unwrap();
+    let since = tenure.log().append(of(known)).await.unwrap().last.position;
+
+    let mut accounts = unit(&stream(), 0);
+    accounts.premises.accounts = vec![(known, since), (moved, before)];
+    let refused = tenure.log().append(accounts).await.unwrap_err();
+    assert_eq!(refused, AppendError::AccountMoved { account: moved });
+
+    let mut streams = unit(&stream(), 0);
+    let read = |stream: StreamId, version, seen| StreamRead { stream, version, seen };
+    streams.premises.streams.extend([read(stream(), 0, since), read(shared.clone(), 1, before)]);
+    assert_eq!(tenure.log().append(streams).await.unwrap_err(), AppendError::Conflict { stream: shared });
+}
+
+/// Nodes of the release before call `log.append` with one parameter less, and know nothing of accounts that are not looked up.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_function_of_the_release_before_still_looks_up_every_account() {
+    let database = TestDatabase::new().await;
+    let tenure = database.open().await;
+    let account = fresh();
+    let of_account = || {
+        let mut unit = unit(&stream(), 0);
+        unit.events[0].account_id = Some(account);
+        unit
+    };
+    let seen = tenure.log().append(of_account()).await.unwrap().last.position;
+    let client = database.connect(None).await;
+    let sql = "select a.base from log.head h, log.event e, log.append(
+                   h.epoch, h.fence, h.projection_set, now(), null, false, false, e.event_id, e.position, 0, null, null,
+                   array[(0, $1, $2)::log.account_read], null, null, null, null, null, null, null) a
+               where e.position = (select max(position) from log.event)";
+    let append = async || client.query_one(sql, &[&account, &seen]).await;
+    assert_eq!(append().await.unwrap().get::<_, i64>(0), seen);
+    tenure.log().append(of_account()).await.unwrap();
+    assert_eq!(append().await.unwrap_err().code().unwrap().code(), "TN001");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_another_node_wrote_before_the_batch_ahead_is_not_taken_for_known() {
     let database = TestDatabase::new().await;
@@ -373,6 +424,30 @@ async fn a_row_change_that_meets_no_row_stores_nothing() {
         key: vec![Value::Uuid(fresh())],
         change: Change::Patch(vec![(projections::users::TABLE.column("operator"), Value::Bool(true))]),
     };
+    let broken = Unit { rows: vec![(0, change)], ..unit(&stream, 0) };
+    assert_eq!(
+        tenure.log().append(broken).await.unwrap_err(),
+        AppendError::Refused { code: "TN003".to_owned() }
+    );
+    assert_eq!(tenure.log().read_stream(&stream, 0).await.unwrap(), []);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_that_a_trigger_of_others_keeps_out_stores_nothing() {
+    let database = TestDatabase::new().await;
+    let tenure = database.open().await;
+    database
+        .connect(None)
+        .await
+        .batch_execute(
+            "create function public.keep_out() returns trigger language plpgsql as $$ begin return null; end $$;
+             create trigger keep_out before insert on view.name_keys for each row execute function public.keep_out()",
+        )
+        .await
+        .unwrap();
+    let stream = stream();
+    let row = vec![Value::Uuid(fresh()), Value::Null, Value::Position];
+    let change = RowChange::insert(&projections::name_keys::TABLE, row);
     let broken = Unit { rows: vec![(0, change)], ..unit(&stream, 0) };
     assert_eq!(
         tenure.log().append(broken).await.unwrap_err(),

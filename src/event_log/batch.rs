@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::claim::{ClaimChange, ClaimKey};
 use super::error::AppendError;
 use super::event::StreamId;
-use super::unit::{Premises, Unit};
+use super::unit::Unit;
 
 /// Maximum number of units per transaction.
 pub const MAX_BATCH_UNITS: usize = 256;
@@ -152,37 +152,28 @@ impl FirstOrdinals {
     }
 }
 
-/// Removes the units whose decision rests on a set (guard or account) that the stored units have changed.
+/// Removes the units whose decision rests on a guard that the stored units have bumped.
 ///
-/// Stale stream versions are found later, by `RecentWrites::conflict_of`.
+/// Streams and accounts that have changed are found later, by `RecentWrites::conflict_of`.
 pub fn reject_stale<W: Waiting>(queue: &mut VecDeque<W>, stored: &[&Unit]) -> Vec<(W, AppendError)> {
-    // Without a reader of sets, the stored units need not be scanned.
-    if queue.iter().all(|waiting| !waiting.unit().premises.reads_sets()) {
+    // Without a reader of guards, the stored units need not be scanned.
+    if queue.iter().all(|waiting| waiting.unit().premises.guards.is_empty()) {
         return Vec::new();
     }
     let bumped: HashSet<&str> =
         stored.iter().flat_map(|unit| unit.bumps.iter().map(String::as_str)).collect();
-    let accounts: HashSet<Uuid> = stored.iter().flat_map(|unit| unit.accounts_written()).collect();
     let mut rejected = Vec::new();
     for waiting in std::mem::take(queue) {
-        match stale_premise(&waiting.unit().premises, &bumped, &accounts) {
-            Some(error) => rejected.push((waiting, error)),
+        let moved = waiting.unit().premises.guards.iter().find(|(guard, _)| bumped.contains(guard.as_str()));
+        match moved {
+            Some((guard, _)) => {
+                let error = AppendError::GuardMoved { guard: guard.clone() };
+                rejected.push((waiting, error));
+            }
             None => queue.push_back(waiting),
         }
     }
     rejected
-}
-
-fn stale_premise(
-    premises: &Premises,
-    bumped: &HashSet<&str>,
-    accounts: &HashSet<Uuid>,
-) -> Option<AppendError> {
-    if let Some((guard, _)) = premises.guards.iter().find(|(guard, _)| bumped.contains(guard.as_str())) {
-        return Some(AppendError::GuardMoved { guard: guard.clone() });
-    }
-    let account = premises.accounts.iter().find(|(account, _)| accounts.contains(account));
-    account.map(|(account, _)| AppendError::AccountMoved { account: *account })
 }
 
 #[cfg(test)]
@@ -192,7 +183,7 @@ pub(super) mod tests {
     use super::*;
     use crate::event_log::claim::Claim;
     use crate::event_log::event::NewEvent;
-    use crate::event_log::unit::StreamRead;
+    use crate::event_log::unit::{Premises, StreamRead};
     use crate::ids::EventId;
 
     #[derive(Clone)]
@@ -320,14 +311,11 @@ pub(super) mod tests {
         ]);
         let first = compose(&mut queue, []);
         assert_eq!(names(&first), ["reads and writes", "another account"]);
-        assert_eq!(names(&compose(&mut queue.clone(), [])), ["writes"]);
-        let stored: Vec<&Unit> = first.iter().map(Waiting::unit).collect();
-        let rejected = reject_stale(&mut queue, &stored);
-        assert_eq!(rejected.iter().map(|(queued, _)| queued.0).collect::<Vec<_>>(), ["reads"]);
+        assert_eq!(names(&compose(&mut queue, [])), ["writes"]);
     }
 
     #[test]
-    fn a_stale_decision_on_a_set_never_enters_a_batch() {
+    fn a_decision_on_a_guard_that_has_moved_never_enters_a_batch() {
         let mut queue = VecDeque::from([Queued("next", writing(1, 2))]);
         let mut lost = writing(4, 1);
         lost.premises.guards.push(("set".into(), 0));

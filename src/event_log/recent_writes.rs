@@ -1,12 +1,12 @@
 //! Remembers what this process has appended recently, so that the database need not look up what is known here.
 //!
 //! A version observed at a position is still current if no other process has appended since and this process has not
-//! written that stream; an account read at a position has no newer event if this process has not stored one either. The
-//! second condition is kept here. The first holds if a batch finds the head where this process
-//! left it: each batch names the event that it expects to be the newest and its position, and the database looks up
-//! every version if it finds another. Either alone is not enough: if a batch of this process fails, an event of another
-//! process may take the expected position; and if a batch of this process is stored after another process's event, its
-//! last event is the newest, but at a higher position.
+//! written that stream; likewise, an account that was read at a position has no newer event. What this process has
+//! written is kept here. No other process has appended if a batch finds the head where this process left it: each batch
+//! names the event that it expects to be the newest and its position, and the database looks up everything if it finds
+//! another. Either alone is not enough: if a batch of this process fails, an event of another process may take the
+//! expected position; and if a batch of this process is stored after another process's event, its last event is the
+//! newest, but at a higher position.
 
 use foldhash::{HashMap, HashMapExt as _};
 use uuid::Uuid;
@@ -17,7 +17,7 @@ use super::unit::{StreamRead, Unit};
 use crate::ids::EventId;
 
 /// The number of streams, or of accounts, from which on a generation is replaced; a batch may exceed it.
-const MAX_STREAMS: usize = 1 << 16;
+const MAX_REMEMBERED: usize = 1 << 16;
 
 /// What was written after a position: streams with their newest versions, and accounts with their newest positions.
 struct Generation {
@@ -32,11 +32,11 @@ impl Generation {
     }
 
     fn is_full(&self) -> bool {
-        self.versions.len().max(self.accounts.len()) >= MAX_STREAMS
+        self.versions.len().max(self.accounts.len()) >= MAX_REMEMBERED
     }
 }
 
-/// The head that a batch expects, and which versions need no look-up if the log has it.
+/// The head that a batch expects, and what needs no look-up if the log has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ExpectedHead {
     /// The newest event, if no other process has appended.
@@ -54,7 +54,7 @@ impl ExpectedHead {
     }
 }
 
-/// The versions that this process has written recently, and where it left the head of the log.
+/// The streams and accounts that this process has written recently, and where it left the head of the log.
 pub(super) struct RecentWrites {
     /// The epoch of all positions in this value; 0 before the first connection.
     epoch: i64,
@@ -97,7 +97,7 @@ impl RecentWrites {
     }
 
     /// Forgets the head after a lost connection: batches in flight may have been stored, and other processes may have
-    /// appended. In a new epoch all versions are forgotten too.
+    /// appended. In a new epoch everything is forgotten.
     pub fn forget_head(&mut self, epoch: i64) {
         if self.epoch == epoch {
             self.head = None;
@@ -130,6 +130,10 @@ impl RecentWrites {
 
     /// The conflict of a unit with units that this process has stored since the unit's decision, if any.
     pub fn conflict_of(&self, unit: &Unit) -> Option<AppendError> {
+        // A later epoch need not have these events. The committer learns of it when it sends.
+        if unit.premises.epoch.is_some_and(|epoch| epoch != self.epoch) {
+            return None;
+        }
         let moved = |read: &&StreamRead| {
             let newest =
                 self.current.versions.get(&read.stream).or_else(|| self.previous.versions.get(&read.stream));
@@ -220,16 +224,16 @@ mod tests {
     #[test]
     fn one_stream_of_many_accounts_fills_the_memory_too() {
         let mut recent = RecentWrites::new();
-        for id in 0..u128::try_from(MAX_STREAMS).unwrap() {
+        for id in 0..u128::try_from(MAX_REMEMBERED).unwrap() {
             recent.stored(i64::try_from(id).unwrap(), [&writing_account(1, id)]);
         }
-        assert!(recent.current.accounts.is_empty() && recent.previous.accounts.len() == MAX_STREAMS);
+        assert!(recent.current.accounts.is_empty() && recent.previous.accounts.len() == MAX_REMEMBERED);
     }
 
     #[test]
     fn what_was_seen_before_the_memory_reaches_is_not_known() {
         let mut recent = RecentWrites::new();
-        let streams = u128::try_from(MAX_STREAMS).unwrap();
+        let streams = u128::try_from(MAX_REMEMBERED).unwrap();
         for id in 0..2 * streams {
             let base = i64::try_from(id).unwrap();
             recent.stored(base, [&writing(id, 1)]);
@@ -240,6 +244,9 @@ mod tests {
         assert!(recent.conflict_of(&writing(streams, 1)).is_some());
         assert_eq!(recent.acknowledged.map(|(position, _)| position), Some(2 * reach));
         assert_eq!(recent.acknowledged.map(|(_, id)| id.as_uuid()), Some(Uuid::nil()));
+        let mut of_another_epoch = writing(streams, 1);
+        of_another_epoch.premises.epoch = Some(7);
+        assert_eq!(recent.conflict_of(&of_another_epoch), None, "decided where the version may be free");
         recent.forget_head(7);
         assert!(
             recent.conflict_of(&writing(streams, 1)).is_none(),

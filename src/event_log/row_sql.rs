@@ -197,8 +197,8 @@ fn apply_name(table: &Table, schema: &str) -> String {
 /// A function that changes the rows of a table, set-based, and raises TN003 unless every change met its row.
 ///
 /// Its arrays are the rows to delete (of which only the keys matter), the rows to insert, the rows to patch, and for
-/// each of these a mask with a bit for every column that changes. Each expression in it has a fixed cost per transaction, so it
-/// has none for columns that never change, nor counts inserted rows.
+/// each of these a mask with a bit for every column that changes. Each expression in it has a fixed cost per transaction, so the
+/// update names only columns that events change.
 #[must_use]
 pub fn apply_function(table: &Table, schema: &str) -> String {
     let name = format!("{schema}.{}", table.name);
@@ -243,16 +243,16 @@ pub fn apply_function(table: &Table, schema: &str) -> String {
          #variable_conflict use_column
          declare met bigint;
          begin
-         {}
-         if begun is not null then
-             insert into {name} ({names}) select {} from unnest(begun) as t;
-         end if;
-         {change}
+         {}{}{change}
          end $apply$;\n",
         apply_name(table, schema),
         apply_arguments(table, schema),
         checked("ended", &format!("delete from {name} r using unnest(ended) as t where {key_match}")),
-        list(&value)
+        // A trigger of others can keep a row out.
+        checked(
+            "begun",
+            &format!("insert into {name} ({names}) select {} from unnest(begun) as t", list(&value))
+        ),
     )
 }
 
@@ -327,6 +327,7 @@ impl<'a> Application<'a> {
         if let Some(values) = &row.insert {
             self.begun.push(values);
         } else if !row.patch.is_empty() {
+            debug_assert!(row.patch.iter().all(|(column, _)| self.table.columns[*column].changes));
             self.changed.push(Changed { key, columns: &row.patch, all: self.table.columns.len() });
             let mask = row.patch.iter().fold(0, |bits, (column, _)| bits | (1 << column));
             self.masks.get_or_insert_default().push(mask);

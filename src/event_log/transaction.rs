@@ -67,8 +67,8 @@ pub enum BatchError {
 /// Stores all units in one transaction, or none of them.
 ///
 /// Streams that a unit writes and claims that it takes are looked up first only with [`Checks::Full`]: unique keys
-/// refuse a version that exists and a claim that is held. Streams that are only read are looked up, unless this process
-/// knows their versions and the log has the head that this knowledge rests on
+/// refuse a version that exists and a claim that is held. Streams and accounts that are only read are looked up, unless
+/// this process knows that they have not changed and the log has the head that this knowledge rests on
 /// ([`ExpectedHead`](super::recent_writes::ExpectedHead)).
 ///
 /// The batch is one statement, which is a transaction of its own: the server has all of it or none, and a client that

@@ -62,11 +62,6 @@ pub struct Premises {
 }
 
 impl Premises {
-    /// Whether any guard or account was read.
-    pub(super) const fn reads_sets(&self) -> bool {
-        !self.guards.is_empty() || !self.accounts.is_empty()
-    }
-
     /// One stream at this version, with no position known.
     #[must_use]
     pub fn of_stream(stream: StreamId, version: i64) -> Self {

@@ -109,7 +109,7 @@ impl Queue {
         refuse(self.units.drain(..).chain(self.bisected.drain(..).flatten()), error);
     }
 
-    /// Refuses the units whose decision rested on a set that these stored units have changed.
+    /// Refuses the units whose decision rests on a guard that these stored units have bumped.
     pub(super) fn reject_stale(&mut self, stored: &[&Unit]) -> Vec<(Pending, AppendError)> {
         batch::reject_stale(&mut self.units, stored)
     }

@@ -152,7 +152,7 @@ impl Table {
     /// The index of a column that events change.
     ///
     /// # Panics
-    /// If the table has no such column, or it is not declared to change: a bug in a projection, found by its tests.
+    /// If the table has no such column, or it is not declared to change: a bug in a projection.
     #[must_use]
     pub fn changing_column(&self, name: &str) -> usize {
         let place = self.column(name);
@@ -170,13 +170,20 @@ mod tests {
         version: 3,
         columns: &[
             Column::required("id", ColumnType::Uuid).since(2),
-            Column::required("name", ColumnType::Text),
+            Column::required("name", ColumnType::Text).changing(),
             Column::optional("note", ColumnType::Text).since(3),
         ],
         key_columns: 1,
         fillfactor: 90,
         indexes: &[],
     };
+
+    #[test]
+    #[should_panic(expected = "column note of things is not declared to change")]
+    fn a_column_that_is_not_declared_to_change_is_not_patched() {
+        assert_eq!(THINGS.changing_column("name"), 1);
+        let _ = THINGS.changing_column("note");
+    }
 
     #[test]
     fn columns_are_shared_with_versions_that_know_them() {
