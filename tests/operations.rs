@@ -339,7 +339,13 @@ async fn reading_fails_closed_when_the_database_is_gone() {
     let ada = user(&tenure, "ada").await;
     let acme = account(&tenure, "acme", ada).await;
     let admin = crate::support::connect(&database.address.database("postgres"), None).await;
-    admin.batch_execute(&format!("drop database {} with (force)", database.name)).await.unwrap();
+    // Not dropped: that takes a checkpoint, during which each attempt to connect waits and occupies a connection of the
+    // server that all tests share.
+    let name = &database.name;
+    admin.batch_execute(&format!("alter database {name} allow_connections false")).await.unwrap();
+    // Only now, or they could come back before that is committed.
+    let end = format!("select pg_terminate_backend(pid) from pg_stat_activity where datname = '{name}'");
+    admin.batch_execute(&end).await.unwrap();
     let asked = tokio::time::timeout(Duration::from_secs(30), tenure.reader().is_member_or_owner(acme, ada));
     assert!(!asked.await.unwrap());
     let context = operator();
