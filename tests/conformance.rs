@@ -119,6 +119,13 @@ async fn positions_are_contiguous_however_many_write() {
     assert_eq!(history(&one).await.len() as i64, from + 400);
 }
 
+/// A unit that begins a stream of this account.
+fn unit_of(account: uuid::Uuid) -> Unit {
+    let mut unit = unit(&stream(), 0);
+    unit.events[0].account_id = Some(account);
+    unit
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_unit_is_stored_whole_or_not_at_all() {
     let database = TestDatabase::new().await;
@@ -168,11 +175,7 @@ async fn a_decision_on_the_contents_of_an_account_is_refused_after_an_event_of_i
     let database = TestDatabase::new().await;
     let (tenure, other) = tokio::join!(database.open(), database.open());
     let account = fresh();
-    let of_account = || {
-        let mut unit = unit(&stream(), 0);
-        unit.events[0].account_id = Some(account);
-        unit
-    };
+    let of_account = || unit_of(account);
     let read_at = |position| {
         let mut unit = of_account();
         unit.premises.accounts.push((account, position));
@@ -215,11 +218,7 @@ async fn an_account_that_has_new_events_of_this_node_or_another_is_never_taken_f
     let database = TestDatabase::new().await;
     let (tenure, other) = tokio::join!(database.open(), database.open());
     let account = fresh();
-    let of_account = || {
-        let mut unit = unit(&stream(), 0);
-        unit.events[0].account_id = Some(account);
-        unit
-    };
+    let of_account = || unit_of(account);
     let reading = |seen| {
         let mut unit = unit(&stream(), 0);
         unit.premises.accounts.push((account, seen));
@@ -246,16 +245,11 @@ async fn what_is_not_known_is_looked_up_also_behind_what_is_known() {
     let database = TestDatabase::new().await;
     let (tenure, other) = tokio::join!(database.open(), database.open());
     let (known, moved) = (fresh(), fresh());
-    let of = |account| {
-        let mut unit = unit(&stream(), 0);
-        unit.events[0].account_id = Some(account);
-        unit
-    };
     let shared = stream();
     let before = tenure.log().append(unit(&shared, 0)).await.unwrap().last.position;
-    other.log().append(of(moved)).await.unwrap();
+    other.log().append(unit_of(moved)).await.unwrap();
     other.log().append(unit(&shared, 1)).await.unwrap();
-    let since = tenure.log().append(of(known)).await.unwrap().last.position;
+    let since = tenure.log().append(unit_of(known)).await.unwrap().last.position;
 
     let mut accounts = unit(&stream(), 0);
     accounts.premises.accounts = vec![(known, since), (moved, before)];
@@ -274,11 +268,7 @@ async fn the_function_of_the_release_before_still_looks_up_every_account() {
     let database = TestDatabase::new().await;
     let tenure = database.open().await;
     let account = fresh();
-    let of_account = || {
-        let mut unit = unit(&stream(), 0);
-        unit.events[0].account_id = Some(account);
-        unit
-    };
+    let of_account = || unit_of(account);
     let seen = tenure.log().append(of_account()).await.unwrap().last.position;
     let client = database.connect(None).await;
     let sql = "select a.base from log.head h, log.event e, log.append(
