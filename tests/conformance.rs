@@ -126,6 +126,14 @@ fn unit_of(account: uuid::Uuid) -> Unit {
     unit
 }
 
+/// Appends so many events that the node leaves out what it knows; returns the position of the first.
+async fn append_alone(tenure: &Tenure) -> i64 {
+    let of_one_stream = stream();
+    let mut many = unit(&of_one_stream, 0);
+    many.events.extend((1..256).flat_map(|behind| unit(&of_one_stream, behind).events));
+    tenure.log().append(many).await.unwrap().first
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_unit_is_stored_whole_or_not_at_all() {
     let database = TestDatabase::new().await;
@@ -203,12 +211,13 @@ async fn what_another_node_wrote_is_never_taken_for_known() {
         unit.premises.streams.push(StreamRead { stream: shared.clone(), version, seen });
         unit
     };
+    append_alone(&tenure).await;
     tenure.log().append(reading(1, seen)).await.unwrap();
     let moved = other.log().append(unit(&shared, 1)).await.unwrap().last.position;
     let conflict = AppendError::Conflict { stream: shared.clone() };
     assert_eq!(tenure.log().append(reading(1, seen)).await.unwrap_err(), conflict);
     // Having written since makes nothing known that was seen before.
-    tenure.log().append(unit(&stream(), 0)).await.unwrap();
+    append_alone(&tenure).await;
     assert_eq!(tenure.log().append(reading(1, seen)).await.unwrap_err(), conflict);
     tenure.log().append(reading(2, moved)).await.unwrap();
 }
@@ -225,6 +234,7 @@ async fn an_account_that_has_new_events_of_this_node_or_another_is_never_taken_f
         unit
     };
     let moved = AppendError::AccountMoved { account };
+    append_alone(&tenure).await;
     let first = tenure.log().append(of_account()).await.unwrap().last.position;
     tenure.log().append(reading(first)).await.unwrap();
     let own = tenure.log().append(of_account()).await.unwrap().last.position;
@@ -234,14 +244,13 @@ async fn an_account_that_has_new_events_of_this_node_or_another_is_never_taken_f
     let foreign = other.log().append(of_account()).await.unwrap().last.position;
     assert_eq!(tenure.log().append(reading(own)).await.unwrap_err(), moved);
     // Having written since makes nothing known that was seen before.
-    tenure.log().append(unit(&stream(), 0)).await.unwrap();
+    append_alone(&tenure).await;
     assert_eq!(tenure.log().append(reading(own)).await.unwrap_err(), moved);
     tenure.log().append(reading(foreign)).await.unwrap();
 }
 
-/// `log.append` is told how many of the streams and accounts are not known: those have to come first.
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_not_known_is_looked_up_also_behind_what_is_known() {
+async fn what_is_not_known_is_looked_up_beside_what_is_known() {
     let database = TestDatabase::new().await;
     let (tenure, other) = tokio::join!(database.open(), database.open());
     let (known, moved) = (fresh(), fresh());
@@ -249,6 +258,7 @@ async fn what_is_not_known_is_looked_up_also_behind_what_is_known() {
     let before = tenure.log().append(unit(&shared, 0)).await.unwrap().last.position;
     other.log().append(unit_of(moved)).await.unwrap();
     other.log().append(unit(&shared, 1)).await.unwrap();
+    append_alone(&tenure).await;
     let since = tenure.log().append(unit_of(known)).await.unwrap().last.position;
 
     let mut accounts = unit(&stream(), 0);
@@ -262,9 +272,9 @@ async fn what_is_not_known_is_looked_up_also_behind_what_is_known() {
     assert_eq!(tenure.log().append(streams).await.unwrap_err(), AppendError::Conflict { stream: shared });
 }
 
-/// Nodes of the release before call `log.append` with one parameter less, and know nothing of accounts that are not looked up.
+/// Nodes of the release before say how many of the accounts they do not know; the others are looked up behind another event.
 #[tokio::test(flavor = "multi_thread")]
-async fn the_function_of_the_release_before_still_looks_up_every_account() {
+async fn the_function_of_the_release_before_still_looks_up_accounts() {
     let database = TestDatabase::new().await;
     let tenure = database.open().await;
     let account = fresh();
@@ -272,13 +282,17 @@ async fn the_function_of_the_release_before_still_looks_up_every_account() {
     let seen = tenure.log().append(of_account()).await.unwrap().last.position;
     let client = database.connect(None).await;
     let sql = "select a.base from log.head h, log.event e, log.append(
-                   h.epoch, h.fence, h.projection_set, now(), null, false, false, e.event_id, e.position, 0, null, null,
+                   h.epoch, h.fence, h.projection_set, now(), null, false, false, e.event_id, e.position, 0, $3, null, null,
                    array[(0, $1, $2)::log.account_read], null, null, null, null, null, null, null) a
-               where e.position = (select max(position) from log.event)";
-    let append = async || client.query_one(sql, &[&account, &seen]).await;
-    assert_eq!(append().await.unwrap().get::<_, i64>(0), seen);
-    tenure.log().append(of_account()).await.unwrap();
-    assert_eq!(append().await.unwrap_err().code().unwrap().code(), "TN001");
+               where e.position = $4";
+    let append = async |unconfirmed: i32, newest: i64| {
+        client.query_one(sql, &[&account, &seen, &unconfirmed, &newest]).await
+    };
+    assert_eq!(append(1, seen).await.unwrap().get::<_, i64>(0), seen);
+    let newest = tenure.log().append(of_account()).await.unwrap().last.position;
+    assert_eq!(append(1, newest).await.unwrap_err().code().unwrap().code(), "TN001");
+    assert_eq!(append(0, seen).await.unwrap_err().code().unwrap().code(), "TN001");
+    assert_eq!(append(0, newest).await.unwrap().get::<_, i64>(0), newest);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -288,6 +302,7 @@ async fn what_another_node_wrote_before_the_batch_ahead_is_not_taken_for_known()
     let shared = stream();
     let seen = tenure.log().append(unit(&shared, 0)).await.unwrap().last.position;
     other.log().append(unit(&stream(), 0)).await.unwrap();
+    append_alone(&tenure).await;
     let seen = tenure.log().append(unit(&shared, 1)).await.unwrap().last.position.max(seen);
 
     let holder = database.connect(None).await;

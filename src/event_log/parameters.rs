@@ -17,8 +17,8 @@ use crate::ids::EventId;
 /// Which premises of a batch the database looks up before it stores the batch.
 #[derive(Clone, Copy)]
 pub enum Checks {
-    /// Streams that are read but not written, guards, and accounts. With an expected head, streams and accounts that it covers are
-    /// looked up only if the log has another head.
+    /// Streams that are read but not written, guards, and accounts. Streams and accounts that an expected head covers are not
+    /// looked up, and the batch is refused if the log has another head.
     Optimistic(Option<ExpectedHead>),
     /// Everything that was read and every claim, so that all losers are named.
     Full,
@@ -33,12 +33,11 @@ pub const APPEND: &str = "log.append_next";
 /// Its parameters, in the order of [`Parameters::in_order`].
 pub const APPEND_PARAMETERS: &str = "(
     $1::bigint, $2::bigint, $3::text, $4::timestamptz, $5::double precision, $6::boolean, $7::boolean,
-    $8::uuid, $9::bigint, $10::int, $11::int, $12::log.stream_read[], $13::log.guard_read[],
-    $14::log.account_read[], $15::text[], $16::log.claim[], $17::log.claim[], $18::log.data_key[], $19::text[],
-    $20::log.event[], $21::log.request[])";
+    $8::uuid, $9::bigint, $10::log.stream_read[], $11::log.guard_read[], $12::log.account_read[], $13::text[],
+    $14::log.claim[], $15::log.claim[], $16::log.data_key[], $17::text[], $18::log.event[], $19::log.request[])";
 
 /// The number of the first parameter after those of [`APPEND`].
-pub const NEXT_PARAMETER: usize = 22;
+pub const NEXT_PARAMETER: usize = 20;
 
 /// The state of the log that a batch expects, and the time at which it is sent.
 #[derive(Clone, Debug)]
@@ -111,8 +110,6 @@ pub struct Parameters<'a> {
     full_checks: bool,
     expected_newest: Option<EventId>,
     expected_base: Option<i64>,
-    unconfirmed_streams: i32,
-    unconfirmed_accounts: i32,
     reads: Reads<'a>,
     bumped: Option<Vec<&'a str>>,
     claims: Rows<ClaimRow<'a>>,
@@ -144,24 +141,12 @@ impl<'a> Parameters<'a> {
                 all.reads.add_streams(units, |_, _| true);
                 all.reads.add_accounts(units, |_| true);
             }
-            // Without an expected head, `log.append` looks up everything that it gets.
-            Checks::Optimistic(None) => {
-                all.reads.add_streams(units, |unit, read| !written(unit, read));
-                all.reads.add_accounts(units, |_| true);
-            }
-            Checks::Optimistic(Some(expected_head)) => {
-                all.expected_newest = Some(expected_head.newest);
-                all.expected_base = Some(expected_head.base);
-                let covered = |seen| expected_head.covers(seen);
-                // `log.append` always looks up the first `unconfirmed` streams and accounts, so those that are not covered
-                // come first.
+            Checks::Optimistic(expected_head) => {
+                all.expected_newest = expected_head.map(|head| head.newest);
+                all.expected_base = expected_head.map(|head| head.base);
+                let covered = |seen| expected_head.is_some_and(|head| head.covers(seen));
                 all.reads.add_streams(units, |unit, read| !covered(read.seen) && !written(unit, read));
                 all.reads.add_accounts(units, |seen| !covered(seen));
-                all.unconfirmed_streams = i32::try_from(all.reads.streams.len()).unwrap_or(i32::MAX);
-                all.unconfirmed_accounts = i32::try_from(all.reads.accounts.len()).unwrap_or(i32::MAX);
-                // What is covered is sent too: if another process has appended, it is looked up in the same call.
-                all.reads.add_streams(units, |unit, read| covered(read.seen) && !written(unit, read));
-                all.reads.add_accounts(units, covered);
             }
         }
         for ((number, place), unit) in (0..).zip(0..).zip(units) {
@@ -209,8 +194,6 @@ impl<'a> Parameters<'a> {
             &self.full_checks,
             &self.expected_newest,
             &self.expected_base,
-            &self.unconfirmed_streams,
-            &self.unconfirmed_accounts,
             &self.reads.streams,
             &self.reads.guards,
             &self.reads.accounts,

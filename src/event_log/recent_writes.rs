@@ -3,10 +3,10 @@
 //! A version observed at a position is still current if no other process has appended since and this process has not
 //! written that stream; likewise, an account that was read at a position has no newer event. What this process has
 //! written is kept here. No other process has appended if a batch finds the head where this process left it: each batch
-//! names the event that it expects to be the newest and its position, and the database looks up everything if it finds
-//! another. Either alone is not enough: if a batch of this process fails, an event of another process may take the
-//! expected position; and if a batch of this process is stored after another process's event, its last event is the
-//! newest, but at a higher position.
+//! names the event that it expects to be the newest and its position, and the database refuses it if it finds another.
+//! Either alone is not enough: if a batch of this process fails, an event of another process may take the expected
+//! position; and if a batch of this process is stored after another process's event, its last event is the newest, but at
+//! a higher position.
 
 use foldhash::{HashMap, HashMapExt as _};
 use uuid::Uuid;
@@ -18,6 +18,10 @@ use crate::ids::EventId;
 
 /// The number of streams, or of accounts, from which on a generation is replaced; a batch may exceed it.
 const MAX_REMEMBERED: usize = 1 << 16;
+
+/// How many events in a row a process must have appended before it relies on being the only one: a batch that another
+/// process overtakes is sent twice.
+const ALONE_AFTER: i64 = 256;
 
 /// What was written after a position: streams with their newest versions, and accounts with their newest positions.
 struct Generation {
@@ -36,19 +40,19 @@ impl Generation {
     }
 }
 
-/// The head that a batch expects, and what needs no look-up if the log has it.
+/// The head without which a batch is refused, and what needs no look-up with it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ExpectedHead {
-    /// The newest event, if no other process has appended.
+    /// The newest event.
     pub newest: EventId,
     /// The position of that event.
     pub base: i64,
-    /// In that case, what was read at or after this position still holds unless this process changed it.
+    /// What was read at or after this position still holds unless this process changed it.
     pub from: i64,
 }
 
 impl ExpectedHead {
-    /// Whether what was read at this position needs no look-up if that event is the newest.
+    /// Whether what was read at this position needs no look-up.
     pub const fn covers(&self, seen: i64) -> bool {
         seen >= self.from
     }
@@ -58,7 +62,7 @@ impl ExpectedHead {
 pub(super) struct RecentWrites {
     /// The epoch of all positions in this value; 0 before the first connection.
     epoch: i64,
-    /// The newest position, if no other process has appended; `None` after a reconnect.
+    /// The newest position, if no other process has appended; `None` after a reconnect, or if another has.
     head: Option<i64>,
     /// This process has written every event after this position, up to `head`.
     own_after: i64,
@@ -80,14 +84,14 @@ impl RecentWrites {
         }
     }
 
-    /// The head that the next batch may expect. `ahead`: the batch in flight before it, by its last event and its
-    /// number of events.
+    /// The head that the next batch may expect; `None` unless this process seems to be the only one that appends.
+    /// `ahead`: the batch in flight before it, by its last event and its number of events.
     ///
     /// At most one batch may be ahead. With two, the second could end at the expected position although events of
     /// another process had taken the place of the first.
     pub fn expected_head(&self, ahead: Option<(EventId, i64)>) -> Option<ExpectedHead> {
-        let head = self.head?;
-        // With a batch ahead, expect its end: if it fails, the head is another and everything is looked up.
+        let head = self.head.filter(|head| head - self.own_after >= ALONE_AFTER)?;
+        // With a batch ahead, expect its end: if it fails, the head is another, and this batch is refused too.
         let (newest, base) = match ahead {
             Some((last, events)) => (last, head + events),
             None => (self.acknowledged?.1, head),
@@ -96,11 +100,16 @@ impl RecentWrites {
         Some(ExpectedHead { newest, base, from: self.own_after.max(self.previous.after) })
     }
 
+    /// Forgets the head after another process has appended.
+    pub const fn forget_head(&mut self) {
+        self.head = None;
+    }
+
     /// Forgets the head after a lost connection: batches in flight may have been stored, and other processes may have
     /// appended. In a new epoch everything is forgotten.
-    pub fn forget_head(&mut self, epoch: i64) {
+    pub fn reconnected(&mut self, epoch: i64) {
         if self.epoch == epoch {
-            self.head = None;
+            self.forget_head();
         } else {
             *self = Self { epoch, ..Self::new() };
         }
@@ -163,30 +172,45 @@ mod tests {
     fn what_was_seen_since_this_process_writes_alone_is_known() {
         let mut recent = RecentWrites::new();
         assert_eq!(recent.expected_head(None), None, "nothing is known before the first batch");
-        recent.stored(10, [&writing(1, 1)]);
+        for base in 10..9 + ALONE_AFTER {
+            recent.stored(base, [&writing(1, 1)]);
+            assert_eq!(recent.expected_head(None), None, "another process may take turns with this one");
+        }
+        recent.stored(9 + ALONE_AFTER, [&writing(1, 1)]);
+        let head = 10 + ALONE_AFTER;
         let last = EventId::from_uuid(Uuid::max());
         let behind = recent.expected_head(Some((last, 2))).unwrap();
-        assert_eq!((behind.newest, behind.base), (last, 13));
+        assert_eq!((behind.newest, behind.base), (last, head + 2));
         let expected_head = recent.expected_head(None).unwrap();
-        assert_eq!(expected_head.base, 11);
-        assert!(expected_head.covers(10) && expected_head.covers(11));
+        assert_eq!(expected_head.base, head);
+        assert!(expected_head.covers(10) && expected_head.covers(head));
         assert!(!expected_head.covers(9), "another process may have written position 10");
-        recent.stored(11, [&writing(2, 1)]);
+        recent.stored(head, [&writing(2, 1)]);
         assert!(recent.expected_head(None).unwrap().covers(10));
+    }
+
+    /// A unit that makes this process the only one that appends.
+    fn long_run() -> Unit {
+        let mut unit = writing(1, 1);
+        unit.events.resize_with(usize::try_from(ALONE_AFTER).unwrap(), || writing(1, 1).events.remove(0));
+        unit
     }
 
     #[test]
     fn nothing_seen_before_anothers_event_is_known() {
         let mut recent = RecentWrites::new();
         recent.stored(10, [&writing(1, 1)]);
-        recent.stored(12, [&writing(2, 1)]);
+        recent.stored(12, [&long_run()]);
         let expected_head = recent.expected_head(None).unwrap();
-        assert!(!expected_head.covers(11) && expected_head.covers(13));
-        recent.forget_head(0);
+        assert!(!expected_head.covers(11) && expected_head.covers(12));
+        let end = expected_head.base;
+        recent.reconnected(0);
         assert_eq!(recent.expected_head(None), None);
-        recent.stored(13, [&writing(3, 1)]);
+        recent.stored(end, [&long_run()]);
         let expected_head = recent.expected_head(None).unwrap();
-        assert!(!expected_head.covers(12), "a batch whose outcome is unknown may have been stored");
+        assert!(!expected_head.covers(end - 1), "a batch whose outcome is unknown may have been stored");
+        recent.forget_head();
+        assert_eq!(recent.expected_head(None), None);
     }
 
     #[test]
@@ -247,7 +271,7 @@ mod tests {
         let mut of_another_epoch = writing(streams, 1);
         of_another_epoch.premises.epoch = Some(7);
         assert_eq!(recent.conflict_of(&of_another_epoch), None, "decided where the version may be free");
-        recent.forget_head(7);
+        recent.reconnected(7);
         assert!(
             recent.conflict_of(&writing(streams, 1)).is_none(),
             "in another epoch the version may be free"

@@ -44,6 +44,8 @@ pub enum BatchError {
     Contested(Vec<(usize, AppendError)>),
     /// Another node moved the fence. Nothing was written.
     FenceMoved,
+    /// Another process has appended, so that nothing counts as known. Nothing was written.
+    HeadMoved,
     /// A unique key refused a version or a claim. Nothing was written; send the batch again with full checks.
     Collided,
     /// The projections have been replaced by this set. Nothing was written.
@@ -68,8 +70,8 @@ pub enum BatchError {
 ///
 /// Streams that a unit writes and claims that it takes are looked up first only with [`Checks::Full`]: unique keys
 /// refuse a version that exists and a claim that is held. Streams and accounts that are only read are looked up, unless
-/// this process knows that they have not changed and the log has the head that this knowledge rests on
-/// ([`ExpectedHead`](super::recent_writes::ExpectedHead)).
+/// this process knows that they have not changed; the batch is refused if the log does not have the head that this
+/// knowledge rests on ([`ExpectedHead`](super::recent_writes::ExpectedHead)).
 ///
 /// The batch is one statement, which is a transaction of its own: the server has all of it or none, and a client that
 /// vanishes leaves no transaction open. `sent` is signalled once the statement is on its way; later statements on the
@@ -147,6 +149,7 @@ fn failure(error: &tokio_postgres::Error, units: &[Arc<Unit>]) -> BatchError {
         "TN005" => BatchError::EpochChanged,
         "TN006" => BatchError::ClockOff,
         "TN007" => wrapped_too_late(units),
+        "TN008" => BatchError::HeadMoved,
         "23505" if refused.constraint().is_some_and(|key| COLLIDING.contains(&key)) => BatchError::Collided,
         "40P01" | "55P03" | "40001" => BatchError::TryAgain(statement_reason(error)),
         // Functions, types or tables were replaced after the statement was prepared (XX000 in several ways, such as "cache

@@ -61,11 +61,6 @@ impl<R> Rows<R> {
     pub fn push(&mut self, row: R) {
         self.0.push(row);
     }
-
-    /// The number of rows.
-    pub const fn len(&self) -> usize {
-        self.0.len()
-    }
 }
 
 impl<R> Default for Rows<R> {

@@ -38,7 +38,7 @@ use crate::postgres::{Database, Drivers, statement_reason};
 const MAX_YIELDS: u32 = 4;
 
 /// Other nodes are notified of commits at most this often; followers on this node are woken by each commit.
-const NOTIFY_EVERY: Duration = Duration::from_millis(2);
+const NOTIFY_EVERY: Duration = Duration::from_millis(5);
 
 /// How long a notification may take before the connection counts as lost.
 const NOTIFY_TIMEOUT: Duration = Duration::from_secs(5);

@@ -55,6 +55,11 @@ impl Committer {
                 }
                 self.queue.requeue(units);
             }
+            BatchError::HeadMoved => {
+                // Sent again, everything is looked up.
+                self.recent.forget_head();
+                self.queue.requeue(units);
+            }
             BatchError::FenceMoved => {
                 let endless = AppendError::Unavailable("the fence keeps moving".to_owned());
                 self.queue.retry(units, &endless);

@@ -17,7 +17,7 @@ impl Committer {
     pub(super) async fn connect(&mut self) -> Result<Session, AppendError> {
         let session = Session::open(&self.database, &self.seen, &self.projection_set).await?;
         // Other processes may have appended while there was no connection.
-        self.recent.forget_head(session.epoch());
+        self.recent.reconnected(session.epoch());
         Ok(session)
     }
 
