@@ -1,5 +1,5 @@
--- `log.append` is sent only what it must look up: what the caller knows to be unchanged is left out, and a batch that another
--- process has overtaken is refused. The function of the same name with more parameters stays: nodes of the release before call it
+-- `log.append` is sent only what it must look up: what the caller knows to be unchanged is left out, and the batch is refused if
+-- the newest event is not the one that the caller names. The function of the same name with more parameters stays: nodes of the release before call it
 -- until they are replaced. That of the release before them goes.
 
 drop function log.append(
@@ -15,7 +15,7 @@ drop function log.append(
 --   TN005  positions have a new epoch
 --   TN006  `at` is further than `clock_bound` seconds from the server's clock (null: no bound); the detail is the offset
 --   TN007  a data key is wrapped with a master key that the log does not accept
---   TN008  the newest event is not `expected_newest` at `expected_base` (null: any)
+--   TN008  the newest event is not `expected_newest` at `expected_base` (both null: any)
 --
 -- All streams and accounts that are passed are looked up. A caller that knows others to be unchanged since an event that it
 -- appended itself leaves them out and names that event, which must still be the newest. Streams that are written need no
@@ -75,7 +75,7 @@ begin
     from log.event e order by e.position desc limit 1;
     if base is null or base <> expected_base or newest is distinct from expected_newest then
         if expected_base is not null or expected_newest is not null then
-            raise exception using errcode = 'TN008', message = 'another process has appended';
+            raise exception using errcode = 'TN008', message = 'the newest event is another';
         elsif base is null then
             base := 0;
             recorded_from := at;

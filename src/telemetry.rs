@@ -193,6 +193,10 @@ pub fn collect_metrics() -> Result<PrometheusHandle, BuildError> {
         .set_buckets_for_metric(Matcher::Full("tenure_batch_units".to_owned()), UNITS)?
         .install_recorder()?;
     metrics::describe_counter!("tenure_commits_total", "Transactions of the committer");
+    metrics::describe_counter!(
+        "tenure_overtaken_batches_total",
+        "Batches that were sent again because another process had appended"
+    );
     metrics::describe_counter!("tenure_events_total", "Events stored by this node");
     metrics::describe_counter!(
         "tenure_epoch_changes_total",

@@ -164,6 +164,7 @@ async fn serving_answers_health_readiness_and_metrics_and_ends_clean_on_sigterm(
     let metrics = get(said["metrics_listen"].as_str().unwrap(), "/metrics").await;
     for name in [
         "tenure_commits_total",
+        "tenure_overtaken_batches_total",
         "tenure_events_total",
         "tenure_batch_units",
         "tenure_append_queue",

@@ -12,7 +12,7 @@ use tenure::event_log::claim::{Claim, ClaimChange, ClaimKey};
 use tenure::event_log::read::Filter;
 use tenure::event_log::rows::{Change, RowChange, Value};
 use tenure::event_log::snapshot::Snapshot;
-use tenure::event_log::unit::StreamRead;
+use tenure::event_log::unit::{Appended, StreamRead};
 use tenure::event_log::{AppendError, NewEvent, Premises, ReadError, StreamId, Unit};
 use tenure::ids::EventId;
 use tenure::projections;
@@ -126,12 +126,11 @@ fn unit_of(account: uuid::Uuid) -> Unit {
     unit
 }
 
-/// Appends so many events that the node leaves out what it knows; returns the position of the first.
-async fn append_alone(tenure: &Tenure) -> i64 {
-    let of_one_stream = stream();
-    let mut many = unit(&of_one_stream, 0);
-    many.events.extend((1..256).flat_map(|behind| unit(&of_one_stream, behind).events));
-    tenure.log().append(many).await.unwrap().first
+/// Appends so many batches that the node leaves out what it knows.
+async fn append_alone(tenure: &Tenure) {
+    for _ in 0..10 {
+        tenure.log().append(unit(&stream(), 0)).await.unwrap();
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -272,6 +271,36 @@ async fn what_is_not_known_is_looked_up_beside_what_is_known() {
     assert_eq!(tenure.log().append(streams).await.unwrap_err(), AppendError::Conflict { stream: shared });
 }
 
+/// With the right event at another position, a batch of another process may have come between; with another event at the right
+/// position, a batch of this one was not stored.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_append_is_refused_unless_the_event_that_it_names_is_the_newest_at_its_position() {
+    let database = TestDatabase::new().await;
+    let tenure = database.open().await;
+    let client = database.connect(None).await;
+    let sql = "select a.base from log.head h, log.append(
+                   h.epoch, h.fence, h.projection_set, now(), null, false, false, $1, $2, null, null, null, null, null,
+                   null, null, null, null, null) a";
+    let append = async |newest: Option<uuid::Uuid>, base: Option<i64>| {
+        let appended = client.query_one(sql, &[&newest, &base]).await;
+        appended.map(|row| row.get::<_, i64>(0)).map_err(|error| error.code().unwrap().code().to_owned())
+    };
+    let refused = || Err("TN008".to_owned());
+    let stored = tenure.log().append(unit(&stream(), 0)).await.unwrap().last;
+    let (newest, base) = (stored.event_id.as_uuid(), stored.position);
+    assert_eq!(append(Some(newest), Some(base)).await, Ok(base));
+    assert_eq!(append(None, None).await, Ok(base));
+    assert_eq!(append(Some(newest), Some(base - 1)).await, refused());
+    assert_eq!(append(Some(newest), Some(base + 1)).await, refused());
+    assert_eq!(append(Some(fresh()), Some(base)).await, refused());
+    assert_eq!(append(None, Some(base)).await, refused());
+
+    let lose = "set session_replication_role = replica; delete from log.event";
+    client.batch_execute(lose).await.unwrap();
+    assert_eq!(append(None, None).await, Ok(0));
+    assert_eq!(append(Some(newest), Some(0)).await, refused());
+}
+
 /// Nodes of the release before say how many of the accounts they do not know; the others are looked up behind another event.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_function_of_the_release_before_still_looks_up_accounts() {
@@ -295,6 +324,35 @@ async fn the_function_of_the_release_before_still_looks_up_accounts() {
     assert_eq!(append(0, newest).await.unwrap().get::<_, i64>(0), newest);
 }
 
+/// Takes the lock of the head row, for which every append waits.
+async fn hold_head(holder: &tokio_postgres::Client) {
+    holder.batch_execute("begin; select from log.head for update").await.unwrap();
+}
+
+/// Waits until so many committers wait for a lock.
+async fn wait_for_committers(client: &tokio_postgres::Client, wanted: i64) {
+    let sql = "select count(*) from pg_stat_activity where application_name = 'tenure committer'
+               and datname = current_database() and wait_event_type = 'Lock'";
+    while client.query_one(sql, &[]).await.unwrap().get::<_, i64>(0) < wanted {
+        tokio::task::yield_now().await;
+    }
+}
+
+fn append_in_background(
+    tenure: &Tenure,
+    unit: Unit,
+) -> tokio::task::JoinHandle<Result<Appended, AppendError>> {
+    let log = tenure.log().clone();
+    tokio::spawn(async move { log.append(unit).await })
+}
+
+/// Lets the committers send what has been submitted.
+async fn give_way() {
+    for _ in 0..1_000 {
+        tokio::task::yield_now().await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_another_node_wrote_before_the_batch_ahead_is_not_taken_for_known() {
     let database = TestDatabase::new().await;
@@ -306,34 +364,21 @@ async fn what_another_node_wrote_before_the_batch_ahead_is_not_taken_for_known()
     let seen = tenure.log().append(unit(&shared, 1)).await.unwrap().last.position.max(seen);
 
     let holder = database.connect(None).await;
-    let waiting = async |wanted: i64| {
-        let sql = "select count(*) from pg_stat_activity where application_name = 'tenure committer'
-                   and datname = current_database() and wait_event_type = 'Lock'";
-        while holder.query_one(sql, &[]).await.unwrap().get::<_, i64>(0) < wanted {
-            tokio::task::yield_now().await;
-        }
-    };
-    let append = |tenure: &Tenure, unit: Unit| {
-        let log = tenure.log().clone();
-        tokio::spawn(async move { log.append(unit).await })
-    };
-    holder.batch_execute("begin; select from log.head for update").await.unwrap();
-    let before = append(&other, unit(&shared, 2));
-    waiting(1).await;
-    let ahead = append(&tenure, unit(&stream(), 0));
-    waiting(2).await;
+    hold_head(&holder).await;
+    let before = append_in_background(&other, unit(&shared, 2));
+    wait_for_committers(&holder, 1).await;
+    let ahead = append_in_background(&tenure, unit(&stream(), 0));
+    wait_for_committers(&holder, 2).await;
     let behind: Vec<_> = (0..16)
         .map(|_| {
             let mut unit = unit(&stream(), 0);
             unit.premises.streams.push(StreamRead { stream: shared.clone(), version: 2, seen });
-            append(&tenure, unit)
+            append_in_background(&tenure, unit)
         })
         .collect();
     // They go out behind the one that waits for the lock.
-    waiting(2).await;
-    for _ in 0..1_000 {
-        tokio::task::yield_now().await;
-    }
+    wait_for_committers(&holder, 2).await;
+    give_way().await;
     holder.batch_execute("commit").await.unwrap();
     before.await.unwrap().unwrap();
     ahead.await.unwrap().unwrap();
@@ -341,6 +386,39 @@ async fn what_another_node_wrote_before_the_batch_ahead_is_not_taken_for_known()
         let conflict = AppendError::Conflict { stream: shared.clone() };
         assert_eq!(refused.await.unwrap().unwrap_err(), conflict);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_sent_behind_a_batch_that_is_refused_is_stored_all_the_same() {
+    let database = TestDatabase::new().await;
+    let tenure = database.open().await;
+    append_alone(&tenure).await;
+    let known = stream();
+    let seen = tenure.log().append(unit(&known, 0)).await.unwrap().last.position;
+    let version = tenure.log().guard_version("set").await.unwrap();
+    tenure.log().append(Unit { bumps: vec!["set".to_owned()], ..unit(&stream(), 0) }).await.unwrap();
+
+    let holder = database.connect(None).await;
+    hold_head(&holder).await;
+    let mut stale = unit(&stream(), 0);
+    stale.premises.guards.push(("set".to_owned(), version));
+    let ahead = append_in_background(&tenure, stale);
+    wait_for_committers(&holder, 1).await;
+    let behind: Vec<_> = (0..16)
+        .map(|_| {
+            let mut unit = unit(&stream(), 0);
+            unit.premises.streams.push(StreamRead { stream: known.clone(), version: 1, seen });
+            append_in_background(&tenure, unit)
+        })
+        .collect();
+    give_way().await;
+    holder.batch_execute("commit").await.unwrap();
+    let error = ahead.await.unwrap().unwrap_err();
+    assert_eq!(error, AppendError::GuardMoved { guard: "set".to_owned() });
+    for stored in behind {
+        stored.await.unwrap().unwrap();
+    }
+    tenure.log().append(unit(&known, 1)).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

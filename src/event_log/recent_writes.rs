@@ -19,9 +19,9 @@ use crate::ids::EventId;
 /// The number of streams, or of accounts, from which on a generation is replaced; a batch may exceed it.
 const MAX_REMEMBERED: usize = 1 << 16;
 
-/// How many events in a row a process must have appended before it relies on being the only one: a batch that another
-/// process overtakes is sent twice.
-const ALONE_AFTER: i64 = 256;
+/// After how many batches with no event of another process between them a process relies on being the only one: a batch
+/// that another process overtakes is sent twice.
+const ALONE_AFTER: u32 = 8;
 
 /// What was written after a position: streams with their newest versions, and accounts with their newest positions.
 struct Generation {
@@ -62,10 +62,12 @@ impl ExpectedHead {
 pub(super) struct RecentWrites {
     /// The epoch of all positions in this value; 0 before the first connection.
     epoch: i64,
-    /// The newest position, if no other process has appended; `None` after a reconnect, or if another has.
+    /// The newest position, if no other process has appended; `None` after a reconnect, or if the log has another.
     head: Option<i64>,
     /// This process has written every event after this position, up to `head`.
     own_after: i64,
+    /// The number of batches stored since then, without the first.
+    alone_for: u32,
     /// The last event that this process stored, with its position; `None` before the first.
     acknowledged: Option<(i64, EventId)>,
     current: Generation,
@@ -78,6 +80,7 @@ impl RecentWrites {
             epoch: 0,
             head: None,
             own_after: 0,
+            alone_for: 0,
             acknowledged: None,
             current: Generation::after(0),
             previous: Generation::after(0),
@@ -90,7 +93,7 @@ impl RecentWrites {
     /// At most one batch may be ahead. With two, the second could end at the expected position although events of
     /// another process had taken the place of the first.
     pub fn expected_head(&self, ahead: Option<(EventId, i64)>) -> Option<ExpectedHead> {
-        let head = self.head.filter(|head| head - self.own_after >= ALONE_AFTER)?;
+        let head = self.head.filter(|_| self.alone_for >= ALONE_AFTER)?;
         // With a batch ahead, expect its end: if it fails, the head is another, and this batch is refused too.
         let (newest, base) = match ahead {
             Some((last, events)) => (last, head + events),
@@ -100,7 +103,7 @@ impl RecentWrites {
         Some(ExpectedHead { newest, base, from: self.own_after.max(self.previous.after) })
     }
 
-    /// Forgets the head after another process has appended.
+    /// Forgets the head because the log has another.
     pub const fn forget_head(&mut self) {
         self.head = None;
     }
@@ -118,8 +121,10 @@ impl RecentWrites {
     /// Records that these units were stored after position `base`.
     pub fn stored<'a>(&mut self, base: i64, units: impl IntoIterator<Item = &'a Unit>) {
         // Another process has appended, or may have: nothing is known of the events up to the base.
-        if self.head != Some(base) {
-            self.own_after = base;
+        if self.head == Some(base) {
+            self.alone_for = self.alone_for.saturating_add(1);
+        } else {
+            (self.own_after, self.alone_for) = (base, 0);
         }
         let mut position = base;
         for event in units.into_iter().flat_map(|unit| &unit.events) {
@@ -172,12 +177,11 @@ mod tests {
     fn what_was_seen_since_this_process_writes_alone_is_known() {
         let mut recent = RecentWrites::new();
         assert_eq!(recent.expected_head(None), None, "nothing is known before the first batch");
-        for base in 10..9 + ALONE_AFTER {
-            recent.stored(base, [&writing(1, 1)]);
+        let head = 11 + i64::from(ALONE_AFTER);
+        for base in 10..head {
             assert_eq!(recent.expected_head(None), None, "another process may take turns with this one");
+            recent.stored(base, [&writing(1, 1)]);
         }
-        recent.stored(9 + ALONE_AFTER, [&writing(1, 1)]);
-        let head = 10 + ALONE_AFTER;
         let last = EventId::from_uuid(Uuid::max());
         let behind = recent.expected_head(Some((last, 2))).unwrap();
         assert_eq!((behind.newest, behind.base), (last, head + 2));
@@ -189,24 +193,24 @@ mod tests {
         assert!(recent.expected_head(None).unwrap().covers(10));
     }
 
-    /// A unit that makes this process the only one that appends.
-    fn long_run() -> Unit {
-        let mut unit = writing(1, 1);
-        unit.events.resize_with(usize::try_from(ALONE_AFTER).unwrap(), || writing(1, 1).events.remove(0));
-        unit
+    /// Stores so many batches that this process seems to be the only one.
+    fn store_alone(recent: &mut RecentWrites, base: i64) {
+        for batch in 0..=i64::from(ALONE_AFTER) {
+            recent.stored(base + batch, [&writing(1, 1)]);
+        }
     }
 
     #[test]
     fn nothing_seen_before_anothers_event_is_known() {
         let mut recent = RecentWrites::new();
         recent.stored(10, [&writing(1, 1)]);
-        recent.stored(12, [&long_run()]);
+        store_alone(&mut recent, 12);
         let expected_head = recent.expected_head(None).unwrap();
         assert!(!expected_head.covers(11) && expected_head.covers(12));
         let end = expected_head.base;
         recent.reconnected(0);
         assert_eq!(recent.expected_head(None), None);
-        recent.stored(end, [&long_run()]);
+        store_alone(&mut recent, end);
         let expected_head = recent.expected_head(None).unwrap();
         assert!(!expected_head.covers(end - 1), "a batch whose outcome is unknown may have been stored");
         recent.forget_head();

@@ -44,7 +44,7 @@ pub enum BatchError {
     Contested(Vec<(usize, AppendError)>),
     /// Another node moved the fence. Nothing was written.
     FenceMoved,
-    /// Another process has appended, so that nothing counts as known. Nothing was written.
+    /// Another process has appended, or the batch ahead was not stored, so that nothing counts as known. Nothing was written.
     HeadMoved,
     /// A unique key refused a version or a claim. Nothing was written; send the batch again with full checks.
     Collided,

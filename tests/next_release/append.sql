@@ -2,7 +2,7 @@
 do $$ begin
     execute replace(
         (select pg_get_functiondef(oid) from pg_proc where pronamespace = 'log'::regnamespace and proname = 'append'
-         order by oid desc limit 1),
+           and pronargs = 19),
         'FUNCTION log.append(', 'FUNCTION log.append_next('
     );
 end $$;

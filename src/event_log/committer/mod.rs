@@ -51,6 +51,10 @@ struct InFlight {
     units: Vec<Pending>,
     /// Its commit notifies other nodes.
     notifies: bool,
+    /// It names the newest event, which is the last one of the batch ahead of it if there is one.
+    names_head: bool,
+    /// It names an event of a batch that was not stored, and so will be refused.
+    is_doomed: bool,
     outcome: MaybeDone<BoxFuture<'static, Result<Stored, BatchError>>>,
 }
 
@@ -81,12 +85,14 @@ pub(super) struct Committer {
     in_flight: VecDeque<InFlight>,
     session: Option<Arc<Session>>,
     recent: RecentWrites,
-    last_notified: Stopwatch,
+    /// `None` if the next batch must notify.
+    last_notified: Option<Stopwatch>,
     /// Other nodes have not been notified of the newest commit.
     notify_pending: bool,
     seen: Arc<SeenLog>,
     own_appends: Arc<OwnAppends>,
     commits: metrics::Counter,
+    overtaken: metrics::Counter,
     events: metrics::Counter,
     batch_units: metrics::Histogram,
     queue_length: metrics::Gauge,
@@ -112,11 +118,12 @@ impl Committer {
             in_flight: VecDeque::new(),
             session: None,
             recent: RecentWrites::new(),
-            last_notified: Stopwatch::start(),
+            last_notified: None,
             notify_pending: false,
             seen,
             own_appends,
             commits: metrics::counter!("tenure_commits_total"),
+            overtaken: metrics::counter!("tenure_overtaken_batches_total"),
             events: metrics::counter!("tenure_events_total"),
             batch_units: metrics::histogram!("tenure_batch_units"),
             queue_length: metrics::gauge!("tenure_append_queue"),
@@ -138,7 +145,7 @@ impl Committer {
                 continue;
             }
             let Some(oldest) = self.in_flight.front_mut() else {
-                let pause = NOTIFY_EVERY.saturating_sub(self.last_notified.elapsed());
+                let pause = NOTIFY_EVERY.saturating_sub(self.since_notified());
                 tokio::select! {
                     biased;
                     pending = self.submissions.recv() => match pending {
@@ -157,9 +164,7 @@ impl Committer {
                     if let Some(done) = self.in_flight.pop_front() {
                         self.queue.unblock();
                         let answered = done.units.len();
-                        if outcome.is_ok() {
-                            self.notify_pending = !done.notifies;
-                        }
+                        self.note_outcome(&done, &outcome);
                         self.handle_outcome(done.units, outcome).await;
                         self.coalesce_briefly(answered).await;
                     }
@@ -239,16 +244,19 @@ impl Committer {
             now: self.clock.now(),
             clock_bound: self.clock.max_offset().map(|bound| bound.as_secs_f64()),
         };
-        let ahead = self.in_flight.back().and_then(InFlight::end);
+        let ahead = self.in_flight.back();
         let checks = if units.iter().any(|pending| pending.full_checks) {
             Checks::Full
+        } else if ahead.is_some_and(|ahead| ahead.is_doomed) {
+            Checks::Optimistic(None)
         } else {
-            Checks::Optimistic(self.recent.expected_head(ahead))
+            Checks::Optimistic(self.recent.expected_head(ahead.and_then(InFlight::end)))
         };
+        let names_head = matches!(checks, Checks::Optimistic(Some(_)));
         // A notification costs the server a lock that all databases share, so commits share one.
-        let notifies = self.last_notified.elapsed() >= NOTIFY_EVERY;
+        let notifies = self.since_notified() >= NOTIFY_EVERY;
         if notifies {
-            self.last_notified = Stopwatch::start();
+            self.last_notified = Some(Stopwatch::start());
         }
         let batch = units.iter().map(|pending| pending.unit.clone()).collect();
         let (sent, all_sent) = oneshot::channel();
@@ -259,13 +267,39 @@ impl Committer {
             () = &mut outcome => {}
             _ = all_sent => {}
         }
-        self.in_flight.push_back(InFlight { units, notifies, outcome });
+        self.in_flight.push_back(InFlight { units, notifies, names_head, is_doomed: false, outcome });
+    }
+
+    /// Keeps what the outcome of a batch says about those that follow.
+    fn note_outcome(&mut self, done: &InFlight, outcome: &Result<Stored, BatchError>) {
+        let Err(error) = outcome else {
+            self.notify_pending = !done.notifies;
+            return;
+        };
+        if done.notifies {
+            // The notification was undone with the batch.
+            self.last_notified = None;
+        }
+        for behind in &mut self.in_flight {
+            behind.is_doomed = behind.names_head;
+        }
+        // The refusal of a doomed batch says nothing about other processes.
+        if matches!(error, BatchError::HeadMoved) && !done.is_doomed {
+            tracing::debug!("another process has appended");
+            self.overtaken.increment(1);
+            self.recent.forget_head();
+        }
+    }
+
+    /// How long ago other nodes were notified; at least [`NOTIFY_EVERY`] if the next batch must notify.
+    fn since_notified(&self) -> Duration {
+        self.last_notified.as_ref().map_or(NOTIFY_EVERY, Stopwatch::elapsed)
     }
 
     /// Notifies other nodes of the newest commit. If that fails they find it by polling.
     async fn notify(&mut self) {
         self.notify_pending = false;
-        self.last_notified = Stopwatch::start();
+        self.last_notified = Some(Stopwatch::start());
         let Some(session) = &self.session else { return };
         match timeout(NOTIFY_TIMEOUT, session.notify()).await {
             Ok(Ok(())) => {}

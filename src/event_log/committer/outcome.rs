@@ -55,11 +55,8 @@ impl Committer {
                 }
                 self.queue.requeue(units);
             }
-            BatchError::HeadMoved => {
-                // Sent again, everything is looked up.
-                self.recent.forget_head();
-                self.queue.requeue(units);
-            }
+            // What was left out of it is looked up when it is sent again.
+            BatchError::HeadMoved => self.queue.requeue(units),
             BatchError::FenceMoved => {
                 let endless = AppendError::Unavailable("the fence keeps moving".to_owned());
                 self.queue.retry(units, &endless);
