@@ -1,6 +1,6 @@
 -- `log.append` is sent only what it must look up: what the caller knows to be unchanged is left out, and the batch is refused if
--- the newest event is not the one that the caller names. The function of the same name with more parameters stays: nodes of the release before call it
--- until they are replaced. That of the release before them goes.
+-- the newest event is not the one that the caller names. The function of the same name with more parameters stays: nodes of the
+-- release before call it until they are replaced. That of the release before them goes.
 
 drop function log.append(
     bigint, bigint, text, timestamptz, double precision, boolean, boolean, uuid, bigint, int, log.stream_read[], log.guard_read[],
