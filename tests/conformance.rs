@@ -128,9 +128,14 @@ fn unit_of(account: uuid::Uuid) -> Unit {
 
 /// Appends so many batches that the node leaves out what it knows.
 async fn append_alone(tenure: &Tenure) {
+    let mut newest = 0;
     for _ in 0..10 {
-        tenure.log().append(unit(&stream(), 0)).await.unwrap();
+        newest = tenure.log().append(unit(&stream(), 0)).await.unwrap().last.position;
     }
+    // A version that the stream does not have: stored only because it is not looked up.
+    let mut trusted = unit(&stream(), 0);
+    trusted.premises.streams.push(StreamRead { stream: stream(), version: 7, seen: newest });
+    tenure.log().append(trusted).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
