@@ -126,16 +126,20 @@ fn unit_of(account: uuid::Uuid) -> Unit {
     unit
 }
 
+/// The node leaves out what was read at this position: a version that the stream does not have is not looked up, and so stored.
+async fn assert_leaves_out(tenure: &Tenure, seen: i64) {
+    let mut trusted = unit(&stream(), 0);
+    trusted.premises.streams.push(StreamRead { stream: stream(), version: 7, seen });
+    tenure.log().append(trusted).await.unwrap();
+}
+
 /// Appends so many batches that the node leaves out what it knows.
 async fn append_alone(tenure: &Tenure) {
     let mut newest = 0;
     for _ in 0..10 {
         newest = tenure.log().append(unit(&stream(), 0)).await.unwrap().last.position;
     }
-    // A version that the stream does not have: stored only because it is not looked up.
-    let mut trusted = unit(&stream(), 0);
-    trusted.premises.streams.push(StreamRead { stream: stream(), version: 7, seen: newest });
-    tenure.log().append(trusted).await.unwrap();
+    assert_leaves_out(tenure, newest).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -423,7 +427,8 @@ async fn what_is_sent_behind_a_batch_that_is_refused_is_stored_all_the_same() {
     for stored in behind {
         stored.await.unwrap().unwrap();
     }
-    tenure.log().append(unit(&known, 1)).await.unwrap();
+    // The node is still alone: nothing but its own batch ahead was in the way.
+    assert_leaves_out(&tenure, seen).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
