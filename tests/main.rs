@@ -40,6 +40,7 @@ mod nats;
 mod newcomer;
 mod operations;
 mod plans;
+mod plans_of_empty_tables;
 mod primary;
 mod private_postgres;
 mod privileges;

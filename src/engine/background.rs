@@ -66,6 +66,7 @@ impl Tenure {
                 never = self.parts.log.take_part(self.parts.node) => match never {},
                 never = self.keep_auditing() => match never {},
                 never = lag::keep_measuring(&self.parts.log) => match never {},
+                never = self.parts.log.keep_planning() => match never {},
             }
         };
         // No caller awaits this task, so a panic would go unnoticed: it is reported through `broken`, as any other end

@@ -344,6 +344,11 @@ impl EventLog {
         &self.inner.primary
     }
 
+    /// Has queries planned again once tables have grown, for ever.
+    pub(crate) async fn keep_planning(&self) -> std::convert::Infallible {
+        super::growth::watch(self.primary(), self.inner.seen.plans()).await
+    }
+
     /// The connection for this node's row in `log.node`.
     pub(super) fn heartbeat(&self) -> &Primary {
         &self.inner.heartbeat

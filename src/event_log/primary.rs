@@ -17,6 +17,7 @@ use uuid::Uuid;
 
 use super::checkpoint::Checkpoint;
 use super::error::{PrimaryError, ReadError};
+use super::plans::{ConnectionPlans, DISCARD};
 use super::seen::{Seen, SeenLog, ServerIdentity, WAL_FILE, WAL_FILE_LENGTH, timeline};
 use crate::clock::Stopwatch;
 use crate::ids::{EventId, LogId};
@@ -68,6 +69,7 @@ pub struct Session {
     /// The server behind the connection; differs from the node's present server if the node has moved on since.
     server: ServerIdentity,
     statements: Mutex<HashMap<GuardedQuery, Statement>>,
+    plans: ConnectionPlans,
 }
 
 /// Opens and pings the connections of the pool.
@@ -87,7 +89,8 @@ impl managed::Manager for Opener {
     async fn create(&self) -> Result<Session, PrimaryError> {
         let mut connection = self.database.connect_within(CONNECT_TIMEOUT, self.name, SETTINGS).await?;
         let server = self.seen.check(&mut connection.client).await?.actual;
-        Ok(Session { connection, server, statements: Mutex::default() })
+        let plans = ConnectionPlans::of_new_connection(self.seen.plans());
+        Ok(Session { connection, server, statements: Mutex::default(), plans })
     }
 
     async fn recycle(&self, session: &mut Session, metrics: &Metrics) -> RecycleResult<PrimaryError> {
@@ -98,7 +101,8 @@ impl managed::Manager for Opener {
         // Firewalls and load balancers drop idle connections without notice. They drop all of them at once, so one lost
         // connection condemns the others that were idle then: pinging each would cost a timeout each.
         let idle = metrics.last_used();
-        if idle <= IDLE_LIMIT {
+        let outdated = session.plans.outdated();
+        if idle <= IDLE_LIMIT && outdated.is_none() {
             return Ok(());
         }
         let lost = || RecycleError::message("the connection was lost while idle");
@@ -106,9 +110,13 @@ impl managed::Manager for Opener {
         if found_lost().as_ref().is_some_and(|since| since.elapsed() < idle) {
             return Err(lost());
         }
-        if !timeout(PING_TIMEOUT, client.batch_execute("")).await.is_ok_and(|pong| pong.is_ok()) {
+        let ping = if outdated.is_some() { DISCARD } else { "" };
+        if !timeout(PING_TIMEOUT, client.batch_execute(ping)).await.is_ok_and(|pong| pong.is_ok()) {
             *found_lost() = Some(Stopwatch::start());
             return Err(lost());
+        }
+        if let Some(generation) = outdated {
+            session.plans.discarded(generation);
         }
         Ok(())
     }

@@ -14,6 +14,7 @@ use tokio_postgres::{Client, Row};
 
 use super::checkpoint::Checkpoint;
 use super::error::PrimaryError;
+use super::plans::Plans;
 use crate::entropy::Entropy;
 use crate::ids::{EventId, LogId};
 
@@ -77,6 +78,7 @@ pub struct SeenLog {
     deciding: tokio::sync::Mutex<()>,
     entropy: Arc<dyn Entropy>,
     on_new_epoch: Mutex<Vec<OnNewEpoch>>,
+    plans: Arc<Plans>,
 }
 
 /// The name of the WAL file of the server that answers, which must not be in recovery. Its [`timeline`] tells a server that was promoted
@@ -228,6 +230,7 @@ impl SeenLog {
             deciding: tokio::sync::Mutex::default(),
             entropy,
             on_new_epoch: Mutex::default(),
+            plans: Arc::default(),
         }
     }
 
@@ -257,6 +260,12 @@ impl SeenLog {
     /// Signals every commit of this node, and those of other nodes when they are noticed.
     pub(super) const fn wake(&self) -> &Arc<watch::Sender<i64>> {
         &self.wake
+    }
+
+    /// The plans of the connections of this node.
+    #[must_use]
+    pub const fn plans(&self) -> &Arc<Plans> {
+        &self.plans
     }
 
     /// Registers a callback that clears memory of the log; it is called with each new epoch.

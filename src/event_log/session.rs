@@ -9,6 +9,7 @@ use tokio_postgres::Statement;
 
 use super::error::{AppendError, PrimaryError};
 use super::parameters::{APPEND, APPEND_PARAMETERS, NEXT_PARAMETER};
+use super::plans::{ConnectionPlans, DISCARD};
 use super::row_sql;
 use super::rows::Table;
 use super::seen::{SeenLog, ServerIdentity, WAL_FILE};
@@ -37,6 +38,7 @@ pub struct Session {
     server: ServerIdentity,
     fence: AtomicI64,
     statements: Mutex<HashMap<Vec<&'static str>, Statement>>,
+    plans: ConnectionPlans,
 }
 
 /// Whether a batch was stored whose connection was lost.
@@ -78,6 +80,7 @@ impl Session {
             server: head.actual,
             fence: AtomicI64::new(head.fence),
             statements: Mutex::default(),
+            plans: ConnectionPlans::of_new_connection(seen.plans()),
         })
     }
 
@@ -162,8 +165,12 @@ impl Session {
         })
     }
 
-    /// The statement that stores a batch and changes these tables; prepared on first use.
+    /// The statement that stores a batch and changes these tables; prepared on first use, and planned again once tables have grown.
     pub async fn append_to(&self, tables: &[&'static Table]) -> Result<Statement, tokio_postgres::Error> {
+        if let Some(generation) = self.plans.outdated() {
+            self.connection.client.batch_execute(DISCARD).await?;
+            self.plans.discarded(generation);
+        }
         let names: Vec<&'static str> = tables.iter().map(|table| table.name).collect();
         // The lock is not held while preparing; to prepare a statement twice is harmless.
         let statements = || self.statements.lock().unwrap_or_else(PoisonError::into_inner);
