@@ -1,9 +1,9 @@
--- Functions of the committer look rows up by `= any (array[...])` instead of `=`, and otherwise are as before.
+-- Functions of the committer look rows up whatever the statistics are, and otherwise are as before.
 --
 -- A connection keeps its plans. While a table is known to be nearly empty, walking all of an index that is in the order of a join's
 -- key is as cheap as looking up each key, and such a plan reads the whole table, under the head lock, once it has grown. The planner
--- walks an index for an order that a join can use; a join by `any` can use none, so only the look-up is left. An index with all
--- columns that are asked for is walked without such an order, so those are asked for by a subquery, which is no join.
+-- walks an index for an order that a join can use; a join by `= any (array[...])` can use none. Where another index has a column that
+-- is compared as well, or an index has all columns that are asked for, the look-up is a scalar subquery, which is no join.
 
 create or replace function log.contested_guards(guards log.guard_read[])
     returns table (unit int, reason text, name text, actual text) language sql stable as
@@ -19,7 +19,7 @@ create or replace function log.contested_accounts(accounts log.account_read[])
 $$
     select r.unit, 'account', r.account::text, ''
     from unnest(accounts) as r
-    where r.position < (select e.position from log.event e where e.account_id = r.account order by e.position desc limit 1)
+    where (select e.position from log.event e where e.account_id = r.account and e.position > r.position limit 1) is not null
 $$;
 
 create or replace function log.take_over_claims(base bigint, claims log.claim[]) returns jsonb language plpgsql as
@@ -150,8 +150,8 @@ begin
         end if;
         if requests is not null then
             select jsonb_agg(jsonb_build_array(t.unit, 'repeated', '', '')) into repeated
-            from unnest(requests) as t join log.idempotency i on i.request = any (array[t.request])
-            where i.recorded_at > at - interval '1 day';
+            from unnest(requests) as t
+            where (select i.recorded_at from log.idempotency i where i.request = t.request) > at - interval '1 day';
         end if;
         if moved is not null or changed is not null or written is not null or taken is not null or repeated is not null
         then

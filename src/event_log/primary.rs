@@ -32,7 +32,7 @@ const IDLE_LIMIT: Duration = Duration::from_secs(5);
 /// How long a ping may take before the connection counts as lost.
 const PING_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Settings of the connections. A query is planned once, with its index, even if the tables were small at that time.
+/// Settings of the connections. A query is planned with its index, and planned again only once tables have grown (`growth.rs`).
 /// The server's timeout is slightly shorter than [`READ_TIMEOUT`],
 /// so that a slow server reports it itself.
 const SETTINGS: &str = "

@@ -210,7 +210,9 @@ pub fn apply_function(table: &Table, schema: &str) -> String {
     };
     let list =
         |shown: &dyn Fn(&Column) -> String| table.columns.iter().map(shown).collect::<Vec<_>>().join(", ");
-    let key_match: Vec<String> = key.iter().map(|column| format!("r.{0} = t.{0}", column.name)).collect();
+    // By `any`, so that the key is looked up: a join by `=` may walk the key's index if the table was known to be nearly empty.
+    let key_match: Vec<String> =
+        key.iter().map(|column| format!("r.{0} = any (array[t.{0}])", column.name)).collect();
     let key_match = key_match.join(" and ");
     let names = list(&|column| column.name.to_owned());
     // With a mask per row, one statement serves every combination of changed columns.

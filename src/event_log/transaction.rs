@@ -94,7 +94,7 @@ pub async fn store(
     let applications = row_sql::applications(&coalesced);
     let tables: Vec<_> = applications.iter().map(|application| application.table).collect();
     let prepared = tokio::time::timeout(BATCH_TIMEOUT, session.append_to(&tables)).await;
-    // Only the statement's text was sent, so nothing can have been stored.
+    // The batch has not been sent, so nothing can have been stored.
     let prepared =
         prepared.map_err(|_| BatchError::Unavailable("the database did not answer in time".to_owned()))?;
     let statement = prepared.map_err(|error| failure(&error, units))?;
